@@ -1,0 +1,1 @@
+"""Pure logic: no I/O, no clock, no randomness, no configuration files, no engine. Wired together in `dataflows`."""
