@@ -1,0 +1,174 @@
+"""Records to bytes and back: Avro by fastavro in Confluent framing (a zero byte, the schema's id in 4 bytes, the record).
+
+Ids are pinned here, so that nothing needs a registry to run. With a registry of your own, hand its ids to `Codec`.
+
+>>> clock = Clock(ts_ns=60_000_000_000, writer="market_data@0.1.0")
+>>> decode(encode(clock)) == clock
+True
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from schemas.errors import Undecodable
+from schemas.records import (
+    Bar,
+    CheckResult,
+    Clock,
+    Command,
+    DeadLetter,
+    Execution,
+    FeatureRow,
+    Lot,
+    LotMatch,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Position,
+    Record,
+    RiskFence,
+    Signal,
+    Valuation,
+)
+
+AVSC = Path(__file__).parent / "avsc"
+MAGIC = 0
+SCHEMA_IDS: dict[type, int] = {
+    Clock: 1,
+    Bar: 2,
+    FeatureRow: 3,
+    Signal: 4,
+    OrderProposal: 5,
+    Order: 6,
+    RiskFence: 7,
+    OrderRefusal: 8,
+    Execution: 9,
+    Position: 10,
+    Lot: 11,
+    LotMatch: 12,
+    Valuation: 13,
+    Command: 14,
+    DeadLetter: 15,
+}
+"""Never reused and never changed: they are on every message that was ever written."""
+
+NESTED: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
+"""Records that hold a list of records: which field, of which type."""
+
+
+def file_name(record_type: type) -> str:
+    """
+    >>> file_name(OrderProposal)
+    'order_proposal.avsc'
+    """
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", record_type.__name__).lower() + ".avsc"
+
+
+@cache
+def schema_json(record_type: type) -> str:
+    """The Avro schema of a record type as compact JSON, as a schema registry serves it."""
+    return json.dumps(json.loads((AVSC / file_name(record_type)).read_text()), separators=(",", ":"))
+
+
+Encode = Callable[[Any], bytes]
+Decode = Callable[[BytesIO], Any]
+
+
+def _encoder(record_type: Any, schema_id: int) -> Encode:
+    schema = fastavro.parse_schema(json.loads(schema_json(record_type)))
+    header = bytes([MAGIC]) + schema_id.to_bytes(4, "big")
+    fields = record_type._fields
+    write = fastavro.schemaless_writer
+
+    def encode_one(record: Any) -> bytes:
+        out = BytesIO()
+        out.write(header)
+        write(out, schema, dict(zip(fields, record, strict=True)))
+        return out.getvalue()
+
+    if record_type not in NESTED:
+        return encode_one
+    index, nested_type = NESTED[record_type]
+
+    def encode_nested(record: Any) -> bytes:
+        values = list(record)
+        values[index] = [dict(zip(nested_type._fields, item, strict=True)) for item in record[index]]  # type: ignore[attr-defined]
+        return encode_one(values)
+
+    return encode_nested
+
+
+def _decoder(record_type: Any, writer: str | None) -> Decode:
+    """`writer` is the JSON of an older or newer schema that the bytes were written with; None where it is our own."""
+    own = fastavro.parse_schema(json.loads(schema_json(record_type)))
+    written = own if writer is None else fastavro.parse_schema(json.loads(writer))
+    reader = None if writer is None else own
+    read = fastavro.schemaless_reader
+    make = record_type._make
+
+    def decode_one(source: BytesIO) -> Any:
+        return make(read(source, written, reader).values())  # type: ignore[union-attr]
+
+    if record_type not in NESTED:
+        return decode_one
+    index, nested_type = NESTED[record_type]
+    field = record_type._fields[index]
+
+    def decode_nested(source: BytesIO) -> Any:
+        row: dict[str, Any] = read(source, written, reader)  # type: ignore[assignment]
+        row[field] = [nested_type._make(item.values()) for item in row[field]]  # type: ignore[attr-defined]
+        return make(row.values())
+
+    return decode_nested
+
+
+class Codec:
+    """Encodes and decodes every record type under one numbering of schemas.
+
+    `older` names schemas of earlier releases that may still be in a log: `{id: (record type, schema JSON)}`.
+    """
+
+    def __init__(
+        self, ids: Mapping[type, int] = SCHEMA_IDS, older: Mapping[int, tuple[type, str]] | None = None
+    ) -> None:
+        self._encoders = {record_type: _encoder(record_type, number) for record_type, number in ids.items()}
+        self._decoders = {number: _decoder(record_type, None) for record_type, number in ids.items()}
+        for number, (record_type, schema) in (older or {}).items():
+            self._decoders[number] = _decoder(record_type, schema)
+
+    def encode(self, record: Record | Clock) -> bytes:
+        """Framed bytes. Raises ValueError or TypeError where a value does not fit its field: that is our own defect."""
+        return self._encoders[type(record)](record)
+
+    def decode(self, value: bytes | None) -> Any:
+        """The record in `value`. Raises Undecodable, saying what was found, where it holds none."""
+        if value is None or len(value) < 5 or value[0] != MAGIC:
+            found = "no value" if value is None else f"{len(value)} bytes starting {value[:5].hex(' ')}"
+            raise Undecodable(f"expected a zero byte and a 4-byte schema id, found {found}")
+        schema_id = int.from_bytes(value[1:5], "big")
+        decode_one = self._decoders.get(schema_id)
+        if decode_one is None:
+            raise Undecodable(f"schema id {schema_id} is not known, known are {sorted(self._decoders)}")
+        source = BytesIO(value)
+        source.seek(5)
+        try:
+            record = decode_one(source)
+        except (ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, ArithmeticError) as error:
+            raise Undecodable(f"schema id {schema_id}: {type(error).__name__}: {error}") from error
+        if source.tell() != len(value):
+            raise Undecodable(f"schema id {schema_id}: {len(value) - source.tell()} bytes left after the record")
+        return record
+
+
+DEFAULT = Codec()
+encode = DEFAULT.encode
+decode = DEFAULT.decode
