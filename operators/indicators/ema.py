@@ -1,0 +1,45 @@
+"""Exponential moving average."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator, check_period
+from schemas.records import Bar
+
+
+class Ema(Indicator):
+    """Exponential moving average of the close, in the price's unit: ema += (close - ema) * 2 / (period + 1).
+
+    Seeded with the first close, absent before `period` bars. Equals `ta.trend.EMAIndicator`, which is pandas'
+    `ewm(span=period, adjust=False)`; TA-Lib seeds with a simple average instead and meets it only in the limit.
+    """
+
+    __slots__ = ("alpha", "missing", "name", "period", "value")
+    kind: ClassVar[str] = "ema"
+    parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+
+    def __init__(self, name: str, period: int) -> None:
+        check_period(name, period)
+        self.name = name
+        self.period = period
+        self.alpha = 2.0 / (period + 1)
+        self.missing = period
+        self.value = 0.0
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        if self.missing:
+            if self.missing == self.period:
+                self.value = bar.close
+            self.missing -= 1
+        value = self.value
+        self.value = value = value + (bar.close - value) * self.alpha
+        if not self.missing:
+            values[self.name] = value
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.period - self.missing, self.value
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        seen, self.value = snapshot
+        self.missing = self.period - seen

@@ -1,0 +1,71 @@
+"""Relative strength index."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator, check_period
+from schemas.records import Bar
+
+
+class Rsi(Indicator):
+    """Wilder's relative strength index of the closes, 0 to 100: 100 * gain / (gain + loss).
+
+    `gain` and `loss` are averages of the rises and falls from close to close, the first over `period` changes, then
+    moved by 1/period. Absent before that, and while the price has never moved. Equals TA-Lib's RSI; `ta` seeds both
+    averages with 0 instead. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
+    """
+
+    __slots__ = ("close", "gain", "keep", "loss", "name", "period", "seen", "share")
+    kind: ClassVar[str] = "rsi"
+    parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+
+    def __init__(self, name: str, period: int) -> None:
+        check_period(name, period, 2)
+        self.name = name
+        self.period = period
+        self.share = 1.0 / period
+        self.keep = 1.0 - self.share
+        self.seen = -1  # changes folded in, up to period
+        self.close = 0.0
+        # Sums while seen < period, averages from there on.
+        self.gain = 0.0
+        self.loss = 0.0
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        close = bar.close
+        change = close - self.close
+        self.close = close
+        if self.seen < self.period:
+            if not self._warm_up(change):
+                return
+            gain = self.gain
+            loss = self.loss
+        elif change > 0.0:
+            self.gain = gain = self.gain * self.keep + change * self.share
+            self.loss = loss = self.loss * self.keep
+        else:
+            self.gain = gain = self.gain * self.keep
+            self.loss = loss = self.loss * self.keep - change * self.share
+        both = gain + loss
+        if both > 1e-300:  # below it a long still price has rounded the averages away
+            values[self.name] = 100.0 * gain / both
+
+    def _warm_up(self, change: float) -> bool:
+        if self.seen >= 0:
+            if change > 0.0:
+                self.gain += change
+            else:
+                self.loss -= change
+        self.seen += 1
+        if self.seen < self.period:
+            return False
+        self.gain /= self.period
+        self.loss /= self.period
+        return True
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.seen, self.close, self.gain, self.loss
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.seen, self.close, self.gain, self.loss = snapshot

@@ -1,0 +1,22 @@
+"""Buy at the first bar and keep: what every other strategy has to beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.strategies.strategy import View
+from schemas.records import FeatureRow
+
+
+class BuyAndHold:
+    """Direction 1 at a symbol's first row, and never another opinion. Its state is 1 once it has said so."""
+
+    features: tuple[str, ...] = ()
+
+    def __init__(self, *, name: str = "buy_and_hold") -> None:
+        self.name = name
+
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+        if state is not None:
+            return state, None
+        return 1, View(1, 1.0, 1.0, {"close": row.close})
