@@ -1,0 +1,130 @@
+"""From the strategies named in the settings to the objects that run, their users' own files included."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from operators.indicators import build
+from operators.strategies import STRATEGIES, Strategy
+from schemas.errors import BadInput
+
+
+def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = None) -> list[Strategy]:
+    """One strategy per entry, in their order.
+
+    An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for one that comes with the platform (`parameters`
+    may be left out), or `{"name": "path/to/file.py:ClassName", ...}` for a user's own, a relative path counting from
+    `folder` (default: the working directory). Loading a file runs it.
+
+    Raises BadInput, in one sentence, for an unknown name, file, class or parameter, a file that fails, a class that is
+    no strategy, a spec of an indicator that is not known, and two strategies of one name.
+    """
+    strategies = [_load(entry, folder or Path()) for entry in entries]
+    seen: set[str] = set()
+    for strategy in strategies:
+        if strategy.name in seen:
+            raise BadInput(f"two strategies are called {strategy.name}; give one of them a name among its parameters")
+        seen.add(strategy.name)
+    return strategies
+
+
+def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()) -> tuple[str, ...]:
+    """The indicators to compute, each once: those configured, then what each strategy needs, in the order given.
+
+    Raises BadInput for a spec that is unknown.
+    """
+    specs = tuple(dict.fromkeys([*configured, *(spec for strategy in strategies for spec in strategy.features)]))
+    for spec in specs:
+        build(spec)
+    return specs
+
+
+def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
+    unknown = sorted(set(entry) - {"name", "parameters"})
+    if unknown or not isinstance(entry.get("name"), str):
+        raise BadInput(f"a strategy is written as name and parameters, found {dict(entry)}")
+    name: str = entry["name"]
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
+        raise BadInput(f"strategy {name}: parameters must be names with values, found {parameters!r}")
+    if ":" in name or name.endswith(".py"):
+        return _checked(name, _made(name, _class_in_file(name, folder), parameters))
+    if name not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise BadInput(f"strategy {name!r} is not known; known are {known}, or path/to/file.py:ClassName for your own")
+    return _checked(name, _made(name, STRATEGIES[name], parameters))
+
+
+def _class_in_file(name: str, folder: Path) -> type:
+    path, _, class_name = name.rpartition(":")
+    if not path.endswith(".py") or not class_name:
+        raise BadInput(f"strategy {name!r} must be written path/to/file.py:ClassName")
+    file = (folder / Path(path).expanduser()).resolve()
+    if not file.is_file():
+        raise BadInput(f"strategy {name!r}: there is no file {file}")
+    # A name of its own, so that a user's file never hides a module of the platform or of another file.
+    module_name = f"user_strategy_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    spec = spec_from_file_location(module_name, file)
+    assert spec is not None and spec.loader is not None, f"no importer for {file}"
+    module = module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise BadInput(f"strategy {name!r}: the file fails with {_said(error)}") from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
+        raise BadInput(
+            f"strategy {name!r}: {file.name} has no class {class_name}, it has {', '.join(classes) or 'none'}"
+        )
+    return found
+
+
+def _made(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
+    signature = inspect.signature(kind)
+    try:
+        signature.bind(**parameters)
+    except TypeError as error:
+        raise BadInput(f"strategy {name!r}: {error}; it takes {signature}") from error
+    try:
+        return kind(**parameters)
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"strategy {name!r} does not accept {dict(parameters)}: {_said(error)}") from error
+
+
+def _checked(name: str, strategy: Any) -> Strategy:
+    label = getattr(strategy, "name", None)
+    if not isinstance(label, str) or not label:
+        raise BadInput(f"strategy {name!r} needs a text as its name, found {label!r}")
+    features = getattr(strategy, "features", None)
+    if not isinstance(features, tuple) or not all(isinstance(spec, str) for spec in features):
+        raise BadInput(f"strategy {name!r} needs a tuple of indicator specs as its features, found {features!r}")
+    decide = getattr(strategy, "decide", None)
+    if not callable(decide):
+        raise BadInput(f"strategy {name!r} needs a method decide(row, state)")
+    try:
+        inspect.signature(decide).bind(None, None)
+    except TypeError as error:
+        raise BadInput(f"strategy {name!r}: decide must take (row, state): {error}") from error
+    for spec in features:
+        try:
+            build(spec)
+        except BadInput as error:
+            raise BadInput(f"strategy {name!r}: {error}") from error
+    checked: Strategy = strategy
+    return checked
+
+
+def _said(error: Exception) -> str:
+    # One line whatever the user's code raised.
+    return " ".join(f"{type(error).__name__}: {error}".split())
