@@ -1,4 +1,5 @@
-"""Records to bytes and back: Avro by fastavro in Confluent framing (a zero byte, the schema's id in 4 bytes, the record).
+"""Records to bytes and back: Avro by fastavro in Confluent framing (a zero byte, the schema's id in 4 bytes, the
+record).
 
 Ids are pinned here, so that nothing needs a registry to run. With a registry of your own, hand its ids to `Codec`.
 
@@ -97,11 +98,11 @@ def _encoder(record_type: Any, schema_id: int) -> Encode:
 
     if record_type not in NESTED:
         return encode_one
-    index, nested_type = NESTED[record_type]
+    index, _ = NESTED[record_type]
 
     def encode_nested(record: Any) -> bytes:
         values = list(record)
-        values[index] = [dict(zip(nested_type._fields, item, strict=True)) for item in record[index]]  # type: ignore[attr-defined]
+        values[index] = [item._asdict() for item in record[index]]
         return encode_one(values)
 
     return encode_nested
@@ -125,7 +126,7 @@ def _decoder(record_type: Any, writer: str | None) -> Decode:
 
     def decode_nested(source: BytesIO) -> Any:
         row: dict[str, Any] = read(source, written, reader)  # type: ignore[assignment]
-        row[field] = [nested_type._make(item.values()) for item in row[field]]  # type: ignore[attr-defined]
+        row[field] = [nested_type(*item.values()) for item in row[field]]
         return make(row.values())
 
     return decode_nested

@@ -25,7 +25,9 @@ PRE, REGULAR, POST, CONTINUOUS = "PRE", "REGULAR", "POST", "CONTINUOUS"
 
 
 class Clock(NamedTuple):
-    """Everything of this log up to `ts_ns` stands above. Written behind the records it covers, by the log's one writer."""
+    """Everything of this log up to `ts_ns` stands above. Written behind the records it covers, by the log's one
+    writer.
+    """
 
     ts_ns: int
     writer: str  # "<service>@<version>": who made the records of this tick
@@ -64,7 +66,9 @@ class FeatureRow(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A change of one strategy's view of one symbol. `direction` is -1, 0 or 1; `strength` and `confidence` in [0, 1]."""
+    """A change of one strategy's view of one symbol. `direction` is -1, 0 or 1; `strength` and `confidence` in [0,
+    1].
+    """
 
     symbol: str
     seq: int
@@ -148,7 +152,9 @@ class OrderRefusal(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """One report on an order (FIX ExecutionReport). Only `exec_type` TRADE moves money: `quantity` at `price` less `fee`."""
+    """One report on an order (FIX ExecutionReport). Only `exec_type` TRADE moves money: `quantity` at `price` less
+    `fee`.
+    """
 
     seq: int
     ts_ns: int
@@ -233,7 +239,9 @@ class Valuation(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What a person asked for. Takes effect at the first clock behind it in the log; `ts_ns` is the asker's wall clock."""
+    """What a person asked for. Takes effect at the first clock behind it in the log; `ts_ns` is the asker's wall
+    clock.
+    """
 
     command_id: str
     ts_ns: int
@@ -294,7 +302,9 @@ BY_SYMBOL: frozenset[type] = frozenset({Bar, FeatureRow, Signal})
 
 
 def key_of(record: Record) -> str | None:
-    """Within what `seq` counts: the symbol on a topic by symbol, "" (the whole log) on the others, None without a seq."""
+    """Within what `seq` counts: the symbol on a topic by symbol, "" (the whole log) on the others, None without a
+    seq.
+    """
     if type(record) in BY_SYMBOL:
         return record.symbol  # type: ignore[union-attr]
     return None if type(record) in (Command, DeadLetter) else ""

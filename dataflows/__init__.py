@@ -1,0 +1,1 @@
+"""Wiring: one module a service, runnable with `python -m bytewax.run dataflows.NAME`. Importing one does no work."""

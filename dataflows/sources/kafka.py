@@ -1,0 +1,260 @@
+"""The one Kafka source: topics in, ticks out.
+
+Each part is a shard and reads several logs aligned by time (`operators/alignment.py`). All shards of a worker share one
+consumer, which waits a few milliseconds inside librdkafka and wakes at the first message: a quick hop when there is
+work, next to no processor time when there is none. Positions are in the recovery snapshot; what is committed to the
+consumer group is for lag tools only and never read back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from dataflows.stats import Stats
+from operators.alignment import AlignedLogs, Log
+from operators.stage import Tick
+from schemas.codec import DEFAULT, Codec
+from schemas.errors import Unavailable, Undecodable
+from schemas.records import DeadLetter
+
+FETCH_MAX = 1000  # messages a poll
+PAUSE_ABOVE, RESUME_BELOW = 8000, 2000  # records of one log that wait for other logs
+STALE_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+ShardTicks = tuple[str, list[Tick]]
+"""What flows between the steps of a dataflow: a shard's name and some of its ticks in order."""
+
+
+class Until(NamedTuple):
+    """Where a bounded replay ends: behind the last tick at or before `ts_ns`, or with the logs as they are at the
+    start.
+    """
+
+    ts_ns: int | None = None
+    end_of_logs: bool = False
+
+
+class _Consumption:
+    """One consumer, shared by the shards of one worker; hands each log's messages to the shard that reads it."""
+
+    def __init__(self, servers: str, group: str, codec: Codec, stage: str) -> None:
+        self._codec, self._stage = codec, stage
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": servers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "fetch.queue.backoff.ms": 2,
+                "fetch.wait.max.ms": 100,
+                "queued.max.messages.kbytes": 16384,
+                "reconnect.backoff.max.ms": 1000,
+                "allow.auto.create.topics": False,
+                "enable.partition.eof": False,
+            }
+        )
+        self._readers: dict[tuple[str, int], AlignedLogs] = {}
+        self._paused: set[tuple[str, int]] = set()
+        self.shards: list[Shard] = []
+
+    def add(self, reader: AlignedLogs) -> None:
+        positions = reader.next_offsets()
+        self._readers.update(dict.fromkeys(positions, reader))
+        self._consumer.incremental_assign([TopicPartition(t, p, offset) for (t, p), offset in positions.items()])
+
+    def end_offsets(self, logs: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return {(t, p): self._consumer.get_watermark_offsets(TopicPartition(t, p), timeout=10)[1] for t, p in logs}
+
+    def poll(self, wait_s: float) -> int:
+        """Fetch what is there, waiting at most `wait_s` for a first message. Returns how many messages came."""
+        first = self._consumer.poll(wait_s)
+        if first is None:
+            return 0
+        by_log: dict[tuple[str, int], list[tuple[int, Any]]] = {}
+        messages = [first, *self._consumer.consume(FETCH_MAX - 1, 0)]
+        decode = self._codec.decode
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._raise_if_lost(error, message)
+                continue
+            name: Any = (message.topic(), message.partition())
+            try:
+                record = decode(message.value())
+            except Undecodable as bad:
+                self._set_aside(name, message, str(bad))
+                continue
+            log = by_log.get(name)
+            if log is None:
+                log = by_log[name] = []
+            log.append((message.offset() or 0, record))
+        for (topic, partition), fed in by_log.items():
+            self._readers[topic, partition].feed(topic, partition, fed)
+            if self._readers[topic, partition].buffered(topic, partition) > PAUSE_ABOVE:
+                self._pause(topic, partition)
+        return len(messages)
+
+    def _set_aside(self, name: tuple[str, int], message: Message, reason: str) -> None:
+        reader, value = self._readers[name], message.value() or b""
+        schema_id = int.from_bytes(value[1:5], "big") if len(value) >= 5 and value[0] == 0 else None
+        topic, partition = name
+        letter = DeadLetter(
+            topic, partition, message.offset() or 0, self._stage, max(reader.passed_ns, 0), reason, schema_id, value
+        )
+        reader.dead_letter(topic, partition, letter)
+
+    def _raise_if_lost(self, error: KafkaError, message: Message) -> None:
+        if error.code() in STALE_OFFSET or error.fatal():
+            where = f"topic {message.topic()} partition {message.partition()}"
+            raise Unavailable(
+                f"{where}: offset to read on from is not in the log any more ({error.str()}); "
+                "restore the topic, or remove this service's recovery folder to rebuild its state from the log"
+            )
+
+    def _pause(self, topic: str, partition: int) -> None:
+        if (topic, partition) not in self._paused:
+            self._paused.add((topic, partition))
+            self._consumer.pause([TopicPartition(topic, partition)])
+
+    def resume_where_drained(self) -> None:
+        drained = [(t, p) for t, p in self._paused if self._readers[t, p].buffered(t, p) < RESUME_BELOW]
+        if drained:
+            self._paused.difference_update(drained)
+            self._consumer.resume([TopicPartition(t, p) for t, p in drained])
+
+    def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        self._consumer.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()], asynchronous=True)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Shard(StatefulSourcePartition[ShardTicks, Any]):
+    """One shard's logs as ticks. Raises Unavailable where a saved position has left the log."""
+
+    def __init__(self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks) -> None:
+        self._name, self._reader, self._shared, self._source = name, reader, shared, source
+        self._snapped_after_stop = False
+        self._ends: dict[tuple[str, int], int] | None = None
+        shared.add(reader)
+        shared.shards.append(self)
+        if source.until is not None and source.until.end_of_logs:
+            self._ends = shared.end_offsets(list(reader.next_offsets()))
+
+    def next_batch(self) -> list[ShardTicks]:
+        if self._source.stopping():
+            if all(shard._snapped_after_stop for shard in self._shared.shards):
+                self._shared.close()
+                raise AbortExecution("asked to stop; the last snapshot is durable")
+            return []
+        ticks = self._reader.ticks(self._source.records_max)
+        if not ticks:
+            self._shared.resume_where_drained()
+            # Only one shard of a worker waits, or their waits would add up.
+            leads = self._shared.shards[0] is self
+            self._shared.poll(self._source.wait_s if leads else 0.0)
+            ticks = self._reader.ticks(self._source.records_max)
+        self._show()
+        if self._source.until is not None:
+            ticks = self._bounded(ticks, self._source.until)
+        return [(self._name, ticks)] if ticks else []
+
+    def _bounded(self, ticks: list[Tick], until: Until) -> list[Tick]:
+        if until.ts_ns is not None:
+            inside = [tick for tick in ticks if tick.ts_ns <= until.ts_ns]
+            if len(inside) < len(ticks) and not inside:
+                raise StopIteration
+            return inside
+        assert self._ends is not None
+        reached = self._reader.next_offsets()
+        if not ticks and all(reached[log] >= end for log, end in self._ends.items()):
+            raise StopIteration
+        return ticks
+
+    def _show(self) -> None:
+        stats = self._source.stats
+        if not stats.due():
+            return
+        counts = [shard._reader.counts for shard in self._shared.shards]
+        stats.write(
+            last_tick_ns=min(shard._reader.passed_ns for shard in self._shared.shards),
+            records_in=sum(c.taken for c in counts),
+            dead_letters=sum(c.dead for c in counts),
+            late_records=sum(c.late for c in counts),
+            duplicates=sum(c.duplicates for c in counts),
+            seq_gaps=sum(c.gaps for c in counts),
+        )
+
+    def snapshot(self) -> Any:
+        self._snapped_after_stop = self._source.stopping()
+        self._shared.commit(self._reader.next_offsets())
+        return self._reader.snapshot()
+
+    def close(self) -> None:
+        self._shared.shards.remove(self)
+        if not self._shared.shards:
+            self._shared.close()
+
+
+class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
+    """Shards of one service as a Bytewax source. Items are `(shard, [Tick, ...])`.
+
+    `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        service: str,
+        logs: Mapping[str, Sequence[Log]],
+        *,
+        codec: Codec = DEFAULT,
+        until: Until | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+        stats: Stats | None = None,
+        wait_s: float = 0.02,
+        records_max: int = 2000,
+    ) -> None:
+        self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
+        self.until, self.stopping, self.wait_s, self.records_max = until, stopping, wait_s, records_max
+        self.stats = stats or Stats(service, None)
+        self._shared: dict[int, _Consumption] = {}
+        self._lock = threading.Lock()
+
+    def list_parts(self) -> list[str]:
+        return list(self._logs)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any | None) -> Shard:
+        with self._lock:
+            worker = threading.get_ident()
+            if worker not in self._shared:
+                self._shared[worker] = _Consumption(
+                    self._servers, f"platform-{self._service}", self._codec, self._service
+                )
+            shared = self._shared[worker]
+        return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self)
+
+
+def wait_for_topics(servers: str, topics: Sequence[str], timeout_s: float = 30.0) -> None:
+    """Return when all topics exist. Raises Unavailable naming those that do not within the bound."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "platform-start"})
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            known = consumer.list_topics(timeout=timeout_s).topics
+            missing = [topic for topic in topics if topic not in known]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"topics {', '.join(missing)} do not exist at {servers}; `python cli.py start` makes them"
+                )
+            time.sleep(0.2)
+    finally:
+        consumer.close()

@@ -1,0 +1,47 @@
+"""How a running dataflow shows that it lives: one small file, rewritten about every second, read by the command line
+and the API. A file and not a port, so that a process that hangs shows as one whose file grows old."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+class Stats:
+    """Writes `<folder>/<service>.json` at most once a second. With no folder, as in tests and backtests, writes
+    nothing.
+    """
+
+    def __init__(self, service: str, folder: Path | None, *, interval_s: float = 1.0) -> None:
+        self._service = service
+        self._path = None if folder is None else folder / f"{service}.json"
+        self._interval_s = interval_s
+        self._started_at = time.time()
+        self._due = 0.0
+        self.records_out = 0
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def due(self) -> bool:
+        """Whether the next `write` will write. Cheap: called for every batch."""
+        return self._path is not None and time.monotonic() >= self._due
+
+    def write(self, **values: Any) -> None:
+        """Values of the moment: last_tick_ns, records_in, dead_letters, late_records, duplicates, seq_gaps."""
+        if self._path is None:
+            return
+        self._due = time.monotonic() + self._interval_s
+        row = {
+            "service": self._service,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "updated_at": time.time(),
+            "records_out": self.records_out,
+            **values,
+        }
+        draft = self._path.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(row))
+        draft.replace(self._path)

@@ -1,0 +1,93 @@
+"""Who reads what, in which order inside a tick, and who writes what. The service diagram as data.
+
+The order of `inputs` is the order of their records within one tick. An input marked `feedback` closes a loop and
+lags by one tick (`operators/alignment.py`). The fused backtest and the staged services are both wired from this table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from operators.alignment import Log
+from schemas.records import BY_SYMBOL, TOPIC_OF
+
+
+class Input(NamedTuple):
+    topic: str
+    feedback: bool = False
+
+
+class Service(NamedTuple):
+    """`by_shard`: one instance of the stage per partition of the topics by symbol; otherwise one instance in all."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
+    by_shard: bool
+
+
+SERVICES: dict[str, Service] = {
+    "market_data": Service(inputs=(), outputs=("market-bars", "commands"), by_shard=False),
+    "features": Service(inputs=(Input("market-bars"),), outputs=("features",), by_shard=True),
+    "signals": Service(inputs=(Input("features"),), outputs=("signals",), by_shard=True),
+    "execution": Service(
+        inputs=(Input("orders", feedback=True), Input("market-bars")), outputs=("executions",), by_shard=False
+    ),
+    "portfolio": Service(
+        inputs=(
+            Input("order-refusals", feedback=True),
+            Input("executions"),
+            Input("commands"),
+            Input("market-bars"),
+            Input("signals"),
+        ),
+        outputs=("order-proposals", "positions", "valuations"),
+        by_shard=False,
+    ),
+    "risk": Service(
+        inputs=(Input("executions"), Input("commands"), Input("market-bars"), Input("order-proposals")),
+        outputs=("orders", "order-refusals"),
+        by_shard=False,
+    ),
+}
+SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
+BOOKS = "books"
+"""The one shard of a service that sees all symbols at once."""
+FEED = "feed"
+"""The one shard of the service that turns feeds into bars."""
+
+
+def shards(service: str, partitions: int) -> list[str]:
+    """The shards of a service: a partition number each, or the one that holds everything.
+
+    >>> shards("features", 2), shards("risk", 2)
+    (['0', '1'], ['books'])
+    """
+    if service == "market_data":
+        return [FEED]
+    return [str(p) for p in range(partitions)] if SERVICES[service].by_shard else [BOOKS]
+
+
+def partitions_of(topic: str, partitions: int) -> range:
+    """All partitions of a topic, given how many the topics by symbol have."""
+    return range(partitions if topic in SYMBOL_TOPICS else 1)
+
+
+def logs(service: str, shard: str, partitions: int) -> list[Log]:
+    """What one shard of a service reads.
+
+    >>> logs("features", "1", 4)
+    [Log(topic='market-bars', partition=1, rank=0, feedback=False)]
+    """
+    out: list[Log] = []
+    for rank, (topic, feedback) in enumerate(SERVICES[service].inputs):
+        read = [int(shard)] if SERVICES[service].by_shard else partitions_of(topic, partitions)
+        out += [Log(topic, partition, rank, feedback) for partition in read]
+    return out
+
+
+def clocked(service: str, shard: str, partitions: int) -> list[tuple[str, int]]:
+    """The (topic, partition) logs that one shard of a service writes the clock into."""
+    written = SERVICES[service].outputs
+    if SERVICES[service].by_shard:
+        return [(topic, int(shard)) for topic in written]
+    return [(topic, partition) for topic in written for partition in partitions_of(topic, partitions)]

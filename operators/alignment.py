@@ -1,0 +1,308 @@
+"""Several logs read as one, by time and not by arrival, so that a run and its replay see the same ticks.
+
+Every log holds records and, behind the records they cover, clocks: `Clock(t)` says that all of this log up to `t`
+stands above. A *tick* is complete when each input has shown its clock. What a tick holds follows from the logs alone:
+
+* an ordinary input gives the records between its clock before and its clock at `t`;
+* a *feedback* input, which closes a loop (orders to the venue that fills them), lags: it gives what was decided at
+  earlier ticks, and is waited for only up to the clock that this reader has itself passed on. Without the lag
+  nothing would ever move; without the wait there would be as many results as schedules;
+* each clock is passed on by itself, never two as one.
+
+At least once becomes once here: a repeated record has a `seq` that its key had before, a repeated clock a time that has
+passed. A record behind its log's clock with a `seq` never seen is *late*: market data is set aside as a dead letter,
+since the minute it belongs to is over; anything else is taken at the clock. A command has no place in event time
+other than its place in the log, so it is taken at the first clock behind it.
+
+The in-band clocks are those of Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams"
+(SIGMOD 2005), section 3; time-aligned reading is the idea of Kafka Streams' KIP-353, here driven by the data.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from operators.stage import Tick
+from schemas.errors import InvalidField
+from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, DeadLetter, Record
+
+VERSION = 1
+_SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
+_MARKET_DATA = frozenset({"market-bars"})
+_WITHOUT_SEQ = frozenset({"commands"})
+
+
+class Log(NamedTuple):
+    """One partition of a topic as a stage reads it. `rank` orders the inputs inside a tick, lowest first."""
+
+    topic: str
+    partition: int
+    rank: int
+    feedback: bool = False
+
+
+class Counts(NamedTuple):
+    """What a reader met so far, in records."""
+
+    taken: int
+    duplicates: int
+    late: int
+    gaps: int
+    dead: int
+
+
+class _Segment(NamedTuple):
+    ts_ns: int
+    records: list[Record]
+    dead: list[DeadLetter]
+    next_offset: int
+    at_clock: bool  # every record carries the clock's own time
+
+
+class _Cursor:
+    """One log's position: what was fed, and what was passed on as ticks."""
+
+    __slots__ = (
+        "at",
+        "buffered",
+        "by_symbol",
+        "clock",
+        "dead",
+        "fed",
+        "log",
+        "market_data",
+        "next_offset",
+        "open",
+        "passed",
+        "segments",
+        "sequenced",
+    )
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self.by_symbol = log.topic in _SYMBOL_TOPICS
+        self.market_data = log.topic in _MARKET_DATA
+        self.sequenced = log.topic not in _WITHOUT_SEQ
+        self.clock = self.at = -1  # last clock fed, and last clock passed on
+        self.next_offset = 0  # first message that no passed tick holds
+        self.fed: dict[str, int] = {}  # key -> last seq fed
+        self.passed: dict[str, int] = {}  # key -> last seq passed on
+        self.segments: deque[_Segment] = deque()
+        self.open: list[Record] = []
+        self.dead: list[DeadLetter] = []
+        self.buffered = 0
+
+    def close(self, clock: Clock, offset: int) -> None:
+        ts_ns, records = clock.ts_ns, self.open
+        at_clock = all(record.ts_ns == ts_ns for record in records)
+        self.segments.append(_Segment(ts_ns, records, self.dead, offset + 1, at_clock))
+        self.clock, self.open, self.dead = ts_ns, [], []
+
+    def take(self) -> _Segment:
+        segment = self.segments.popleft()
+        self.at, self.next_offset = segment.ts_ns, segment.next_offset
+        self.buffered -= len(segment.records)
+        passed = self.passed
+        if self.by_symbol:
+            for record in segment.records:
+                passed[record.symbol] = record.seq  # type: ignore[union-attr]
+        elif segment.records and self.sequenced:
+            passed[""] = segment.records[-1].seq  # type: ignore[union-attr]
+        return segment
+
+
+class AlignedLogs:
+    """Turns what arrives in several logs into ticks. Feed each log in its own order; logs may arrive in any order.
+
+    `stage` names the reader in dead letters. `start` is the snapshot of an earlier reader of the same logs, or None.
+    """
+
+    def __init__(self, stage: str, logs: Sequence[Log], start: Any = None) -> None:
+        self._stage = stage
+        self._cursors = {(log.topic, log.partition): _Cursor(log) for log in sorted(logs, key=lambda log: log.rank)}
+        self._main = [cursor for cursor in self._cursors.values() if not cursor.log.feedback]
+        self._feedback = [cursor for cursor in self._cursors.values() if cursor.log.feedback]
+        assert self._main, f"{stage} needs an input that is not feedback"
+        self.passed_ns = -1
+        self._taken = self._duplicates = self._late = self._gaps = self._dead = 0
+        if start is not None:
+            self._restore(start)
+
+    # -- feeding
+
+    def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Record | Clock]]) -> None:
+        """Take `(offset, record)` of one log, in log order."""
+        cursor = self._cursors[topic, partition]
+        fed, by_symbol, open_ = cursor.fed, cursor.by_symbol, cursor.open
+        before = len(open_)
+        for offset, record in messages:
+            if type(record) is Clock:
+                if record.ts_ns > cursor.clock:
+                    cursor.buffered += len(open_) - before
+                    cursor.close(record, offset)
+                    open_, before = cursor.open, 0
+                continue
+            if not cursor.sequenced:
+                open_.append(record)  # type: ignore[arg-type]
+                continue
+            key = record.symbol if by_symbol else ""  # type: ignore[union-attr]
+            last = fed.get(key, 0)
+            if record.seq <= last:  # type: ignore[union-attr]
+                self._duplicates += 1
+                continue
+            if cursor.market_data:
+                reason = self._reason_against(cursor, record)  # type: ignore[arg-type]
+                if reason is not None:
+                    self._set_aside(cursor, offset, record, reason)  # type: ignore[arg-type]
+                    continue
+            if record.seq != last + 1 and last:  # type: ignore[union-attr]
+                self._gaps += 1
+            fed[key] = record.seq  # type: ignore[union-attr]
+            open_.append(record)  # type: ignore[arg-type]
+        cursor.buffered += len(open_) - before
+
+    def dead_letter(self, topic: str, partition: int, letter: DeadLetter) -> None:
+        """Take what could not be decoded; it leaves with the tick of the clock behind it."""
+        self._dead += 1
+        self._cursors[topic, partition].dead.append(letter)
+
+    def _reason_against(self, cursor: _Cursor, bar: Bar) -> str | None:
+        if bar.ts_ns <= cursor.clock:
+            self._late += 1
+            return f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {bar.ts_ns}"
+        try:
+            check_bar(bar)
+        except InvalidField as error:
+            return str(error)
+        return None
+
+    def _set_aside(self, cursor: _Cursor, offset: int, record: Record, reason: str) -> None:
+        self._dead += 1
+        log = cursor.log
+        raw = repr(record).encode()
+        cursor.dead.append(
+            DeadLetter(log.topic, log.partition, offset, self._stage, max(cursor.clock, 0), reason, None, raw)
+        )
+
+    def buffered(self, topic: str, partition: int) -> int:
+        """Records of one log that wait for the other logs."""
+        return self._cursors[topic, partition].buffered
+
+    # -- ticks
+
+    def ticks(self, records_max: int = 2000) -> list[Tick]:
+        """Every tick that is complete, until they hold `records_max` records or more."""
+        out: list[Tick] = []
+        room = records_max
+        while room > 0 and (tick := self._next()) is not None:
+            room -= len(tick.records) + 1
+            out.append(tick)
+        return out
+
+    def _next(self) -> Tick | None:
+        if not all(cursor.segments for cursor in self._main):
+            return None
+        if any(cursor.clock < self.passed_ns for cursor in self._feedback):
+            return None
+        ts_ns = min(cursor.segments[0].ts_ns for cursor in self._main)
+        parts: list[tuple[_Cursor, _Segment]] = []
+        for cursor in self._cursors.values():
+            upto = self.passed_ns if cursor.log.feedback else ts_ns
+            while cursor.segments and cursor.segments[0].ts_ns <= upto:
+                parts.append((cursor, cursor.take()))
+        tick = Tick(ts_ns, self._in_order(parts, ts_ns))
+        self.passed_ns = ts_ns
+        return tick
+
+    def _in_order(self, parts: list[tuple[_Cursor, _Segment]], ts_ns: int) -> list[Record]:
+        records: list[Record] = []
+        dead: list[DeadLetter] = []
+        by_rank: dict[int, list[list[Record]]] = {}
+        for cursor, segment in parts:
+            dead += segment.dead
+            if segment.records:
+                by_rank.setdefault(cursor.log.rank, []).append(segment.records)
+        for rank in sorted(by_rank):
+            logs = by_rank[rank]
+            if len(logs) == 1:
+                records += logs[0]
+            else:
+                # Sorting by symbol makes the order independent of how many partitions the symbols are spread over.
+                merged = [record for log in logs for record in log]
+                merged.sort(key=_symbol_and_seq)
+                records += merged
+        if not all(segment.at_clock or cursor.log.feedback or not cursor.sequenced for cursor, segment in parts):
+            records = self._by_time(parts, records, ts_ns)
+        self._taken += len(records)
+        return [*records, *dead] if dead else records
+
+    def _by_time(self, parts: list[tuple[_Cursor, _Segment]], records: list[Record], ts_ns: int) -> list[Record]:
+        """Earlier first, stable, so that equal times keep their rank. Feedback is of earlier ticks and stays in
+        front.
+        """
+        lagging = {id(r) for cursor, segment in parts if cursor.log.feedback for r in segment.records}
+        at_clock = {id(r) for cursor, segment in parts if not cursor.sequenced for r in segment.records}
+
+        def effective_ns(record: Record) -> int:
+            if id(record) in lagging:
+                return self.passed_ns
+            return ts_ns if id(record) in at_clock else max(record.ts_ns, self.passed_ns + 1)
+
+        return sorted(records, key=effective_ns)
+
+    # -- state
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self._taken, self._duplicates, self._late, self._gaps, self._dead)
+
+    def next_offsets(self) -> dict[tuple[str, int], int]:
+        """For each log the first message that no tick so far holds: where a restart reads on."""
+        return {name: cursor.next_offset for name, cursor in self._cursors.items()}
+
+    def snapshot(self) -> Any:
+        """As of the last tick given out; what was fed beyond it is read again."""
+        logs = {
+            f"{topic}/{partition}": (cursor.next_offset, cursor.at, dict(cursor.passed))
+            for (topic, partition), cursor in self._cursors.items()
+        }
+        return (VERSION, self.passed_ns, logs)
+
+    def _restore(self, start: Any) -> None:
+        version, self.passed_ns, logs = start
+        assert version == VERSION, f"reader state of version {version}, expected {VERSION}"
+        for (topic, partition), cursor in self._cursors.items():
+            saved = logs.get(f"{topic}/{partition}")
+            if saved is not None:
+                cursor.next_offset, cursor.at, passed = saved
+                cursor.clock = cursor.at
+                cursor.passed, cursor.fed = dict(passed), dict(passed)
+
+
+def _symbol_and_seq(record: Any) -> tuple[int, str, int]:
+    return record.ts_ns, record.symbol, record.seq
+
+
+def check_bar(bar: Bar) -> None:
+    """Raises InvalidField where the bar's numbers cannot be a bar's: prices > 0 and finite, low <= open, close <= high.
+
+    >>> check_bar(Bar("A", 1, 60, 0, 10.0, 9.0, 9.5, 10.0, 5.0, "REGULAR", 20240102, True))
+    Traceback (most recent call last):
+    schemas.errors.InvalidField: field high must be >= low 9.5, found 9.0
+    """
+    if 0.0 < bar.low <= bar.open <= bar.high < inf and bar.low <= bar.close <= bar.high and 0.0 <= bar.volume < inf:
+        return
+    for name in ("open", "high", "low", "close"):
+        price = getattr(bar, name)
+        if not 0.0 < price < inf:
+            raise InvalidField(f"field {name} must be > 0 and finite, found {price}")
+    if bar.high < bar.low:
+        raise InvalidField(f"field high must be >= low {bar.low}, found {bar.high}")
+    for name in ("open", "close"):
+        price = getattr(bar, name)
+        if not bar.low <= price <= bar.high:
+            raise InvalidField(f"field {name} must be in [{bar.low}, {bar.high}], found {price}")
+    raise InvalidField(f"field volume must be >= 0 and finite, found {bar.volume}")

@@ -1,0 +1,280 @@
+"""Several logs read as one by time: the executable model of the design, on the real reader."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any
+
+import pytest
+
+from operators.alignment import AlignedLogs, Log
+from operators.stage import Tick
+from schemas.records import Bar, Clock, Command, DeadLetter, Execution, OrderRefusal, Signal
+from tests.unit.builders import bar, command, execution, refusal, signal
+
+TICKS, SYMBOLS, PARTITIONS = 40, 6, 2
+
+
+class Loop:
+    """Feeds -> signals -> portfolio -> risk -> venue -> portfolio, each stage stepping whenever the schedule says.
+
+    Logs are lists; the stages are small, what is under test is how they read. An execution stands for the order that
+    asked for it (`text` says which), a refusal for a proposal.
+    """
+
+    def __init__(self, seed: int, *, wait: bool, lag: bool) -> None:
+        self.schedule, market = random.Random(seed), random.Random(1)
+        self.tape: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+        seqs = [0] * SYMBOLS
+        for t in range(1, TICKS + 1):
+            for p in range(PARTITIONS):
+                for s in range(p, SYMBOLS, PARTITIONS):
+                    if market.random() < 0.8:
+                        seqs[s] += 1
+                        self.tape[p].append(bar(f"S{s}", seqs[s], t, 100 + market.gauss(0, 1)))
+                self.tape[p].append(Clock(t, "tape"))
+        self.logs: dict[tuple[str, int], list[Any]] = {("market-bars", p): [] for p in range(PARTITIONS)}
+        self.logs |= {("signals", p): [] for p in range(PARTITIONS)}
+        self.logs |= {("executions", 0): [], ("order-proposals", 0): [], ("orders", 0): []}
+        bars = [Log("market-bars", p, 1) for p in range(PARTITIONS)]
+        orders = [Log("orders", 0, 0, feedback=lag)] if wait else []
+        self.readers = {
+            "venue": AlignedLogs("venue", [*orders, *bars]),
+            "portfolio": AlignedLogs(
+                "portfolio", [Log("executions", 0, 0), *(Log("signals", p, 1) for p in range(PARTITIONS))]
+            ),
+            "risk": AlignedLogs("risk", [Log("executions", 0, 0), Log("order-proposals", 0, 1)]),
+        }
+        self.readers |= {f"signals{p}": AlignedLogs("signals", [Log("market-bars", p, 0)]) for p in range(PARTITIONS)}
+        self.fed = {(name, log): 0 for name, reader in self.readers.items() for log in reader.next_offsets()}
+        self.wait, self.orders_read = wait, 0
+        self.average: dict[str, float] = {}
+        self.held: dict[str, int] = {}
+        self.working: list[Any] = []
+        self.count = {"executions": 0, "order-proposals": 0, "orders": 0}
+        self.signal_count: dict[str, int] = {}
+
+    def feed(self, p: int) -> None:
+        done = len(self.logs["market-bars", p])
+        self.logs["market-bars", p] += self.tape[p][done : done + self.schedule.randint(1, 5)]
+
+    def read(self, name: str) -> list[Tick]:
+        reader = self.readers[name]
+        for topic, partition in reader.next_offsets():
+            log, start = self.logs[topic, partition], self.fed[name, (topic, partition)]
+            reader.feed(topic, partition, list(enumerate(log))[start:])
+            self.fed[name, (topic, partition)] = len(log)
+        return reader.ticks()
+
+    def append(self, topic: str, make: Any, *values: Any) -> None:
+        self.count[topic] += 1
+        self.logs[topic, 0].append(make(self.count[topic], *values))
+
+    def signals(self, p: int) -> None:
+        for tick in self.read(f"signals{p}"):
+            for b in tick.records:
+                assert isinstance(b, Bar)
+                mean = self.average[b.symbol] = 0.7 * self.average.get(b.symbol, b.close) + 0.3 * b.close
+                n = self.signal_count[b.symbol] = self.signal_count.get(b.symbol, 0) + 1
+                self.logs["signals", p].append(signal(b.symbol, n, tick.ts_ns, b.close - mean))
+            self.logs["signals", p].append(Clock(tick.ts_ns, "signals"))
+
+    def venue(self) -> None:
+        for tick in self.read("venue"):
+            if not self.wait:  # takes whatever order has arrived by now
+                arrived = self.logs["orders", 0][self.orders_read :]
+                self.orders_read += len(arrived)
+                self.working += [o for o in arrived if not isinstance(o, Clock)]
+            for record in tick.records:
+                if isinstance(record, Execution):
+                    self.working.append(record)
+                elif isinstance(record, Bar):
+                    for order in [o for o in self.working if o.symbol == record.symbol]:
+                        self.working.remove(order)
+                        self.append("executions", execution, tick.ts_ns, order.symbol, int(order.quantity), record.open)
+            self.logs["executions", 0].append(Clock(tick.ts_ns, "venue"))
+
+    def portfolio(self) -> None:
+        for tick in self.read("portfolio"):
+            for record in tick.records:
+                if isinstance(record, Execution):
+                    self.held[record.symbol] = self.held.get(record.symbol, 0) + int(record.quantity)
+                elif isinstance(record, Signal):
+                    held = self.held.get(record.symbol, 0)
+                    target = 10 if record.strength > 0.3 else -10 if record.strength < -0.3 else held
+                    if target != held:
+                        self.append("order-proposals", execution, tick.ts_ns, record.symbol, target - held, 1.0)
+            self.logs["order-proposals", 0].append(Clock(tick.ts_ns, "portfolio"))
+
+    def risk(self) -> None:
+        for tick in self.read("risk"):
+            # A price of 1 marks a proposal here; executions of the venue pass by.
+            for record in tick.records:
+                if isinstance(record, Execution) and record.price == 1:
+                    self.append("orders", execution, tick.ts_ns, record.symbol, int(record.quantity), 2.0)
+            self.logs["orders", 0].append(Clock(tick.ts_ns, "risk"))
+
+    def run(self) -> tuple[bool, str]:
+        steps: list[Any] = [lambda p=p: self.feed(p) for p in range(PARTITIONS)]
+        steps += [lambda p=p: self.signals(p) for p in range(PARTITIONS)]
+        steps += [self.venue, self.portfolio, self.risk]
+        orders = self.logs["orders", 0]
+        for _ in range(5_000):
+            self.schedule.choice(steps)()
+            if orders and orders[-1] == Clock(TICKS, "risk"):
+                break
+        finished = bool(orders) and orders[-1] == Clock(TICKS, "risk")
+        made = [log for name, log in sorted(self.logs.items()) if name[0] != "market-bars"]
+        return finished, hashlib.sha256(repr(made).encode()).hexdigest()
+
+
+def test_every_schedule_ends_and_all_end_alike() -> None:
+    results = [Loop(seed, wait=True, lag=True).run() for seed in range(60)]
+    assert all(finished for finished, _ in results)
+    assert len({digest for _, digest in results}) == 1
+
+
+def test_without_waiting_for_the_feedback_there_are_many_results() -> None:
+    results = [Loop(seed, wait=False, lag=True).run() for seed in range(20)]
+    assert len({digest for _, digest in results}) > 10
+
+
+def test_without_the_lag_nothing_ever_moves() -> None:
+    results = [Loop(seed, wait=True, lag=False).run() for seed in range(5)]
+    assert not any(finished for finished, _ in results)
+
+
+BARS_0, BARS_1 = Log("market-bars", 0, 1), Log("market-bars", 1, 1)
+
+
+def reader(*logs: Log, start: Any = None) -> AlignedLogs:
+    return AlignedLogs("test", logs, start)
+
+
+def numbered(*records: Any, start: int = 0) -> list[tuple[int, Any]]:
+    return list(enumerate(records, start))
+
+
+def test_a_tick_waits_for_the_clock_of_every_input() -> None:
+    r = reader(BARS_0, BARS_1)
+    r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w")))
+    assert r.ticks() == []
+    r.feed("market-bars", 1, numbered(bar("B", 1, 60)))
+    assert r.ticks() == []
+    r.feed("market-bars", 1, numbered(Clock(60, "w"), start=1))
+    assert r.ticks() == [Tick(60, [bar("A", 1, 60), bar("B", 1, 60)])]
+
+
+def test_the_order_in_a_tick_does_not_depend_on_the_partitions() -> None:
+    r = reader(BARS_0, BARS_1)
+    r.feed("market-bars", 1, numbered(bar("A", 1, 60), bar("D", 1, 60), Clock(60, "w")))
+    r.feed("market-bars", 0, numbered(bar("B", 1, 60), bar("C", 1, 60), Clock(60, "w")))
+    assert [b.symbol for b in r.ticks()[0].records] == ["A", "B", "C", "D"]  # type: ignore[union-attr]
+
+
+def test_each_clock_is_passed_on_by_itself() -> None:
+    r = reader(BARS_0)
+    r.feed("market-bars", 0, numbered(Clock(60, "w"), Clock(120, "w"), bar("A", 1, 180), Clock(180, "w")))
+    assert [(tick.ts_ns, len(tick.records)) for tick in r.ticks()] == [(60, 0), (120, 0), (180, 1)]
+
+
+def test_feedback_comes_one_tick_later_and_in_front() -> None:
+    r = reader(Log("order-refusals", 0, 0, feedback=True), BARS_0)
+    r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), Clock(120, "w")))
+    assert [tick.ts_ns for tick in r.ticks()] == [60], "the second tick must wait for the refusals of the first"
+    r.feed("order-refusals", 0, numbered(refusal(1, 60, "A"), Clock(60, "w")))
+    (tick,) = r.ticks()
+    assert [type(record) for record in tick.records] == [OrderRefusal, Bar]
+
+
+def test_repeats_after_a_writers_restart_are_dropped() -> None:
+    first = [bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120)]
+    again = [bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), bar("B", 1, 120), Clock(120, "w")]
+    r = reader(BARS_0)
+    r.feed("market-bars", 0, numbered(*first, *again))
+    assert [(tick.ts_ns, tick.records) for tick in r.ticks()] == [
+        (60, [bar("A", 1, 60)]),
+        (120, [bar("A", 2, 120), bar("B", 1, 120)]),
+    ]
+    assert r.counts.duplicates == 2
+    assert r.counts.gaps == 0
+
+
+def test_a_lost_record_is_counted_as_a_gap() -> None:
+    r = reader(BARS_0)
+    r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bar("A", 3, 120), Clock(120, "w")))
+    assert len(r.ticks()) == 2
+    assert r.counts.gaps == 1
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (bar("A", 9, 60), "late: field ts_ns must be > 60, the clock of the log, found 60"),
+        (bar("A", 9, 120)._replace(high=1.0), "field high must be >= low 100.0, found 1.0"),
+        (bar("A", 9, 120)._replace(close=float("nan")), "field close must be > 0 and finite, found nan"),
+        (bar("A", 9, 120)._replace(low=-3.0), "field low must be > 0 and finite, found -3.0"),
+        (bar("A", 9, 120)._replace(open=300.0), "field open must be in [100.0, 100.0], found 300.0"),
+        (bar("A", 9, 120)._replace(volume=-1.0), "field volume must be >= 0 and finite, found -1.0"),
+    ],
+)
+def test_a_bad_bar_is_set_aside_and_the_good_ones_go_on(bad: Bar, reason: str) -> None:
+    r = reader(BARS_0)
+    r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bad, bar("A", 2, 120), Clock(120, "w")))
+    _, second = r.ticks()
+    good, letter = second.records
+    assert good == bar("A", 2, 120), "the bad bar's seq must not hide the good one"
+    assert isinstance(letter, DeadLetter)
+    assert (letter.topic, letter.partition, letter.offset, letter.stage) == ("market-bars", 0, 2, "test")
+    assert letter.reason == reason
+
+
+def test_a_command_is_taken_at_the_first_clock_behind_it_whatever_its_time() -> None:
+    r = reader(Log("commands", 0, 0), BARS_0)
+    r.feed("commands", 0, numbered(Clock(60, "w"), command("c1", 10**18), Clock(120, "w"), command("c2", 1)))
+    r.feed("market-bars", 0, numbered(Clock(60, "w"), bar("A", 1, 120), Clock(120, "w"), Clock(180, "w")))
+    first, second = r.ticks()
+    assert first.records == []
+    assert [type(record) for record in second.records] == [Command, Bar]
+    r.feed("commands", 0, numbered(Clock(180, "w"), start=4))
+    assert [type(record) for record in r.ticks()[0].records] == [Command]
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_reader_restored_at_any_point_gives_the_remaining_ticks(cut: int) -> None:
+    logs: dict[str, list[Any]] = {
+        "executions": [Clock(60, "w"), execution(1, 120, "A", 5, 1.0), Clock(120, "w"), Clock(180, "w")],
+        "market-bars": [
+            bar("A", 1, 60), bar("B", 1, 60), Clock(60, "w"), bar("A", 2, 120), Clock(120, "w"), bar("B", 2, 180),
+            Clock(180, "w"),
+        ],
+    }  # fmt: skip
+    arrivals = [(topic, item) for topic in logs for item in numbered(*logs[topic])]
+    random.Random(cut).shuffle(arrivals)
+    arrivals.sort(key=lambda a: a[1][0])
+    inputs = [Log("executions", 0, 0), BARS_0]
+
+    whole = reader(*inputs)
+    for topic, item in arrivals:
+        whole.feed(topic, 0, [item])
+    expected = whole.ticks()
+    assert len(expected) == 3
+
+    before = reader(*inputs)
+    for topic, item in arrivals[:cut]:
+        before.feed(topic, 0, [item])
+    ticks = before.ticks(records_max=1)
+    after = reader(*inputs, start=before.snapshot())
+    for (topic, partition), offset in after.next_offsets().items():
+        after.feed(topic, partition, numbered(*logs[topic])[offset:])
+    assert ticks + after.ticks() == expected
+    assert after.counts.gaps == after.counts.duplicates == 0
+
+
+def test_records_of_one_tick_stand_in_time_order_when_their_times_differ() -> None:
+    r = reader(Log("executions", 0, 0), BARS_0)
+    r.feed("executions", 0, numbered(execution(1, 90, "A", 5, 1.0), Clock(120, "w")))
+    r.feed("market-bars", 0, numbered(bar("A", 1, 70), bar("A", 2, 120), Clock(120, "w")))
+    (tick,) = r.ticks()
+    assert [record.ts_ns for record in tick.records] == [70, 90, 120]
