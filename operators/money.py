@@ -1,0 +1,88 @@
+"""Exact arithmetic of money, prices and quantities: `Decimal` with nine places, rounded half to even.
+
+Nine places are what the topics (Avro `decimal`, scale 9) and Postgres (`NUMERIC(38,9)`) hold, so a number is the same
+before and after it travelled. Sums and differences of such numbers are exact under the ordinary operators up to 10^19;
+products and quotients go through `multiply` and `portion`, which carry 38 digits and round once, at the end.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+
+from schemas.errors import InvalidField
+
+NANO = Decimal("0.000000001")
+ZERO = Decimal("0.000000000")
+ONE = Decimal(1)
+_MONEY = Context(prec=38, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, DivisionByZero, Overflow])
+_product = _MONEY.multiply
+_quotient = _MONEY.divide
+_round = _MONEY.quantize
+
+
+def quantize(amount: Decimal) -> Decimal:
+    """`amount` to nine places, half to even; always in the same form, so that equal amounts also print alike.
+
+    >>> quantize(Decimal("1.0000000005"))
+    Decimal('1.000000000')
+    """
+    return _round(amount, NANO)
+
+
+def to_decimal(x: float) -> Decimal:
+    """The decimal that prints like `x`, to nine places. Raises `InvalidField` for NaN and infinities.
+
+    >>> to_decimal(49.18)
+    Decimal('49.180000000')
+    """
+    amount = Decimal(repr(x))
+    if not amount.is_finite():
+        raise InvalidField(f"an amount must be a finite number, found {x!r}")
+    return _round(amount, NANO)
+
+
+def multiply(a: Decimal, b: Decimal) -> Decimal:
+    """`a * b` to nine places."""
+    return _round(_product(a, b), NANO)
+
+
+def divide(a: Decimal, b: Decimal) -> Decimal:
+    """`a / b` to nine places; `b` must not be zero."""
+    return _round(_quotient(a, b), NANO)
+
+
+def portion(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """The share of `total` that belongs to `part` of `whole`, to nine places. The last part takes the rest instead."""
+    return _round(_quotient(_product(total, part), whole), NANO)
+
+
+def units_for(amount: Decimal, price: Decimal, step: Decimal) -> Decimal:
+    """The most units, a multiple of `step`, that cost no more than `amount`; 0 where there is nothing to spend."""
+    if amount <= 0 or price <= 0:
+        return ZERO
+    return _round(_product(_MONEY.divide_int(amount, _product(price, step)), step), NANO)
+
+
+def round_to(price: Decimal, tick: Decimal) -> Decimal:
+    """The multiple of `tick` nearest to `price`, half to even."""
+    return _round(_product(_MONEY.to_integral_value(_quotient(price, tick)), tick), NANO)
+
+
+def floor_to(quantity: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that is not beyond `quantity`, which must not be negative.
+
+    >>> floor_to(Decimal("406.67"), Decimal("1"))
+    Decimal('406.000000000')
+    """
+    assert quantity >= 0 and step > 0, f"floor_to({quantity}, {step})"
+    return _round(_product(_MONEY.divide_int(quantity, step), step), NANO)
+
+
+def plain(amount: Decimal) -> str:
+    """For a reader: no exponent, no trailing zeros, whatever form the number came in.
+
+    >>> plain(Decimal("1000.500000000")), plain(Decimal("-0E-9"))
+    ('1000.5', '0')
+    """
+    text = format(_MONEY.normalize(amount), "f")
+    return "0" if text == "-0" else text

@@ -1,0 +1,315 @@
+"""The portfolio: books executions, marks the holdings, and turns the strategies' views into proposed orders.
+
+Several strategies may hold a view of one symbol. Each has its own target quantity; the book is steered to their sum,
+and one proposal trades the difference between that sum and what is held. While a symbol has a proposal under way
+nothing more is proposed for it: a view that arrives meanwhile waits until the order is filled, refused or gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from operators.ledger import Ledger
+from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
+from operators.sizing import SizingSettings, View, cap, size
+from operators.targets import GONE, Pending, Target, give_up, total
+from operators.valuation import Marks
+from schemas.errors import BadInput
+from schemas.records import (
+    BUY,
+    LIMIT,
+    MARKET,
+    SELL,
+    TRADE,
+    Bar,
+    Execution,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    Signal,
+    proposal_id,
+    signal_id,
+)
+
+SNAPSHOT_VERSION = 1
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortfolioSettings:
+    """What the portfolio trades with. Money in account currency, percentages as fractions (0.05 is 5 %).
+
+    * `max_position_percentage`: no proposal takes a symbol's value beyond this share of equity.
+    * `cash_buffer`: a buy must be affordable at its reference price plus this share (the fill comes later, with a fee).
+    * `limit_offset_bps`: LIMIT orders are priced this far beyond the reference price (towards a sure fill), to the
+      nearest `tick_size`.
+    * `rebalance_interval_s`: `target_percent` positions are traded back to target at each such boundary of event time;
+      None leaves them until the next signal.
+    * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
+    """
+
+    initial_capital: Decimal = Decimal(1_000_000)
+    max_position_percentage: Decimal = Decimal("0.05")
+    sizing: SizingSettings = field(default_factory=SizingSettings)
+    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
+    limit_offset_bps: Decimal = Decimal(10)
+    tick_size: Decimal = Decimal("0.01")
+    time_in_force: Literal["DAY", "GTC"] = "DAY"
+    allow_short: bool = False
+    cash_buffer: Decimal = Decimal("0.01")
+    rebalance_interval_s: int | None = None
+    exit_retry_s: int = 60
+
+    def __post_init__(self) -> None:
+        if self.initial_capital <= 0:
+            raise BadInput(f"initial_capital must be > 0, found {self.initial_capital}")
+        if not 0 < self.max_position_percentage <= 10:
+            raise BadInput(f"max_position_percentage must be in (0, 10], found {self.max_position_percentage}")
+        if self.order_type not in (MARKET, LIMIT):
+            raise BadInput(f"order_type must be MARKET or LIMIT, found {self.order_type!r}")
+        if self.limit_offset_bps < 0 or self.cash_buffer < 0:
+            raise BadInput("limit_offset_bps and cash_buffer must not be negative")
+        if self.tick_size <= 0:
+            raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
+        if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:
+            raise BadInput(f"rebalance_interval_s must be > 0, found {self.rebalance_interval_s}")
+        if self.exit_retry_s < 0:
+            raise BadInput(f"exit_retry_s must be >= 0, found {self.exit_retry_s}")
+
+
+class PortfolioStage:
+    """`operators.stage.Stage` of the portfolio: one instance for the whole account.
+
+    Takes OrderRefusal, Execution, Command, Bar and Signal, in this order within a tick. Gives the ledger's records, one
+    Valuation where the tick held a Bar or an Execution, then the proposals, by symbol.
+    """
+
+    def __init__(self, settings: PortfolioSettings | None = None) -> None:
+        self.settings = settings or PortfolioSettings()
+        self.ledger = Ledger(self.settings.initial_capital)
+        self.marks = Marks()
+        self._targets: dict[str, dict[str, Target]] = {}
+        self._pending: dict[str, Pending] = {}
+        self._due: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
+        self._retry: dict[str, tuple[int, tuple[str, ...]]] = {}  # symbol -> when its exit is proposed again, for whom
+        self._reserved = ZERO
+        self._valuation_seq = 0
+        self._proposal_seq = 0
+        self._refusal_seq = 0
+        self._rebalanced = 0
+        interval = self.settings.rebalance_interval_s
+        self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method == "target_percent" else 0
+
+    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        out: list[Record] = []
+        marks, values = self.marks, self.marks.values
+        prices = marks.prices
+        moved: dict[str, None] = {}
+        valued = False
+        for record in records:
+            kind = type(record)
+            if kind is Bar:
+                valued = True
+                symbol, close = record.symbol, record.close  # type: ignore[union-attr]
+                if prices.get(symbol) != close:
+                    prices[symbol] = close
+                    if symbol in values:
+                        moved[symbol] = None
+            elif kind is Execution:
+                valued = True
+                self._book(ts_ns, record, moved, out)  # type: ignore[arg-type]
+            elif kind is Signal:
+                self._see(record)  # type: ignore[arg-type]
+            elif kind is OrderRefusal:
+                self._refused(ts_ns, record)  # type: ignore[arg-type]
+        for symbol in moved:
+            marks.revalue(self.ledger, symbol)
+        if valued:
+            self._valuation_seq += 1
+            valuation = marks.value(self.ledger, self._valuation_seq, ts_ns)
+            out.append(valuation)
+        if self._retry:
+            self._take_up_retries(ts_ns)
+        if self._interval_ns and ts_ns // self._interval_ns != self._rebalanced:
+            self._rebalance(ts_ns)
+        if self._due:
+            self._decide(ts_ns, out)
+        return out
+
+    # -- what happened -------------------------------------------------------------------------------------------------
+
+    def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
+        changes = self.ledger.apply(execution)
+        symbol = execution.symbol
+        if changes:
+            out.extend(changes)
+            self.marks.prices.setdefault(symbol, float(execution.price))
+            moved[symbol] = None
+        pending = self._pending.get(symbol)
+        if pending is None or not pending.is_of(execution):
+            return
+        pending.order_id = execution.order_id
+        if execution.exec_type == TRADE:
+            self._reserved -= pending.reserved
+            filled = quantize(execution.quantity)
+            pending.leaves -= filled if execution.side == BUY else -filled
+            self._reserved += pending.reserved
+            if execution.leaves_quantity == 0 or pending.leaves == 0:
+                self._release(ts_ns, symbol, pending)
+        elif execution.exec_type in GONE:
+            self._release(ts_ns, symbol, pending)
+
+    def _see(self, signal: Signal) -> None:
+        targets = self._targets.setdefault(signal.symbol, {})
+        old = targets.get(signal.strategy)
+        targets[signal.strategy] = Target(
+            signal.direction,
+            signal.strength,
+            signal.price,
+            signal_id(signal.symbol, signal.seq),
+            ZERO if old is None else old.quantity,
+        )
+        self._due.setdefault(signal.symbol, {})[signal.strategy] = None
+
+    def _refused(self, ts_ns: int, refusal: OrderRefusal) -> None:
+        if refusal.seq <= self._refusal_seq:
+            return
+        self._refusal_seq = refusal.seq
+        pending = self._pending.get(refusal.symbol)
+        if pending is not None and pending.proposal_id == refusal.cause_id:
+            self._release(ts_ns, refusal.symbol, pending)
+
+    def _release(self, ts_ns: int, symbol: str, pending: Pending) -> None:
+        """The order is over. What did not trade is given up if it was to add, and tried again if it was to reduce."""
+        self._reserved -= pending.reserved
+        del self._pending[symbol]
+        if not pending.leaves:
+            return
+        targets = self._targets[symbol]
+        held = self.ledger.quantity(symbol)
+        wanted = total(targets)
+        reachable = min(wanted, held, key=abs) if wanted * held > 0 else ZERO
+        give_up(targets, pending.strategies, wanted - reachable)
+        if reachable != held:
+            self._retry[symbol] = (ts_ns + self.settings.exit_retry_s * _SECOND_NS, pending.strategies)
+
+    def _take_up_retries(self, ts_ns: int) -> None:
+        for symbol in [symbol for symbol, (at_ns, _) in self._retry.items() if at_ns <= ts_ns]:
+            _, strategies = self._retry.pop(symbol)
+            due = self._due.setdefault(symbol, {})
+            for strategy in strategies:
+                due[strategy] = None
+
+    def _rebalance(self, ts_ns: int) -> None:
+        self._rebalanced = ts_ns // self._interval_ns
+        for symbol, targets in self._targets.items():
+            for strategy, target in targets.items():
+                if target.direction:
+                    self._due.setdefault(symbol, {})[strategy] = None
+
+    # -- what to do about it -------------------------------------------------------------------------------------------
+
+    def _decide(self, ts_ns: int, out: list[Record]) -> None:
+        equity = self.ledger.cash + self.marks.net
+        for symbol in sorted(self._due):
+            if symbol not in self._pending:
+                proposal = self._propose(ts_ns, symbol, sorted(self._due.pop(symbol)), equity)
+                if proposal is not None:
+                    out.append(proposal)
+
+    def _propose(self, ts_ns: int, symbol: str, due: list[str], equity: Decimal) -> OrderProposal | None:
+        targets = self._targets[symbol]
+        price = to_decimal(self.marks.prices.get(symbol, targets[due[0]].price))
+        if price <= 0:
+            return None
+        held = self.ledger.quantity(symbol)
+        texts = [self._aim(targets, strategy, price, equity) for strategy in due]
+        texts += self._afford(targets, due, held, price)
+        delta = total(targets) - held
+        if not delta:
+            return None
+        self._retry.pop(symbol, None)
+        self._proposal_seq += 1
+        cause = proposal_id(self._proposal_seq)
+        unit_cost = multiply(price, ONE + self.settings.cash_buffer)
+        pending = self._pending[symbol] = Pending(cause, delta, delta, unit_cost, tuple(due), None)
+        self._reserved += pending.reserved
+        return OrderProposal(
+            self._proposal_seq,
+            ts_ns,
+            cause,
+            symbol,
+            BUY if delta > 0 else SELL,
+            abs(delta),
+            self.settings.order_type,
+            self._limit_price(price, delta > 0) if self.settings.order_type == LIMIT else None,
+            self.settings.time_in_force,
+            "+".join(due),
+            price,
+            "; ".join(texts),
+            [targets[strategy].signal_id for strategy in due],
+        )
+
+    def _aim(self, targets: dict[str, Target], strategy: str, price: Decimal, equity: Decimal) -> str:
+        """Set the strategy's target quantity to what its view asks for within the cap. Returns the arithmetic."""
+        settings, target = self.settings, targets[strategy]
+        direction = target.direction if settings.allow_short else max(target.direction, 0)
+        view = View(direction, to_decimal(target.strength), price, equity, target.quantity)
+        quantity, text = size(settings.sizing, view)
+        if quantity:
+            now = total(targets)
+            others = now - target.quantity
+            limit = units_for(multiply(equity, settings.max_position_percentage), price, settings.sizing.lot_size)
+            # A position that grew beyond the cap by its price is not added to, nor cut by a signal that confirms it.
+            capped = cap(quantity, others, max(limit, abs(now)) if now * quantity > 0 else limit)
+            if capped != quantity:
+                share = plain(settings.max_position_percentage)
+                text = f"{text}, capped at {plain(capped)} by {share} of equity {plain(equity)}"
+                quantity = capped
+        target.quantity = quantity
+        return text
+
+    def _afford(self, targets: dict[str, Target], due: list[str], held: Decimal, price: Decimal) -> list[str]:
+        """Cut what is added on the long side to the cash that is free. What covers a short is never cut."""
+        added = max(total(targets), ZERO) - max(held, ZERO)
+        if added <= 0:
+            return []
+        free = self.ledger.cash - self.marks.short_value - self._reserved
+        affordable = units_for(free, multiply(price, ONE + self.settings.cash_buffer), self.settings.sizing.lot_size)
+        if affordable >= added:
+            return []
+        give_up(targets, due, added - affordable)
+        return [f"cut to {plain(affordable)} more by free cash {plain(free)}"]
+
+    def _limit_price(self, price: Decimal, buying: bool) -> Decimal:
+        offset = multiply(price, self.settings.limit_offset_bps / 10_000)
+        return round_to(price + offset if buying else price - offset, self.settings.tick_size)
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return (
+            SNAPSHOT_VERSION,
+            self.ledger.snapshot(),
+            self.marks.snapshot(),
+            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced),
+            [(s, [(n, *t.as_tuple()) for n, t in targets.items()]) for s, targets in self._targets.items()],
+            [(symbol, pending.as_tuple()) for symbol, pending in self._pending.items()],
+            [(symbol, list(strategies)) for symbol, strategies in self._due.items()],
+            [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._retry.items()],
+        )
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        version, ledger, marks, counters, targets, pending, due, retry = snapshot
+        assert version == SNAPSHOT_VERSION, f"portfolio snapshot of version {version}"
+        self.ledger.restore(ledger)
+        self.marks.restore(marks)
+        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced = counters
+        self._targets = {symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets}
+        self._pending = {symbol: Pending(*row) for symbol, row in pending}
+        self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)
+        self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
+        self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}

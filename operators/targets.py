@@ -1,0 +1,92 @@
+"""What strategies want of a symbol, and what has been proposed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from operators.money import ZERO, multiply
+from schemas.records import BUY, CANCELED, EXPIRED, REJECTED, Execution
+
+GONE = (CANCELED, EXPIRED, REJECTED)
+"""Execution types after which an order trades no more."""
+
+
+class Target:
+    """One strategy's wish for one symbol: its last view, and the signed quantity that it was turned into."""
+
+    __slots__ = ("direction", "price", "quantity", "signal_id", "strength")
+
+    def __init__(self, direction: int, strength: float, price: float, signal_id: str, quantity: Decimal) -> None:
+        self.direction = direction
+        self.strength = strength
+        self.price = price
+        self.signal_id = signal_id
+        self.quantity = quantity
+
+    def as_tuple(self) -> tuple[int, float, float, str, Decimal]:
+        return (self.direction, self.strength, self.price, self.signal_id, self.quantity)
+
+
+class Pending:
+    """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit bought.
+
+    Executions name the order, not the proposal: the first report on the symbol and side with the proposed quantity
+    binds `order_id`; from then on only that order's reports count.
+    """
+
+    __slots__ = ("leaves", "order_id", "proposal_id", "quantity", "strategies", "unit_cost")
+
+    def __init__(
+        self,
+        proposal_id: str,
+        quantity: Decimal,
+        leaves: Decimal,
+        unit_cost: Decimal,
+        strategies: tuple[str, ...],
+        order_id: str | None,
+    ) -> None:
+        self.proposal_id = proposal_id
+        self.quantity = quantity
+        self.leaves = leaves
+        self.unit_cost = unit_cost
+        self.strategies = strategies
+        self.order_id = order_id
+
+    def is_of(self, execution: Execution) -> bool:
+        """Whether the report is on this proposal's order."""
+        if self.order_id is not None:
+            return self.order_id == execution.order_id
+        if (execution.side == BUY) is not (self.quantity > 0):
+            return False
+        if execution.exec_type in GONE:
+            return True
+        return execution.cum_quantity + execution.leaves_quantity == abs(self.quantity)
+
+    def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...], str | None]:
+        return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies, self.order_id)
+
+    @property
+    def reserved(self) -> Decimal:
+        return multiply(self.leaves, self.unit_cost) if self.leaves > 0 else ZERO
+
+
+def total(targets: dict[str, Target]) -> Decimal:
+    """The net quantity that all strategies together want of a symbol."""
+    return sum((target.quantity for target in targets.values()), ZERO)
+
+
+def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
+    """Lower the sum of the targets by `amount` (signed): each gives what it has of that sign, the last one the rest."""
+    target = None
+    for strategy in strategies:
+        if not amount:
+            return
+        target = targets[strategy]
+        if target.quantity * amount > 0:
+            given = min(target.quantity, amount, key=abs)
+            target.quantity -= given
+            amount -= given
+    if amount:
+        assert target is not None, "nobody to give up a quantity"
+        target.quantity -= amount

@@ -1,0 +1,70 @@
+"""Market value of the holdings, kept up symbol by symbol: a tick costs what changed in it, not what is held."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from operators.ledger import Ledger
+from operators.money import ONE, ZERO, multiply, to_decimal
+from schemas.records import Valuation
+
+SNAPSHOT_VERSION = 1
+
+
+class Marks:
+    """Last prices, and the value that the ledger's holdings have at them.
+
+    The mark of a symbol is its last bar's close; before its first bar it is the price of its first execution. `prices`
+    may be written directly for symbols that the ledger does not hold; `revalue` has to follow for those that it does.
+    """
+
+    def __init__(self) -> None:
+        self.prices: dict[str, float] = {}
+        self.values: dict[str, Decimal] = {}  # signed; only what is held
+        self.net = ZERO
+        self.gross = ZERO
+
+    def revalue(self, ledger: Ledger, symbol: str) -> None:
+        """Take in a new price or a new quantity of `symbol`."""
+        old = self.values.pop(symbol, ZERO)
+        holding = ledger.holding(symbol)
+        new = ZERO
+        if holding is not None and holding.quantity:
+            new = multiply(holding.quantity, to_decimal(self.prices[symbol]))
+            if holding.multiplier is not ONE:
+                new = multiply(new, holding.multiplier)
+            self.values[symbol] = new
+        self.net += new - old
+        self.gross += abs(new) - abs(old)
+
+    @property
+    def short_value(self) -> Decimal:
+        """What buying back all shorts would cost, as a positive number."""
+        return (self.gross - self.net) / 2
+
+    def value(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
+        """The valuation of `ledger` at these marks."""
+        unrealized = self.net - ledger.cost
+        equity = ledger.cash + self.net
+        assert equity == ledger.initial_cash + ledger.realized_pnl + unrealized - ledger.fees, f"equity {equity}"
+        return Valuation(
+            seq,
+            ts_ns,
+            equity,
+            ledger.cash,
+            self.gross,
+            self.net,
+            unrealized,
+            ledger.realized_pnl,
+            ledger.fees,
+            len(self.values),
+        )
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return (SNAPSHOT_VERSION, dict(self.prices), dict(self.values), self.net, self.gross)
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        version, prices, values, self.net, self.gross = snapshot
+        assert version == SNAPSHOT_VERSION, f"marks snapshot of version {version}"
+        self.prices, self.values = dict(prices), dict(values)
