@@ -1,0 +1,56 @@
+"""Average true range."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator, check_period
+from schemas.records import Bar
+
+
+class Atr(Indicator):
+    """Wilder's average true range, in the price's unit: the first over `period` ranges, then moved by 1/period.
+
+    The true range goes from the lower of low and last close to the higher of high and last close, so the first bar
+    has none and the first value stands at bar `period` + 1. Equals TA-Lib's ATR; `ta` takes the first bar's
+    high - low in, and gives 0 in warm-up. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
+    """
+
+    __slots__ = ("close", "name", "period", "seen", "share", "value")
+    kind: ClassVar[str] = "atr"
+    parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+
+    def __init__(self, name: str, period: int) -> None:
+        check_period(name, period)
+        self.name = name
+        self.period = period
+        self.share = 1.0 / period
+        self.seen = -1  # ranges folded in, up to period
+        self.close = 0.0
+        self.value = 0.0  # a sum while seen < period
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        high = bar.high
+        low = bar.low
+        before = self.close
+        self.close = bar.close
+        if before > high:
+            high = before
+        elif before < low:
+            low = before
+        value = self.value
+        if self.seen == self.period:
+            self.value = value = value + (high - low - value) * self.share
+            values[self.name] = value
+            return
+        if self.seen >= 0:
+            self.value = value + (high - low)
+        self.seen += 1
+        if self.seen == self.period:
+            self.value = values[self.name] = self.value / self.period
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.seen, self.close, self.value
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.seen, self.close, self.value = snapshot

@@ -1,0 +1,82 @@
+"""Moving average convergence divergence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator, check_period
+from schemas.errors import BadInput
+from schemas.records import Bar
+
+
+class Macd(Indicator):
+    """Fast less slow exponential average of the close, its own exponential average (signal), and their difference.
+
+    All in the price's unit. Seeded like `ema`, so the line is ema_fast - ema_slow to the last digit but few: absent
+    before `slow` bars, the signal seeded with the first line and absent for `signal` - 1 bars more. Equals
+    `ta.trend.MACD`; TA-Lib seeds with simple averages instead. Source: G. Appel (1979).
+    """
+
+    __slots__ = (
+        "alpha_fast", "alpha_signal", "alpha_slow", "fast", "name", "name_histogram", "name_signal",
+        "seen", "signal", "slow", "warm", "warm_line",
+    )  # fmt: skip
+    kind: ClassVar[str] = "macd"
+    parameters: ClassVar[dict[str, type[int] | type[float]]] = {"fast": int, "slow": int, "signal": int}
+    suffixes: ClassVar[tuple[str, ...]] = ("", "_signal", "_histogram")
+
+    def __init__(self, name: str, fast: int, slow: int, signal: int) -> None:
+        for period in (fast, slow, signal):
+            check_period(name, period)
+        if fast >= slow:
+            raise BadInput(f"indicator {name}: the first period must be below the second")
+        self.name = name
+        self.name_signal = f"{name}_signal"
+        self.name_histogram = f"{name}_histogram"
+        self.alpha_fast = 2.0 / (fast + 1)
+        self.alpha_slow = 2.0 / (slow + 1)
+        self.alpha_signal = 2.0 / (signal + 1)
+        self.warm_line = slow
+        self.warm = slow + signal - 1
+        self.seen = 0  # bars, up to warm
+        self.fast = 0.0
+        self.slow = 0.0
+        self.signal = 0.0
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        close = bar.close
+        if self.seen < self.warm:
+            self._warm_up(close, values)
+            return
+        fast = self.fast
+        self.fast = fast = fast + (close - fast) * self.alpha_fast
+        slow = self.slow
+        self.slow = slow = slow + (close - slow) * self.alpha_slow
+        line = fast - slow
+        signal = self.signal
+        self.signal = signal = signal + (line - signal) * self.alpha_signal
+        values[self.name] = line
+        values[self.name_signal] = signal
+        values[self.name_histogram] = line - signal
+
+    def _warm_up(self, close: float, values: dict[str, float]) -> None:
+        if self.seen == 0:
+            self.fast = self.slow = close
+        self.seen += 1
+        self.fast += (close - self.fast) * self.alpha_fast
+        self.slow += (close - self.slow) * self.alpha_slow
+        line = self.fast - self.slow
+        if self.seen == self.warm_line:
+            self.signal = line
+        if self.seen >= self.warm_line:
+            self.signal += (line - self.signal) * self.alpha_signal
+            values[self.name] = line
+        if self.seen == self.warm:
+            values[self.name_signal] = self.signal
+            values[self.name_histogram] = line - self.signal
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.seen, self.fast, self.slow, self.signal
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.seen, self.fast, self.slow, self.signal = snapshot

@@ -1,0 +1,40 @@
+"""On-balance volume."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator
+from schemas.records import Bar
+
+
+class Obv(Indicator):
+    """Volume of bars that closed higher less that of bars that closed lower, in units, since the first bar.
+
+    Starts with the first bar's volume; a bar that closed where the one before did adds nothing. Equals TA-Lib's OBV;
+    `ta` counts the unchanged bars as rises.
+    """
+
+    __slots__ = ("close", "name", "total")
+    kind: ClassVar[str] = "obv"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.close: float | None = None
+        self.total = 0.0
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        close = bar.close
+        before = self.close
+        if before is None or close > before:
+            self.total += bar.volume
+        elif close < before:
+            self.total -= bar.volume
+        self.close = close
+        values[self.name] = self.total
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return self.close, self.total
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.close, self.total = snapshot

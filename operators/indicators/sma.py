@@ -1,0 +1,54 @@
+"""Simple moving average."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import Any, ClassVar
+
+from operators.indicators.indicator import Indicator, check_period
+from schemas.records import Bar
+
+
+class Sma(Indicator):
+    """Mean of the last `period` closes, in the price's unit; absent before. Equals TA-Lib's SMA and `ta`'s.
+
+    The running sum is taken anew once a window length, so that rounding never adds up over more than one.
+    """
+
+    __slots__ = ("at", "name", "period", "total", "window")
+    kind: ClassVar[str] = "sma"
+    parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
+
+    def __init__(self, name: str, period: int) -> None:
+        check_period(name, period)
+        self.name = name
+        self.period = period
+        self.window: list[float] = []
+        self.at = 0  # where the oldest close stands, once the window is full
+        self.total = 0.0
+
+    def update(self, bar: Bar, values: dict[str, float]) -> None:
+        close = bar.close
+        window = self.window
+        at = self.at
+        if len(window) < self.period:
+            window.append(close)
+            if len(window) < self.period:
+                return
+            self.total = fsum(window)
+        else:
+            self.total += close - window[at]
+            window[at] = close
+            at += 1
+            if at == self.period:
+                at = 0
+                self.total = fsum(window)
+            self.at = at
+        values[self.name] = self.total / self.period
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return tuple(self.window), self.at, self.total
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        window, self.at, self.total = snapshot
+        self.window = list(window)
