@@ -1,0 +1,30 @@
+"""Alembic's entry: runs the migrations against the URL of `sinks.database.alembic_config`, else DATABASE_URL."""
+
+from __future__ import annotations
+
+import os
+
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+from schemas.errors import BadInput
+from sinks.database import sqlalchemy_url
+from sinks.tables import metadata
+
+# One migration at a time, whoever starts it: `start` and `init-db` may well run together.
+MIGRATION_LOCK = 7_203_114_001
+
+
+def run() -> None:
+    url = context.config.get_main_option("sqlalchemy.url") or os.environ.get("DATABASE_URL")
+    if not url:
+        raise BadInput("DATABASE_URL is not set: expected postgresql://user:password@host:port/name")
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+        with context.begin_transaction():
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+            context.run_migrations()
+
+
+run()

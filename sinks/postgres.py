@@ -1,0 +1,188 @@
+"""Records into Postgres: idempotent under replay, one transaction a batch, patient while Postgres is away.
+
+How a batch is written and why: `docs/decisions/0003-postgres-writes.md`.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from typing import Any
+
+import psycopg2
+import structlog
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
+from psycopg2.extras import execute_values
+
+from operators.stage import Tick
+from schemas.errors import Unavailable
+from schemas.records import Record
+from sinks.database import libpq_url
+from sinks.statements import WRITES, Write
+
+log = structlog.get_logger(__name__)
+
+COPY_FROM_ROWS = 40
+"""From this many rows of one table on, COPY into the stage table is faster than VALUES (measured)."""
+ATTEMPT_PAUSE_S = (0.05, 2.0)
+"""First and longest pause between attempts while Postgres is away."""
+
+
+class PostgresWriter:
+    """Writes batches of records of any types, each batch in one transaction, each record once however often it comes.
+
+    Not for use by several threads. Opens its connection with the first batch.
+    """
+
+    def __init__(self, database_url: str, *, name: str, unavailable_after_s: float = 120.0) -> None:
+        """`name` shows in `pg_stat_activity`; `unavailable_after_s` bounds the attempts at one batch."""
+        self._url = libpq_url(database_url)
+        self._name = name
+        self._unavailable_after_s = unavailable_after_s
+        self._connection: Connection | None = None
+        self._staged: set[type] = set()
+        self._away = False
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Commit the records. Raises Unavailable when Postgres stayed away; then none or all of them are committed.
+
+        Raises psycopg2.Error where a table is missing or a value does not fit: our own defect, or no migration.
+        """
+        batches = _by_table(records)
+        if not batches:
+            return
+        give_up_at = time.monotonic() + self._unavailable_after_s
+        pause, longest = ATTEMPT_PAUSE_S
+        while True:
+            try:
+                self._commit(batches)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                # Whether a lost commit took place does not matter: writing it again changes nothing.
+                self.close()
+                self._note_away(error)
+                if time.monotonic() + pause > give_up_at:
+                    waited = f"{self._unavailable_after_s:g} s"
+                    raise Unavailable(f"Postgres took no batch for {waited}: {_first_line(error)}") from error
+                time.sleep(pause)
+                pause = min(2 * pause, longest)
+            else:
+                self._note_back()
+                return
+
+    def close(self) -> None:
+        """Let go of the connection; what is not committed is rolled back."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        self._staged.clear()
+
+    def _commit(self, batches: dict[type, list[Any]]) -> None:
+        connection = self._open()
+        with connection, connection.cursor() as cursor:
+            for record_type, rows in batches.items():
+                write = WRITES[record_type]
+                if len(rows) < COPY_FROM_ROWS:
+                    execute_values(cursor, write.values_sql, write.value_rows(rows), page_size=len(rows))
+                else:
+                    self._copy(cursor, write, rows)
+
+    def _copy(self, cursor: Cursor, write: Write, rows: list[Any]) -> None:
+        if write.record_type not in self._staged:
+            cursor.execute(write.stage_ddl)
+            self._staged.add(write.record_type)
+        cursor.copy_expert(write.copy_sql, BytesIO(write.copy_bytes(rows)))
+        cursor.execute(write.merge_sql)
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._staged.clear()
+            self._connection = psycopg2.connect(
+                self._url,
+                application_name=self._name,
+                connect_timeout=5,
+                # A host that vanished without a word is noticed within 15 s, a stuck statement within 60.
+                tcp_user_timeout=15_000,
+                options="-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000",
+            )
+        return self._connection
+
+    def _note_away(self, error: Exception) -> None:
+        if not self._away:
+            log.warning("postgres away, holding the batch", writer=self._name, error=_first_line(error))
+        self._away = True
+
+    def _note_back(self) -> None:
+        if self._away:
+            log.warning("postgres back", writer=self._name)
+        self._away = False
+
+
+def _by_table(records: Iterable[Record]) -> dict[type, list[Any]]:
+    """Records by type, in one fixed order of types, so that two writers lock tables alike."""
+    found: dict[type, list[Any]] = {}
+    for record in records:
+        record_type = type(record)
+        rows = found.get(record_type)
+        if rows is None:
+            rows = found[record_type] = []
+        rows.append(record)
+    return {
+        record_type: write.rows_of(found[record_type]) for record_type, write in WRITES.items() if record_type in found
+    }
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class PostgresPart(StatefulSinkPartition[Sequence[Tick], None]):
+    """One partition of the sink: an own connection, batches committed as they come."""
+
+    def __init__(self, writer: PostgresWriter) -> None:
+        self._writer = writer
+
+    def write_batch(self, values: list[Sequence[Tick]]) -> None:
+        """Each value is a list of ticks; all of them are one transaction."""
+        self._writer.write(record for ticks in values for tick in ticks for record in tick.records)
+
+    def snapshot(self) -> None:
+        """Nothing to remember: what is committed is in the tables, and a replay of it changes nothing."""
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class PostgresSink(FixedPartitionedSink[Sequence[Tick], None]):
+    """Bytewax output over items `(key, ticks)`: every record of the ticks goes to the table of its type.
+
+    With `parts` > 1 the keys are shard numbers "0" … "N-1" and each has its own connection.
+    """
+
+    def __init__(
+        self, database_url: str, *, name: str = "sink", parts: int = 1, unavailable_after_s: float = 120.0
+    ) -> None:
+        assert parts >= 1
+        self._database_url = database_url
+        self._name = name
+        self._parts = parts
+        self._unavailable_after_s = unavailable_after_s
+
+    def list_parts(self) -> list[str]:
+        # Of one width, so that their order as text is their order as numbers.
+        return [f"{part:04d}" for part in range(self._parts)]
+
+    def part_fn(self, item_key: str) -> int:
+        return int(item_key) % self._parts if item_key.isdecimal() else zlib.crc32(item_key.encode()) % self._parts
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> PostgresPart:
+        return PostgresPart(
+            PostgresWriter(
+                self._database_url,
+                name=f"{self._name}:{for_part}",
+                unavailable_after_s=self._unavailable_after_s,
+            )
+        )

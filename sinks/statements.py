@@ -1,0 +1,172 @@
+"""The SQL and the bytes that write one record type, made from its table once at import.
+
+Two ways in: VALUES for a few rows, and for many a binary COPY into a temporary stage table, merged from there. The
+stage table holds text, jsonb and numeric columns as text (cast on merging), so that a row is some length-prefixed texts
+and one packed struct: cheaper to make in Python than COPY's text format or binary NUMERICs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from operator import itemgetter
+from struct import Struct
+from typing import Any
+
+from psycopg2 import Binary
+from psycopg2.extras import Json
+
+from schemas.records import Command, DeadLetter
+from sinks.tables import LATEST, TABLE_OF, Field, fields_of
+
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
+COPY_END = b"\xff\xff"
+_NULL = b"\xff\xff\xff\xff"
+_LENGTH = Struct(">i").pack
+# Columns that every row has and whose binary form is of one size: struct code, size in bytes, type of the stage column.
+_PACKED: dict[type, tuple[str, int, str]] = {
+    int: ("q", 8, "bigint"),
+    float: ("d", 8, "double precision"),
+    bool: ("?", 1, "boolean"),
+}
+# Records whose texts nobody has checked.
+_FROM_OUTSIDE = frozenset({Command, DeadLetter})
+_CASTS: dict[type, str] = {Decimal: "::numeric", dict: "::jsonb", list: "::jsonb", int: "::bigint", float: "::float8"}
+
+
+def storable(value: Any) -> Any:
+    """Text from outside as Postgres can hold it: no NUL, no half of a surrogate pair; both become U+FFFD or "?".
+
+    >>> storable({"reason": "a\\0b"})
+    {'reason': 'a\ufffdb'}
+    """
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    return value
+
+
+def _json(value: Any) -> str:
+    """A dict, or a list of texts or of named tuples, as JSON. Raises ValueError on NaN: JSON has none."""
+    if isinstance(value, list):
+        value = [item._asdict() if hasattr(item, "_asdict") else item for item in value]
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_bytes(kind: type) -> Callable[[Any], bytes]:
+    if kind is bytes:
+        return bytes
+    if kind in (dict, list):
+        return lambda value: _json(value).encode()
+    return str.encode if kind is str else lambda value: str(value).encode()
+
+
+def _texts_to_bytes(columns: Sequence[tuple[int, Field]]) -> Callable[[Any], bytes]:
+    """What turns a record into the length-prefixed values of these columns."""
+    makers = [(index, _as_bytes(field.kind)) for index, field in columns]
+
+    def encode(record: Any) -> bytes:
+        parts = []
+        for index, make in makers:
+            value = record[index]
+            if value is None:
+                parts.append(_NULL)
+            else:
+                data = make(value)
+                parts.append(_LENGTH(len(data)))
+                parts.append(data)
+        return b"".join(parts)
+
+    return encode
+
+
+class Write:
+    """All that writing one record type takes. Attributes ending in `_sql` and `stage_ddl` are single statements."""
+
+    def __init__(self, record_type: type) -> None:
+        table = TABLE_OF[record_type]
+        fields = fields_of(record_type)
+        names = [f'"{field.name}"' for field in fields]
+        packed = [(i, f) for i, f in enumerate(fields) if f.kind in _PACKED and not f.nullable]
+        texts = [(i, f) for i, f in enumerate(fields) if f.kind not in _PACKED or f.nullable]
+        stage = f'"stage_{table.name}"'
+        key = [f'"{column.name}"' for column in table.primary_key]
+        conflict = _conflict(table.name, key, names) if record_type in LATEST else "ON CONFLICT DO NOTHING"
+        into = f'INSERT INTO "{table.name}" ({", ".join(names)})'
+        column_types = [f'"{f.name}" {"bytea" if f.kind is bytes else "text"}' for _, f in texts]
+        column_types += [f'"{f.name}" {_PACKED[f.kind][2]}' for _, f in packed]
+        casts = {f.name: _CASTS.get(f.kind, "") for _, f in texts}
+
+        self.record_type = record_type
+        self.stage_ddl = f"CREATE TEMPORARY TABLE {stage} ({', '.join(column_types)}) ON COMMIT DELETE ROWS"
+        self.copy_sql = f"COPY {stage} FROM STDIN (FORMAT binary)"
+        selected = ", ".join(f'"{f.name}"{casts.get(f.name, "")}' for f in fields)
+        self.merge_sql = f"{into} SELECT {selected} FROM {stage} {conflict}"  # noqa: S608  (names are our own fields')
+        self.values_sql = f"{into} VALUES %s {conflict}"
+        self._key = _getter([record_type._fields.index(column.name) for column in table.primary_key])  # type: ignore[attr-defined]
+        self._seq = record_type._fields.index("seq") if record_type in LATEST else None  # type: ignore[attr-defined]
+        self._texts_to_bytes = _texts_to_bytes(texts)
+        self._packed = _getter([i for i, _ in packed])
+        self._sizes = [_PACKED[f.kind][1] for _, f in packed]
+        self._pack = Struct(">" + "".join("i" + _PACKED[f.kind][0] for _, f in packed)).pack
+        self._field_count = Struct(">h").pack(len(fields))
+        self._json_at = [i for i, f in enumerate(fields) if f.kind in (dict, list)]
+        self._bytes_at = [i for i, f in enumerate(fields) if f.kind is bytes]
+
+    def rows_of(self, rows: list[Any]) -> list[Any]:
+        """The rows to write for these records of one batch."""
+        if self.record_type in _FROM_OUTSIDE:
+            return [self.record_type._make(map(storable, row)) for row in rows]  # type: ignore[attr-defined]
+        return rows if self._seq is None or len(rows) == 1 else self._newest(rows, self._seq)
+
+    def _newest(self, rows: list[Any], seq: int) -> list[Any]:
+        """The newest row per key: one statement may not update a row twice."""
+        latest: dict[tuple[Any, ...], Any] = {}
+        for row in rows:
+            held = latest.setdefault(self._key(row), row)
+            if row[seq] > held[seq]:
+                latest[self._key(row)] = row
+        return list(latest.values())
+
+    def copy_bytes(self, rows: list[Any]) -> bytes:
+        """The rows in COPY's binary format: texts first, then the packed columns, as the stage table has them."""
+        interleaved = [0] * (2 * len(self._sizes))
+        interleaved[::2] = self._sizes
+        pack, packed, texts, count = self._pack, self._packed, self._texts_to_bytes, self._field_count
+        parts = [COPY_HEADER]
+        for row in rows:
+            interleaved[1::2] = packed(row)
+            parts += (count, texts(row), pack(*interleaved))
+        parts.append(COPY_END)
+        return b"".join(parts)
+
+    def value_rows(self, rows: list[Any]) -> list[Any]:
+        """The rows as psycopg2 takes them in VALUES."""
+        if not self._json_at and not self._bytes_at:
+            return rows
+        found = []
+        for row in rows:
+            values = list(row)
+            for index in self._json_at:
+                values[index] = Json(values[index], dumps=_json)
+            for index in self._bytes_at:
+                values[index] = Binary(values[index])
+            found.append(values)
+        return found
+
+
+def _getter(indexes: list[int]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(indexes) == 1:
+        (index,) = indexes
+        return lambda row: (row[index],)
+    return itemgetter(*indexes)
+
+
+def _conflict(table: str, key: list[str], names: list[str]) -> str:
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    return f'ON CONFLICT ({", ".join(key)}) DO UPDATE SET {assignments} WHERE excluded."seq" > "{table}"."seq"'
+
+
+WRITES: dict[type, Write] = {record_type: Write(record_type) for record_type in TABLE_OF}

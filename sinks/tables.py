@@ -1,0 +1,167 @@
+"""The database: one table per record type, its columns named and ordered as the record's fields.
+
+A record's tuple is therefore a row, and `record_of(Bar, row)` turns a row back. Beside the fields each table has `ts`,
+the event time `ts_ns` as a timestamp for people (computed on reading, to the microsecond; `ts_ns` is the exact one).
+
+Two kinds of tables: *facts* are written once and never change (a repeated delivery is ignored); *latest* tables hold
+one row per key, replaced only by one with a higher `seq` (`LATEST`). Money and quantities are NUMERIC(38, 9).
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Computed,
+    DateTime,
+    Double,
+    Index,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from schemas.records import (
+    Bar,
+    CheckResult,
+    Command,
+    DeadLetter,
+    Execution,
+    FeatureRow,
+    Lot,
+    LotMatch,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Position,
+    RiskFence,
+    Signal,
+    Valuation,
+)
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
+)
+
+# As Postgres itself spells to_timestamp(ts_ns / 1e9), so that `alembic check` sees no difference.
+TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precision)"
+
+R = TypeVar("R", bound=tuple[Any, ...])
+
+_COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
+    str: Text,
+    int: BigInteger,
+    float: Double,
+    bool: Boolean,
+    bytes: LargeBinary,
+    Decimal: Numeric(38, 9),
+    list: JSONB,
+    dict: JSONB,
+}
+
+
+class Field(NamedTuple):
+    """One field of a record as the database sees it: its plain Python type (list and dict without their items')."""
+
+    name: str
+    kind: type
+    nullable: bool
+
+
+def fields_of(record_type: Any) -> list[Field]:
+    """The fields of a record type in order.
+
+    >>> fields_of(Order)[8]
+    Field(name='limit_price', kind=<class 'decimal.Decimal'>, nullable=True)
+    """
+    hints = get_type_hints(record_type)
+    found = []
+    for name in record_type._fields:
+        hint = hints[name]
+        nullable = isinstance(hint, types.UnionType) or get_origin(hint) is Union
+        if nullable:
+            (hint,) = (part for part in get_args(hint) if part is not type(None))
+        found.append(Field(name, get_origin(hint) or hint, nullable))
+    return found
+
+
+def _table(name: str, record_type: type, key: tuple[str, ...], *indexes: Index) -> Table:
+    columns = [
+        Column(field.name, _COLUMN_TYPES[field.kind], primary_key=field.name in key, nullable=field.nullable)
+        for field in fields_of(record_type)
+    ]
+    for column in columns:
+        column.autoincrement = False
+    ts = Column("ts", DateTime(timezone=True), Computed(TS_SQL, persisted=False))
+    return Table(name, metadata, *columns, ts, *indexes)
+
+
+bars = _table("bars", Bar, ("symbol", "ts_ns"))
+features = _table("features", FeatureRow, ("symbol", "ts_ns"))
+signals = _table("signals", Signal, ("symbol", "seq"), Index(None, "ts_ns"))
+order_proposals = _table("order_proposals", OrderProposal, ("proposal_id",), Index(None, "seq"))
+orders = _table(
+    "orders", Order, ("order_id",), Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id")
+)
+# The risk state is the row with the highest seq: its epoch and state.
+risk_fences = _table("risk_fences", RiskFence, ("seq",))
+order_refusals = _table("order_refusals", OrderRefusal, ("seq",), Index(None, "cause_id"))
+executions = _table("executions", Execution, ("execution_id",), Index(None, "seq"), Index(None, "order_id", "seq"))
+positions = _table("positions", Position, ("symbol",))
+lots = _table("lots", Lot, ("lot_id",), Index("ix_lots_open", "symbol", postgresql_where=text("quantity <> 0")))
+lot_matches = _table("lot_matches", LotMatch, ("match_id",), Index(None, "seq"), Index(None, "symbol", "seq"))
+valuations = _table("valuations", Valuation, ("seq",), Index(None, "ts_ns"))
+commands = _table("commands", Command, ("command_id",), Index(None, "ts_ns"))
+dead_letters = _table("dead_letters", DeadLetter, ("stage", "topic", "partition", "offset"))
+
+TABLE_OF: dict[type, Table] = {
+    Bar: bars,
+    FeatureRow: features,
+    Signal: signals,
+    OrderProposal: order_proposals,
+    Order: orders,
+    RiskFence: risk_fences,
+    OrderRefusal: order_refusals,
+    Execution: executions,
+    Position: positions,
+    Lot: lots,
+    LotMatch: lot_matches,
+    Valuation: valuations,
+    Command: commands,
+    DeadLetter: dead_letters,
+}
+
+LATEST: frozenset[type] = frozenset({Position, Lot})
+"""Record types whose table holds the newest row per key, fenced by `seq`. Closed lots stay, with quantity 0."""
+
+
+def record_of(record_type: type[R], row: Mapping[str, Any]) -> R:
+    """The record in a row (`Row._mapping` or `.mappings()`); `Decimal`s come back equal, without trailing zeros.
+
+    Raises KeyError where a column is missing.
+    """
+    make = record_type._make  # type: ignore[attr-defined]
+    values = [_plain(row[name]) for name in record_type._fields]  # type: ignore[attr-defined]
+    if record_type is Order:
+        index = Order._fields.index("checks")
+        values[index] = [CheckResult(**check) for check in values[index]]
+    return make(values)  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    """NUMERIC(38, 9) comes back as 150.250000000; as a record it was 150.25, and 100.000000000 was 100."""
+    if type(value) is Decimal:
+        stripped = value.normalize()
+        return stripped if stripped.as_tuple().exponent <= 0 else stripped.quantize(Decimal(1))  # type: ignore[operator]
+    return bytes(value) if type(value) is memoryview else value
