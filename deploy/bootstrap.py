@@ -1,0 +1,163 @@
+"""From a bare Python to the locked environment, with the standard library alone.
+
+Makes a virtual environment under the state folder out of the committed lock (hashes are checked), once per lock and
+Python version, and goes on in it as `python -m deploy.cli`. With `PLATFORM_PYTHON_ENV=current` it uses the running
+Python as it is. An environment without its mark of completeness is made anew, never used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+LOCKS = REPOSITORY / "deploy" / "locks"
+PYTHONS = ((3, 11), (3, 12))
+DEV_COMMANDS = {"test", "lint", "format"}
+DISK_MIN_BYTES = 2_000_000_000
+_MARK = "complete"
+
+
+class BootstrapError(Exception):
+    """One line for the user."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command of the platform; does not return when the environment can be had."""
+    try:
+        check_python(sys.version_info[:2], sys.platform)
+        if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
+            python = Path(sys.executable)
+        else:
+            python = require_environment(state_folder(), dev=bool(DEV_COMMANDS.intersection(arguments[:1])))
+    except BootstrapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the next run starts the environment anew", file=sys.stderr)
+        return 130
+    paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    sys.stdout.flush()
+    os.execve(python, [str(python), "-m", "deploy.cli", *arguments], environment)  # noqa: S606 - our own Python
+
+
+def state_folder() -> Path:
+    return Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var").resolve()
+
+
+def check_python(version: tuple[int, ...], platform: str) -> None:
+    """Raises BootstrapError on a Python or system that the locked packages do not exist for."""
+    if tuple(version) not in PYTHONS:
+        found = ".".join(str(part) for part in version)
+        raise BootstrapError(
+            f"Python 3.11 or 3.12 is needed, this is {found} ({sys.executable}); try `python3.12 cli.py`"
+        )
+    if platform != "linux":
+        raise BootstrapError(f"the platform runs on Linux x86_64, this is {platform}")
+
+
+def require_environment(home: Path, *, dev: bool) -> Path:
+    """The Python of the complete environment for this lock; makes it first where it is missing."""
+    lock = LOCKS / ("requirements-dev.txt" if dev else "requirements.txt")
+    stamp = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = home / f"env-{stamp}"
+    python = folder / "bin" / "python"
+    if (folder / _MARK).exists():
+        return python
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(home / "env.lock"):
+            if not (folder / _MARK).exists():
+                _make(folder, lock, home)
+    except OSError as error:
+        raise BootstrapError(f"cannot make the environment in {home}: {error.strerror or error}") from error
+    return python
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(folder: Path, lock: Path, home: Path) -> None:
+    free = shutil.disk_usage(home).free
+    if free < DISK_MIN_BYTES:
+        raise BootstrapError(f"{home} has {free / 1e9:.1f} GB free, {DISK_MIN_BYTES / 1e9:.0f} GB are needed")
+    print(f"making the Python environment {folder} (once, a minute or two)", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    has_pip = importlib.util.find_spec("ensurepip") is not None
+    if not has_pip and shutil.which("uv") is None:
+        raise BootstrapError("this Python has neither ensurepip nor uv on PATH; on Debian: apt install python3-venv")
+    try:
+        venv.EnvBuilder(with_pip=has_pip, symlinks=True).create(folder)
+    except subprocess.CalledProcessError as error:
+        raise BootstrapError(f"no virtual environment can be made: ensurepip ended with {error.returncode}") from error
+    _install(folder, lock, home)
+    (folder / _MARK).touch()
+
+
+def _install(folder: Path, lock: Path, home: Path) -> None:
+    """Install the lock by uv (fast), else by pip. Raises BootstrapError with the last words of what failed."""
+    python = str(folder / "bin" / "python")
+    uv = _require_uv(folder, python)
+    said = []
+    if uv is not None:
+        command = [uv, "pip", "install", "--quiet", "--no-progress", "--python", python, "--require-hashes"]
+        command += ["--build-constraints", str(LOCKS / "build.txt"), "-r", str(lock)]
+        said.append(_run(command, _uv_environment(home)))
+        if said[-1] is None:
+            return
+    if (folder / "bin" / "pip").exists():
+        command = [python, "-m", "pip", "install", "--quiet", "--retries", "2", "--require-hashes", "-r", str(lock)]
+        said.append(_run(command, dict(os.environ)))
+        if said[-1] is None:
+            return
+    reason = next(filter(None, reversed(said)), "neither uv nor pip is there")
+    raise BootstrapError(f"the locked packages cannot be installed (is the package registry reachable?): {reason}")
+
+
+def _require_uv(folder: Path, python: str) -> str | None:
+    """The pinned uv in the new environment, else one on PATH, else None."""
+    if (folder / "bin" / "pip").exists():
+        command = [python, "-m", "pip", "install", "--quiet", "--retries", "1", "--no-deps", "--require-hashes"]
+        if _run([*command, "-r", str(LOCKS / "uv.txt")], dict(os.environ)) is None:
+            return str(folder / "bin" / "uv")
+    return shutil.which("uv")
+
+
+def _uv_environment(home: Path) -> dict[str, str]:
+    """uv does not read pip's settings: carry over the ones that say where packages come from."""
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    for of_pip, of_uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
+        if os.environ.get(of_pip) and not os.environ.get(of_uv):
+            environment[of_uv] = os.environ[of_pip]
+    if os.environ.get("PIP_CERT") and not os.environ.get("SSL_CERT_FILE"):
+        environment["SSL_CERT_FILE"] = os.environ["PIP_CERT"]
+    cache = Path(os.environ.get("UV_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    if not os.access(next(path for path in (cache, *cache.parents) if path.exists()), os.W_OK):
+        environment["UV_CACHE_DIR"] = str(home / "cache" / "uv")
+    return environment
+
+
+def _run(command: list[str], environment: dict[str, str]) -> str | None:
+    """None when the command succeeded, else its most telling line."""
+    done = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 0:
+        return None
+    lines = [line.strip(" \t×├─▶╰│") for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    telling = [line for line in lines if line.lower().startswith(("error", "failed", "could not", "caused by"))]
+    return (telling or lines or [f"{command[0]} ended with {done.returncode}"])[-1][:300]

@@ -1,0 +1,42 @@
+"""The command line inside the environment: finds every command group in `deploy.commands` by itself."""
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+from deploy import commands
+from deploy.errors import DeployError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def platform() -> None:
+    """Start, watch and test the trading platform."""
+
+
+def register_all() -> None:
+    """A command group is a module in `deploy.commands` with `register(app)`; add the file and it is there."""
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda found: found.name):
+        importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
+
+
+def main() -> int:
+    """Run the command line; a DeployError is one line and status 1."""
+    register_all()
+    try:
+        app(prog_name="cli.py")
+    except DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Embedded PostgreSQL, Redis and Kafka: real servers on loopback, without Docker or root."""

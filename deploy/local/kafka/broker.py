@@ -1,0 +1,83 @@
+"""Configuration and command line of the one-node broker."""
+
+import base64
+import shutil
+import subprocess
+import uuid
+from pathlib import Path
+
+from deploy.errors import DeployError
+from deploy.home import Home, cache_folder
+from deploy.local.kafka.jars import HERE, require_jars
+from deploy.local.kafka.java import require_java
+from deploy.local.ports import free_ports, is_free
+from deploy.probes import KafkaProbe
+from deploy.service import Embedded, Kind, Report, Service
+
+_HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+# A topic is made by deploy/topics.py or not at all: a misspelt name must fail, not become a topic.
+auto.create.topics.enable=false
+# The log is the record of every decision; topics say themselves if they may forget earlier.
+log.retention.hours=87600
+num.partitions=1
+# One node
+default.replication.factor=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+# A small machine: the defaults are made for a server of its own
+num.network.threads=2
+num.io.threads=4
+background.threads=2
+log.cleaner.dedupe.buffer.size=16777216
+"""
+
+
+def prepare(home: Home, port: int, report: Report) -> Embedded:
+    """Fetch the jars and format the log folder at first use, and describe the server.
+
+    Raises DeployError when there is no Java, no jars, or the folder cannot be formatted.
+    """
+    java = require_java()
+    libs = require_jars(cache_folder(home), report)
+    data = home.data / "kafka"
+    controller_port = port + 1 if port < 65535 and is_free(port + 1) else free_ports(1)[0]
+    properties = home.run / "kafka.properties"
+    properties.write_text(_PROPERTIES.format(port=port, controller_port=controller_port, data=data))
+    if not (data / "meta.properties").exists():
+        _format(java, libs, properties, data, report)
+    command = _java(java, libs, "kafka.Kafka", str(properties))
+    url = f"127.0.0.1:{port}"
+    service = Service("kafka", Kind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=20.0, start_grace_s=60.0)
+    return Embedded(service, url, "Apache Kafka 4.2 (embedded, one node)")
+
+
+def _java(java: Path, libs: Path, main: str, *arguments: str) -> list[str]:
+    logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"
+    return [str(java), *_HEAP, "-Djava.awt.headless=true", logging, "-cp", f"{libs}/*", main, *arguments]
+
+
+def _format(java: Path, libs: Path, properties: Path, data: Path, report: Report) -> None:
+    """Give the empty log folder its cluster id. A folder that was left half-formatted holds no records: start anew."""
+    report("formatting Kafka's log folder")
+    shutil.rmtree(data, ignore_errors=True)
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = _java(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode != 0:
+        said = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
+        raise DeployError(f"Kafka's log folder {data} cannot be formatted: {said[-1]}")

@@ -1,0 +1,126 @@
+"""The broker's jars: fetched once a user, each compared with the sha256 in jars.sha256, never used half-fetched."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from deploy.errors import DeployError
+from deploy.service import Report
+
+HERE = Path(__file__).resolve().parent
+_TIMEOUT_S = 240
+
+
+def lock() -> dict[str, str]:
+    """File name -> sha256 of every jar."""
+    lines = (HERE / "jars.sha256").read_text().split("\n")
+    return {name: digest for digest, name in (line.split() for line in lines if line)}
+
+
+def require_jars(cache: Path, report: Report) -> Path:
+    """The folder of verified jars. Order: `KAFKA_HOME`/libs, the cache, a fetch by `mvn`, a fetch by the package jgo.
+
+    Raises DeployError, in one line, when no jars can be had: then there is only the degraded broker.
+    """
+    kafka_home = os.environ.get("KAFKA_HOME")
+    if kafka_home:
+        libs = Path(kafka_home) / "libs"
+        if not any(libs.glob("kafka-server-4.*.jar")):
+            raise DeployError(f"KAFKA_HOME={kafka_home}: no Kafka 4 in {libs}")
+        return libs
+    stamp = hashlib.sha256((HERE / "jars.sha256").read_bytes()).hexdigest()[:12]
+    libs = cache / f"kafka-{stamp}"
+    if libs.is_dir() and not _differences(libs):
+        return libs
+    shutil.rmtree(libs, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="kafka-fetching-") as folder:
+        fetched = Path(folder) / "libs"
+        fetched.mkdir()
+        report("fetching Apache Kafka (55 MB, once)")
+        _fetch(fetched)
+        differences = _differences(fetched)
+        if differences:
+            raise DeployError(f"Kafka's jars are not those of jars.sha256: {differences[0]}")
+        try:
+            fetched.rename(libs)
+        except OSError:
+            # Another start of the same user was faster: its jars are as good, they are verified the same way.
+            if _differences(libs):
+                raise
+    return libs
+
+
+def _differences(libs: Path) -> list[str]:
+    """What is missing from, changed in or foreign to a folder of jars."""
+    wanted = lock()
+    found = {path.name for path in libs.glob("*.jar")}
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    wrong += [f"{name} is not in the lock" for name in sorted(found - wanted.keys())]
+    for name in sorted(wanted.keys() & found):
+        digest = hashlib.sha256((libs / name).read_bytes()).hexdigest()
+        if digest != wanted[name]:
+            wrong.append(f"{name} has sha256 {digest}, expected {wanted[name]}")
+    return wrong
+
+
+def _fetch(folder: Path) -> None:
+    failures = []
+    for fetch in (_fetch_by_maven, _fetch_by_jgo):
+        try:
+            fetch(folder)
+        except DeployError as error:
+            failures.append(str(error))
+        else:
+            return
+    raise DeployError("; ".join(failures))
+
+
+def _fetch_by_maven(folder: Path) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise DeployError("no mvn on PATH")
+    command = [maven, "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
+    try:
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={folder}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeployError(f"mvn did not end within {_TIMEOUT_S} s") from error
+    if done.returncode != 0:
+        said = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no message"]
+        raise DeployError(f"mvn: {said[0][:300]}")
+
+
+def _fetch_by_jgo(folder: Path) -> None:
+    """jgo resolves the same coordinates without Java or Maven, in about 20 s."""
+    import jgo
+    import requests
+
+    try:
+        artifacts = jgo.resolve("+".join(_coordinates()))
+        wanted = lock()
+        for artifact in artifacts:
+            if artifact.filename in wanted:
+                shutil.copyfile(artifact.resolve(), folder / artifact.filename)
+    except (OSError, RuntimeError, ValueError, requests.RequestException) as error:
+        raise DeployError(f"jgo: {' '.join(str(error).split())[:300]}") from error
+
+
+def _coordinates() -> list[str]:
+    """group:artifact:version of the direct dependencies in pom.xml."""
+    space = "{http://maven.apache.org/POM/4.0.0}"
+    tree = ElementTree.parse(HERE / "pom.xml")  # noqa: S314 - our own committed file
+    return [
+        ":".join(dependency.findtext(space + part, "") for part in ("groupId", "artifactId", "version"))
+        for dependency in tree.iter(f"{space}dependency")
+    ]

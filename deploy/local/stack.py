@@ -1,0 +1,74 @@
+"""The embedded services as children of this process, for tests and for whoever needs them for a while."""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.local import postgres
+from deploy.local.endpoints import Endpoints, Ports, prepare
+from deploy.processes import end, identify, spawn, tail
+from deploy.service import Report, Service
+
+
+@dataclass
+class Stack:
+    """Running services. `stop_one` and `start_one` take one away and give it back, on the same port and data."""
+
+    home: Home
+    ports: Ports
+    endpoints: Endpoints
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start_one(self, name: str) -> None:
+        """Start a service and wait until it answers. Raises DeployError with its last log line when it does not."""
+        service = self._service(name)
+        log = self.home.logs / f"{name}.log"
+        self.children[name] = spawn(
+            service.command,
+            log=log,
+            env=service.environment,
+            cwd=self.home.root,
+            uid=service.uid,
+            keep_reach=service.keep_reach,
+            tied=True,
+        )
+        deadline = time.monotonic() + service.start_grace_s
+        while (reason := service.probe(self.children[name].pid)) is not None:
+            if self.children[name].poll() is not None or time.monotonic() > deadline:
+                raise DeployError(f"{name} did not become healthy: {reason}; {log} ends with: {tail(log)}")
+            time.sleep(0.05)
+
+    def stop_one(self, name: str) -> None:
+        service, child = self._service(name), self.children.pop(name)
+        identity = identify(child.pid)
+        if identity is not None and child.poll() is None:
+            end(identity, timeout_s=service.stop_timeout_s, first=service.stop_signal)
+        child.wait()
+
+    def stop(self) -> None:
+        for name in reversed(list(self.children)):
+            self.stop_one(name)
+
+    def _service(self, name: str) -> Service:
+        return next(service for service in self.endpoints.services if service.name == name)
+
+
+@contextlib.contextmanager
+def running_stack(home: Home, ports: Ports, report: Report, environ: Mapping[str, str] = os.environ) -> Iterator[Stack]:
+    """Services that run until the block ends; `environ` says which servers exist already. Raises DeployError."""
+    home.make()
+    stack = Stack(home, ports, prepare(home, ports, report, environ))
+    try:
+        for service in stack.endpoints.services:
+            report(f"starting {service.name}")
+            stack.start_one(service.name)
+        if "postgres" in stack.children:
+            postgres.make_database(home, ports.postgres)
+        yield stack
+    finally:
+        stack.stop()

@@ -1,0 +1,21 @@
+"""Brings a database to the newest schema: Alembic's migrations in `sinks/`."""
+
+import os
+import subprocess
+import sys
+
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY
+
+ALEMBIC_INI = REPOSITORY / "sinks" / "alembic.ini"
+
+
+def migrate(database_url: str, revision: str = "head") -> str:
+    """Upgrade to `revision` and return what Alembic did. Raises DeployError with its last words when it fails."""
+    command = [sys.executable, "-m", "alembic", "-c", str(ALEMBIC_INI), "upgrade", revision]
+    environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    if done.returncode != 0:
+        raise DeployError(f"the database cannot be migrated: {said[-1] if said else 'alembic said nothing'}")
+    return "\n".join(said)

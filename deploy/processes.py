@@ -1,0 +1,116 @@
+"""Child processes by provable identity: a process is (pid, start time), never a pid alone."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from deploy.local.privileges import become, tie_to_parent
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process that cannot be mistaken for a later one with the same pid. `started_at` in seconds since the epoch."""
+
+    pid: int
+    started_at: float
+
+    def alive(self) -> bool:
+        """True while exactly this process runs; a zombie is not alive."""
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started_at) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of the process that has this pid now; None when there is none."""
+    try:
+        return Identity(pid, psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    cwd: Path,
+    uid: int | None = None,
+    keep_reach: bool = False,
+    tied: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own that writes to `log` (append mode, so the file may be truncated under it).
+
+    With `uid` the child gives up root for that user; `keep_reach` lets it keep the one capability that passes through
+    folders which are closed to that user (see `deploy.local.privileges`). A `tied` child is killed by the kernel when
+    the thread that started it ends, however it ends.
+    """
+
+    def before_exec() -> None:
+        if uid is not None:
+            become(uid, keep_reach=keep_reach)
+        if tied:
+            tie_to_parent()
+
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=before_exec if tied or uid is not None else None,
+        )
+
+
+def end(identity: Identity, *, timeout_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
+    """End a process that need not be our child: ask with `first`, wait, then SIGKILL. True when it went when asked."""
+    if not identity.alive():
+        return True
+    try:
+        os.kill(identity.pid, first)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not identity.alive():
+                return True
+            time.sleep(0.05)
+        os.kill(identity.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def rotate(log: Path, *, size_max: int = 20_000_000, keep: int = 3) -> None:
+    """Bound a log that a child appends to: copy it aside and truncate it in place when it is over `size_max` bytes."""
+    try:
+        if log.stat().st_size <= size_max:
+            return
+    except FileNotFoundError:
+        return
+    for number in range(keep - 1, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        if older.exists():
+            older.replace(log.with_name(f"{log.name}.{number + 1}"))
+    log.with_name(f"{log.name}.1").write_bytes(log.read_bytes())
+    os.truncate(log, 0)
+
+
+def tail(log: Path, lines: int = 1) -> str:
+    """The last lines of a log that are not empty; empty when there is no log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
