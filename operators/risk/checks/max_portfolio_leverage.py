@@ -1,0 +1,47 @@
+"""The gross value of all positions, with every open order filled, is at most so many times the equity."""
+
+from decimal import Decimal
+
+from operators.money import ZERO, divide, multiply
+from operators.risk.book import Exposure
+from operators.risk.settings import UNLIMITED, RiskSettings
+from operators.risk.verdict import Verdict, number, passed, price_unknown, refused, within
+from operators.risk.view import View
+from schemas.records import BUY, OrderProposal
+
+NAME = "max_portfolio_leverage"
+_HUNDREDTH = Decimal("0.01")
+
+
+def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+    limit = limits.max_portfolio_leverage
+    more = _added(order, view)
+    if not more:
+        return passed(NAME, "reduces", "any")
+    if limit is None or limit == UNLIMITED:
+        return within(NAME, order.symbol, "", more, limit, money=True)
+    if view.unpriced is not None:
+        return price_unknown(NAME, view.unpriced)
+
+    def left(exposure: Exposure) -> Decimal:
+        equity = view.book.cash + exposure.long - exposure.short
+        return multiply(limit, equity) - exposure.worst - more
+
+    remains = view.measure(left)
+    equity = view.book.cash + view.exposure.long - view.exposure.short
+    found = number(divide(view.exposure.worst + more, equity).quantize(_HUNDREDTH)) if equity > 0 else "no equity"
+    if remains >= 0:
+        return passed(NAME, found, number(limit))
+    return refused(NAME, order.symbol, "order would bring leverage to {}", found, number(limit))
+
+
+def _added(order: OrderProposal, view: View) -> Decimal:
+    """By how much the order raises the worst gross value of its symbol."""
+    assert view.last is not None
+    holding = view.holding
+    before = max(abs(holding.quantity + holding.buys), abs(holding.quantity - holding.sells))
+    if order.side == BUY:
+        after = max(abs(holding.quantity + holding.buys + order.quantity), abs(holding.quantity - holding.sells))
+    else:
+        after = max(abs(holding.quantity + holding.buys), abs(holding.quantity - holding.sells - order.quantity))
+    return max(ZERO, multiply(after - before, view.last))

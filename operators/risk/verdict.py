@@ -1,0 +1,71 @@
+"""What a check says: passed or refused, what it found, the limit, and a sentence for a person."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import NamedTuple
+
+from operators.risk.settings import UNLIMITED, Limit
+
+_CENT = Decimal("0.01")
+
+
+class Verdict(NamedTuple):
+    """One check's outcome. `message` is empty when the order passed."""
+
+    check: str
+    passed: bool
+    found: str
+    limit: str
+    message: str = ""
+
+
+def passed(check: str, found: str, limit: str) -> Verdict:
+    return Verdict(check, True, found, limit)
+
+
+def refused(check: str, symbol: str, what: str, found: str, limit: str) -> Verdict:
+    """
+    >>> refused("max_position", "AAPL", "would be {} shares", "12,400", "10,000").message
+    'max_position: AAPL would be 12,400 shares, limit 10,000'
+    """
+    return Verdict(check, False, found, limit, f"{check}: {symbol} {what.format(found)}, limit {limit}")
+
+
+def within(check: str, symbol: str, what: str, found: Decimal, limit: Limit, *, money: bool = False) -> Verdict:
+    """Refuse when `found` is above `limit`, or when there is no limit; the boundary itself passes."""
+    found_text = amount(found) if money else number(found)
+    if limit is None:
+        return Verdict(check, False, found_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
+    if limit == UNLIMITED:
+        return Verdict(check, True, found_text, UNLIMITED)
+    limit_text = amount(limit) if money else number(limit)
+    if found <= limit:
+        return Verdict(check, True, found_text, limit_text)
+    return refused(check, symbol, what, found_text, limit_text)
+
+
+def price_unknown(check: str, symbol: str) -> Verdict:
+    """A position that cannot be valued: nothing that depends on the whole book can be judged."""
+    return Verdict(check, False, "unknown", "known", f"{check}: the price of {symbol}, which is held, is not known")
+
+
+def number(value: Decimal) -> str:
+    """
+    >>> number(Decimal("12400.500"))
+    '12,400.5'
+    >>> number(Decimal("1E+4"))
+    '10,000'
+    """
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def amount(value: Decimal) -> str:
+    """Money to the cent, or to all its digits where a cent would hide some.
+
+    >>> amount(Decimal("50000")), amount(Decimal("50000.001"))
+    ('50,000.00', '50,000.001')
+    """
+    cents = value.quantize(_CENT, rounding=ROUND_HALF_EVEN)
+    return f"{cents:,f}" if cents == value else number(value)
