@@ -1,0 +1,251 @@
+"""The file feed: CSV and Parquet files of bars as ticks, one per open interval of the calendar.
+
+Memory is flat in the number of rows, but for files that are grouped by symbol (`merge.py`). The outcome does not depend
+on the order in which the files are named, on block sizes, or on how often the feed was stopped and resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataflows.sources.calendars import TradingCalendar
+from dataflows.sources.merge import Merge, PlacedBadRow, Window
+from dataflows.sources.rows import Ints, RowRules
+from dataflows.sources.tables import CSV_ENDINGS, PARQUET_ENDINGS, Block, SymbolTable, Table, open_table
+from operators.minutes import FeedSettings, MinuteCompletion
+from operators.stage import Tick
+from schemas.errors import BadInput
+from schemas.records import DeadLetter, Record
+
+__all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
+
+STATE_VERSION = 1
+STAGE = "market_data"
+BUFFER_BYTES = 16 * 1024 * 1024  # of text read ahead, over all files
+SLICE_ROWS = 4096  # rows turned into Python objects at a time
+Row = tuple[str, float, float, float, float, float]
+
+
+@dataclass
+class _Group:
+    """The rows of one minute, with what was found since the minute before it that has rows."""
+
+    open_ns: int
+    rows: list[Row]
+    bad: list[PlacedBadRow]
+    closed: int
+    left_out: int
+
+
+@dataclass
+class FeedCounts:
+    """What became of the rows so far. `bars` counts all bars, `no_trade_bars` those of them without a trade.
+
+    Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `left_out`
+    in the pre- or post-market with the setting session=regular. Rows that `symbols`, `start` and `end` leave out are
+    not counted.
+    """
+
+    ticks: int = 0
+    bars: int = 0
+    no_trade_bars: int = 0
+    dead: int = 0
+    closed: int = 0
+    left_out: int = 0
+
+
+class FileFeed:
+    """Ticks of bar files: `for tick in FileFeed(paths, FeedSettings())`.
+
+    `paths` are files, or folders whose CSV and Parquet files are taken. A tick at `ts_ns` holds the bars that opened at
+    `ts_ns` - interval in order of symbol, then the dead letters found there. The first tick is that of the first row in
+    a session, the last that of the last. Raises BadInput (one sentence) for a file that is missing or has unknown
+    columns, and, at the first tick, when no row is usable.
+    """
+
+    def __init__(self, paths: Sequence[str | Path], settings: FeedSettings | None = None) -> None:
+        self._settings = settings or FeedSettings()
+        self._paths = _files(paths)
+        rules, self._symbols = RowRules(self._settings), SymbolTable()
+        chunk = max(16 * 1024, min(1024 * 1024, BUFFER_BYTES // len(self._paths)))
+        self._tables: list[Table] = [open_table(path, rules, self._symbols, chunk) for path in self._paths]
+        self._calendar = TradingCalendar(self._settings.calendar, self._settings.session)
+        self._completion = MinuteCompletion()
+        self._last_ns = 0
+        self._groups: Iterator[_Group] | None = None
+        self._group: _Group | None = None
+        self.counts = FeedCounts()
+        self.finished = False
+        self._group_ns = -1  # open of the last minute with rows that was given out
+
+    def __iter__(self) -> Iterator[Tick]:
+        return self
+
+    def __next__(self) -> Tick:
+        if self._groups is None:
+            self._groups = self._read_groups()
+            self._group = next(self._groups, None)
+            if self._group is not None:
+                first = self._last_ns or self._group.open_ns
+                self._minutes = self._calendar.minutes(first, self._settings.interval_ns)
+        group = self._group
+        if group is None:
+            self.finished = True
+            raise StopIteration
+        minute = next(self._minutes)
+        if minute.open_ns < group.open_ns:
+            records: list[Record] = list(self._completion.complete(minute, ()))
+            self._count(len(records), 0)
+        else:
+            assert minute.open_ns == group.open_ns, f"rows at {group.open_ns} are in no minute of the calendar"
+            records = list(self._completion.complete(minute, group.rows))
+            self._count(len(records), len(group.rows), group)
+            if group.bad:
+                records += [self._dead_letter(bad) for bad in sorted(group.bad, key=lambda b: (b.file, b.row.line))]
+            self._group_ns = group.open_ns
+            self._group = next(self._groups, None)
+        self._last_ns = minute.ts_ns
+        return Tick(minute.ts_ns, records)
+
+    def take(self, count: int) -> list[Tick]:
+        """The next ticks, at most `count`; none once `finished`."""
+        ticks = list(islice(self, count))
+        self.finished = self.finished or self._group is None
+        return ticks
+
+    def state(self) -> dict[str, Any]:
+        """Where the feed stands: behind the last tick that it gave. Plain data, one small entry a symbol."""
+        return {
+            "v": STATE_VERSION,
+            "files": [path.name for path in self._paths],
+            "last_ns": self._last_ns,
+            "group_ns": self._group_ns,
+            "minutes": self._completion.snapshot(),
+            "counts": asdict(self.counts),
+        }
+
+    def resume(self, state: dict[str, Any] | None) -> FileFeed:
+        """Go on behind the tick at which `state()` was taken; the files are read again and skipped up to there."""
+        if state is None:
+            return self
+        assert state["v"] == STATE_VERSION, f"unknown version of a file feed's state: {state['v']}"
+        assert self._groups is None, "resume before the first tick"
+        names = [path.name for path in self._paths]
+        if state["files"] != names:
+            raise BadInput(f"the feed was stopped with files {state['files']} and cannot go on with {names}")
+        self._last_ns, self._group_ns = state["last_ns"], state["group_ns"]
+        self._completion.restore(state["minutes"])
+        self.counts = FeedCounts(**state["counts"])
+        return self
+
+    def _count(self, bars: int, traded: int, group: _Group | None = None) -> None:
+        counts = self.counts
+        counts.ticks += 1
+        counts.bars += bars
+        counts.no_trade_bars += bars - traded
+        if group is not None:
+            counts.dead += len(group.bad)
+            counts.closed += group.closed
+            counts.left_out += group.left_out
+
+    def _dead_letter(self, bad: PlacedBadRow) -> DeadLetter:
+        topic = f"file:{self._paths[bad.file].name}"
+        return DeadLetter(topic, 0, bad.row.line, STAGE, self._last_ns, bad.row.reason, None, bad.row.raw)
+
+    def _read_groups(self) -> Iterator[_Group]:
+        """Minutes with rows behind the last one given out. One is held back: what is found behind the last is its."""
+        merge = Merge(self._tables, self._symbols)
+        held: _Group | None = None
+        later: list[PlacedBadRow] = []
+        closed = left_out = 0
+        for window in merge.windows():
+            open_block, closed_ns, left_out_ns, bad = self._choose(window)
+            later += bad
+            closed, left_out = closed + len(closed_ns), left_out + len(left_out_ns)
+            for group in self._minutes_of(open_block):
+                if held is not None:
+                    yield held
+                mine = group.open_ns
+                # Windows come in order of time, so only this window's own rows can lie behind the group.
+                ahead = int((closed_ns > mine).sum()), int((left_out_ns > mine).sum())
+                group.closed, group.left_out = closed - ahead[0], left_out - ahead[1]
+                closed, left_out = ahead
+                if later:
+                    group.bad = [row for row in later if row.place_ns <= mine]
+                    later = [row for row in later if row.place_ns > mine]
+                held = group
+        if held is not None:
+            held.closed, held.left_out = held.closed + closed, held.left_out + left_out
+            held.bad += later + [PlacedBadRow(held.open_ns, file, row) for file, row in merge.lost]
+            yield held
+        elif not self._last_ns:
+            first = next(iter([*((row.file, row.row) for row in later), *merge.lost]), None)
+            raise BadInput(self._nothing(closed, left_out, first))
+
+    def _choose(self, window: Window) -> tuple[Block, Ints, Ints, list[PlacedBadRow]]:
+        """`(rows that make bars, opens of rows in closed times, of rows left out, bad rows)`, not yet given out."""
+        block, settings = window.block, self._settings
+        low = max(self._group_ns + 1, settings.start_ns or 0)
+        high = settings.end_ns if settings.end_ns is not None else 1 << 62
+        wanted = (block.times >= low) & (block.times < high)
+        if settings.symbols is not None:
+            chosen = np.array([name in settings.symbols for name in self._symbols.names] or [False], np.bool_)
+            wanted &= chosen[block.codes]
+        if not wanted.all():
+            block = block.take(wanted)
+        is_open, left_out = self._calendar.classify(block.times)
+        bad = [row for row in window.bad if low <= row.place_ns < high]
+        kept = block if is_open.all() else block.take(is_open)
+        return kept, block.times[~(is_open | left_out)], block.times[left_out], bad
+
+    def _minutes_of(self, block: Block) -> Iterator[_Group]:
+        """Rows by minute; turned into Python objects some thousand at a time, which keeps memory flat."""
+        if not len(block.times):
+            return
+        names = self._symbols.names
+        starts = np.flatnonzero(np.diff(block.times, prepend=-1)).tolist()
+        opens = block.times[starts].tolist()
+        ends = [*starts[1:], len(block.times)]
+        first = 0
+        rows: list[Row] = []
+        have_to = 0
+        for open_ns, start, end in zip(opens, starts, ends, strict=True):
+            if end > have_to:
+                first, have_to = start, max(end, min(start + SLICE_ROWS, len(block.times)))
+                symbols = [names[code] for code in block.codes[first:have_to].tolist()]
+                rows = list(zip(symbols, *block.values[first:have_to].T.tolist(), strict=True))
+            yield _Group(open_ns, rows[start - first : end - first], [], 0, 0)
+
+    def _nothing(self, closed: int, left_out: int, bad: tuple[int, Any] | None) -> str:
+        reason = "no row is within the settings' symbols, start and end"
+        if closed or left_out:
+            reason = (
+                f"{closed + left_out} rows lie outside the sessions of calendar {self._settings.calendar} "
+                f"({self._settings.session}) and none inside"
+            )
+        elif bad is not None:
+            reason = f"the first bad row is line {bad[1].line} of {self._paths[bad[0]].name}: {bad[1].reason}"
+        names = ", ".join(path.name for path in self._paths)
+        return f"no usable row in {names if len(names) < 100 else f'{len(self._paths)} files'}: {reason}"
+
+
+def _files(paths: Sequence[str | Path]) -> list[Path]:
+    """The files, folders replaced by what they hold, in an order that does not depend on the caller's."""
+    found: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = {p for p in path.iterdir() if p.name.lower().endswith((*CSV_ENDINGS, *PARQUET_ENDINGS))}
+            if not inside:
+                raise BadInput(f"folder {path} holds no CSV or Parquet file")
+            found |= inside
+        else:
+            found.add(path)
+    if not found:
+        raise BadInput("a file feed needs at least one file")
+    return sorted(found, key=lambda path: (path.name, str(path)))

@@ -1,0 +1,216 @@
+"""The rules of one row of bars: which columns it has, how its time is read, what makes it bad.
+
+`RowRules.judge` is the definition, one row at a time, with the reason in words; `RowRules.clean` is the same over whole
+columns, for speed. A row that `clean` does not pass is always put before `judge`.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.minutes import FeedSettings
+from schemas.errors import BadInput
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+FIELDS = ("open", "high", "low", "close", "volume")
+# In order of preference; "" is the nameless first column that pandas writes for an index.
+TIME_NAMES = (
+    *("ts_open_utc", "ts_open", "open_time", "timestamp", "datetime", "date_time", "time", "ts"),
+    *("date", "t", "__index_level_0__", ""),
+)
+SYMBOL_NAMES = ("symbol", "ticker")
+FIELD_NAMES = (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "vol", "v"))
+
+QUARTER_NS = 900 * 1_000_000_000
+EARLIEST_NS, LATEST_NS = 0, 4_102_444_800 * 1_000_000_000  # 1970 to 2100: beyond lies a wrong unit
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INTEGER = re.compile(r"[+-]?\d+")
+_FINE_FRACTION = re.compile(r"\.\d{6}(\d{1,3})")
+
+
+class Columns(NamedTuple):
+    """Where each field stands in a row, by column number; `symbol` is None where the file name tells it."""
+
+    names: tuple[str, ...]
+    time: int
+    symbol: int | None
+    fields: tuple[int, ...]  # in the order of FIELDS
+
+
+def find_columns(names: Sequence[str], where: str) -> Columns:
+    """Columns by their common names, in any case. Raises BadInput with one sentence when one is missing."""
+    lower = [name.strip().lstrip("\ufeff").lower() for name in names]
+
+    def find(wanted: Sequence[str]) -> int | None:
+        return next((lower.index(name) for name in wanted if name in lower), None)
+
+    time, fields = find(TIME_NAMES), [find(wanted) for wanted in FIELD_NAMES]
+    missing = [field for field, at in zip(("time", *FIELDS), (time, *fields), strict=True) if at is None]
+    if time is None or missing:
+        raise BadInput(f"{where} has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}")
+    return Columns(tuple(names), time, find(SYMBOL_NAMES), tuple(at for at in fields if at is not None))
+
+
+class Zone:
+    """Local times to UTC. An hour that a clock change repeats is taken as its first pass; one it skips is no time."""
+
+    def __init__(self, name: str) -> None:
+        self._zone = ZoneInfo(name)
+        self._offsets: dict[int, int | None] = {}  # by quarter hour: all clock changes happen on one
+
+    def offset_ns(self, local_ns: int) -> int | None:
+        """What to take from `local_ns` (a local time counted as if it were UTC) to get UTC; None if it never was."""
+        quarter = local_ns // QUARTER_NS
+        if quarter not in self._offsets:
+            if len(self._offsets) > 100_000:
+                self._offsets.clear()
+            local = _EPOCH.replace(tzinfo=None) + timedelta(minutes=15 * quarter)
+            there = local.replace(tzinfo=self._zone)
+            exists = there.astimezone(UTC).astimezone(self._zone).replace(tzinfo=None) == local
+            offset = there.utcoffset()
+            seconds = None if offset is None or not exists else round(offset.total_seconds())
+            self._offsets[quarter] = None if seconds is None else seconds * 1_000_000_000
+        return self._offsets[quarter]
+
+    def to_utc(self, local_ns: Ints) -> tuple[Ints, Mask]:
+        """Whole columns: `(utc, exists)`."""
+        quarters, at = np.unique(local_ns // QUARTER_NS, return_inverse=True)
+        offsets = [self.offset_ns(quarter * QUARTER_NS) for quarter in quarters.tolist()]
+        known = np.array([offset is not None for offset in offsets], np.bool_)
+        return local_ns - np.array([offset or 0 for offset in offsets], np.int64)[at], known[at]
+
+
+class GoodRow(NamedTuple):
+    """A row that keeps all rules. `open_ns` is the bar's open, UTC; `values` are in the order of FIELDS."""
+
+    open_ns: int
+    symbol: str
+    values: tuple[float, ...]
+
+
+class RowRules:
+    """The rules of one feed's rows, from its settings."""
+
+    def __init__(self, settings: FeedSettings) -> None:
+        self.zone = Zone(settings.timezone)
+        self.interval_ns = settings.interval_ns
+        self.shift_ns = settings.interval_ns if settings.time_is == "close" else 0
+
+    def judge(self, time: str | int | None, symbol: str, fields: Sequence[str | float | None]) -> GoodRow | str:
+        """The row, or the reason why it is bad. `time` is text, or nanoseconds UTC where the file is typed."""
+        time_ns = self.parse_time(time) if isinstance(time, str) else time
+        if time_ns is None:
+            return f"field time must be an ISO time or an epoch number, found {_quote(time)}"
+        if not EARLIEST_NS < time_ns - self.shift_ns < LATEST_NS:
+            return f"field time must lie between 1970 and 2100, found {_quote(time)}"
+        if time_ns % self.interval_ns:
+            return f"field time must be a multiple of {self.interval_ns // 1_000_000_000} s, found {iso(time_ns)}"
+        if not symbol or not symbol.isprintable():
+            return f"field symbol must be a printable name, found {_quote(symbol)}"
+        values = [_number(field) for field in fields]
+        for name, field, value in zip(FIELDS, fields, values, strict=True):
+            if value is None:
+                return f"field {name} must be a number, found {_quote(field)}"
+            if not math.isfinite(value):
+                return f"field {name} must be finite, found {value}"
+            if value <= 0 and name != "volume":
+                return f"field {name} must be > 0, found {value}"
+        first, high, low, close, volume = (value for value in values if value is not None)
+        if volume < 0:
+            return f"field volume must be >= 0, found {volume}"
+        if high < low:
+            return f"field high must be >= low {low}, found {high}"
+        for name, value in (("open", first), ("close", close)):
+            if not low <= value <= high:
+                return f"field {name} must lie in [low, high] = [{low}, {high}], found {value}"
+        return GoodRow(time_ns - self.shift_ns, symbol, (first, high, low, close, volume))
+
+    def clean(self, times_ns: Ints, values: Floats) -> Mask:
+        """True where `judge` would pass the row, but for its symbol. `values` has FIELDS as its columns."""
+        first, high, low, close, volume = values.T
+        opens = times_ns - self.shift_ns
+        good = np.isfinite(values).all(axis=1) & (low > 0) & (volume >= 0) & (low <= first) & (first <= high)
+        good &= (low <= close) & (close <= high) & (times_ns % self.interval_ns == 0)
+        return np.asarray(good & (opens > EARLIEST_NS) & (opens < LATEST_NS))
+
+    def parse_time(self, text: str) -> int | None:
+        """Nanoseconds UTC of an ISO time or an epoch number in s, ms, us or ns; None for anything else."""
+        text = text.strip()
+        if _INTEGER.fullmatch(text):
+            return epoch_ns(int(text)) if len(text) <= 19 else None
+        if text.upper().endswith(" UTC"):
+            text = f"{text[:-4]}+00:00"
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        local = moment.replace(tzinfo=UTC) - _EPOCH
+        ns = (local.days * 86_400 + local.seconds) * 1_000_000_000 + local.microseconds * 1000
+        fine = _FINE_FRACTION.search(text)
+        ns += int(fine[1].ljust(3, "0")) if fine else 0
+        if moment.tzinfo is None:
+            offset = self.zone.offset_ns(ns)
+        else:
+            offset = round((moment.utcoffset() or timedelta()).total_seconds()) * 1_000_000_000
+        return None if offset is None else ns - offset
+
+
+def epoch_ns(count: int) -> int:
+    """An epoch number's unit told by its size: s below 1e11, ms below 1e14, us below 1e17, else ns."""
+    size = abs(count)
+    return count * (10**9 if size < 10**11 else 10**6 if size < 10**14 else 10**3 if size < 10**17 else 1)
+
+
+def epochs_ns(counts: Ints) -> Ints:
+    """`epoch_ns` of a whole column; -1, which no rule passes, where that is beyond 64 bits."""
+    size = np.abs(counts)
+    scale = np.select([size < 10**11, size < 10**14, size < 10**17], [10**9, 10**6, 10**3], 1)
+    fits = (size >= 0) & (size < 9 * 10**18 // scale)
+    return np.where(fits, counts * np.where(fits, scale, 1), -1).astype(np.int64)
+
+
+def iso(ns: int) -> str:
+    """UTC, in whole seconds where there is no fraction."""
+    seconds, rest = divmod(ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def split_line(line: bytes, delimiter: str, columns: int) -> list[str] | str:
+    """The fields of one line of CSV, or the reason why it has none. A row is a line: no line breaks in quotes."""
+    text = line.decode("utf-8", errors="surrogateescape")
+    try:
+        fields = next(csv.reader([text], delimiter=delimiter), [])
+    except csv.Error as error:
+        return f"row must be CSV: {error}"
+    if len(fields) != columns:
+        return f"row must have {columns} columns, found {len(fields)}"
+    return fields
+
+
+def _number(field: str | float | None) -> float | None:
+    if not isinstance(field, str):
+        return field
+    text = field.strip()
+    if "_" in text or not text.isascii():  # float() takes 1_000 and other scripts' digits; a price file does not
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _quote(found: object) -> str:
+    return "nothing" if found is None or found == "" else ascii(found)[:80]
