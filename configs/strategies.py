@@ -93,7 +93,8 @@ def _made(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
     try:
         signature.bind(**parameters)
     except TypeError as error:
-        raise BadInput(f"strategy {name!r}: {error}; it takes {signature}") from error
+        takes = ", ".join(signature.parameters) or "none"
+        raise BadInput(f"strategy {name!r}, parameters: {error}; it takes {takes}") from error
     try:
         return kind(**parameters)
     except BadInput:

@@ -24,7 +24,7 @@ class Adx(Indicator):
     )  # fmt: skip
     kind: ClassVar[str] = "adx"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
-    suffixes: ClassVar[tuple[str, ...]] = ("", "_plus_di", "_minus_di")
+    suffixes: ClassVar[tuple[str, ...]] = ("_plus_di", "_minus_di", "")
 
     def __init__(self, name: str, period: int) -> None:
         check_period(name, period, 2)

@@ -1,0 +1,345 @@
+"""Each indicator is found by itself and held to one contract; its oracle is a row of ORACLES.
+
+Oracles: TA-Lib 0.8 for RSI, ATR, ADX, CCI, ROC, OBV and SMA; `ta` 0.11 for EMA and MACD (first close as the seed), the
+stochastic oscillator and, beside its definition, Bollinger; pandas by session for VWAP.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import ta
+import talib
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.indicators import KINDS, build, form, outputs
+from schemas.errors import BadInput
+from schemas.records import Bar
+
+Columns = dict[str, Any]
+Oracle = Callable[[pd.DataFrame, list[float]], Columns]
+
+
+def bars_of(count: int, seed: int, price: float = 100.0, step: float = 1e-3) -> list[Bar]:
+    """A random walk over several days of two sessions, with bars that did not trade and runs of equal closes."""
+    rng = random.Random(seed)
+    bars = []
+    close = price
+    for place in range(count):
+        traded = rng.random() > 0.15
+        opened = close
+        if traded and rng.random() > 0.1:
+            close = round(close * math.exp(rng.gauss(0.0, step)), 4)
+        high = max(opened, close) + (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
+        low = min(opened, close) - (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
+        volume = float(rng.randint(1, 10_000)) if traded else 0.0
+        session, day = ("PRE" if place % 100 < 30 else "REGULAR"), 20260105 + place // 100
+        ts_ns = (place + 1) * 60_000_000_000
+        start = ts_ns - 60_000_000_000
+        bars.append(Bar("AAPL", place + 1, ts_ns, start, opened, high, low, close, volume, session, day, traded))
+    return bars
+
+
+def values_of(spec: str, bars: list[Bar]) -> list[dict[str, float]]:
+    indicator = build(spec)
+    rows: list[dict[str, float]] = []
+    for bar in bars:
+        rows.append({})
+        indicator.update(bar, rows[-1])
+    return rows
+
+
+def talib_adx(f: pd.DataFrame, p: list[float]) -> Columns:
+    hlc = (f.high.to_numpy(), f.low.to_numpy(), f.close.to_numpy(), int(p[0]))
+    return {"": talib.ADX(*hlc), "_plus_di": talib.PLUS_DI(*hlc), "_minus_di": talib.MINUS_DI(*hlc)}
+
+
+def windows_bollinger(f: pd.DataFrame, p: list[float]) -> Columns:
+    """By definition, window by window: `ta` (pandas) and TA-Lib keep running sums that drift in flat stretches."""
+    windows = np.lib.stride_tricks.sliding_window_view(f.close.to_numpy(), int(p[0]))
+    mean, spread = windows.mean(axis=1), windows.std(axis=1)
+    none = np.full(int(p[0]) - 1, np.nan)
+    bands = {"_upper": mean + p[1] * spread, "_middle": mean, "_lower": mean - p[1] * spread}
+    return {suffix: np.concatenate([none, band]) for suffix, band in bands.items()}
+
+
+def talib_sma(f: pd.DataFrame, p: list[float]) -> Columns:
+    # TA-Lib's own SMA begins at 2.
+    return {"": f.close if p[0] == 1 else talib.SMA(f.close.to_numpy(), int(p[0]))}
+
+
+def ta_macd(f: pd.DataFrame, p: list[float]) -> Columns:
+    macd = ta.trend.MACD(f.close, window_fast=int(p[0]), window_slow=int(p[1]), window_sign=int(p[2]))
+    return {"": macd.macd(), "_signal": macd.macd_signal(), "_histogram": macd.macd_diff()}
+
+
+def ta_stochastic(f: pd.DataFrame, p: list[float]) -> Columns:
+    both = ta.momentum.StochasticOscillator(f.high, f.low, f.close, window=int(p[0]), smooth_window=int(p[1]))
+    return {"_k": both.stoch(), "_d": both.stoch_signal()}
+
+
+def pandas_vwap(f: pd.DataFrame, p: list[float]) -> Columns:
+    by = [f.trading_day, f.session]
+    notional = ((f.high + f.low + f.close) / 3.0 * f.volume).groupby(by).cumsum()
+    volume = f.volume.groupby(by).cumsum()
+    return {"": notional / volume.where(volume > 0)}
+
+
+ORACLES: dict[str, tuple[list[str], Oracle]] = {
+    "adx": (["adx_14", "adx_2", "adx_5"], talib_adx),
+    "atr": (
+        ["atr_14", "atr_1", "atr_3"],
+        lambda f, p: {"": talib.ATR(f.high.to_numpy(), f.low.to_numpy(), f.close.to_numpy(), int(p[0]))},
+    ),
+    "bollinger": (["bollinger_20_2", "bollinger_5_2.5"], windows_bollinger),
+    "cci": (
+        ["cci_20", "cci_5"],
+        lambda f, p: {"": talib.CCI(f.high.to_numpy(), f.low.to_numpy(), f.close.to_numpy(), int(p[0]))},
+    ),
+    "ema": (
+        ["ema_12", "ema_26", "ema_1"],
+        lambda f, p: {"": ta.trend.EMAIndicator(f.close, window=int(p[0])).ema_indicator()},
+    ),
+    "macd": (["macd_12_26_9", "macd_3_7_4"], ta_macd),
+    "obv": (["obv"], lambda f, p: {"": talib.OBV(f.close.to_numpy(), f.volume.to_numpy())}),
+    "roc": (["roc_10", "roc_1"], lambda f, p: {"": talib.ROC(f.close.to_numpy(), int(p[0]))}),
+    "rsi": (["rsi_14", "rsi_2"], lambda f, p: {"": talib.RSI(f.close.to_numpy(), int(p[0]))}),
+    "sma": (["sma_20", "sma_1"], talib_sma),
+    "stochastic": (["stochastic_14_3", "stochastic_5_1"], ta_stochastic),
+    "vwap": (["vwap"], pandas_vwap),
+}
+SPECS = [spec for specs, _ in ORACLES.values() for spec in specs]
+
+
+def test_every_indicator_that_is_found_has_an_oracle() -> None:
+    assert set(ORACLES) == set(KINDS)
+    assert set(KINDS) >= {"sma", "ema", "rsi", "macd", "bollinger", "atr", "adx", "stochastic", "obv", "vwap", "cci"}
+
+
+@pytest.mark.parametrize("price", [100.0, 1e5])
+@pytest.mark.parametrize("spec", SPECS)
+def test_values_equal_the_oracle_and_are_absent_where_it_has_none(spec: str, price: float) -> None:
+    bars = bars_of(1_500, seed=3, price=price)
+    kind, *parameters = spec.split("_")
+    expected = ORACLES[kind][1](pd.DataFrame(bars), [float(text) for text in parameters])
+    assert {spec + suffix for suffix in expected} == set(outputs(spec))
+    got = values_of(spec, bars)
+    for suffix, column in expected.items():
+        wanted = np.asarray(column, dtype=float)
+        assert np.isfinite(wanted).sum() > 1_000
+        for place, (values, one) in enumerate(zip(got, wanted, strict=True)):
+            found = values.get(spec + suffix)
+            if math.isnan(one):
+                assert found is None, f"{spec}{suffix} at bar {place}: oracle has none, found {found}"
+            elif found is None:
+                # TA-Lib calls 0/0 zero.
+                assert one == 0.0 and kind in ("cci", "rsi"), f"{spec}{suffix} at bar {place}: absent, oracle {one}"
+            else:
+                # A difference of prices is no more exact than the prices it is taken from.
+                assert found == pytest.approx(one, rel=1e-9, abs=1e-12 * price), f"{spec}{suffix} at bar {place}"
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
+    bars = bars_of(160, seed=5)
+    expected = values_of(spec, bars)
+    running = build(spec)
+    for cut, bar in enumerate(bars):
+        restored = build(spec)
+        restored.restore(json_like(running.snapshot()))
+        for place in range(cut, min(cut + 45, len(bars))):
+            values: dict[str, float] = {}
+            restored.update(bars[place], values)
+            assert values == expected[place]
+        running.update(bar, {})
+
+
+def json_like(state: Any) -> Any:
+    """The same state after leaving the process: only plain values survive, and nothing is shared."""
+    if isinstance(state, tuple):
+        return tuple(json_like(one) for one in state)
+    assert state is None or type(state) in (int, float, str), f"not plain: {state!r}"
+    return json.loads(json.dumps(state))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_later_bars_do_not_change_a_snapshot_nor_do_two_restored_from_it_meet(spec: str) -> None:
+    bars = bars_of(120, seed=7)
+    indicator = build(spec)
+    for bar in bars[:60]:
+        indicator.update(bar, {})
+    kept = indicator.snapshot()
+    text = repr(kept)
+    other = build(spec)
+    other.restore(kept)
+    for bar in bars[60:]:
+        indicator.update(bar, {})
+        assert repr(kept) == text
+    assert repr(other.snapshot()) == text
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_state_does_not_grow_with_history(spec: str) -> None:
+    def size(state: Any) -> int:
+        return sum(map(size, state)) if isinstance(state, tuple) else 1
+
+    indicator = build(spec)
+    sizes = []
+    for bar in bars_of(2_000, seed=9):
+        indicator.update(bar, {})
+        sizes.append(size(indicator.snapshot()))
+    parameters = [float(text) for text in spec.split("_")[1:]]
+    assert max(sizes) <= 8 + 3 * sum(parameters)
+    assert max(sizes[1_000:]) == max(sizes[:1_000])
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.split("_")[0] not in ("obv", "vwap")])
+def test_warm_up_is_absent_never_zero(spec: str) -> None:
+    rows = values_of(spec, bars_of(200, seed=11))
+    for name in outputs(spec):
+        first = next(place for place, values in enumerate(rows) if name in values)
+        assert first >= int(spec.split("_")[1]) - 1
+        assert all(name in values for values in rows[first:])
+    counts = [len(values) for values in rows]
+    assert counts == sorted(counts)
+
+
+def flat(count: int, price: float = 10.0) -> list[Bar]:
+    return [
+        bar._replace(open=price, high=price, low=price, close=price, volume=0.0, traded=False)
+        for bar in bars_of(count, seed=1)
+    ]
+
+
+@pytest.mark.parametrize("spec", ["rsi_14", "cci_20", "stochastic_14_3", "vwap"])
+def test_what_is_undefined_on_a_price_that_never_moved_is_absent(spec: str) -> None:
+    assert values_of(spec, flat(100)) == [{}] * 100
+
+
+def test_a_price_that_has_stood_still_for_weeks_leaves_no_number_made_of_rounding() -> None:
+    bars = bars_of(100, seed=2) + flat(30_000)
+    for spec in ("rsi_14", "adx_14"):
+        last = values_of(spec, bars)[-1]
+        assert all(0.0 <= value <= 100.0 for value in last.values())
+    assert values_of("rsi_14", bars)[-1] == {}
+
+
+def test_a_session_has_its_own_vwap() -> None:
+    bars = bars_of(300, seed=4)
+    rows = values_of("vwap", bars)
+    for before, bar, values in zip(bars, bars[1:], rows[1:], strict=False):
+        if (before.session, before.trading_day) != (bar.session, bar.trading_day) and bar.volume:
+            assert values["vwap"] == pytest.approx((bar.high + bar.low + bar.close) / 3.0, rel=1e-15)
+
+
+def test_a_million_bars_later_running_sums_are_exact() -> None:
+    rng = random.Random(13)
+    template = bars_of(1, seed=1)[0]
+    sma, bollinger, cci = build("sma_20"), build("bollinger_20_2"), build("cci_20")
+    closes: list[float] = []
+    close = 1e5
+    for place in range(1_000_000):
+        # One wild print now and then: what a running sum would remember for ever.
+        close = 1e5 + rng.gauss(0.0, 1.0) if place % 997 else 1e9
+        closes.append(close)
+        values: dict[str, float] = {}
+        bar = template._replace(high=close, low=close, close=close)
+        sma.update(bar, values)
+        bollinger.update(bar, values)
+        cci.update(bar, values)
+        if place % 9_973 == 0 and place >= 20:
+            window = [Fraction(one) for one in closes[-20:]]
+            mean = sum(window, Fraction()) / 20
+            spread = math.sqrt(sum((one - mean) ** 2 for one in window) / 20)
+            assert values["sma_20"] == pytest.approx(float(mean), rel=1e-9)
+            assert values["bollinger_20_2_middle"] == pytest.approx(float(mean), rel=1e-9)
+            reach = (values["bollinger_20_2_upper"] - values["bollinger_20_2_lower"]) / 4
+            assert reach == pytest.approx(spread, rel=1e-9)
+            deviation = sum((abs(one - mean) for one in window), Fraction()) / 20
+            assert values["cci_20"] == pytest.approx(float((window[-1] - mean) / deviation) / 0.015, rel=1e-6)
+        if len(closes) > 1_000:
+            del closes[:900]
+
+
+PRICES = st.floats(min_value=1e-3, max_value=1e6, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(PRICES, PRICES, PRICES, st.floats(0.0, 1e9)), min_size=1, max_size=60))
+def test_bounded_indicators_stay_in_their_bounds_whatever_the_prices(
+    prices: list[tuple[float, float, float, float]],
+) -> None:
+    template = bars_of(1, seed=1)[0]
+    bars: list[Bar] = []
+    for one, two, three, volume in prices:
+        low, close, high = sorted((one, two, three))
+        bars.append(template._replace(high=high, low=low, close=close, volume=volume))
+    slack = 1e-6
+    for spec in ("rsi_3", "adx_3", "stochastic_4_2"):
+        for values in values_of(spec, bars):
+            assert all(-slack <= value <= 100.0 + slack for value in values.values()), spec
+    for values in values_of("bollinger_4_2", bars):
+        if values:
+            assert values["bollinger_4_2_lower"] <= values["bollinger_4_2_middle"] <= values["bollinger_4_2_upper"]
+    lowest, highest = min(bar.low for bar in bars), max(bar.high for bar in bars)
+    for spec in ("ema_5", "sma_5", "vwap"):
+        for row in values_of(spec, bars):
+            assert all(lowest * (1 - 1e-9) <= value <= highest * (1 + 1e-9) for value in row.values()), spec
+
+
+def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
+    bars = bars_of(300, seed=6)
+    fast, slow, macd = values_of("ema_12", bars), values_of("ema_26", bars), values_of("macd_12_26_9", bars)
+    for one, two, three in zip(fast, slow, macd, strict=True):
+        if "ema_26" in two:
+            assert three["macd_12_26_9"] == one["ema_12"] - two["ema_26"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("emma_12", "known are adx_<period>, atr_<period>, bollinger_<period>_<width>"),
+        ("", "known are"),
+        ("ema", "must be written ema_<period>"),
+        ("ema_12_3", "must be written ema_<period>"),
+        ("macd_12_26", "must be written macd_<fast>_<slow>_<signal>"),
+        ("ema_x", "'x' is not a whole number"),
+        ("ema_1.5", "'1.5' is not a whole number"),
+        ("ema_-3", "'-3' is not a whole number"),
+        ("bollinger_20_nan", "'nan' is not a number"),
+        ("bollinger_20_2.50", "write '2.50' as 2.5"),
+        ("ema_012", "write '012' as 12"),
+        ("ema_0", "at least 1 bars, found 0"),
+        ("rsi_1", "at least 2 bars, found 1"),
+        ("macd_26_12_9", "first period must be below the second"),
+        ("bollinger_20_0", "above 0"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_what_would_be_right(spec: str, said: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        build(spec)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_every_kind_says_how_it_is_written_and_its_values_carry_its_spec() -> None:
+    for kind, (specs, _) in ORACLES.items():
+        assert form(kind).split("_")[0] == kind
+        for spec in specs:
+            assert tuple(values_of(spec, bars_of(200, seed=8))[-1]) == outputs(spec)
+
+
+def test_bollinger_bands_equal_those_of_ta() -> None:
+    bars = bars_of(1_500, seed=3)
+    theirs = ta.volatility.BollingerBands(pd.DataFrame(bars).close, 20, 2)
+    for column, suffix in ((theirs.bollinger_hband(), "upper"), (theirs.bollinger_lband(), "lower")):
+        for one, values in zip(column[19:], values_of("bollinger_20_2", bars)[19:], strict=True):
+            assert values[f"bollinger_20_2_{suffix}"] == pytest.approx(one, rel=1e-9)

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs.strategies import feature_specs, load_strategies
+from operators.features import FeatureStage
+from operators.signals import SignalStage
+from operators.strategies import STRATEGIES, Strategy, View
+from operators.strategies.buy_and_hold import BuyAndHold
+from operators.strategies.ema_cross import EmaCross
+from schemas.errors import BadInput
+from schemas.records import FeatureRow, Signal
+from tests.unit.test_features import ticks_of
+
+
+def views_of(strategy: Strategy, rows: list[dict[str, float]]) -> list[View | None]:
+    state: Any = None
+    views = []
+    for place, values in enumerate(rows, 1):
+        state, view = strategy.decide(FeatureRow("AAPL", place, place, place, 100.0, values), state)
+        views.append(view)
+    return views
+
+
+def averages(fast: float, slow: float, rsi: float | None = 50.0) -> dict[str, float]:
+    values = {"ema_12": fast, "ema_26": slow}
+    return values if rsi is None else {**values, "rsi_14": rsi}
+
+
+BELOW, LEVEL, ABOVE, HOT = averages(1, 2), averages(2, 2), averages(3, 2), averages(3, 2, 70.0)
+
+
+@pytest.mark.parametrize(
+    ("case", "rows", "directions"),
+    [
+        ("in at the cross, out when it is undone", [BELOW, ABOVE, ABOVE, BELOW, BELOW], [None, 1, None, 0, None]),
+        ("twice", [BELOW, ABOVE, BELOW, ABOVE], [None, 1, 0, 1]),
+        ("level counts as not above", [LEVEL, ABOVE, LEVEL, ABOVE], [None, 1, 0, 1]),
+        ("no cross without a bar before it", [ABOVE, ABOVE, BELOW, ABOVE], [None, None, None, 1]),
+        ("warm-up is waited out", [{}, {"ema_12": 3.0}, BELOW, ABOVE], [None, None, None, 1]),
+        ("nothing in warm-up counts as below", [{}, ABOVE], [None, None]),
+        ("the RSI filter refuses at its limit", [BELOW, HOT, ABOVE, BELOW, ABOVE], [None, None, None, None, 1]),
+        ("an RSI that is absent refuses", [BELOW, averages(3, 2, None), ABOVE], [None, None, None]),
+        ("the exit does not ask the RSI", [BELOW, ABOVE, averages(1, 2, 99.0)], [None, 1, 0]),
+    ],
+)  # fmt: skip
+def test_ema_cross(case: str, rows: list[dict[str, float]], directions: list[int | None]) -> None:
+    views = views_of(EmaCross(), rows)
+    assert [view if view is None else view.direction for view in views] == directions, case
+
+
+def test_ema_cross_names_the_values_it_rests_on() -> None:
+    entry, exit_ = [view for view in views_of(EmaCross(), [BELOW, ABOVE, BELOW]) if view]
+    assert entry == View(1, 1.0, 1.0, {"ema_12": 3, "ema_26": 2, "rsi_14": 50.0})
+    assert exit_ == View(0, 0.0, 1.0, {"ema_12": 1, "ema_26": 2})
+
+
+def test_ema_cross_asks_for_what_its_parameters_say() -> None:
+    assert EmaCross().features == ("ema_12", "ema_26", "rsi_14")
+    assert EmaCross(fast=5, slow=9, rsi_period=7).features == ("ema_5", "ema_9", "rsi_7")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"fast": 26}, {"fast": 0}, {"slow": 12.5}, {"fast": True}, {"rsi_max": 0}, {"rsi_max": 101},
+        {"rsi_max": "70"}, {"rsi_period": 1}, {"rsi_max": float("nan")},
+    ],
+)  # fmt: skip
+def test_ema_cross_refuses_wrong_parameters_in_one_sentence(parameters: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"strategy ema_cross: .* found [^\n]*$"):
+        EmaCross(**parameters)
+
+
+def test_buy_and_hold_buys_once() -> None:
+    assert views_of(BuyAndHold(), [{}, {}, {}]) == [View(1, 1.0, 1.0, {"close": 100.0}), None, None]
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_every_strategy_is_a_function_of_its_arguments(name: str) -> None:
+    strategy = STRATEGIES[name]()
+    before = repr(vars(strategy))
+    ticks = ticks_of(200)
+    rows: list[Any] = [row for tick in ticks for row in FeatureStage(strategy.features).on_tick(0, tick)]
+    for row in rows:
+        state, view = strategy.decide(row, None)
+        assert strategy.decide(row, None) == (state, view)
+        hash(state)  # plain and not changed in place
+    assert repr(vars(strategy)) == before
+
+
+def test_strategies_are_found_by_the_name_of_their_file() -> None:
+    assert {"ema_cross": EmaCross, "buy_and_hold": BuyAndHold}.items() <= STRATEGIES.items()
+
+
+# --- named in the settings ---------------------------------------------------------------------------------------
+
+USERS_OWN = """
+from dataclasses import dataclass
+
+from operators.strategies import View
+
+
+@dataclass(frozen=True)
+class Dip:
+    below: float = 30.0
+    name: str = "dip"
+    features: tuple = ("rsi_2",)
+
+    def decide(self, row, state):
+        rsi = row.values.get("rsi_2")
+        if rsi is None:
+            return state, None
+        direction = 1 if rsi < self.below else 0
+        return direction, View(direction, float(direction), 0.5, {"rsi_2": rsi})
+
+
+class NoName:
+    features = ()
+
+    def decide(self, row, state):
+        return state, None
+
+
+class NoFeatures(NoName):
+    name = "x"
+    features = ["ema_3"]
+
+
+class WrongSpec(NoName):
+    name = "x"
+    features = ("magic_3",)
+
+
+class NoDecision:
+    name = "x"
+    features = ()
+
+
+class WrongDecision(NoDecision):
+    def decide(self, row):
+        return None
+
+
+class Fails(NoName):
+    name = "x"
+
+    def __init__(self, size=1):
+        self.size = 1 / size
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(USERS_OWN)
+    return file
+
+
+def test_strategies_are_loaded_by_name_with_parameters_in_their_order() -> None:
+    one, two = load_strategies(
+        [
+            {"name": "buy_and_hold"},
+            {"name": "ema_cross", "parameters": {"fast": 3, "slow": 5}},
+        ]
+    )
+    assert (one.name, two.name, two.features) == ("buy_and_hold", "ema_cross", ("ema_3", "ema_5", "rsi_14"))
+
+
+def test_one_strategy_runs_twice_under_two_names() -> None:
+    entries: list[dict[str, Any]] = [
+        {"name": "ema_cross"},
+        {"name": "ema_cross", "parameters": {"fast": 5, "name": "quick_cross"}},
+    ]
+    assert [strategy.name for strategy in load_strategies(entries)] == ["ema_cross", "quick_cross"]
+    with pytest.raises(BadInput, match="two strategies are called ema_cross"):
+        load_strategies([{"name": "ema_cross"}, {"name": "ema_cross", "parameters": {"fast": 5}}])
+
+
+def test_a_users_own_file_outside_the_tree_trades(own: Path) -> None:
+    (strategy,) = load_strategies([{"name": f"{own}:Dip", "parameters": {"below": 40.0}}])
+    features, signals = FeatureStage(feature_specs([strategy])), SignalStage([strategy])
+    got: list[Any] = []
+    for tick in ticks_of(100):
+        got += signals.on_tick(tick[0].ts_ns, features.on_tick(tick[0].ts_ns, tick))
+    assert len(got) > 10 and all(type(one) is Signal and one.strategy == "dip" for one in got)
+    assert all((one.parts["rsi_2"] < 40.0) == (one.direction == 1) for one in got)
+
+
+def test_a_relative_path_counts_from_the_folder_of_the_settings(own: Path) -> None:
+    assert load_strategies([{"name": "mine.py:Dip"}], own.parent)[0].name == "dip"
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"name": "ema_crss"}, "'ema_crss' is not known; known are buy_and_hold, ema_cross, or path/to/file.py:Class"),
+        ({"name": "ema_cross", "parameters": {"fasst": 3}}, "unexpected keyword argument 'fasst'; it takes fast, slow"),
+        ({"name": "ema_cross", "parameters": {"fast": 30}}, "fast must be below slow, found 30 and 26"),
+        ({"name": "ema_cross", "parameters": [3]}, "parameters must be names with values"),
+        ({"name": "ema_cross", "params": {}}, "written as name and parameters"),
+        ({"parameters": {}}, "written as name and parameters"),
+        ({"name": "OWN"}, "must be written path/to/file.py:ClassName"),
+        ({"name": "OWN:"}, "must be written path/to/file.py:ClassName"),
+        ({"name": "missing.py:Dip"}, "there is no file"),
+        ({"name": "OWN:Dep"}, "mine.py has no class Dep, it has Dip, NoName"),
+        ({"name": "OWN:dataclass"}, "has no class dataclass"),
+        ({"name": "OWN:Dip", "parameters": {"over": 1}}, "'over'"),
+        ({"name": "OWN:NoName"}, "needs a text as its name, found None"),
+        ({"name": "OWN:NoFeatures"}, "needs a tuple of indicator specs"),
+        ({"name": "OWN:WrongSpec"}, "indicator 'magic_3' is not known"),
+        ({"name": "OWN:NoDecision"}, "needs a method decide(row, state)"),
+        ({"name": "OWN:WrongDecision"}, "decide must take (row, state)"),
+        ({"name": "OWN:Fails", "parameters": {"size": 0}}, "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_wrong_entry_is_refused_in_one_sentence(own: Path, entry: dict[str, Any], said: str) -> None:
+    if "name" in entry:
+        entry = {**entry, "name": entry["name"].replace("OWN", str(own))}
+    with pytest.raises(BadInput) as refused:
+        load_strategies([entry])
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def broken(:\n", "SyntaxError"),
+        ("import no_such_module_anywhere\n", "ModuleNotFoundError"),
+        ("raise ValueError('two\\nlines')\n", "ValueError: two lines"),
+    ],
+)
+def test_a_file_that_fails_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    with pytest.raises(BadInput) as refused:
+        load_strategies([{"name": f"{file}:Any"}])
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    entries = []
+    for folder in ("a", "b"):
+        file = tmp_path / folder / "mine.py"
+        file.parent.mkdir()
+        file.write_text(USERS_OWN.replace('"dip"', f'"dip_{folder}"'))
+        entries.append({"name": f"{file}:Dip"})
+    assert [strategy.name for strategy in load_strategies(entries)] == ["dip_a", "dip_b"]
+
+
+def test_features_are_the_configured_ones_then_those_needed_each_once() -> None:
+    strategies = load_strategies([{"name": "ema_cross"}, {"name": "buy_and_hold"}])
+    assert feature_specs(strategies, ["sma_20", "ema_26"]) == ("sma_20", "ema_26", "ema_12", "rsi_14")
+    with pytest.raises(BadInput, match="known are"):
+        feature_specs(strategies, ["sna_20"])
