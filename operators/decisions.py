@@ -13,45 +13,56 @@ from typing import Any
 
 from schemas.records import Execution, Lot, LotMatch, Order, Position, RiskFence, Valuation
 
+VERSION = 1
 _HISTORY: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch)
 
 
 class Decisions:
-    """Folds records in, in the order their stages wrote them; each repeat-free. Memory is one row a position and
-    open lot.
+    """Folds records in, in the order their stages wrote them, each once. Memory is a row a position and open lot.
+
+    Of orders, fences, executions and matches the whole history counts: each kind is a chain of SHA-256 over
+    (digest so far, record). Of positions, lots and cash the last state counts.
     """
 
     def __init__(self) -> None:
-        self._history = {kind: hashlib.sha256() for kind in _HISTORY}
-        self._positions: dict[str, Position] = {}
-        self._lots: dict[str, Lot] = {}
-        self._cash: Decimal | None = None
+        self._chains = {kind: b"" for kind in _HISTORY}
+        self._positions: dict[str, str] = {}
+        self._lots: dict[str, str] = {}
+        self._cash = text(None)
 
     def add(self, record: Any) -> None:
+        """Fold one record in; kinds that are not decisions pass by."""
         kind = type(record)
-        if kind in self._history:
-            self._history[kind].update(line(record).encode())
+        if kind in self._chains:
+            self._chains[kind] = hashlib.sha256(self._chains[kind] + line(record).encode()).digest()
+        elif kind is Valuation:
+            self._cash = text(record.cash)
         elif kind is Position:
-            self._positions[record.symbol] = record
+            self._positions[record.symbol] = line(record)
         elif kind is Lot:
             if record.quantity:
-                self._lots[record.lot_id] = record
+                self._lots[record.lot_id] = line(record)
             else:
                 self._lots.pop(record.lot_id, None)
-        elif kind is Valuation:
-            self._cash = record.cash
 
     def hexdigest(self) -> str:
         """64 hex digits."""
-        final = hashlib.sha256()
-        for kind in _HISTORY:
-            final.update(self._history[kind].digest())
-        for name in sorted(self._positions):
-            final.update(line(self._positions[name]).encode())
-        for name in sorted(self._lots):
-            final.update(line(self._lots[name]).encode())
-        final.update(text(self._cash).encode())
+        final = hashlib.sha256(b"".join(self._chains[kind] for kind in _HISTORY))
+        for book in (self._positions, self._lots):
+            for name in sorted(book):
+                final.update(book[name].encode())
+        final.update(self._cash.encode())
         return final.hexdigest()
+
+    def snapshot(self) -> Any:
+        chains = {kind.__name__: digest for kind, digest in self._chains.items()}
+        return (VERSION, chains, dict(self._positions), dict(self._lots), self._cash)
+
+    def restore(self, snapshot: Any) -> None:
+        version, chains, positions, lots, self._cash = snapshot
+        assert version == VERSION, f"decisions state of version {version}, expected {VERSION}"
+        self._chains = {kind: chains[kind.__name__] for kind in _HISTORY}
+        self._positions, self._lots = dict(positions), dict(lots)
 
 
 def decision_hash(records: Iterable[Any]) -> str:

@@ -1,0 +1,234 @@
+"""The settings as one frozen, typed tree. Unknown keys and impossible values are errors of one sentence.
+
+From weakest to strongest: the YAML files of this folder, a settings file of the user's own, `SECTION__KEY` environment
+variables, and the few environment variables with names of their own (`NAMED`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from operators.minutes import FeedSettings
+from operators.portfolio import PortfolioSettings
+from operators.risk.settings import RiskSettings
+from operators.venue import VenueSettings
+from schemas.errors import BadInput
+
+FOLDER = Path(__file__).parent
+NAMED = {
+    "DATABASE_URL": ("database", "postgres", "url"),
+    "REDIS_URL": ("database", "redis", "url"),
+    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "INITIAL_CAPITAL": ("portfolio_manager", "initial_capital"),
+    "MAX_POSITION_SIZE": ("risk_manager", "max_position_size"),
+    "RISK_TOLERANCE": ("portfolio_manager", "sizing", "fraction"),
+}
+"""Environment variables that are known by these names elsewhere, and what they set."""
+
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileFeed(Section):
+    """Bars from files. `speed` is "max" or a multiple of real time."""
+
+    paths: tuple[Path, ...] = ()
+    speed: Literal["max"] | Annotated[float, Field(gt=0)] = "max"
+    calendar: str = "XNYS"
+    session: str = "extended"
+    bar_interval_s: int = 60
+    timezone: str = "UTC"
+    time_is: str = "open"
+    symbols: tuple[str, ...] | None = None
+    start: str | None = None
+    end: str | None = None
+
+    def reading(self) -> FeedSettings:
+        """How to read the rows. Raises BadInput."""
+        return FeedSettings(**self.model_dump(exclude={"paths", "speed"}))
+
+
+class SimulatorFeed(Section):
+    symbols: tuple[str, ...] = ("AAPL", "MSFT")
+    seed: int = 7
+    interval_s: Annotated[int, Field(ge=1)] = 1
+
+
+class MarketData(Section):
+    feed: Literal["simulator", "files"] = "simulator"
+    files: FileFeed = FileFeed()
+    simulator: SimulatorFeed = SimulatorFeed()
+
+
+class Features(Section):
+    indicators: tuple[str, ...] = ()
+
+
+class StrategyEntry(Section):
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Signals(Section):
+    strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
+
+
+class Execution(Section):
+    venue: VenueSettings = VenueSettings()
+
+
+class Platform(Section):
+    snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
+
+
+class Postgres(Section):
+    url: str
+    pool_size: Annotated[int, Field(ge=1)] = 5
+    retry_s: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Redis(Section):
+    url: str
+
+
+class Database(Section):
+    postgres: Postgres
+    redis: Redis
+
+
+class Topic(Section):
+    """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols": as many as `symbol_partitions`."""
+
+    partitions: int | Literal["symbols"]
+    retention_days: int
+    owner: str | None
+    readers: tuple[str, ...]
+    schemas: tuple[str, ...]
+
+
+class Kafka(Section):
+    bootstrap_servers: str
+    symbol_partitions: Annotated[int, Field(ge=1)]
+    topics: dict[str, Topic]
+
+
+def _portfolio(value: Any) -> Any:
+    """`rebalance_frequency: "1h"` is the brief's name for what the portfolio knows in seconds."""
+    if not isinstance(value, Mapping) or "rebalance_frequency" not in value:
+        return value
+    rest = {key: entry for key, entry in value.items() if key != "rebalance_frequency"}
+    return rest | {"rebalance_interval_s": seconds(value["rebalance_frequency"])}
+
+
+class Settings(Section):
+    """Everything that can be set. `market_data` to `execution` decide; `platform`, `database` and `kafka` only place."""
+
+    market_data: MarketData = MarketData()
+    features: Features = Features()
+    signals: Signals = Signals()
+    portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_portfolio)] = PortfolioSettings()
+    risk_manager: RiskSettings = RiskSettings()
+    execution: Execution = Execution()
+    platform: Platform = Platform()
+    database: Database
+    kafka: Kafka
+
+    def risk(self) -> RiskSettings:
+        """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same start."""
+        return replace(self.risk_manager, initial_capital=self.portfolio_manager.initial_capital)
+
+
+def seconds(duration: Any) -> int | None:
+    """
+    >>> seconds("1h"), seconds("90s"), seconds(None)
+    (3600, 90, None)
+    """
+    if duration is None:
+        return None
+    match = re.fullmatch(r"(\d+)\s*([smhd])", str(duration).strip())
+    if match is None:
+        raise ValueError(f'must be a duration such as "30s", "15m", "1h" or "1d", found {duration!r}')
+    return int(match[1]) * _UNIT_S[match[2]]
+
+
+def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. `file` goes before the YAML files here; PLATFORM_SETTINGS names it otherwise.
+
+    Raises BadInput naming the file or variable, the key, what was expected and what was found.
+    """
+    environment = os.environ if environment is None else environment
+    tree: dict[str, Any] = _read(FOLDER / "services.yaml")
+    tree["database"] = _read(FOLDER / "database.yaml")
+    tree["kafka"] = _read(FOLDER / "kafka_topics.yaml")
+    if file is None and environment.get("PLATFORM_SETTINGS"):
+        file = Path(environment["PLATFORM_SETTINGS"])
+    if file is not None:
+        _merge(tree, _read(file))
+    for path, value in _from_environment(environment):
+        _put(tree, path, value)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise BadInput(_sentence(error, file)) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise BadInput(f"settings file {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"settings file {file}: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise BadInput(f"settings file {file}: expected keys and values, found {type(tree).__name__}")
+    return tree
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in environment.items():
+        path = tuple(part.lower() for part in name.split("__"))
+        if len(path) > 1 and path[0] in Settings.model_fields:
+            found.append((path, yaml.safe_load(value)))
+    # Last, so that DATABASE_URL wins over a nested name for the same thing.
+    found += [(path, environment[name]) for name, path in NAMED.items() if environment.get(name)]
+    return found
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *above, last = path
+    for key in above:
+        tree = tree.setdefault(key, {})
+    tree[last] = value
+
+
+def _sentence(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    found = first["input"] if not isinstance(first["input"], dict) else ""
+    known = "" if first["type"] != "extra_forbidden" else "this key is not known"
+    said = known or first["msg"].removeprefix("Value error, ")
+    return f"setting {where}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
+
+

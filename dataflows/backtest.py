@@ -1,0 +1,126 @@
+"""Bars -> features -> signals -> portfolio, risk, venue -> report: the services of the platform, fused in one process.
+
+The stages are the live ones; only the ends differ. Symbols are split into shards, analysed apart, brought together again
+tick by tick, and traded in one loop (`operators/trading_loop.py`). The result does not depend on the number of shards or
+workers, nor on the size of the source's batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+from bytewax.operators import StatefulBatchLogic
+
+from configs.settings import Settings, load_settings
+from dataflows import stages, stopping
+from dataflows.report import ReportSink
+from dataflows.sources.feeds import files_source
+from dataflows.sources.kafka import ShardTicks
+from dataflows.topology import BOOKS
+from dataflows.wiring import TickLogic, TickSink, TickSource
+from operators.partitions import partition_of
+from operators.stage import Stage, Tick
+from operators.trading_loop import Chain
+from schemas.records import BY_SYMBOL, Record
+
+VERSION = 1
+Piece = tuple[str, list[Tick]]
+
+
+class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
+    """Brings the shards' ticks together again and runs the trading loop over them."""
+
+    def __init__(self, shards: int, loop: Stage, resume: Any) -> None:
+        self._shards, self._loop = shards, loop
+        self._waiting: dict[str, list[Tick]] = {}
+        if resume is not None:
+            version, state = resume
+            assert version == VERSION, f"gathering state of version {version}, expected {VERSION}"
+            loop.restore(state)
+
+    def on_batch(self, values: list[Piece]) -> tuple[list[list[Tick]], bool]:
+        if self._shards == 1:
+            return [[self._trade(tick.ts_ns, tick.records) for tick in ticks] for _, ticks in values], False
+        for shard, ticks in values:
+            self._waiting.setdefault(shard, []).extend(ticks)
+        ready = min(map(len, self._waiting.values())) if len(self._waiting) == self._shards else 0
+        out = [self._merged([ticks[i] for ticks in self._waiting.values()]) for i in range(ready)]
+        for ticks in self._waiting.values():
+            del ticks[:ready]
+        return [out], StatefulBatchLogic.RETAIN
+
+    def _merged(self, parts: list[Tick]) -> Tick:
+        assert len({part.ts_ns for part in parts}) == 1, "shards of one feed see the same ticks"
+        records = [record for part in parts for record in part.records]
+        records.sort(key=_place)
+        return self._trade(parts[0].ts_ns, records)
+
+    def _trade(self, ts_ns: int, records: Iterable[Record]) -> Tick:
+        given = list(records)
+        return Tick(ts_ns, given + self._loop.on_tick(ts_ns, given))
+
+    def on_eof(self) -> tuple[list[list[Tick]], bool]:
+        return [], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> Any:
+        # The pieces of one source batch travel in one epoch, so none is waiting when the epoch ends.
+        assert not any(self._waiting.values()), "a tick of some shard never came"
+        return (VERSION, self._loop.snapshot())
+
+
+def build(settings: Settings, source: TickSource, sink: TickSink, *, shards: int = 1) -> Dataflow:
+    """Items of the source: (any key, ticks of Bars). To the sink: (BOOKS, ticks of everything the stages gave)."""
+    features, signals = stages.features(settings), stages.signals(settings)
+    loop = stages.trading_loop(settings)
+
+    def analysis(resume: Any) -> TickLogic:
+        return TickLogic(Chain(features(), signals(), keep_input=True), resume)
+
+    flow = Dataflow("backtest")
+    ticks = op.input("ticks", flow, source)
+    pieces = op.flat_map_batch("shards", ticks, _splitter(shards))
+    analysed = op.stateful_batch("analysis", pieces, analysis)
+    gathered = op.map("gathered", analysed, lambda piece: (BOOKS, piece))
+    traded = op.stateful_batch("trading", gathered, lambda resume: Gathering(shards, loop(), resume))
+    op.output("report", traded, sink)
+    return flow
+
+
+def flow() -> Dataflow:
+    """Of the files in the settings: `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run dataflows.backtest`."""
+    stopping.install()
+    settings = load_settings()
+    source = files_source(settings.market_data.files, stopping=stopping.asked)
+    return build(settings, source, ReportSink(settings.portfolio_manager.initial_capital, print_at_end=True))
+
+
+def _splitter(shards: int) -> Callable[[list[ShardTicks]], list[ShardTicks]]:
+    """Every shard gets every tick, with the records of its own symbols; what has no symbol goes to the first."""
+
+    def split(items: list[ShardTicks]) -> list[ShardTicks]:
+        out: list[ShardTicks] = []
+        for _, ticks in items:
+            if shards == 1:
+                out.append(("0", ticks))
+                continue
+            pieces: list[list[Tick]] = [[] for _ in range(shards)]
+            for ts_ns, records in ticks:
+                parts: list[list[Record]] = [[] for _ in range(shards)]
+                for record in records:
+                    by_symbol = type(record) in BY_SYMBOL
+                    shard = partition_of(record.symbol, shards) if by_symbol else 0  # type: ignore[union-attr]
+                    parts[shard].append(record)
+                for piece, part in zip(pieces, parts, strict=True):
+                    piece.append(Tick(ts_ns, part))
+            out += [(str(shard), piece) for shard, piece in enumerate(pieces)]
+        return out
+
+    return split
+
+
+def _place(record: Any) -> tuple[str, int]:
+    """Bars and signals of all shards in order of symbol; what has neither symbol nor seq (a dead letter) last."""
+    return (record.symbol, record.seq) if type(record) in BY_SYMBOL else ("\U0010ffff", 0)

@@ -1,0 +1,22 @@
+"""market-bars -> technical indicators -> features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bytewax.dataflow import Dataflow
+
+from configs.settings import Settings
+from dataflows import live, stages
+from dataflows.wiring import TickSink, TickSource, staged
+
+
+def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+    """Items of the source: (shard, ticks of Bars). To the sinks: (shard, ticks of FeatureRows)."""
+    return staged("features", stages.features(settings), source, sinks)
+
+
+def flow() -> Dataflow:
+    """On the running platform: `python -m bytewax.run dataflows.features`."""
+    at = live.ends("features")
+    return build(at.settings, live.topics_source("features", at), at.sinks)

@@ -1,0 +1,141 @@
+"""Schemas, records, codec and examples agree with each other and with what was released."""
+
+from __future__ import annotations
+
+import json
+import typing
+from base64 import b64decode
+from decimal import Decimal
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.settings import load_settings
+from schemas import records
+from schemas.codec import NESTED, SCHEMA_IDS, Codec, decode, encode, file_name, schema_json
+from schemas.errors import Undecodable
+from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, CheckResult, Clock
+
+SCHEMAS = Path(records.__file__).parent
+TYPES = list(SCHEMA_IDS)
+
+
+def example(record_type: type) -> tuple[dict[str, Any], bytes]:
+    file = SCHEMAS / "examples" / file_name(record_type).replace(".avsc", ".json")
+    content = json.loads(file.read_text())
+    return content["record"], b64decode(content["message_base64"])
+
+
+def as_json(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, list):
+        return [item._asdict() if isinstance(item, CheckResult) else item for item in value]
+    return value
+
+
+@pytest.mark.parametrize("record_type", TYPES, ids=lambda t: t.__name__)
+def test_the_example_message_decodes_to_the_example_record_and_back(record_type: type) -> None:
+    shown, message = example(record_type)
+    record = decode(message)
+    assert type(record) is record_type
+    assert encode(record) == message
+    for field, value in record._asdict().items():
+        if isinstance(value, bytes):
+            assert value == b64decode(shown[field])
+        elif isinstance(value, Decimal):
+            assert value == Decimal(shown[field])
+        else:
+            assert as_json(value) == shown[field]
+
+
+@pytest.mark.parametrize("record_type", TYPES, ids=lambda t: t.__name__)
+def test_fields_of_record_and_schema_are_the_same_in_the_same_order(record_type: Any) -> None:
+    schema = json.loads(schema_json(record_type))
+    assert schema["name"] == record_type.__name__
+    assert [field["name"] for field in schema["fields"]] == list(record_type._fields)
+    for field, hint in zip(schema["fields"], typing.get_type_hints(record_type).values(), strict=True):
+        is_money = "decimal" in json.dumps(field["type"])
+        assert is_money == (Decimal in (hint, *typing.get_args(hint))), field["name"]
+
+
+@pytest.mark.parametrize("file", sorted((SCHEMAS / "released").glob("*.avsc")), ids=lambda f: f.stem)
+def test_what_the_last_release_wrote_can_still_be_read(file: Path) -> None:
+    """Old bytes under the new schema: what FULL compatibility of a registry asks of the reader's side."""
+    record_type = next(t for t in TYPES if file_name(t) == file.name)
+    released = file.read_text()
+    _, message = example(record_type)
+    old = json.loads(released)
+    row = fastavro.schemaless_reader(BytesIO(message[5:]), json.loads(schema_json(record_type)), None)
+    assert isinstance(row, dict)
+    kept = {field["name"] for field in old["fields"]}
+    out = BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(old), {k: v for k, v in row.items() if k in kept})
+    reader = Codec(ids={record_type: SCHEMA_IDS[record_type]}, older={999: (record_type, released)})
+    framed = b"\0" + (999).to_bytes(4, "big") + out.getvalue()
+    assert reader.decode(framed)._asdict().items() >= {
+        (k, v) for k, v in decode(message)._asdict().items() if k in kept and not isinstance(v, list | dict)
+    }
+
+
+def test_every_schema_file_has_a_record_type_and_every_id_is_its_own() -> None:
+    files = {file.name for file in (SCHEMAS / "avsc").glob("*.avsc")}
+    assert files == {file_name(t) for t in TYPES}
+    assert files >= {file.name for file in (SCHEMAS / "released").glob("*.avsc")}, "a released schema is gone"
+    assert len(set(SCHEMA_IDS.values())) == len(SCHEMA_IDS)
+    assert {t.__name__ for t in NESTED} == {t.__name__ for t in TYPES if '"items":{"type":"record"' in schema_json(t)}
+
+
+def test_every_topic_declares_the_records_that_go_there() -> None:
+    kafka = load_settings(environment={}).kafka
+    for name, topic in kafka.topics.items():
+        kinds = {t.__name__ for t, home in TOPIC_OF.items() if home == name}
+        assert kinds | ({"Clock"} if topic.owner else set()) == set(topic.schemas), name
+        by_symbol = {t for t, home in TOPIC_OF.items() if home == name} <= BY_SYMBOL
+        assert (topic.partitions == "symbols") == by_symbol, name
+    assert set(TOPIC_OF.values()) == set(kafka.topics)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "expected a zero byte and a 4-byte schema id, found no value"),
+        (b"{}", "expected a zero byte and a 4-byte schema id, found 2 bytes starting 7b 7d"),
+        (b"\0\0\0\x03\xe7abc", "schema id 999 is not known, known are [1, 2, 3"),
+        (encode(Clock(1, "w"))[:-1], "schema id 1: "),
+        (encode(Clock(1, "w")) + b"z", "schema id 1: 1 bytes left after the record"),
+    ],
+)
+def test_bytes_that_are_no_record_are_refused_with_what_was_found(value: bytes | None, said: str) -> None:
+    with pytest.raises(Undecodable) as error:
+        decode(value)
+    assert str(error.value).startswith(said)
+
+
+@given(data=st.binary(max_size=80), record_type=st.sampled_from(TYPES))
+def test_no_bytes_break_the_decoder_in_another_way(data: bytes, record_type: type) -> None:
+    framed = b"\0" + SCHEMA_IDS[record_type].to_bytes(4, "big") + data
+    try:
+        record = decode(framed)
+    except Undecodable:
+        return
+    assert type(record) is record_type
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Bar, *[st.text(max_size=8), *[st.integers(0, 2**62)] * 3, *[finite] * 5, st.text(), st.just(0), st.booleans()]
+    )
+)
+def test_a_bar_survives_the_wire_bit_for_bit(bar: Bar) -> None:
+    assert decode(encode(bar)) == bar
