@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    RowMapping,
     Table,
     Text,
     text,
@@ -58,6 +59,8 @@ metadata = MetaData(
 TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precision)"
 
 R = TypeVar("R", bound=tuple[Any, ...])
+
+_EXACT = Context(prec=38)  # as wide as the column; the usual context would round to 28 digits
 
 _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     str: Text,
@@ -146,7 +149,7 @@ LATEST: frozenset[type] = frozenset({Position, Lot})
 """Record types whose table holds the newest row per key, fenced by `seq`. Closed lots stay, with quantity 0."""
 
 
-def record_of(record_type: type[R], row: Mapping[str, Any]) -> R:
+def record_of(record_type: type[R], row: Mapping[str, Any] | RowMapping) -> R:
     """The record in a row (`Row._mapping` or `.mappings()`); `Decimal`s come back equal, without trailing zeros.
 
     Raises KeyError where a column is missing.
@@ -162,6 +165,6 @@ def record_of(record_type: type[R], row: Mapping[str, Any]) -> R:
 def _plain(value: Any) -> Any:
     """NUMERIC(38, 9) comes back as 150.250000000; as a record it was 150.25, and 100.000000000 was 100."""
     if type(value) is Decimal:
-        stripped = value.normalize()
-        return stripped if stripped.as_tuple().exponent <= 0 else stripped.quantize(Decimal(1))  # type: ignore[operator]
+        stripped = _EXACT.normalize(value)
+        return stripped if stripped.as_tuple().exponent <= 0 else _EXACT.quantize(stripped, Decimal(1))  # type: ignore[operator]
     return bytes(value) if type(value) is memoryview else value

@@ -1,0 +1,225 @@
+"""The latest bar, position and valuation in Redis, and each change published: a convenience, never the truth.
+
+Keys (all strings of JSON, the record's fields by name, money as text) and the channel that each change goes to:
+
+| key                          | channel              | holds                          | replaced by a higher |
+|------------------------------|----------------------|--------------------------------|----------------------|
+| `latest:bar:{symbol}`        | `updates:bars`       | the last bar (price = `close`) | `ts_ns`              |
+| `latest:position:{symbol}`   | `updates:positions`  | the position                   | `seq`                |
+| `latest:valuation`           | `updates:valuations` | the portfolio's value          | `seq`                |
+
+Beside each key stands `{key}:fence` with that `ts_ns` or `seq`, twenty digits wide. Replays change and publish nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import redis
+import structlog
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from operators.stage import Tick
+from schemas.records import Bar, Position, Record, Valuation
+
+log = structlog.get_logger(__name__)
+
+PENDING_MAX = 20_000
+"""Keys that wait for Redis at most; a symbol is one key, so this is a bound on memory, not on time."""
+RETRY_PAUSE_S = (0.2, 2.0)
+CLOSE_WAIT_S = 1.0
+
+# Twenty digits compare as text: Lua's own numbers are doubles and would round nanoseconds.
+_REPLACE = """
+local held = redis.call('GET', KEYS[2])
+if held and held >= ARGV[1] then return 0 end
+redis.call('MSET', KEYS[1], ARGV[2], KEYS[2], ARGV[1])
+redis.call('PUBLISH', ARGV[3], ARGV[2])
+return 1
+"""
+
+
+class Update(NamedTuple):
+    """One key's newest value that Redis does not have yet."""
+
+    fence: int
+    channel: str
+    record: Record
+
+
+def update_of(record: Record) -> tuple[str, Update] | None:
+    """The key that a record belongs to, and its update; None for records that Redis does not hold."""
+    kind = type(record)
+    if kind is Bar:
+        return f"latest:bar:{record.symbol}", Update(record.ts_ns, "updates:bars", record)  # type: ignore[union-attr]
+    if kind is Position:
+        return f"latest:position:{record.symbol}", Update(record.seq, "updates:positions", record)  # type: ignore[union-attr]
+    if kind is Valuation:
+        return "latest:valuation", Update(record.seq, "updates:valuations", record)  # type: ignore[union-attr]
+    return None
+
+
+def body_of(record: Record) -> str:
+    """A record as the JSON that Redis holds.
+
+    >>> body_of(Valuation._make((1, 60, *[Decimal("1.50")] * 7, 2)))[:44]
+    '{"seq":1,"ts_ns":60,"equity":"1.50","cash":"'
+    """
+    return json.dumps(record._asdict(), default=_plain, separators=(",", ":"))
+
+
+def _plain(value: Any) -> str:
+    assert isinstance(value, Decimal), f"{type(value)} in a record for Redis"
+    return f"{value:f}"
+
+
+class LatestWriter:
+    """Takes updates without ever blocking and writes them from a thread of its own.
+
+    Per key only the newest update waits; `superseded` counts those that a newer one overtook before Redis had them,
+    `dropped` those for which there was no room.
+    """
+
+    def __init__(self, redis_url: str, *, timeout_s: float = 2.0) -> None:
+        self._redis_url = redis_url
+        self._timeout_s = timeout_s
+        self._pending: dict[str, Update] = {}
+        self._changed = threading.Condition()
+        self._closing = False
+        self._sending = False
+        self.superseded = 0
+        self.dropped = 0
+        self.away = False
+        self._thread = threading.Thread(target=self._run, name="redis-latest", daemon=True)
+        self._thread.start()
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Note what these records change. Never waits for Redis, never raises because of it."""
+        updates = [found for record in records if (found := update_of(record)) is not None]
+        if not updates:
+            return
+        with self._changed:
+            for key, update in updates:
+                self._keep(key, update)
+            self._changed.notify()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until Redis has everything; False where it did not within the time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending and not self._sending, timeout_s)
+
+    def close(self) -> None:
+        """Give the last updates a moment, then stop the thread."""
+        self.flush(CLOSE_WAIT_S)
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(self._timeout_s + CLOSE_WAIT_S)
+
+    def _keep(self, key: str, update: Update) -> None:
+        held = self._pending.get(key)
+        if held is not None:
+            self.superseded += 1
+            if held.fence >= update.fence:
+                return
+        elif len(self._pending) >= PENDING_MAX:
+            self.dropped += 1
+            return
+        self._pending[key] = update
+
+    def _run(self) -> None:
+        """The thread: take what waits, send it; put it back and pause where Redis does not answer."""
+        client = redis.Redis.from_url(
+            self._redis_url, socket_timeout=self._timeout_s, socket_connect_timeout=self._timeout_s
+        )
+        pause, longest = RETRY_PAUSE_S
+        with contextlib.closing(client):
+            while (batch := self._take()) is not None:
+                try:
+                    self._send(client, batch)
+                except redis.RedisError as error:
+                    self._put_back(batch)
+                    self._note(error)
+                    with self._changed:
+                        if self._changed.wait_for(lambda: self._closing, pause):
+                            return
+                    pause = min(2 * pause, longest)
+                else:
+                    self._note(None)
+                    self._sent()
+                    pause = RETRY_PAUSE_S[0]
+
+    def _take(self) -> dict[str, Update] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or self._pending)
+            if self._closing:
+                return None
+            batch, self._pending = self._pending, {}
+            self._sending = True
+            return batch
+
+    def _put_back(self, batch: dict[str, Update]) -> None:
+        with self._changed:
+            newer, self._pending = self._pending, batch
+            for key, update in newer.items():
+                self._keep(key, update)
+            self._sending = False
+
+    def _sent(self) -> None:
+        with self._changed:
+            self._sending = False
+            self._changed.notify_all()
+
+    @staticmethod
+    def _send(client: redis.Redis, batch: dict[str, Update]) -> None:
+        replace = client.register_script(_REPLACE)
+        # Not a transaction: each key stands for itself, and a repeat of a half-sent batch changes nothing.
+        with client.pipeline(transaction=False) as pipeline:
+            for key, update in batch.items():
+                fence, body = f"{update.fence:020d}", body_of(update.record)
+                replace(keys=[key, f"{key}:fence"], args=[fence, body, update.channel], client=pipeline)
+            pipeline.execute()
+
+    def _note(self, error: redis.RedisError | None) -> None:
+        if error is not None and not self.away:
+            log.warning("redis away, trading goes on without it", error=str(error).splitlines()[0])
+        elif error is None and self.away:
+            log.warning("redis back", superseded=self.superseded, dropped=self.dropped)
+        self.away = error is not None
+
+
+class RedisPart(StatefulSinkPartition[Sequence[Tick], None]):
+    """One partition of the sink; the flow goes on whatever Redis does."""
+
+    def __init__(self, writer: LatestWriter) -> None:
+        self.writer = writer
+
+    def write_batch(self, values: list[Sequence[Tick]]) -> None:
+        self.writer.put([record for ticks in values for tick in ticks for record in tick.records])
+
+    def snapshot(self) -> None:
+        """Nothing to remember: Redis can be emptied at any time."""
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class RedisLatest(FixedPartitionedSink[Sequence[Tick], None]):
+    """Bytewax output over items `(key, ticks)`: keeps the newest bar, position and valuation in Redis."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url = redis_url
+
+    def list_parts(self) -> list[str]:
+        return ["0"]
+
+    def part_fn(self, item_key: str) -> int:
+        return 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> RedisPart:
+        return RedisPart(LatestWriter(self._redis_url))

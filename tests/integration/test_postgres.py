@@ -1,0 +1,252 @@
+"""The Postgres sink against a real server: replays, order, broken connections, and the migrations."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import psycopg2
+import pytest
+from alembic import command
+from sqlalchemy import Engine, select, text
+
+from operators.stage import Tick
+from schemas.errors import Unavailable
+from schemas.records import (
+    CheckResult,
+    Command,
+    DeadLetter,
+    FeatureRow,
+    Lot,
+    LotMatch,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Position,
+    Record,
+    RiskFence,
+    Valuation,
+)
+from sinks.database import alembic_config, open_engine
+from sinks.postgres import PostgresSink, PostgresWriter
+from sinks.tables import LATEST, TABLE_OF, record_of
+from tests.unit.builders import bar, execution, signal
+
+D = Decimal
+T0 = 1_700_000_000_123_456_789
+
+
+def _position(symbol: str, seq: int) -> Position:
+    return Position(
+        seq, T0 + seq, symbol, D(seq), D("150.25"), D("150.25") * seq, D("-0.000000001"), D(1), f"exe-{seq}"
+    )
+
+
+def _lot(lot_id: str, seq: int, quantity: str) -> Lot:
+    return Lot(seq, T0 + seq, lot_id, "AAPL", T0, D(quantity), D("150.123456789"), "exe-1")
+
+
+def one_of_each() -> list[Record]:
+    checks = [CheckResult("max_order_notional", "15025", "50000"), CheckResult("cash", "a \"b\" 'c' \\ é", "1")]
+    numbers = [D("12345678901234567890.123456789"), *[D("-1.5")] * 6]
+    return [
+        bar("AAPL", 1, T0, 0.1 + 0.2),
+        FeatureRow("AAPL", 1, T0, 1, 101.0, {"ema_12": 1e-300, "rsi_14": 50.000000000000007}),
+        signal("AAPL", 1, T0),
+        OrderProposal(1, T0, "prop-1", "AAPL", "BUY", D(100), "LIMIT", D("1.5"), "DAY", "x", D(2), "5 % of", ["sig-1"]),
+        Order(1, T0, "ord-1", "prop-1", "AAPL", "BUY", D(100), "MARKET", None, "DAY", 1, checks),
+        RiskFence(2, T0, 2, "HALTED", "a person", "cmd-1"),
+        OrderRefusal(1, T0, "prop-2", "AAPL", "BUY", D("0.5"), "cash", "1", "0", "no cash"),
+        execution(1, T0, "AAPL", 100, 150.25, "1.005"),
+        _position("AAPL", 3),
+        _lot("lot-1", 2, "100"),
+        LotMatch(1, T0, "match-1", "AAPL", "LONG", D(1), D(2), D(3), D(1), D(0), T0, T0 + 1, "lot-1", "exe-1", "exe-2"),
+        Valuation._make((1, T0, *numbers, 1)),
+        Command("cmd-1", T0, "KILL_SWITCH", "me", "why\nnot", {"a": "b"}),
+        DeadLetter("market-bars", 2, 1041, "features", T0, "bad", None, b"\x00\xff'\\"),
+    ]
+
+
+@pytest.fixture
+def engine(make_database: Callable[[], str]) -> Iterator[Engine]:
+    engine = open_engine(make_database())
+    yield engine
+    engine.dispose()
+
+
+def _url(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=False)
+
+
+def _records(engine: Engine, record_type: Any) -> list[Any]:
+    table = TABLE_OF[record_type]
+    with engine.connect() as connection:
+        rows = connection.execute(select(table).order_by(*table.primary_key)).mappings()
+        return [record_of(record_type, row) for row in rows]
+
+
+def _all(engine: Engine) -> dict[str, list[Any]]:
+    return {record_type.__name__: _records(engine, record_type) for record_type in TABLE_OF}
+
+
+def _write(engine: Engine, batches: Sequence[Sequence[Record]]) -> None:
+    part = PostgresSink(_url(engine), name="test").build_part("postgres", "0000", None)
+    for batch in batches:
+        part.write_batch([[Tick(T0, batch)], [Tick(T0 + 1, [])]])
+    part.close()
+
+
+@pytest.mark.parametrize("copy_from_rows", [1, 1_000_000], ids=["copy", "values"])
+def test_every_record_comes_back_as_it_was_written(
+    engine: Engine, copy_from_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.postgres.COPY_FROM_ROWS", copy_from_rows)
+    records = one_of_each()
+    assert {type(record) for record in records} == set(TABLE_OF)
+    _write(engine, [records, records])
+    for record in records:
+        assert _records(engine, type(record)) == [record]
+
+
+def test_text_that_postgres_cannot_hold_is_stored_with_a_mark_instead_of_stopping_the_flow(engine: Engine) -> None:
+    _write(engine, [[DeadLetter("t", 0, 1, "s", T0, "a\0b\ud800", 2, b"\0")]])
+    assert _records(engine, DeadLetter)[0].reason == "a\ufffdb?"
+
+
+def _history(count: int) -> list[Record]:
+    """Bars and books as stages write them: facts with rising seq, positions and lots that change."""
+    rng = random.Random(3)
+    records: list[Record] = []
+    seq = 0
+    for i in range(1, count + 1):
+        records.append(bar(f"S{i % 7}", i // 7 + 1, T0 + i // 7, 100.0 + rng.random()))
+        if rng.random() < 0.4:
+            records.append(execution(i, T0 + i, f"S{i % 7}", rng.choice((-5, 5)), 99.5, "0.35"))
+            seq += 2
+            records.append(_lot(f"lot-{i % 11}", seq - 1, str(rng.randint(0, 9))))
+            records.append(_position(f"S{i % 7}", seq))
+    return records
+
+
+def test_replays_of_the_same_and_of_overlapping_batches_leave_the_same_tables(make_database: Callable[[], str]) -> None:
+    records = _history(600)
+    once, often = open_engine(make_database()), open_engine(make_database())
+    _write(once, [[record] for record in records])
+    rng = random.Random(5)
+    batches = []
+    start = 0
+    while start < len(records):
+        end = start + rng.choice((1, 3, 50, 400))
+        batches += [records[start:end], records[max(0, start - rng.randint(0, 300)) : end]]
+        start = end
+    batches.append(records)
+    _write(often, batches)
+    assert _all(once) == _all(often)
+    assert len(_records(once, Position)) == 7 and len(_records(once, Lot)) == 11
+    once.dispose()
+    often.dispose()
+
+
+@pytest.mark.parametrize("copy_from_rows", [1, 1_000_000], ids=["copy", "values"])
+def test_an_older_row_never_overwrites_a_newer_one(
+    engine: Engine, copy_from_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.postgres.COPY_FROM_ROWS", copy_from_rows)
+    _write(
+        engine, [[_position("A", 5), _position("A", 9), _position("A", 7)], [_position("A", 8)], [_position("A", 9)]]
+    )
+    _write(engine, [[_lot("lot-1", 4, "0")], [_lot("lot-1", 3, "7"), _lot("lot-1", 2, "9")]])
+    assert _records(engine, Position) == [_position("A", 9)]
+    assert _records(engine, Lot) == [_lot("lot-1", 4, "0")]
+
+
+def test_a_fact_once_written_is_not_rewritten(engine: Engine) -> None:
+    _write(engine, [[bar("A", 1, T0, 1.0)], [bar("A", 1, T0, 2.0)]])
+    assert _records(engine, type(bar("A", 1, T0))) == [bar("A", 1, T0, 1.0)]
+
+
+def _terminate(admin: Any, name: str) -> int:
+    with admin.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = %s", (name,)
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_connections_killed_while_writing_lose_and_double_nothing(make_database: Callable[[], str]) -> None:
+    records = _history(2500)
+    calm, stormy = open_engine(make_database()), open_engine(make_database())
+    _write(calm, [records])
+    writer = PostgresWriter(_url(stormy), name="stormy")
+    done = threading.Event()
+
+    def write() -> None:
+        for start in range(0, len(records), 60):
+            writer.write(records[start : start + 60])
+        done.set()
+
+    thread = threading.Thread(target=write)
+    admin = psycopg2.connect(_url(stormy).replace("+psycopg2", ""))
+    admin.autocommit = True
+    thread.start()
+    kills = 0
+    while not done.wait(0.05):
+        kills += _terminate(admin, "stormy")
+        assert thread.is_alive() or done.is_set()
+    thread.join()
+    writer.close()
+    admin.close()
+    assert kills >= 3
+    assert _all(calm) == _all(stormy)
+    calm.dispose()
+    stormy.dispose()
+
+
+def test_a_lock_that_outlasts_the_statement_delays_a_batch_and_loses_none(engine: Engine) -> None:
+    writer = PostgresWriter(_url(engine), name="locked")
+    writer.write([_position("A", 1)])
+    thread = threading.Thread(target=writer.write, args=([_position("A", 2), _position("B", 3)],))
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE positions IN ACCESS EXCLUSIVE MODE"))
+        thread.start()
+        time.sleep(0.2)
+        assert thread.is_alive()
+    thread.join(10)
+    writer.close()
+    assert _records(engine, Position) == [_position("A", 2), _position("B", 3)]
+
+
+def test_postgres_away_for_too_long_is_one_clear_error() -> None:
+    writer = PostgresWriter("postgresql://u:p@127.0.0.1:1/none", name="test", unavailable_after_s=0.3)
+    with pytest.raises(Unavailable, match=r"Postgres took no batch for 0\.3 s"):
+        writer.write([_position("A", 1)])
+
+
+def test_the_migrations_give_the_tables_and_go_down_and_up_again(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    config = alembic_config(url)
+    command.check(config)
+    command.downgrade(config, "base")
+    engine = open_engine(url)
+    with engine.connect() as connection:
+        left = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+    assert left == ["alembic_version"]
+    command.upgrade(config, "head")
+    command.check(config)
+    assert {record_type: rows for record_type, rows in _all(engine).items() if rows} == {}
+    engine.dispose()
+
+
+def test_the_time_for_people_is_the_event_time(engine: Engine) -> None:
+    _write(engine, [[execution(1, T0, "A", 1, 1.0)]])
+    with engine.connect() as connection:
+        ts = connection.execute(text("SELECT ts FROM executions")).scalar_one()
+    assert ts.isoformat() == "2023-11-14T22:13:20.123457+00:00"
+
+
+def test_latest_tables_are_the_ones_meant() -> None:
+    assert {Position, Lot} == LATEST
