@@ -1,0 +1,144 @@
+"""`start`, `stop`, `restart` of the platform, and `service` for one of its services."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.choices import Choices, choose, remember, remembered
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.state import State, running_state
+
+Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator or files.")]
+Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
+MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
+Speed = Annotated[str | None, typer.Option(help="max, or so many times as fast as the clock.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
+Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop all on Ctrl-C.")]
+Ignored = Annotated[bool, typer.Option(help="Accepted; a local start needs no build.", hidden=True)]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("start", help="Start everything, wait until it is healthy, and return.")(start)
+    app.command("stop", help="Stop everything. The data stay.")(stop)
+    app.command("restart", help="Stop, and start as the last time.")(restart)
+    service = typer.Typer(help="Stop or start one service of the running platform.", no_args_is_help=True)
+    service.command("stop")(stop_service)
+    service.command("start")(start_service)
+    app.add_typer(service, name="service")
+
+
+def start(
+    more_bars: MoreBars = None,
+    feed: Feed = None,
+    bars: Bars = None,
+    speed: Speed = None,
+    settings: SettingsFile = None,
+    foreground: Foreground = False,
+    dev: Ignored = False,
+    build: Ignored = False,
+) -> None:
+    # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
+    if more_bars and not bars:
+        raise DeployError(f"unexpected argument {more_bars[0]}; files of bars follow --bars")
+    home = home_from_environment()
+    _require_stopped(home)
+    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings)
+    _begin(home, choices, foreground=foreground)
+
+
+def stop() -> None:
+    from deploy.follow import Progress, stop_platform
+
+    console = Console()
+    stopped = stop_platform(home_from_environment(), Progress(console))
+    console.print("stopped" if stopped else "nothing was running")
+
+
+def restart(foreground: Foreground = False) -> None:
+    from deploy.follow import Progress, stop_platform
+
+    home = home_from_environment()
+    stop_platform(home, Progress(Console()))
+    _begin(home, remembered(home), foreground=foreground)
+
+
+def stop_service(name: str) -> None:
+    """Stop one service and keep it stopped; the others go on."""
+    from deploy.control import stop_one
+
+    stop_one(home_from_environment(), name)
+
+
+def start_service(name: str) -> None:
+    """Start a service that was stopped or has failed, and wait until it is healthy."""
+    from deploy.control import start_one
+
+    start_one(home_from_environment(), name)
+
+
+def _require_stopped(home: Home) -> None:
+    state = running_state(home)
+    if state is not None:
+        raise DeployError(
+            f"already running since its start as pid {state.supervisor_pid} ({state.phase}, {state.message}); "
+            "`python cli.py status` shows it, `python cli.py restart` starts it anew"
+        )
+
+
+def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
+    from deploy.follow import Progress, follow_start, stop_platform
+
+    home.make()
+    remember(home, choices)
+    console = Console()
+    show = Progress(console)
+    if foreground:
+        from deploy.supervisor import supervise
+
+        greeted = False
+
+        def watch(state: State) -> None:
+            nonlocal greeted
+            show(state)
+            if state.phase == "running" and not greeted:
+                greeted = True
+                _greet(console, home, state)
+
+        raise typer.Exit(supervise(home, watch))
+    with (home.logs / "supervisor.log").open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "deploy.supervisor"],
+            cwd=REPOSITORY,
+            env={**os.environ, "PLATFORM_HOME": str(home.root), "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # survives this shell
+        )
+    try:
+        state = follow_start(home, child, show)
+    except (DeployError, KeyboardInterrupt):
+        stop_platform(home, lambda state: None)
+        raise
+    _greet(console, home, state)
+
+
+def _greet(console: Console, home: Home, state: State) -> None:
+    """Where to look."""
+    for line in state.degraded:
+        console.print(f"DEGRADED: {line}", style="bold red", markup=False)
+    lines = [
+        "The platform runs.",
+        f"  API         {state.api}/docs",
+        f"  health      {state.api}/health",
+        f"  Kafka       {state.kafka}",
+        f"  state, logs {home.root}",
+        "  python cli.py status | logs SERVICE --follow | stop",
+    ]
+    console.print("\n".join(lines), highlight=False, markup=False)

@@ -1,0 +1,39 @@
+"""`lint` and `format`: what a change must pass before its tests run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import typer
+
+from deploy.home import REPOSITORY
+
+_BIN = Path(sys.executable).parent
+
+
+def register(app: typer.Typer) -> None:
+    app.command("lint", help="ruff, mypy --strict and the import rules.")(lint)
+    app.command("format", help="Rewrite the code as ruff formats it.")(format_code)
+
+
+def lint() -> None:
+    checks = (
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy", "--strict"),
+        ("lint-imports",),
+    )
+    failed = [" ".join(check) for check in checks if not _run(check)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    raise typer.Exit(1 if failed else 0)
+
+
+def format_code() -> None:
+    fixed, formatted = _run(("ruff", "check", "--fix", ".")), _run(("ruff", "format", "."))
+    raise typer.Exit(0 if fixed and formatted else 1)
+
+
+def _run(check: tuple[str, ...]) -> bool:
+    print("+ " + " ".join(check), flush=True)
+    return subprocess.run([str(_BIN / check[0]), *check[1:]], cwd=REPOSITORY, check=False).returncode == 0

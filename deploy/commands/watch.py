@@ -1,0 +1,174 @@
+"""`status`, `logs`, `health-check`: how the platform does."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, TextIO
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import Home, home_from_environment
+from deploy.state import ChildState, State, Status, read_state
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+_COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps")
+_STYLES = {Status.HEALTHY: "green", Status.STOPPED: "dim", Status.FAILED: "bold red", Status.UNHEALTHY: "red"}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status", help="What runs, and with --detailed what it has done.")(status)
+    app.command("logs", help="The log of one service, or the last lines of all.")(logs)
+    app.command("health-check", help="Ask every service a real question; status 1 when one does not answer.")(health)
+
+
+def status(
+    detailed: Annotated[bool, typer.Option("--detailed", help="With records, dead letters and memory.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    home = home_from_environment()
+    state = read_state(home)
+    running = state is not None and state.supervisor.alive()
+    if as_json:
+        print(json.dumps({"running": running, **(_as_tree(home, state) if state else {})}, indent=2))
+    elif state is None:
+        print(f"never started in {home.root}")
+    elif not running:
+        print(_not_running(state))
+    else:
+        _show(home, state, detailed=detailed)
+    raise typer.Exit(0 if running else 3)
+
+
+def _not_running(state: State) -> str:
+    left = [child.name for child in state.children if child.identity is not None and child.identity.alive()]
+    if left:
+        return f"the supervisor is gone but {', '.join(left)} still run; `python cli.py stop` ends them"
+    return f"not running ({state.phase}: {state.message})"
+
+
+def _as_tree(home: Home, state: State) -> dict[str, object]:
+    from deploy.probes import read_stats
+
+    tree = asdict(state)
+    for child in tree["children"]:
+        child["stats"] = read_stats(home.stats / f"{child['name']}.json")
+    return tree
+
+
+def _show(home: Home, state: State, *, detailed: bool) -> None:
+    from deploy.probes import read_stats
+
+    console = Console()
+    for line in state.degraded:
+        console.print(f"DEGRADED: {line}", style="bold red", markup=False)
+    console.print(f"{state.phase}: {state.message}   API {state.api}   Kafka {state.kafka}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("service", "state", "pid", "restarts", *((*_COUNTS, "clock (UTC)", "MB") if detailed else ())):
+        table.add_column(title.replace("_", " "))
+    table.add_column("why")
+    for child in state.children:
+        row = [child.name, str(child.status), str(child.pid or "-"), str(child.restarts)]
+        if detailed:
+            stats = read_stats(home.stats / f"{child.name}.json") or {}
+            row += [str(stats.get(count, "-")) for count in _COUNTS]
+            row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
+        table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
+    console.print(table)
+
+
+def _clock(ns: object) -> str:
+    """The event time a dataflow has come to."""
+    if not isinstance(ns, int) or ns <= 0:
+        return "-"
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _memory_mb(child: ChildState) -> str:
+    """What the process holds in memory; `-` when it has none or is not ours to look at."""
+    import psutil
+
+    if child.pid is None:
+        return "-"
+    try:
+        return f"{psutil.Process(child.pid).memory_info().rss / 1e6:.0f}"
+    except psutil.Error:
+        return "-"
+
+
+def logs(
+    service: Annotated[str | None, typer.Argument(help="A service as `status` names it.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
+) -> None:
+    from deploy.processes import tail
+
+    home = home_from_environment()
+    names = sorted(path.stem for path in home.logs.glob("*.log"))
+    if service is None:
+        for name in names:
+            print(f"== {name}\n{tail(home.logs / f'{name}.log', 5)}")
+        return
+    if service not in names:
+        raise DeployError(f"no log of {service!r} in {home.logs}; there are {', '.join(names) or 'none'}")
+    path = home.logs / f"{service}.log"
+    print(tail(path, lines), flush=True)
+    if follow:
+        with path.open(errors="replace") as file:
+            file.seek(0, 2)
+            _follow(file, sys.stdout)
+
+
+def _follow(file: TextIO, out: TextIO) -> None:
+    """Copy what is appended; a log that was truncated by rotation is read from its beginning."""
+    try:
+        while True:
+            text = file.read()
+            if text:
+                out.write(text)
+                out.flush()
+                continue
+            if file.seek(0, 1) > file.seek(0, 2):
+                file.seek(0)
+            time.sleep(0.3)
+    except KeyboardInterrupt:
+        return
+
+
+def health(as_json: AsJson = False) -> None:
+    home = home_from_environment()
+    state = read_state(home)
+    if state is None or not state.supervisor.alive():
+        raise DeployError(f"no platform runs in {home.root}")
+    found = {child.name: _ask(home, state, child) for child in state.children}
+    ill = {name: reason for name, reason in found.items() if reason is not None}
+    if as_json:
+        print(json.dumps({"healthy": not ill, "degraded": list(state.degraded), "services": found}, indent=2))
+    else:
+        for line in state.degraded:
+            print(f"DEGRADED: {line}")
+        for name, reason in found.items():
+            print(f"{name:12} {'healthy' if reason is None else reason}")
+    raise typer.Exit(1 if ill else 0)
+
+
+def _ask(home: Home, state: State, child: ChildState) -> str | None:
+    """The same questions the supervisor asks, asked now from here."""
+    from deploy.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
+    from deploy.service import Probe
+
+    told = json.loads((home.secrets / "endpoints.json").read_text())
+    services: dict[str, Probe] = {
+        "kafka": KafkaProbe(told["KAFKA_BOOTSTRAP_SERVERS"]),
+        "postgres": PostgresProbe(told["DATABASE_URL"]),
+        "redis": RedisProbe(told["REDIS_URL"]),
+        "api": HttpProbe(f"{state.api}/health"),
+    }
+    if child.pid is None and not child.external:
+        return f"{child.status}: {child.reason}" if child.reason else str(child.status)
+    probe = services.get(child.name) or DataflowProbe(home.stats / f"{child.name}.json")
+    return probe(child.pid or 0)
