@@ -20,6 +20,8 @@ from operators.valuation import Marks
 from schemas.errors import BadInput
 from schemas.records import (
     BUY,
+    DAY,
+    GTC,
     LIMIT,
     MARKET,
     SELL,
@@ -70,6 +72,8 @@ class PortfolioSettings:
             raise BadInput(f"max_position_percentage must be in (0, 10], found {self.max_position_percentage}")
         if self.order_type not in (MARKET, LIMIT):
             raise BadInput(f"order_type must be MARKET or LIMIT, found {self.order_type!r}")
+        if self.time_in_force not in (DAY, GTC):
+            raise BadInput(f"time_in_force must be DAY or GTC, found {self.time_in_force!r}")
         if self.limit_offset_bps < 0 or self.cash_buffer < 0:
             raise BadInput("limit_offset_bps and cash_buffer must not be negative")
         if self.tick_size <= 0:
@@ -226,7 +230,8 @@ class PortfolioStage:
         if price <= 0:
             return None
         held = self.ledger.quantity(symbol)
-        texts = [self._aim(targets, strategy, price, equity) for strategy in due]
+        texts = [self._aim(targets[strategy], price, equity) for strategy in due]
+        texts += self._stay_within_cap(targets, due, held, price, equity)
         texts += self._afford(targets, due, held, price)
         delta = total(targets) - held
         if not delta:
@@ -253,24 +258,24 @@ class PortfolioStage:
             [targets[strategy].signal_id for strategy in due],
         )
 
-    def _aim(self, targets: dict[str, Target], strategy: str, price: Decimal, equity: Decimal) -> str:
-        """Set the strategy's target quantity to what its view asks for within the cap. Returns the arithmetic."""
-        settings, target = self.settings, targets[strategy]
-        direction = target.direction if settings.allow_short else max(target.direction, 0)
+    def _aim(self, target: Target, price: Decimal, equity: Decimal) -> str:
+        """Set a strategy's target quantity to what its view asks for. Returns the arithmetic."""
+        direction = target.direction if self.settings.allow_short else max(target.direction, 0)
         view = View(direction, to_decimal(target.strength), price, equity, target.quantity)
-        quantity, text = size(settings.sizing, view)
-        if quantity:
-            now = total(targets)
-            others = now - target.quantity
-            limit = units_for(multiply(equity, settings.max_position_percentage), price, settings.sizing.lot_size)
-            # A position that grew beyond the cap by its price is not added to, nor cut by a signal that confirms it.
-            capped = cap(quantity, others, max(limit, abs(now)) if now * quantity > 0 else limit)
-            if capped != quantity:
-                share = plain(settings.max_position_percentage)
-                text = f"{text}, capped at {plain(capped)} by {share} of equity {plain(equity)}"
-                quantity = capped
-        target.quantity = quantity
+        target.quantity, text = size(self.settings.sizing, view)
         return text
+
+    def _stay_within_cap(
+        self, targets: dict[str, Target], due: list[str], held: Decimal, price: Decimal, equity: Decimal
+    ) -> list[str]:
+        """Cut the net quantity to the symbol's share of equity: the views acted on now give way first."""
+        settings, wanted = self.settings, total(targets)
+        limit = units_for(multiply(equity, settings.max_position_percentage), price, settings.sizing.lot_size)
+        capped = cap(wanted, held, limit)
+        if capped == wanted:
+            return []
+        give_up(targets, [*due, *sorted(targets.keys() - set(due))], wanted - capped)
+        return [f"capped at {plain(capped)} by {plain(settings.max_position_percentage)} of equity {plain(equity)}"]
 
     def _afford(self, targets: dict[str, Target], due: list[str], held: Decimal, price: Decimal) -> list[str]:
         """Cut what is added on the long side to the cash that is free. What covers a short is never cut."""

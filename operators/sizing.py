@@ -105,17 +105,15 @@ def _fraction_of_equity(method: str, settings: SizingSettings, view: View) -> Si
     return Size(quantity if view.direction > 0 else -quantity, text)
 
 
-def cap(quantity: Decimal, others: Decimal, limit: Decimal) -> Decimal:
-    """`quantity` reduced towards zero so that `|others + quantity| <= limit`, as far as that adds to the position.
+def cap(wanted: Decimal, held: Decimal, limit: Decimal) -> Decimal:
+    """`wanted` cut towards zero to at most `limit` units on either side.
 
-    `others` is what the other strategies hold of the symbol; where they alone are beyond the limit (the price moved),
-    nothing more is added on that side, and nothing is taken away.
+    What is held already beyond the limit (the price moved) is not added to, and not taken away either.
+
+    >>> cap(Decimal(100), held=Decimal(0), limit=Decimal(80)), cap(Decimal(100), held=Decimal(90), limit=Decimal(80))
+    (Decimal('80'), Decimal('90'))
     """
-    if quantity > 0:
-        return min(quantity, max(limit - others, ZERO))
-    if quantity < 0:
-        return max(quantity, min(-limit - others, ZERO))
-    return quantity
+    return min(wanted, max(limit, held)) if wanted > 0 else max(wanted, min(-limit, held))
 
 
 METHODS: dict[str, Callable[[SizingSettings, View], Size]] = {

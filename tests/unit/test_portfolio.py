@@ -1,0 +1,361 @@
+"""The portfolio: what is proposed when, and that one order at a time is under way for a symbol."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.portfolio import PortfolioSettings, PortfolioStage
+from operators.sizing import SizingSettings
+from schemas.errors import BadInput
+from schemas.records import (
+    BUY,
+    CANCELED,
+    EXPIRED,
+    NEW,
+    REJECTED,
+    SELL,
+    TRADE,
+    Execution,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    Signal,
+    Valuation,
+)
+from tests.unit.builders import bar
+from tests.unit.trades import trade
+
+MINUTE = 60 * 10**9
+SHARES = PortfolioSettings(
+    sizing=SizingSettings(method="fixed_quantity", quantity=Decimal(100)), max_position_percentage=Decimal(1)
+)
+
+
+class Desk:
+    """A portfolio with a hand-driven market, risk and venue around it. Quantities are plain integers."""
+
+    def __init__(self, portfolio: PortfolioSettings = SHARES) -> None:
+        self.settings = portfolio
+        self.stage = PortfolioStage(portfolio)
+        self.minute = 0
+        self.execution_seq = 0
+        self.refusal_seq = 0
+        self.signal_seq = 0
+        self.next: list[Record] = []
+        self.proposed: list[OrderProposal] = []
+        self.last: list[Record] = []  # what the last tick held
+        self.out: list[Record] = []  # and gave
+        self.accepted: set[str] = set()
+        self.open: dict[str, tuple[OrderProposal, str, Decimal]] = {}
+
+    def signal(self, direction: int, symbol: str = "X", strategy: str = "s", strength: float = 1.0) -> None:
+        self.signal_seq += 1
+        at = (self.minute + 1) * MINUTE
+        self.next.append(Signal(symbol, self.signal_seq, at, strategy, direction, strength, 1.0, 100.0, "f", {}))
+
+    def report(self, exec_type: str, quantity: int = 0, price: float = 100.0, symbol: str = "X") -> None:
+        """An execution report on the symbol's last proposal; TRADE of 0 units fills it."""
+        proposal, order, filled = self.open[symbol]
+        traded = Decimal(0)
+        if exec_type == TRADE:
+            traded = Decimal(quantity) or proposal.quantity - filled
+            filled += traded
+        leaves = proposal.quantity - filled if exec_type in (NEW, TRADE) else Decimal(0)
+        self.open[symbol] = (proposal, order, filled)
+        self.execution_seq += 1
+        seq, at = self.execution_seq, (self.minute + 1) * MINUTE
+        money = (traded, Decimal(repr(price)), Decimal(0), leaves, filled)
+        self.next.append(
+            Execution(seq, at, f"exe-{seq}", order, symbol, proposal.side, exec_type, *money, at - MINUTE, 0, "")
+        )
+
+    def refuse(self, symbol: str = "X") -> None:
+        proposal = self.open[symbol][0]
+        self.refusal_seq += 1
+        at = (self.minute + 1) * MINUTE
+        text = ("cash", "1", "0", "refused")
+        cause = proposal.proposal_id
+        self.next.append(OrderRefusal(self.refusal_seq, at, cause, symbol, proposal.side, proposal.quantity, *text))
+
+    def tick(self, prices: dict[str, float] | None = None) -> list[OrderProposal]:
+        self.minute += 1
+        at = self.minute * MINUTE
+        rank = {OrderRefusal: 0, Execution: 1, Signal: 3}
+        bars = [bar(symbol, self.minute, at, price) for symbol, price in (prices or {"X": 100.0}).items()]
+        self.last = sorted([*self.next, *bars], key=lambda r: rank.get(type(r), 2))
+        self.next = []
+        self.out = self.stage.on_tick(at, self.last)
+        found = [r for r in self.out if type(r) is OrderProposal]
+        for proposal in found:
+            self.open[proposal.symbol] = (proposal, f"ord-{proposal.seq}", Decimal(0))
+        self.proposed += found
+        return found
+
+
+def signed(proposals: list[OrderProposal]) -> list[int]:
+    return [int(p.quantity) if p.side == BUY else -int(p.quantity) for p in proposals]
+
+
+# A script is one word a tick: + - 0 a signal; N accepted, F filled, Pn partly, C canceled, E expired, J rejected,
+# R refused by risk; what is proposed at each tick stands below it ("." nothing).
+SCRIPTS = """
++ F 0 F . | 100 . -100 . .              in and out
++ 0 . F . | 100 . . -100 .              an exit seen while the entry is under way waits for it
++ F + + . | 100 . . . .                 the same view again trades nothing
++ R . . . | 100 . . . .                 a refused entry is not tried again
++ R+ F 0 F| 100 100 . -100 .            a new view after the refusal is
++ E . 0 . | 100 . . . .                 an expired entry is given up, its exit has nothing to sell
++ J . + F | 100 . . 100 .               rejected likewise
++ P30 C 0 F| 100 . . -30 .              what was filled before the cancel is sold, no more
++ P30 P70 0 F| 100 . . -100 .           partial fills add up
++ F 0 R . | 100 . -100 . -100           a refused exit is proposed again
++ F 0 P40 C . F| 100 . -100 . . -60 .   so is the rest of a partly filled one
++ N F 0 F | 100 . . -100 .              accepted first, filled later
++ F 0 + F | 100 . -100 . 100            an entry seen while the exit is under way
+- . . . . | . . . . .                   no short sales unless allowed
+"""
+
+
+def scripts() -> list[Any]:
+    rows = []
+    for line in SCRIPTS.strip().splitlines():
+        events, rest = line.split("|")
+        steps = events.split()
+        words = rest.split()
+        rows.append(pytest.param(steps, words[: len(steps)], id=" ".join(words[len(steps) :])))
+    return rows
+
+
+@pytest.mark.parametrize(("steps", "expected"), scripts())
+def test_one_order_at_a_time(steps: list[str], expected: list[str]) -> None:
+    desk = Desk(replace(SHARES, exit_retry_s=60))
+    found = []
+    for step in steps:
+        play(desk, step)
+        found.append(" ".join(map(str, signed(desk.tick()))) or ".")
+    assert found == expected
+
+
+def play(desk: Desk, step: str) -> None:
+    reports = {"N": NEW, "F": TRADE, "C": CANCELED, "E": EXPIRED, "J": REJECTED}
+    for i, letter in enumerate(step):
+        if letter in "+-0" and not step.startswith("P"):
+            desk.signal({"+": 1, "-": -1, "0": 0}[letter])
+        elif letter == "R":
+            desk.refuse()
+        elif letter == "P":
+            desk.report(TRADE, int(step[i + 1 :]))
+        elif letter in reports:
+            desk.report(reports[letter])
+
+
+def test_a_reversal_is_one_order_through_zero() -> None:
+    desk = Desk(replace(SHARES, allow_short=True))
+    desk.signal(1)
+    desk.tick()
+    desk.report(TRADE)
+    desk.signal(-1)
+    assert signed(desk.tick()) == [-200]
+
+
+def test_strategies_on_one_symbol_are_netted() -> None:
+    desk = Desk(replace(SHARES, allow_short=True))
+    desk.signal(1, strategy="a")
+    desk.signal(1, strategy="b")
+    (both,) = desk.tick()
+    assert (signed([both]), both.strategy, both.signal_ids) == ([200], "a+b", ["sig-X-1", "sig-X-2"])
+    desk.report(TRADE)
+    desk.signal(-1, strategy="b")
+    assert signed(desk.tick()) == [-200]
+    desk.report(TRADE)
+    desk.signal(0, strategy="a")
+    assert signed(desk.tick()) == [-100]
+
+
+def test_the_reports_of_another_order_release_nothing() -> None:
+    desk = Desk()
+    desk.signal(1)
+    (proposal,) = desk.tick()
+    by_hand = trade(1, 7, "100")._replace(order_id="ord-hand")
+    desk.execution_seq = 1
+    desk.next.append(by_hand)
+    desk.signal(0)
+    assert desk.tick() == []
+    desk.report(TRADE)
+    assert signed(desk.tick()) == [-107]
+    assert proposal.proposal_id == "prop-1"
+
+
+def test_proposals_of_one_tick_share_the_cash_in_symbol_order() -> None:
+    desk = Desk(replace(SHARES, initial_capital=Decimal(25_000), cash_buffer=Decimal(0)))
+    for symbol in ("C", "A", "B"):
+        desk.signal(1, symbol)
+    found = desk.tick({"A": 100.0, "B": 100.0, "C": 100.0})
+    assert [(p.symbol, int(p.quantity)) for p in found] == [("A", 100), ("B", 100), ("C", 50)]
+    assert found[2].sizing == "fixed_quantity 100; cut to 50 more by free cash 5000"
+
+
+def test_a_symbol_is_never_proposed_beyond_its_share_of_equity() -> None:
+    desk = Desk(replace(SHARES, max_position_percentage=Decimal("0.005")))
+    desk.signal(1)
+    (proposal,) = desk.tick({"X": 60.0})
+    assert int(proposal.quantity) == 83
+    assert proposal.sizing == "fixed_quantity 100; capped at 83 by 0.005 of equity 1000000"
+    desk.report(TRADE, price=60.0)
+    desk.signal(1)
+    assert desk.tick({"X": 80.0}) == [], "a position that grew beyond the cap by its price is not cut by a signal"
+
+
+def test_a_rebalance_trades_back_to_target_outside_the_band() -> None:
+    sizing = SizingSettings(method="target_percent", fraction=Decimal("0.1"), no_trade_band=Decimal("0.05"))
+    desk = Desk(PortfolioSettings(sizing=sizing, max_position_percentage=Decimal(1), rebalance_interval_s=300))
+    desk.signal(1)
+    assert signed(desk.tick({"X": 100.0})) == [1000]
+    desk.report(TRADE)
+    found = [signed(desk.tick({"X": price})) for price in (100.0, 120.0, 120.0, 120.0, 120.0)]
+    assert found == [[], [], [], [-150], []], "at minute 5: 0.1 of 1,020,000 at 120 is 850"
+
+
+@pytest.mark.parametrize(("direction", "limit"), [(1, "100.1"), (0, "99.9")])
+def test_a_limit_order_is_priced_beyond_the_reference(direction: int, limit: str) -> None:
+    desk = Desk(replace(SHARES, order_type="LIMIT"))
+    desk.signal(1)
+    (proposal,) = desk.tick()
+    if direction == 0:
+        desk.report(TRADE)
+        desk.signal(0)
+        (proposal,) = desk.tick()
+    assert (proposal.order_type, proposal.limit_price) == ("LIMIT", Decimal(limit))
+
+
+def test_the_ledger_comes_first_then_the_valuation_then_the_proposals() -> None:
+    desk = Desk()
+    desk.signal(1, "X")
+    desk.tick()
+    desk.report(TRADE)
+    desk.signal(1, "Y")
+    desk.tick({"X": 101.0, "Y": 50.0})
+    assert [type(r).__name__ for r in desk.out] == ["Lot", "Position", "Valuation", "OrderProposal"]
+    valuation = desk.out[2]
+    assert isinstance(valuation, Valuation)
+    assert (valuation.equity, valuation.unrealized_pnl) == (Decimal(1_000_100), Decimal(100))
+    assert desk.stage.on_tick(10 * MINUTE, []) == []
+
+
+# -- any market, risk and venue ----------------------------------------------------------------------------------------
+
+actions = st.sampled_from(["fill", "part", "cancel", "expire", "reject", "refuse", "wait", "accept"])
+ticks = st.lists(
+    st.tuples(
+        st.lists(
+            st.tuples(st.sampled_from("XYZ"), st.sampled_from("ab"), st.sampled_from([-1, 0, 1]), st.floats(0, 1)),
+            max_size=3,
+        ),
+        st.fixed_dictionaries(dict.fromkeys("XYZ", actions)),
+        st.fixed_dictionaries({symbol: st.integers(9_000, 11_000) for symbol in "XYZ"}),
+    ),
+    max_size=12,
+)
+portfolios = st.builds(
+    PortfolioSettings,
+    initial_capital=st.sampled_from([Decimal(20_000), Decimal(1_000_000)]),
+    max_position_percentage=st.sampled_from([Decimal("0.05"), Decimal(1)]),
+    allow_short=st.booleans(),
+    rebalance_interval_s=st.sampled_from([None, 180]),
+    cash_buffer=st.just(Decimal("0.5")),  # prices move by less than this while an order is under way
+    sizing=st.builds(
+        SizingSettings,
+        method=st.sampled_from(["fixed_fraction", "target_percent", "fixed_quantity"]),
+        fraction=st.just(Decimal("0.3")),
+    ),
+)
+
+
+def answer(desk: Desk, symbol: str, action: str, price: float) -> bool:
+    """Let risk or the venue act on the symbol's open proposal. True when the order is over."""
+    proposal, _, filled = desk.open[symbol]
+    if action == "refuse" and not filled and symbol not in desk.accepted:
+        desk.refuse(symbol)
+        return True
+    kinds = {"cancel": CANCELED, "expire": EXPIRED, "reject": REJECTED}
+    if action in kinds:
+        desk.report(kinds[action], symbol=symbol)
+        return True
+    if action == "accept" and symbol not in desk.accepted:
+        desk.accepted.add(symbol)
+        desk.report(NEW, symbol=symbol)
+    if action == "part" and proposal.quantity - filled > 1:
+        desk.accepted.add(symbol)
+        desk.report(TRADE, int((proposal.quantity - filled) // 2), price, symbol)
+    if action == "fill":
+        desk.report(TRADE, 0, price, symbol)
+        return True
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(portfolios, ticks)
+def test_whatever_risk_and_the_venue_do(portfolio: PortfolioSettings, drawn: list[Any]) -> None:
+    desk = Desk(portfolio)
+    working: set[str] = set()
+    for signals, acts, cents in drawn:
+        prices = {symbol: c / 100 for symbol, c in cents.items()}
+        for symbol in sorted(working):
+            if answer(desk, symbol, acts[symbol], prices[symbol]):
+                working.discard(symbol)
+                desk.accepted.discard(symbol)
+        for symbol, strategy, direction, strength in signals:
+            desk.signal(direction, symbol, strategy, strength)
+
+        stored = pickle.dumps(desk.stage.snapshot())
+        found = desk.tick(prices)
+        crashed = PortfolioStage(portfolio)
+        crashed.restore(pickle.loads(stored))  # noqa: S301 our own bytes
+        again = crashed.on_tick(desk.minute * MINUTE, desk.last)
+        assert again == desk.out
+        assert crashed.snapshot() == desk.stage.snapshot()
+
+        for proposal in found:
+            assert proposal.symbol not in working, "ordered twice"
+            assert proposal.quantity > 0 and proposal.quantity % 1 == 0
+            working.add(proposal.symbol)
+            check_cap(desk, proposal, prices)
+        assert desk.stage.ledger.cash >= 0 or portfolio.allow_short
+        if not portfolio.allow_short:
+            assert all(holding.quantity >= 0 for holding in desk.stage.ledger.holdings())
+
+
+def check_cap(desk: Desk, proposal: OrderProposal, prices: dict[str, float]) -> None:
+    ledger = desk.stage.ledger
+    equity = next(r for r in desk.out if type(r) is Valuation).equity
+    held = ledger.quantity(proposal.symbol)
+    after = held + (proposal.quantity if proposal.side == BUY else -proposal.quantity)
+    if abs(after) > abs(held) or after * held < 0:
+        value = abs(after) * Decimal(repr(prices[proposal.symbol]))
+        assert value <= equity * desk.settings.max_position_percentage
+    assert proposal.side in (BUY, SELL)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("initial_capital", Decimal(0)),
+        ("max_position_percentage", Decimal(0)),
+        ("order_type", "STOP"),
+        ("time_in_force", "IOC"),
+        ("tick_size", Decimal(0)),
+        ("cash_buffer", Decimal(-1)),
+        ("rebalance_interval_s", 0),
+        ("exit_retry_s", -1),
+    ],
+)
+def test_a_wrong_setting_is_named(field: str, value: Any) -> None:
+    with pytest.raises(BadInput, match=field):
+        PortfolioSettings(**{field: value})
