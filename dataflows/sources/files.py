@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from dataflows.sources.blocks import Block, SymbolTable, Table
 from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.merge import Merge, PlacedBadRow, Window
 from dataflows.sources.rows import Ints, RowRules
-from dataflows.sources.tables import CSV_ENDINGS, PARQUET_ENDINGS, Block, SymbolTable, Table, open_table
+from dataflows.sources.tables import CSV_ENDINGS, PARQUET_ENDINGS, open_table
 from operators.minutes import FeedSettings, MinuteCompletion
 from operators.stage import Tick
 from schemas.errors import BadInput
@@ -27,7 +28,7 @@ __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 
 STATE_VERSION = 1
 STAGE = "market_data"
-BUFFER_BYTES = 16 * 1024 * 1024  # of text read ahead, over all files
+BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
 SLICE_ROWS = 4096  # rows turned into Python objects at a time
 Row = tuple[str, float, float, float, float, float]
 

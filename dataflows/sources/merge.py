@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataflows.sources.blocks import BadRow, Block, Codes, SymbolTable, Table, join
 from dataflows.sources.rows import Ints, Mask, iso
-from dataflows.sources.tables import BadRow, Block, Codes, SymbolTable, Table, join
 
 
 class PlacedBadRow(NamedTuple):
@@ -32,13 +32,13 @@ class Window(NamedTuple):
 
 
 class _Order:
-    """Each symbol's last time within one file; with `whole` the file's last time over all symbols too."""
+    """Each symbol's last time within one file."""
 
-    def __init__(self, names: list[str], whole: bool) -> None:
-        self._names, self._whole = names, whole
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
         self._last: dict[int, int] = {}
         self._file_last = -1
-        self.goes_back = False  # over symbols: the file is not ordered by time
+        self.goes_back = False  # from one symbol to another: the file is not ordered by time
 
     def check(self, block: Block) -> Block:
         """The rows in order; the others are among its bad rows."""
@@ -46,24 +46,22 @@ class _Order:
         if not len(times):
             return block
         good, after = self._by_symbol(times, codes)
-        last = np.maximum.accumulate(np.concatenate(([self._file_last], np.where(good, times, -1))))
-        behind = good & (times < last[:-1])
-        self.goes_back = self.goes_back or bool(behind.any())
-        if self._whole:
-            good &= ~behind
-            after = np.where(behind, last[:-1], after)
-        self._file_last = int(last[-1])
-        if good.all():
-            return block
-        bad = list(block.bad)
+        kept = block if good.all() else block.take(good, list(block.bad))
+        if len(kept.times):
+            self.goes_back |= int(kept.times[0]) < self._file_last or bool((np.diff(kept.times) < 0).any())
+            self._file_last = int(kept.times[-1])
         for at in np.flatnonzero(~good).tolist():
-            of = "the rows before it" if behind[at] else self._names[codes[at]]
-            reason = f"field time must be after {iso(int(after[at]))} of {of}, found {iso(int(times[at]))}"
-            bad.append(BadRow(int(block.lines[at]), reason, b""))
-        return block.take(good, bad)
+            name = self._names[codes[at]]
+            reason = f"field time must be after {iso(int(after[at]))} of {name}, found {iso(int(times[at]))}"
+            kept.bad.append(BadRow(int(block.lines[at]), reason, b""))
+        return kept
 
     def _by_symbol(self, times: Ints, codes: Codes) -> tuple[Mask, Ints]:
         """`(later than all before of its symbol, the latest of those)`."""
+        code = int(codes[0])
+        if (codes == code).all() and times[0] > self._last.get(code, -1) and (np.diff(times) > 0).all():
+            self._last[code] = int(times[-1])
+            return np.ones(len(times), np.bool_), times
         after = np.empty_like(times)
         by_symbol = np.argsort(codes, kind="stable")
         starts = np.flatnonzero(np.diff(codes[by_symbol], prepend=-1))
@@ -80,8 +78,8 @@ class _FileStream:
 
     def __init__(self, table: Table, number: int, names: list[str]) -> None:
         self._table, self._number, self._names = table, number, names
-        self._grouped = table.has_symbols and self._is_grouped()
-        self._order = _Order(names, whole=not self._grouped)
+        self._grouped = not table.has_one_symbol() and self._is_grouped()
+        self._order = _Order(names)
         self._blocks = table.blocks()
         self._last_time: int | None = None
         self._unplaced: list[BadRow] = []
@@ -90,8 +88,8 @@ class _FileStream:
         self.ended = False
 
     def _is_grouped(self) -> bool:
-        """One reading in advance, for files with a symbol column only: does time go back between symbols?"""
-        order = _Order(self._names, whole=False)
+        """One reading in advance, for files with several symbols only: does time go back between symbols?"""
+        order = _Order(self._names)
         for block in self._table.blocks():
             order.check(block)
             if order.goes_back:
@@ -107,6 +105,7 @@ class _FileStream:
                 self.ended = True
                 break
             checked = self._order.check(block)
+            assert self._grouped or not self._order.goes_back, f"{self._table.path} changed while it was read"
             self._place(checked)
             if len(checked.times):
                 blocks.append(checked)

@@ -1,0 +1,175 @@
+"""Blocks: some rows of a file as columns, with its bad rows apart; how Arrow's columns become such blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataflows.sources.rows import Floats, GoodRow, Ints, Mask, RowRules, epochs_ns
+
+Codes = npt.NDArray[np.int32]
+
+
+class BadRow(NamedTuple):
+    """A row that breaks a rule. `line` is 1-based: of the file with its header for CSV, of the rows for Parquet."""
+
+    line: int
+    reason: str
+    raw: bytes
+
+
+@dataclass
+class Block:
+    """Some rows of a file in its order: `values` has FIELDS as columns, `codes` are places in the `SymbolTable`."""
+
+    times: Ints  # each bar's open, ns UTC
+    codes: Codes
+    lines: Ints
+    values: Floats
+    bad: list[BadRow] = field(default_factory=list)
+
+    def take(self, at: Any, bad: list[BadRow] | None = None) -> Block:
+        return Block(self.times[at], self.codes[at], self.lines[at], self.values[at], bad or [])
+
+
+def join(blocks: list[Block]) -> Block:
+    """The blocks behind one another."""
+    if len(blocks) == 1:
+        return blocks[0]
+    if not blocks:
+        return Block(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, 5)))
+    columns = zip(*((b.times, b.codes, b.lines, b.values) for b in blocks), strict=True)
+    times, codes, lines, values = (np.concatenate(column) for column in columns)
+    return Block(times, codes, lines, values, [bad for block in blocks for bad in block.bad])
+
+
+class SymbolTable:
+    """Names of symbols by a small number, over all files of a feed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._codes: dict[str, int] = {}
+
+    def code(self, name: str) -> int:
+        if name not in self._codes:
+            self._codes[name] = len(self.names)
+            self.names.append(name)
+        return self._codes[name]
+
+    def ranks(self) -> Codes:
+        """For each code, its place in the order of names."""
+        ranks = np.empty(len(self.names), np.int32)
+        ranks[sorted(range(len(self.names)), key=self.names.__getitem__)] = np.arange(len(self.names), dtype=np.int32)
+        return ranks
+
+
+class Table(Protocol):
+    """A file of bars that can be read again and again."""
+
+    path: Path
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows in the file's order, each in exactly one block, good or bad."""
+        ...
+
+    def has_one_symbol(self) -> bool:
+        """True if that is certain without reading the rows' other columns."""
+        ...
+
+    def raw(self, lines: list[int]) -> dict[int, bytes]:
+        """The text of rows in blocks that have been read."""
+        ...
+
+
+class RowCollector:
+    """Judges rows one by one and collects them."""
+
+    def __init__(self, rules: RowRules, symbols: SymbolTable) -> None:
+        self._rules, self._symbols = rules, symbols
+        self._good: list[tuple[int, int, int, tuple[float, ...]]] = []
+        self.bad: list[BadRow] = []
+
+    def add(self, line: int, time: str | int | None, symbol: str, fields: list[Any], raw: bytes) -> None:
+        verdict = self._rules.judge(time, symbol, fields)
+        if isinstance(verdict, GoodRow):
+            self._good.append((verdict.open_ns, self._symbols.code(verdict.symbol), line, verdict.values))
+        else:
+            self.bad.append(BadRow(line, verdict, raw))
+
+    def block(self) -> Block:
+        if not self._good:
+            empty = join([])
+            empty.bad = self.bad
+            return empty
+        times, codes, lines, values = zip(*self._good, strict=True)
+        int64, int32 = np.int64, np.int32
+        return Block(np.array(times, int64), np.array(codes, int32), np.array(lines, int64), np.array(values), self.bad)
+
+
+def merged(block: Block, good: Mask, judged: Block) -> Block:
+    """The good rows of a block, with rows among the others that turned out good when judged one by one."""
+    if good.all() and not len(judged.times):
+        return block
+    kept = block.take(good)
+    if len(judged.times):
+        kept = join([kept, Block(judged.times, judged.codes, judged.lines, judged.values)])
+        kept = kept.take(np.argsort(kept.lines, kind="stable"))
+    kept.bad = judged.bad
+    return kept
+
+
+def times_ns(column: Any, rules: RowRules) -> tuple[Ints, Mask]:
+    """Typed times of any kind: `(ns UTC, usable)`."""
+    usable = _valid(column)
+    kind = column.type
+    if pa.types.is_date(kind):
+        column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s")
+    if pa.types.is_timestamp(kind):
+        counts = _integers(column)
+        times = counts * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
+        if kind.tz is None:
+            times, exists = rules.zone.to_utc(times)
+            usable &= exists
+        return times, usable
+    return epochs_ns(_integers(column)), usable
+
+
+def _array(column: Any, kind: Any) -> Any:
+    """A view of an Arrow array without nulls. (Arrow's own to_numpy() imports pandas: half a second.)"""
+    if not len(column):
+        return np.empty(0, kind)
+    size = np.dtype(kind).itemsize
+    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * size)
+
+
+def floats_of(column: Any) -> Floats:
+    return np.asarray(_array(pc.fill_null(column, float("nan")) if column.null_count else column, np.float64))
+
+
+def _integers(column: Any) -> Ints:
+    column = column.cast(pa.int64())
+    return np.asarray(_array(pc.fill_null(column, 0) if column.null_count else column, np.int64))
+
+
+def _valid(column: Any) -> Mask:
+    if not column.null_count:
+        return np.ones(len(column), np.bool_)
+    return np.asarray(_array(column.is_valid().cast(pa.uint8()), np.uint8).astype(np.bool_))
+
+
+def codes_of(column: Any, symbols: SymbolTable) -> tuple[Codes, Mask]:
+    """Codes of a dictionary-encoded column: `(codes, has a usable name)`."""
+    names = [(name or "").strip() for name in column.dictionary.to_pylist()]
+    usable = np.array([bool(name) and name.isprintable() for name in names] or [False], np.bool_)
+    codes = np.array(
+        [symbols.code(name) if ok else 0 for name, ok in zip(names, usable, strict=False)] or [0], np.int32
+    )
+    at = _integers(column.indices)
+    return codes[at], usable[at] & _valid(column)

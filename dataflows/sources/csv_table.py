@@ -1,0 +1,183 @@
+"""CSV files of bars.
+
+A chunk of lines goes through pyarrow. Where that fails, the chunk is halved until the lines that it fails on are few, and
+those are judged one by one (`RowRules.judge`); rows that break a rule are judged one by one as well, for the reason.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from dataflows.sources.blocks import (
+    BadRow,
+    Block,
+    RowCollector,
+    SymbolTable,
+    codes_of,
+    floats_of,
+    join,
+    merged,
+    times_ns,
+)
+from dataflows.sources.rows import Columns, RowRules, find_columns, split_line
+from schemas.errors import BadInput
+
+FEW_LINES = 64
+_ZONED = re.compile(r".*\d[T ].*(Z|[+-]\d\d(:?\d\d)?)", re.IGNORECASE)
+_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
+
+
+class CsvTable:
+    """CSV with a header line; comma, semicolon or tab; plain or gzip."""
+
+    def __init__(self, path: Path, rules: RowRules, symbols: SymbolTable, file_symbol: str, chunk_bytes: int) -> None:
+        self.path, self._rules, self._symbols, self._chunk_bytes = path, rules, symbols, chunk_bytes
+        with self._open() as file:
+            header = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        self._delimiter = max(",;\t", key=header.count)
+        names = split_line(header.encode(), self._delimiter, header.count(self._delimiter) + 1)
+        if isinstance(names, str):
+            raise BadInput(f"file {path} has no header line that is CSV: {names}")
+        self._columns: Columns = find_columns(names, f"file {path}")
+        self._file_symbol = file_symbol
+        self._current = (0, b"")  # the chunk in work and the number of its first line: most asked for by raw()
+
+    def _open(self) -> IO[bytes]:
+        return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")  # type: ignore[return-value]
+
+    def _chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Whole lines, some at a time, with the number of the first."""
+        with self._open() as file:
+            file.readline()
+            line, rest = 2, b""
+            while chunk := file.read(self._chunk_bytes):
+                end = chunk.rfind(b"\n") + 1
+                if not end:
+                    rest += chunk
+                    continue
+                data, rest = rest + chunk[:end], chunk[end:]
+                yield line, data
+                line += _lines(data)
+            if rest:
+                yield line, rest
+
+    def blocks(self) -> Iterator[Block]:
+        for line, data in self._chunks():
+            self._current = (line, data)
+            yield self._parse(data, line)
+
+    def has_one_symbol(self) -> bool:
+        """Counts the first row's symbol as a field: it must be there as often as there are lines."""
+        at, width = self._columns.symbol, len(self._columns.names)
+        if at is None:
+            return True
+        with self._open() as file:
+            file.readline()
+            line = file.readline()
+        fields = split_line(line.rstrip(b"\r\n"), self._delimiter, width)
+        if isinstance(fields, str):
+            return False
+        comma, end = self._delimiter.encode(), b"\r\n" if line.endswith(b"\r\n") else b"\n"
+        name = fields[at].encode(errors="surrogateescape")
+        name = (comma if at else b"\n") + name + (comma if at < width - 1 else end)
+        return all((b"\n" + data).count(name) == _lines(data) for _, data in self._chunks())
+
+    def raw(self, lines: list[int]) -> dict[int, bytes]:
+        wanted, found = set(lines), {}
+        first, data = self._current
+        if min(lines) >= first:
+            texts = data.split(b"\n")
+            return {line: texts[line - first].rstrip(b"\r") for line in lines}
+        with self._open() as file:
+            for number, line in enumerate(file, 1):
+                if number in wanted:
+                    found[number] = line.rstrip(b"\r\n")
+                    if len(found) == len(wanted):
+                        break
+        return found
+
+    def _parse(self, data: bytes, first_line: int) -> Block:
+        """`data` is whole lines. Halved until pyarrow takes it or it is few lines."""
+        count = _lines(data)
+        block = self._as_columns(data, first_line, count)
+        if block is not None:
+            return block
+        middle = data.find(b"\n", len(data) // 2) + 1
+        if count <= FEW_LINES or not 0 < middle < len(data):
+            return self._line_by_line(data, first_line, range(count))
+        head, tail = data[:middle], data[middle:]
+        return join([self._parse(head, first_line), self._parse(tail, first_line + _lines(head))])
+
+    def _line_by_line(self, data: bytes, first_line: int, wanted: Any) -> Block:
+        columns, lines = self._columns, data.split(b"\n")
+        builder = RowCollector(self._rules, self._symbols)
+        for at in wanted:
+            raw = lines[at].rstrip(b"\r")
+            if not raw.strip():
+                continue  # an empty line is no row
+            fields = split_line(raw, self._delimiter, len(columns.names))
+            if isinstance(fields, str):
+                builder.bad.append(BadRow(first_line + at, fields, raw))
+                continue
+            symbol = self._file_symbol if columns.symbol is None else fields[columns.symbol].strip()
+            values = [fields[column] for column in columns.fields]
+            builder.add(first_line + at, fields[columns.time], symbol, values, raw)
+        return builder.block()
+
+    def _as_columns(self, data: bytes, first_line: int, count: int) -> Block | None:
+        """All lines at once; None where pyarrow cannot, or reads another number of rows than there are lines."""
+        if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
+            return None
+        columns = self._columns
+        names = [str(at) for at in range(len(columns.names))]
+        fields = [names[at] for at in columns.fields]
+        types: dict[str, Any] = dict.fromkeys(fields, pa.float64())
+        types[names[columns.time]] = self._time_type(data)
+        if columns.symbol is not None:
+            types[names[columns.symbol]] = pa.dictionary(pa.int32(), pa.string())
+        try:
+            table = pa.csv.read_csv(
+                pa.BufferReader(data),
+                pa.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+                pa.csv.ParseOptions(delimiter=self._delimiter, ignore_empty_lines=False),
+                pa.csv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False),
+            )
+        except pa.ArrowInvalid:
+            return None
+        if table.num_rows != count:
+            return None
+        times, good = times_ns(table[names[columns.time]].combine_chunks(), self._rules)
+        values = np.column_stack([floats_of(table[name].combine_chunks()) for name in fields])
+        good &= self._rules.clean(times, values)
+        if columns.symbol is None:
+            codes = np.full(count, self._symbols.code(self._file_symbol), np.int32)
+        else:
+            codes, named = codes_of(table[names[columns.symbol]].combine_chunks(), self._symbols)
+            good &= named
+        lines = np.arange(first_line, first_line + count, dtype=np.int64)
+        if good.all():
+            return Block(times - self._rules.shift_ns, codes, lines, values)
+        judged = self._line_by_line(data, first_line, np.flatnonzero(~good).tolist())
+        return merged(Block(times - self._rules.shift_ns, codes, lines, values), good, judged)
+
+    def _time_type(self, data: bytes) -> Any:
+        """How the first line writes its time; lines that write it otherwise make pyarrow fail, and are halved apart."""
+        line = data[: data.find(b"\n")] if b"\n" in data else data
+        fields = split_line(line.rstrip(b"\r"), self._delimiter, len(self._columns.names))
+        text = "" if isinstance(fields, str) else fields[self._columns.time].strip()
+        if _INTEGER.fullmatch(text):
+            return pa.int64()
+        return pa.timestamp("ns", tz="UTC") if _ZONED.fullmatch(text) else pa.timestamp("ns")
+
+
+def _lines(data: bytes) -> int:
+    """The last line may lack its end. (numpy counts single bytes ten times faster than bytes.count.)"""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10)) + (not data.endswith(b"\n"))

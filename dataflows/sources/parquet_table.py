@@ -1,0 +1,97 @@
+"""Parquet files of bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from dataflows.sources.blocks import Block, RowCollector, SymbolTable, codes_of, floats_of, merged, times_ns
+from dataflows.sources.rows import Ints, RowRules, find_columns
+
+
+class ParquetTable:
+    """Parquet; times may be timestamps, dates, epoch integers or text, numbers of any numeric type."""
+
+    def __init__(self, path: Path, rules: RowRules, symbols: SymbolTable, file_symbol: str, batch_rows: int) -> None:
+        self.path, self._rules, self._symbols, self._batch_rows = path, rules, symbols, batch_rows
+        with pa.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+        self._columns = find_columns(names, f"file {path}")
+        self._file_symbol = file_symbol
+
+    def _batches(self) -> Iterator[tuple[int, Any]]:
+        columns, line = self._columns, 1
+        used = [columns.time, *columns.fields, *([] if columns.symbol is None else [columns.symbol])]
+        with pa.parquet.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(self._batch_rows, columns=[columns.names[at] for at in used]):
+                yield line, batch
+                line += batch.num_rows
+
+    def blocks(self) -> Iterator[Block]:
+        for first_line, batch in self._batches():
+            yield self._as_columns(batch, first_line) or self._row_by_row(batch, first_line, range(batch.num_rows))
+
+    def has_one_symbol(self) -> bool:
+        at, names = self._columns.symbol, set()
+        if at is not None:
+            with pa.parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(self._batch_rows, columns=[self._columns.names[at]]):
+                    names.update(pc.unique(batch.column(0)).to_pylist())
+        return len(names) <= 1
+
+    def raw(self, lines: list[int]) -> dict[int, bytes]:
+        found = {}
+        for first, batch in self._batches():
+            for line in lines:
+                if first <= line < first + batch.num_rows:
+                    found[line] = self._text(batch, line - first)
+        return found
+
+    def _as_columns(self, batch: Any, first_line: int) -> Block | None:
+        columns, count = self._columns, batch.num_rows
+        time = batch.column(columns.names[columns.time])
+        if not (pa.types.is_timestamp(time.type) or pa.types.is_date(time.type) or pa.types.is_integer(time.type)):
+            return None
+        try:
+            fields = [batch.column(columns.names[at]).cast(pa.float64()) for at in columns.fields]
+        except pa.ArrowInvalid:
+            return None
+        times, usable = times_ns(time, self._rules)
+        values = np.column_stack([floats_of(field) for field in fields])
+        good = usable & self._rules.clean(times, values)
+        if columns.symbol is None:
+            codes = np.full(count, self._symbols.code(self._file_symbol), np.int32)
+        else:
+            names = batch.column(columns.names[columns.symbol])
+            names = names if pa.types.is_dictionary(names.type) else names.cast(pa.string()).dictionary_encode()
+            codes, named = codes_of(names, self._symbols)
+            good &= named
+        lines = np.arange(first_line, first_line + count, dtype=np.int64)
+        judged = self._row_by_row(batch, first_line, np.flatnonzero(~good).tolist(), np.where(usable, times, -1))
+        return merged(Block(times - self._rules.shift_ns, codes, lines, values), good, judged)
+
+    def _row_by_row(self, batch: Any, first_line: int, wanted: Any, times: Ints | None = None) -> Block:
+        builder = RowCollector(self._rules, self._symbols)
+        columns = self._columns
+        for at in wanted:
+            row = batch.slice(at, 1).to_pylist()[0]
+            time = row[columns.names[columns.time]]
+            if times is not None and times[at] != -1:
+                time = int(times[at])
+            elif time is not None:
+                time = str(time)
+            symbol = self._file_symbol if columns.symbol is None else str(row[columns.names[columns.symbol]] or "")
+            fields = [row[columns.names[column]] for column in columns.fields]
+            fields = [value if value is None or isinstance(value, str) else float(value) for value in fields]
+            builder.add(first_line + at, time, symbol.strip(), fields, self._text(batch, at))
+        return builder.block()
+
+    def _text(self, batch: Any, at: int) -> bytes:
+        row = batch.slice(at, 1).to_pylist()[0]
+        return ",".join("" if row.get(name) is None else str(row[name]) for name in self._columns.names).encode()
