@@ -38,46 +38,44 @@ class Stochastic(Indicator):
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         highs = self.highs
+        lows = self.lows
+        high = bar.high
+        low = bar.low
         if len(highs) < self.period:
-            highs.append(bar.high)
-            self.lows.append(bar.low)
+            highs.append(high)
+            lows.append(low)
             if len(highs) < self.period:
                 return
             self.high = high = max(highs)
-            self.low = low = min(self.lows)
+            self.low = low = min(lows)
         else:
-            high, low = self._move(bar)
+            # This bar takes the place of the oldest; the window is looked through only when an end of its range goes.
+            at = self.at
+            before, highs[at] = highs[at], high
+            if high >= self.high:
+                self.high = high
+            else:
+                if before == self.high:
+                    self.high = max(highs)
+                high = self.high
+            before, lows[at] = lows[at], low
+            if low <= self.low:
+                self.low = low
+            else:
+                if before == self.low:
+                    self.low = min(lows)
+                low = self.low
+            at += 1
+            self.at = 0 if at == self.period else at
         ks = self.ks
         if high == low:
             ks.clear()
             return
-        k = (bar.close - low) * 100.0 / (high - low)
+        values[self.name_k] = k = (bar.close - low) * 100.0 / (high - low)
         ks.append(k)
-        values[self.name_k] = k
-        if len(ks) >= self.smooth:
+        if len(ks) == self.smooth:
             values[self.name_d] = sum(ks) / self.smooth
             del ks[0]
-
-    def _move(self, bar: Bar) -> tuple[float, float]:
-        """The range with this bar in the place of the oldest; looks through the window only when an end of it goes."""
-        at = self.at
-        highs = self.highs
-        before = highs[at]
-        highs[at] = high = bar.high
-        if high >= self.high:
-            self.high = high
-        elif before == self.high:
-            self.high = max(highs)
-        lows = self.lows
-        before = lows[at]
-        lows[at] = low = bar.low
-        if low <= self.low:
-            self.low = low
-        elif before == self.low:
-            self.low = min(lows)
-        at += 1
-        self.at = 0 if at == self.period else at
-        return self.high, self.low
 
     def snapshot(self) -> tuple[Any, ...]:
         return tuple(self.highs), tuple(self.lows), self.at, tuple(self.ks)
