@@ -1,6 +1,6 @@
 """CSV files of bars.
 
-A chunk of lines goes through pyarrow. Where that fails, the chunk is halved until the lines that it fails on are few, and
+A chunk of lines goes through pyarrow. Where that fails, it is halved until the lines that it fails on are few, and
 those are judged one by one (`RowRules.judge`); rows that break a rule are judged one by one as well, for the reason.
 """
 

@@ -73,6 +73,7 @@ class FileFeed:
     def __init__(self, paths: Sequence[str | Path], settings: FeedSettings | None = None) -> None:
         self._settings = settings or FeedSettings()
         self._paths = _files(paths)
+        self.interval_ns = self._settings.interval_ns
         rules, self._symbols = RowRules(self._settings), SymbolTable()
         chunk = max(16 * 1024, min(1024 * 1024, BUFFER_BYTES // len(self._paths)))
         self._tables: list[Table] = [open_table(path, rules, self._symbols, chunk) for path in self._paths]
@@ -94,7 +95,7 @@ class FileFeed:
             self._group = next(self._groups, None)
             if self._group is not None:
                 first = self._last_ns or self._group.open_ns
-                self._minutes = self._calendar.minutes(first, self._settings.interval_ns)
+                self._minutes = self._calendar.minutes(first, self.interval_ns)
         group = self._group
         if group is None:
             self.finished = True
@@ -119,6 +120,10 @@ class FileFeed:
         ticks = list(islice(self, count))
         self.finished = self.finished or self._group is None
         return ticks
+
+    def due_ns(self) -> int | None:
+        """A file's ticks are all due at once."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """Where the feed stands: behind the last tick that it gave. Plain data, one small entry a symbol."""

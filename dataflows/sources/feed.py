@@ -1,0 +1,132 @@
+"""The Bytewax source of a feed: one partition that gives lists of ticks, paced at the edge, resumable and stoppable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from operators.stage import Tick
+from schemas.errors import BadInput
+
+PART = "feed"
+LONGEST_SLEEP_NS = 100_000_000  # a stop must not wait longer for the next call
+
+
+class Feed(Protocol):
+    """What `FileFeed` and `Simulator` have in common."""
+
+    @property
+    def interval_ns(self) -> int: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    def take(self, count: int) -> list[Tick]: ...
+
+    def due_ns(self) -> int | None: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def resume(self, state: dict[str, Any] | None) -> Feed: ...
+
+
+class FeedSource(FixedPartitionedSource[list[Tick], dict[str, Any]]):
+    """Items are lists of at most `batch_ticks` ticks, in order.
+
+    `speed`: None gives ticks as fast as they are taken; N gives one each interval / N of wall-clock time, so nights
+    and weekends, which have no ticks, pass at once. Event time stays the feed's. `at_end`: "stop" ends the dataflow,
+    "idle" leaves it running without items. `stopping` is asked at each call; once it is true, nothing more is given,
+    and behind the snapshot that follows the worker leaves with `AbortExecution` and nothing to replay.
+    """
+
+    def __init__(
+        self,
+        open_feed: Callable[[], Feed],
+        *,
+        batch_ticks: int = 64,
+        speed: float | None = None,
+        at_end: str = "stop",
+        stopping: Callable[[], bool] = lambda: False,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if speed is not None and not speed > 0:
+            raise BadInput(f"the speed of a feed must be > 0, found {speed}")
+        if at_end not in ("stop", "idle") or batch_ticks < 1:
+            raise BadInput(f"a feed ends with stop or idle and gives >= 1 tick, found {at_end} and {batch_ticks}")
+        self._open_feed = open_feed
+        self._options = (batch_ticks, speed, at_end, stopping, now_ns)
+        self._partition: FeedPartition | None = None
+
+    def list_parts(self) -> list[str]:
+        return [PART]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FeedPartition:
+        assert for_part == PART, for_part
+        self._partition = FeedPartition(self._open_feed().resume(resume_state), *self._options)
+        return self._partition
+
+    @property
+    def finished(self) -> bool:
+        """Whether the feed's last tick has been given."""
+        return self._partition is not None and self._partition.finished
+
+
+class FeedPartition(StatefulSourcePartition[list[Tick], dict[str, Any]]):
+    """See `FeedSource`."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        batch_ticks: int,
+        speed: float | None,
+        at_end: str,
+        stopping: Callable[[], bool],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._feed, self._batch_ticks, self._at_end = feed, batch_ticks, at_end
+        self._stopping, self._now_ns = stopping, now_ns
+        self._step_ns = None if speed is None else max(1, round(feed.interval_ns / speed))
+        self._paced_ns = now_ns()  # when the next tick is due by the speed
+        self._snapped = False
+
+    @property
+    def finished(self) -> bool:
+        return self._feed.finished
+
+    def next_batch(self) -> list[list[Tick]]:
+        if self._stopping():
+            if self._snapped:
+                raise AbortExecution()
+            return []
+        if self._feed.finished:
+            if self._at_end == "stop":
+                raise StopIteration
+            return []
+        count = self._batch_ticks
+        if self._step_ns is not None:
+            behind = self._now_ns() - self._paced_ns
+            count = min(count, behind // self._step_ns + 1 if behind >= 0 else 0)
+        ticks = self._feed.take(count) if count else []
+        if self._step_ns is not None:
+            self._paced_ns += self._step_ns * len(ticks)
+        return [ticks] if ticks else []
+
+    def next_awake(self) -> datetime | None:
+        if self._stopping():
+            return None
+        now = self._now_ns()
+        due = [ns for ns in (self._feed.due_ns(), self._paced_ns if self._step_ns else None) if ns is not None]
+        if self._feed.finished:
+            due = [now + LONGEST_SLEEP_NS] if self._at_end == "idle" else []
+        if not due or max(due) <= now:
+            return None
+        sleep_ns = min(max(due) - now, LONGEST_SLEEP_NS)
+        return datetime.now(UTC) + timedelta(microseconds=sleep_ns / 1000)
+
+    def snapshot(self) -> dict[str, Any]:
+        self._snapped = self._stopping()
+        return self._feed.state()

@@ -1,0 +1,165 @@
+"""The seeded simulator: a market that never sleeps, for trying the platform without a key.
+
+A bar is a pure function of (seed, symbol, bar index), the index being the bar's open time in intervals since 1970. Only
+the pace is read from a clock: a tick is given when the wall clock has passed its end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+from operators.minutes import Minute, MinuteCompletion, MinuteRow
+from operators.stage import Tick
+from schemas.errors import BadInput
+from schemas.records import CONTINUOUS
+
+STATE_VERSION = 1
+NO_TRADE_SHARE = 0.04
+REPLAY_NS = 60 * 1_000_000_000
+_MASK = (1 << 64) - 1
+# The log price is a sum of smooth waves (period in bars, size): the short ones make moving averages cross every
+# quarter of a minute of 1-second bars, the long ones make trends; being bounded, all of them revert.
+WAVES = ((3, 0.0002), (11, 0.0022), (61, 0.001), (307, 0.003), (1801, 0.01), (14_401, 0.03), (86_399, 0.08))
+
+
+class PricePath:
+    """One symbol's bars, in any order, without state. Prices in cents between about 18 and 450."""
+
+    def __init__(self, seed: int, symbol: str) -> None:
+        self._base = int.from_bytes(blake2b(f"{seed}:{symbol}".encode(), digest_size=8).digest(), "big")
+        self._level = 20.0 * math.exp(3.0 * self._uniform(0, 0))
+
+    def row(self, symbol: str, index: int) -> MinuteRow | None:
+        """The bar of one index, None where nothing trades: about one in 25."""
+        if self._uniform(1, index) < NO_TRADE_SHARE:
+            return None
+        first, close = self.price(index), self.price(index + 1)
+        high = round(max(first, close) * (1 + 0.0003 * self._uniform(2, index)), 2)
+        low = round(min(first, close) * (1 - 0.0003 * self._uniform(3, index)), 2)
+        volume = float(round(100 * math.exp(3 * self._uniform(4, index))))
+        return MinuteRow(symbol, first, high, low, close, volume)
+
+    def price(self, index: int) -> float:
+        """Price at the open of bar `index`, which is the close of the one before."""
+        log = 0.0
+        for number, (period, size) in enumerate(WAVES, 5):
+            at, rest = divmod(index, period)
+            share = rest / period
+            share = share * share * (3 - 2 * share)
+            before, after = self._uniform(number, at), self._uniform(number, at + 1)
+            log += size * (2 * (before + (after - before) * share) - 1)
+        return round(self._level * math.exp(log), 2)
+
+    def _uniform(self, stream: int, index: int) -> float:
+        """In [0, 1), a hash of its arguments (splitmix64's finalizer)."""
+        x = (self._base + stream * 0xD1B54A32D192ED03 + index * 0x9E3779B97F4A7C15) & _MASK
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+        return (x ^ (x >> 31)) / 2.0**64
+
+
+class Simulator:
+    """Ticks of simulated bars, 24/7, the boundaries on whole intervals of the wall clock.
+
+    `interval_s` must divide a day. `now_ns` is the pace: a tick is due when it has passed the tick's `ts_ns`; with
+    `fast` every tick is due at once, from `start_ns` on (default: now). Ends after `end_after_ticks`, else never.
+
+    A resumed simulator gives the ticks of the minute behind its state again, or for the first time: they are the same
+    records either way, so what a crash cut off between snapshot and topic is made good. Then it goes on at the present:
+    the rest of the time that it was off has no bars, while `seq` has no gap.
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        seed: int,
+        *,
+        interval_s: int = 1,
+        now_ns: Callable[[], int] = time.time_ns,
+        start_ns: int | None = None,
+        end_after_ticks: int | None = None,
+        fast: bool = False,
+    ) -> None:
+        if not symbols or len(set(symbols)) != len(symbols) or not all(symbols):
+            raise BadInput(f"the simulator needs different symbols, found {', '.join(symbols) or 'none'}")
+        if interval_s < 1 or 86_400 % interval_s:
+            raise BadInput(f"the simulator's interval_s must divide 86400, found {interval_s}")
+        self.interval_ns = interval_s * 1_000_000_000
+        self._paths = {symbol: PricePath(seed, symbol) for symbol in sorted(symbols)}
+        self._now_ns, self._fast, self._end_after = now_ns, fast, end_after_ticks
+        self._completion = MinuteCompletion()
+        self._ticks = 0
+        self._next_open = self._floor(now_ns() if start_ns is None else start_ns)
+        self._jump_from: int | None = None  # from this open on, a resumed simulator leaves out what is past
+
+    @property
+    def finished(self) -> bool:
+        return self._end_after is not None and self._ticks >= self._end_after
+
+    def __iter__(self) -> Iterator[Tick]:
+        return self
+
+    def __next__(self) -> Tick:
+        """The next tick that is due; iteration ends where none is."""
+        ticks = self.take(1)
+        if not ticks:
+            raise StopIteration
+        return ticks[0]
+
+    def take(self, count: int) -> list[Tick]:
+        """The ticks that are due, at most `count`, oldest first."""
+        ticks: list[Tick] = []
+        now = None if self._fast else self._now_ns()
+        while len(ticks) < count and not self.finished:
+            self._jump(now)
+            if now is not None and self._next_open + self.interval_ns > now:
+                break
+            ticks.append(self._tick(self._next_open))
+            self._next_open += self.interval_ns
+            self._ticks += 1
+        return ticks
+
+    def due_ns(self) -> int | None:
+        """Wall-clock time from which `take` has a tick; None for at once."""
+        return None if self._fast else self._next_open + self.interval_ns
+
+    def state(self) -> dict[str, Any]:
+        """Where the simulator stands, behind the last tick that it gave. Plain data."""
+        return {
+            "v": STATE_VERSION,
+            "next_open": self._next_open,
+            "ticks": self._ticks,
+            "minutes": self._completion.snapshot(),
+        }
+
+    def resume(self, state: dict[str, Any] | None) -> Simulator:
+        """Go on behind the tick at which `state()` was taken, see above for how."""
+        if state is None:
+            return self
+        assert state["v"] == STATE_VERSION, f"unknown version of a simulator's state: {state['v']}"
+        self._next_open, self._ticks = state["next_open"], state["ticks"]
+        self._completion.restore(state["minutes"])
+        self._jump_from = self._next_open + max(REPLAY_NS, self.interval_ns)
+        return self
+
+    def _jump(self, now: int | None) -> None:
+        if now is None or self._jump_from is None or self._next_open < self._jump_from:
+            return
+        self._next_open = max(self._next_open, self._floor(now) - self.interval_ns)
+        self._jump_from = None
+
+    def _floor(self, ns: int) -> int:
+        return ns - ns % self.interval_ns
+
+    def _tick(self, open_ns: int) -> Tick:
+        index = open_ns // self.interval_ns
+        rows = [row for symbol, path in self._paths.items() if (row := path.row(symbol, index)) is not None]
+        day = datetime.fromtimestamp(open_ns // 1_000_000_000, UTC)
+        number = day.year * 10_000 + day.month * 100 + day.day
+        minute = Minute(open_ns, open_ns + self.interval_ns, CONTINUOUS, number)
+        return Tick(minute.ts_ns, self._completion.complete(minute, rows))
