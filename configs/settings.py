@@ -118,7 +118,10 @@ class Topic(Section):
 
 
 class Kafka(Section):
+    """`topic_prefix` goes before every topic's name, for several platforms on one cluster."""
+
     bootstrap_servers: str
+    topic_prefix: str = ""
     symbol_partitions: Annotated[int, Field(ge=1)]
     topics: dict[str, Topic]
 
@@ -132,7 +135,9 @@ def _portfolio(value: Any) -> Any:
 
 
 class Settings(Section):
-    """Everything that can be set. `market_data` to `execution` decide; `platform`, `database` and `kafka` only place."""
+    """Everything that can be set. `market_data` to `execution` decide; `platform`, `database` and `kafka` only
+    place.
+    """
 
     market_data: MarketData = MarketData()
     features: Features = Features()
@@ -145,7 +150,9 @@ class Settings(Section):
     kafka: Kafka
 
     def risk(self) -> RiskSettings:
-        """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same start."""
+        """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same
+        start.
+        """
         return replace(self.risk_manager, initial_capital=self.portfolio_manager.initial_capital)
 
 
@@ -230,5 +237,3 @@ def _sentence(error: ValidationError, file: Path | None) -> str:
     known = "" if first["type"] != "extra_forbidden" else "this key is not known"
     said = known or first["msg"].removeprefix("Value error, ")
     return f"setting {where}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
-
-

@@ -1,8 +1,8 @@
 """Bars -> features -> signals -> portfolio, risk, venue -> report: the services of the platform, fused in one process.
 
-The stages are the live ones; only the ends differ. Symbols are split into shards, analysed apart, brought together again
-tick by tick, and traded in one loop (`operators/trading_loop.py`). The result does not depend on the number of shards or
-workers, nor on the size of the source's batches.
+The stages are the live ones; only the ends differ. Symbols are split into shards, analysed apart, brought together
+again tick by tick, and traded in one loop (`operators/trading_loop.py`). The result does not depend on the number of
+shards or workers, nor on the size of the source's batches.
 """
 
 from __future__ import annotations
@@ -43,14 +43,15 @@ class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
 
     def on_batch(self, values: list[Piece]) -> tuple[list[list[Tick]], bool]:
         if self._shards == 1:
-            return [[self._trade(tick.ts_ns, tick.records) for tick in ticks] for _, ticks in values], False
+            out = [[self._trade(tick.ts_ns, tick.records) for tick in ticks] for _, ticks in values]
+            return out, StatefulBatchLogic.RETAIN
         for shard, ticks in values:
             self._waiting.setdefault(shard, []).extend(ticks)
         ready = min(map(len, self._waiting.values())) if len(self._waiting) == self._shards else 0
-        out = [self._merged([ticks[i] for ticks in self._waiting.values()]) for i in range(ready)]
+        merged = [self._merged([ticks[i] for ticks in self._waiting.values()]) for i in range(ready)]
         for ticks in self._waiting.values():
             del ticks[:ready]
-        return [out], StatefulBatchLogic.RETAIN
+        return [merged], StatefulBatchLogic.RETAIN
 
     def _merged(self, parts: list[Tick]) -> Tick:
         assert len({part.ts_ns for part in parts}) == 1, "shards of one feed see the same ticks"
@@ -90,7 +91,9 @@ def build(settings: Settings, source: TickSource, sink: TickSink, *, shards: int
 
 
 def flow() -> Dataflow:
-    """Of the files in the settings: `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run dataflows.backtest`."""
+    """Of the files in the settings: `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run
+    dataflows.backtest`.
+    """
     stopping.install()
     settings = load_settings()
     source = files_source(settings.market_data.files, stopping=stopping.asked)

@@ -1,4 +1,6 @@
-"""The ends of a service on the running platform: Kafka topics in, Kafka topics and Postgres tables out, Redis beside."""
+"""The ends of a service on the running platform: Kafka topics in, Kafka topics and Postgres tables out, Redis
+beside.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,14 @@ from sinks.kafka import KafkaTickSink
 from sinks.postgres import PostgresSink
 from sinks.redis import RedisLatest
 
+SHOWN_AT_ONCE = frozenset({"market_data", "portfolio"})
+"""Services whose latest values the API shows from Redis."""
+
 
 class Ends(NamedTuple):
-    """What a service is connected to. `sinks` by step name, in the order they are served: what others wait for first."""
+    """What a service is connected to. `sinks` by step name, in the order they are served: what others wait for
+    first.
+    """
 
     settings: Settings
     stats: Stats
@@ -26,43 +33,51 @@ class Ends(NamedTuple):
 
 
 def ends(service: str) -> Ends:
-    """Settings, sinks and the stats file of one service of this platform; from here on the process ends well on SIGTERM.
+    """Settings, sinks and the stats file of one service of this platform; from here on the process ends well on
+    SIGTERM.
 
     Raises BadInput for wrong settings and Unavailable when the topics are not there.
     """
     stopping.install()
     settings = load_settings()
-    servers, partitions = settings.kafka.bootstrap_servers, settings.kafka.symbol_partitions
+    kafka, postgres = settings.kafka, settings.database.postgres
     stats = Stats(service, stats_folder())
-    shards = topology.shards(service, partitions)
-    outputs = topology.SERVICES[service].outputs
-    wait_for_topics(servers, [*outputs, *(given.topic for given in topology.SERVICES[service].inputs), "dead-letters"])
+    described = topology.SERVICES[service]
+    topics = [*described.outputs, *(given.topic for given in described.inputs), "dead-letters"]
+    wait_for_topics(kafka.bootstrap_servers, [kafka.topic_prefix + topic for topic in topics])
 
     def written(count: int) -> None:
         stats.records_out += count
 
     sinks: dict[str, TickSink] = {
         "kafka": KafkaTickSink(
-            servers,
+            kafka.bootstrap_servers,
             writer=f"{service}@{release()}",
-            topics=[*outputs, "dead-letters"] if service != "market_data" else ["market-bars", "dead-letters"],
-            clocked={shard: topology.clocked(service, shard, partitions) for shard in shards},
-            partitions=partitions,
+            topics=[*described.outputs, "dead-letters"],
+            clocked={
+                shard: topology.clocked(service, shard, kafka.symbol_partitions)
+                for shard in topology.shards(service, kafka.symbol_partitions)
+            },
+            partitions=kafka.symbol_partitions,
+            prefix=kafka.topic_prefix,
             written=written,
         ),
-        "postgres": PostgresSink(settings.database.postgres.url, parts=shards, retry_s=settings.database.postgres.retry_s),
-        "redis": RedisLatest(settings.database.redis.url, parts=shards),
+        "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
     }
+    if service in SHOWN_AT_ONCE:
+        sinks["redis"] = RedisLatest(settings.database.redis.url)
     return Ends(settings, stats, sinks)
 
 
 def topics_source(service: str, at: Ends) -> KafkaTicks:
     """The service's input topics, aligned by time."""
-    partitions = at.settings.kafka.symbol_partitions
+    kafka = at.settings.kafka
+    partitions = kafka.symbol_partitions
     return KafkaTicks(
-        at.settings.kafka.bootstrap_servers,
+        kafka.bootstrap_servers,
         service,
         {shard: topology.logs(service, shard, partitions) for shard in topology.shards(service, partitions)},
+        prefix=kafka.topic_prefix,
         stopping=stopping.asked,
         stats=at.stats,
     )

@@ -1,4 +1,6 @@
-"""Feeds -> validation, gap filling, the clock -> market-bars. The one writer of the clock for every topic an edge writes."""
+"""Feeds -> validation, gap filling, the clock -> market-bars. The one writer of the clock for every topic an edge
+writes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""signals, executions, market-bars, commands, order-refusals -> ledger, valuation, sizing -> order-proposals, positions, valuations."""
+"""signals, executions, market-bars, commands, order-refusals -> ledger, valuation, sizing -> order-proposals,
+positions, valuations.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from dataflows.wiring import TickSink, TickSource, staged
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all inputs). To the sinks: Positions, Lots, LotMatches, Valuations, Proposals."""
+    """Items of the source: (shard, ticks of all inputs). To the sinks: Positions, Lots, LotMatches, Valuations,
+    Proposals.
+    """
     return staged("portfolio", stages.portfolio(settings), source, sinks)
 
 

@@ -75,7 +75,9 @@ class Stopwatch:
 
 def as_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
     """One page: the equity curve, the figures, the last fills."""
-    rows = "".join(f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items())
+    rows = "".join(
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items()
+    )
     fills = "".join(
         "<tr>"
         + "".join(
@@ -124,7 +126,8 @@ def _curve(points: list[tuple[int, float]]) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Equity">'
         f'<polyline points="{path}" fill="none" stroke="#0b62c4" stroke-width="1.5"/>'
-        f'<text x="6" y="16" font-size="12">{high:,.2f}</text><text x="6" y="{HEIGHT - 4}" font-size="12">{low:,.2f}</text>'
+        f'<text x="6" y="16" font-size="12">{high:,.2f}</text>'
+        f'<text x="6" y="{HEIGHT - 4}" font-size="12">{low:,.2f}</text>'
         f"</svg><p>Equity from {_when(points[0][0])} to {_when(points[-1][0])}</p>"
     )
 

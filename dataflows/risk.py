@@ -12,7 +12,9 @@ from dataflows.wiring import TickSink, TickSource, staged
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all inputs). To the sinks: Orders, RiskFences, OrderRefusals, and the Commands."""
+    """Items of the source: (shard, ticks of all inputs). To the sinks: Orders, RiskFences, OrderRefusals, and the
+    Commands.
+    """
     return staged("risk", stages.risk(settings), source, sinks)
 
 

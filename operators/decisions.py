@@ -25,7 +25,7 @@ class Decisions:
     """
 
     def __init__(self) -> None:
-        self._chains = {kind: b"" for kind in _HISTORY}
+        self._chains = dict.fromkeys(_HISTORY, b"")
         self._positions: dict[str, str] = {}
         self._lots: dict[str, str] = {}
         self._cash = text(None)

@@ -40,8 +40,8 @@ class Welford:
 class Performance:
     """Folds a run's ticks: bars, signals, and everything the trading loop gave.
 
-    The Sharpe ratio is mean over standard deviation of daily returns, times the root of 252, risk-free rate 0; None with
-    fewer than two trading days or no variation. Drawdown is the largest fall from a peak of equity, as a fraction.
+    The Sharpe ratio is mean over standard deviation of daily returns, times the root of 252, risk-free rate 0; None
+    with fewer than two trading days or no variation. Drawdown is the largest fall from a peak of equity, as a fraction.
     Source: W. F. Sharpe (1994), Journal of Portfolio Management 21(1).
     """
 
@@ -146,4 +146,3 @@ class Performance:
         self._daily = Welford(*daily)
         self.max_drawdown, self._peak, self._equity, self._day_start, self._day, self._every, self._skipped = run
         self.decisions.restore(decisions)
-

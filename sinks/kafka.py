@@ -29,19 +29,18 @@ Written = Callable[[int], None]
 class _Part(StatefulSinkPartition[list[Tick], None]):
     def __init__(self, sink: KafkaTickSink, producer: Producer, clocked: Sequence[tuple[str, int]]) -> None:
         self._producer, self._clocked, self._sink = producer, clocked, sink
-        self._topics = sink.topics
         self._error: KafkaError | None = None
 
     def write_batch(self, values: list[list[Tick]]) -> None:
         self._raise_if_failed()
-        encode, partitions, topics = self._sink.codec.encode, self._sink.partitions, self._topics
+        encode, partitions, topics = self._sink.codec.encode, self._sink.partitions, self._sink.topics
         written = 0
         for ticks in values:
             for tick in ticks:
                 for record in tick.records:
                     record_type = type(record)
-                    topic = TOPIC_OF[record_type]
-                    if topic not in topics:
+                    topic = topics.get(record_type)
+                    if topic is None:
                         continue
                     partition, key = 0, None
                     if record_type in BY_SYMBOL:
@@ -51,7 +50,7 @@ class _Part(StatefulSinkPartition[list[Tick], None]):
                     written += 1
                 clock = encode(Clock(tick.ts_ns, self._sink.writer))
                 for topic, partition in self._clocked:
-                    self._produce(topic, partition, clock, None)
+                    self._produce(self._sink.prefix + topic, partition, clock, None)
         self._producer.poll(0)
         self._sink.written(written)
 
@@ -92,7 +91,8 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
     """Items are `(shard, [Tick, ...])`; one part a shard.
 
     `topics` are those this service owns: records of others pass by unwritten. `clocked` gives for each shard the
-    (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>".
+    (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>". `prefix` goes
+    before every topic's name.
     """
 
     def __init__(
@@ -103,11 +103,13 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
         topics: Sequence[str],
         clocked: Mapping[str, Sequence[tuple[str, int]]],
         partitions: int,
+        prefix: str = "",
         codec: Codec = DEFAULT,
         written: Written = lambda count: None,
     ) -> None:
         self.writer, self.partitions, self.codec, self.written = writer, partitions, codec, written
-        self.topics = frozenset(topics)
+        self.prefix = prefix
+        self.topics = {kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics}
         self._servers, self._clocked = servers, clocked
         self._producer: Producer | None = None
         self._lock = threading.Lock()

@@ -43,12 +43,12 @@ class Until(NamedTuple):
 class _Consumption:
     """One consumer, shared by the shards of one worker; hands each log's messages to the shard that reads it."""
 
-    def __init__(self, servers: str, group: str, codec: Codec, stage: str) -> None:
-        self._codec, self._stage = codec, stage
+    def __init__(self, servers: str, prefix: str, codec: Codec, stage: str) -> None:
+        self._codec, self._stage, self._prefix = codec, stage, prefix
         self._consumer = Consumer(
             {
                 "bootstrap.servers": servers,
-                "group.id": group,
+                "group.id": f"{prefix}platform-{stage}",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "fetch.queue.backoff.ms": 2,
@@ -66,10 +66,14 @@ class _Consumption:
     def add(self, reader: AlignedLogs) -> None:
         positions = reader.next_offsets()
         self._readers.update(dict.fromkeys(positions, reader))
-        self._consumer.incremental_assign([TopicPartition(t, p, offset) for (t, p), offset in positions.items()])
+        self._consumer.incremental_assign([self._at(log, offset) for log, offset in positions.items()])
+
+    def _at(self, log: tuple[str, int], offset: int = 0) -> TopicPartition:
+        topic, partition = log
+        return TopicPartition(self._prefix + topic, partition, offset)
 
     def end_offsets(self, logs: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return {(t, p): self._consumer.get_watermark_offsets(TopicPartition(t, p), timeout=10)[1] for t, p in logs}
+        return {log: self._consumer.get_watermark_offsets(self._at(log), timeout=10)[1] for log in logs}
 
     def poll(self, wait_s: float) -> int:
         """Fetch what is there, waiting at most `wait_s` for a first message. Returns how many messages came."""
@@ -84,7 +88,7 @@ class _Consumption:
             if error is not None:
                 self._raise_if_lost(error, message)
                 continue
-            name: Any = (message.topic(), message.partition())
+            name = self._name(message)
             try:
                 record = decode(message.value())
             except Undecodable as bad:
@@ -99,6 +103,9 @@ class _Consumption:
             if self._readers[topic, partition].buffered(topic, partition) > PAUSE_ABOVE:
                 self._pause(topic, partition)
         return len(messages)
+
+    def _name(self, message: Message) -> tuple[str, int]:
+        return (message.topic() or "")[len(self._prefix) :], message.partition() or 0
 
     def _set_aside(self, name: tuple[str, int], message: Message, reason: str) -> None:
         reader, value = self._readers[name], message.value() or b""
@@ -120,16 +127,16 @@ class _Consumption:
     def _pause(self, topic: str, partition: int) -> None:
         if (topic, partition) not in self._paused:
             self._paused.add((topic, partition))
-            self._consumer.pause([TopicPartition(topic, partition)])
+            self._consumer.pause([self._at((topic, partition))])
 
     def resume_where_drained(self) -> None:
-        drained = [(t, p) for t, p in self._paused if self._readers[t, p].buffered(t, p) < RESUME_BELOW]
+        drained = [log for log in self._paused if self._readers[log].buffered(*log) < RESUME_BELOW]
         if drained:
             self._paused.difference_update(drained)
-            self._consumer.resume([TopicPartition(t, p) for t, p in drained])
+            self._consumer.resume([self._at(log) for log in drained])
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        self._consumer.commit(offsets=[TopicPartition(t, p, o) for (t, p), o in offsets.items()], asynchronous=True)
+        self._consumer.commit(offsets=[self._at(log, offset) for log, offset in offsets.items()], asynchronous=True)
 
     def close(self) -> None:
         self._consumer.close()
@@ -206,6 +213,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
     """Shards of one service as a Bytewax source. Items are `(shard, [Tick, ...])`.
 
     `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
+    `prefix` goes before every topic's name, for several platforms on one cluster.
     """
 
     def __init__(
@@ -214,6 +222,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         service: str,
         logs: Mapping[str, Sequence[Log]],
         *,
+        prefix: str = "",
         codec: Codec = DEFAULT,
         until: Until | None = None,
         stopping: Callable[[], bool] = lambda: False,
@@ -222,6 +231,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         records_max: int = 2000,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
+        self._prefix = prefix
         self.until, self.stopping, self.wait_s, self.records_max = until, stopping, wait_s, records_max
         self.stats = stats or Stats(service, None)
         self._shared: dict[int, _Consumption] = {}
@@ -234,9 +244,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         with self._lock:
             worker = threading.get_ident()
             if worker not in self._shared:
-                self._shared[worker] = _Consumption(
-                    self._servers, f"platform-{self._service}", self._codec, self._service
-                )
+                self._shared[worker] = _Consumption(self._servers, self._prefix, self._codec, self._service)
             shared = self._shared[worker]
         return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self)
 
