@@ -134,7 +134,7 @@ class AlignedLogs:
     # -- feeding
 
     def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Record | Clock]]) -> None:
-        """Take `(offset, record)` of one log, in log order."""
+        """Take `(offset, record)` of one log, in log order. A DeadLetter stands for what could not be decoded there."""
         cursor = self._cursors[topic, partition]
         fed, by_symbol, open_ = cursor.fed, cursor.by_symbol, cursor.open
         before = len(open_)
@@ -144,6 +144,10 @@ class AlignedLogs:
                     cursor.buffered += len(open_) - before
                     cursor.close(record, offset)
                     open_, before = cursor.open, 0
+                continue
+            if type(record) is DeadLetter:
+                self._dead += 1
+                cursor.dead.append(record._replace(ts_ns=max(cursor.clock, 0)))
                 continue
             if not cursor.sequenced:
                 open_.append(record)  # type: ignore[arg-type]
@@ -163,11 +167,6 @@ class AlignedLogs:
             fed[key] = record.seq  # type: ignore[union-attr]
             open_.append(record)  # type: ignore[arg-type]
         cursor.buffered += len(open_) - before
-
-    def dead_letter(self, topic: str, partition: int, letter: DeadLetter) -> None:
-        """Take what could not be decoded; it leaves with the tick of the clock behind it."""
-        self._dead += 1
-        self._cursors[topic, partition].dead.append(letter)
 
     def _reason_against(self, cursor: _Cursor, bar: Bar) -> str | None:
         if bar.ts_ns <= cursor.clock:

@@ -89,11 +89,11 @@ class _Consumption:
                 self._raise_if_lost(error, message)
                 continue
             name = self._name(message)
+            record: Any
             try:
                 record = decode(message.value())
             except Undecodable as bad:
-                self._set_aside(name, message, str(bad))
-                continue
+                record = self._dead_letter(name, message, str(bad))
             log = by_log.get(name)
             if log is None:
                 log = by_log[name] = []
@@ -107,14 +107,11 @@ class _Consumption:
     def _name(self, message: Message) -> tuple[str, int]:
         return (message.topic() or "")[len(self._prefix) :], message.partition() or 0
 
-    def _set_aside(self, name: tuple[str, int], message: Message, reason: str) -> None:
-        reader, value = self._readers[name], message.value() or b""
+    def _dead_letter(self, name: tuple[str, int], message: Message, reason: str) -> DeadLetter:
+        value = message.value() or b""
         schema_id = int.from_bytes(value[1:5], "big") if len(value) >= 5 and value[0] == 0 else None
-        topic, partition = name
-        letter = DeadLetter(
-            topic, partition, message.offset() or 0, self._stage, max(reader.passed_ns, 0), reason, schema_id, value
-        )
-        reader.dead_letter(topic, partition, letter)
+        # The reader sets the time: only it knows the clock before this place in the log.
+        return DeadLetter(*name, message.offset() or 0, self._stage, 0, reason, schema_id, value)
 
     def _raise_if_lost(self, error: KafkaError, message: Message) -> None:
         if error.code() in STALE_OFFSET or error.fatal():
@@ -174,14 +171,13 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
 
     def _bounded(self, ticks: list[Tick], until: Until) -> list[Tick]:
         if until.ts_ns is not None:
-            inside = [tick for tick in ticks if tick.ts_ns <= until.ts_ns]
-            if len(inside) < len(ticks) and not inside:
+            ticks = [tick for tick in ticks if tick.ts_ns <= until.ts_ns]
+            if not ticks and self._reader.passed_ns >= until.ts_ns:
                 raise StopIteration
-            return inside
-        assert self._ends is not None
-        reached = self._reader.next_offsets()
-        if not ticks and all(reached[log] >= end for log, end in self._ends.items()):
-            raise StopIteration
+        if self._ends is not None and not ticks:
+            reached = self._reader.next_offsets()
+            if all(reached[log] >= end for log, end in self._ends.items()):
+                raise StopIteration
         return ticks
 
     def _show(self) -> None:

@@ -1,0 +1,231 @@
+"""The Kafka source and sink on a real broker: what goes in as ticks comes out as the same ticks, once."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import input as op_input
+from bytewax.operators import output as op_output
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import cluster_main, run_main
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from dataflows import topology
+from dataflows.sources.kafka import KafkaTicks, ShardTicks, Until
+from operators.alignment import Log
+from operators.partitions import partition_of
+from operators.stage import Tick
+from schemas.codec import decode, encode
+from schemas.errors import Unavailable
+from schemas.records import Bar, Clock, DeadLetter
+from sinks.kafka import KafkaTickSink, producer
+from tests.unit.builders import bar
+
+PARTITIONS, SYMBOLS, TICKS = 3, 7, 60
+
+
+def tape(ticks: int = TICKS) -> list[Tick]:
+    """Every symbol in most minutes, in order of symbol."""
+    market, seqs, out = random.Random(4), dict.fromkeys((f"S{i}" for i in range(SYMBOLS)), 0), []
+    for t in range(1, ticks + 1):
+        bars = []
+        for symbol in seqs:
+            if market.random() < 0.9:
+                seqs[symbol] += 1
+                bars.append(bar(symbol, seqs[symbol], t * 60, 100 + market.random()))
+        out.append(Tick(t * 60, bars))
+    return out
+
+
+class TapeSource(FixedPartitionedSource[ShardTicks, int]):
+    """Ticks out of memory, `size` a batch; with `fail_at`, the worker dies without notice before that tick."""
+
+    def __init__(self, ticks: list[Tick], size: int = 7, fail_at: int | None = None) -> None:
+        self.ticks, self.size, self.fail_at = ticks, size, fail_at
+
+    def list_parts(self) -> list[str]:
+        return [topology.FEED]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Any:
+        source, start = self, resume_state or 0
+
+        class Part(StatefulSourcePartition[ShardTicks, int]):
+            at = start
+
+            def next_batch(self) -> list[ShardTicks]:
+                if source.fail_at is not None and self.at >= source.fail_at:
+                    raise AbortExecution
+                if self.at >= len(source.ticks):
+                    raise StopIteration
+                ticks = source.ticks[self.at : self.at + source.size]
+                self.at += len(ticks)
+                return [(topology.FEED, ticks)]
+
+            def snapshot(self) -> int:
+                return self.at
+
+        return Part()
+
+
+class Collected(FixedPartitionedSink[list[Tick], None]):
+    def __init__(self, parts: list[str]) -> None:
+        self.parts = parts
+        self.ticks: dict[str, list[Tick]] = {part: [] for part in parts}
+
+    def list_parts(self) -> list[str]:
+        return self.parts
+
+    def part_fn(self, item_key: str) -> int:
+        return sorted(self.parts).index(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
+        into = self.ticks[for_part]
+
+        class Part(StatefulSinkPartition[list[Tick], None]):
+            def write_batch(self, values: list[list[Tick]]) -> None:
+                for ticks in values:
+                    into.extend(ticks)
+
+            def snapshot(self) -> None:
+                return None
+
+        return Part()
+
+
+@pytest.fixture
+def prefix(kafka: str) -> str:
+    """Fresh topics of one test."""
+    name = f"t{uuid.uuid4().hex[:8]}-"
+    topics = [NewTopic(f"{name}market-bars", PARTITIONS, 1), NewTopic(f"{name}commands", 1, 1)]
+    admin = AdminClient({"bootstrap.servers": kafka})  # must outlive its futures
+    for made in admin.create_topics(topics).values():
+        made.result(20)
+    return name
+
+
+def bars_sink(kafka: str, prefix: str) -> KafkaTickSink:
+    return KafkaTickSink(
+        kafka,
+        writer="market_data@test",
+        topics=["market-bars"],
+        clocked={topology.FEED: topology.clocked("market_data", topology.FEED, PARTITIONS)},
+        partitions=PARTITIONS,
+        prefix=prefix,
+    )
+
+
+def write(kafka: str, prefix: str, source: TapeSource, recovery: RecoveryConfig | None = None) -> None:
+    flow = Dataflow("market_data")
+    op_output("kafka", op_input("ticks", flow, source), bars_sink(kafka, prefix))
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
+
+
+def bars_logs() -> list[Log]:
+    return [Log("market-bars", p, 0) for p in range(PARTITIONS)]
+
+
+def read(kafka: str, prefix: str, until: Until | None = None, workers: int = 1, by_shard: bool = False) -> Collected:
+    logs = {str(p): [Log("market-bars", p, 0)] for p in range(PARTITIONS)} if by_shard else {"books": bars_logs()}
+    until = until or Until(end_of_logs=True)
+    source = KafkaTicks(kafka, "features", logs, prefix=prefix, until=until)
+    sink = Collected(list(logs))
+    flow = Dataflow("reading")
+    op_output("out", op_input("ticks", flow, source), sink)
+    if workers == 1:
+        run_main(flow)
+    else:
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    return sink
+
+
+def put(kafka: str, prefix: str, partition: int, *values: bytes) -> None:
+    made = producer(kafka)
+    for value in values:
+        made.produce(f"{prefix}market-bars", value, partition=partition)
+    assert made.flush(20) == 0
+
+
+def test_ticks_come_out_as_they_went_in(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, TapeSource(tape()))
+    assert read(kafka, prefix).ticks["books"] == tape()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_shard_sees_its_own_symbols_and_every_tick(kafka: str, prefix: str, workers: int) -> None:
+    write(kafka, prefix, TapeSource(tape()))
+    shards = read(kafka, prefix, by_shard=True, workers=workers).ticks
+    for shard in range(PARTITIONS):
+        mine = [
+            Tick(t, [b for b in records if partition_of(b.symbol, PARTITIONS) == shard])  # type: ignore[union-attr]
+            for t, records in tape()
+        ]
+        assert shards[str(shard)] == mine
+
+
+def test_a_writer_that_died_and_came_back_leaves_the_same_ticks(kafka: str, prefix: str, tmp_path: Any) -> None:
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(str(tmp_path))
+    for fail_at in (11, 23, 40):
+        write(kafka, prefix, TapeSource(tape(), fail_at=fail_at), recovery)
+    write(kafka, prefix, TapeSource(tape()), recovery)
+    assert read(kafka, prefix).ticks["books"] == tape()
+
+
+def test_what_is_no_record_becomes_a_dead_letter_and_the_rest_goes_on(kafka: str, prefix: str) -> None:
+    good = tape(2)
+    write(kafka, prefix, TapeSource(good[:1]))
+    late = bar("S0", 99, 60)
+    upside_down = bar("S0", 98, 120)._replace(high=1.0)
+    put(kafka, prefix, 0, b"not avro", b"\0\0\0\x03\xe7abc", encode(late), encode(upside_down))
+    write(kafka, prefix, TapeSource(good[1:]))
+    first, second = read(kafka, prefix).ticks["books"]
+    assert first == good[0]
+    letters = [record for record in second.records if isinstance(record, DeadLetter)]
+    assert [record for record in second.records if isinstance(record, Bar)] == good[1].records
+    assert [(letter.reason.split(",")[0], letter.schema_id, letter.stage) for letter in letters] == [
+        ("expected a zero byte and a 4-byte schema id", None, "features"),
+        ("schema id 999 is not known", 999, "features"),
+        ("late: field ts_ns must be > 60", None, "features"),
+        ("field high must be >= low 100.0", None, "features"),
+    ]
+    assert letters[0].raw == b"not avro"
+    assert len({(letter.topic, letter.partition, letter.offset) for letter in letters}) == 4
+
+
+def test_a_replay_ends_at_a_time(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, TapeSource(tape()))
+    assert read(kafka, prefix, Until(ts_ns=20 * 60)).ticks["books"] == tape()[:20]
+
+
+def test_a_position_that_has_left_the_log_is_an_error_and_not_a_jump(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, TapeSource(tape()))
+    cut = TopicPartition(f"{prefix}market-bars", 0, 50)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for done in admin.delete_records([cut]).values():
+        done.result(20)
+    with pytest.raises(Exception) as error:
+        read(kafka, prefix)
+    causes = [error.value, error.value.__cause__]
+    assert any(isinstance(cause, Unavailable) and "not in the log any more" in str(cause) for cause in causes)
+
+
+def test_the_clock_names_its_writer_and_stands_in_every_partition(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, TapeSource(tape(3)))
+    clocks = [Clock(t * 60, "market_data@test") for t in (1, 2, 3)]
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "look"})
+    for topic, partition in topology.clocked("market_data", topology.FEED, PARTITIONS):
+        consumer.assign([TopicPartition(prefix + topic, partition, 0)])
+        end = consumer.get_watermark_offsets(TopicPartition(prefix + topic, partition), timeout=10)[1]
+        messages: list[Any] = []
+        while len(messages) < end:
+            messages += consumer.consume(end - len(messages), 5)
+        assert [r for r in (decode(m.value()) for m in messages) if isinstance(r, Clock)] == clocks
+    consumer.close()
