@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.money import ZERO, multiply, to_decimal
-from schemas.records import ACTIVE, BUY, CANCELED, EXPIRED, REJECTED, TRADE, Bar, Execution
+from schemas.records import ACTIVE, BUY, CANCELED, EXPIRED, REJECTED, SELL, TRADE, Bar, Execution
 
 
 class Mark(NamedTuple):
@@ -24,6 +24,29 @@ class OpenOrder(NamedTuple):
     price: Decimal
 
 
+class Side:
+    """The open orders of one side of one symbol: their units, what those cost, and the dearest unit's price."""
+
+    __slots__ = ("dearest", "quantity", "worth")
+
+    def __init__(self) -> None:
+        self.quantity = self.worth = self.dearest = ZERO
+
+    def reserve(self, closable: Decimal) -> Decimal:
+        """Cash that the side sets aside: all of it but `closable` units opens a position.
+
+        Which orders close and which open depends on who is filled first; what is set aside covers the dearest ones
+        opening, so it is enough in any order of fills.
+        """
+        return set_aside(self.quantity, self.worth, self.dearest, closable)
+
+
+def set_aside(quantity: Decimal, worth: Decimal, dearest: Decimal, closable: Decimal) -> Decimal:
+    if not closable:
+        return worth
+    return min(worth, multiply(quantity - closable, dearest)) if quantity > closable else ZERO
+
+
 class Holding:
     """One symbol's position and what its open orders may make of it. Quantities signed, short is negative."""
 
@@ -32,35 +55,38 @@ class Holding:
     def __init__(self, quantity: Decimal = ZERO) -> None:
         self.quantity = quantity
         self.orders: dict[str, OpenOrder] = {}
+        self.buys, self.sells = Side(), Side()
         self.refresh()
 
+    def closable(self, side: str) -> Decimal:
+        """How many units an order of this side would close at most."""
+        return max(ZERO, -self.quantity if side == BUY else self.quantity)
+
+    def worst(self) -> Decimal:
+        """The largest |quantity| that the open orders of one side can lead to."""
+        return max(abs(self.quantity + self.buys.quantity), abs(self.quantity - self.sells.quantity))
+
+    def put(self, order_id: str, order: OpenOrder) -> None:
+        self.orders[order_id] = order
+        side = self.buys if order.side == BUY else self.sells
+        side.quantity += order.leaves
+        side.worth += multiply(order.leaves, order.price)
+        side.dearest = max(side.dearest, order.price)
+
+    def take(self, order_id: str) -> OpenOrder:
+        order = self.orders.pop(order_id)
+        side = self.buys if order.side == BUY else self.sells
+        side.quantity -= order.leaves
+        side.worth -= multiply(order.leaves, order.price)
+        if order.price == side.dearest:
+            side.dearest = max((o.price for o in self.orders.values() if o.side == order.side), default=ZERO)
+        return order
+
     def refresh(self) -> None:
-        """Derive the sums anew; called after `quantity` or `orders` changed. O(open orders of this symbol)."""
-        self.buys, self.sells, self.reserve = commitment(self.quantity, self.orders.values())
+        """Derive what follows from quantity and orders; called after they changed."""
+        self.reserve = self.buys.reserve(self.closable(BUY)) + self.sells.reserve(self.closable(SELL))
         self.quantity_f = float(self.quantity)
-        self.worst_f = float(max(abs(self.quantity + self.buys), abs(self.quantity - self.sells)))
-
-
-def commitment(position: Decimal, orders: Any) -> tuple[Decimal, Decimal, Decimal]:
-    """What `orders` may still buy, may still sell, and the cash that their opening part sets aside.
-
-    The part of a side that only closes `position` needs no cash. Which orders close and which open depends on who is
-    filled first; the sum set aside covers the dearest ones opening, so it is enough in any order of fills.
-    """
-    quantity = {True: ZERO, False: ZERO}
-    worth = {True: ZERO, False: ZERO}
-    dearest = {True: ZERO, False: ZERO}
-    for order in orders:
-        buying = order.side == BUY
-        quantity[buying] += order.leaves
-        worth[buying] += multiply(order.leaves, order.price)
-        dearest[buying] = max(dearest[buying], order.price)
-    reserve = ZERO
-    for buying, closable in ((True, max(ZERO, -position)), (False, max(ZERO, position))):
-        opening = quantity[buying] - closable
-        if opening > 0:
-            reserve += min(worth[buying], multiply(opening, dearest[buying]))
-    return quantity[True], quantity[False], reserve
+        self.worst_f = float(self.worst())
 
 
 class Exposure(NamedTuple):
@@ -81,6 +107,7 @@ class RiskBook:
         self.holdings: dict[str, Holding] = {}
         self.symbol_of: dict[str, str] = {}  # open order -> symbol
         self.last: dict[str, Bar | Mark] = {}
+        self._unpriced: dict[str, None] = {}  # in the book without a price, when last looked at
         self.state = ACTIVE
         self.epoch = 0
         self.trading_day = 0
@@ -94,8 +121,8 @@ class RiskBook:
     def add_order(self, order_id: str, symbol: str, order: OpenOrder) -> None:
         holding = self.holdings.get(symbol)
         if holding is None:
-            holding = self.holdings[symbol] = Holding()
-        holding.orders[order_id] = order
+            holding = self._open(symbol)
+        holding.put(order_id, order)
         self.symbol_of[order_id] = symbol
         self._refresh(symbol, holding)
 
@@ -105,25 +132,21 @@ class RiskBook:
         if kind == TRADE:
             holding = self.holdings.get(report.symbol)
             if holding is None:
-                holding = self.holdings[report.symbol] = Holding()
+                holding = self._open(report.symbol)
             signed = report.quantity if report.side == BUY else -report.quantity
             holding.quantity += signed
             self.cash -= multiply(signed, report.price) + report.fee
-            order = holding.orders.get(report.order_id)
-            if order is not None:
+            if report.order_id in self.symbol_of:
+                order = holding.take(report.order_id)
                 if report.leaves_quantity > 0:
-                    holding.orders[report.order_id] = order._replace(leaves=report.leaves_quantity)
+                    holding.put(report.order_id, order._replace(leaves=report.leaves_quantity))
                 else:
-                    self._drop(report.order_id, holding)
+                    del self.symbol_of[report.order_id]
             self._refresh(report.symbol, holding)
         elif kind in (CANCELED, EXPIRED, REJECTED) and report.order_id in self.symbol_of:
-            holding = self.holdings[report.symbol]
-            self._drop(report.order_id, holding)
+            holding = self.holdings[self.symbol_of.pop(report.order_id)]
+            holding.take(report.order_id)
             self._refresh(report.symbol, holding)
-
-    def _drop(self, order_id: str, holding: Holding) -> None:
-        del holding.orders[order_id]
-        del self.symbol_of[order_id]
 
     def _refresh(self, symbol: str, holding: Holding) -> None:
         self.reserved -= holding.reserve
@@ -132,9 +155,20 @@ class RiskBook:
         if not holding.quantity and not holding.orders:
             del self.holdings[symbol]
 
+    def _open(self, symbol: str, quantity: Decimal = ZERO) -> Holding:
+        holding = self.holdings[symbol] = Holding(quantity)
+        if symbol not in self.last:
+            self._unpriced[symbol] = None
+        return holding
+
     def unpriced(self) -> str | None:
-        """A held symbol whose price is not known, if there is one."""
-        return next((symbol for symbol in self.holdings if symbol not in self.last), None)
+        """A symbol in the book whose price is not known, if there is one."""
+        for symbol in tuple(self._unpriced):
+            if symbol in self.last or symbol not in self.holdings:
+                del self._unpriced[symbol]
+            else:
+                return symbol
+        return None
 
     def exposure(self) -> Exposure:
         """In floats, to the cent: about 0.1 µs a holding. Within a cent or 1e-9 of a limit ask `exact_exposure`."""
@@ -157,7 +191,7 @@ class RiskBook:
             close = to_decimal(self.last[symbol].close)
             value = multiply(holding.quantity, close)
             long, short = (long + value, short) if value >= 0 else (long, short - value)
-            worst += multiply(max(abs(holding.quantity + holding.buys), abs(holding.quantity - holding.sells)), close)
+            worst += multiply(holding.worst(), close)
         return Exposure(long, short, worst)
 
     def equity(self) -> Decimal | None:
@@ -183,11 +217,11 @@ class RiskBook:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_equity, holdings, last = snapshot
-        self.reserved, self.holdings, self.symbol_of = ZERO, {}, {}
+        self.reserved, self.holdings, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
+        self.last = {symbol: Mark(*mark) for symbol, mark in last.items()}
         for symbol, quantity, orders in holdings:
-            holding = self.holdings[symbol] = Holding(quantity)
+            holding = self._open(symbol, quantity)
             for order_id, *order in orders:
-                holding.orders[order_id] = OpenOrder(*order)
+                holding.put(order_id, OpenOrder(*order))
                 self.symbol_of[order_id] = symbol
             self._refresh(symbol, holding)
-        self.last = {symbol: Mark(*mark) for symbol, mark in last.items()}

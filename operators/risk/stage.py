@@ -8,6 +8,7 @@ from typing import Any
 from operators.risk.book import OpenOrder, RiskBook
 from operators.risk.checks import CHECKS
 from operators.risk.settings import RiskSettings
+from operators.risk.verdict import Refusal
 from operators.risk.view import View
 from schemas.records import (
     ACTIVE,
@@ -74,7 +75,7 @@ class RiskStage:
         checks: list[CheckResult] = []
         for check in CHECKS:
             verdict = check(proposal, view, self.settings)
-            if not verdict.passed:
+            if isinstance(verdict, Refusal):
                 self._refusal_seq += 1
                 return OrderRefusal(
                     self._refusal_seq,
@@ -88,7 +89,7 @@ class RiskStage:
                     verdict.limit,
                     verdict.message,
                 )
-            checks.append(CheckResult(verdict.check, verdict.found, verdict.limit))
+            checks.append(verdict)
         self._order_seq += 1
         name = order_id(self._order_seq)
         self._book.add_order(name, proposal.symbol, OpenOrder(proposal.side, proposal.quantity, view.price))

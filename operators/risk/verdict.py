@@ -3,51 +3,56 @@
 from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 from operators.risk.settings import UNLIMITED, Limit
+from schemas.records import CheckResult
 
 _CENT = Decimal("0.01")
 
 
-class Verdict(NamedTuple):
-    """One check's outcome. `message` is empty when the order passed."""
+class Refusal(NamedTuple):
+    """A check that refuses: what was found, the limit, and `message`, the sentence for a person."""
 
     check: str
-    passed: bool
     found: str
     limit: str
-    message: str = ""
+    message: str
 
 
-def passed(check: str, found: str, limit: str) -> Verdict:
-    return Verdict(check, True, found, limit)
+Verdict = CheckResult | Refusal
+"""A `CheckResult` lets the order pass."""
 
 
-def refused(check: str, symbol: str, what: str, found: str, limit: str) -> Verdict:
+def passed(check: str, found: str, limit: str) -> CheckResult:
+    return CheckResult(check, found, limit)
+
+
+def refused(check: str, symbol: str, what: str, found: str, limit: str) -> Refusal:
     """
     >>> refused("max_position", "AAPL", "would be {} shares", "12,400", "10,000").message
     'max_position: AAPL would be 12,400 shares, limit 10,000'
     """
-    return Verdict(check, False, found, limit, f"{check}: {symbol} {what.format(found)}, limit {limit}")
+    return Refusal(check, found, limit, f"{check}: {symbol} {what.format(found)}, limit {limit}")
 
 
 def within(check: str, symbol: str, what: str, found: Decimal, limit: Limit, *, money: bool = False) -> Verdict:
     """Refuse when `found` is above `limit`, or when there is no limit; the boundary itself passes."""
     found_text = amount(found) if money else number(found)
     if limit is None:
-        return Verdict(check, False, found_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
+        return Refusal(check, found_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
     if limit == UNLIMITED:
-        return Verdict(check, True, found_text, UNLIMITED)
-    limit_text = amount(limit) if money else number(limit)
+        return CheckResult(check, found_text, UNLIMITED)
+    limit_text = limit_amount(limit) if money else limit_number(limit)
     if found <= limit:
-        return Verdict(check, True, found_text, limit_text)
+        return CheckResult(check, found_text, limit_text)
     return refused(check, symbol, what, found_text, limit_text)
 
 
 def price_unknown(check: str, symbol: str) -> Verdict:
     """A position that cannot be valued: nothing that depends on the whole book can be judged."""
-    return Verdict(check, False, "unknown", "known", f"{check}: the price of {symbol}, which is held, is not known")
+    return Refusal(check, "unknown", "known", f"{check}: the price of {symbol}, which is held, is not known")
 
 
 def number(value: Decimal) -> str:
@@ -69,3 +74,7 @@ def amount(value: Decimal) -> str:
     """
     cents = value.quantize(_CENT, rounding=ROUND_HALF_EVEN)
     return f"{cents:,f}" if cents == value else number(value)
+
+
+# Limits are few and said with every order; what is found is new each time.
+limit_number, limit_amount = lru_cache(maxsize=256)(number), lru_cache(maxsize=256)(amount)

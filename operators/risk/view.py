@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cached_property
 
-from operators.money import ZERO, divide, multiply
-from operators.risk.book import Exposure, Holding, OpenOrder, RiskBook, commitment
+from operators.money import divide, multiply
+from operators.risk.book import Exposure, Holding, RiskBook, set_aside
 from operators.risk.settings import RiskSettings
 from schemas.records import BUY, OrderProposal
 
@@ -17,11 +16,13 @@ _NOTHING = Holding()
 
 
 class View:
-    """One order before the book. Derived numbers are worked out once, when a check first asks.
+    """One order before the book. What only some checks need is worked out once, when one first asks.
 
-    `last` is the symbol's last close or None; `price` is what one unit is taken to cost: the limit of a buy, the higher
-    of limit and last of a sell, last and the reserve on top for a market order.
+    last       the symbol's last close, or None
+    holding    position and open orders of the symbol
     """
+
+    __slots__ = ("_exposure", "_needed", "_price", "_reached", "book", "holding", "last", "limits", "order", "ts_ns")
 
     def __init__(self, order: OrderProposal, book: RiskBook, limits: RiskSettings, ts_ns: int) -> None:
         self.order = order
@@ -30,40 +31,61 @@ class View:
         self.ts_ns = ts_ns
         self.holding = book.holdings.get(order.symbol, _NOTHING)
         self.last = book.price(order.symbol)
+        self._price: Decimal | None = None
+        self._reached: Decimal | None = None
+        self._needed: Decimal | None = None
+        self._exposure: Exposure | None = None
 
-    @cached_property
+    @property
     def price(self) -> Decimal:
-        assert self.last is not None, "known_price comes before every check that needs a price"
-        limit = self.order.limit_price
-        if limit is None:
-            return self.last + divide(multiply(self.last, self.limits.reserve_bps), _BPS)
-        return limit if self.order.side == BUY else max(limit, self.last)
+        """What one unit is taken to cost: a buy's limit; a sell's limit or the last price, whichever is higher; for a
+        market order the last price and the reserve on top."""
+        if self._price is None:
+            assert self.last is not None, "known_price comes before every check that needs a price"
+            limit = self.order.limit_price
+            if limit is not None:
+                self._price = limit if self.order.side == BUY else max(limit, self.last)
+            elif self.limits.reserve_bps:
+                self._price = self.last + divide(multiply(self.last, self.limits.reserve_bps), _BPS)
+            else:
+                self._price = self.last
+        return self._price
 
-    @cached_property
+    @property
     def reached(self) -> Decimal:
         """The position in the order's own direction (a sell's is turned round) if it and all before it were filled."""
-        holding, order = self.holding, self.order
-        if order.side == BUY:
-            return holding.quantity + holding.buys + order.quantity
-        return -(holding.quantity - holding.sells - order.quantity)
+        if self._reached is None:
+            holding, order = self.holding, self.order
+            if order.side == BUY:
+                self._reached = holding.quantity + holding.buys.quantity + order.quantity
+            else:
+                self._reached = holding.sells.quantity + order.quantity - holding.quantity
+        return self._reached
 
-    @cached_property
+    @property
     def needed(self) -> Decimal:
         """Cash that the order sets aside beyond what is set aside already; 0 for an order that only reduces."""
-        mine = OpenOrder(self.order.side, self.order.quantity, self.price)
-        _, _, reserve = commitment(self.holding.quantity, [*self.holding.orders.values(), mine])
-        return max(ZERO, reserve - self.holding.reserve)
+        if self._needed is None:
+            order, holding = self.order, self.holding
+            side = holding.buys if order.side == BUY else holding.sells
+            closable = holding.closable(order.side)
+            worth = side.worth + multiply(order.quantity, self.price)
+            after = set_aside(side.quantity + order.quantity, worth, max(side.dearest, self.price), closable)
+            self._needed = after - side.reserve(closable)
+        return self._needed
 
-    @cached_property
+    @property
     def reduces(self) -> bool:
         """Whether the order, with all open ones before it, cannot open or turn round a position."""
         return self.reached <= 0
 
-    @cached_property
+    @property
     def exposure(self) -> Exposure:
-        return self.book.exposure()
+        if self._exposure is None:
+            self._exposure = self.book.exposure()
+        return self._exposure
 
-    @cached_property
+    @property
     def unpriced(self) -> str | None:
         """A symbol in the book whose price is not known, if there is one; `exposure` must not be asked then."""
         return self.book.unpriced()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.book import OpenOrder, commitment
+from operators.risk.book import Holding, OpenOrder
 from schemas.records import (
     BUY,
     CANCELED,
@@ -153,7 +153,14 @@ ORDERS = st.lists(st.tuples(st.sampled_from([BUY, SELL]), st.integers(1, 40), st
 
 @given(POSITION, ORDERS, st.randoms(use_true_random=False))
 def test_the_cash_set_aside_is_enough_in_any_order_of_fills(position: Decimal, orders: Any, random: Any) -> None:
-    _, _, reserve = commitment(position, [OpenOrder(s, Decimal(q), Decimal(p)) for s, q, p in orders])
+    holding = Holding(position)
+    for n, (s, q, p) in enumerate([*orders, (BUY, 9, 9), (SELL, 9, 9)]):
+        holding.put(str(n), OpenOrder(s, Decimal(q), Decimal(p)))
+    for n in (len(orders), len(orders) + 1):
+        holding.take(str(n))
+    holding.refresh()
+    assert holding.buys.dearest == max((p for s, _, p in orders if s == BUY), default=0)
+    assert holding.buys.quantity == sum(q for s, q, _ in orders if s == BUY)
     for side in (BUY, SELL):
         one_side = [order for order in orders if order[0] == side]
         random.shuffle(one_side)
@@ -163,7 +170,8 @@ def test_the_cash_set_aside_is_enough_in_any_order_of_fills(position: Decimal, o
             opened = max(ZERO, abs(after) - (abs(at) if at * after > 0 else 0)) if after else ZERO
             spent += min(opened, Decimal(quantity)) * price
             at = after
-        assert spent <= reserve or not one_side
+        reserve = (holding.buys if side == BUY else holding.sells).reserve(holding.closable(side))
+        assert spent <= reserve
 
 
 def test_open_orders_count_until_they_end() -> None:

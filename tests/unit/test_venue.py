@@ -126,8 +126,8 @@ def test_a_limit_order_gaps_to_the_open_touches_at_the_limit_or_rests(
 
 def test_a_taking_limit_order_slips_up_to_its_limit_and_a_resting_one_does_not() -> None:
     slips = VenueSettings(slippage_bps=Decimal(10), fee_min=ZERO)
-    first = [order(1, BUY, limit="100.05"), order(2, BUY, limit="101"), order(3, BUY, limit="95"), bar(1)]
-    out = ticks(VenueStage(slips), list(first), [bar(2, (80.0, 90.0, 91.0))])
+    first: list[Record] = [order(1, BUY, limit="100.05"), order(2, BUY, limit="101"), order(3, BUY, limit="95"), bar(1)]
+    out = ticks(VenueStage(slips), first, [bar(2, (80.0, 90.0, 91.0))])
     assert trades(out) == [("ord-1", "100.05"), ("ord-2", "100.1"), ("ord-3", "90")]
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from operators.money import ZERO, multiply
 from operators.risk.book import Exposure
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Verdict, amount, passed, price_unknown, within
+from operators.risk.verdict import Refusal, Verdict, amount, passed, price_unknown, within
 from operators.risk.view import View
 from schemas.records import OrderProposal
 
@@ -33,4 +33,4 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
     needed, free = amount(view.needed), amount(max(ZERO, remains + view.needed))
     if remains >= 0:
         return passed(NAME, needed, free)
-    return Verdict(NAME, False, needed, free, f"{NAME}: {order.symbol} order needs {needed}, limit {free}")
+    return Refusal(NAME, needed, free, f"{NAME}: {order.symbol} order needs {needed}, limit {free}")

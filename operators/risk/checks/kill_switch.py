@@ -1,7 +1,7 @@
 """While trading is halted no new order goes out; what reduces is refused too. Cancels do not come through here."""
 
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, passed
+from operators.risk.verdict import Refusal, Verdict, passed
 from operators.risk.view import View
 from schemas.records import ACTIVE, OrderProposal
 
@@ -13,4 +13,4 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
     if state == ACTIVE:
         return passed(NAME, state, ACTIVE)
     message = f"{NAME}: trading is {state.lower()} since risk epoch {view.book.epoch}, {order.symbol} is refused"
-    return Verdict(NAME, False, state, ACTIVE, message)
+    return Refusal(NAME, state, ACTIVE, message)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from operators.money import ZERO
 from operators.risk.book import Exposure
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Verdict, amount, passed, price_unknown, within
+from operators.risk.verdict import Refusal, Verdict, amount, passed, price_unknown, within
 from operators.risk.view import View
 from schemas.records import OrderProposal
 
@@ -33,4 +33,4 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
     if remains >= 0:
         return passed(NAME, lost, limit_text)
     message = f"{NAME}: the day has lost {lost}, limit {limit_text}, and the {order.symbol} order would open"
-    return Verdict(NAME, False, lost, limit_text, message)
+    return Refusal(NAME, lost, limit_text, message)

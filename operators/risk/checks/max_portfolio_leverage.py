@@ -39,9 +39,8 @@ def _added(order: OrderProposal, view: View) -> Decimal:
     """By how much the order raises the worst gross value of its symbol."""
     assert view.last is not None
     holding = view.holding
-    before = max(abs(holding.quantity + holding.buys), abs(holding.quantity - holding.sells))
     if order.side == BUY:
-        after = max(abs(holding.quantity + holding.buys + order.quantity), abs(holding.quantity - holding.sells))
+        after = abs(holding.quantity + holding.buys.quantity + order.quantity)
     else:
-        after = max(abs(holding.quantity + holding.buys), abs(holding.quantity - holding.sells - order.quantity))
-    return max(ZERO, multiply(after - before, view.last))
+        after = abs(holding.quantity - holding.sells.quantity - order.quantity)
+    return max(ZERO, multiply(after - holding.worst(), view.last))

@@ -1,7 +1,7 @@
 """The order says what it wants: a side, a positive quantity, a price exactly where the type needs one."""
 
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, passed
+from operators.risk.verdict import Refusal, Verdict, passed
 from operators.risk.view import View
 from schemas.records import BUY, DAY, GTC, LIMIT, MARKET, SELL, OrderProposal
 
@@ -25,4 +25,4 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
 
 
 def _refused(order: OrderProposal, field: str, found: str, limit: str) -> Verdict:
-    return Verdict(NAME, False, found, limit, f"{NAME}: {order.symbol} {field} is {found}, must be {limit}")
+    return Refusal(NAME, found, limit, f"{NAME}: {order.symbol} {field} is {found}, must be {limit}")
