@@ -29,13 +29,20 @@ class Ema(Indicator):
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         if self.missing:
-            if self.missing == self.period:
-                self.value = bar.close
-            self.missing -= 1
-        value = self.value
-        self.value = value = value + (bar.close - value) * self.alpha
-        if not self.missing:
-            values[self.name] = value
+            if not self._warm_up(bar.close):
+                return
+            value = self.value
+        else:
+            value = self.value
+            self.value = value = value + (bar.close - value) * self.alpha
+        values[self.name] = value
+
+    def _warm_up(self, close: float) -> bool:
+        if self.missing == self.period:
+            self.value = close
+        self.value += (close - self.value) * self.alpha
+        self.missing -= 1
+        return self.missing == 0
 
     def snapshot(self) -> tuple[Any, ...]:
         return self.period - self.missing, self.value
