@@ -132,7 +132,8 @@ def _require_uv(folder: Path, python: str) -> str | None:
     """The pinned uv in the new environment, else one on PATH, else None."""
     if (folder / "bin" / "pip").exists():
         command = [python, "-m", "pip", "install", "--quiet", "--retries", "1", "--no-deps", "--require-hashes"]
-        if _run([*command, "-r", str(LOCKS / "uv.txt")], dict(os.environ)) is None:
+        _run([*command, "-r", str(LOCKS / "uv.txt")], dict(os.environ))
+        if (folder / "bin" / "uv").exists():
             return str(folder / "bin" / "uv")
     return shutil.which("uv")
 

@@ -37,7 +37,8 @@ class Progress:
         self._last = state
 
     def _say(self, line: str) -> None:
-        self._console.print(f"{time.monotonic() - self._began:5.1f} s  {line}", highlight=False, markup=False)
+        elapsed = f"{time.monotonic() - self._began:5.1f} s"
+        self._console.print(f"{elapsed}  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _sentence(child: ChildState) -> str:

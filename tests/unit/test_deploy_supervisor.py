@@ -1,0 +1,221 @@
+"""The supervisor against real processes: small Python scripts in place of the services."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import control
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home
+from deploy.processes import identify
+from deploy.service import Kind, Probe, Service
+from deploy.state import ChildState, Phase, Status, read_state, running_state
+from deploy.supervisor import Supervisor
+
+# Says that it is up, and what ends it; `{stop}` is what it does on SIGTERM.
+SCRIPT = """
+import pathlib, signal, sys, time
+def stop(*_):
+    with open({journal!r}, "a") as file:
+        file.write({name!r} + "\\n")
+    {stop}
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path({up!r}).write_text("up")
+while True:
+    time.sleep(0.02)
+"""
+
+
+class Dummies:
+    """Makes services out of scripts in one folder."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.journal = home.root / "journal"
+
+    def service(self, name: str, kind: Kind = Kind.DATAFLOW, stop: str = "sys.exit(0)") -> Service:
+        up = self.home.root / f"{name}.up"
+        text = SCRIPT.format(journal=str(self.journal), name=name, stop=stop, up=str(up))
+        return self.command(name, kind, text, lambda pid: None if up.exists() else "is not up yet")
+
+    def command(self, name: str, kind: Kind, script: str, probe: Probe) -> Service:
+        command = (sys.executable, "-S", "-c", script)
+        return Service(name, kind, command, probe, dict(os.environ), stop_timeout_s=0.5)
+
+    def stopped(self) -> list[str]:
+        return self.journal.read_text().split()
+
+
+@pytest.fixture
+def dummies(tmp_path: Path) -> Dummies:
+    home = Home(tmp_path)
+    home.make()
+    return Dummies(home)
+
+
+@contextlib.contextmanager
+def supervised(home: Home, services: list[Service], **options: tuple[str, ...]) -> Iterator[Supervisor]:
+    supervisor = Supervisor(home, services, **options)  # type: ignore[arg-type]  # only `initialise` is ever given
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        eventually(home.state_file.exists)
+        yield supervisor
+    finally:
+        supervisor.stop = True
+        thread.join(20)
+
+
+def eventually(what: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+
+
+def child(home: Home, name: str) -> ChildState:
+    state = read_state(home)
+    found = state.child(name) if state else None
+    assert found is not None
+    return found
+
+
+def is_running(home: Home) -> bool:
+    state = read_state(home)
+    return state is not None and state.phase is Phase.RUNNING
+
+
+def test_a_killed_child_is_started_again_and_the_others_stay(dummies: Dummies) -> None:
+    home = dummies.home
+    with supervised(home, [dummies.service("features"), dummies.service("risk")]):
+        eventually(lambda: is_running(home))
+        killed, other = child(home, "features").pid, child(home, "risk").pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: child(home, "features").restarts == 1 and child(home, "features").status is Status.HEALTHY)
+        assert child(home, "features").pid != killed
+        assert child(home, "risk").pid == other
+
+
+def test_five_kills_in_a_row_are_no_crash_loop(dummies: Dummies) -> None:
+    home = dummies.home
+    with supervised(home, [dummies.service("features")]):
+        for restarts in range(5):
+            eventually(lambda n=restarts: child(home, "features").restarts == n)  # type: ignore[misc]
+            eventually(lambda: child(home, "features").status is Status.HEALTHY)
+            pid = child(home, "features").pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: child(home, "features").restarts == 5)
+        eventually(lambda: child(home, "features").status is Status.HEALTHY)
+
+
+def test_a_crash_loop_becomes_visible_with_the_last_words(dummies: Dummies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.child.BACKOFF_FIRST_S", 0.01)
+    home = dummies.home
+    broken = dummies.command("signals", Kind.DATAFLOW, "raise SystemExit('no such strategy')", lambda pid: "is down")
+    with supervised(home, [broken]):
+        eventually(lambda: child(home, "signals").status is Status.FAILED)
+        failed = child(home, "signals")
+        assert failed.reason == "crash loop: ended with 1; last words: no such strategy"
+        assert failed.restarts == 6
+
+
+def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
+    home = dummies.home
+    with supervised(home, [dummies.service("kafka", Kind.SERVICE), dummies.service("risk")]):
+        eventually(lambda: is_running(home))
+        risk = child(home, "risk").pid
+        control.stop_one(home, "kafka")
+        assert child(home, "kafka").pid is None
+        # The dataflow goes on; should it crash meanwhile, it waits instead of falling into a crash loop.
+        assert child(home, "risk").pid == risk
+        assert risk is not None
+        os.kill(risk, signal.SIGKILL)
+        eventually(lambda: child(home, "risk").reason == "waits for kafka")
+        control.start_one(home, "kafka")
+        eventually(lambda: child(home, "risk").status is Status.HEALTHY)
+        with pytest.raises(DeployError, match="there is no service 'kafak'; there are kafka, risk"):
+            control.stop_one(home, "kafak")
+
+
+def test_children_are_stopped_in_reverse_order_and_killed_when_they_do_not_go(dummies: Dummies) -> None:
+    home = dummies.home
+    services = [
+        dummies.service("kafka", Kind.SERVICE),
+        dummies.service("risk", Kind.DATAFLOW, stop="pass"),
+        dummies.service("api", Kind.API),
+    ]
+    with supervised(home, services):
+        eventually(lambda: is_running(home))
+        stubborn = child(home, "risk").identity
+    assert stubborn is not None
+    assert not stubborn.alive()
+    assert dummies.stopped() == ["api", "risk", "kafka"]
+    state = read_state(home)
+    assert state is not None
+    assert state.phase is Phase.STOPPED
+
+
+def test_nothing_starts_before_the_services_are_healthy_and_initialised(dummies: Dummies) -> None:
+    home = dummies.home
+    mark = home.root / "initialised"
+    script = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(mark)!r}).touch()"
+    started = f"import pathlib; assert pathlib.Path({str(mark)!r}).exists(), 'too early'; import time; time.sleep(60)"
+    services = [
+        dummies.service("kafka", Kind.SERVICE),
+        dummies.command("risk", Kind.DATAFLOW, started, lambda pid: None),
+    ]
+    with supervised(home, services, initialise=(sys.executable, "-c", script)):
+        eventually(lambda: is_running(home))
+        assert child(home, "risk").restarts == 0
+
+
+def test_a_failed_initialisation_is_said_in_one_line(dummies: Dummies) -> None:
+    services = [dummies.service("kafka", Kind.SERVICE)]
+    failing = (sys.executable, "-c", "raise SystemExit('error: topic orders has 4 partitions')")
+    with pytest.raises(DeployError, match=r"^topic orders has 4 partitions"):
+        Supervisor(dummies.home, services, initialise=failing).run()
+    assert dummies.stopped() == ["kafka"]
+
+
+def test_a_state_file_of_a_killed_supervisor_is_not_believed(dummies: Dummies) -> None:
+    home = dummies.home
+    with supervised(home, [dummies.service("risk")]):
+        eventually(lambda: is_running(home))
+        assert running_state(home) is not None
+        text = home.state_file.read_text()
+    me = identify(os.getpid())
+    assert me is not None
+    home.state_file.write_text(text.replace(str(me.started_at), str(me.started_at - 5)))
+    state = read_state(home)
+    assert state is not None
+    assert state.phase is Phase.RUNNING
+    assert running_state(home) is None
+
+
+def test_a_second_start_says_that_it_runs_already(dummies: Dummies) -> None:
+    home = dummies.home
+    with supervised(home, [dummies.service("risk")]):
+        eventually(lambda: is_running(home))
+        environment = {**os.environ, "PLATFORM_HOME": str(home.root), "PLATFORM_PYTHON_ENV": "current"}
+        done = subprocess.run(
+            [sys.executable, "cli.py", "start"],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: already running since its start as pid {os.getpid()}")
+    assert len(done.stderr.splitlines()) == 1
