@@ -8,6 +8,7 @@ import typer
 
 from deploy import commands
 from deploy.errors import DeployError
+from schemas.errors import BadInput
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,13 +29,16 @@ def register_all() -> None:
 
 
 def main() -> int:
-    """Run the command line; a DeployError is one line and status 1."""
+    """Run the command line; a DeployError is one line and status 1, a BadInput one line and status 2."""
     register_all()
     try:
         app(prog_name="cli.py")
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

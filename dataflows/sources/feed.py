@@ -9,11 +9,17 @@ from typing import Any, Protocol
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.stats import Stats
+from dataflows.topology import FEED
 from operators.stage import Tick
 from schemas.errors import BadInput
+from schemas.records import DeadLetter
 
-PART = "feed"
 LONGEST_SLEEP_NS = 100_000_000  # a stop must not wait longer for the next call
+
+
+FeedTicks = tuple[str, list[Tick]]
+"""(FEED, ticks in order)."""
 
 
 class Feed(Protocol):
@@ -34,8 +40,8 @@ class Feed(Protocol):
     def resume(self, state: dict[str, Any] | None) -> Feed: ...
 
 
-class FeedSource(FixedPartitionedSource[list[Tick], dict[str, Any]]):
-    """Items are lists of at most `batch_ticks` ticks, in order.
+class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
+    """Items are `(FEED, ticks)` with at most `batch_ticks` ticks, in order. `stats` shows how far it is.
 
     `speed`: None gives ticks as fast as they are taken; N gives one each interval / N of wall-clock time, so nights
     and weekends, which have no ticks, pass at once. Event time stays the feed's. `at_end`: "stop" ends the dataflow,
@@ -52,20 +58,21 @@ class FeedSource(FixedPartitionedSource[list[Tick], dict[str, Any]]):
         at_end: str = "stop",
         stopping: Callable[[], bool] = lambda: False,
         now_ns: Callable[[], int] = time.time_ns,
+        stats: Stats | None = None,
     ) -> None:
         if speed is not None and not speed > 0:
             raise BadInput(f"the speed of a feed must be > 0, found {speed}")
         if at_end not in ("stop", "idle") or batch_ticks < 1:
             raise BadInput(f"a feed ends with stop or idle and gives >= 1 tick, found {at_end} and {batch_ticks}")
         self._open_feed = open_feed
-        self._options = (batch_ticks, speed, at_end, stopping, now_ns)
+        self._options = (batch_ticks, speed, at_end, stopping, now_ns, stats or Stats("market_data", None))
         self._partition: FeedPartition | None = None
 
     def list_parts(self) -> list[str]:
-        return [PART]
+        return [FEED]
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FeedPartition:
-        assert for_part == PART, for_part
+        assert for_part == FEED, for_part
         self._partition = FeedPartition(self._open_feed().resume(resume_state), *self._options)
         return self._partition
 
@@ -75,7 +82,7 @@ class FeedSource(FixedPartitionedSource[list[Tick], dict[str, Any]]):
         return self._partition is not None and self._partition.finished
 
 
-class FeedPartition(StatefulSourcePartition[list[Tick], dict[str, Any]]):
+class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
     """See `FeedSource`."""
 
     def __init__(
@@ -86,7 +93,9 @@ class FeedPartition(StatefulSourcePartition[list[Tick], dict[str, Any]]):
         at_end: str,
         stopping: Callable[[], bool],
         now_ns: Callable[[], int],
+        stats: Stats,
     ) -> None:
+        self._stats, self._last_tick_ns, self._records, self._dead = stats, -1, 0, 0
         self._feed, self._batch_ticks, self._at_end = feed, batch_ticks, at_end
         self._stopping, self._now_ns = stopping, now_ns
         self._step_ns = None if speed is None else max(1, round(feed.interval_ns / speed))
@@ -97,7 +106,8 @@ class FeedPartition(StatefulSourcePartition[list[Tick], dict[str, Any]]):
     def finished(self) -> bool:
         return self._feed.finished
 
-    def next_batch(self) -> list[list[Tick]]:
+    def next_batch(self) -> list[FeedTicks]:
+        self._show()
         if self._stopping():
             if self._snapped:
                 raise AbortExecution()
@@ -113,7 +123,26 @@ class FeedPartition(StatefulSourcePartition[list[Tick], dict[str, Any]]):
         ticks = self._feed.take(count) if count else []
         if self._step_ns is not None:
             self._paced_ns += self._step_ns * len(ticks)
-        return [ticks] if ticks else []
+        if not ticks:
+            return []
+        self._last_tick_ns = ticks[-1].ts_ns
+        for tick in ticks:
+            dead = sum(type(record) is DeadLetter for record in tick.records)
+            self._dead += dead
+            self._records += len(tick.records) - dead
+        return [(FEED, ticks)]
+
+    def _show(self) -> None:
+        if self._stats.due():
+            self._stats.write(
+                last_tick_ns=self._last_tick_ns,
+                records_in=self._records,
+                dead_letters=self._dead,
+                late_records=0,
+                duplicates=0,
+                seq_gaps=0,
+                feed_finished=self._feed.finished,
+            )
 
     def next_awake(self) -> datetime | None:
         if self._stopping():

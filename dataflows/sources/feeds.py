@@ -1,0 +1,62 @@
+"""From the settings to the source of bars: which feed, how fast, and what happens at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from configs.settings import FileFeed as FileFeedSettings
+from configs.settings import MarketData
+from dataflows.sources.feed import FeedSource
+from dataflows.sources.files import FileFeed
+from dataflows.sources.simulator import Simulator
+from dataflows.stats import Stats
+from schemas.errors import BadInput
+
+Stopping = Callable[[], bool]
+
+
+def never() -> bool:
+    return False
+
+
+def feed_source(market_data: MarketData, *, stopping: Stopping = never, stats: Stats | None = None) -> FeedSource:
+    """The feed of a running platform: it stays when a file ends, so that the services behind it stay too."""
+    if market_data.feed == "simulator":
+        simulator = market_data.simulator
+        return FeedSource(
+            lambda: Simulator(simulator.symbols, simulator.seed, interval_s=simulator.interval_s),
+            at_end="idle",
+            stopping=stopping,
+            stats=stats,
+        )
+    speed = None if market_data.files.speed == "max" else market_data.files.speed
+    return FeedSource(
+        _opening(market_data.files, market_data.files.paths),
+        speed=speed,
+        at_end="idle",
+        stopping=stopping,
+        stats=stats,
+    )
+
+
+def files_source(
+    files: FileFeedSettings,
+    paths: Sequence[Path] | None = None,
+    *,
+    batch_ticks: int = 256,
+    stopping: Stopping = never,
+) -> FeedSource:
+    """The feed of a backtest: as fast as it is taken, ending with the files. `paths` go before those in the
+    settings.
+    """
+    return FeedSource(_opening(files, paths or files.paths), batch_ticks=batch_ticks, at_end="stop", stopping=stopping)
+
+
+def _opening(files: FileFeedSettings, paths: Sequence[Path]) -> Callable[[], FileFeed]:
+    if not paths:
+        raise BadInput("no bar files: name them with --bars PATH or in setting market_data.files.paths")
+    reading = files.reading()
+    # Opened once here, so that a wrong path or column is said before anything runs.
+    FileFeed(paths, reading)
+    return lambda: FileFeed(paths, reading)

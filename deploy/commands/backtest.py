@@ -1,0 +1,74 @@
+"""`backtest`: the live stages over files of bars, without any service."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from operators.performance import Performance
+
+Bars = Annotated[list[Path], typer.Option(help="CSV or Parquet files of bars, or folders of them, one or more.")]
+MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
+JsonTarget = Annotated[str | None, typer.Option("--json", help="Write the figures to this file; - is standard output.")]
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a page with the equity curve and fills.")]
+Workers = Annotated[int, typer.Option(min=1, help="Worker threads. One is fastest; the result is the same.")]
+Batch = Annotated[int, typer.Option(min=1, help="Ticks that travel together. The result is the same.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("backtest", help="Run the strategies over files of bars; needs no service.")(backtest)
+
+
+def backtest(
+    bars: Bars,
+    more_bars: MoreBars = None,
+    settings: SettingsFile = None,
+    json_target: JsonTarget = None,
+    report: ReportFile = None,
+    workers: Workers = 1,
+    batch: Batch = 256,
+) -> None:
+    from configs.settings import load_settings
+    from dataflows.backtest import run
+    from dataflows.report import as_html, write_json
+
+    # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
+    paths = [*bars, *(more_bars or [])]
+    console = Console(stderr=True)
+    with console.status("reading bars") as status:
+        performance, summary = run(
+            load_settings(settings),
+            paths,
+            workers=workers,
+            batch_ticks=batch,
+            progress=_progress(status) if console.is_terminal else None,
+        )
+    if json_target is not None:
+        write_json(summary, json_target)
+    if report is not None:
+        report.write_text(as_html(performance, summary, f"Backtest of {', '.join(path.name for path in paths)}"))
+    if json_target != "-":
+        _print(summary)
+        if report is not None:
+            print(f"report: {report}")
+
+
+def _progress(status: "Status") -> Any:
+    def show(performance: "Performance") -> None:
+        counts = performance.counts
+        status.update(f"{counts['bars']:,} bars, {counts['orders']:,} orders, {counts['fills']:,} fills")
+
+    return show
+
+
+def _print(summary: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in summary.items():
+        table.add_row(name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    Console(width=120).print(table)
