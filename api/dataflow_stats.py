@@ -1,0 +1,46 @@
+"""What each dataflow last said about itself, and how the local platform runs: small files in the state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps")
+
+
+def read_stats(home: Path) -> dict[str, dict[str, Any]]:
+    """By service name, the content of `run/stats/*.json`; empty where nothing ever ran."""
+    found = {}
+    for path in sorted((home / "run" / "stats").glob("*.json")):
+        row = _read(path)
+        if row is not None and {"service", "updated_at"} <= row.keys():
+            found[str(row["service"])] = row
+    return found
+
+
+def degraded(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What the platform does without, in sentences: a stand-in for Kafka, for instance. Empty when nothing."""
+    named = environment.get("PLATFORM_DEGRADED")
+    if named:
+        return [named]
+    state = _read(home / "run" / "state.json") or {}
+    noted = state.get("degraded") or []
+    return [noted] if isinstance(noted, str) else [str(each) for each in noted]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        tree = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("unreadable state file", path=path.name, error=str(error))
+        return None
+    return tree if isinstance(tree, dict) else None

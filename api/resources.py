@@ -1,0 +1,68 @@
+"""What the endpoints read from: Postgres, Redis, the settings, and the state folder of the local platform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+import redis
+from confluent_kafka.admin import AdminClient
+from fastapi import Depends, Request
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Connection, Engine
+
+from configs.settings import Settings
+from sinks.database import open_engine
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REDIS_TIMEOUT_S = 0.5
+
+
+class Resources:
+    """Open connections and settings of one API process. Opening waits for nothing: each is reached when first used."""
+
+    def __init__(self, settings: Settings, home: Path | None = None) -> None:
+        """`home` is the platform's state folder; otherwise PLATFORM_HOME, else `var/` in the repository."""
+        self.settings = settings
+        self.home = home or Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var")
+        postgres = settings.database.postgres
+        self.engine: Engine = open_engine(postgres.url, pool_size=postgres.pool_size)
+        # One try: a request has Postgres to fall back on and must not wait for a Redis that is away.
+        self.redis: redis.Redis = redis.Redis.from_url(
+            settings.database.redis.url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    @cached_property
+    def kafka(self) -> AdminClient:
+        """Kept, because its connection is: health is asked about every second. Says nothing about what is away."""
+        return AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers, "log_level": 0})
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self.redis.close()
+
+
+def _resources(request: Request) -> Resources:
+    resources: Resources = request.app.state.resources
+    return resources
+
+
+Open = Annotated[Resources, Depends(_resources)]
+
+
+def _snapshot(resources: Open) -> Iterator[Connection]:
+    """One read-only transaction per request: all its queries see the same committed moment."""
+    with resources.engine.connect().execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    ) as connection:
+        yield connection
+
+
+Db = Annotated[Connection, Depends(_snapshot)]

@@ -1,0 +1,110 @@
+"""Whether the platform works: each part by a real question, one answer in all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from confluent_kafka import KafkaException
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.dataflow_stats import degraded, read_stats
+from api.resources import Open, Resources
+from api.shapes import Shape
+
+STALE_AFTER_S = 15.0
+KAFKA_TIMEOUT_S = 1.0
+
+router = APIRouter(tags=["health"])
+
+
+class Part(Shape):
+    """`status` is "ok" or the reason why not. `age_s`: seconds since a dataflow last wrote its numbers."""
+
+    status: str
+    latency_ms: float | None = None
+    age_s: float | None = None
+    last_tick_ns: int | None = None
+    dead_letters: int | None = None
+
+
+class Health(Shape):
+    """`status` is "ok" when every part is. `degraded`: something runs on a stand-in, named in `degraded_reasons`."""
+
+    status: str
+    degraded: bool
+    degraded_reasons: list[str]
+    parts: dict[str, Part]
+    dataflows: dict[str, Part]
+
+
+@router.get("/health", response_model=Health, responses={503: {"model": Health}})
+def get_health(resources: Open) -> JSONResponse:
+    """200 when Postgres, Redis, Kafka and every dataflow are well, else 503 with the same body."""
+    checks: dict[str, Callable[[Resources], None]] = {"postgres": _postgres, "redis": _redis, "kafka": _kafka}
+    parts = {name: _asked(check, resources) for name, check in checks.items()}
+    dataflows = dataflow_parts(resources, time.time())
+    well = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
+    reasons = degraded(resources.home)
+    health = Health(
+        status="ok" if well else "failing",
+        degraded=bool(reasons),
+        degraded_reasons=reasons,
+        parts=parts,
+        dataflows=dataflows,
+    )
+    return JSONResponse(health.model_dump(exclude_none=True), 200 if well else 503)
+
+
+def dataflow_parts(resources: Resources, now: float) -> dict[str, Part]:
+    """Freshness of every dataflow that owns a topic. `now` in seconds since 1970."""
+    stats = read_stats(resources.home)
+    owners = {topic.owner for topic in resources.settings.kafka.topics.values() if topic.owner}
+    return {service: _freshness(stats.get(service), now) for service in sorted(owners | stats.keys())}
+
+
+def _freshness(row: dict[str, Any] | None, now: float) -> Part:
+    if row is None:
+        return Part(status="not running: it never reported")
+    age = max(0.0, now - float(row["updated_at"]))
+    # A feed that has played all its files has nothing left to report.
+    well = age <= STALE_AFTER_S or bool(row.get("feed_finished"))
+    return Part(
+        status="ok" if well else f"silent for {age:.0f} s, expected at most {STALE_AFTER_S:.0f}",
+        age_s=round(age, 3),
+        last_tick_ns=row.get("last_tick_ns"),
+        dead_letters=row.get("dead_letters"),
+    )
+
+
+def _asked(check: Callable[[Resources], None], resources: Resources) -> Part:
+    began = time.perf_counter()
+    try:
+        check(resources)
+    except (SQLAlchemyError, redis.RedisError, KafkaException) as error:
+        return Part(status=_reason(error))
+    return Part(status="ok", latency_ms=round((time.perf_counter() - began) * 1000, 3))
+
+
+def _reason(error: Exception) -> str:
+    """One line; neither driver puts a password into its message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _postgres(resources: Resources) -> None:
+    with resources.engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM alembic_version"))
+
+
+def _redis(resources: Resources) -> None:
+    resources.redis.ping()
+
+
+def _kafka(resources: Resources) -> None:
+    """Raises KafkaException when no broker answers in time."""
+    resources.kafka.list_topics(timeout=KAFKA_TIMEOUT_S)

@@ -1,0 +1,122 @@
+"""Prices: the last bar of a symbol, and bars of the past."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+import redis
+from fastapi import APIRouter, Query
+from sqlalchemy import Connection, desc, select
+
+from api.problems import NotFound
+from api.resources import Db, Open, Resources
+from api.routers import PREFIX
+from api.shapes import Shape, nanoseconds, utc
+from schemas.errors import BadInput
+from schemas.records import Bar
+from sinks.tables import bars, record_of
+
+BARS_MAX = 10_000
+
+router = APIRouter(prefix=f"{PREFIX}/market", tags=["market"])
+
+
+class Price(Shape):
+    """The close of the last bar. `timestamp` is the bar's end; `traded` is False where nothing traded in it."""
+
+    symbol: str
+    price: float
+    volume: float
+    timestamp: str
+    session: str
+    traded: bool
+
+
+class HistoryBar(Shape):
+    """Trades in `[open_time, timestamp)`."""
+
+    timestamp: str
+    open_time: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    session: str
+    traded: bool
+
+
+class History(Shape):
+    """Oldest first. `next_start` is where to go on when `limit` cut the answer off, else None."""
+
+    symbol: str
+    bars: list[HistoryBar]
+    next_start: str | None
+
+
+@router.get("/price/{symbol}")
+def get_price(symbol: str, resources: Open, db: Db) -> Price:
+    """Latest price: from Redis, or from Postgres while Redis is away. 404 for a symbol without bars."""
+    bar = _latest_in_redis(resources, symbol) or _latest_in_postgres(db, symbol)
+    if bar is None:
+        raise NotFound(f"There is no price of {symbol}.")
+    return Price(
+        symbol=bar.symbol,
+        price=bar.close,
+        volume=bar.volume,
+        timestamp=utc(bar.ts_ns),
+        session=bar.session,
+        traded=bar.traded,
+    )
+
+
+@router.get("/history/{symbol}")
+def get_history(
+    symbol: str,
+    db: Db,
+    start: Annotated[datetime | None, Query(description="first bar's end, inclusive; without a zone it is UTC")] = None,
+    end: Annotated[datetime | None, Query(description="exclusive")] = None,
+    limit: Annotated[int, Query(ge=1, le=BARS_MAX)] = 500,
+) -> History:
+    """Bars of a symbol, oldest first: from `start` on, or the last `limit` ones. 404 for a symbol without any bar."""
+    query = select(bars).where(bars.c.symbol == symbol)
+    if start is not None and end is not None and nanoseconds("start", start) >= nanoseconds("end", end):
+        raise BadInput(f"start must be before end, found {start.isoformat()} and {end.isoformat()}.")
+    if start is not None:
+        query = query.where(bars.c.ts_ns >= nanoseconds("start", start))
+    if end is not None:
+        query = query.where(bars.c.ts_ns < nanoseconds("end", end))
+    oldest_first = start is not None
+    query = query.order_by(bars.c.ts_ns if oldest_first else desc(bars.c.ts_ns)).limit(limit + 1)
+    found = [record_of(Bar, row) for row in db.execute(query).mappings()]
+    if not found and _latest_in_postgres(db, symbol) is None:
+        raise NotFound(f"There are no bars of {symbol}.")
+    page = found[:limit] if oldest_first else found[:limit][::-1]
+    return History(
+        symbol=symbol,
+        bars=[HistoryBar(**_shape(bar)) for bar in page],
+        next_start=utc(found[limit].ts_ns) if oldest_first and len(found) > limit else None,
+    )
+
+
+def _shape(bar: Bar) -> dict[str, Any]:
+    same = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume", "session", "traded")}
+    return {"timestamp": utc(bar.ts_ns), "open_time": utc(bar.open_ns), **same}
+
+
+def _latest_in_redis(resources: Resources, symbol: str) -> Bar | None:
+    try:
+        body = resources.redis.get(f"latest:bar:{symbol}")
+    except redis.RedisError:
+        return None  # Postgres has it too
+    row = None if body is None else json.loads(body)
+    # Another release may have written it with other fields.
+    return Bar(**row) if row is not None and row.keys() == set(Bar._fields) else None
+
+
+def _latest_in_postgres(db: Connection, symbol: str) -> Bar | None:
+    query = select(bars).where(bars.c.symbol == symbol).order_by(desc(bars.c.ts_ns)).limit(1)
+    row = db.execute(query).mappings().first()
+    return None if row is None else record_of(Bar, row)

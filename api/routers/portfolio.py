@@ -1,0 +1,173 @@
+"""Holdings, cash and value of the portfolio, and how it did."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import ConfigDict
+from sqlalchemy import Connection, RowMapping, desc, literal, select, true
+
+from api.performance import PerformanceReport, performance_report
+from api.problems import NotFound
+from api.resources import Db, Open
+from api.routers import PREFIX
+from api.shapes import Amount, Shape, utc
+from sinks.tables import bars, positions, valuations
+
+PORTFOLIO_ID = "default_portfolio"
+MAX_TS_NS = 2**63 - 1
+
+router = APIRouter(prefix=f"{PREFIX}/portfolio", tags=["portfolio"])
+
+
+class Holding(Shape):
+    """One open position, valued at the last close. Short positions have negative quantity and market value."""
+
+    symbol: str
+    quantity: Amount
+    avg_price: Amount
+    market_value: Amount
+    unrealized_pnl: Amount
+
+
+class PortfolioState(Shape):
+    """Everything as of `last_updated`, the event time of the last valuation; total_value = cash + market values."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "portfolio_id": PORTFOLIO_ID,
+                "total_value": 1050000.0,
+                "cash_balance": 50000.0,
+                "positions": [
+                    {
+                        "symbol": "AAPL",
+                        "quantity": 100,
+                        "avg_price": 150.0,
+                        "market_value": 15000.0,
+                        "unrealized_pnl": 500.0,
+                    }
+                ],
+                "realized_pnl": 1200.0,
+                "unrealized_pnl": 500.0,
+                "fees": 31.5,
+                "last_updated": "2024-01-15T10:30:00Z",
+            }
+        }
+    )
+
+    portfolio_id: str
+    total_value: Amount
+    cash_balance: Amount
+    positions: list[Holding]
+    realized_pnl: Amount
+    unrealized_pnl: Amount
+    fees: Amount
+    last_updated: str | None  # None before the first valuation
+
+
+class PositionDetail(Holding):
+    """One symbol's position at the last close; quantity 0 when it was closed."""
+
+    current_price: float | None  # None while no bar of the symbol is stored
+    cost_basis: Amount
+    realized_pnl: Amount
+    fees: Amount
+    last_updated: str
+
+
+@router.get("/state")
+def get_state(db: Db, resources: Open) -> PortfolioState:
+    """Current portfolio state."""
+    last = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
+    if last is None:
+        capital = resources.settings.portfolio_manager.initial_capital
+        zero = Decimal(0)
+        return PortfolioState(
+            portfolio_id=PORTFOLIO_ID,
+            total_value=capital,
+            cash_balance=capital,
+            positions=[],
+            realized_pnl=zero,
+            unrealized_pnl=zero,
+            fees=zero,
+            last_updated=None,
+        )
+    # Marked with the closes that the valuation was made with, so that the parts add up to the whole.
+    rows = _held(db, marked_at=last["ts_ns"])
+    return PortfolioState(
+        portfolio_id=PORTFOLIO_ID,
+        total_value=last["equity"],
+        cash_balance=last["cash"],
+        positions=[Holding(**_valued(row)) for row in rows],
+        realized_pnl=last["realized_pnl"],
+        unrealized_pnl=last["unrealized_pnl"],
+        fees=last["fees"],
+        last_updated=utc(last["ts_ns"]),
+    )
+
+
+@router.get("/positions")
+def get_positions(db: Db, include_closed: bool = False) -> list[PositionDetail]:
+    """All positions, by symbol; with `include_closed` also those of quantity 0."""
+    return [_detail(row) for row in _held(db, include_closed=include_closed)]
+
+
+@router.get("/positions/{symbol}")
+def get_position(symbol: str, db: Db) -> PositionDetail:
+    """One symbol's position. 404 when it was never traded."""
+    rows = _held(db, symbol=symbol, include_closed=True)
+    if not rows:
+        raise NotFound(f"There is no position in {symbol}.")
+    return _detail(rows[0])
+
+
+@router.get("/performance")
+def get_performance(db: Db, resources: Open) -> PerformanceReport:
+    """Return, drawdown, Sharpe ratio and closed trades since inception."""
+    return performance_report(db, resources.settings)
+
+
+def _held(
+    db: Connection, *, symbol: str | None = None, include_closed: bool = False, marked_at: int = MAX_TS_NS
+) -> list[RowMapping]:
+    """Positions with the last bar up to `marked_at` (ns) beside each: columns price and priced_ns."""
+    mark = (
+        select(bars.c.close.label("price"), bars.c.ts_ns.label("priced_ns"))
+        .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(marked_at))
+        .order_by(desc(bars.c.ts_ns))
+        .limit(1)
+        .lateral("mark")
+    )
+    query = select(positions, mark).select_from(positions.outerjoin(mark, true())).order_by(positions.c.symbol)
+    if symbol is not None:
+        query = query.where(positions.c.symbol == symbol)
+    if not include_closed:
+        query = query.where(positions.c.quantity != 0)
+    return list(db.execute(query).mappings())
+
+
+def _valued(row: RowMapping) -> dict[str, Any]:
+    """A position without any bar yet is carried at cost."""
+    cost: Decimal = row["cost_basis"]
+    market_value = cost if row["price"] is None else row["quantity"] * Decimal(repr(row["price"]))
+    return {
+        "symbol": row["symbol"],
+        "quantity": row["quantity"],
+        "avg_price": row["avg_price"],
+        "market_value": market_value,
+        "unrealized_pnl": market_value - cost,
+    }
+
+
+def _detail(row: RowMapping) -> PositionDetail:
+    return PositionDetail(
+        **_valued(row),
+        current_price=row["price"],
+        cost_basis=row["cost_basis"],
+        realized_pnl=row["realized_pnl"],
+        fees=row["fees"],
+        last_updated=utc(max(row["ts_ns"], row["priced_ns"] or 0)),
+    )

@@ -1,0 +1,53 @@
+"""How values look in the API's JSON: money as numbers, times as ISO 8601 in UTC with a Z."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, PlainSerializer
+
+from schemas.errors import BadInput
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def number(value: Decimal) -> int | float:
+    """The JSON number: 100 for whole values, else the nearest double, which prints the digits that went in.
+
+    >>> number(Decimal("100.000000000")), number(Decimal("150.250000000"))
+    (100, 150.25)
+    """
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+Amount = Annotated[Decimal, PlainSerializer(number, return_type=float, when_used="json")]
+"""Money or a quantity: exact inside, a JSON number outside."""
+
+
+class Shape(BaseModel):
+    """Root of all answers."""
+
+
+def utc(ts_ns: int) -> str:
+    """To the microsecond, without a fraction where there is none.
+
+    >>> utc(1_705_314_600_000_000_000), utc(1_705_314_600_250_000_999)
+    ('2024-01-15T10:30:00Z', '2024-01-15T10:30:00.250000Z')
+    """
+    return (EPOCH + timedelta(microseconds=ts_ns // 1000)).isoformat().replace("+00:00", "Z")
+
+
+def nanoseconds(name: str, moment: datetime) -> int:
+    """A moment that a caller gave; without a zone it is UTC. Raises BadInput outside of what the columns hold."""
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    ns = (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    if not -(2**63) <= ns < 2**63:
+        raise BadInput(f"{name} must lie between the years 1678 and 2261, found {moment.isoformat()}")
+    return ns
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON: `Decimal` as a number, everything else as it is."""
+    return number(value) if isinstance(value, Decimal) else value

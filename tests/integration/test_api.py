@@ -1,0 +1,337 @@
+"""The read API on real Postgres and Redis, against the brief's examples and its own OpenAPI schema."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.routers.orders import WHERE, Status
+from api.shapes import utc
+from configs.settings import Settings, load_settings
+from operators.ledger import Ledger
+from schemas.codec import SCHEMA_IDS, decode, encode
+from schemas.records import (
+    CANCELED,
+    EXPIRED,
+    NEW,
+    REJECTED,
+    TRADE,
+    Bar,
+    CheckResult,
+    Execution,
+    Order,
+    Record,
+    RiskFence,
+    Valuation,
+)
+from sinks.postgres import PostgresWriter
+from sinks.redis import LatestWriter
+from tests.unit.builders import bar, execution
+
+D = Decimal
+MINUTE = 60_000_000_000
+T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
+
+
+def _order(seq: int, quantity: int = 100, side: str = "BUY", symbol: str = "AAPL") -> Order:
+    checks = [CheckResult("cash", "15025", "50000")]
+    ts_ns = T0 + seq * MINUTE
+    return Order(seq, ts_ns, f"ord-{seq}", f"prop-{seq}", symbol, side, D(quantity), "MARKET", None, "DAY", 0, checks)
+
+
+def _report(seq: int, order: Order, kind: str, quantity: str = "0", leaves: str = "0", price: str = "0") -> Execution:
+    done = order.quantity - D(leaves)
+    ids = (f"exe-{seq}", order.order_id, order.symbol, order.side, kind)
+    numbers = (D(quantity), D(price), D("1.005"), D(leaves), done)
+    return Execution(seq, order.ts_ns + seq, *ids, *numbers, order.ts_ns + 15_000_000_000, 0, "")
+
+
+def one_story() -> list[Record]:
+    """100 AAPL at 150.25 in two fills, then valued at 155; one order in every other state."""
+    first = _order(1)
+    orders = [first, *(_order(seq) for seq in range(2, 8))]
+    fills = [_report(1, first, NEW, leaves="100"), _report(2, first, TRADE, "60", "40", "150.15")]
+    fills.append(_report(3, first, TRADE, "40", "0", "150.4"))
+    kinds = [(2, NEW, "100"), (3, CANCELED, "0"), (4, EXPIRED, "0"), (5, REJECTED, "0")]
+    rest = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
+    rest.append(_report(16, orders[5], TRADE, "30", "70", "151"))
+    # The partly filled order is booked too; order 7 has no report at all.
+    ledger = Ledger(D(1_000_000))
+    booked = [record for report in [*fills, *rest] for record in ledger.apply(report)]
+    bars = [bar("AAPL", seq, T0 + seq * MINUTE, 150.0 + seq) for seq in range(1, 11)]
+    market = D(130) * D(155)
+    at = T0 + 5 * MINUTE
+    cash, zero = ledger.cash, D(0)
+    unrealized = market - ledger.cost
+    start = Valuation(1, T0, D(1_000_000), D(1_000_000), zero, zero, zero, zero, zero, 0)
+    low = Valuation(2, T0 + MINUTE, D(900_000), cash, market, market, unrealized, zero, ledger.fees, 1)
+    now = Valuation(3, at, cash + market, cash, market, market, unrealized, zero, ledger.fees, 1)
+    return [*orders, *fills, *rest, *booked, *bars, start, low, now]
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, redis_url: str) -> Settings:
+    # No broker listens there: what needs Kafka must say so, not hang.
+    return load_settings(
+        environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    )
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write(one_story())
+    writer.close()
+    home = tmp_path_factory.mktemp("home")
+    with TestClient(create_app(settings, home=home)) as client:
+        yield client
+
+
+@pytest.fixture
+def empty(make_database: Callable[[], str], settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
+    environment = {"DATABASE_URL": make_database(), "REDIS_URL": settings.database.redis.url}
+    with TestClient(create_app(load_settings(environment=environment), home=tmp_path)) as client:
+        yield client
+
+
+def _get(client: TestClient, path: str, status: int = 200) -> Any:
+    response = client.get(path)
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def _is_problem(client: TestClient, path: str, status: int, words: str) -> None:
+    response = client.get(path)
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status and words in body["detail"] and "Traceback" not in response.text
+
+
+def test_portfolio_state_has_the_fields_of_the_brief_and_its_parts_add_up(client: TestClient) -> None:
+    state = _get(client, "/api/v1/portfolio/state")
+    assert {"portfolio_id", "total_value", "cash_balance", "positions", "last_updated"} <= state.keys()
+    assert state["portfolio_id"] == "default_portfolio"
+    assert state["last_updated"] == "2024-01-15T10:35:00Z"
+    (held,) = state["positions"]
+    assert held == {
+        "symbol": "AAPL",
+        "quantity": 130,
+        "avg_price": pytest.approx(150.423076923),
+        "market_value": 20150.0,
+        "unrealized_pnl": pytest.approx(595.0),
+    }
+    assert state["total_value"] == pytest.approx(state["cash_balance"] + held["market_value"])
+    assert state["unrealized_pnl"] == pytest.approx(held["unrealized_pnl"])
+
+
+def test_a_position_has_the_fields_of_the_brief_at_the_latest_close(client: TestClient) -> None:
+    position = _get(client, "/api/v1/portfolio/positions/AAPL")
+    assert position["current_price"] == 160.0
+    assert position["market_value"] == 20800.0
+    assert position["cost_basis"] == 19555.0
+    assert position["unrealized_pnl"] == 1245.0
+    assert position["last_updated"] == "2024-01-15T10:40:00Z"
+    assert _get(client, "/api/v1/portfolio/positions") == [position]
+    _is_problem(client, "/api/v1/portfolio/positions/NOPE", 404, "NOPE")
+
+
+def test_performance_is_measured_from_the_initial_capital(client: TestClient) -> None:
+    report = _get(client, "/api/v1/portfolio/performance")
+    assert report["initial_equity"] == 1_000_000
+    assert report["max_drawdown"] == pytest.approx(0.1)
+    assert report["total_return"] == pytest.approx(report["final_equity"] / 1_000_000 - 1)
+    assert report["sharpe"] is None  # one day only
+    assert report["trades"] == 0 and report["win_rate"] is None
+
+
+def test_an_order_has_the_fields_of_the_brief(client: TestClient) -> None:
+    order = _get(client, "/api/v1/orders/ord-1")
+    expected = {
+        "order_id": "ord-1",
+        "symbol": "AAPL",
+        "side": "BUY",
+        "quantity": 100,
+        "filled_quantity": 100,
+        "avg_fill_price": 150.25,
+        "status": "FILLED",
+        "submitted_at": "2024-01-15T10:31:00Z",
+        "filled_at": "2024-01-15T10:31:15Z",
+    }
+    assert expected.items() <= order.items()
+    assert order["checks"] == [{"check": "cash", "found": "15025", "limit": "50000"}]
+    assert [report["type"] for report in order["executions"]] == [NEW, TRADE, TRADE]
+    _is_problem(client, "/api/v1/orders/ord-999", 404, "ord-999")
+
+
+STATUS_OF: dict[int, Status] = {
+    1: "FILLED",
+    2: "ACCEPTED",
+    3: "CANCELLED",
+    4: "EXPIRED",
+    5: "REJECTED",
+    6: "PARTIALLY_FILLED",
+    7: "PENDING",
+}
+
+
+def test_filtering_by_status_agrees_with_the_status_shown(client: TestClient) -> None:
+    assert set(STATUS_OF.values()) == set(WHERE)
+    for seq, status in STATUS_OF.items():
+        page = _get(client, f"/api/v1/orders?status={status}")
+        assert [(order["order_id"], order["status"]) for order in page["orders"]] == [(f"ord-{seq}", status)]
+
+
+def test_orders_come_newest_first_a_page_at_a_time(client: TestClient) -> None:
+    found: list[str] = []
+    path = "/api/v1/orders?symbol=AAPL&side=BUY&limit=3"
+    page = _get(client, path)
+    while True:
+        found += [order["order_id"] for order in page["orders"]]
+        if page["next"] is None:
+            break
+        page = _get(client, f"{path}&before={page['next']}")
+    assert found == [f"ord-{seq}" for seq in range(7, 0, -1)]
+    assert _get(client, "/api/v1/orders?side=SELL") == {"orders": [], "next": None}
+    _is_problem(client, "/api/v1/orders?limit=0", 422, "limit")
+    _is_problem(client, "/api/v1/orders?status=LOST", 422, "status")
+
+
+def test_the_price_comes_from_redis_and_without_it_from_postgres(client: TestClient, settings: Settings) -> None:
+    expected = {"symbol": "AAPL", "price": 160.0, "volume": 1000.0, "timestamp": "2024-01-15T10:40:00Z"}
+    assert expected.items() <= _get(client, "/api/v1/market/price/AAPL").items()
+    writer = LatestWriter(settings.database.redis.url)
+    writer.put([bar("AAPL", 11, T0 + 11 * MINUTE, 161.5), bar("ONLYREDIS", 1, T0, 5.0)])
+    assert writer.flush(5.0)
+    writer.close()
+    assert _get(client, "/api/v1/market/price/AAPL")["price"] == 161.5
+    assert _get(client, "/api/v1/market/price/ONLYREDIS")["price"] == 5.0
+    _is_problem(client, "/api/v1/market/price/NOPE", 404, "NOPE")
+    gone = settings.model_copy(deep=True, update={"database": _without_redis(settings)})
+    with TestClient(create_app(gone)) as other:
+        assert _get(other, "/api/v1/market/price/AAPL")["price"] == 160.0
+
+
+def _without_redis(settings: Settings) -> Any:
+    redis = settings.database.redis.model_copy(update={"url": "redis://127.0.0.1:1"})
+    return settings.database.model_copy(update={"redis": redis})
+
+
+def test_history_is_oldest_first_within_its_bounds(client: TestClient) -> None:
+    path = "/api/v1/market/history/AAPL"
+    assert [row["close"] for row in _get(client, f"{path}?limit=3")["bars"]] == [158.0, 159.0, 160.0]
+    page = _get(client, f"{path}?start=2024-01-15T10:32:00Z&end=2024-01-15T10:35:00&limit=2")
+    assert [row["close"] for row in page["bars"]] == [152.0, 153.0]
+    assert page["next_start"] == "2024-01-15T10:34:00Z"
+    page = _get(client, f"{path}?start={page['next_start']}&end=2024-01-15T10:35:00Z")
+    assert [row["close"] for row in page["bars"]] == [154.0]
+    assert page["next_start"] is None
+    assert _get(client, f"{path}?start=2025-01-01T00:00:00Z")["bars"] == []
+    _is_problem(client, f"{path}?start=2025-01-01&end=2024-01-01", 400, "before end")
+    _is_problem(client, f"{path}?start=yesterday", 422, "start")
+    _is_problem(client, f"{path}?start=9999-01-01", 400, "1678")
+    _is_problem(client, "/api/v1/market/history/NOPE", 404, "NOPE")
+
+
+def test_risk_limits_and_the_fence_are_shown(client: TestClient, settings: Settings) -> None:
+    answer = _get(client, "/api/v1/risk/limits")
+    assert (answer["state"], answer["epoch"]) == ("ACTIVE", 0)
+    assert answer["limits"]["max_order_notional"] == 100_000
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write([RiskFence(8, T0, 1, "HALTED", "drill", "cmd-1"), RiskFence(9, T0 + 1, 2, "ACTIVE", "over", "cmd-2")])
+    writer.close()
+    answer = _get(client, "/api/v1/risk/limits")
+    assert (answer["state"], answer["epoch"], answer["reason"]) == ("ACTIVE", 2, "over")
+
+
+def test_before_the_first_tick_the_portfolio_is_its_initial_capital(empty: TestClient) -> None:
+    state = _get(empty, "/api/v1/portfolio/state")
+    assert (state["total_value"], state["cash_balance"], state["positions"]) == (1_000_000, 1_000_000, [])
+    report = _get(empty, "/api/v1/portfolio/performance")
+    assert (report["total_return"], report["max_drawdown"], report["sharpe"]) == (0, 0, None)
+    assert _get(empty, "/api/v1/orders") == {"orders": [], "next": None}
+
+
+def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settings: Settings, tmp_path: Path) -> None:
+    stats = tmp_path / "run" / "stats"
+    stats.mkdir(parents=True)
+    row = {"pid": 1, "started_at": time.time(), "last_tick_ns": T0, "records_in": 7, "records_out": 3}
+    counts = {"dead_letters": 2, "late_records": 0, "duplicates": 1, "seq_gaps": 0, "feed_finished": False}
+    for service, age in (("features", 0), ("signals", 60)):
+        text = json.dumps({"service": service, "updated_at": time.time() - age, **row, **counts})
+        (stats / f"{service}.json").write_text(text)
+    (tmp_path / "run" / "state.json").write_text(json.dumps({"degraded": ["Kafka is replaced by Tansu"]}))
+    (stats / "broken.json").write_text("{")
+    with TestClient(create_app(settings, home=tmp_path)) as client:
+        health = _get(client, "/health", 503)
+        assert health["degraded"] is True and health["status"] == "failing"
+        assert health["parts"]["postgres"]["status"] == "ok" and health["parts"]["redis"]["status"] == "ok"
+        assert health["parts"]["kafka"]["status"] != "ok"
+        assert health["dataflows"]["features"]["status"] == "ok"
+        assert "silent for 6" in health["dataflows"]["signals"]["status"]
+        assert "not running" in health["dataflows"]["risk"]["status"]
+        client.get("/api/v1/orders/none")
+        metrics = client.get("/metrics").text
+    for line in (
+        'platform_dataflow_records_in{service="features"} 7.0',
+        'platform_dataflow_dead_letters{service="signals"} 2.0',
+        "platform_degraded 1.0",
+        'platform_api_request_seconds_count{method="GET",route="/api/v1/orders/{order_id}",status="404"} 1.0',
+    ):
+        assert line in metrics, metrics
+    assert "platform_database_statement_seconds_bucket" in metrics
+
+
+def test_health_is_well_when_everything_answers(settings: Settings, kafka: str, tmp_path: Path) -> None:
+    stats = tmp_path / "run" / "stats"
+    stats.mkdir(parents=True)
+    for service in {topic.owner for topic in settings.kafka.topics.values() if topic.owner}:
+        (stats / f"{service}.json").write_text(json.dumps({"service": service, "updated_at": time.time()}))
+    well = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka})})
+    with TestClient(create_app(well, home=tmp_path)) as client:
+        health = _get(client, "/health")
+    assert health["status"] == "ok" and health["degraded"] is False
+
+
+def test_a_database_that_is_away_is_one_sentence(settings: Settings) -> None:
+    postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
+    away = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    with TestClient(create_app(away)) as client:
+        _is_problem(client, "/api/v1/portfolio/state", 503, "The database does not answer.")
+        assert "secret" not in client.get("/health").text
+
+
+def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> None:
+    message = encode(bar("AAPL", 1, T0))
+    answer = client.get(f"/schema-registry/schemas/ids/{int.from_bytes(message[1:5], 'big')}")
+    assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+    schema = json.loads(answer.json()["schema"])
+    assert [field["name"] for field in schema["fields"]] == list(Bar._fields)
+    assert decode(message) == bar("AAPL", 1, T0)
+    subjects = _get(client, "/schema-registry/subjects")
+    assert len(subjects) == len(SCHEMA_IDS) and "trading.Bar" in subjects
+    latest = _get(client, "/schema-registry/subjects/trading.Bar/versions/latest")
+    assert (latest["id"], latest["version"]) == (SCHEMA_IDS[Bar], 1)
+    assert latest == _get(client, "/schema-registry/subjects/trading.Bar/versions/1")
+    assert _get(client, "/schema-registry/schemas/ids/999", 404)["error_code"] == 40403
+    assert _get(client, "/schema-registry/subjects/none/versions", 404)["error_code"] == 40401
+    assert _get(client, "/schema-registry/subjects/trading.Bar/versions/2", 404)["error_code"] == 40402
+
+
+def test_what_is_not_there_is_a_problem_and_the_documentation_is(client: TestClient) -> None:
+    _is_problem(client, "/api/v1/nothing", 404, "/api/v1/nothing")
+    assert client.get("/docs").status_code == 200
+    paths = _get(client, "/openapi.json")["paths"]
+    assert {"/api/v1/portfolio/state", "/api/v1/orders/{order_id}", "/health"} <= paths.keys()
+
+
+def test_times_are_utc_to_the_microsecond() -> None:
+    assert utc(execution(1, T0, "A", 1, 1.0).ts_ns) == "2024-01-15T10:30:00Z"

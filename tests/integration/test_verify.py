@@ -1,0 +1,129 @@
+"""`verify` says that right books are right, and names the first thing that is wrong in wrong ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+
+import psycopg2
+import pytest
+
+from deploy.commands.verify import Verdict, settled_verdict
+from deploy.home import REPOSITORY
+from operators.decisions import decision_hash
+from operators.ledger import Ledger
+from schemas.records import Record, Valuation
+from sinks.postgres import PostgresWriter
+from tests.unit.builders import execution
+
+CAPITAL = Decimal(1_000_000)
+
+
+def _books() -> list[Record]:
+    """A few hundred random trades in three symbols, booked and valued."""
+    rng = random.Random(11)
+    ledger = Ledger(CAPITAL)
+    records: list[Record] = []
+    for seq in range(1, 301):
+        quantity = rng.choice((-7, -3, 3, 5, 10))
+        trade = execution(seq, seq, rng.choice(("A", "B", "C")), quantity, 100 + rng.randint(-500, 500) / 100, "0.35")
+        trade = trade._replace(quantity=abs(trade.quantity), cum_quantity=abs(trade.cum_quantity))
+        records += [trade, *ledger.apply(trade)]
+    cash, cost = ledger.cash, ledger.cost
+    zero = Decimal(0)
+    records.append(Valuation(1, 300, cash + cost, cash, abs(cost), cost, zero, ledger.realized_pnl, ledger.fees, 3))
+    return records
+
+
+@pytest.fixture
+def books(make_database: Callable[[], str]) -> str:
+    url = make_database()
+    writer = PostgresWriter(url, name="test")
+    writer.write(_books())
+    writer.close()
+    return url
+
+
+def _change(url: str, statement: str) -> None:
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        assert cursor.rowcount == 1
+    connection.close()
+
+
+def _differences(verdict: Verdict) -> list[str]:
+    return [check.difference for check in verdict.checks if check.difference is not None]
+
+
+def test_right_books_agree_and_have_the_hash_of_the_records_themselves(books: str) -> None:
+    verdict = settled_verdict(books, CAPITAL, wait_s=0)
+    assert verdict.agrees, verdict
+    assert {check.name: check.records for check in verdict.checks}["executions"] == 300
+    assert all(check.records > 0 for check in verdict.checks)
+    assert verdict.decision_hash == decision_hash(_books())
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "UPDATE positions SET realized_pnl = realized_pnl + 0.000000001 WHERE symbol = 'B'",
+            "positions B: realized_pnl",
+        ),
+        ("DELETE FROM positions WHERE symbol = 'C'", "positions C: missing in Postgres"),
+        ("UPDATE lots SET quantity = 1 WHERE lot_id = (SELECT min(lot_id) FROM lots)", ": quantity is 1 in Postgres"),
+        ("DELETE FROM lot_matches WHERE seq = (SELECT min(seq) FROM lot_matches)", "lot_matches match-"),
+        ("UPDATE valuations SET cash = cash - 1, equity = equity - 1", "valuation 1: cash is"),
+        ("UPDATE valuations SET equity = equity + 1", "valuation 1: equity is"),
+        ("DELETE FROM executions WHERE seq = 150", "executions: seq 150 is missing, the next one is 151"),
+        ("DELETE FROM executions WHERE seq = 300", "but no execution gives it"),
+        ("DELETE FROM valuations", "there is no valuation after 300 executions"),
+    ],
+)
+def test_any_wrong_number_is_named(books: str, statement: str, words: str) -> None:
+    _change(books, statement)
+    verdict = settled_verdict(books, CAPITAL, wait_s=0)
+    assert not verdict.agrees
+    assert any(words in difference for difference in _differences(verdict)), _differences(verdict)
+
+
+def test_a_wrong_initial_capital_shows_in_cash_only(books: str) -> None:
+    verdict = settled_verdict(books, CAPITAL + 1, wait_s=0)
+    (difference,) = _differences(verdict)
+    assert difference.startswith("valuation 1: cash is")
+
+
+def test_an_empty_database_agrees(make_database: Callable[[], str]) -> None:
+    assert settled_verdict(make_database(), CAPITAL, wait_s=0).agrees
+
+
+def _run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DATABASE_URL": url, "INITIAL_CAPITAL": str(CAPITAL)}
+    command = [sys.executable, "-m", "deploy.cli", "verify", "--wait", "0", *arguments]
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_command_exits_with_what_it_found(books: str) -> None:
+    done = _run(books, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["agrees"] is True and len(answer["decision_hash"]) == 64
+    _change(books, "DELETE FROM positions WHERE symbol = 'A'")
+    done = _run(books)
+    assert done.returncode == 1
+    assert "positions A: missing in Postgres" in done.stdout
+    assert answer["decision_hash"] not in done.stdout
+
+
+def test_a_database_that_is_away_is_one_line() -> None:
+    done = _run("postgresql://u:secret@127.0.0.1:1/none")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the books cannot be read") and len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
