@@ -7,8 +7,10 @@ until 20:00 on a full day, until 17:00 after a close at 13:00. 24/7 has one CONT
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -115,10 +117,13 @@ def _around_the_clock(first_year: int, last_year: int) -> list[Span]:
     return spans
 
 
+@lru_cache(maxsize=4)
 def _xnys(first_year: int, last_year: int) -> list[Span]:
     import exchange_calendars  # slow to import (it brings pandas), so only where XNYS is used
 
-    calendar = exchange_calendars.get_calendar("XNYS", start=date(first_year, 1, 1), end=date(last_year, 12, 31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own use of what pandas 3 deprecates is nothing for our users
+        calendar = exchange_calendars.get_calendar("XNYS", start=date(first_year, 1, 1), end=date(last_year, 12, 31))
     opens, closes = (
         column.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)
         for column in (calendar.opens, calendar.closes)

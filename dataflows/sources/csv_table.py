@@ -42,6 +42,8 @@ class CsvTable:
         self.path, self._rules, self._symbols, self._chunk_bytes = path, rules, symbols, chunk_bytes
         with self._open() as file:
             header = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        if not header.strip():
+            raise BadInput(f"file {path} is empty or begins with an empty line; it needs a header line")
         self._delimiter = max(",;\t", key=header.count)
         names = split_line(header.encode(), self._delimiter, header.count(self._delimiter) + 1)
         if isinstance(names, str):

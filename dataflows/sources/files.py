@@ -29,6 +29,7 @@ __all__ = ["FeedCounts", "FeedSettings", "FileFeed"]
 STATE_VERSION = 1
 STAGE = "market_data"
 BUFFER_BYTES = 4 * 1024 * 1024  # of text read ahead, over all files
+CHUNK_BYTES_MIN, CHUNK_BYTES_MAX = 16 * 1024, 1024 * 1024
 SLICE_ROWS = 4096  # rows turned into Python objects at a time
 Row = tuple[str, float, float, float, float, float]
 
@@ -75,7 +76,7 @@ class FileFeed:
         self._paths = _files(paths)
         self.interval_ns = self._settings.interval_ns
         rules, self._symbols = RowRules(self._settings), SymbolTable()
-        chunk = max(16 * 1024, min(1024 * 1024, BUFFER_BYTES // len(self._paths)))
+        chunk = max(CHUNK_BYTES_MIN, min(CHUNK_BYTES_MAX, BUFFER_BYTES // len(self._paths)))
         self._tables: list[Table] = [open_table(path, rules, self._symbols, chunk) for path in self._paths]
         self._calendar = TradingCalendar(self._settings.calendar, self._settings.session)
         self._completion = MinuteCompletion()

@@ -1,0 +1,84 @@
+"""Sessions of XNYS over holidays, early closes and changes of clock, against dates from the exchange's own notices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import takewhile
+
+import numpy as np
+import pytest
+
+from dataflows.sources.calendars import TradingCalendar
+from schemas.records import CONTINUOUS, POST, PRE, REGULAR
+
+MINUTE = 60 * 10**9
+
+
+def ns(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+def sessions(calendar: TradingCalendar, first: str, last: str) -> dict[str, list[str]]:
+    """`{trading day and session: [first open, last open]}` in UTC."""
+    found: dict[str, list[str]] = {}
+    for minute in takewhile(lambda m: m.open_ns < ns(last), calendar.minutes(ns(first), MINUTE)):
+        text = datetime.fromtimestamp(minute.open_ns / 1e9, UTC).strftime("%m-%d %H:%M")
+        found.setdefault(f"{minute.trading_day} {minute.session}", [text, text])[1] = text
+    return found
+
+
+def test_an_early_close_ends_the_regular_session_at_one_and_the_post_market_at_five() -> None:
+    # Thanksgiving 2013 is closed; the Friday after closes at 13:00 New York, 18:00 UTC.
+    assert sessions(TradingCalendar("XNYS"), "2013-11-28T00:00", "2013-12-02T10:00") == {
+        "20131127 POST": ["11-28 00:00", "11-28 00:59"],
+        f"20131129 {PRE}": ["11-29 09:00", "11-29 14:29"],
+        f"20131129 {REGULAR}": ["11-29 14:30", "11-29 17:59"],
+        f"20131129 {POST}": ["11-29 18:00", "11-29 21:59"],
+        f"20131202 {PRE}": ["12-02 09:00", "12-02 09:59"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("day", "pre", "regular"),
+    [
+        ("2013-03-08", "09:00", "14:30"),
+        ("2013-03-11", "08:00", "13:30"),
+        ("2013-11-01", "08:00", "13:30"),
+        ("2013-11-04", "09:00", "14:30"),
+    ],
+)
+def test_sessions_follow_new_york_over_a_change_of_clock(day: str, pre: str, regular: str) -> None:
+    found = sessions(TradingCalendar("XNYS"), f"{day}T05:00", f"{day}T23:59")
+    number = day.replace("-", "")
+    assert found[f"{number} PRE"][0].endswith(pre)
+    assert found[f"{number} REGULAR"][0].endswith(regular)
+
+
+def test_rows_are_told_open_left_out_and_closed_apart() -> None:
+    times = np.array(
+        [ns(f"2013-{t}") for t in ("10-05T15:00", "10-07T08:00", "10-07T13:30", "10-07T20:00", "10-08T00:00")]
+    )
+    is_open, left_out = TradingCalendar("XNYS", "regular").classify(times)
+    assert is_open.tolist() == [False, False, True, False, False]
+    assert left_out.tolist() == [False, True, False, True, False]
+    is_open, left_out = TradingCalendar("XNYS").classify(times)
+    assert is_open.tolist() == [False, True, True, True, False]
+    assert not left_out.any()
+
+
+def test_minutes_and_lookups_agree_for_every_minute_of_two_years_in_any_order_of_loading() -> None:
+    calendar = TradingCalendar("XNYS")
+    minutes = calendar.minutes(ns("2012-12-20T00:00"), 30 * MINUTE)
+    first = [next(minutes) for _ in range(100)]
+    calendar.classify(np.array([ns("2010-01-01T00:00"), ns("2015-01-01T00:00")]))  # loads years on both sides meanwhile
+    opens = [minute.open_ns for minute in [*first, *takewhile(lambda m: m.open_ns < ns("2014-12-20T00:00"), minutes)]]
+    every = np.arange(ns("2012-12-20T00:00"), ns("2014-12-20T00:00"), 30 * MINUTE)
+    assert opens == every[calendar.classify(every)[0]].tolist()
+
+
+def test_around_the_clock_has_every_minute_and_utc_days() -> None:
+    found = sessions(TradingCalendar("24/7"), "2013-12-31T23:58", "2014-01-01T00:02")
+    assert found == {
+        f"20131231 {CONTINUOUS}": ["12-31 23:58", "12-31 23:59"],
+        f"20140101 {CONTINUOUS}": ["01-01 00:00", "01-01 00:01"],
+    }

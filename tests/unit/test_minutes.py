@@ -1,0 +1,78 @@
+"""Minute completion: every known symbol has a bar in every minute, `seq` counts without a gap."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.minutes import FeedSettings, Minute, MinuteCompletion, MinuteRow
+from schemas.errors import BadInput
+from schemas.records import REGULAR, Bar
+
+
+def minute(number: int) -> Minute:
+    return Minute(number * 60, number * 60 + 60, REGULAR, 20131007)
+
+
+def row(symbol: str, close: float) -> MinuteRow:
+    return MinuteRow(symbol, close - 0.5, close + 1.0, close - 1.0, close, 100.0)
+
+
+def test_a_symbol_has_no_bar_before_its_first_trade_and_one_in_every_minute_after() -> None:
+    completion = MinuteCompletion()
+    assert completion.complete(minute(0), []) == []
+    assert completion.complete(minute(1), [row("B", 7.0)]) == [
+        Bar("B", 1, 120, 60, 6.5, 8.0, 6.0, 7.0, 100.0, REGULAR, 20131007, True)
+    ]
+    quiet = Bar("B", 2, 180, 120, 7.0, 7.0, 7.0, 7.0, 0.0, REGULAR, 20131007, False)
+    assert completion.complete(minute(2), [row("A", 5.0)])[1] == quiet
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("ABCDE"), st.floats(1.5, 1e6)), max_size=30), st.integers(0, 30))
+def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[dict[str, float]], stop: int) -> None:
+    completion, bars = MinuteCompletion(), []
+    last: dict[str, tuple[int, float]] = {}
+    for number, closes in enumerate(minutes):
+        if number == stop:
+            state = completion.snapshot()
+            completion.complete(minute(number), [row("Z", 9.0)])  # must not reach into the snapshot
+            completion = MinuteCompletion()
+            completion.restore(pickle.loads(pickle.dumps(state)))  # noqa: S301
+        bars = completion.complete(minute(number), [row(symbol, close) for symbol, close in closes.items()])
+        # The naive definition: known symbols in order, seq one more, a quiet one repeats its close.
+        for symbol in sorted(last.keys() | closes.keys()):
+            last[symbol] = (last.get(symbol, (0, 0.0))[0] + 1, closes.get(symbol, last.get(symbol, (0, 0.0))[1]))
+        assert [(bar.symbol, bar.seq, bar.close, bar.traded) for bar in bars] == [
+            (symbol, *last[symbol], symbol in closes) for symbol in sorted(last)
+        ]
+        assert all(type(bar) is Bar for bar in bars)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"calendar": "XLON"}, "setting calendar must be one of XNYS, 24/7, found 'XLON'"),
+        ({"session": "night"}, "setting session must be one of extended, regular, found 'night'"),
+        ({"time_is": "middle"}, "setting time_is must be one of open, close, found 'middle'"),
+        ({"bar_interval_s": 3600}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 3600"),
+        ({"bar_interval_s": 0}, "setting bar_interval_s must divide 1800 for calendar XNYS, found 0"),
+        ({"timezone": "Mars/Base"}, "setting timezone must be an IANA time zone, found 'Mars/Base'"),
+        ({"start": "soon"}, "setting start must be an ISO date or time, found 'soon'"),
+        (
+            {"start": "2013-10-08", "end": "2013-10-08"},
+            "setting start must be before end, found 2013-10-08 and 2013-10-08",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_sentence(settings: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BadInput) as error:
+        FeedSettings(**settings)  # type: ignore[arg-type]
+    assert str(error.value) == sentence
+
+
+def test_start_is_local_to_the_settings_time_zone() -> None:
+    assert FeedSettings(start="2013-10-07", timezone="America/New_York").start_ns == 1381118400 * 10**9
+    assert FeedSettings(start="2013-10-07T04:00:00Z", timezone="America/New_York").start_ns == 1381118400 * 10**9
