@@ -20,12 +20,12 @@ STOP_TIMEOUT_S = 90.0
 
 
 class Progress:
-    """Prints what is new in each state it is given."""
+    """Prints what is new in each state it is given, compared with `known` at first."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, known: State | None = None) -> None:
         self._console = console
         self._began = time.monotonic()
-        self._last: State | None = None
+        self._last = known
 
     def __call__(self, state: State) -> None:
         before = {child.name: child.status for child in self._last.children} if self._last else {}

@@ -35,7 +35,7 @@ def make_recovery_store(folder: Path) -> None:
     making = folder.with_name(f"{folder.name}.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    init_db_dir(making, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]  # a Rust function
+    init_db_dir(making, RECOVERY_PARTITIONS)
     folder.mkdir(exist_ok=True)
     making.replace(folder)
 

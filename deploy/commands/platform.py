@@ -56,7 +56,8 @@ def stop() -> None:
     from deploy.follow import Progress, stop_platform
 
     console = Console()
-    stopped = stop_platform(home_from_environment(), Progress(console))
+    home = home_from_environment()
+    stopped = stop_platform(home, Progress(console, running_state(home)))
     console.print("stopped" if stopped else "nothing was running")
 
 
@@ -64,7 +65,7 @@ def restart(foreground: Foreground = False) -> None:
     from deploy.follow import Progress, stop_platform
 
     home = home_from_environment()
-    stop_platform(home, Progress(Console()))
+    stop_platform(home, Progress(Console(), running_state(home)))
     _begin(home, remembered(home), foreground=foreground)
 
 

@@ -16,7 +16,14 @@ from deploy.home import Home, home_from_environment
 from deploy.state import ChildState, State, Status, read_state
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-_COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps")
+_COUNTS = {
+    "in": "records_in",
+    "out": "records_out",
+    "dead letters": "dead_letters",
+    "late": "late_records",
+    "duplicates": "duplicates",
+    "gaps": "seq_gaps",
+}
 _STYLES = {Status.HEALTHY: "green", Status.STOPPED: "dim", Status.FAILED: "bold red", Status.UNHEALTHY: "red"}
 
 
@@ -64,18 +71,20 @@ def _show(home: Home, state: State, *, detailed: bool) -> None:
     from deploy.probes import read_stats
 
     console = Console()
+    # A line that is too long for the terminal is still better than a number cut in half.
+    console.width = max(console.width, 130)
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     console.print(f"{state.phase}: {state.message}   API {state.api}   Kafka {state.kafka}", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("service", "state", "pid", "restarts", *((*_COUNTS, "clock (UTC)", "MB") if detailed else ())):
-        table.add_column(title.replace("_", " "))
-    table.add_column("why")
+        table.add_column(title, no_wrap=True)
+    table.add_column("why", overflow="fold")
     for child in state.children:
         row = [child.name, str(child.status), str(child.pid or "-"), str(child.restarts)]
         if detailed:
             stats = read_stats(home.stats / f"{child.name}.json") or {}
-            row += [str(stats.get(count, "-")) for count in _COUNTS]
+            row += [str(stats.get(count, "-")) for count in _COUNTS.values()]
             row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
         table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
     console.print(table)

@@ -1,7 +1,223 @@
 """The embedded services, run for real: they keep their state, and say clearly why they cannot start."""
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home
+from deploy.initialise import initialise
+from deploy.local import tansu
+from deploy.local.endpoints import Ports, prepare
+from deploy.local.stack import Stack, running_stack
+from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
+from deploy.service import DATAFLOW_NAMES, Probe
+from deploy.topics import Topic, create_topics, read_topics
 
-def test_shared_kafka_is_a_real_broker(kafka: str) -> None:
-    assert AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=5).brokers
+
+def quiet(line: str) -> None:
+    """Takes progress and prints nothing."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="module")
+def own_stack(home: Home, kafka: str) -> Iterator[Stack]:
+    """Services of this module alone: its tests stop them. (Asks for `kafka` so that plain pytest fails at once.)"""
+    with running_stack(home, Ports.free(), quiet, environ={}) as stack:
+        yield stack
+
+
+def produce(bootstrap: str, topic: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all", "message.timeout.ms": 10_000})
+    producer.produce(topic, value)
+    assert producer.flush(15) == 0
+
+
+def consume_all(bootstrap: str, topic: str) -> list[bytes]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
+    try:
+        partition = TopicPartition(topic, 0, 0)
+        _, high = consumer.get_watermark_offsets(partition, timeout=10)
+        consumer.assign([partition])
+        return [message.value() or b"" for message in consumer.consume(high, timeout=10)]
+    finally:
+        consumer.close()
+
+
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def test_data_outlive_a_restart_of_each_service(own_stack: Stack) -> None:
+    told = own_stack.endpoints
+    create_topics(told.kafka, [Topic("kept", 1, "delete", 3650)])
+    produce(told.kafka, "kept", b"before")
+    execute(told.database_url, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
+    with redis.Redis.from_url(told.redis_url) as client:
+        client.set("kept", "before")
+    probes: dict[str, Probe] = {
+        "kafka": KafkaProbe(told.kafka),
+        "postgres": PostgresProbe(told.database_url),
+        "redis": RedisProbe(told.redis_url),
+    }
+    for name, probe in probes.items():
+        assert probe(0) is None
+        own_stack.stop_one(name)
+        assert probe(0) is not None
+        own_stack.start_one(name)
+        assert probe(0) is None
+    produce(told.kafka, "kept", b"after")
+    assert consume_all(told.kafka, "kept") == [b"before", b"after"]
+    assert execute(told.database_url, "SELECT n FROM kept") == [(1,)]
+    with redis.Redis.from_url(told.redis_url) as client:
+        assert client.get("kept") == b"before"
+
+
+def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_stack: Stack) -> None:
+    declared = read_topics()
+    assert create_topics(own_stack.endpoints.kafka, declared) == [topic.name for topic in declared]
+    assert create_topics(own_stack.endpoints.kafka, declared) == []
+    widened = Topic(declared[0].name, declared[0].partitions + 1, "delete", 1)
+    with pytest.raises(DeployError, match=rf"topic {widened.name} has {declared[0].partitions} partitions"):
+        create_topics(own_stack.endpoints.kafka, [widened])
+
+
+def test_a_misspelt_topic_does_not_become_one(own_stack: Stack) -> None:
+    client = AdminClient({"bootstrap.servers": own_stack.endpoints.kafka})
+    client.list_topics("mraket-bars", timeout=5)
+    assert "mraket-bars" not in client.list_topics(timeout=5).topics
+
+
+def test_initialising_twice_changes_nothing(own_stack: Stack, home: Home) -> None:
+    told = own_stack.endpoints
+    initialise(home, bootstrap=told.kafka, database_url=told.database_url)
+    stores = {path: path.stat().st_mtime_ns for path in sorted(home.recovery.glob("*/part-*.sqlite3"))}
+    assert len(stores) == 4 * len(DATAFLOW_NAMES)
+    initialise(home, bootstrap=told.kafka, database_url=told.database_url)
+    assert {path: path.stat().st_mtime_ns for path in stores} == stores
+
+
+def test_passwords_are_asked_for_and_lie_in_files_of_the_owner_alone(own_stack: Stack, home: Home) -> None:
+    told = own_stack.endpoints
+    for path in home.secrets.iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+    address = told.database_url.split("@")[1]
+    assert "password" in (PostgresProbe(f"postgresql://platform:wrong@{address}")(0) or "")
+    assert "authenticate" in (RedisProbe(f"redis://{told.redis_url.split('@')[1]}")(0) or "")
+    command_lines = " ".join(" ".join(service.command) for service in told.services)
+    assert not any(path.read_text().strip() in command_lines for path in home.secrets.iterdir())
+
+
+def test_services_listen_on_loopback_only(own_stack: Stack) -> None:
+    listening = {int(line.split()[1].split(":")[1], 16): line.split()[1].split(":")[0] for line in _listeners()}
+    for port in (own_stack.ports.kafka, own_stack.ports.postgres, own_stack.ports.redis):
+        assert listening[port] in ("0100007F", "0000000000000000FFFF00000100007F"), f"port {port} is open to others"
+
+
+def _listeners() -> list[str]:
+    """Lines of the kernel's TCP tables in state LISTEN; the second field is the local address in hexadecimal."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return [line for line in lines if line.split()[3] == "0A"]
+
+
+def test_a_taken_port_stops_the_start_before_anything_runs(tmp_path: Path, kafka: str) -> None:
+    home, ports = Home(tmp_path), Ports.free()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", ports.redis))
+        other.listen()
+        home.make()
+        given = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": "postgresql://db.example/trading"}
+        with pytest.raises(DeployError, match=f"port {ports.redis} on 127.0.0.1 that Redis needs is taken"):
+            prepare(home, ports, quiet, given)
+
+
+def test_without_kafka_jars_the_start_is_degraded_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str, database_url: str, redis_url: str
+) -> None:
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path / "nowhere"))
+    home = Home(tmp_path)
+    home.make()
+    left = home.recovery / "risk" / "part-0.sqlite3"
+    left.parent.mkdir()
+    left.touch()
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    with running_stack(home, Ports.free(), quiet, given) as stack:
+        (banner,) = stack.endpoints.degraded
+        assert banner.startswith("Kafka is replaced by Tansu (KAFKA_HOME=")
+        assert banner.endswith(tansu.LIMITS)
+        assert stack.endpoints.environment(home)["PLATFORM_DEGRADED"] == banner
+        # Its log starts empty, so what a dataflow remembers of offsets must be gone too.
+        assert not left.exists()
+        create_topics(stack.endpoints.kafka, read_topics())
+        produce(stack.endpoints.kafka, "orders", b"record")
+        assert consume_all(stack.endpoints.kafka, "orders") == [b"record"]
+
+
+def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "cli.py", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: Stack, tmp_path: Path) -> None:
+    told = own_stack.endpoints
+    environment = {
+        **os.environ,
+        "PLATFORM_HOME": str(tmp_path),
+        "PLATFORM_PYTHON_ENV": "current",
+        "PLATFORM_API_PORT": str(own_stack.ports.api),
+        "KAFKA_BOOTSTRAP_SERVERS": told.kafka,
+        "DATABASE_URL": told.database_url,
+        "REDIS_URL": told.redis_url,
+    }
+    started = run_cli(environment, "start")
+    try:
+        assert started.returncode == 0, started.stderr + started.stdout
+        assert f"http://127.0.0.1:{own_stack.ports.api}/docs" in started.stdout
+        health = run_cli(environment, "health-check", "--json")
+        found = json.loads(health.stdout)
+        assert health.returncode == 0, health.stdout
+        assert found["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api"}
+        status = json.loads(run_cli(environment, "status", "--json").stdout)
+        stats = {child["name"]: child["stats"] for child in status["children"] if child["kind"] == "dataflow"}
+        assert stats["market_data"]["records_out"] > 0
+        table = run_cli(environment, "status", "--detailed").stdout
+        assert "dead letters" in table
+        assert run_cli(environment, "logs", "nothing").stderr.startswith("error: no log of 'nothing'")
+        ours = run_cli(environment, "service", "stop", "kafka").stderr
+        assert ours == "error: kafka is not ours to stop: its address came from the environment\n"
+    finally:
+        stopped = run_cli(environment, "stop")
+    assert stopped.returncode == 0
+    assert "killed" not in stopped.stdout
+    again = run_cli(environment, "status")
+    assert (again.returncode, again.stdout) == (3, "not running (stopped: stopped)\n")
+    assert run_cli(environment, "stop").stdout == "nothing was running\n"
