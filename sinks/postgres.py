@@ -69,6 +69,9 @@ class PostgresWriter:
                     raise Unavailable(f"Postgres took no batch for {waited}: {_first_line(error)}") from error
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
+            except psycopg2.Error:
+                self.close()
+                raise
             else:
                 self._note_back()
                 return
@@ -81,14 +84,16 @@ class PostgresWriter:
         self._staged.clear()
 
     def _commit(self, batches: dict[type, list[Any]]) -> None:
+        # Not `with connection`: on a broken one its rollback raises over the error that tells why.
         connection = self._open()
-        with connection, connection.cursor() as cursor:
-            for record_type, rows in batches.items():
-                write = WRITES[record_type]
-                if len(rows) < COPY_FROM_ROWS:
-                    execute_values(cursor, write.values_sql, write.value_rows(rows), page_size=len(rows))
-                else:
-                    self._copy(cursor, write, rows)
+        cursor = connection.cursor()
+        for record_type, rows in batches.items():
+            write = WRITES[record_type]
+            if len(rows) < COPY_FROM_ROWS:
+                execute_values(cursor, write.values_sql, write.value_rows(rows), page_size=len(rows))
+            else:
+                self._copy(cursor, write, rows)
+        connection.commit()
 
     def _copy(self, cursor: Cursor, write: Write, rows: list[Any]) -> None:
         if write.record_type not in self._staged:
