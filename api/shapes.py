@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PlainSerializer
+from pydantic import BaseModel, PlainSerializer, WithJsonSchema
 
 from schemas.errors import BadInput
 
@@ -22,7 +22,11 @@ def number(value: Decimal) -> int | float:
     return int(value) if value == value.to_integral_value() else float(value)
 
 
-Amount = Annotated[Decimal, PlainSerializer(number, return_type=float, when_used="json")]
+Amount = Annotated[
+    Decimal,
+    PlainSerializer(number, return_type=int | float, when_used="json"),
+    WithJsonSchema({"type": "number"}, mode="serialization"),
+]
 """Money or a quantity: exact inside, a JSON number outside."""
 
 

@@ -167,6 +167,7 @@ def test_an_order_has_the_fields_of_the_brief(client: TestClient) -> None:
         "filled_at": "2024-01-15T10:31:15Z",
     }
     assert expected.items() <= order.items()
+    assert '"quantity":100,' in client.get("/api/v1/orders/ord-1").text  # as a person writes it, not 100.0
     assert order["checks"] == [{"check": "cash", "found": "15025", "limit": "50000"}]
     assert [report["type"] for report in order["executions"]] == [NEW, TRADE, TRADE]
     _is_problem(client, "/api/v1/orders/ord-999", 404, "ord-999")
@@ -329,7 +330,9 @@ def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> N
 def test_what_is_not_there_is_a_problem_and_the_documentation_is(client: TestClient) -> None:
     _is_problem(client, "/api/v1/nothing", 404, "/api/v1/nothing")
     assert client.get("/docs").status_code == 200
-    paths = _get(client, "/openapi.json")["paths"]
+    openapi = _get(client, "/openapi.json")
+    assert openapi["components"]["schemas"]["OrderStatus"]["properties"]["quantity"]["type"] == "number"
+    paths = openapi["paths"]
     assert {"/api/v1/portfolio/state", "/api/v1/orders/{order_id}", "/health"} <= paths.keys()
 
 
