@@ -32,8 +32,8 @@ class Marks:
         new = ZERO
         if holding is not None and holding.quantity:
             new = multiply(holding.quantity, to_decimal(self.prices[symbol]))
-            if holding.multiplier is not ONE:
-                new = multiply(new, holding.multiplier)
+            if holding.unit_value is not ONE:
+                new = multiply(new, holding.unit_value)
             self.values[symbol] = new
         self.net += new - old
         self.gross += abs(new) - abs(old)
@@ -44,10 +44,11 @@ class Marks:
         return (self.gross - self.net) / 2
 
     def value(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
-        """The valuation of `ledger` at these marks."""
+        """The valuation of `ledger` at these marks. Dividends and interest count as realized."""
         unrealized = self.net - ledger.cost
+        realized = ledger.realized_pnl + ledger.income
         equity = ledger.cash + self.net
-        assert equity == ledger.initial_cash + ledger.realized_pnl + unrealized - ledger.fees, f"equity {equity}"
+        assert equity == ledger.initial_cash + realized + unrealized - ledger.fees, f"equity {equity}"
         return Valuation(
             seq,
             ts_ns,
@@ -56,7 +57,7 @@ class Marks:
             self.gross,
             self.net,
             unrealized,
-            ledger.realized_pnl,
+            realized,
             ledger.fees,
             len(self.values),
         )

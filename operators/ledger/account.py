@@ -1,23 +1,24 @@
 """The ledger: one owner of positions, lots and cash. Executions in, what they changed out.
 
-Every execution books one value, `quantity * price * multiplier` rounded once to nine places, and one fee. Each cent of
+Every execution books one value, `quantity * price * unit value` rounded once to nine places, and one fee. Each cent of
 both goes either into an open lot or into a match, the last part taking the remainder, so that these hold exactly after
 every event (and are asserted):
 
-    cash   = initial cash - sum of signed values - fees
-    cash   = initial cash + realized P&L - cost of what is open - fees
-    equity = cash + market value = initial cash + realized P&L + unrealized P&L - fees
+    cash   = initial cash - sum of signed values - fees + income
+    cash   = initial cash + realized P&L - cost of what is open - fees + income
+    equity = cash + market value = initial cash + realized P&L + unrealized P&L - fees + income
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.ledger.lots import OpenLot
-from operators.money import ONE, ZERO, divide, multiply, portion, quantize
+from operators.ledger.corporate_actions import CorporateAction, Delisting, SymbolChange, check, fraction_of
+from operators.ledger.lots import FIFO, LotBook, OpenLot
+from operators.money import ONE, ZERO, divide, multiply, quantize
+from schemas.errors import InvalidField
 from schemas.records import BUY, TRADE, Execution, Lot, LotMatch, Position
 
 SNAPSHOT_VERSION = 1
@@ -25,34 +26,61 @@ LedgerRecord = Position | Lot | LotMatch
 
 
 class Holding:
-    """One symbol's side of the ledger, for reading. `quantity` and `cost` are negative when short."""
+    """One symbol's side of the ledger, for reading. `quantity` and `cost` are negative when short.
 
-    __slots__ = ("cost", "fees", "lots", "multiplier", "quantity", "realized_pnl", "symbol")
+    `unit_value` is what one unit is worth in account currency at a price of 1: multiplier times exchange rate.
+    """
 
-    def __init__(self, symbol: str, multiplier: Decimal) -> None:
+    __slots__ = ("book", "fees", "realized_pnl", "symbol", "unit_value")
+
+    def __init__(self, symbol: str, unit_value: Decimal, book: LotBook) -> None:
         self.symbol = symbol
-        self.multiplier = multiplier
-        self.quantity = ZERO
-        self.cost = ZERO
+        self.unit_value = unit_value
+        self.book = book
         self.realized_pnl = ZERO
         self.fees = ZERO
-        self.lots: deque[OpenLot] = deque()  # next to be closed first
+
+    @property
+    def quantity(self) -> Decimal:
+        return self.book.quantity
+
+    @property
+    def cost(self) -> Decimal:
+        return self.book.cost
+
+    @property
+    def lots(self) -> list[OpenLot]:
+        """The open lots, oldest first."""
+        return list(self.book.open_lots())
 
 
 class Ledger:
-    """FIFO books of one account, long and short, exact.
+    """The books of one account, long and short, exact.
 
-    `multipliers` gives the value of one unit at a price of 1 for symbols where it is not 1 (futures). An execution
-    whose `seq` was seen before changes nothing; only `exec_type` TRADE moves anything.
+    `multipliers` gives the value of one unit at a price of 1 for symbols where it is not 1 (futures), `currencies` the
+    currency of symbols that are not traded in the account's; those need a rate by `set_rate` before they are traded.
+    `method` is one of `lots.METHODS`. An execution whose `seq` was seen before changes nothing, and only `exec_type`
+    TRADE moves anything.
     """
 
-    def __init__(self, initial_cash: Decimal, *, multipliers: Mapping[str, Decimal] | None = None) -> None:
+    def __init__(
+        self,
+        initial_cash: Decimal,
+        *,
+        multipliers: Mapping[str, Decimal] | None = None,
+        currencies: Mapping[str, str] | None = None,
+        method: str = FIFO,
+    ) -> None:
         self.initial_cash = quantize(initial_cash)
         self.cash = self.initial_cash
         self.realized_pnl = ZERO
         self.fees = ZERO
         self.cost = ZERO  # of all that is open, signed
+        self.income = ZERO  # dividends and interest received less those paid
+        self._method = LotBook(method).method
         self._multipliers = dict(multipliers or {})
+        self._currencies = dict(currencies or {})
+        self._rates: dict[str, Decimal] = {}
         self._holdings: dict[str, Holding] = {}
         self._seq = 0
         self._execution_seq = 0
@@ -64,171 +92,184 @@ class Ledger:
     def quantity(self, symbol: str) -> Decimal:
         """Signed units held, 0 for a symbol that is not."""
         holding = self._holdings.get(symbol)
-        return ZERO if holding is None else holding.quantity
+        return ZERO if holding is None else holding.book.quantity
 
     def holdings(self) -> Iterator[Holding]:
         """All symbols ever traded, in the order of their first trade."""
         return iter(self._holdings.values())
 
-    def apply(self, execution: Execution) -> list[LedgerRecord]:
-        """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position."""
+    def set_rate(self, currency: str, rate: Decimal) -> list[str]:
+        """One unit of `currency` is worth `rate` in account currency now. Returns the symbols to mark again."""
+        if not rate > 0:
+            raise InvalidField(f"rate of {currency} must be > 0, found {rate}")
+        self._rates[currency] = quantize(rate)
+        changed = [h for h in self._holdings.values() if self._currencies.get(h.symbol) == currency]
+        for holding in changed:
+            holding.unit_value = self._unit_value(holding.symbol)
+        return [holding.symbol for holding in changed]
+
+    def credit(self, amount: Decimal) -> None:
+        """Move income (dividend, interest; negative when owed) into cash."""
+        amount = quantize(amount)
+        self.cash += amount
+        self.income += amount
+        self._check()
+
+    def apply(self, execution: Execution, chosen: Sequence[str] = ()) -> list[LedgerRecord]:
+        """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position.
+
+        `chosen` are the ids of the lots to close first, where the method is `specific`. Raises `InvalidField` for a
+        symbol whose currency has no rate.
+        """
         if execution.seq <= self._execution_seq:
             return []
-        self._execution_seq = execution.seq
         if execution.exec_type != TRADE:
+            self._execution_seq = execution.seq
             return []
-        symbol = execution.symbol
-        holding = self._holdings.get(symbol)
-        if holding is None:
-            holding = self._holdings[symbol] = Holding(symbol, self._multipliers.get(symbol, ONE))
         quantity = quantize(execution.quantity)
-        price = quantize(execution.price)
-        fee = quantize(execution.fee)
-        assert quantity > 0 and price >= 0, f"{execution.execution_id}: {quantity} {symbol} at {price}"
-        if execution.side != BUY:
-            quantity = -quantity
+        assert quantity > 0 and execution.price >= 0, f"{execution.execution_id}: {quantity} at {execution.price}"
+        holding = self._hold(execution.symbol)
+        self._execution_seq = execution.seq
+        origin = (str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
+        signed = quantity if execution.side == BUY else -quantity
+        return self._trade(holding, signed, quantize(execution.price), quantize(execution.fee), origin, chosen)
+
+    def act(self, action: CorporateAction) -> list[LedgerRecord]:
+        """Let a split, stock dividend, symbol change or delisting change the lots. Returns them and the Position."""
+        check(action)
+        holding = self._holdings.get(action.symbol)
+        if holding is None or not holding.quantity:
+            return []
+        origin = (action.action_id, action.ts_ns, action.ts_ns, action.action_id)
+        if isinstance(action, Delisting):
+            return self._trade(holding, -holding.quantity, quantize(action.price), ZERO, origin)
+        if isinstance(action, SymbolChange):
+            holding = self._rename(holding, action.new_symbol)
+        else:
+            holding.book.split(action.ratio)
+            fraction = fraction_of(holding.quantity)
+            if action.cash_in_lieu is not None and fraction:
+                return self._trade(holding, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
+        out = [self._lot(action.ts_ns, holding.symbol, lot) for lot in holding.book.open_lots()]
+        return [*out, self._position(holding, action.ts_ns, action.action_id)]
+
+    def _trade(
+        self,
+        holding: Holding,
+        quantity: Decimal,
+        price: Decimal,
+        fee: Decimal,
+        origin: tuple[str, int, int, str],
+        chosen: Sequence[str] = (),
+    ) -> list[LedgerRecord]:
+        tag, ts_ns, filled_at_ns, execution_id = origin
         value = multiply(quantity, price)
-        if holding.multiplier is not ONE:
-            value = multiply(value, holding.multiplier)
+        if holding.unit_value is not ONE:
+            value = multiply(value, holding.unit_value)
         self.cash -= value + fee
         self.fees += fee
         holding.fees += fee
-
-        out: list[LedgerRecord] = []
-        rest, rest_value, rest_fee = quantity, value, fee
-        if holding.quantity and (holding.quantity < 0) is (quantity > 0):
-            rest, rest_value, rest_fee = self._close(holding, execution, quantity, price, value, fee, out)
+        book, out = holding.book, list[LedgerRecord]()
+        cost = book.cost
+        rest = quantity
+        if book.quantity and (book.quantity < 0) is (quantity > 0):
+            matches, rest, value, fee = book.close(quantity, value, fee, chosen)
+            direction = "LONG" if quantity < 0 else "SHORT"
+            for number, closed in enumerate(matches, start=1):
+                holding.realized_pnl += closed.pnl
+                self.realized_pnl += closed.pnl
+                lot = closed.lot
+                self._seq += 1
+                out.append(
+                    LotMatch(
+                        self._seq,
+                        ts_ns,
+                        f"match-{tag}-{number}",
+                        holding.symbol,
+                        direction,
+                        abs(closed.quantity),
+                        closed.entry_price,
+                        price,
+                        closed.pnl,
+                        closed.entry_fees + closed.exit_fees,
+                        lot.opened_ns,
+                        filled_at_ns,
+                        lot.lot_id,
+                        lot.execution_id,
+                        execution_id,
+                    )
+                )
+                out.append(self._lot(ts_ns, holding.symbol, lot))
         if rest:
-            self._open(holding, execution, rest, price, rest_value, rest_fee, out)
-        out.append(self._position(holding, execution))
-        assert self.cash == self.initial_cash + self.realized_pnl - self.cost - self.fees, execution
+            lot = OpenLot(f"lot-{tag}", filled_at_ns, rest, price, value, fee, execution_id)
+            book.open(lot)
+            out.append(self._lot(ts_ns, holding.symbol, lot))
+        self.cost += book.cost - cost
+        out.append(self._position(holding, ts_ns, execution_id))
+        self._check()
         return out
 
-    def _close(
-        self,
-        holding: Holding,
-        execution: Execution,
-        quantity: Decimal,
-        price: Decimal,
-        value: Decimal,
-        fee: Decimal,
-        out: list[LedgerRecord],
-    ) -> tuple[Decimal, Decimal, Decimal]:
-        """Match a trade against the lots of the other side. Returns what is left of its quantity, value and fee."""
-        rest, rest_value, rest_fee = quantity, value, fee
-        lots = holding.lots
-        closing = execution.seq
-        matches = 0
-        direction = "LONG" if quantity < 0 else "SHORT"
-        while rest and lots:
-            lot = lots[0]
-            held = lot.quantity
-            part = held if abs(held) <= abs(rest) else -rest
-            taken = lot.take(part)
-            rest += part
-            # `value` and `quantity` have the other side's sign, so this share of the value is signed like the lot.
-            if rest:
-                exit_value = portion(value, part, quantity)
-                exit_fee = portion(fee, -part, quantity) if fee else fee
-            else:
-                exit_value, exit_fee = -rest_value, rest_fee
-            rest_value += exit_value
-            rest_fee -= exit_fee
-            pnl = exit_value - taken.cost
-            holding.quantity -= part
-            holding.cost -= taken.cost
-            holding.realized_pnl += pnl
-            self.cost -= taken.cost
-            self.realized_pnl += pnl
-            matches += 1
-            self._seq += 2
-            out.append(
-                LotMatch(
-                    self._seq - 1,
-                    execution.ts_ns,
-                    f"match-{closing}-{matches}",
-                    holding.symbol,
-                    direction,
-                    abs(part),
-                    lot.price,
-                    price,
-                    pnl,
-                    taken.fees + exit_fee,
-                    lot.opened_ns,
-                    execution.filled_at_ns,
-                    lot.lot_id,
-                    lot.execution_id,
-                    execution.execution_id,
-                )
-            )
-            out.append(self._lot(self._seq, execution.ts_ns, holding.symbol, lot))
-            if not lot.quantity:
-                lots.popleft()
-        return rest, rest_value, rest_fee
+    def _hold(self, symbol: str) -> Holding:
+        holding = self._holdings.get(symbol)
+        if holding is None:
+            holding = self._holdings[symbol] = Holding(symbol, self._unit_value(symbol), LotBook(self._method))
+        return holding
 
-    def _open(
-        self,
-        holding: Holding,
-        execution: Execution,
-        quantity: Decimal,
-        price: Decimal,
-        value: Decimal,
-        fee: Decimal,
-        out: list[LedgerRecord],
-    ) -> None:
-        """Add a lot: `value` is its cost, `fee` its opening fee."""
-        lot_id = f"lot-{execution.seq}"
-        lot = OpenLot(lot_id, execution.filled_at_ns, quantity, price, value, fee, execution.execution_id)
-        holding.lots.append(lot)
-        holding.quantity += quantity
-        holding.cost += value
-        self.cost += value
-        self._seq += 1
-        out.append(self._lot(self._seq, execution.ts_ns, holding.symbol, lot))
+    def _unit_value(self, symbol: str) -> Decimal:
+        currency = self._currencies.get(symbol)
+        if currency is None:
+            return self._multipliers.get(symbol, ONE)
+        rate = self._rates.get(currency)
+        if rate is None:
+            raise InvalidField(f"{symbol} is traded in {currency}, for which no exchange rate was recorded")
+        return multiply(self._multipliers.get(symbol, ONE), rate)
 
-    def _position(self, holding: Holding, execution: Execution) -> Position:
+    def _rename(self, old: Holding, symbol: str) -> Holding:
+        """Move all that is booked under a symbol to its new one."""
+        new = self._hold(symbol)
+        if new.quantity * old.quantity < 0:
+            raise InvalidField(f"{old.symbol} cannot become {symbol}: one is held long, the other short")
+        new.book.absorb(old.book)
+        new.realized_pnl += old.realized_pnl
+        new.fees += old.fees
+        del self._holdings[old.symbol]
+        return new
+
+    def _position(self, holding: Holding, ts_ns: int, cause_id: str) -> Position:
         self._seq += 1
-        quantity = holding.quantity
+        quantity, cost = holding.book.quantity, holding.book.cost
         if not quantity:
-            assert not holding.lots and not holding.cost, f"{holding.symbol} is flat but holds {holding.cost}"
+            assert not holding.book.lots and not cost, f"{holding.symbol} is flat but holds {cost}"
             average = ZERO
-        elif holding.multiplier is ONE:
-            average = divide(holding.cost, quantity)
+        elif holding.unit_value is ONE:
+            average = divide(cost, quantity)
         else:
-            average = divide(holding.cost, quantity * holding.multiplier)
+            average = divide(cost, quantity * self._multipliers.get(holding.symbol, ONE))
         return Position(
-            self._seq,
-            execution.ts_ns,
-            holding.symbol,
-            quantity,
-            average,
-            holding.cost,
-            holding.realized_pnl,
-            holding.fees,
-            execution.execution_id,
+            self._seq, ts_ns, holding.symbol, quantity, average, cost, holding.realized_pnl, holding.fees, cause_id
         )
 
-    @staticmethod
-    def _lot(seq: int, ts_ns: int, symbol: str, lot: OpenLot) -> Lot:
-        return Lot(seq, ts_ns, lot.lot_id, symbol, lot.opened_ns, lot.quantity, lot.price, lot.execution_id)
+    def _lot(self, ts_ns: int, symbol: str, lot: OpenLot) -> Lot:
+        self._seq += 1
+        return Lot(self._seq, ts_ns, lot.lot_id, symbol, lot.opened_ns, lot.quantity, lot.price, lot.execution_id)
+
+    def _check(self) -> None:
+        expected = self.initial_cash + self.realized_pnl - self.cost - self.fees + self.income
+        assert self.cash == expected, f"cash is {self.cash}, the books say {expected}"
 
     def snapshot(self) -> tuple[Any, ...]:
         """The whole state as plain tuples; later executions do not change it."""
-        holdings = [
-            (h.symbol, h.quantity, h.cost, h.realized_pnl, h.fees, [lot.as_tuple() for lot in h.lots])
-            for h in self._holdings.values()
-        ]
-        totals = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost)
-        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, holdings)
+        holdings = [(h.symbol, h.realized_pnl, h.fees, h.book.as_tuple()) for h in self._holdings.values()]
+        totals = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income)
+        return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._rates), holdings)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Become the ledger that `snapshot` was taken of. Multipliers are settings, not state."""
-        version, totals, self._seq, self._execution_seq, holdings = snapshot
+        """Become the ledger that `snapshot` was taken of. Multipliers and currencies are settings, not state."""
+        version, totals, self._seq, self._execution_seq, rates, holdings = snapshot
         assert version == SNAPSHOT_VERSION, f"ledger snapshot of version {version}"
-        self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost = totals
+        self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income = totals
+        self._rates = dict(rates)
         self._holdings = {}
-        for symbol, quantity, cost, realized_pnl, fees, lots in holdings:
-            holding = Holding(symbol, self._multipliers.get(symbol, ONE))
-            holding.quantity, holding.cost, holding.realized_pnl, holding.fees = quantity, cost, realized_pnl, fees
-            holding.lots.extend(OpenLot(*lot) for lot in lots)
-            self._holdings[symbol] = holding
+        for symbol, realized_pnl, fees, book in holdings:
+            holding = self._holdings[symbol] = Holding(symbol, self._unit_value(symbol), LotBook.of(book))
+            holding.realized_pnl, holding.fees = realized_pnl, fees

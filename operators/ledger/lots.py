@@ -1,30 +1,46 @@
-"""One open lot, and what is taken from it when it is closed."""
+"""One symbol's lots, and which of them a closing trade takes: FIFO, LIFO, HIFO, average cost or lots named one by one.
+
+Nothing in here knows cash, records or taxes; the ledger and the tax books both stand on it.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from operators.money import portion
+from operators.money import ZERO, divide, multiply, portion, quantize
+from schemas.errors import BadInput, InvalidField
 
-
-class Taken(NamedTuple):
-    """The part of a lot that a closing trade took, signed like the lot."""
-
-    quantity: Decimal
-    cost: Decimal
-    fees: Decimal
+FIFO, LIFO, HIFO, AVERAGE, SPECIFIC = "fifo", "lifo", "hifo", "average", "specific"
+METHODS = (FIFO, LIFO, HIFO, AVERAGE, SPECIFIC)
+DUST = Decimal("0.000001")
+"""Units that no one can trade: what a split's rounded ratio leaves behind. Only symbols that were split have dust."""
 
 
 class OpenLot:
-    """What is left of one opening execution. Long lots have positive `quantity` and `cost`, short lots negative ones.
+    """What is left of one opening trade. Long lots have positive `quantity` and `cost`, short lots negative ones.
 
-    `cost` is the booked entry value of what is left (quantity * price * multiplier, rounded once when it was booked),
-    `fees` what is left of the opening fee. Both shrink by exact shares: the last part takes the remainder, so that the
-    parts sum to the whole.
+    `cost` is the booked entry value of what is left (quantity * price * value of a unit, rounded once when it was
+    booked), `fees` what is left of the opening fee, `carried` the loss that a wash sale moved into this lot. All three
+    shrink by exact shares: the last part takes the remainder, so that the parts sum to the whole. `holding_from_ns` is
+    earlier than `opened_ns` after a wash sale, by the time that the lot it replaced was held.
     """
 
-    __slots__ = ("cost", "execution_id", "fees", "lot_id", "opened_ns", "price", "quantity")
+    __slots__ = (
+        "carried",
+        "cost",
+        "execution_id",
+        "fees",
+        "holding_from_ns",
+        "lot_id",
+        "opened_ns",
+        "price",
+        "quantity",
+        "replacement",
+    )
 
     def __init__(
         self,
@@ -35,6 +51,9 @@ class OpenLot:
         cost: Decimal,
         fees: Decimal,
         execution_id: str,
+        carried: Decimal = ZERO,
+        holding_from_ns: int | None = None,
+        replacement: bool = False,
     ) -> None:
         self.lot_id = lot_id
         self.opened_ns = opened_ns
@@ -43,20 +62,295 @@ class OpenLot:
         self.cost = cost
         self.fees = fees
         self.execution_id = execution_id
+        self.carried = carried
+        self.holding_from_ns = opened_ns if holding_from_ns is None else holding_from_ns
+        self.replacement = replacement  # whether these units have already replaced units sold at a loss
 
-    def take(self, quantity: Decimal) -> Taken:
-        """Take `quantity` (signed like the lot, not more than it holds) out of the lot."""
+    def split_off(self, quantity: Decimal) -> OpenLot:
+        """Move `quantity` (signed like the lot, less than it holds) with its exact shares to a lot of its own."""
         whole = self.quantity
-        if quantity == whole:
-            taken = Taken(whole, self.cost, self.fees)
-        else:
-            fees = portion(self.fees, quantity, whole) if self.fees else self.fees
-            taken = Taken(quantity, portion(self.cost, quantity, whole), fees)
-        self.quantity = whole - taken.quantity
-        self.cost -= taken.cost
-        self.fees -= taken.fees
-        return taken
+        assert abs(quantity) < abs(whole) and quantity * whole > 0, f"{quantity} of {whole}"
+        cost = portion(self.cost, quantity, whole)
+        fees = portion(self.fees, quantity, whole) if self.fees else ZERO
+        carried = portion(self.carried, quantity, whole) if self.carried else ZERO
+        self.quantity = whole - quantity
+        self.cost -= cost
+        self.fees -= fees
+        self.carried -= carried
+        return OpenLot(
+            self.lot_id,
+            self.opened_ns,
+            quantity,
+            self.price,
+            cost,
+            fees,
+            self.execution_id,
+            carried,
+            self.holding_from_ns,
+            self.replacement,
+        )
 
-    def as_tuple(self) -> tuple[str, int, Decimal, Decimal, Decimal, Decimal, str]:
+    def as_tuple(self) -> tuple[Any, ...]:
         """For a snapshot; `OpenLot(*lot.as_tuple())` is the same lot."""
-        return (self.lot_id, self.opened_ns, self.quantity, self.price, self.cost, self.fees, self.execution_id)
+        return (
+            self.lot_id,
+            self.opened_ns,
+            self.quantity,
+            self.price,
+            self.cost,
+            self.fees,
+            self.execution_id,
+            self.carried,
+            self.holding_from_ns,
+            self.replacement,
+        )
+
+
+class Closed(NamedTuple):
+    """One lot, or part of one, matched by a closing trade. Quantity and values are signed like the lot.
+
+    `pnl` is `exit_value - entry_value`, gross of fees and of what a wash sale carried in. `lot` is what stays open.
+    """
+
+    lot: OpenLot
+    quantity: Decimal
+    entry_price: Decimal
+    entry_value: Decimal
+    exit_value: Decimal
+    pnl: Decimal
+    entry_fees: Decimal
+    exit_fees: Decimal
+    carried: Decimal
+
+
+class LotBook:
+    """The open lots of one symbol under one method.
+
+    * fifo: oldest first. lifo: newest first.
+    * hifo: highest entry price first (with what a wash sale carried in), the older of equals first; also for shorts.
+    * average: every unit has the cost, fee and carried loss of the average open unit; holding times go oldest first.
+    * specific: the lots named with the trade, in that order, then oldest first.
+    """
+
+    __slots__ = ("average", "carried", "cost", "dust", "fees", "lots", "method", "quantity")
+
+    def __init__(self, method: str = FIFO) -> None:
+        if method not in METHODS:
+            raise BadInput(f"lot method must be one of {', '.join(METHODS)}, found {method!r}")
+        self.method = method
+        self.lots: deque[OpenLot] = deque()  # oldest first; under hifo the cheapest first
+        self.quantity = ZERO
+        self.cost = ZERO
+        self.fees = ZERO  # opening fees of what is open
+        self.carried = ZERO
+        self.dust = ZERO
+        self.average = ZERO  # entry price of the average open unit; kept under average cost only
+
+    def close(
+        self, quantity: Decimal, value: Decimal, fee: Decimal, chosen: Sequence[str] = ()
+    ) -> tuple[list[Closed], Decimal, Decimal, Decimal]:
+        """Match a trade (signed quantity and value) with lots of the other side.
+
+        Returns the matches, and what is left of quantity, value and fee to open a lot with.
+        """
+        matches: list[Closed] = []
+        rest, rest_value, rest_fee = quantity, value, fee
+        while rest and self.quantity and (self.quantity < 0) is (rest > 0):
+            lot = self._next(chosen)
+            held = lot.quantity
+            part = held if abs(held) <= abs(rest) + self.dust else -rest
+            rest = rest + part
+            if self.dust and abs(rest) <= self.dust:
+                rest = ZERO
+            # `value` and `quantity` have the other side's sign, so this share of the value is signed like the lot.
+            if rest:
+                exit_value = portion(value, part, quantity)
+                exit_fee = portion(fee, -part, quantity) if fee else fee
+            else:
+                exit_value, exit_fee = -rest_value, rest_fee
+            rest_value += exit_value
+            rest_fee -= exit_fee
+            matches.append(self._take(lot, part, exit_value, exit_fee))
+        return matches, rest, rest_value, rest_fee
+
+    def open(self, lot: OpenLot) -> None:
+        """Add a lot of the side that is held."""
+        assert not self.quantity or (self.quantity > 0) is (lot.quantity > 0), "long and short lots at once"
+        self.quantity += lot.quantity
+        self.cost += lot.cost
+        if lot.fees:
+            self.fees += lot.fees
+        if lot.carried:
+            self.carried += lot.carried
+        if self.method == AVERAGE:
+            self.average += portion(lot.price - self.average, lot.quantity, self.quantity)
+            lot.cost = lot.fees = lot.carried = ZERO  # the totals own them; `open_lots` shares them out
+        self.insert(lot)
+
+    def insert(self, lot: OpenLot) -> None:
+        """Put a lot whose amounts the totals already hold where the method wants it."""
+        if self.method == HIFO:
+            self.lots.insert(bisect_left(self.lots, basis_price(lot), key=basis_price), lot)
+        else:
+            self.lots.append(lot)
+
+    def carry(self, lot: OpenLot, loss: Decimal) -> None:
+        """Move a disallowed loss (positive) into an open lot."""
+        self.carried += loss
+        if self.method != AVERAGE:
+            lot.carried += loss
+        if self.method == HIFO:
+            self.lots.remove(lot)
+            self.insert(lot)
+
+    def divide(self, lot: OpenLot, quantity: Decimal) -> OpenLot:
+        """Make `quantity` (signed) of an open lot a lot of its own, in front of the rest. Returns it."""
+        piece = lot.split_off(quantity)
+        self.lots.insert(self.lots.index(lot), piece)
+        return piece
+
+    def by_age(self) -> list[OpenLot]:
+        """The lots themselves, oldest first."""
+        return sorted(self.lots, key=_opened) if self.method == HIFO else list(self.lots)
+
+    def split(self, ratio: Decimal) -> None:
+        """`ratio` new units for one old. Cost, fees and holding times stay; from here on the book knows dust.
+
+        A total within dust of a whole number becomes that number; each lot gets its share, the last one the rest, and
+        a lot that is left without a unit gives its cost to its neighbour. `InvalidField` where nothing would be left.
+        """
+        if not self.quantity:
+            return
+        before, after = self.quantity, multiply(self.quantity, ratio)
+        whole = quantize(after.to_integral_value())
+        if whole and abs(after - whole) <= DUST:
+            after = whole
+        if abs(after) <= DUST:
+            raise InvalidField(f"split ratio must leave at least {DUST} of {before} units, found {ratio}")
+        self.dust = DUST
+        rest = after
+        for lot in self.lots:
+            lot.quantity = portion(after, lot.quantity, before)
+            rest -= lot.quantity
+            lot.price = divide(lot.price, ratio)
+        self.average = divide(self.average, ratio)
+        self.lots[-1].quantity += rest
+        self.quantity = after
+        self._merge_empty()
+
+    def open_lots(self) -> Iterator[OpenLot]:
+        """The lots, oldest first, each with its own basis; under average cost with its share of the pool."""
+        if self.method != AVERAGE:
+            yield from self.by_age()
+            return
+        left, cost, fees, carried = self.quantity, self.cost, self.fees, self.carried
+        for lot in self.lots:
+            pooled = OpenLot(*lot.as_tuple())
+            pooled.price = self.average
+            pooled.cost = portion(cost, lot.quantity, left)
+            pooled.fees = portion(fees, lot.quantity, left)
+            pooled.carried = portion(carried, lot.quantity, left)
+            left, cost, fees = left - lot.quantity, cost - pooled.cost, fees - pooled.fees
+            carried -= pooled.carried
+            yield pooled
+
+    def absorb(self, other: LotBook) -> None:
+        """Take over another book's lots, of the same side and method: the symbol has a new name."""
+        for lot in other.open_lots():
+            self.open(lot)
+        self.dust = max(self.dust, other.dust)
+        if self.method != HIFO:
+            self.lots = deque(sorted(self.lots, key=_opened))
+
+    def as_tuple(self) -> tuple[Any, ...]:
+        totals = (self.quantity, self.cost, self.fees, self.carried, self.dust, self.average)
+        return (self.method, totals, [lot.as_tuple() for lot in self.lots])
+
+    @classmethod
+    def of(cls, state: tuple[Any, ...]) -> LotBook:
+        """The book that `as_tuple()` was taken of."""
+        method, totals, lots = state
+        book = cls(method)
+        book.quantity, book.cost, book.fees, book.carried, book.dust, book.average = totals
+        book.lots.extend(OpenLot(*lot) for lot in lots)
+        return book
+
+    def _next(self, chosen: Sequence[str]) -> OpenLot:
+        if self.method in (LIFO, HIFO):
+            return self.lots[-1]
+        if chosen and self.method == SPECIFIC:
+            for lot_id in chosen:
+                for lot in self.lots:
+                    if lot.lot_id == lot_id:
+                        return lot
+        return self.lots[0]
+
+    def _take(self, lot: OpenLot, part: Decimal, exit_value: Decimal, exit_fees: Decimal) -> Closed:
+        """Take `part` with its entry value and fees out of a lot and out of the totals."""
+        if self.method == AVERAGE:
+            price = self.average
+            value, fees, carried = _shares(self.cost, self.fees, self.carried, part, self.quantity)
+        else:
+            price = lot.price
+            value, fees, carried = _shares(lot.cost, lot.fees, lot.carried, part, lot.quantity)
+            lot.cost -= value
+            if fees:
+                lot.fees -= fees
+            if carried:
+                lot.carried -= carried
+        lot.quantity -= part
+        self.quantity -= part
+        self.cost -= value
+        if fees:
+            self.fees -= fees
+        if carried:
+            self.carried -= carried
+        if not lot.quantity:
+            self._drop(lot)
+        if not self.quantity:
+            self.average = ZERO
+        return Closed(lot, part, price, value, exit_value, exit_value - value, fees, exit_fees, carried)
+
+    def _drop(self, lot: OpenLot) -> None:
+        lots = self.lots
+        if lots[0] is lot:
+            lots.popleft()
+        elif lots[-1] is lot:
+            lots.pop()
+        else:
+            lots.remove(lot)
+
+    def _merge_empty(self) -> None:
+        """Give what lots without a unit of the right sign hold to a neighbour."""
+        kept: deque[OpenLot] = deque()
+        homeless: list[OpenLot] = []
+        for lot in self.lots:
+            (kept if lot.quantity * self.quantity > 0 else homeless).append(lot)
+        heir = kept[-1]
+        for lot in homeless:
+            heir.quantity += lot.quantity
+            heir.cost += lot.cost
+            heir.fees += lot.fees
+            heir.carried += lot.carried
+        self.lots = kept
+
+
+def _shares(
+    value: Decimal, fees: Decimal, carried: Decimal, part: Decimal, whole: Decimal
+) -> tuple[Decimal, Decimal, Decimal]:
+    if part == whole:
+        return value, fees, carried
+    return (
+        portion(value, part, whole),
+        portion(fees, part, whole) if fees else fees,
+        portion(carried, part, whole) if carried else carried,
+    )
+
+
+def _opened(lot: OpenLot) -> int:
+    return lot.opened_ns
+
+
+def basis_price(lot: OpenLot) -> Decimal:
+    """The entry price, with what a wash sale carried in, per unit."""
+    return lot.price + portion(lot.carried, lot.price, lot.cost) if lot.carried and lot.cost else lot.price

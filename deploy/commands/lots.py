@@ -1,0 +1,195 @@
+"""`lots`: tax lots, matches and totals of a CSV of trades. Needs no service and nothing but the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import typer
+
+from deploy.trade_files import FillRow, Moment, SplitRow, read_fills, read_splits
+from operators.ledger import OpenLot, TaxBook, TaxMatch
+from operators.ledger.form_8949 import FormRow, form_rows
+from operators.ledger.form_8949 import totals as form_totals
+from operators.money import ZERO, plain
+from schemas.errors import BadInput, InvalidField
+
+_METHODS = ("fifo", "lifo", "hifo", "average")
+_FORMATS = ("lots", "8949")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("lots", help="Tax lots, realized gains and wash sales of a CSV of trades.")(lots)
+
+
+def lots(
+    fills: Annotated[Path, typer.Option(help="CSV: time,symbol,side,quantity,price,fee[,order_id][,multiplier]")],
+    method: Annotated[str, typer.Option(help="fifo, lifo, hifo or average")] = "fifo",
+    splits: Annotated[Path | None, typer.Option(help="CSV: time,symbol,ratio; 2 is two new for one old")] = None,
+    wash_sales: Annotated[bool, typer.Option("--wash-sales", help="Disallow losses by IRS Pub. 550")] = False,
+    json_out: Annotated[str | None, typer.Option("--json", help="Write JSON to this file, - for the screen")] = None,
+    form: Annotated[str, typer.Option("--format", help="lots, or 8949 for the rows of the tax form")] = "lots",
+    zone: Annotated[str, typer.Option(help="Whose calendar days count, for times with a zone")] = "America/New_York",
+) -> None:
+    """Match every sale with the lots it closes, and show what is still open."""
+    try:
+        _one_of("--method", method, _METHODS)
+        _one_of("--format", form, _FORMATS)
+        result = _compute(fills, splits, method, wash_sales, _zone(zone))
+        text = _as_json(result, form) if json_out is not None else _as_text(result, form)
+        _write(text, json_out)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+class Result(NamedTuple):
+    """What a book says about a file. `moments` has the time of each trade by its id."""
+
+    matches: list[TaxMatch]
+    open_lots: list[tuple[str, Decimal, OpenLot]]
+    moments: dict[str, Moment]
+
+
+def _one_of(option: str, found: str, allowed: tuple[str, ...]) -> None:
+    if found not in allowed:
+        raise BadInput(f"{option} must be one of {', '.join(allowed)}, found {found!r}")
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadInput(f"--zone must be a zone such as America/New_York, found {name!r}") from None
+
+
+def _compute(fills: Path, splits: Path | None, method: str, wash_sales: bool, zone: ZoneInfo) -> Result:
+    trades = read_fills(fills, zone)
+    changes = read_splits(splits, zone) if splits is not None else []
+    if trades and changes and (trades[0].moment.stamp.tzinfo is None) is not (changes[0].moment.stamp.tzinfo is None):
+        found = f"{trades[0].moment.text!r} and {changes[0].moment.text!r}"
+        raise BadInput(f"{fills.name} and {splits}: field time must be with a zone in both or in none, found {found}")
+    book = TaxBook(method, wash_sales=wash_sales)
+    matches: list[TaxMatch] = []
+    # A split comes into effect before what is traded at the same time.
+    steps: list[SplitRow | FillRow] = sorted([*changes, *trades], key=lambda step: step.moment.order)
+    for step in steps:
+        try:
+            matches += book.trade(step.trade) if isinstance(step, FillRow) else book.act(step.split)
+        except InvalidField as error:
+            file = fills if isinstance(step, FillRow) else splits
+            raise BadInput(f"{file}: {error}") from None
+    return Result(matches, list(book.open_lots()), {fill.trade.trade_id: fill.moment for fill in trades})
+
+
+def _as_json(result: Result, form: str) -> str:
+    if form == "8949":
+        rows = form_rows(result.matches)
+        sums = {part: {k: str(v) for k, v in row.items()} for part, row in form_totals(rows).items()}
+        return json.dumps({"rows": [_form_fields(row) for row in rows], "totals": sums}, indent=2) + "\n"
+    matches = [_match_fields(match, result.moments) for match in result.matches]
+    open_lots = [_lot_fields(symbol, lot, result.moments) for symbol, _, lot in result.open_lots]
+    return json.dumps({"matches": matches, "open_lots": open_lots, "totals": _totals(result.matches)}, indent=2) + "\n"
+
+
+def _match_fields(match: TaxMatch, moments: dict[str, Moment]) -> dict[str, str]:
+    return {
+        "symbol": match.symbol,
+        "entry_time": moments[match.open_id].text,
+        "exit_time": moments[match.close_id].text,
+        "direction": match.direction,
+        "quantity": plain(match.quantity),
+        "entry_price": plain(match.closed.entry_price),
+        "exit_price": plain(match.exit_price),
+        "pnl": plain(match.pnl),
+        "fees": plain(match.fees),
+        "disallowed_loss": plain(match.disallowed_loss),
+        "carried_loss": plain(match.closed.carried),
+        "gain": plain(match.gain),
+    }
+
+
+def _lot_fields(symbol: str, lot: OpenLot, moments: dict[str, Moment]) -> dict[str, str]:
+    """`basis` holds the fees and what a wash sale carried in; of a short lot it is what the sale brought, less both."""
+    costs = lot.fees + lot.carried
+    return {
+        "symbol": symbol,
+        "time": moments[lot.lot_id].text,
+        "direction": "LONG" if lot.quantity > 0 else "SHORT",
+        "quantity": plain(abs(lot.quantity)),
+        "price": plain(lot.price),
+        "basis": plain(lot.cost + costs if lot.quantity > 0 else -lot.cost - costs),
+        "holding_from": _earlier(moments[lot.lot_id], lot.opened_ns - lot.holding_from_ns),
+    }
+
+
+def _earlier(moment: Moment, by_ns: int) -> str:
+    """A time as far before `moment` as whole days go, written in the same way."""
+    if not by_ns:
+        return moment.text
+    stamp = moment.stamp - timedelta(microseconds=by_ns // 1_000)
+    if len(moment.text) <= len("2024-01-31"):
+        return stamp.date().isoformat()
+    text = stamp.isoformat(sep=moment.text[10])
+    return text.replace("+00:00", "Z") if moment.text.endswith("Z") else text
+
+
+def _totals(matches: Iterable[TaxMatch]) -> dict[str, str]:
+    sums = dict.fromkeys(("pnl", "fees", "disallowed_loss", "carried_loss", "gain"), ZERO)
+    for match in matches:
+        sums["pnl"] += match.pnl
+        sums["fees"] += match.fees
+        sums["disallowed_loss"] += match.disallowed_loss
+        sums["carried_loss"] += match.closed.carried
+        sums["gain"] += match.gain
+    return {name: plain(amount) for name, amount in sums.items()}
+
+
+def _form_fields(row: FormRow) -> dict[str, str]:
+    return {
+        name: value.strftime("%m/%d/%Y") if hasattr(value, "strftime") else str(value) for name, value in _pairs(row)
+    }
+
+
+def _pairs(row: FormRow) -> Iterable[tuple[str, Any]]:
+    return zip(row._fields, row, strict=True)
+
+
+def _as_text(result: Result, form: str) -> str:
+    out = io.StringIO()
+    if form == "8949":
+        writer = csv.DictWriter(out, FormRow._fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_form_fields(row) for row in form_rows(result.matches))
+        return out.getvalue()
+    matches = [_match_fields(match, result.moments) for match in result.matches]
+    open_lots = [_lot_fields(symbol, lot, result.moments) for symbol, _, lot in result.open_lots]
+    for title, rows in (("matches", matches), ("open lots", open_lots), ("totals", [_totals(result.matches)])):
+        out.write(f"{title}\n{_table(rows)}\n")
+    return out.getvalue()
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    if not rows:
+        return "  none\n"
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in rows[0]}
+    lines = [{name: name for name in widths}, *rows]
+    return "".join("  " + "  ".join(line[name].rjust(width) for name, width in widths.items()) + "\n" for line in lines)
+
+
+def _write(text: str, target: str | None) -> None:
+    if target is None or target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"--json {target}: file must be writable, found {error.strerror}") from None

@@ -1,0 +1,212 @@
+"""Tax lots of any number of symbols under one method, with or without wash sales, from trades in order of time.
+
+Several books fed with the same trades stand side by side: `{method: TaxBook(method) for method in METHODS}`. No cash is
+kept here, and the account's own ledger is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from operators.ledger.corporate_actions import (
+    CorporateAction,
+    Delisting,
+    Split,
+    StockDividend,
+    SymbolChange,
+    check,
+    fraction_of,
+)
+from operators.ledger.lots import FIFO, Closed, LotBook, OpenLot
+from operators.ledger.wash_sales import DAY_NS, LossSale, WashSales
+from operators.money import ONE, ZERO, multiply, quantize
+from schemas.errors import InvalidField
+from schemas.records import BUY, TRADE, Execution
+
+
+class TaxTrade(NamedTuple):
+    """One fill. `quantity` is signed, `fee` in account currency. Its day is that of `ts_ns`: give the exchange's time.
+
+    Fills with the same `purchase_id` (an order's id) count as one purchase for wash sales.
+    """
+
+    trade_id: str
+    ts_ns: int
+    symbol: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal = ZERO
+    multiplier: Decimal = ONE
+    purchase_id: str = ""
+
+
+def trade_of(execution: Execution, multiplier: Decimal = ONE) -> TaxTrade | None:
+    """The trade that an execution report stands for, None for a report that moves nothing."""
+    if execution.exec_type != TRADE:
+        return None
+    quantity = execution.quantity if execution.side == BUY else -execution.quantity
+    money = (quantity, execution.price, execution.fee, multiplier)
+    return TaxTrade(execution.execution_id, execution.filled_at_ns, execution.symbol, *money, execution.order_id)
+
+
+class TaxMatch:
+    """A part of a lot and the trade that closed it. Values are positive for long and negative for short matches.
+
+    `pnl` is gross: exit value less entry value. What is taxed is `gain`: less fees and the loss that an earlier wash
+    sale carried into the lot, plus the loss that this one's replacement disallows (which may yet grow for 30 days).
+    """
+
+    __slots__ = (
+        "_sale",
+        "close_id",
+        "closed",
+        "closed_ns",
+        "exit_price",
+        "holding_from_ns",
+        "open_id",
+        "opened_ns",
+        "symbol",
+    )
+
+    def __init__(self, symbol: str, closed: Closed, trade: TaxTrade, sale: LossSale | None) -> None:
+        self.symbol = symbol
+        self.closed = closed
+        self.open_id = closed.lot.lot_id
+        self.opened_ns = closed.lot.opened_ns
+        self.holding_from_ns = closed.lot.holding_from_ns
+        self.close_id = trade.trade_id
+        self.closed_ns = trade.ts_ns
+        self.exit_price = trade.price
+        self._sale = sale
+
+    @property
+    def direction(self) -> str:
+        return "LONG" if self.closed.quantity > 0 else "SHORT"
+
+    @property
+    def quantity(self) -> Decimal:
+        return abs(self.closed.quantity)
+
+    @property
+    def pnl(self) -> Decimal:
+        return self.closed.pnl
+
+    @property
+    def fees(self) -> Decimal:
+        """The shares of the opening and the closing fee."""
+        return self.closed.entry_fees + self.closed.exit_fees
+
+    @property
+    def disallowed_loss(self) -> Decimal:
+        return ZERO if self._sale is None else self._sale.disallowed
+
+    @property
+    def gain(self) -> Decimal:
+        return self.pnl - self.fees - self.closed.carried + self.disallowed_loss
+
+
+class TaxBook:
+    """Lots and matches by `method` (one of `lots.METHODS`); with `wash_sales`, losses are disallowed by IRS Pub. 550.
+
+    Trades and corporate actions have to come in order of time; `InvalidField` where one does not.
+    """
+
+    def __init__(self, method: str = FIFO, *, wash_sales: bool = False) -> None:
+        self.method = LotBook(method).method
+        self._with_wash_sales = wash_sales
+        self._books: dict[str, LotBook] = {}
+        self._washes: dict[str, WashSales] = {}
+        self._multipliers: dict[str, Decimal] = {}
+        self._day = -(2**31)
+
+    def trade(self, trade: TaxTrade, chosen: Sequence[str] = ()) -> list[TaxMatch]:
+        """Take one fill in. `chosen` names lots (by their opening trade) to close first, where method is specific."""
+        self._advance(trade.trade_id, trade.ts_ns)
+        if not trade.quantity or trade.price < 0 or not trade.multiplier > 0:
+            raise InvalidField(f"{trade.trade_id}: quantity, price or multiplier out of range: {trade}")
+        book = self._book(trade.symbol)
+        if book.quantity and self._multipliers[trade.symbol] != trade.multiplier:
+            held = self._multipliers[trade.symbol]
+            raise InvalidField(
+                f"{trade.trade_id}: multiplier of {trade.symbol} must be {held} as held, found {trade.multiplier}"
+            )
+        self._multipliers[trade.symbol] = trade.multiplier
+        price, quantity, fee = quantize(trade.price), quantize(trade.quantity), quantize(trade.fee)
+        value = multiply(multiply(quantity, price), trade.multiplier)
+        closed, rest, value, fee = book.close(quantity, value, fee, chosen)
+        matches = [TaxMatch(trade.symbol, part, trade, self._loss(part, trade)) for part in closed]
+        washes = self._washes.get(trade.symbol)
+        if washes is not None:
+            washes.sold([match._sale for match in matches if match._sale is not None])
+        if rest:
+            lot = OpenLot(trade.trade_id, trade.ts_ns, rest, price, value, fee, trade.purchase_id or trade.trade_id)
+            book.open(lot)
+            if washes is not None:
+                washes.bought(lot)
+        return matches
+
+    def act(self, action: CorporateAction) -> list[TaxMatch]:
+        """Take a corporate action in. Returns what it closed: a fraction paid out, a delisting."""
+        check(action)
+        self._advance(action.action_id, action.ts_ns)
+        symbol = action.symbol
+        book = self._books.get(symbol)
+        if book is None:
+            return []
+        if isinstance(action, SymbolChange):
+            self._rename(symbol, action.new_symbol)
+        elif isinstance(action, Delisting) and book.quantity:
+            return self._close(action.action_id, action.ts_ns, symbol, book.quantity, action.price)
+        elif isinstance(action, Split | StockDividend):
+            book.split(action.ratio)
+            if symbol in self._washes:
+                self._washes[symbol].split(action.ratio)
+            fraction = fraction_of(book.quantity)
+            if action.cash_in_lieu is not None and fraction:
+                return self._close(action.action_id, action.ts_ns, symbol, fraction, action.cash_in_lieu)
+        return []
+
+    def open_lots(self) -> Iterator[tuple[str, Decimal, OpenLot]]:
+        """Symbol, multiplier and lot of all that is open: symbols as first traded, the oldest lot first."""
+        for symbol, book in self._books.items():
+            for lot in book.open_lots():
+                yield symbol, self._multipliers[symbol], lot
+
+    def _book(self, symbol: str) -> LotBook:
+        book = self._books.get(symbol)
+        if book is None:
+            book = self._books[symbol] = LotBook(self.method)
+            if self._with_wash_sales:
+                self._washes[symbol] = WashSales(book)
+        return book
+
+    def _close(self, cause: str, ts_ns: int, symbol: str, quantity: Decimal, price: Decimal) -> list[TaxMatch]:
+        return self.trade(TaxTrade(cause, ts_ns, symbol, -quantity, price, ZERO, self._multipliers[symbol]))
+
+    def _loss(self, part: Closed, trade: TaxTrade) -> LossSale | None:
+        loss = part.entry_fees + part.exit_fees + part.carried - part.pnl
+        if not self._with_wash_sales or loss <= 0:
+            return None
+        day, lot = trade.ts_ns // DAY_NS, part.lot
+        held_ns = (day - lot.holding_from_ns // DAY_NS) * DAY_NS
+        units = abs(part.quantity)
+        long = part.quantity > 0
+        return LossSale(day=day, long=long, units=units, loss=loss, held_ns=held_ns, purchase_id=lot.execution_id)
+
+    def _rename(self, symbol: str, new_symbol: str) -> None:
+        old, new = self._books[symbol], self._book(new_symbol)
+        if old.quantity * new.quantity < 0:
+            raise InvalidField(f"{symbol} cannot become {new_symbol}: one is held long, the other short")
+        self._multipliers.setdefault(new_symbol, self._multipliers[symbol])
+        new.absorb(old)
+        if symbol in self._washes:
+            self._washes[new_symbol].join(self._washes.pop(symbol))
+        del self._books[symbol]
+
+    def _advance(self, cause: str, ts_ns: int) -> None:
+        day = ts_ns // DAY_NS
+        if day < self._day:
+            raise InvalidField(f"{cause}: trades and corporate actions must come in order of time")
+        self._day = day

@@ -1,0 +1,135 @@
+"""Which lot a trade closes: worked cases as text, and any tape against lots kept unit by unit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.ledger import METHODS, Ledger, TaxBook, TaxTrade, trade_of
+from schemas.errors import BadInput, InvalidField
+from schemas.records import CANCELED, LotMatch
+from tests.unit.naive_lots import naive_units
+from tests.unit.trades import decimals, fees, prices, tape, trade, trades, units
+
+SCALE = "+1000@1.07 +1000@1.08 -1500@1.09 -500@1.10"
+CASES = f"""
+fifo    | {SCALE}                     | 1000 20, 500 5, 500 10
+lifo    | {SCALE}                     | 1000 10, 500 10, 500 15
+hifo    | {SCALE}                     | 1000 10, 500 10, 500 15
+average | {SCALE}                     | 1000 15, 500 7.5, 500 12.5
+hifo    | +10@5 +10@9 +10@9 +10@7 -25@8          | 10 -10, 10 -10, 5 5
+lifo    | +10@5 +10@9 -15@8 +10@6 -15@10         | 10 -10, 5 15, 10 40, 5 25
+fifo    | -10@5 -10@9 +15@4                      | 10 10, 5 25
+lifo    | -10@5 -10@9 +15@4                      | 10 50, 5 5
+hifo    | -10@5 -10@9 +15@4                      | 10 50, 5 5
+average | -10@5 -10@9 +15@4                      | 10 30, 5 15
+average | +10@5 +10@9 -10@8 +10@10 -20@9         | 10 10, 10 5, 10 5
+lifo    | +10@5 +10@6 -30@7 +10@6                | 10 10, 10 20, 10 10
+"""
+
+
+@pytest.mark.parametrize("line", CASES.strip().splitlines())
+def test_worked_cases(line: str) -> None:
+    method, fills, expected = (part.strip() for part in line.split("|"))
+    ledger = Ledger(Decimal(0), method=method)
+    matches = [r for execution in tape(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
+    assert [(m.quantity, m.pnl) for m in matches] == [decimals(match) for match in expected.split(",")]
+
+
+@given(trades, st.sampled_from(["fifo", "lifo", "hifo"]))
+def test_any_tape_closes_the_units_that_the_naive_book_closes(
+    drawn: list[tuple[int, Decimal, Decimal]], method: str
+) -> None:
+    book = TaxBook(method)
+    found = []
+    for seq, (quantity, price, _) in enumerate(drawn):
+        for match in book.trade(TaxTrade(str(seq), seq, "X", Decimal(quantity), price)):
+            per_unit = Fraction(match.pnl) / Fraction(match.quantity)
+            found += [(int(match.open_id), seq, per_unit)] * int(match.quantity)
+    naive = naive_units([(0, quantity, Fraction(price)) for quantity, price, _ in drawn], method)
+    assert sorted(found) == sorted((u.at, u.exit_at, u.pnl) for u in naive if u.exit_at is not None)
+    open_units = [int(lot.lot_id) for _, _, lot in book.open_lots() for _ in range(abs(int(lot.quantity)))]
+    assert open_units == [u.at for u in naive if u.exit_at is None]
+
+
+@given(trades)
+def test_average_cost_equals_a_pool_in_fractions(drawn: list[tuple[int, Decimal, Decimal]]) -> None:
+    ledger = Ledger(Decimal(0), method="average")
+    held, cost, realized = Fraction(0), Fraction(0), Fraction(0)
+    for seq, (quantity, price_d, fee) in enumerate(drawn, start=1):
+        ledger.apply(trade(seq, quantity, str(price_d), str(fee)))
+        price, rest = Fraction(price_d), Fraction(quantity)
+        if held * rest < 0:
+            part = -rest if abs(rest) <= abs(held) else held
+            realized += part * price - cost * part / held
+            cost -= cost * part / held
+            held, rest = held - part, rest + part
+        held, cost = held + rest, cost + rest * price
+        assert ledger.quantity("X") == held
+        assert abs(Fraction(ledger.realized_pnl) - realized) < Fraction(seq, 10**8)
+        holding = ledger.holding("X")
+        assert holding is not None
+        assert sum((lot.cost for lot in holding.lots), Decimal(0)) == holding.cost == ledger.cost
+        for lot in holding.lots:
+            assert abs(lot.price - holding.cost / holding.quantity) < Decimal("1e-6")
+
+
+@given(st.lists(st.tuples(st.sampled_from("XY"), units, prices, fees), max_size=20))
+def test_all_books_side_by_side_end_with_the_same_money(drawn: list[tuple[str, int, Decimal, Decimal]]) -> None:
+    books = {method: TaxBook(method) for method in METHODS}
+    ledgers = {method: Ledger(Decimal(0), method=method) for method in METHODS}
+    gains = dict.fromkeys(METHODS, Decimal(0))
+    for seq, (symbol, quantity, price, fee) in enumerate(drawn, start=1):
+        execution = trade(seq, quantity, str(price), str(fee), symbol=symbol)
+        fill = trade_of(execution)
+        assert fill is not None
+        for method in METHODS:
+            ledgers[method].apply(execution)
+            gains[method] += sum((match.gain for match in books[method].trade(fill)), Decimal(0))
+    for method in METHODS:
+        unsold = sum((lot.cost + lot.fees for _, _, lot in books[method].open_lots()), Decimal(0))
+        assert gains[method] - unsold == ledgers["fifo"].cash == ledgers[method].cash
+        assert ledgers[method].quantity("X") == ledgers["fifo"].quantity("X")
+
+
+def test_named_lots_are_closed_first_then_the_oldest() -> None:
+    ledger = Ledger(Decimal(0), method="specific")
+    for execution in tape("+10@1 +10@2 +10@3"):
+        ledger.apply(execution)
+    out = ledger.apply(trade(4, -25, "5"), chosen=["lot-3", "lot-2"])
+    matches = [r for r in out if type(r) is LotMatch]
+    assert [(m.lot_id, m.quantity, m.pnl) for m in matches] == [
+        ("lot-3", *decimals("10 20")),
+        ("lot-2", *decimals("10 30")),
+        ("lot-1", *decimals("5 20")),
+    ]
+
+
+def test_a_report_without_a_trade_is_no_tax_trade() -> None:
+    assert trade_of(trade(1, 5, "1")._replace(exec_type=CANCELED)) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        TaxTrade("t", 0, "X", Decimal(0), Decimal(1)),
+        TaxTrade("t", 0, "X", Decimal(1), Decimal(-1)),
+        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(0)),
+        TaxTrade("t", -(10**15), "X", Decimal(1), Decimal(1)),
+        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(2)),
+    ],
+)
+def test_a_trade_that_cannot_be_is_named(wrong: TaxTrade) -> None:
+    book = TaxBook()
+    book.trade(TaxTrade("first", 0, "X", Decimal(1), Decimal(1)))
+    with pytest.raises(InvalidField, match=r"^t: "):
+        book.trade(wrong)
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(BadInput, match="found 'filo'"):
+        Ledger(Decimal(0), method="filo")

@@ -1,0 +1,153 @@
+"""Wash sales: the examples of IRS Pub. 550, boundaries, and any tape against units with the future known."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.ledger import Split, TaxBook, TaxMatch, TaxTrade
+from operators.ledger.wash_sales import DAY_NS
+from tests.unit.naive_lots import naive_units, wash
+from tests.unit.trades import fees, prices, units
+
+EPOCH = date(1970, 1, 1).toordinal()
+
+# day of 2024, units @ price / fee; then disallowed losses of the matches; then open lots: units, basis, held since.
+CASES = """
+1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8      | 250      | 100 1050 1-16   | Pub. 550: bought for 1000, sold for 750
+1-02 +100@10, 3-01 -100@7.5, 3-31 +100@8      | 250      | 100 1050 2-01   | the 30th day after counts
+1-02 +100@10, 3-01 -100@7.5, 4-01 +100@8      | 0        | 100 800 4-01    | the 31st does not
+1-02 +100@10, 2-10 +100@8, 3-11 -100@7.5      | 250      | 100 1050 12-03  | bought 30 days before
+1-02 +100@10, 2-09 +100@8, 3-11 -100@7.5      | 0        | 100 800 2-09    | 31 days before
+1-02 +100@10, 3-01 -100@7.5, 3-15 +40@8       | 100      | 40 420 1-16     | partly replaced: 40 of 100
+1-02 +100@10, 3-01 -100@7.5, 3-15 +300@8      | 250      | 100 1050 1-16, 200 1600 3-15 | more bought than sold
+1-02 +100@10, 3-01 -100@7.5, 3-10 +60@8, 3-15 +60@9 | 250 | 60 630 1-11, 40 460 1-16, 20 180 3-15 | first bought first
+1-02 +100@10, 3-01 -100@11, 3-15 +100@8       | 0        | 100 800 3-15    | a gain is no wash sale
+1-02 +100@10/5, 3-01 -100@10/5, 3-15 +100@8/1 | 10       | 100 811 1-16    | fees make the loss
+1-02 +100@10, 3-01 -40@7.5                    | 0        | 60 600 1-02     | the rest of one purchase replaces nothing
+1-02 +100@10, 1-10 +100@9, 1-20 -200@8        | 0 0      |                 | nor what the same sale sold
+1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8, 3-20 -100@7, 4-10 +100@6 | 250 350 | 100 950 2-06 | a chain carries it all
+1-02 -100@10, 3-01 +100@12, 3-15 -100@11      | 200      | -100 900 1-16   | a short sale, closed and made again
+"""
+
+
+def day(text: str) -> int:
+    month, of_month = map(int, text.split("-"))
+    year = 2023 if month == 12 else 2024
+    return date(year, month, of_month).toordinal() - EPOCH
+
+
+def play(book: TaxBook, fills: str) -> list[TaxMatch]:
+    matches = []
+    for number, fill in enumerate(fills.split(","), start=1):
+        when, what = fill.split()
+        quantity, _, rest = what.partition("@")
+        price, _, fee = rest.partition("/")
+        money = (Decimal(quantity), Decimal(price), Decimal(fee or 0))
+        matches += book.trade(TaxTrade(f"t{number}", day(when) * DAY_NS, "X", *money))
+    return matches
+
+
+@pytest.mark.parametrize("line", CASES.strip().splitlines())
+def test_worked_cases(line: str) -> None:
+    fills, disallowed, lots, _ = (part.strip() for part in line.split("|"))
+    book = TaxBook(wash_sales=True)
+    matches = play(book, fills)
+    assert [match.disallowed_loss for match in matches] == [Decimal(amount) for amount in disallowed.split()]
+    found = [
+        (lot.quantity, abs(lot.cost + lot.fees + lot.carried), lot.holding_from_ns // DAY_NS)
+        for _, _, lot in book.open_lots()
+    ]
+    expected = [lot.split() for lot in lots.split(",") if lot]
+    assert found == [(Decimal(q), Decimal(basis), day(since)) for q, basis, since in expected]
+
+
+def test_without_wash_sales_nothing_is_disallowed() -> None:
+    (match,) = play(TaxBook(), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8")
+    assert (match.gain, match.disallowed_loss) == (Decimal(-250), Decimal(0))
+
+
+def test_fills_of_one_order_are_one_purchase() -> None:
+    book = TaxBook(wash_sales=True)
+    for number in (1, 2):
+        book.trade(TaxTrade(f"t{number}", 0, "X", Decimal(50), Decimal(10), purchase_id="order-1"))
+    (match,) = book.trade(TaxTrade("t3", DAY_NS, "X", Decimal(-50), Decimal(9)))
+    assert match.disallowed_loss == 0
+
+
+def test_the_replacement_sold_later_pays_what_was_put_off() -> None:
+    matches = play(TaxBook(wash_sales=True), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8, 6-03 -100@12")
+    assert [match.gain for match in matches] == [Decimal(0), Decimal(150)]
+    assert matches[1].pnl == 400
+
+
+def test_a_split_between_sale_and_replacement_counts_in_new_units() -> None:
+    book = TaxBook(wash_sales=True)
+    (sold,) = play(book, "1-02 +100@10, 3-01 -100@7.5")
+    book.act(Split("s", day("3-02") * DAY_NS, "X", Decimal(2)))
+    book.trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    assert sold.disallowed_loss == 125
+
+
+days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_size=14)
+
+
+@settings(max_examples=300)
+@given(days, st.sampled_from(["fifo", "lifo"]))
+def test_any_tape_equals_units_with_the_future_known(drawn: list[tuple[int, int, int]], method: str) -> None:
+    book, matches, now = TaxBook(method, wash_sales=True), [], 0
+    tape = []
+    for number, (gap, quantity, price) in enumerate(drawn):
+        now += gap
+        tape.append((now, quantity, Fraction(price)))
+        matches += book.trade(TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), Decimal(price)))
+    naive = naive_units(tape, method)
+    wash(naive)
+
+    disallowed: dict[tuple[int, int], Fraction] = {}
+    for match in matches:
+        key = (int(match.open_id), int(match.close_id))
+        disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
+    expected: dict[tuple[int, int], Fraction] = {}
+    for unit in naive:
+        if unit.exit_at is not None:
+            key = (unit.at, unit.exit_at)
+            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed
+    assert disallowed == expected
+
+    found = []
+    for _, _, lot in book.open_lots():
+        held_before = (lot.opened_ns - lot.holding_from_ns) // DAY_NS
+        size = abs(int(lot.quantity))
+        found += [(int(lot.lot_id), Fraction(lot.carried) / size, held_before)] * size
+    still = [(unit.at, unit.carried, unit.held_before) for unit in naive if unit.exit_at is None]
+    assert sorted(found) == sorted(still)
+
+
+def basis(book: TaxBook) -> Decimal:
+    return sum((lot.cost + lot.fees + lot.carried for _, _, lot in book.open_lots()), Decimal(0))
+
+
+steps = st.lists(st.tuples(st.integers(0, 20), units, prices, fees), max_size=14)
+
+
+@given(steps, st.sampled_from(["fifo", "lifo", "hifo", "average"]))
+def test_a_disallowed_loss_is_put_off_never_lost(drawn: list[tuple[int, int, Decimal, Decimal]], method: str) -> None:
+    washed, plain, now = TaxBook(method, wash_sales=True), TaxBook(method), 0
+    matches: list[TaxMatch] = []
+    gains = Decimal(0)
+    for number, (gap, quantity, price, fee) in enumerate(drawn):
+        now += gap
+        trade = TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), price, fee)
+        matches += washed.trade(trade)
+        gains += sum((match.gain for match in plain.trade(trade)), Decimal(0))
+    put_off = sum((match.disallowed_loss for match in matches), Decimal(0))
+    taken_in = sum((match.closed.carried for match in matches), Decimal(0))
+    waiting = sum((lot.carried for _, _, lot in washed.open_lots()), Decimal(0))
+    assert put_off == taken_in + waiting
+    assert sum((match.gain for match in matches), Decimal(0)) - basis(washed) == gains - basis(plain)
