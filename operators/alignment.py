@@ -99,12 +99,13 @@ class _Cursor:
         ts_ns, records = clock.ts_ns, self.open
         at_clock = all(record.ts_ns == ts_ns for record in records)
         self.segments.append(_Segment(ts_ns, records, self.dead, offset + 1, at_clock))
+        self.buffered += 1
         self.clock, self.open, self.dead = ts_ns, [], []
 
     def take(self) -> _Segment:
         segment = self.segments.popleft()
         self.at, self.next_offset = segment.ts_ns, segment.next_offset
-        self.buffered -= len(segment.records)
+        self.buffered -= len(segment.records) + 1
         passed = self.passed
         if self.by_symbol:
             for record in segment.records:
@@ -187,8 +188,14 @@ class AlignedLogs:
         )
 
     def buffered(self, topic: str, partition: int) -> int:
-        """Records of one log that wait for the other logs."""
+        """Records and clocks of one log that wait for the other logs."""
         return self._cursors[topic, partition].buffered
+
+    def waiting_for(self) -> list[tuple[str, int]]:
+        """The logs whose next clock the next tick needs; empty where a tick is complete."""
+        out = [cursor for cursor in self._main if not cursor.segments]
+        out += [cursor for cursor in self._feedback if cursor.clock < self.passed_ns]
+        return [(cursor.log.topic, cursor.log.partition) for cursor in out]
 
     # -- ticks
 

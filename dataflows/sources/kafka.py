@@ -61,10 +61,12 @@ class _Consumption:
         )
         self._readers: dict[tuple[str, int], AlignedLogs] = {}
         self._paused: set[tuple[str, int]] = set()
+        self.fed_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
         self.shards: list[Shard] = []
 
     def add(self, reader: AlignedLogs) -> None:
         positions = reader.next_offsets()
+        self.fed_to.update(positions)
         self._readers.update(dict.fromkeys(positions, reader))
         self._consumer.incremental_assign([self._at(log, offset) for log, offset in positions.items()])
 
@@ -100,6 +102,7 @@ class _Consumption:
             log.append((message.offset() or 0, record))
         for (topic, partition), fed in by_log.items():
             self._readers[topic, partition].feed(topic, partition, fed)
+            self.fed_to[topic, partition] = fed[-1][0] + 1
             if self._readers[topic, partition].buffered(topic, partition) > PAUSE_ABOVE:
                 self._pause(topic, partition)
         return len(messages)
@@ -175,8 +178,9 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
             if not ticks and self._reader.passed_ns >= until.ts_ns:
                 raise StopIteration
         if self._ends is not None and not ticks:
-            reached = self._reader.next_offsets()
-            if all(reached[log] >= end for log, end in self._ends.items()):
+            # One log that was read to its end and holds up the next tick is enough: the others may go on beyond it.
+            fed_to = self._shared.fed_to
+            if any(fed_to[log] >= self._ends[log] for log in self._reader.waiting_for()):
                 raise StopIteration
         return ticks
 
