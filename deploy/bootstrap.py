@@ -115,7 +115,8 @@ def _install(folder: Path, lock: Path, home: Path) -> None:
     said = []
     if uv is not None:
         command = [uv, "pip", "install", "--quiet", "--no-progress", "--python", python, "--require-hashes"]
-        command += ["--build-constraints", str(LOCKS / "build.txt"), "-r", str(lock)]
+        # Compiled once here, not by ten processes at once at every start.
+        command += ["--compile-bytecode", "--build-constraints", str(LOCKS / "build.txt"), "-r", str(lock)]
         said.append(_run(command, _uv_environment(home)))
         if said[-1] is None:
             return

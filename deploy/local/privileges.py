@@ -2,7 +2,8 @@
 
 The server becomes the user `nobody`. A state folder often lies under a folder that only root may enter (`/root`, a
 temporary folder of mode 0700); then the child keeps the one capability CAP_DAC_READ_SEARCH, as an ambient capability,
-so that nothing has to be copied elsewhere or opened to others.
+so that nothing has to be copied elsewhere or opened to others. With it the server could read what root can read; the
+platform's own role is no superuser of the database and cannot make it do so.
 Source: capabilities(7), section "Ambient"; PR_CAP_AMBIENT in prctl(2).
 """
 
@@ -13,7 +14,8 @@ from pathlib import Path
 
 NOBODY = 65534
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
-_PR_SET_PDEATHSIG, _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 8, 47, 2
+_PR_SET_PDEATHSIG, _PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 1, 28, 47, 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -43,7 +45,8 @@ def become(uid: int, *, keep_reach: bool) -> None:
     """In a child between fork and exec: give up root for `uid`. Raises OSError when the kernel refuses."""
     capability = reach_capability() if keep_reach else None
     if capability is not None:
-        _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Keeps capabilities over the change of user, and in access(2), by which initdb looks for its programs.
+        _call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
