@@ -1,0 +1,43 @@
+"""`kill-switch`: stop all trading, and allow it again."""
+
+import getpass
+from typing import Annotated
+
+import typer
+
+from deploy.home import home_from_environment
+
+Reason = Annotated[str, typer.Option(help="Why; it is kept with the command and in every refusal that follows.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Stop all trading, and allow it again.", no_args_is_help=True)
+    group.command("on")(on)
+    group.command("off")(off)
+    app.add_typer(group, name="kill-switch")
+
+
+def on(reason: Reason) -> None:
+    """Refuse every new order and cancel what is working, from the next tick on."""
+    from schemas.records import KILL_SWITCH
+
+    _send(KILL_SWITCH, reason)
+
+
+def off(reason: Reason) -> None:
+    """Let orders through again."""
+    from schemas.records import RELEASE
+
+    _send(RELEASE, reason)
+
+
+def _send(kind: str, reason: str) -> None:
+    from configs.settings import load_settings
+    from deploy.running import use_running_services
+    from sinks.commands import new_command, send
+
+    use_running_services(home_from_environment())
+    kafka = load_settings().kafka
+    command = new_command(kind, actor=getpass.getuser(), reason=reason)
+    send(kafka.bootstrap_servers, command, prefix=kafka.topic_prefix)
+    print(f"{command.command_id} is in the log; it takes effect at the next tick")
