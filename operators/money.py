@@ -63,6 +63,16 @@ def units_for(amount: Decimal, price: Decimal, step: Decimal) -> Decimal:
     return _round(_product(_MONEY.divide_int(amount, _product(price, step)), step), NANO)
 
 
+def is_positive(amount: Decimal) -> bool:
+    """Whether it is a number above 0. (`NaN > 0` raises.)"""
+    return amount.is_finite() and amount > 0
+
+
+def is_not_negative(amount: Decimal) -> bool:
+    """Whether it is a number of at least 0."""
+    return amount.is_finite() and amount >= 0
+
+
 def round_to(price: Decimal, tick: Decimal) -> Decimal:
     """The multiple of `tick` nearest to `price`, half to even."""
     return _round(_product(_MONEY.to_integral_value(_quotient(price, tick)), tick), NANO)

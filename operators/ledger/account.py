@@ -17,7 +17,7 @@ from typing import Any
 
 from operators.ledger.corporate_actions import CorporateAction, Delisting, SymbolChange, check, fraction_of
 from operators.ledger.lots import FIFO, LotBook, OpenLot
-from operators.money import ONE, ZERO, divide, multiply, quantize
+from operators.money import ONE, ZERO, divide, is_positive, multiply, quantize
 from schemas.errors import InvalidField
 from schemas.records import BUY, TRADE, Execution, Lot, LotMatch, Position
 
@@ -100,7 +100,7 @@ class Ledger:
 
     def set_rate(self, currency: str, rate: Decimal) -> list[str]:
         """One unit of `currency` is worth `rate` in account currency now. Returns the symbols to mark again."""
-        if not rate > 0:
+        if not is_positive(rate):
             raise InvalidField(f"rate of {currency} must be > 0, found {rate}")
         self._rates[currency] = quantize(rate)
         changed = [h for h in self._holdings.values() if self._currencies.get(h.symbol) == currency]

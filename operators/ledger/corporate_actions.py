@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import ROUND_DOWN, Decimal
 from typing import NamedTuple
 
-from operators.money import ONE, multiply, quantize
+from operators.money import ONE, is_not_negative, is_positive, multiply, quantize
 from schemas.errors import InvalidField
 
 
@@ -64,11 +64,11 @@ CorporateAction = Split | StockDividend | SymbolChange | Delisting
 def check(action: CorporateAction) -> None:
     """Raise `InvalidField` for an event that cannot be taken in."""
     if isinstance(action, Split | StockDividend):
-        if not action.ratio > 0:
+        if not is_positive(action.ratio):
             raise InvalidField(f"{action.action_id}: ratio must be > 0, found {action.ratio}")
-        if action.cash_in_lieu is not None and action.cash_in_lieu < 0:
+        if action.cash_in_lieu is not None and not is_not_negative(action.cash_in_lieu):
             raise InvalidField(f"{action.action_id}: cash_in_lieu must be >= 0, found {action.cash_in_lieu}")
-    elif isinstance(action, Delisting) and action.price < 0:
+    elif isinstance(action, Delisting) and not is_not_negative(action.price):
         raise InvalidField(f"{action.action_id}: price must be >= 0, found {action.price}")
     elif isinstance(action, SymbolChange) and action.symbol == action.new_symbol:
         raise InvalidField(f"{action.action_id}: new_symbol must differ from symbol, found {action.symbol}")

@@ -21,7 +21,7 @@ from operators.ledger.corporate_actions import (
 )
 from operators.ledger.lots import FIFO, Closed, LotBook, OpenLot
 from operators.ledger.wash_sales import DAY_NS, LossSale, WashSales
-from operators.money import ONE, ZERO, multiply, quantize
+from operators.money import ONE, ZERO, is_not_negative, is_positive, multiply, quantize
 from schemas.errors import InvalidField
 from schemas.records import BUY, TRADE, Execution
 
@@ -49,6 +49,17 @@ def trade_of(execution: Execution, multiplier: Decimal = ONE) -> TaxTrade | None
     quantity = execution.quantity if execution.side == BUY else -execution.quantity
     money = (quantity, execution.price, execution.fee, multiplier)
     return TaxTrade(execution.execution_id, execution.filled_at_ns, execution.symbol, *money, execution.order_id)
+
+
+def _check(trade: TaxTrade) -> None:
+    if not is_positive(abs(trade.quantity)):
+        raise InvalidField(f"{trade.trade_id}: quantity must be a number other than 0, found {trade.quantity}")
+    if not is_not_negative(trade.price):
+        raise InvalidField(f"{trade.trade_id}: price must be >= 0, found {trade.price}")
+    if not is_positive(trade.multiplier):
+        raise InvalidField(f"{trade.trade_id}: multiplier must be > 0, found {trade.multiplier}")
+    if not trade.fee.is_finite():
+        raise InvalidField(f"{trade.trade_id}: fee must be a number, found {trade.fee}")
 
 
 class TaxMatch:
@@ -124,8 +135,7 @@ class TaxBook:
     def trade(self, trade: TaxTrade, chosen: Sequence[str] = ()) -> list[TaxMatch]:
         """Take one fill in. `chosen` names lots (by their opening trade) to close first, where method is specific."""
         self._advance(trade.trade_id, trade.ts_ns)
-        if not trade.quantity or trade.price < 0 or not trade.multiplier > 0:
-            raise InvalidField(f"{trade.trade_id}: quantity, price or multiplier out of range: {trade}")
+        _check(trade)
         book = self._book(trade.symbol)
         if book.quantity and self._multipliers[trade.symbol] != trade.multiplier:
             held = self._multipliers[trade.symbol]

@@ -6,7 +6,7 @@ Loss sales are matched in the order in which they happened with replacements in 
 unit replaces one unit only. Closing a short sale at a loss is the mirror image, another short sale its replacement.
 
 What was bought together with the units sold is no replacement for them (Rev. Rul. 56-602: selling part of one
-purchase), nor is what the same sale sold.
+purchase), nor is what the same sale sold, nor what only closes a position of the other side.
 """
 
 from __future__ import annotations

@@ -117,6 +117,8 @@ def test_a_report_without_a_trade_is_no_tax_trade() -> None:
     "wrong",
     [
         TaxTrade("t", 0, "X", Decimal(0), Decimal(1)),
+        TaxTrade("t", 0, "X", Decimal("NaN"), Decimal(1)),
+        TaxTrade("t", 0, "X", Decimal(1), Decimal(1), Decimal("Infinity")),
         TaxTrade("t", 0, "X", Decimal(1), Decimal(-1)),
         TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(0)),
         TaxTrade("t", -(10**15), "X", Decimal(1), Decimal(1)),

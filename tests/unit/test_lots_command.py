@@ -1,0 +1,239 @@
+"""`cli.py lots`: what it prints for a file of trades, and the one line that it says about a wrong one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from deploy.commands import lots
+
+HEADER = "time,symbol,side,quantity,price,fee"
+PUB_550 = f"""{HEADER}
+2024-01-02,XYZ,BUY,100,10,0
+2024-03-01,XYZ,SELL,100,7.5,0
+2024-03-15,XYZ,BUY,100,8,0
+"""
+SCALE = f"""{HEADER}
+2024-01-02T15:00:00Z,EUR,BUY,1000,1.07,0
+2024-01-02T15:01:00Z,EUR,BUY,1000,1.08,0
+2024-01-02T15:02:00Z,EUR,SELL,1500,1.09,0
+2024-01-02T15:03:00Z,EUR,SELL,500,1.10,0
+"""
+
+
+def run(folder: Path, fills: str, *options: str, splits: str | None = None) -> Result:
+    app = typer.Typer()
+    lots.register(app)
+    app.command("other")(lambda: None)  # with a single command typer would drop its name
+    file = folder / "fills.csv"
+    file.write_text(fills, encoding="utf-8")
+    words = ["lots", "--fills", str(file), *options]
+    if splits is not None:
+        (folder / "splits.csv").write_text(splits, encoding="utf-8")
+        words += ["--splits", str(folder / "splits.csv")]
+    return CliRunner().invoke(app, words)
+
+
+def answer(folder: Path, fills: str, *options: str, splits: str | None = None) -> Any:
+    result = run(folder, fills, *options, "--json", "-", splits=splits)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("fifo", [("1000", "20"), ("500", "5"), ("500", "10")]),
+        ("lifo", [("1000", "10"), ("500", "10"), ("500", "15")]),
+        ("hifo", [("1000", "10"), ("500", "10"), ("500", "15")]),
+        ("average", [("1000", "15"), ("500", "7.5"), ("500", "12.5")]),
+    ],
+)
+def test_the_methods(tmp_path: Path, method: str, expected: list[tuple[str, str]]) -> None:
+    found = answer(tmp_path, SCALE, "--method", method)
+    assert [(match["quantity"], match["pnl"]) for match in found["matches"]] == expected
+    assert (found["open_lots"], found["totals"]["pnl"]) == ([], "35")
+
+
+def test_the_example_of_pub_550(tmp_path: Path) -> None:
+    found = answer(tmp_path, PUB_550, "--wash-sales")
+    (match,) = found["matches"]
+    assert match == {
+        "symbol": "XYZ",
+        "entry_time": "2024-01-02",
+        "exit_time": "2024-03-01",
+        "direction": "LONG",
+        "quantity": "100",
+        "entry_price": "10",
+        "exit_price": "7.5",
+        "pnl": "-250",
+        "fees": "0",
+        "disallowed_loss": "250",
+        "carried_loss": "0",
+        "gain": "0",
+    }
+    (lot,) = found["open_lots"]
+    assert (lot["time"], lot["quantity"], lot["price"], lot["basis"]) == ("2024-03-15", "100", "8", "1050")
+    assert lot["holding_from"] == "2024-01-16", "59 days of the shares sold count"
+    assert found["totals"]["disallowed_loss"] == "250"
+
+
+def test_the_tax_form(tmp_path: Path) -> None:
+    fills = PUB_550 + "2025-01-17,XYZ,SELL,60,9.999,1.5\n2025-01-18,XYZ,SELL,41,9.99,0\n2025-01-19,XYZ,BUY,1,9.4951,0\n"
+    result = run(tmp_path, fills, "--wash-sales", "--format", "8949")
+    assert result.stdout.splitlines() == [
+        "part,description,acquired,sold,proceeds,basis,code,adjustment,gain",
+        "I,100 sh. XYZ,01/02/2024,03/01/2024,750.00,1000.00,W,250.00,0.00",
+        "I,1 sh. XYZ,01/19/2025,01/19/2025,9.99,9.50,,0.00,0.49",
+        "II,60 sh. XYZ,03/15/2024,01/17/2025,598.44,630.00,,0.00,-31.56",
+        "II,40 sh. XYZ,03/15/2024,01/18/2025,399.60,420.00,,0.00,-20.40",
+    ]
+    rows = answer(tmp_path, fills, "--wash-sales", "--format", "8949")
+    assert rows["totals"]["II"] == {"proceeds": "998.04", "basis": "1050.00", "adjustment": "0.00", "gain": "-51.96"}
+
+
+def test_splits_fees_and_multipliers(tmp_path: Path) -> None:
+    fills = f"""{HEADER},order_id,multiplier
+2024-01-02 10:00,A,buy,100,10,1,o1,
+2024-01-03 10:00,A,sell,150,6,3,o2,
+2024-01-03 11:00,ES,SELL,2,4000.25,5,o3,50
+2024-01-03 12:00,ES,BUY,1,4000.00,2.5,o4,50
+"""
+    found = answer(tmp_path, fills, splits="time,symbol,ratio\n2024-01-03,A,2\n")
+    assert [(m["symbol"], m["direction"], m["quantity"], m["entry_price"]) for m in found["matches"]] == [
+        ("A", "LONG", "150", "5"),
+        ("ES", "SHORT", "1", "4000.25"),
+    ]
+    assert [(m["pnl"], m["fees"], m["gain"]) for m in found["matches"]] == [
+        ("150", "3.75", "146.25"),
+        ("12.5", "5", "7.5"),
+    ]
+    assert [(lot["quantity"], lot["price"], lot["basis"]) for lot in found["open_lots"]] == [
+        ("50", "5", "250.25"),
+        ("1", "4000.25", "200010"),
+    ]
+    assert found["totals"]["pnl"] == "162.5"
+
+
+def test_rows_out_of_order_are_put_in_order(tmp_path: Path) -> None:
+    lines = SCALE.strip().splitlines()
+    shuffled = "\n".join([lines[0], *reversed(lines[1:])])
+    assert answer(tmp_path, shuffled) == answer(tmp_path, SCALE)
+
+
+def test_the_day_of_a_time_with_a_zone_is_the_exchanges(tmp_path: Path) -> None:
+    """The repurchase at 8 p.m. New York time on the 30th day is the 31st day in UTC."""
+    fills = f"{HEADER}\n2024-01-02T15:00Z,X,BUY,1,10,0\n2024-03-01T15:00Z,X,SELL,1,9,0\n2024-04-01T00:30Z,X,BUY,1,9,0\n"
+    assert answer(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
+    assert answer(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
+    assert answer(tmp_path, fills, "--wash-sales")["open_lots"][0]["holding_from"] == "2024-02-02T00:30:00Z"
+
+
+def test_an_empty_year_and_a_table_for_people(tmp_path: Path) -> None:
+    assert answer(tmp_path, HEADER + "\n")["totals"]["pnl"] == "0"
+    table = run(tmp_path, SCALE).stdout
+    assert "matches" in table and "open lots\n  none" in table and "1.085" not in table
+
+
+def test_json_goes_to_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "lots.json"
+    result = run(tmp_path, SCALE, "--json", str(out))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(out.read_text())["totals"]["pnl"] == "35"
+
+
+GOOD = "2024-01-02,X,BUY,1,10,0"
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("2024-01-02,X,BUY,NaN,10,0", "row 2 (line 3): field quantity must be a number > 0, found 'NaN'"),
+        ("2024-01-02,X,BUY,-5,10,0", "row 2 (line 3): field quantity must be a number > 0, found '-5'"),
+        ("2024-01-02,X,BUY,0,10,0", "row 2 (line 3): field quantity must be a number > 0, found '0'"),
+        ("2024-01-02,X,BUY,,10,0", "row 2 (line 3): field quantity must be a number > 0, found ''"),
+        ("2024-01-02,X,BUY,1,inf,0", "row 2 (line 3): field price must be a number >= 0, found 'inf'"),
+        ("2024-01-02,X,BUY,1,-1,0", "row 2 (line 3): field price must be a number >= 0, found '-1'"),
+        ("2024-01-02,X,BUY,1,10,x", "row 2 (line 3): field fee must be a number, found 'x'"),
+        ("2024-01-02,X,HOLD,1,10,0", "row 2 (line 3): field side must be BUY or SELL, found 'HOLD'"),
+        ("2024-01-02,,BUY,1,10,0", "row 2 (line 3): field symbol must be filled in, found ''"),
+        ("02.01.2024,X,BUY,1,10,0", "row 2 (line 3): field time must be an ISO date or time such as"),
+        ("2024-01-02T10:00Z,X,BUY,1,10,0", "field time must be a time without a zone like '2024-01-02', found"),
+        ("2024-01-02,X,BUY,1,10", "row 2 (line 3): row must have 6 fields, found 5"),
+        ("2024-01-02,X,BUY,1.0000000001,10,0", "with at most 9 decimals, found '1.0000000001'"),
+        ("2024-01-02,X,BUY,1e16,10,0", "of at most 1,000,000,000,000,000"),
+        ("2024-01-02,X,BUY,1e12,1e12,0", "field quantity must be such that quantity x price"),
+        ('2024-01-02,"X,BUY,1,10,0', "fills.csv line 3: file must be CSV"),
+    ],
+)
+def test_a_wrong_row_is_one_line_and_nothing_is_written(tmp_path: Path, row: str, complaint: str) -> None:
+    out = tmp_path / "out.json"
+    result = run(tmp_path, f"{HEADER}\n{GOOD}\n{row}\n", "--json", str(out))
+    assert (result.exit_code, result.stdout, out.exists()) == (2, "", False)
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: fills.csv ")
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("fills", "splits", "complaint"),
+    [
+        (
+            "time,symbol,side,quantity,fee\n",
+            None,
+            "column price is missing: found time,symbol,side,quantity,fee, expected",
+        ),
+        ("", None, "fills.csv line 1: column time is missing: found an empty file"),
+        (HEADER + ",fee\n", None, "column fee is there twice"),
+        (PUB_550, "time,symbol\n", "splits.csv line 1: column ratio is missing"),
+        (
+            PUB_550,
+            "time,symbol,ratio\n2024-01-02,XYZ,0\n",
+            "splits.csv row 1 (line 2): field ratio must be a number > 0",
+        ),
+        (
+            PUB_550,
+            "time,symbol,ratio\n2024-02-02,XYZ,2\n2024-02-02,XYZ,3\n",
+            "splits.csv row 2 (line 3): field time must be a day without another split of XYZ (overlaps row 1)",
+        ),
+        (PUB_550, "time,symbol,ratio\n2024-02-02T00:00Z,XYZ,2\n", "field time must be with a zone in both or in none"),
+        (PUB_550, "time,symbol,ratio\n2024-02-02,XYZ,0.000000001\n", "split ratio must leave at least"),
+        (f"{HEADER},multiplier\n{GOOD},1\n{GOOD},2\n", None, "row 2: multiplier of X must be 1 as held, found 2"),
+    ],
+)
+def test_a_wrong_file_is_one_line(tmp_path: Path, fills: str, splits: str | None, complaint: str) -> None:
+    result = run(tmp_path, fills, "--json", "-", splits=splits)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert complaint in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--method", "zifo"), "--method must be one of fifo, lifo, hifo, average, found 'zifo'"),
+        (("--format", "1099"), "--format must be one of lots, 8949, found '1099'"),
+        (("--zone", "Mars/Base"), "--zone must be a zone such as America/New_York, found 'Mars/Base'"),
+        (("--json", "/nowhere/x.json"), "--json /nowhere/x.json: file must be writable"),
+        (("--splits", "/nowhere.csv"), "/nowhere.csv: file must be readable, found No such file or directory"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path: Path, options: tuple[str, ...], complaint: str) -> None:
+    result = run(tmp_path, SCALE, *options)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert complaint in result.stderr
+
+
+def test_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+    run(tmp_path, SCALE)
+    app = typer.Typer()
+    lots.register(app)
+    (tmp_path / "fills.csv").write_bytes(b"\xff\xfe\x00")
+    result = CliRunner().invoke(app, ["--fills", str(tmp_path / "fills.csv")])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "fills.csv: file must be UTF-8 text" in result.stderr
