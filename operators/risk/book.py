@@ -5,23 +5,29 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.money import ZERO, multiply, to_decimal
+from operators.instruments import Instruments
+from operators.money import ONE, ZERO, multiply, to_decimal
 from schemas.records import ACTIVE, BUY, CANCELED, EXPIRED, REJECTED, SELL, TRADE, Bar, Execution
 
 
 class Mark(NamedTuple):
-    """Last price of a symbol after a restore, by the names that `Bar` has."""
+    """What is kept of a symbol's last bar over a restart, by the names that `Bar` has."""
 
     ts_ns: int
     close: float
+    session: str = "REGULAR"
 
 
 class OpenOrder(NamedTuple):
-    """An approved order that can still trade: `leaves` units, each worth `price` when it opens a position."""
+    """An approved order that can still trade: `leaves` units, each worth `price` (money) when it opens a position.
+
+    `limit` is its limit price as quoted, None for a market order.
+    """
 
     side: str
     leaves: Decimal
     price: Decimal
+    limit: Decimal | None = None
 
 
 class Side:
@@ -48,12 +54,16 @@ def set_aside(quantity: Decimal, worth: Decimal, dearest: Decimal, closable: Dec
 
 
 class Holding:
-    """One symbol's position and what its open orders may make of it. Quantities signed, short is negative."""
+    """One symbol's position and what its open orders may make of it. Quantities signed, short is negative.
 
-    __slots__ = ("buys", "orders", "quantity", "quantity_f", "reserve", "sells", "worst_f")
+    `quantity_f` and `worst_f` are floats that become money when multiplied by a price: the multiplier is in them.
+    """
 
-    def __init__(self, quantity: Decimal = ZERO) -> None:
+    __slots__ = ("buys", "multiplier", "orders", "quantity", "quantity_f", "reserve", "sells", "worst_f")
+
+    def __init__(self, quantity: Decimal = ZERO, multiplier: Decimal = ONE) -> None:
         self.quantity = quantity
+        self.multiplier = multiplier
         self.orders: dict[str, OpenOrder] = {}
         self.buys, self.sells = Side(), Side()
         self.refresh()
@@ -85,8 +95,13 @@ class Holding:
     def refresh(self) -> None:
         """Derive what follows from quantity and orders; called after they changed."""
         self.reserve = self.buys.reserve(self.closable(BUY)) + self.sells.reserve(self.closable(SELL))
-        self.quantity_f = float(self.quantity)
-        self.worst_f = float(self.worst())
+        self.quantity_f = float(self.quantity * self.multiplier)
+        self.worst_f = float(self.worst() * self.multiplier)
+
+    def value(self, quantity: Decimal, price: Decimal) -> Decimal:
+        """Money that `quantity` units are worth at a quoted price."""
+        worth = multiply(quantity, price)
+        return worth if self.multiplier == ONE else multiply(worth, self.multiplier)
 
 
 class Exposure(NamedTuple):
@@ -101,7 +116,8 @@ class Exposure(NamedTuple):
 class RiskBook:
     """Positions, cash, open orders and last prices. Cost of a bar: one dictionary write."""
 
-    def __init__(self, initial_capital: Decimal) -> None:
+    def __init__(self, initial_capital: Decimal, instruments: Instruments) -> None:
+        self._instruments = instruments
         self.cash = initial_capital
         self.reserved = ZERO  # sum of the holdings' reserves
         self.holdings: dict[str, Holding] = {}
@@ -110,6 +126,7 @@ class RiskBook:
         self._unpriced: dict[str, None] = {}  # in the book without a price, when last looked at
         self.state = ACTIVE
         self.epoch = 0
+        self.reconciling = ""  # why the gateway does not know what its broker has; "" when it does
         self.trading_day = 0
         self.day_equity = initial_capital  # at the last prices of the day before
 
@@ -117,6 +134,11 @@ class RiskBook:
         """Last close, or None where there was no bar yet."""
         bar = self.last.get(symbol)
         return None if bar is None else to_decimal(bar.close)
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """Money per unit and price point; 1 for a symbol that is not known, which no order gets past."""
+        instrument = self._instruments.get(symbol)
+        return ONE if instrument is None else instrument.multiplier
 
     def add_order(self, order_id: str, symbol: str, order: OpenOrder) -> None:
         holding = self.holdings.get(symbol)
@@ -135,7 +157,7 @@ class RiskBook:
                 holding = self._open(report.symbol)
             signed = report.quantity if report.side == BUY else -report.quantity
             holding.quantity += signed
-            self.cash -= multiply(signed, report.price) + report.fee
+            self.cash -= holding.value(signed, report.price) + report.fee
             if report.order_id in self.symbol_of:
                 order = holding.take(report.order_id)
                 if report.leaves_quantity > 0:
@@ -156,7 +178,7 @@ class RiskBook:
             del self.holdings[symbol]
 
     def _open(self, symbol: str, quantity: Decimal = ZERO) -> Holding:
-        holding = self.holdings[symbol] = Holding(quantity)
+        holding = self.holdings[symbol] = Holding(quantity, self.multiplier(symbol))
         if symbol not in self.last:
             self._unpriced[symbol] = None
         return holding
@@ -189,9 +211,9 @@ class RiskBook:
         long = short = worst = ZERO
         for symbol, holding in self.holdings.items():
             close = to_decimal(self.last[symbol].close)
-            value = multiply(holding.quantity, close)
+            value = holding.value(holding.quantity, close)
             long, short = (long + value, short) if value >= 0 else (long, short - value)
-            worst += multiply(holding.worst(), close)
+            worst += holding.value(holding.worst(), close)
         return Exposure(long, short, worst)
 
     def equity(self) -> Decimal | None:
@@ -208,15 +230,17 @@ class RiskBook:
             self.epoch,
             self.trading_day,
             self.day_equity,
+            self.reconciling,
             [
                 (symbol, holding.quantity, [(order_id, *order) for order_id, order in holding.orders.items()])
                 for symbol, holding in self.holdings.items()
             ],
-            {symbol: (bar.ts_ns, bar.close) for symbol, bar in self.last.items()},
+            {symbol: (bar.ts_ns, bar.close, bar.session) for symbol, bar in self.last.items()},
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.cash, self.state, self.epoch, self.trading_day, self.day_equity, holdings, last = snapshot
+        self.cash, self.state, self.epoch, self.trading_day, self.day_equity, *rest = snapshot
+        self.reconciling, holdings, last = rest
         self.reserved, self.holdings, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
         self.last = {symbol: Mark(*mark) for symbol, mark in last.items()}
         for symbol, quantity, orders in holdings:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from operators.risk.book import OpenOrder, RiskBook
-from operators.risk.checks import CHECKS
+from operators.risk.checks import checks_for
+from operators.risk.history import History
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal
 from operators.risk.view import View
@@ -27,7 +28,9 @@ from schemas.records import (
     order_id,
 )
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
+RECONCILING, RECONCILED = "RECONCILING", "RECONCILED"
+"""Commands of the gateway: it does not know what its broker has, and it knows again."""
 
 
 class RiskStage:
@@ -40,7 +43,9 @@ class RiskStage:
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings
-        self._book = RiskBook(settings.initial_capital)
+        self._book = RiskBook(settings.initial_capital, settings.instruments)
+        self._history = History(settings, settings.initial_capital)
+        self._checks = checks_for(settings)
         self._order_seq = 0
         self._refusal_seq = 0
 
@@ -48,6 +53,8 @@ class RiskStage:
         out: list[Record] = []
         book, last = self._book, self._book.last
         self._open_day(records)
+        if self._history.bars_wanted:
+            self._history.fold_bars(records)
         for record in records:
             kind = type(record)
             if kind is Bar:
@@ -56,8 +63,10 @@ class RiskStage:
                 out.append(self._decide(ts_ns, record))
             elif isinstance(record, Execution):
                 book.fold_execution(record)
+                self._history.fold_execution(record)
             elif isinstance(record, Command):
                 out += self._obey(ts_ns, record)
+        self._history.fold_equity(book)
         return out
 
     def _open_day(self, records: Sequence[Record]) -> None:
@@ -66,14 +75,15 @@ class RiskStage:
         if first is None or first.trading_day <= self._book.trading_day:
             return
         self._book.trading_day = first.trading_day
+        self._history.open_day(first.trading_day, self._book)
         equity = self._book.equity()
         if equity is not None:
             self._book.day_equity = equity
 
     def _decide(self, ts_ns: int, proposal: OrderProposal) -> Order | OrderRefusal:
-        view = View(proposal, self._book, self.settings, ts_ns)
+        view = View(proposal, self._book, self._history, self.settings, ts_ns)
         checks: list[CheckResult] = []
-        for check in CHECKS:
+        for check in self._checks:
             verdict = check(proposal, view, self.settings)
             if isinstance(verdict, Refusal):
                 self._refusal_seq += 1
@@ -92,7 +102,10 @@ class RiskStage:
             checks.append(verdict)
         self._order_seq += 1
         name = order_id(self._order_seq)
-        self._book.add_order(name, proposal.symbol, OpenOrder(proposal.side, proposal.quantity, view.price))
+        self._book.add_order(
+            name, proposal.symbol, OpenOrder(proposal.side, proposal.quantity, view.unit, proposal.limit_price)
+        )
+        self._history.remember(proposal, ts_ns)
         return Order(
             self._order_seq,
             ts_ns,
@@ -112,6 +125,8 @@ class RiskStage:
         """KILL_SWITCH halts, RELEASE lets trade again; each raises the epoch. Asked for the state it is in: nothing."""
         wanted = {KILL_SWITCH: HALTED, RELEASE: ACTIVE}.get(command.kind)
         book = self._book
+        if command.kind in (RECONCILING, RECONCILED):
+            book.reconciling = (command.reason or "no reason given") if command.kind == RECONCILING else ""
         if wanted is None or wanted == book.state:
             return []
         book.state = wanted
@@ -120,11 +135,11 @@ class RiskStage:
         return [RiskFence(self._order_seq, ts_ns, book.epoch, wanted, command.reason, command.command_id)]
 
     def snapshot(self) -> Any:
-        return (SNAPSHOT_VERSION, self._order_seq, self._refusal_seq, self._book.snapshot())
+        return (SNAPSHOT_VERSION, self._order_seq, self._refusal_seq, self._book.snapshot(), self._history.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, self._order_seq, self._refusal_seq, book = snapshot
-        assert version == SNAPSHOT_VERSION, (
-            f"risk snapshot: version {version} is not known, expected {SNAPSHOT_VERSION}"
-        )
+        version, *state = snapshot
+        assert version == SNAPSHOT_VERSION, f"risk snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        self._order_seq, self._refusal_seq, book, history = state
         self._book.restore(book)
+        self._history.restore(history)

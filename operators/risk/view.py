@@ -5,31 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from operators.money import divide, multiply
+from operators.money import ONE, ZERO, divide, multiply
 from operators.risk.book import Exposure, Holding, RiskBook, set_aside
+from operators.risk.history import History
 from operators.risk.settings import RiskSettings
 from schemas.records import BUY, OrderProposal
 
 _BPS = Decimal(10_000)
 _NEAR_ABSOLUTE, _NEAR_RELATIVE = Decimal("0.05"), Decimal("1E-9")
+
+
 _NOTHING = Holding()
 
 
 class View:
     """One order before the book. What only some checks need is worked out once, when one first asks.
 
-    last       the symbol's last close, or None
-    holding    position and open orders of the symbol
+    last         the symbol's last close, or None
+    holding      position and open orders of the symbol
+    instrument   the definition of the symbol, or None where it is not known
+    history      what the book remembers of before: highs, volumes, recent orders
     """
 
-    __slots__ = ("_exposure", "_needed", "_price", "_reached", "book", "holding", "last", "limits", "order", "ts_ns")
+    __slots__ = (
+        "_exposure",
+        "_needed",
+        "_price",
+        "_reached",
+        "book",
+        "history",
+        "holding",
+        "instrument",
+        "last",
+        "limits",
+        "order",
+        "ts_ns",
+    )
 
-    def __init__(self, order: OrderProposal, book: RiskBook, limits: RiskSettings, ts_ns: int) -> None:
+    def __init__(
+        self, order: OrderProposal, book: RiskBook, history: History, limits: RiskSettings, ts_ns: int
+    ) -> None:
         self.order = order
         self.book = book
         self.limits = limits
         self.ts_ns = ts_ns
-        self.holding = book.holdings.get(order.symbol, _NOTHING)
+        self.history = history
+        self.instrument = limits.instruments.get(order.symbol)
+        held = book.holdings.get(order.symbol)
+        if held is None:
+            multiplier = book.multiplier(order.symbol)
+            held = _NOTHING if multiplier == ONE else Holding(multiplier=multiplier)
+        self.holding = held
         self.last = book.price(order.symbol)
         self._price: Decimal | None = None
         self._reached: Decimal | None = None
@@ -52,6 +78,12 @@ class View:
         return self._price
 
     @property
+    def unit(self) -> Decimal:
+        """Money that one unit is worth at `price`."""
+        multiplier = self.holding.multiplier
+        return self.price if multiplier == ONE else multiply(self.price, multiplier)
+
+    @property
     def reached(self) -> Decimal:
         """The position in the order's own direction (a sell's is turned round) if it and all before it were filled."""
         if self._reached is None:
@@ -69,8 +101,9 @@ class View:
             order, holding = self.order, self.holding
             side = holding.buys if order.side == BUY else holding.sells
             closable = holding.closable(order.side)
-            worth = side.worth + multiply(order.quantity, self.price)
-            after = set_aside(side.quantity + order.quantity, worth, max(side.dearest, self.price), closable)
+            unit = self.unit
+            worth = side.worth + multiply(order.quantity, unit)
+            after = set_aside(side.quantity + order.quantity, worth, max(side.dearest, unit), closable)
             self._needed = after - side.reserve(closable)
         return self._needed
 
@@ -89,6 +122,32 @@ class View:
     def unpriced(self) -> str | None:
         """A symbol in the book whose price is not known, if there is one; `exposure` must not be asked then."""
         return self.book.unpriced()
+
+    @property
+    def opens(self) -> Decimal:
+        """Units by which the order would open or enlarge a position once all open orders of its side are filled."""
+        order, holding = self.order, self.holding
+        side = holding.buys if order.side == BUY else holding.sells
+        return min(order.quantity, max(ZERO, side.quantity + order.quantity - holding.closable(order.side)))
+
+    @property
+    def added(self) -> Decimal:
+        """Money by which the order raises the largest gross value that its symbol's open orders can lead to."""
+        order, holding = self.order, self.holding
+        if order.side == BUY:
+            after = abs(holding.quantity + holding.buys.quantity + order.quantity)
+        else:
+            after = abs(holding.quantity - holding.sells.quantity - order.quantity)
+        return max(ZERO, self.last_value(after - holding.worst()))
+
+    def last_value(self, quantity: Decimal) -> Decimal:
+        """Money that `quantity` units are worth at the last price."""
+        assert self.last is not None, "known_price comes before every check that needs a price"
+        return self.holding.value(quantity, self.last)
+
+    def equity(self, exposure: Exposure) -> Decimal:
+        """Cash and positions at last prices."""
+        return self.book.cash + exposure.long - exposure.short
 
     def measure(self, found: Callable[[Exposure], Decimal]) -> Decimal:
         """`found` of the exposure, where the sign of the result decides: exact whenever the sign is in doubt."""

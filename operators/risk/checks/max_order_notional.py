@@ -10,5 +10,5 @@ NAME = "max_order_notional"
 
 
 def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    notional = multiply(order.quantity, view.price)
+    notional = multiply(order.quantity, view.unit)
     return within(NAME, order.symbol, "order is worth {}", notional, limits.max_order_notional, money=True)

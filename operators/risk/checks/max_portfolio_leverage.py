@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 
-from operators.money import ZERO, divide, multiply
+from operators.money import divide, multiply
 from operators.risk.book import Exposure
 from operators.risk.settings import UNLIMITED, RiskSettings
 from operators.risk.verdict import Verdict, number, passed, price_unknown, refused, within
 from operators.risk.view import View
-from schemas.records import BUY, OrderProposal
+from schemas.records import OrderProposal
 
 NAME = "max_portfolio_leverage"
 _HUNDREDTH = Decimal("0.01")
@@ -15,7 +15,7 @@ _HUNDREDTH = Decimal("0.01")
 
 def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
     limit = limits.max_portfolio_leverage
-    more = _added(order, view)
+    more = view.added
     if not more:
         return passed(NAME, "reduces", "any")
     if limit is None or limit == UNLIMITED:
@@ -24,23 +24,11 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
         return price_unknown(NAME, view.unpriced)
 
     def left(exposure: Exposure) -> Decimal:
-        equity = view.book.cash + exposure.long - exposure.short
-        return multiply(limit, equity) - exposure.worst - more
+        return multiply(limit, view.equity(exposure)) - exposure.worst - more
 
     remains = view.measure(left)
-    equity = view.book.cash + view.exposure.long - view.exposure.short
+    equity = view.equity(view.exposure)
     found = number(divide(view.exposure.worst + more, equity).quantize(_HUNDREDTH)) if equity > 0 else "no equity"
     if remains >= 0:
         return passed(NAME, found, number(limit))
     return refused(NAME, order.symbol, "order would bring leverage to {}", found, number(limit))
-
-
-def _added(order: OrderProposal, view: View) -> Decimal:
-    """By how much the order raises the worst gross value of its symbol."""
-    assert view.last is not None
-    holding = view.holding
-    if order.side == BUY:
-        after = abs(holding.quantity + holding.buys.quantity + order.quantity)
-    else:
-        after = abs(holding.quantity - holding.sells.quantity - order.quantity)
-    return max(ZERO, multiply(after - holding.worst(), view.last))

@@ -1,6 +1,6 @@
 """At most so much money in one symbol at its last price, long or short, with every open order of that side filled."""
 
-from operators.money import ZERO, multiply
+from operators.money import ZERO
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict, within
 from operators.risk.view import View
@@ -10,6 +10,5 @@ NAME = "max_position_size"
 
 
 def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    assert view.last is not None
-    size = multiply(max(view.reached, ZERO), view.last)
+    size = view.last_value(max(view.reached, ZERO))
     return within(NAME, order.symbol, "would be worth {}", size, limits.max_position_size, money=True)

@@ -1,0 +1,146 @@
+"""What can be traded, and in which steps: one definition per symbol, read by ledger, risk, sizing and venue.
+
+Sources: US equities trade in cents above 1 USD and in hundredths of a cent below (Regulation NMS rule 612); contract
+sizes of futures are the exchange's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from operators.money import NANO, multiply
+from schemas.errors import BadInput
+
+EQUITY, ETF, CRYPTO, FUTURE = "EQUITY", "ETF", "CRYPTO", "FUTURE"
+ASSET_CLASSES = (EQUITY, ETF, CRYPTO, FUTURE)
+_SUB_DOLLAR_TICK = Decimal("0.0001")
+_DOLLAR = Decimal(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """One tradable symbol. Prices and money in `currency`, quantities in units (shares, coins, contracts).
+
+    tick_size           prices of orders are multiples of it; US equities below 1 USD may use 0.0001
+    lot_size            quantities are multiples of it
+    multiplier          money per unit and price point: 1 for shares and coins, 50 for one E-mini S&P contract
+    min_quantity        smallest order
+    max_quantity        largest order, None for no such rule
+    min_notional        smallest order value
+    calendar            name of the trading calendar (exchange-calendars), "24/7" for crypto
+    sessions            the sessions of bars in which it may be ordered
+    margin_class        which margin rule applies: the key of `MarginSettings.classes`
+    margin_initial      money per contract of a future, None elsewhere
+    sector, group       for concentration limits; "" belongs to none
+    beta                sensitivity to the market, None if not known
+    tradable            whether new orders are allowed at all
+    shortable           whether it may be sold short
+    borrowable          units that may be short in all, None for easy to borrow: no such bound
+    """
+
+    symbol: str
+    asset_class: str = EQUITY
+    currency: str = "USD"
+    tick_size: Decimal = Decimal("0.01")
+    lot_size: Decimal = Decimal(1)
+    multiplier: Decimal = Decimal(1)
+    min_quantity: Decimal = Decimal(0)
+    max_quantity: Decimal | None = None
+    min_notional: Decimal = Decimal(0)
+    calendar: str = "XNYS"
+    sessions: tuple[str, ...] = ("PRE", "REGULAR", "POST", "CONTINUOUS")
+    margin_class: str = "equity"
+    margin_initial: Decimal | None = None
+    sector: str = ""
+    group: str = ""
+    beta: Decimal | None = None
+    tradable: bool = True
+    shortable: bool = True
+    borrowable: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        if not self.symbol or self.symbol != self.symbol.strip():
+            raise BadInput(f"instrument symbol must be a name without blanks around it, found {self.symbol!r}")
+        if self.asset_class not in ASSET_CLASSES:
+            known = ", ".join(ASSET_CLASSES)
+            raise BadInput(f"instrument {self.symbol}: asset_class must be one of {known}, found {self.asset_class!r}")
+        for name in ("tick_size", "lot_size", "multiplier"):
+            value = getattr(self, name)
+            if not (value.is_finite() and value > 0):
+                raise BadInput(f"instrument {self.symbol}: {name} must be above 0, found {value}")
+        for name in ("min_quantity", "max_quantity", "min_notional", "margin_initial", "borrowable"):
+            value = getattr(self, name)
+            if value is not None and not (value.is_finite() and value >= 0):
+                raise BadInput(f"instrument {self.symbol}: {name} must be at least 0, found {value}")
+
+    @property
+    def tick_value(self) -> Decimal:
+        """Money that one tick of one unit is worth.
+
+        >>> Instrument(symbol="ES", asset_class=FUTURE, tick_size=Decimal("0.25"), multiplier=Decimal(50)).tick_value
+        Decimal('12.500000000')
+        """
+        return multiply(self.tick_size, self.multiplier)
+
+    def tick_at(self, price: Decimal) -> Decimal:
+        """The price step that holds at `price`."""
+        if price < _DOLLAR and self.asset_class in (EQUITY, ETF) and self.currency == "USD":
+            return min(self.tick_size, _SUB_DOLLAR_TICK)
+        return self.tick_size
+
+    def notional(self, quantity: Decimal, price: Decimal) -> Decimal:
+        """Money that `quantity` units are worth at `price`."""
+        worth = multiply(quantity, price)
+        return worth if self.multiplier == 1 else multiply(worth, self.multiplier)
+
+
+UNLISTED = Instrument(symbol="*", tick_size=NANO, lot_size=NANO)
+"""What holds for a symbol that nobody defined: a US equity whose steps are not known, so that any will do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruments:
+    """The instruments of a platform.
+
+    listed      definitions, one per symbol
+    unlisted    what holds for every other symbol (its `symbol` is not read); None: other symbols are unknown
+
+    >>> book = Instruments(listed=(Instrument(symbol="BTCUSD", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
+    >>> book["BTCUSD"].asset_class, book["AAPL"].asset_class
+    ('CRYPTO', 'EQUITY')
+    >>> Instruments(unlisted=None).get("AAPL") is None
+    True
+    """
+
+    listed: tuple[Instrument, ...] = ()
+    unlisted: Instrument | None = UNLISTED
+
+    def __post_init__(self) -> None:
+        by_symbol: dict[str, Instrument] = {}
+        for instrument in self.listed:
+            if instrument.symbol in by_symbol:
+                raise BadInput(f"instrument {instrument.symbol} is defined twice")
+            by_symbol[instrument.symbol] = instrument
+        # An index, not a field: it follows from `listed`.
+        object.__setattr__(self, "_by_symbol", by_symbol)
+
+    def get(self, symbol: str) -> Instrument | None:
+        """The definition that holds for `symbol`, or None where the symbol is not known."""
+        index: dict[str, Instrument] = self.__dict__["_by_symbol"]
+        return index.get(symbol, self.unlisted)
+
+    def __getitem__(self, symbol: str) -> Instrument:
+        found = self.get(symbol)
+        if found is None:
+            raise KeyError(symbol)
+        return found
+
+    def in_group(self, attribute: str, value: str) -> Iterable[str]:
+        """Listed symbols whose `sector` or `group` is `value`, in the order of definition."""
+        return [one.symbol for one in self.listed if getattr(one, attribute) == value]
+
+
+NOTHING_LISTED = Instruments()
+"""No definitions: each symbol is what `UNLISTED` says."""

@@ -1,0 +1,70 @@
+"""The expected loss of one day, in the worst days, is at most so much, with all positions and this order filled.
+
+Historical: the positions as they are, on the returns of each day on record; the mean loss of the worst
+(1 - confidence) of them, rounded up to a whole day. Parametric: normal with their mean and standard deviation,
+ES = sigma * phi(z) / (1 - c) - mu. Source: Acerbi and Tasche, "On the coherence of expected shortfall" (2002).
+"""
+
+import math
+from decimal import Decimal
+from statistics import NormalDist, fmean, pstdev
+
+from operators.money import to_decimal
+from operators.risk.settings import PARAMETRIC, UNLIMITED, RiskSettings
+from operators.risk.verdict import Refusal, Verdict, passed, price_unknown, within
+from operators.risk.view import View
+from schemas.records import BUY, OrderProposal
+
+NAME = "max_expected_shortfall"
+DAYS_MIN = 20
+
+
+def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+    limit = limits.max_expected_shortfall
+    if view.unpriced is not None:
+        return price_unknown(NAME, view.unpriced)
+    if limit is None or limit == UNLIMITED:
+        return within(NAME, order.symbol, "", Decimal(0), limit, money=True)
+    value = {
+        symbol: holding.quantity_f * view.book.last[symbol].close
+        for symbol, holding in view.book.holdings.items()
+        if holding.quantity
+    }
+    before = _shortfall(value, view, limits)
+    signed = float(view.last_value(order.quantity)) * (1 if order.side == BUY else -1)
+    value[order.symbol] = value.get(order.symbol, 0.0) + signed
+    short = next((symbol for symbol in value if len(view.history.closes.get(symbol, ())) <= DAYS_MIN), None)
+    if short is not None:
+        days = max(0, len(view.history.closes.get(short, ())) - 1)
+        message = f"{NAME}: {short} has {days} days of returns on record, at least {DAYS_MIN}"
+        return Refusal(NAME, str(days), str(DAYS_MIN), message)
+    after = _shortfall(value, view, limits)
+    if after <= before:
+        return passed(NAME, "reduces", "any")
+    found = to_decimal(round(after, 2))
+    return within(NAME, order.symbol, "order would bring expected shortfall to {}", found, limit, money=True)
+
+
+def _shortfall(value: dict[str, float], view: View, limits: RiskSettings) -> float:
+    """Expected loss of one day in money (0 where no day loses), over the days that all these symbols have on record."""
+    closes = [view.history.closes.get(symbol, []) for symbol in value]
+    days = min((len(one) for one in closes), default=0) - 1
+    if days < 1:
+        return 0.0
+    outcomes = [0.0] * days
+    for worth, series in zip(value.values(), closes, strict=True):
+        recent = series[-days - 1 :]
+        for day in range(days):
+            outcomes[day] += worth * (recent[day + 1] / recent[day] - 1.0)
+    return max(0.0, expected_shortfall(outcomes, limits))
+
+
+def expected_shortfall(outcomes: list[float], limits: RiskSettings) -> float:
+    """Of daily results in money, losses negative; the answer is positive for a loss."""
+    tail = 1.0 - float(limits.shortfall_confidence)
+    if limits.shortfall_method == PARAMETRIC:
+        normal = NormalDist()
+        return pstdev(outcomes) * normal.pdf(normal.inv_cdf(tail)) / tail - fmean(outcomes)
+    # The margin keeps 0.025 x 40 = 1.0000000000000009 from counting as two days.
+    worst = sorted(outcomes)[: max(1, math.ceil(tail * len(outcomes) - 1e-9))]
+    return -fmean(worst)

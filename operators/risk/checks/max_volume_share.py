@@ -1,0 +1,17 @@
+"""The quantity is at most such a part of the symbol's average daily volume; unknown volume refuses."""
+
+from operators.money import divide
+from operators.risk.settings import RiskSettings
+from operators.risk.verdict import Refusal, Verdict, within
+from operators.risk.view import View
+from schemas.records import OrderProposal
+
+NAME = "max_volume_share"
+
+
+def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+    volume = view.history.average_volume(order.symbol)
+    if not volume:
+        return Refusal(NAME, "unknown", "known", f"{NAME}: the average daily volume of {order.symbol} is not known")
+    share = divide(order.quantity, volume)
+    return within(NAME, order.symbol, "order is {} of average daily volume", share, limits.max_volume_share)
