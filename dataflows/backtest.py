@@ -7,7 +7,9 @@ shards or workers, nor on the size of the source's batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +124,11 @@ def run(
         settings, files_source(settings.market_data.files, paths, batch_ticks=batch_ticks), sink, shards=workers
     )
     try:
-        if workers == 1:
-            run_main(wired)
-        else:
-            cluster_main(wired, [], 0, worker_count_per_proc=workers)
+        with _few_collections():
+            if workers == 1:
+                run_main(wired)
+            else:
+                cluster_main(wired, [], 0, worker_count_per_proc=workers)
     except BytewaxRuntimeError as error:
         raise _cause(error) from error
     elapsed_s = watch.seconds()
@@ -134,6 +137,19 @@ def run(
         "elapsed_s": round(elapsed_s, 3),
         "bars_per_s": round(summary["bars"] / elapsed_s),
     }
+
+
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Records are tuples without cycles: looking for garbage among them every 700 is 4 % of a run (measured)."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _cause(error: BaseException) -> BaseException:

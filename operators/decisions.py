@@ -15,6 +15,7 @@ from schemas.records import Execution, Lot, LotMatch, Order, Position, RiskFence
 
 VERSION = 1
 _HISTORY: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch)
+_EXPLAINING = frozenset({list, tuple, dict})
 
 
 class Decisions:
@@ -26,9 +27,10 @@ class Decisions:
 
     def __init__(self) -> None:
         self._chains = dict.fromkeys(_HISTORY, b"")
-        self._positions: dict[str, str] = {}
-        self._lots: dict[str, str] = {}
-        self._cash = text(None)
+        # As records, or as their lines after a restore: most are replaced before anyone asks for the hash.
+        self._positions: dict[str, Any] = {}
+        self._lots: dict[str, Any] = {}
+        self._cash: Any = None
 
     def add(self, record: Any) -> None:
         """Fold one record in; kinds that are not decisions pass by."""
@@ -36,12 +38,12 @@ class Decisions:
         if kind in self._chains:
             self._chains[kind] = hashlib.sha256(self._chains[kind] + line(record).encode()).digest()
         elif kind is Valuation:
-            self._cash = text(record.cash)
+            self._cash = record.cash
         elif kind is Position:
-            self._positions[record.symbol] = line(record)
+            self._positions[record.symbol] = record
         elif kind is Lot:
             if record.quantity:
-                self._lots[record.lot_id] = line(record)
+                self._lots[record.lot_id] = record
             else:
                 self._lots.pop(record.lot_id, None)
 
@@ -50,13 +52,15 @@ class Decisions:
         final = hashlib.sha256(b"".join(self._chains[kind] for kind in _HISTORY))
         for book in (self._positions, self._lots):
             for name in sorted(book):
-                final.update(book[name].encode())
-        final.update(self._cash.encode())
+                final.update(_kept(book[name]).encode())
+        final.update(text(self._cash).encode())
         return final.hexdigest()
 
     def snapshot(self) -> Any:
         chains = {kind.__name__: digest for kind, digest in self._chains.items()}
-        return (VERSION, chains, dict(self._positions), dict(self._lots), self._cash)
+        positions = {symbol: _kept(held) for symbol, held in self._positions.items()}
+        lots = {lot_id: _kept(held) for lot_id, held in self._lots.items()}
+        return (VERSION, chains, positions, lots, text(self._cash))
 
     def restore(self, snapshot: Any) -> None:
         version, chains, positions, lots, self._cash = snapshot
@@ -79,7 +83,18 @@ def line(record: Any) -> str:
     >>> line(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1|60|2|HALTED|test|c1\\n'
     """
-    return "|".join([text(value) for value in record if not isinstance(value, list | tuple | dict)]) + "\n"
+    parts: list[str] = []
+    for value in record:
+        kind = type(value)
+        if kind is str:
+            parts.append(value)
+        elif kind not in _EXPLAINING:
+            parts.append(text(value))
+    return "|".join(parts) + "\n"
+
+
+def _kept(held: Any) -> str:
+    return held if type(held) is str else line(held)
 
 
 def text(value: Any) -> str:

@@ -25,17 +25,12 @@ class TradingLoop:
         self._refusals: list[Record] = []
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        bars: list[Record] = []
+        bars: list[Record] = [record for record in records if type(record) is Bar]
         signals: list[Record] = []
         commands: list[Record] = []
-        for record in records:
-            record_type = type(record)
-            if record_type is Bar:
-                bars.append(record)
-            elif record_type is Signal:
-                signals.append(record)
-            elif record_type is Command:
-                commands.append(record)
+        if len(bars) < len(records):
+            signals = [record for record in records if type(record) is Signal]
+            commands = [record for record in records if type(record) is Command]
         executions = self._execution.on_tick(ts_ns, self._orders + bars)
         assert all(type(record) is Execution for record in executions), "the venue gives executions only"
         books = self._portfolio.on_tick(ts_ns, self._refusals + executions + commands + bars + signals)
