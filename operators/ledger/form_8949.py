@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from operators.ledger.tax_book import TaxMatch
 from operators.ledger.wash_sales import DAY_NS
-from operators.money import ZERO, plain
+from operators.money import plain
 
 _CENT = Decimal("0.01")
+_NOTHING = Decimal("0.00")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
@@ -80,7 +81,7 @@ def totals(rows: Iterable[FormRow]) -> dict[str, dict[str, Decimal]]:
     """Columns (d), (e), (g) and (h) summed by part."""
     sums: dict[str, dict[str, Decimal]] = {}
     for row in rows:
-        part = sums.setdefault(row.part, dict.fromkeys(("proceeds", "basis", "adjustment", "gain"), ZERO))
+        part = sums.setdefault(row.part, dict.fromkeys(("proceeds", "basis", "adjustment", "gain"), _NOTHING))
         part["proceeds"] += row.proceeds
         part["basis"] += row.basis
         part["adjustment"] += row.adjustment
