@@ -28,7 +28,9 @@ class Stage(Protocol):
         ...
 
     def snapshot(self) -> Any:
-        """The state as plain tuples, lists and dicts, first element a version number; later ticks must not change it."""
+        """The state as plain tuples, lists and dicts, first element a version number; later ticks must not change
+        it.
+        """
         ...
 
     def restore(self, snapshot: Any) -> None:

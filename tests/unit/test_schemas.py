@@ -22,7 +22,7 @@ from schemas.errors import Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, CheckResult, Clock
 
 SCHEMAS = Path(records.__file__).parent
-TYPES = list(SCHEMA_IDS)
+TYPES: list[Any] = list(SCHEMA_IDS)
 
 
 def example(record_type: type) -> tuple[dict[str, Any], bytes]:
@@ -42,9 +42,9 @@ def as_json(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("record_type", TYPES, ids=lambda t: t.__name__)
-def test_the_example_message_decodes_to_the_example_record_and_back(record_type: type) -> None:
+def test_the_example_message_decodes_to_the_example_record_and_back(record_type: Any) -> None:
     shown, message = example(record_type)
-    record = decode(message)
+    record: Any = decode(message)
     assert type(record) is record_type
     assert encode(record) == message
     for field, value in record._asdict().items():
