@@ -1,0 +1,64 @@
+"""The recorded run: one file a topic, the tape of its readers and the golden output of its owner.
+
+A line is `[partition, type, [field, ...]]`: JSON, so that a change shows in a diff as what it is. `python -m
+tests.replay.record` records anew, after a change of decisions that is meant.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from schemas.records import TOPIC_OF, CheckResult, Clock, Order
+from sinks.tables import fields_of
+
+FOLDER = Path(__file__).parent / "recorded"
+BARS = FOLDER / "bars"
+SUMMARY = FOLDER / "backtest.json"
+PARTITIONS = 2
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*TOPIC_OF, Clock)}
+
+
+def to_line(partition: int, record: Any) -> str:
+    values = [_plain(value) for value in record]
+    return json.dumps([partition, type(record).__name__, values], separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def from_line(line: str) -> tuple[int, Any]:
+    partition, name, values = json.loads(line)
+    kind = KINDS[name]
+    if kind is Clock:
+        return partition, Clock._make(values)
+    record = kind._make([_typed(field.kind, value) for field, value in zip(fields_of(kind), values, strict=True)])
+    if kind is Order:
+        record = record._replace(checks=[CheckResult._make(check) for check in record.checks])
+    return partition, record
+
+
+def _typed(kind: type, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is Decimal:
+        return Decimal(value)
+    return value.encode() if kind is bytes else value
+
+
+def save(topic: str, messages: dict[int, list[Any]]) -> None:
+    lines = [to_line(partition, record) for partition, records in sorted(messages.items()) for record in records]
+    (FOLDER / f"{topic}.jsonl").write_text("".join(line + "\n" for line in lines))
+
+
+@cache
+def log(topic: str, partition: int) -> list[Any]:
+    """Records and clocks of one partition in log order."""
+    lines = (FOLDER / f"{topic}.jsonl").read_text().splitlines()
+    return [record for at, record in map(from_line, lines) if at == partition]
