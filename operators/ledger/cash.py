@@ -1,0 +1,221 @@
+"""Cash beyond the trade: what has settled, what lending costs, and what dividends bring or cost.
+
+All three are kept beside the ledger. What they find due comes out as `Charge`s, which `Ledger.credit(charge.amount)`
+books; until then it is accrued: equity with accruals = equity + `Accruals.accrued` + `Dividends.receivable`.
+Days are proleptic ordinals (`datetime.date.toordinal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, NamedTuple
+
+from operators.ledger.corporate_actions import CashDividend
+from operators.money import ZERO, divide, is_not_negative, multiply, quantize
+from schemas.errors import BadInput, InvalidField
+
+BORROW_FEE, MARGIN_INTEREST = "BORROW_FEE", "MARGIN_INTEREST"
+DIVIDEND, SHORT_DIVIDEND = "DIVIDEND", "SHORT_DIVIDEND"
+
+
+class Charge(NamedTuple):
+    """Money due on `day`: positive comes in, negative goes out. `symbol` is "" for interest on the account."""
+
+    day: int
+    kind: str
+    symbol: str
+    amount: Decimal
+
+
+class SettledCash:
+    """Splits cash into settled and unsettled. `settled + unsettled` is the ledger's cash at all times.
+
+    What a sale brings settles `days` sessions later (T+1 in the US since 28 May 2024: 17 CFR 240.15c6-1); what a
+    purchase costs counts as spent at once. Charges and dividends settle at once.
+    """
+
+    def __init__(self, cash: Decimal, *, days: int = 1) -> None:
+        if days < 0:
+            raise BadInput(f"settlement days must be >= 0, found {days}")
+        self._days = days
+        self.settled = quantize(cash)
+        self._unsettled = [ZERO] * days  # by session, the next to settle first
+
+    @property
+    def unsettled(self) -> Decimal:
+        return sum(self._unsettled, ZERO)
+
+    def traded(self, amount: Decimal) -> None:
+        """A trade moved cash by `amount`: less than 0 for a purchase, above 0 for a sale, fees taken off."""
+        if amount > 0 and self._days:
+            self._unsettled[-1] += amount
+        else:
+            self.settled += amount
+
+    def credited(self, amount: Decimal) -> None:
+        """Income or a charge moved cash."""
+        self.settled += amount
+
+    def next_session(self) -> None:
+        """A new session begins: what is due on it settles before its first trade."""
+        if self._days:
+            self.settled += self._unsettled[0]
+            self._unsettled = [*self._unsettled[1:], ZERO]
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return (1, self.settled, list(self._unsettled))
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        """Become what `snapshot()` was taken of. With fewer days now, what was to come later comes last."""
+        version, self.settled, waiting = snapshot
+        assert version == 1, f"settled cash snapshot of version {version}"
+        self._unsettled = [*waiting, *[ZERO] * self._days][: self._days]
+        self.traded(sum(waiting[self._days :], ZERO))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccrualSettings:
+    """Yearly rates as fractions (0.06 is 6 %), charged for every night over a year of `year_days`.
+
+    * `margin_rate`: on settled cash below zero. `credit_rate`: paid on settled cash above zero.
+    * `borrow_rate`: on the collateral of shares sold short, for symbols without a rate of their own in `borrow_rates`.
+      Collateral is `collateral` times the price, rounded up to a whole unit of currency, times the shares (the
+      industry's convention, as Interactive Brokers describes it under "Short Stock Borrow Fees").
+    """
+
+    margin_rate: Decimal = Decimal("0.06")
+    credit_rate: Decimal = Decimal(0)
+    borrow_rate: Decimal = Decimal("0.003")
+    borrow_rates: Mapping[str, Decimal] | None = None
+    collateral: Decimal = Decimal("1.02")
+    year_days: int = 360
+
+    def __post_init__(self) -> None:
+        rates = {"margin_rate": self.margin_rate, "credit_rate": self.credit_rate, "borrow_rate": self.borrow_rate}
+        rates |= {f"borrow_rates of {symbol}": rate for symbol, rate in (self.borrow_rates or {}).items()}
+        for name, rate in rates.items():
+            if not is_not_negative(rate):
+                raise BadInput(f"accruals {name} must be >= 0, found {rate}")
+        if not self.collateral.is_finite() or self.collateral < 1:
+            raise BadInput(f"accruals collateral must be >= 1, found {self.collateral}")
+        if self.year_days not in (360, 365):
+            raise BadInput(f"accruals year_days must be 360 or 365, found {self.year_days}")
+
+
+class Short(NamedTuple):
+    """A short holding at the end of a day. `quantity` is positive."""
+
+    quantity: Decimal
+    price: Decimal
+
+
+class Accruals:
+    """Interest and borrow fees, night by night on the balances of the evening, due at the first close of a month.
+
+    A weekend or holiday counts with the balances of the evening before it.
+    """
+
+    def __init__(self, settings: AccrualSettings | None = None) -> None:
+        self._settings = settings or AccrualSettings()
+        self._rates = dict(self._settings.borrow_rates or {})
+        self._day = 0
+        self._nightly: dict[tuple[str, str], Decimal] = {}  # (kind, symbol) -> what one night costs
+        self._accrued: dict[tuple[str, str], Decimal] = {}
+
+    @property
+    def accrued(self) -> Decimal:
+        """What is not booked yet: below zero when it is owed."""
+        return sum(self._accrued.values(), ZERO)
+
+    def close_day(self, day: int, settled_cash: Decimal, shorts: Mapping[str, Short]) -> list[Charge]:
+        """The balances at the end of `day`. Returns what is due: all that accrued, when a month has ended since."""
+        if day <= self._day:
+            raise InvalidField(f"accruals: day must be after {date.fromordinal(self._day)}, found {_iso(day)}")
+        for key, amount in self._nightly.items():
+            self._accrued[key] = self._accrued.get(key, ZERO) + amount * (day - self._day)
+        due = self._post(day) if self._day and _month(day) != _month(self._day) else []
+        self._day = day
+        self._nightly = self._nights(settled_cash, shorts)
+        return due
+
+    def _nights(self, settled_cash: Decimal, shorts: Mapping[str, Short]) -> dict[tuple[str, str], Decimal]:
+        settings, nightly = self._settings, dict[tuple[str, str], Decimal]()
+        rate = settings.margin_rate if settled_cash < 0 else settings.credit_rate
+        if settled_cash and rate:
+            nightly[MARGIN_INTEREST, ""] = self._night(settled_cash, rate)
+        for symbol in sorted(shorts):
+            quantity, price = shorts[symbol]
+            collateral = (price * settings.collateral).to_integral_value(rounding=ROUND_CEILING)
+            rate = self._rates.get(symbol, settings.borrow_rate)
+            if rate:
+                nightly[BORROW_FEE, symbol] = -self._night(multiply(quantity, collateral), rate)
+        return nightly
+
+    def _night(self, balance: Decimal, rate: Decimal) -> Decimal:
+        return divide(multiply(balance, rate), Decimal(self._settings.year_days))
+
+    def _post(self, day: int) -> list[Charge]:
+        due = [Charge(day, kind, symbol, amount) for (kind, symbol), amount in self._accrued.items() if amount]
+        self._accrued = {}
+        return sorted(due)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        nightly = [(kind, symbol, amount) for (kind, symbol), amount in self._nightly.items()]
+        accrued = [(kind, symbol, amount) for (kind, symbol), amount in self._accrued.items()]
+        return (1, self._day, nightly, accrued)
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        version, self._day, nightly, accrued = snapshot
+        assert version == 1, f"accruals snapshot of version {version}"
+        self._nightly = {(kind, symbol): amount for kind, symbol, amount in nightly}
+        self._accrued = {(kind, symbol): amount for kind, symbol, amount in accrued}
+
+
+class Dividends:
+    """Cash dividends between ex-date and payment: due to longs, owed by shorts (payment in lieu)."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, tuple[int, str, Decimal]] = {}  # action id -> pay day, symbol, amount
+
+    @property
+    def receivable(self) -> Decimal:
+        """What is to come less what is owed."""
+        return sum((amount for _, _, amount in self._waiting.values()), ZERO)
+
+    def go_ex(self, dividend: CashDividend, quantity: Decimal) -> None:
+        """`quantity` (signed) was held when the ex-date began. A repeated announcement changes nothing."""
+        if not is_not_negative(dividend.per_share) or dividend.pay_day < dividend.ex_day:
+            raise InvalidField(
+                f"{dividend.action_id}: per_share must be >= 0 and pay_day not before ex_day: {dividend}"
+            )
+        if quantity and dividend.per_share:
+            self._waiting[dividend.action_id] = (dividend.pay_day, dividend.symbol, dividend.owed_to(quantity))
+
+    def pay(self, day: int) -> list[Charge]:
+        """What is paid up to and on `day`, in order of pay day and id."""
+        due = sorted((pay_day, action_id) for action_id, (pay_day, _, _) in self._waiting.items() if pay_day <= day)
+        charges = []
+        for pay_day, action_id in due:
+            _, symbol, amount = self._waiting.pop(action_id)
+            charges.append(Charge(pay_day, DIVIDEND if amount > 0 else SHORT_DIVIDEND, symbol, amount))
+        return charges
+
+    def snapshot(self) -> tuple[Any, ...]:
+        return (1, [(action_id, *waiting) for action_id, waiting in self._waiting.items()])
+
+    def restore(self, snapshot: tuple[Any, ...]) -> None:
+        version, waiting = snapshot
+        assert version == 1, f"dividends snapshot of version {version}"
+        self._waiting = {action_id: (pay_day, symbol, amount) for action_id, pay_day, symbol, amount in waiting}
+
+
+def _month(day: int) -> tuple[int, int]:
+    when = date.fromordinal(day)
+    return (when.year, when.month)
+
+
+def _iso(day: int) -> str:
+    return date.fromordinal(day).isoformat() if day > 0 else str(day)
