@@ -21,8 +21,9 @@ from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings, load_settings
 from dataflows import stages, stopping
-from dataflows.report import Progress, ReportSink, Stopwatch
+from dataflows.report import ReportSink, Stopwatch
 from dataflows.sources.feeds import files_source
+from dataflows.sources.files import FileFeed
 from dataflows.sources.kafka import ShardTicks
 from dataflows.topology import BOOKS
 from dataflows.wiring import TickLogic, TickSink, TickSource
@@ -112,17 +113,23 @@ def run(
     *,
     workers: int = 1,
     batch_ticks: int = 256,
-    progress: Progress | None = None,
+    progress: Callable[[Performance, float], None] = lambda performance, share: None,
 ) -> tuple[Performance, dict[str, Any]]:
     """Run to the end of the files. Returns the run and its summary, with `elapsed_s` and `bars_per_s` of wall clock.
+
+    `progress` is told, after every batch, the run so far and the share of the files that has been read.
 
     Raises BadInput where the settings or files are wrong.
     """
     watch = Stopwatch()
-    sink = ReportSink(settings.portfolio_manager.initial_capital, progress=progress or (lambda _: None))
-    wired = build(
-        settings, files_source(settings.market_data.files, paths, batch_ticks=batch_ticks), sink, shards=workers
-    )
+    feeds: list[FileFeed] = []
+
+    def tell(performance: Performance) -> None:
+        progress(performance, feeds[-1].share_read)
+
+    sink = ReportSink(settings.portfolio_manager.initial_capital, progress=tell)
+    source = files_source(settings.market_data.files, paths, batch_ticks=batch_ticks, opened=feeds.append)
+    wired = build(settings, source, sink, shards=workers)
     try:
         with _few_collections():
             if workers == 1:

@@ -74,6 +74,8 @@ class Table(Protocol):
     """A file of bars that can be read again and again."""
 
     path: Path
+    share_read: float
+    """How much of the file `blocks` has given, 0 to 1; 0 until the end where that cannot be known (compressed text)."""
 
     def blocks(self) -> Iterator[Block]:
         """All rows in the file's order, each in exactly one block, good or bad."""

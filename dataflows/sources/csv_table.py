@@ -50,6 +50,7 @@ class CsvTable:
             raise BadInput(f"file {path} has no header line that is CSV: {names}")
         self._columns: Columns = find_columns(names, f"file {path}")
         self._file_symbol = file_symbol
+        self.share_read = 0.0
         self._current = (0, b"")  # the chunk in work and the number of its first line: most asked for by raw()
 
     def _open(self) -> IO[bytes]:
@@ -72,9 +73,14 @@ class CsvTable:
                 yield line, rest
 
     def blocks(self) -> Iterator[Block]:
+        size = 0 if self.path.name.lower().endswith(".gz") else self.path.stat().st_size
+        read = 0
         for line, data in self._chunks():
             self._current = (line, data)
+            read += len(data)
+            self.share_read = min(read / size, 1.0) if size else 0.0
             yield self._parse(data, line)
+        self.share_read = 1.0
 
     def has_one_symbol(self) -> bool:
         """Counts the first row's symbol as a field: it must be there as often as there are lines."""

@@ -46,17 +46,28 @@ def files_source(
     *,
     batch_ticks: int = 256,
     stopping: Stopping = never,
+    opened: Callable[[FileFeed], None] = lambda _: None,
 ) -> FeedSource:
-    """The feed of a backtest: as fast as it is taken, ending with the files. `paths` go before those in the
-    settings.
+    """The feed of a backtest: as fast as it is taken, ending with the files. `paths` go before those in the settings.
+
+    `opened` is given the feed when it starts, to watch how far it is.
     """
-    return FeedSource(_opening(files, paths or files.paths), batch_ticks=batch_ticks, at_end="stop", stopping=stopping)
+    opening = _opening(files, paths or files.paths, opened)
+    return FeedSource(opening, batch_ticks=batch_ticks, at_end="stop", stopping=stopping)
 
 
-def _opening(files: FileFeedSettings, paths: Sequence[Path]) -> Callable[[], FileFeed]:
+def _opening(
+    files: FileFeedSettings, paths: Sequence[Path], opened: Callable[[FileFeed], None] = lambda _: None
+) -> Callable[[], FileFeed]:
     if not paths:
         raise BadInput("no bar files: name them with --bars PATH or in setting market_data.files.paths")
     reading = files.reading()
     # Opened once here, so that a wrong path or column is said before anything runs.
     FileFeed(paths, reading)
-    return lambda: FileFeed(paths, reading)
+
+    def opening() -> FileFeed:
+        feed = FileFeed(paths, reading)
+        opened(feed)
+        return feed
+
+    return opening

@@ -126,6 +126,11 @@ class FileFeed:
         """A file's ticks are all due at once."""
         return None
 
+    @property
+    def share_read(self) -> float:
+        """How much of the files has been read, 0 to 1: a little ahead of the ticks that were given."""
+        return sum(table.share_read for table in self._tables) / len(self._tables)
+
     def state(self) -> dict[str, Any]:
         """Where the feed stands: behind the last tick that it gave. Plain data, one small entry a symbol."""
         return {

@@ -22,8 +22,10 @@ class ParquetTable:
         self.path, self._rules, self._symbols, self._batch_rows = path, rules, symbols, batch_rows
         with pa.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
+            self._rows = max(file.metadata.num_rows, 1)
         self._columns = find_columns(names, f"file {path}")
         self._file_symbol = file_symbol
+        self.share_read = 0.0
 
     def _batches(self) -> Iterator[tuple[int, Any]]:
         columns, line = self._columns, 1
@@ -35,6 +37,7 @@ class ParquetTable:
 
     def blocks(self) -> Iterator[Block]:
         for first_line, batch in self._batches():
+            self.share_read = (first_line - 1 + batch.num_rows) / self._rows
             yield self._as_columns(batch, first_line) or self._row_by_row(batch, first_line, range(batch.num_rows))
 
     def has_one_symbol(self) -> bool:

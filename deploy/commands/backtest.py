@@ -1,15 +1,15 @@
 """`backtest`: the live stages over files of bars, without any service."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from rich.status import Status
-
     from operators.performance import Performance
 
 Bars = Annotated[list[Path], typer.Option(help="CSV or Parquet files of bars, or folders of them, one or more.")]
@@ -40,14 +40,14 @@ def backtest(
 
     # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
     paths = [*bars, *(more_bars or [])]
-    console = Console(stderr=True)
-    with console.status("reading bars") as status:
+    shown = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True))
+    with shown if shown.console.is_terminal else nullcontext():
         performance, summary = run(
             load_settings(settings),
             paths,
             workers=workers,
             batch_ticks=batch,
-            progress=_progress(status) if console.is_terminal else None,
+            progress=_showing(shown),
         )
     if json_target is not None:
         write_json(summary, json_target)
@@ -59,10 +59,13 @@ def backtest(
             print(f"report: {report}")
 
 
-def _progress(status: "Status") -> Any:
-    def show(performance: "Performance") -> None:
+def _showing(shown: Progress) -> Any:
+    task = shown.add_task("reading bars", total=1.0)
+
+    def show(performance: "Performance", share: float) -> None:
         counts = performance.counts
-        status.update(f"{counts['bars']:,} bars, {counts['orders']:,} orders, {counts['fills']:,} fills")
+        done = f"{counts['bars']:,} bars, {counts['orders']:,} orders, {counts['fills']:,} fills"
+        shown.update(task, completed=share, description=done)
 
     return show
 
