@@ -31,6 +31,7 @@ DERIVED = (
     "order-proposals",
     "orders",
     "order-refusals",
+    "risk-events",
 )
 """Topics that the stages write, in the order in which a tick passes them."""
 

@@ -45,7 +45,7 @@ SERVICES: dict[str, Service] = {
     ),
     "risk": Service(
         inputs=(Input("executions"), Input("commands"), Input("market-bars"), Input("order-proposals")),
-        outputs=("orders", "order-refusals"),
+        outputs=("orders", "order-refusals", "risk-events"),
         by_shard=False,
     ),
 }

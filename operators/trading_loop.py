@@ -11,7 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from operators.stage import Stage
-from schemas.records import Bar, Command, Execution, Order, OrderProposal, OrderRefusal, Record, RiskFence, Signal
+from schemas.records import (
+    Bar,
+    Command,
+    Execution,
+    Order,
+    OrderCancel,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    RiskFence,
+    Signal,
+)
 
 VERSION = 1
 
@@ -36,7 +47,7 @@ class TradingLoop:
         books = self._portfolio.on_tick(ts_ns, self._refusals + executions + commands + bars + signals)
         proposals: list[Record] = [record for record in books if type(record) is OrderProposal]
         decided = self._risk.on_tick(ts_ns, executions + commands + bars + proposals)
-        self._orders = [record for record in decided if type(record) in (Order, RiskFence)]
+        self._orders = [record for record in decided if type(record) in (Order, OrderCancel, RiskFence)]
         self._refusals = [record for record in decided if type(record) is OrderRefusal]
         return executions + books + decided
 
@@ -47,7 +58,7 @@ class TradingLoop:
     def restore(self, snapshot: Any) -> None:
         version, waiting, execution, portfolio, risk = snapshot
         assert version == VERSION, f"trading loop state of version {version}, expected {VERSION}"
-        kinds: dict[str, Any] = {kind.__name__: kind for kind in (Order, RiskFence, OrderRefusal)}
+        kinds: dict[str, Any] = {kind.__name__: kind for kind in (Order, OrderCancel, RiskFence, OrderRefusal)}
         records = [kinds[name]._make(values) for name, values in waiting]
         self._orders = [record for record in records if type(record) is not OrderRefusal]
         self._refusals = [record for record in records if type(record) is OrderRefusal]

@@ -32,11 +32,14 @@ from schemas.records import (
     Lot,
     LotMatch,
     Order,
+    OrderCancel,
     OrderProposal,
     OrderRefusal,
     Position,
     Record,
+    RiskEvent,
     RiskFence,
+    RiskUsage,
     Signal,
     Valuation,
 )
@@ -59,6 +62,9 @@ SCHEMA_IDS: dict[type, int] = {
     Valuation: 13,
     Command: 14,
     DeadLetter: 15,
+    OrderCancel: 16,
+    RiskEvent: 17,
+    RiskUsage: 18,
 }
 """Never reused and never changed: they are on every message that was ever written."""
 

@@ -16,11 +16,16 @@ from typing import NamedTuple
 
 BUY, SELL = "BUY", "SELL"
 MARKET, LIMIT = "MARKET", "LIMIT"
+STOP, STOP_LIMIT, TRAILING_STOP = "STOP", "STOP_LIMIT", "TRAILING_STOP"
 DAY, GTC = "DAY", "GTC"
+# FIX tag 59: till a date, immediate or cancel, fill or kill, at the opening, at the close.
+GTD, IOC, FOK, OPG, CLS = "GTD", "IOC", "FOK", "OPG", "CLS"
 # FIX tag 150, ExecType, by name.
 NEW, TRADE, CANCELED, EXPIRED, REJECTED = "NEW", "TRADE", "CANCELED", "EXPIRED", "REJECTED"
+REPLACED = "REPLACED"
 KILL_SWITCH, RELEASE = "KILL_SWITCH", "RELEASE"
 ACTIVE, HALTED = "ACTIVE", "HALTED"
+REDUCING = "REDUCING"
 PRE, REGULAR, POST, CONTINUOUS = "PRE", "REGULAR", "POST", "CONTINUOUS"
 
 
@@ -98,6 +103,13 @@ class OrderProposal(NamedTuple):
     reference_price: Decimal
     sizing: str  # the arithmetic, for a reader
     signal_ids: list[str]
+    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: where it is triggered
+    trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
+    trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
+    expires_ns: int | None = None  # GTD: cancelled by the venue from this event time on
+    reduce_only: bool = False  # never opens or enlarges a position; cut to what it may close
+    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "" is no group
+    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "" is none
 
 
 class CheckResult(NamedTuple):
@@ -123,6 +135,25 @@ class Order(NamedTuple):
     time_in_force: str
     risk_epoch: int
     checks: list[CheckResult]
+    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: where it is triggered
+    trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
+    trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
+    expires_ns: int | None = None  # GTD: cancelled by the venue from this event time on
+    reduce_only: bool = False  # never opens or enlarges a position; cut to what it may close
+    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "" is no group
+    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "" is none
+    replaces: str = ""  # amend: the order that this one takes the place of; its fills count in `quantity`
+
+
+class OrderCancel(NamedTuple):
+    """The venue shall cancel an order. Never held back by a risk check."""
+
+    seq: int
+    ts_ns: int
+    order_id: str
+    symbol: str
+    reason: str
+    cause_id: str
 
 
 class RiskFence(NamedTuple):
@@ -149,6 +180,34 @@ class OrderRefusal(NamedTuple):
     found: str
     limit: str
     message: str
+
+
+class RiskEvent(NamedTuple):
+    """A circuit breaker or the kill switch changed its state: what was found against which limit, and who did it."""
+
+    seq: int
+    ts_ns: int
+    breaker: str
+    scope: str  # PORTFOLIO STRATEGY SYMBOL
+    scope_key: str  # the strategy or symbol, "" for the portfolio
+    state: str  # ACTIVE REDUCING HALTED
+    found: str
+    limit: str
+    actor: str  # a person, or "automatic"
+    reason: str
+    cause_id: str
+
+
+class RiskUsage(NamedTuple):
+    """How much of one limit is used. `share` = used / limit, None without a limit."""
+
+    seq: int
+    ts_ns: int
+    measure: str
+    scope_key: str  # symbol, "" for the portfolio
+    used: Decimal
+    limit: Decimal | None
+    share: float | None
 
 
 class Execution(NamedTuple):
@@ -270,7 +329,10 @@ Record = (
     | Signal
     | OrderProposal
     | Order
+    | OrderCancel
     | RiskFence
+    | RiskEvent
+    | RiskUsage
     | OrderRefusal
     | Execution
     | Position
@@ -287,7 +349,10 @@ TOPIC_OF: dict[type, str] = {
     Signal: "signals",
     OrderProposal: "order-proposals",
     Order: "orders",
+    OrderCancel: "orders",
     RiskFence: "orders",
+    RiskEvent: "risk-events",
+    RiskUsage: "risk-events",
     OrderRefusal: "order-refusals",
     Execution: "executions",
     Position: "positions",

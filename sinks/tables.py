@@ -43,10 +43,13 @@ from schemas.records import (
     Lot,
     LotMatch,
     Order,
+    OrderCancel,
     OrderProposal,
     OrderRefusal,
     Position,
+    RiskEvent,
     RiskFence,
+    RiskUsage,
     Signal,
     Valuation,
 )
@@ -117,8 +120,11 @@ order_proposals = _table("order_proposals", OrderProposal, ("proposal_id",), Ind
 orders = _table(
     "orders", Order, ("order_id",), Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id")
 )
+order_cancels = _table("order_cancels", OrderCancel, ("seq",), Index(None, "order_id"))
 # The risk state is the row with the highest seq: its epoch and state.
 risk_fences = _table("risk_fences", RiskFence, ("seq",))
+risk_events = _table("risk_events", RiskEvent, ("seq",), Index(None, "ts_ns"))
+risk_usage = _table("risk_usage", RiskUsage, ("measure", "scope_key"))
 order_refusals = _table("order_refusals", OrderRefusal, ("seq",), Index(None, "cause_id"))
 executions = _table("executions", Execution, ("execution_id",), Index(None, "seq"), Index(None, "order_id", "seq"))
 positions = _table("positions", Position, ("symbol",))
@@ -134,7 +140,10 @@ TABLE_OF: dict[type, Table] = {
     Signal: signals,
     OrderProposal: order_proposals,
     Order: orders,
+    OrderCancel: order_cancels,
     RiskFence: risk_fences,
+    RiskEvent: risk_events,
+    RiskUsage: risk_usage,
     OrderRefusal: order_refusals,
     Execution: executions,
     Position: positions,
@@ -145,7 +154,7 @@ TABLE_OF: dict[type, Table] = {
     DeadLetter: dead_letters,
 }
 
-LATEST: frozenset[type] = frozenset({Position, Lot})
+LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage})
 """Record types whose table holds the newest row per key, fenced by `seq`. Closed lots stay, with quantity 0."""
 
 

@@ -29,7 +29,8 @@ def test_a_table_has_the_fields_of_its_record_in_their_order_and_the_time_for_pe
 
 def test_only_a_field_that_may_be_none_is_nullable() -> None:
     nullable = {field.name for field in fields_of(Order) if field.nullable}
-    assert nullable == {"limit_price"} == {c.name for c in TABLE_OF[Order].columns if c.nullable and c.name != "ts"}
+    may_be_none = {"limit_price", "stop_price", "trail_amount", "trail_percent", "expires_ns"}
+    assert nullable == may_be_none == {c.name for c in TABLE_OF[Order].columns if c.nullable and c.name != "ts"}
 
 
 def test_of_one_batch_only_the_newest_row_of_a_key_is_written_to_a_latest_table() -> None:

@@ -1,0 +1,114 @@
+"""Reads the causes of a decision back from the tables: `operators.lineage.Books` on one connection."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Select, desc, func, select
+
+from schemas.records import (
+    Bar,
+    Command,
+    Execution,
+    FeatureRow,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    RiskFence,
+    Signal,
+)
+from sinks.tables import (
+    TABLE_OF,
+    bars,
+    commands,
+    executions,
+    features,
+    order_proposals,
+    order_refusals,
+    orders,
+    record_of,
+    risk_fences,
+    signals,
+)
+
+R = TypeVar("R", bound=tuple[Any, ...])
+
+
+class StoredBooks:
+    """The tables as they stand in the transaction of `db`."""
+
+    def __init__(self, db: Connection) -> None:
+        self._db = db
+
+    def order(self, order_id: str) -> Order | None:
+        return self._one(Order, orders.c.order_id == order_id)
+
+    def order_of(self, cause_id: str) -> Order | None:
+        return self._one(Order, orders.c.cause_id == cause_id)
+
+    def refusal(self, seq: int) -> OrderRefusal | None:
+        return self._one(OrderRefusal, order_refusals.c.seq == seq)
+
+    def refusal_of(self, cause_id: str) -> OrderRefusal | None:
+        return self._one(OrderRefusal, order_refusals.c.cause_id == cause_id)
+
+    def fence_of(self, cause_id: str) -> RiskFence | None:
+        return self._one(RiskFence, risk_fences.c.cause_id == cause_id)
+
+    def execution(self, execution_id: str) -> Execution | None:
+        return self._one(Execution, executions.c.execution_id == execution_id)
+
+    def executions_of(self, order_id: str) -> list[Execution]:
+        query = select(executions).where(executions.c.order_id == order_id).order_by(executions.c.seq)
+        return self._all(Execution, query)
+
+    def proposal(self, proposal_id: str) -> OrderProposal | None:
+        return self._one(OrderProposal, order_proposals.c.proposal_id == proposal_id)
+
+    def command(self, command_id: str) -> Command | None:
+        return self._one(Command, commands.c.command_id == command_id)
+
+    def signal(self, symbol: str, seq: int) -> Signal | None:
+        return self._one(Signal, signals.c.symbol == symbol, signals.c.seq == seq)
+
+    def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None:
+        return self._one(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns, features.c.seq == seq)
+
+    def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
+        return self._one(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
+
+    # -- what stood at a moment
+
+    def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
+        """The last bar at or before a time."""
+        query = select(bars).where(bars.c.symbol == symbol, bars.c.ts_ns <= ts_ns).order_by(desc(bars.c.ts_ns)).limit(1)
+        return next(iter(self._all(Bar, query)), None)
+
+    def feature_at(self, symbol: str, ts_ns: int) -> FeatureRow | None:
+        return self._one(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns)
+
+    def views_until(self, symbol: str, ts_ns: int) -> list[Signal]:
+        """Each strategy's last signal at or before a time, by strategy."""
+        last = (
+            select(signals.c.strategy, func.max(signals.c.seq).label("seq"))
+            .where(signals.c.symbol == symbol, signals.c.ts_ns <= ts_ns)
+            .group_by(signals.c.strategy)
+            .subquery()
+        )
+        query = select(signals).join(last, (signals.c.seq == last.c.seq) & (signals.c.symbol == symbol))
+        return self._all(Signal, query.order_by(signals.c.strategy))
+
+    def proposal_until(self, symbol: str, ts_ns: int) -> OrderProposal | None:
+        """The last proposal for a symbol at or before a time."""
+        query = select(order_proposals).where(order_proposals.c.symbol == symbol, order_proposals.c.ts_ns <= ts_ns)
+        return next(iter(self._all(OrderProposal, query.order_by(desc(order_proposals.c.seq)).limit(1))), None)
+
+    def fence_until(self, ts_ns: int) -> RiskFence | None:
+        query = select(risk_fences).where(risk_fences.c.ts_ns <= ts_ns).order_by(desc(risk_fences.c.seq)).limit(1)
+        return next(iter(self._all(RiskFence, query)), None)
+
+    def _one(self, kind: type[R], *where: ColumnElement[bool]) -> R | None:
+        return next(iter(self._all(kind, select(TABLE_OF[kind]).where(*where).limit(1))), None)
+
+    def _all(self, kind: type[R], query: Select[Any]) -> list[R]:
+        return [record_of(kind, row) for row in self._db.execute(query).mappings()]
