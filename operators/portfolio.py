@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from operators.instruments import NOTHING_LISTED, Instrument, Instruments
 from operators.ledger import Ledger
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.sizing import SizingSettings, View, cap, size
@@ -42,7 +43,7 @@ _SECOND_NS = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class PortfolioSettings:
-    """What the portfolio trades with. Money in account currency, percentages as fractions (0.05 is 5 %).
+    """What the portfolio trades with. Money in `currency`, percentages as fractions (0.05 is 5 %).
 
     * `max_position_percentage`: no proposal takes a symbol's value beyond this share of equity.
     * `cash_buffer`: a buy must be affordable at its reference price plus this share (the fill comes later, with a fee).
@@ -54,6 +55,7 @@ class PortfolioSettings:
     """
 
     initial_capital: Decimal = Decimal(1_000_000)
+    currency: str = "USD"
     max_position_percentage: Decimal = Decimal("0.05")
     sizing: SizingSettings = field(default_factory=SizingSettings)
     order_type: Literal["MARKET", "LIMIT"] = "MARKET"
@@ -89,11 +91,22 @@ class PortfolioStage:
 
     Takes OrderRefusal, Execution, Command, Bar and Signal, in this order within a tick. Gives the ledger's records, one
     Valuation where the tick held a Bar or an Execution, then the proposals, by symbol.
+
+    Multiplier, lot and tick size of a symbol that `instruments` lists come from there; for others the multiplier is 1
+    and the steps are those of the settings.
     """
 
-    def __init__(self, settings: PortfolioSettings | None = None) -> None:
+    def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NOTHING_LISTED) -> None:
         self.settings = settings or PortfolioSettings()
-        self.ledger = Ledger(self.settings.initial_capital)
+        self._listed = {instrument.symbol: instrument for instrument in instruments.listed}
+        for instrument in instruments.listed:
+            if instrument.currency != self.settings.currency:
+                found = f"{instrument.symbol} in {instrument.currency}"
+                raise BadInput(
+                    f"the portfolio trades in {self.settings.currency} and has no exchange rates, found {found}"
+                )
+        multipliers = {symbol: one.multiplier for symbol, one in self._listed.items() if one.multiplier != 1}
+        self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers)
         self.marks = Marks()
         self._targets: dict[str, dict[str, Target]] = {}
         self._pending: dict[str, Pending] = {}
@@ -229,17 +242,20 @@ class PortfolioStage:
         price = to_decimal(self.marks.prices.get(symbol, targets[due[0]].price))
         if price <= 0:
             return None
+        listed = self._listed.get(symbol)
+        unit = price if listed is None else multiply(price, listed.multiplier)
+        lot = self.settings.sizing.lot_size if listed is None else listed.lot_size
         held = self.ledger.quantity(symbol)
-        texts = [self._aim(targets[strategy], price, equity) for strategy in due]
-        texts += self._stay_within_cap(targets, due, held, price, equity)
-        texts += self._afford(targets, due, held, price)
+        texts = [self._aim(targets[strategy], unit, equity, lot) for strategy in due]
+        texts += self._stay_within_cap(targets, due, held, unit, equity, lot)
+        texts += self._afford(targets, due, held, unit, lot)
         delta = total(targets) - held
         if not delta:
             return None
         self._retry.pop(symbol, None)
         self._proposal_seq += 1
         cause = proposal_id(self._proposal_seq)
-        unit_cost = multiply(price, ONE + self.settings.cash_buffer)
+        unit_cost = multiply(unit, ONE + self.settings.cash_buffer)
         pending = self._pending[symbol] = Pending(cause, delta, delta, unit_cost, tuple(due), None)
         self._reserved += pending.reserved
         return OrderProposal(
@@ -250,7 +266,7 @@ class PortfolioStage:
             BUY if delta > 0 else SELL,
             abs(delta),
             self.settings.order_type,
-            self._limit_price(price, delta > 0) if self.settings.order_type == LIMIT else None,
+            self._limit_price(price, delta > 0, listed) if self.settings.order_type == LIMIT else None,
             self.settings.time_in_force,
             "+".join(due),
             price,
@@ -258,40 +274,43 @@ class PortfolioStage:
             [targets[strategy].signal_id for strategy in due],
         )
 
-    def _aim(self, target: Target, price: Decimal, equity: Decimal) -> str:
+    def _aim(self, target: Target, unit: Decimal, equity: Decimal, lot: Decimal) -> str:
         """Set a strategy's target quantity to what its view asks for. Returns the arithmetic."""
         direction = target.direction if self.settings.allow_short else max(target.direction, 0)
-        view = View(direction, to_decimal(target.strength), price, equity, target.quantity)
+        view = View(direction, to_decimal(target.strength), unit, equity, target.quantity, lot)
         target.quantity, text = size(self.settings.sizing, view)
         return text
 
     def _stay_within_cap(
-        self, targets: dict[str, Target], due: list[str], held: Decimal, price: Decimal, equity: Decimal
+        self, targets: dict[str, Target], due: list[str], held: Decimal, unit: Decimal, equity: Decimal, lot: Decimal
     ) -> list[str]:
         """Cut the net quantity to the symbol's share of equity: the views acted on now give way first."""
         settings, wanted = self.settings, total(targets)
-        limit = units_for(multiply(equity, settings.max_position_percentage), price, settings.sizing.lot_size)
+        limit = units_for(multiply(equity, settings.max_position_percentage), unit, lot)
         capped = cap(wanted, held, limit)
         if capped == wanted:
             return []
         give_up(targets, [*due, *sorted(targets.keys() - set(due))], wanted - capped)
         return [f"capped at {plain(capped)} by {plain(settings.max_position_percentage)} of equity {plain(equity)}"]
 
-    def _afford(self, targets: dict[str, Target], due: list[str], held: Decimal, price: Decimal) -> list[str]:
+    def _afford(
+        self, targets: dict[str, Target], due: list[str], held: Decimal, unit: Decimal, lot: Decimal
+    ) -> list[str]:
         """Cut what is added on the long side to the cash that is free. What covers a short is never cut."""
         added = max(total(targets), ZERO) - max(held, ZERO)
         if added <= 0:
             return []
         free = self.ledger.cash - self.marks.short_value - self._reserved
-        affordable = units_for(free, multiply(price, ONE + self.settings.cash_buffer), self.settings.sizing.lot_size)
+        affordable = units_for(free, multiply(unit, ONE + self.settings.cash_buffer), lot)
         if affordable >= added:
             return []
         give_up(targets, due, added - affordable)
         return [f"cut to {plain(affordable)} more by free cash {plain(free)}"]
 
-    def _limit_price(self, price: Decimal, buying: bool) -> Decimal:
+    def _limit_price(self, price: Decimal, buying: bool, listed: Instrument | None) -> Decimal:
         offset = multiply(price, self.settings.limit_offset_bps / 10_000)
-        return round_to(price + offset if buying else price - offset, self.settings.tick_size)
+        limit = price + offset if buying else price - offset
+        return round_to(limit, self.settings.tick_size if listed is None else listed.tick_at(limit))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

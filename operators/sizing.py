@@ -48,13 +48,17 @@ class SizingSettings:
 
 
 class View(NamedTuple):
-    """What a size is asked for. `held` is the strategy's present target, signed; `price` is what one unit costs."""
+    """What a size is asked for. `held` is the strategy's present target, signed; `price` is what one unit costs.
+
+    `lot_size` is the instrument's, where it is listed, else the settings'.
+    """
 
     direction: int
     strength: Decimal
     price: Decimal
     equity: Decimal
     held: Decimal
+    lot_size: Decimal
 
 
 class Size(NamedTuple):
@@ -67,7 +71,7 @@ class Size(NamedTuple):
 def size(settings: SizingSettings, view: View) -> Size:
     """The quantity that the view asks for, before any cap. Direction 0, a price of 0 and lost equity ask for none.
 
-    >>> size(SizingSettings(), View(1, ONE, Decimal("49.18"), Decimal(1000000), ZERO)).text
+    >>> size(SizingSettings(), View(1, ONE, Decimal("49.18"), Decimal(1000000), ZERO, ONE)).text
     'fixed_fraction 0.02 x equity 1000000 x strength 1 / 49.18 = 406'
     """
     if view.direction == 0:
@@ -91,13 +95,13 @@ def _target_percent(settings: SizingSettings, view: View) -> Size:
 
 
 def _fixed_quantity(settings: SizingSettings, view: View) -> Size:
-    quantity = floor_to(settings.quantity, settings.lot_size)
+    quantity = floor_to(settings.quantity, view.lot_size)
     return Size(quantity if view.direction > 0 else -quantity, f"fixed_quantity {plain(quantity)}")
 
 
 def _fraction_of_equity(method: str, settings: SizingSettings, view: View) -> Size:
     notional = multiply(multiply(view.equity, settings.fraction), view.strength)
-    quantity = units_for(notional, view.price, settings.lot_size)
+    quantity = units_for(notional, view.price, view.lot_size)
     text = (
         f"{method} {plain(settings.fraction)} x equity {plain(view.equity)} x strength {plain(view.strength)}"
         f" / {plain(view.price)} = {plain(quantity)}"

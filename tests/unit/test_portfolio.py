@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.instruments import CRYPTO, FUTURE, NOTHING_LISTED, Instrument, Instruments
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.sizing import SizingSettings
 from schemas.errors import BadInput
@@ -41,9 +42,9 @@ SHARES = PortfolioSettings(
 class Desk:
     """A portfolio with a hand-driven market, risk and venue around it. Quantities are plain integers."""
 
-    def __init__(self, portfolio: PortfolioSettings = SHARES) -> None:
+    def __init__(self, portfolio: PortfolioSettings = SHARES, instruments: Instruments = NOTHING_LISTED) -> None:
         self.settings = portfolio
-        self.stage = PortfolioStage(portfolio)
+        self.stage = PortfolioStage(portfolio, instruments)
         self.minute = 0
         self.execution_seq = 0
         self.refusal_seq = 0
@@ -233,6 +234,33 @@ def test_a_limit_order_is_priced_beyond_the_reference(direction: int, limit: str
         desk.signal(0)
         (proposal,) = desk.tick()
     assert (proposal.order_type, proposal.limit_price) == ("LIMIT", Decimal(limit))
+
+
+def test_a_listed_instrument_brings_its_multiplier_lot_and_tick() -> None:
+    future = Instrument(symbol="ES", asset_class=FUTURE, multiplier=Decimal(50), tick_size=Decimal("0.25"))
+    coin = Instrument(symbol="BTC", asset_class=CRYPTO, lot_size=Decimal("0.0001"))
+    desk = Desk(
+        PortfolioSettings(
+            sizing=SizingSettings(fraction=Decimal("0.5")), max_position_percentage=Decimal(1), order_type="LIMIT"
+        ),
+        Instruments(listed=(future, coin)),
+    )
+    prices = {"ES": 4000.0, "BTC": 30_000.0}
+    desk.signal(1, "ES")
+    desk.signal(1, "BTC", strength=0.5)
+    coins, contracts = desk.tick(prices)
+    assert (contracts.quantity, contracts.limit_price) == (Decimal(2), Decimal(4004)), "500,000 / (4000 x 50)"
+    assert (coins.quantity, coins.limit_price) == (Decimal("8.3333"), Decimal(30_030))
+    desk.report(TRADE, price=4000.0, symbol="ES")
+    desk.tick(prices | {"ES": 4010.0})
+    (valuation,) = [r for r in desk.out if type(r) is Valuation]
+    assert (valuation.net_exposure, valuation.unrealized_pnl) == (Decimal(401_000), Decimal(1_000))
+
+
+def test_an_instrument_in_another_currency_is_refused_at_the_start() -> None:
+    foreign = Instruments(listed=(Instrument(symbol="SAP", currency="EUR"),))
+    with pytest.raises(BadInput, match="trades in USD and has no exchange rates, found SAP in EUR"):
+        PortfolioStage(SHARES, foreign)
 
 
 def test_the_ledger_comes_first_then_the_valuation_then_the_proposals() -> None:
