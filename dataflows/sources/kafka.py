@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from sys import maxsize
 from typing import Any, NamedTuple
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
@@ -32,12 +33,13 @@ ShardTicks = tuple[str, list[Tick]]
 
 
 class Until(NamedTuple):
-    """Where a bounded replay ends: behind the last tick at or before `ts_ns`, or with the logs as they are at the
-    start.
+    """Where a bounded replay ends: behind the last tick at or before `ts_ns`, behind the last tick that messages before
+    `offsets` complete, or with the logs as they are at the start. Of several, the one that comes first.
     """
 
     ts_ns: int | None = None
     end_of_logs: bool = False
+    offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset that is not read
 
 
 class _Consumption:
@@ -62,6 +64,7 @@ class _Consumption:
         self._readers: dict[tuple[str, int], AlignedLogs] = {}
         self._paused: set[tuple[str, int]] = set()
         self.fed_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
+        self.ends: dict[tuple[str, int], int] = {}  # the first message of each log that a bounded replay leaves out
         self.shards: list[Shard] = []
 
     def add(self, reader: AlignedLogs) -> None:
@@ -74,8 +77,15 @@ class _Consumption:
         topic, partition = log
         return TopicPartition(self._prefix + topic, partition, offset)
 
-    def end_offsets(self, logs: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return {log: self._consumer.get_watermark_offsets(self._at(log), timeout=10)[1] for log in logs}
+    def bound(self, logs: Sequence[tuple[str, int]], until: Until) -> None:
+        """Leave out what a bounded replay of these logs leaves out, but for its time."""
+        given = until.offsets or {}
+        for log in logs:
+            ends = [given[log]] if log in given else []
+            if until.end_of_logs:
+                ends.append(self._consumer.get_watermark_offsets(self._at(log), timeout=10)[1])
+            if ends:
+                self.ends[log] = min(ends)
 
     def poll(self, wait_s: float) -> int:
         """Fetch what is there, waiting at most `wait_s` for a first message. Returns how many messages came."""
@@ -91,6 +101,9 @@ class _Consumption:
                 self._raise_if_lost(error, message)
                 continue
             name = self._name(message)
+            if self.ends and (message.offset() or 0) >= self.ends.get(name, maxsize):
+                self.fed_to[name] = self.ends[name]
+                continue
             record: Any
             try:
                 record = decode(message.value())
@@ -148,11 +161,10 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
     def __init__(self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks) -> None:
         self._name, self._reader, self._shared, self._source = name, reader, shared, source
         self._snapped_after_stop = False
-        self._ends: dict[tuple[str, int], int] | None = None
         shared.add(reader)
         shared.shards.append(self)
-        if source.until is not None and source.until.end_of_logs:
-            self._ends = shared.end_offsets(list(reader.next_offsets()))
+        if source.until is not None:
+            shared.bound(list(reader.next_offsets()), source.until)
 
     def next_batch(self) -> list[ShardTicks]:
         if self._source.stopping():
@@ -177,10 +189,10 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
             ticks = [tick for tick in ticks if tick.ts_ns <= until.ts_ns]
             if not ticks and self._reader.passed_ns >= until.ts_ns:
                 raise StopIteration
-        if self._ends is not None and not ticks:
-            # One log that was read to its end and holds up the next tick is enough: the others may go on beyond it.
-            fed_to = self._shared.fed_to
-            if any(fed_to[log] >= self._ends[log] for log in self._reader.waiting_for()):
+        if self._shared.ends and not ticks:
+            # One log that was read to its end and holds up the next tick is enough.
+            fed_to, ends = self._shared.fed_to, self._shared.ends
+            if any(fed_to[log] >= ends.get(log, maxsize) for log in self._reader.waiting_for()):
                 raise StopIteration
         return ticks
 

@@ -205,6 +205,16 @@ def test_a_replay_ends_at_a_time(kafka: str, prefix: str) -> None:
     assert read(kafka, prefix, Until(ts_ns=20 * 60)).ticks["books"] == tape()[:20]
 
 
+def test_a_replay_ends_at_an_offset(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, TapeSource(tape()))
+    mine = [sum(partition_of(b.symbol, PARTITIONS) == 1 for b in tick.records) for tick in tape()]  # type: ignore[union-attr]
+    behind_tick_20 = sum(mine[:20]) + 20  # its bars and clocks in partition 1
+    until = Until(offsets={("market-bars", 1): behind_tick_20})
+    assert read(kafka, prefix, until).ticks["books"] == tape()[:20]
+    until = Until(offsets={("market-bars", 1): behind_tick_20 - 1})
+    assert read(kafka, prefix, until).ticks["books"] == tape()[:19]
+
+
 def test_a_position_that_has_left_the_log_is_an_error_and_not_a_jump(kafka: str, prefix: str) -> None:
     write(kafka, prefix, TapeSource(tape()))
     cut = TopicPartition(f"{prefix}market-bars", 0, 50)
