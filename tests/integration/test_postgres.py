@@ -255,4 +255,4 @@ def test_the_time_for_people_is_the_event_time(engine: Engine) -> None:
 
 
 def test_latest_tables_are_the_ones_meant() -> None:
-    assert {Position, Lot} == LATEST
+    assert {Position, Lot, RiskUsage} == LATEST
