@@ -68,6 +68,11 @@ class Logs:
                 out.append(record)
         return out
 
+    def contents(self) -> dict[str, list[str]]:
+        """Every topic's records, each once; partitions one after the other. Without `commands`, where no stage writes."""
+        topics = {topic for topic, _ in self.messages if topic != "commands"}
+        return {topic: [repr(record) for record in self.records(topic)] for topic in sorted(topics)}
+
 
 class Running:
     """One shard of one service: reader, stage, and the last snapshot of both."""

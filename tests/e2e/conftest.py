@@ -1,0 +1,70 @@
+"""One market and one uninterrupted run that all end-to-end tests of this folder compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.e2e.platform import Platform, Rows, Servers
+from tests.replay.market import MONDAY, write_market
+from tests.replay.runs import feed_ticks, fused_hash
+
+MakePlatform = Callable[..., Platform]
+
+
+class Outcome(NamedTuple):
+    """What a run left behind. `counts`: messages of each topic partition, repeats too."""
+
+    tables: Rows
+    topics: dict[str, list[str]]
+    decision_hash: str
+    counts: dict[tuple[str, int], int]
+
+
+def outcome(platform: Platform) -> Outcome:
+    logs = platform.logs()
+    counts = {name: len(messages) for name, messages in logs.messages.items()}
+    return Outcome(platform.tables(), logs.contents(), platform.decision_hash(), counts)
+
+
+@pytest.fixture(scope="session")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A Monday from nine, ten hours, five symbols."""
+    folder = tmp_path_factory.mktemp("bars")
+    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=600)
+
+
+@pytest.fixture(scope="session")
+def fused(bars: list[Path]) -> str:
+    """The decision hash of the fused backtest on the same files."""
+    return fused_hash(feed_ticks(bars))
+
+
+@pytest.fixture(scope="session")
+def make_platform(
+    kafka: str,
+    redis_url: str,
+    make_database: Callable[[], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    bars: list[Path],
+) -> MakePlatform:
+    """Call it, with options of `Platform`, for a platform with topics, tables and recovery stores of its own."""
+
+    def make(files: list[Path] | None = None, **options: object) -> Platform:
+        # A Redis database of its own: the latest values of these runs are nobody else's.
+        servers = Servers(kafka, make_database(), redis_url.rsplit("/", 1)[0] + "/9")
+        return Platform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(make_platform: MakePlatform) -> Outcome:
+    with make_platform() as platform:
+        platform.start()
+        platform.run_to_end()
+        return outcome(platform)

@@ -1,0 +1,232 @@
+"""The six dataflows as real processes on real services, with topics, a database and recovery stores of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg2
+from confluent_kafka import Consumer, Producer, TopicPartition
+from psycopg2 import sql
+
+from deploy.home import REPOSITORY, Home
+from deploy.initialise import make_recovery_store
+from deploy.plan import child_environment, dataflow_services
+from deploy.service import DATAFLOW_NAMES
+from deploy.topics import create_topics, read_topics
+from sinks.tables import TABLE_OF, fields_of
+from tests.replay.runs import SETTINGS_FILE, settings, staged_hash
+from tests.replay.staged import Logs
+
+DRAINED_WITHIN_S = 120.0
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+class Servers(NamedTuple):
+    kafka: str
+    database_url: str
+    redis_url: str
+
+
+class Platform:
+    """Use as a context manager: whatever is still running at its end is killed.
+
+    `speed` is "max" or times real time; `workers` gives a service more than one worker thread.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        bars: Sequence[Path],
+        *,
+        speed: str = "max",
+        workers: Mapping[str, int] | None = None,
+    ) -> None:
+        self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
+        self.partitions = settings().kafka.symbol_partitions
+        self.home = Home(folder)
+        self._workers = dict(workers or {})
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        told = {
+            "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "PLATFORM_HOME": str(folder),
+            "PLATFORM_SETTINGS": str(SETTINGS_FILE),
+            "KAFKA__TOPIC_PREFIX": self.prefix,
+            "MARKET_DATA__FEED": "files",
+            "MARKET_DATA__FILES__PATHS": json.dumps([str(path) for path in bars]),
+            "MARKET_DATA__FILES__SPEED": speed,
+        }
+        services = dataflow_services(self.home, child_environment(told), snapshot_interval_s=1)
+        self._services = {service.name: service for service in services}
+
+    def __enter__(self) -> Platform:
+        self.home.make()
+        create_topics(self.servers.kafka, [replace(topic, name=self.prefix + topic.name) for topic in read_topics()])
+        for name in DATAFLOW_NAMES:
+            make_recovery_store(self.home.recovery / name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self._running):
+            self.kill9(name)
+
+    # -- processes
+
+    def start(self, *names: str) -> None:
+        """Start these services, or all."""
+        for name in names or DATAFLOW_NAMES:
+            service = self._services[name]
+            workers = ("-w", str(self._workers[name])) if name in self._workers else ()
+            with (self.home.logs / f"{name}.log").open("ab") as log:
+                self._running[name] = subprocess.Popen(
+                    [*service.command, *workers],
+                    cwd=REPOSITORY,
+                    env=dict(service.environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def kill9(self, name: str) -> None:
+        child = self._running.pop(name)
+        child.kill()
+        child.wait()
+
+    def sigterm(self, name: str, timeout_s: float = 20.0) -> int:
+        """The exit code."""
+        child = self._running.pop(name)
+        child.send_signal(signal.SIGTERM)
+        try:
+            return child.wait(timeout_s)
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+    def restart(self, name: str) -> None:
+        """Die without notice and come back at once."""
+        self.kill9(name)
+        self.start(name)
+
+    def stop(self) -> None:
+        """End every service in good order, those that read first, so that nothing is on its way any more."""
+        for name in list(self._running):
+            if name in self._workers:
+                self.kill9(name)
+            else:
+                assert self.sigterm(name) == 0, f"{name}: {self.last_words(name)}"
+
+    def revive(self) -> None:
+        """What a supervisor does: start again whoever has ended."""
+        for name, child in list(self._running.items()):
+            if child.poll() is not None:
+                self.start(name)
+
+    # -- progress
+
+    def stats(self, name: str) -> dict[str, Any]:
+        """The stats file of a service; empty before there is one."""
+        try:
+            found: dict[str, Any] = json.loads((self.home.stats / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return found
+
+    def last_tick_ns(self, name: str) -> int:
+        return int(self.stats(name).get("last_tick_ns", -1))
+
+    def wait_until(self, true: Callable[[], bool], what: str, timeout_s: float = DRAINED_WITHIN_S) -> None:
+        """Poll; fails with where everybody is, or with a service's last words when one has ended by itself."""
+        deadline = time.monotonic() + timeout_s
+        while not true():
+            for name, child in self._running.items():
+                assert child.poll() is None, f"{name} ended with {child.returncode}: {self.last_words(name)}"
+            assert time.monotonic() < deadline, f"{what} not within {timeout_s:.0f} s: {self.where()}"
+            time.sleep(0.1)
+
+    def drained(self) -> bool:
+        feed = self.stats("market_data")
+        pids = {name: child.pid for name, child in self._running.items()}
+        return bool(feed.get("feed_finished")) and all(
+            self.stats(name).get("pid") == pids.get(name) and self.last_tick_ns(name) == feed["last_tick_ns"]
+            for name in DATAFLOW_NAMES
+        )
+
+    def wait_drained(self, timeout_s: float = DRAINED_WITHIN_S) -> None:
+        """Until the feed is at its end and every service has passed its last tick."""
+        self.wait_until(self.drained, "drained", timeout_s)
+
+    def run_to_end(self) -> None:
+        """Drain, then stop all: from here on tables and topics do not change."""
+        self.wait_drained()
+        self.stop()
+
+    def where(self) -> str:
+        return ", ".join(f"{name} at {self.last_tick_ns(name)}" for name in DATAFLOW_NAMES)
+
+    def last_words(self, name: str) -> str:
+        return "\n".join((self.home.logs / f"{name}.log").read_text().splitlines()[-15:])
+
+    # -- results
+
+    def tables(self) -> Rows:
+        """Every table's rows in order of their text, without `ts`, which is computed from `ts_ns`."""
+        out: Rows = {}
+        connection = psycopg2.connect(self.servers.database_url)
+        try:
+            with connection.cursor() as cursor:
+                for record_type, table in TABLE_OF.items():
+                    names = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields_of(record_type))
+                    cursor.execute(sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(table.name)))
+                    out[table.name] = sorted((tuple(map(_plain, row)) for row in cursor.fetchall()), key=repr)
+        finally:
+            connection.close()
+        return out
+
+    def logs(self) -> Logs:
+        """Every message of every topic with an owner."""
+        logs = Logs(self.partitions)
+        for topic, partition in logs.messages:
+            logs.messages[topic, partition] = self.messages(topic, partition)
+        return logs
+
+    def messages(self, topic: str, partition: int = 0) -> list[bytes]:
+        """Everything in a partition, repeats too."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.servers.kafka, "group.id": self.prefix + "test", "enable.auto.commit": False}
+        )
+        try:
+            at = TopicPartition(self.prefix + topic, partition, 0)
+            _, end = consumer.get_watermark_offsets(at, timeout=10)
+            consumer.assign([at])
+            out: list[bytes] = []
+            while len(out) < end:
+                batch = consumer.consume(min(1000, end - len(out)), timeout=10)
+                assert batch, f"{topic}/{partition}: {len(out)} of {end} messages came"
+                out += [message.value() for message in batch]
+            return out
+        finally:
+            consumer.close()
+
+    def produce(self, topic: str, partition: int, *values: bytes) -> None:
+        """As somebody else who writes into a topic."""
+        producer = Producer({"bootstrap.servers": self.servers.kafka, "acks": "all"})
+        for value in values:
+            producer.produce(self.prefix + topic, value, partition=partition)
+        assert producer.flush(15) == 0
+
+    def decision_hash(self) -> str:
+        return staged_hash(self.logs())
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if type(value) is memoryview else value

@@ -1,0 +1,88 @@
+"""The six services as processes decide what the fused backtest decides; deaths, stops and workers change nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from deploy.service import DATAFLOW_NAMES
+from tests.e2e.conftest import MakePlatform, Outcome, outcome
+
+PACE = "1500"
+"""Times real time: 25 minutes of bars a second, so that a run lasts long enough to be disturbed."""
+
+
+def test_services_on_kafka_decide_what_the_fused_backtest_decides(uninterrupted: Outcome, fused: str) -> None:
+    assert uninterrupted.decision_hash == fused
+    rows = {name: len(rows) for name, rows in uninterrupted.tables.items()}
+    assert min(rows[name] for name in ("orders", "order_refusals", "executions", "lot_matches", "valuations")) > 10
+
+
+def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: Outcome) -> None:
+    clocks = len({row[1] for row in uninterrupted.tables["bars"]})
+    for topic, records in uninterrupted.topics.items():
+        partitions = sum(1 for name, _ in uninterrupted.counts if name == topic)
+        assert sum(n for (name, _), n in uninterrupted.counts.items() if name == topic) == len(records) + (
+            clocks * partitions
+        )
+
+
+def assert_same(found: Outcome, expected: Outcome) -> None:
+    """First what is decided, then every topic and table, so that a failure names the first that differs."""
+    for topic, records in expected.topics.items():
+        assert found.topics[topic] == records, topic
+    for table, rows in expected.tables.items():
+        missing, extra = (
+            set(map(repr, rows)) - set(map(repr, found.tables[table])),
+            set(map(repr, found.tables[table])) - set(map(repr, rows)),
+        )
+        assert not missing and not extra, f"{table}: missing {sorted(missing)[:3]}, too many {sorted(extra)[:3]}"
+        assert len(found.tables[table]) == len(rows), table
+    assert found.decision_hash == expected.decision_hash
+
+
+@pytest.mark.parametrize(
+    ("kills", "pace"), [(1, PACE), pytest.param(5, "400", marks=[pytest.mark.long, pytest.mark.timeout(600)])]
+)
+def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
+    kills: int, pace: str, make_platform: MakePlatform, uninterrupted: Outcome
+) -> None:
+    chance = random.Random()
+    victims = list(DATAFLOW_NAMES) * kills
+    chance.shuffle(victims)
+    print("killed in this order:", *victims)
+    with make_platform(speed=pace) as platform:
+        platform.start()
+        platform.wait_until(lambda: platform.last_tick_ns("risk") > 0, "the first ticks")
+        for victim in victims:
+            time.sleep(chance.uniform(0.2, 1.5))
+            platform.restart(victim)
+        platform.run_to_end()
+        assert_same(outcome(platform), uninterrupted)
+
+
+def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
+    make_platform: MakePlatform, uninterrupted: Outcome
+) -> None:
+    with make_platform(speed=PACE) as platform:
+        platform.start()
+        platform.wait_until(lambda: platform.last_tick_ns("risk") > 0, "the first ticks")
+        for name in DATAFLOW_NAMES:
+            time.sleep(0.5)
+            assert platform.sigterm(name) == 0, platform.last_words(name)
+            platform.start(name)
+        platform.run_to_end()
+        found = outcome(platform)
+        assert found.counts == uninterrupted.counts, "a message was written twice"
+        assert_same(found, uninterrupted)
+
+
+def test_features_on_two_workers_and_signals_on_three_decide_the_same(
+    make_platform: MakePlatform, uninterrupted: Outcome
+) -> None:
+    with make_platform(workers={"features": 2, "signals": 3}) as platform:
+        platform.start()
+        platform.run_to_end()
+        assert_same(outcome(platform), uninterrupted)
