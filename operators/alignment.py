@@ -208,10 +208,15 @@ class AlignedLogs:
             out.append(tick)
         return out
 
+    def ready(self) -> bool:
+        """Whether a tick is complete."""
+        for cursor in self._main:
+            if not cursor.segments:
+                return False
+        return all(cursor.clock >= self.passed_ns for cursor in self._feedback)
+
     def _next(self) -> Tick | None:
-        if not all(cursor.segments for cursor in self._main):
-            return None
-        if any(cursor.clock < self.passed_ns for cursor in self._feedback):
+        if not self.ready():
             return None
         ts_ns = min(cursor.segments[0].ts_ns for cursor in self._main)
         parts: list[tuple[_Cursor, _Segment]] = []

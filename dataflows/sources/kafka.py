@@ -54,7 +54,8 @@ class _Consumption:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
                 "fetch.queue.backoff.ms": 2,
-                "fetch.wait.max.ms": 100,
+                # The broker answers at the first record; this is how often it is asked when there is none.
+                "fetch.wait.max.ms": 500,
                 "queued.max.messages.kbytes": 16384,
                 "reconnect.backoff.max.ms": 1000,
                 "allow.auto.create.topics": False,
@@ -63,6 +64,7 @@ class _Consumption:
         )
         self._readers: dict[tuple[str, int], AlignedLogs] = {}
         self._paused: set[tuple[str, int]] = set()
+        self._committed: dict[tuple[str, int], int] = {}
         self.fed_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
         self.ends: dict[tuple[str, int], int] = {}  # the first message of each log that a bounded replay leaves out
         self.shards: list[Shard] = []
@@ -149,7 +151,10 @@ class _Consumption:
             self._consumer.resume([self._at(log) for log in drained])
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
-        self._consumer.commit(offsets=[self._at(log, offset) for log, offset in offsets.items()], asynchronous=True)
+        moved = {log: offset for log, offset in offsets.items() if self._committed.get(log) != offset}
+        if moved:
+            self._committed.update(moved)
+            self._consumer.commit(offsets=[self._at(log, offset) for log, offset in moved.items()], asynchronous=True)
 
     def close(self) -> None:
         self._consumer.close()
@@ -175,14 +180,26 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         ticks = self._reader.ticks(self._source.records_max)
         if not ticks:
             self._shared.resume_where_drained()
-            # Only one shard of a worker waits, or their waits would add up.
-            leads = self._shared.shards[0] is self
-            self._shared.poll(self._source.wait_s if leads else 0.0)
-            ticks = self._reader.ticks(self._source.records_max)
+            ticks = self._awaited()
         self._show()
         if self._source.until is not None:
             ticks = self._bounded(ticks, self._source.until)
         return [(self._name, ticks)] if ticks else []
+
+    def _awaited(self) -> list[Tick]:
+        """Poll until a tick is complete, within `wait_s`. To return without one would cost the engine's pause of 1 ms,
+        and the records of a tick seldom come all at once.
+        """
+        shards = self._shared.shards
+        # Only one shard of a worker waits, or their waits would add up; and not while another can go on.
+        waits = shards[0] is self and not any(shard._reader.ready() for shard in shards)
+        left = self._source.wait_s if waits else 0.0
+        deadline = time.monotonic() + left
+        while self._shared.poll(left) and not any(shard._reader.ready() for shard in shards):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+        return self._reader.ticks(self._source.records_max)
 
     def _bounded(self, ticks: list[Tick], until: Until) -> list[Tick]:
         if until.ts_ns is not None:
@@ -239,7 +256,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         until: Until | None = None,
         stopping: Callable[[], bool] = lambda: False,
         stats: Stats | None = None,
-        wait_s: float = 0.02,
+        wait_s: float = 0.1,
         records_max: int = 2000,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
