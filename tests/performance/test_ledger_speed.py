@@ -1,0 +1,96 @@
+"""The ledger: executions a second by each method, not slower nor larger with history; a bar through the portfolio."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+
+from operators.ledger import Ledger
+from operators.portfolio import PortfolioStage
+from schemas.records import BUY, REGULAR, SELL, TRADE, Bar, Execution
+from tests.performance.conftest import Figure
+
+EXECUTIONS_A_SECOND_MIN = 100_000
+BAR_US_MAX = 1.5
+MINUTE = 60 * 10**9
+
+
+def executions(count: int, seed: int = 7) -> list[Execution]:
+    """Random trades of 20 symbols, scaling in and out, with partial closes and reversals."""
+    rng = random.Random(seed)
+    zero, fee = Decimal(0), Decimal("0.35")
+    out = []
+    for seq in range(1, count + 1):
+        quantity, price = Decimal(rng.randrange(1, 10) * 100), Decimal(rng.randrange(1_000, 2_000)) / 100
+        side, symbol = rng.choice((BUY, SELL)), f"S{rng.randrange(20)}"
+        ids = (f"exe-{seq}", f"ord-{seq}")
+        out.append(Execution(seq, seq, *ids, symbol, side, TRADE, quantity, price, fee, zero, quantity, seq, 0, ""))
+    return out
+
+
+def seconds(ledger: Ledger, tape: Sequence[Execution]) -> float:
+    started = time.process_time()
+    for execution in tape:
+        ledger.apply(execution)
+    return time.process_time() - started
+
+
+def round_trips(tape: list[Execution]) -> list[Execution]:
+    """Each trade bought and sold again."""
+    out: list[Execution] = []
+    for execution in tape:
+        out.append(execution._replace(seq=len(out) + 1, side=BUY))
+        out.append(execution._replace(seq=len(out) + 1, side=SELL))
+    return out
+
+
+@pytest.mark.parametrize("method", ["fifo", "lifo", "hifo", "average"])
+def test_executions_a_second(method: str, figure: Figure) -> None:
+    """The goal is for entries and exits; a tape of nothing but scaling and reversals matches 1.8 lots at each exit."""
+    for name, tape, least in (
+        ("round trips", round_trips(executions(25_000)), EXECUTIONS_A_SECOND_MIN),
+        ("scaling and reversals", executions(50_000), EXECUTIONS_A_SECOND_MIN * 0.6),
+    ):
+        best = min(seconds(Ledger(Decimal(10**9), method=method), tape) for _ in range(3))
+        figure(f"ledger, {method}, {name}", f"{len(tape) / best:,.0f} executions/s of processor time")
+        assert len(tape) / best >= least
+
+
+def test_neither_time_nor_state_grows_with_closed_trades(figure: Figure) -> None:
+    ledger, flat = Ledger(Decimal(10**9)), round_trips(executions(60_000))
+    spans, sizes = [], []
+    for at in range(0, len(flat), 20_000):
+        spans.append(seconds(ledger, flat[at : at + 20_000]))
+        sizes.append(len(pickle.dumps(ledger.snapshot())))
+    figure("ledger, last 20,000 executions against the first", f"{spans[-1] / min(spans):.2f} x the time")
+    assert sizes[-1] <= sizes[0] + 100
+    assert spans[-1] <= 1.5 * sorted(spans)[len(spans) // 2]
+
+
+def bars(ticks: int) -> list[list[Bar]]:
+    rng = random.Random(3)
+    out = []
+    for at in range(1, ticks + 1):
+        prices = [round(50 + rng.random(), 2) for _ in range(20)]
+        span = (at * MINUTE, (at - 1) * MINUTE)
+        out.append([Bar(f"S{n}", at, *span, p, p, p, p, 100.0, REGULAR, 20240102, True) for n, p in enumerate(prices)])
+    return out
+
+
+def test_a_bar_on_which_nothing_happens(figure: Figure) -> None:
+    ticks = bars(4_000)
+    best = []
+    for _ in range(3):
+        stage = PortfolioStage()
+        started = time.process_time()
+        for at, tick in enumerate(ticks, start=1):
+            stage.on_tick(at * MINUTE, tick)
+        best.append(time.process_time() - started)
+    cost_us = min(best) / (len(ticks) * 20) * 1e6
+    figure("portfolio, a bar on which nothing happens", f"{cost_us:.2f} us of processor time")
+    assert cost_us <= BAR_US_MAX
