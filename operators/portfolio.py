@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from operators.instruments import NOTHING_LISTED, Instrument, Instruments
 from operators.ledger import Ledger
+from operators.manual import is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.sizing import SizingSettings, View, cap, size
-from operators.targets import GONE, Pending, Target, give_up, total
+from operators.targets import GONE, Pending, Target, give_up, total, trade_by_hand
 from operators.valuation import Marks
 from schemas.errors import BadInput
 from schemas.records import (
@@ -165,6 +166,11 @@ class PortfolioStage:
             out.extend(changes)
             self.marks.prices.setdefault(symbol, float(execution.price))
             moved[symbol] = None
+        if is_manual(execution.order_id):
+            if changes:
+                signed = execution.quantity if execution.side == BUY else -execution.quantity
+                trade_by_hand(self._targets.setdefault(symbol, {}), quantize(signed), float(execution.price))
+            return
         pending = self._pending.get(symbol)
         if pending is None or not pending.is_of(execution):
             return

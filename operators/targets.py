@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from operators.manual import MANUAL
 from operators.money import ZERO, multiply
 from schemas.records import BUY, CANCELED, EXPIRED, REJECTED, Execution
 
@@ -74,6 +75,29 @@ class Pending:
 def total(targets: dict[str, Target]) -> Decimal:
     """The net quantity that all strategies together want of a symbol."""
     return sum((target.quantity for target in targets.values()), ZERO)
+
+
+def trade_by_hand(targets: dict[str, Target], traded: Decimal, price: float) -> None:
+    """Somebody traded `traded` units (signed) past the strategies, which must neither undo it nor do it again.
+
+    What it takes off, manual holdings and then the strategies give up; what is left is a holding of its own, that no
+    signal moves.
+
+    >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100))}
+    >>> trade_by_hand(targets, Decimal(-130), 50.0)
+    >>> {name: int(target.quantity) for name, target in targets.items()}
+    {'ema': 0, 'manual': -30}
+    """
+    opposite = sum((target.quantity for target in targets.values() if target.quantity * traded < 0), ZERO)
+    taken_off = min(-traded, opposite, key=abs)
+    if taken_off:
+        give_up(targets, sorted(targets, key=lambda name: (name != MANUAL, name)), taken_off)
+    left = traded + taken_off
+    if left:
+        by_hand = targets.setdefault(MANUAL, Target(0, 0.0, price, "", ZERO))
+        by_hand.quantity += left
+    elif MANUAL in targets and not targets[MANUAL].quantity:
+        del targets[MANUAL]
 
 
 def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
