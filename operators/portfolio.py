@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from operators.instruments import NOTHING_LISTED, Instrument, Instruments
 from operators.ledger import Ledger
+from operators.ledger.cash import SettledCash
 from operators.manual import is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.sizing import SizingSettings, View, cap, size
@@ -52,6 +53,8 @@ class PortfolioSettings:
       nearest `tick_size`.
     * `rebalance_interval_s`: `target_percent` positions are traded back to target at each such boundary of event time;
       None leaves them until the next signal.
+    * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
+      the sale that brought it. A session begins with the first bar of a new trading day.
     * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
     """
 
@@ -66,6 +69,8 @@ class PortfolioSettings:
     allow_short: bool = False
     cash_buffer: Decimal = Decimal("0.01")
     rebalance_interval_s: int | None = None
+    settled_cash_only: bool = False
+    settlement_days: int = 1
     exit_retry_s: int = 60
 
     def __post_init__(self) -> None:
@@ -83,6 +88,8 @@ class PortfolioSettings:
             raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
         if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:
             raise BadInput(f"rebalance_interval_s must be > 0, found {self.rebalance_interval_s}")
+        if self.settlement_days < 0:
+            raise BadInput(f"settlement_days must be >= 0, found {self.settlement_days}")
         if self.exit_retry_s < 0:
             raise BadInput(f"exit_retry_s must be >= 0, found {self.exit_retry_s}")
 
@@ -109,6 +116,10 @@ class PortfolioStage:
         multipliers = {symbol: one.multiplier for symbol, one in self._listed.items() if one.multiplier != 1}
         self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers)
         self.marks = Marks()
+        self._settled: SettledCash | None = None
+        if self.settings.settled_cash_only:
+            self._settled = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
+        self._trading_day = 0
         self._targets: dict[str, dict[str, Target]] = {}
         self._pending: dict[str, Pending] = {}
         self._due: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
@@ -127,6 +138,8 @@ class PortfolioStage:
         prices = marks.prices
         moved: dict[str, None] = {}
         valued = False
+        if self._settled is not None:
+            self._settle(self._settled, records)
         for record in records:
             kind = type(record)
             if kind is Bar:
@@ -159,8 +172,19 @@ class PortfolioStage:
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
+    def _settle(self, cash: SettledCash, records: Sequence[Record]) -> None:
+        """Begin a new session when the tick's bars do: ahead of its executions, which belong to it."""
+        day = max((record.trading_day for record in records if type(record) is Bar), default=0)
+        if day > self._trading_day:
+            if self._trading_day:
+                cash.next_session()
+            self._trading_day = day
+
     def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
+        cash_before = self.ledger.cash
         changes = self.ledger.apply(execution)
+        if self._settled is not None:
+            self._settled.traded(self.ledger.cash - cash_before)
         symbol = execution.symbol
         if changes:
             out.extend(changes)
@@ -306,7 +330,8 @@ class PortfolioStage:
         added = max(total(targets), ZERO) - max(held, ZERO)
         if added <= 0:
             return []
-        free = self.ledger.cash - self.marks.short_value - self._reserved
+        cash = self.ledger.cash if self._settled is None else self._settled.settled
+        free = cash - self.marks.short_value - self._reserved
         affordable = units_for(free, multiply(unit, ONE + self.settings.cash_buffer), lot)
         if affordable >= added:
             return []
@@ -325,7 +350,8 @@ class PortfolioStage:
             SNAPSHOT_VERSION,
             self.ledger.snapshot(),
             self.marks.snapshot(),
-            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced),
+            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day),
+            None if self._settled is None else self._settled.snapshot(),
             [(s, [(n, *t.as_tuple()) for n, t in targets.items()]) for s, targets in self._targets.items()],
             [(symbol, pending.as_tuple()) for symbol, pending in self._pending.items()],
             [(symbol, list(strategies)) for symbol, strategies in self._due.items()],
@@ -333,11 +359,14 @@ class PortfolioStage:
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        version, ledger, marks, counters, targets, pending, due, retry = snapshot
+        version, ledger, marks, counters, settled, targets, pending, due, retry = snapshot
         assert version == SNAPSHOT_VERSION, f"portfolio snapshot of version {version}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
-        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced = counters
+        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day = counters
+        if self._settled is not None:
+            # Where the setting is new, all that is there counts as settled.
+            self._settled.restore(settled or SettledCash(self.ledger.cash, days=0).snapshot())
         self._targets = {symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets}
         self._pending = {symbol: Pending(*row) for symbol, row in pending}
         self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)

@@ -85,6 +85,7 @@ class WashSales:
         """`ratio` new units for one old: what was sold before is looked for in new units."""
         for sale in self._waiting:
             sale.units = multiply(sale.units, ratio)
+        self._waiting = deque(sale for sale in self._waiting if sale.units)
 
     def _replace(self, sale: LossSale, lot: OpenLot) -> OpenLot | None:
         """Let the lot replace what it can of the sale. Returns what of the lot is left free."""

@@ -94,6 +94,14 @@ def test_a_split_between_sale_and_replacement_counts_in_new_units() -> None:
     assert sold.disallowed_loss == 125
 
 
+def test_a_reverse_split_that_leaves_nothing_to_replace_ends_the_search() -> None:
+    book = TaxBook(wash_sales=True)
+    (sold,) = play(book, "1-02 +1@10, 3-01 -1@7.5")
+    book.act(Split("s", day("3-02") * DAY_NS, "X", Decimal("1e-10")))
+    book.trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    assert sold.disallowed_loss == 0
+
+
 days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_size=14)
 
 

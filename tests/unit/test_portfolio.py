@@ -46,6 +46,7 @@ class Desk:
         self.settings = portfolio
         self.stage = PortfolioStage(portfolio, instruments)
         self.minute = 0
+        self.day = 20240102
         self.execution_seq = 0
         self.refusal_seq = 0
         self.signal_seq = 0
@@ -89,7 +90,7 @@ class Desk:
         self.minute += 1
         at = self.minute * MINUTE
         rank = {OrderRefusal: 0, Execution: 1, Signal: 3}
-        bars = [bar(symbol, self.minute, at, price) for symbol, price in (prices or {"X": 100.0}).items()]
+        bars = [bar(symbol, self.minute, at, price, day=self.day) for symbol, price in (prices or {"X": 100.0}).items()]
         self.last = sorted([*self.next, *bars], key=lambda r: rank.get(type(r), 2))
         self.next = []
         self.out = self.stage.on_tick(at, self.last)
@@ -203,6 +204,21 @@ def test_proposals_of_one_tick_share_the_cash_in_symbol_order() -> None:
     assert found[2].sizing == "fixed_quantity 100; cut to 50 more by free cash 5000"
 
 
+def test_a_cash_account_buys_with_what_has_settled() -> None:
+    desk = Desk(replace(SHARES, initial_capital=Decimal(10_000), cash_buffer=Decimal(0), settled_cash_only=True))
+    desk.signal(1)
+    assert signed(desk.tick()) == [100]
+    desk.report(TRADE)
+    desk.signal(0)
+    assert signed(desk.tick()) == [-100]
+    desk.report(TRADE)
+    desk.signal(1)
+    assert desk.tick() == [], "the 10,000 of the sale settle on the next trading day"
+    desk.day += 1
+    desk.signal(1)
+    assert signed(desk.tick()) == [100]
+
+
 def test_a_symbol_is_never_proposed_beyond_its_share_of_equity() -> None:
     desk = Desk(replace(SHARES, max_position_percentage=Decimal("0.005")))
     desk.signal(1)
@@ -297,6 +313,7 @@ portfolios = st.builds(
     max_position_percentage=st.sampled_from([Decimal("0.05"), Decimal(1)]),
     allow_short=st.booleans(),
     rebalance_interval_s=st.sampled_from([None, 180]),
+    settled_cash_only=st.booleans(),
     cash_buffer=st.just(Decimal("0.5")),  # prices move by less than this while an order is under way
     sizing=st.builds(
         SizingSettings,
@@ -333,7 +350,8 @@ def answer(desk: Desk, symbol: str, action: str, price: float) -> bool:
 def test_whatever_risk_and_the_venue_do(portfolio: PortfolioSettings, drawn: list[Any]) -> None:
     desk = Desk(portfolio)
     working: set[str] = set()
-    for signals, acts, cents in drawn:
+    for number, (signals, acts, cents) in enumerate(drawn):
+        desk.day += number % 3 == 2
         prices = {symbol: c / 100 for symbol, c in cents.items()}
         for symbol in sorted(working):
             if answer(desk, symbol, acts[symbol], prices[symbol]):
@@ -382,6 +400,7 @@ def check_cap(desk: Desk, proposal: OrderProposal, prices: dict[str, float]) -> 
         ("cash_buffer", Decimal(-1)),
         ("rebalance_interval_s", 0),
         ("exit_retry_s", -1),
+        ("settlement_days", -1),
     ],
 )
 def test_a_wrong_setting_is_named(field: str, value: Any) -> None:
