@@ -4,33 +4,87 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
+from operators.instruments import NOTHING_LISTED, Instruments
 from schemas.errors import BadInput
+from schemas.records import CONTINUOUS, POST, PRE, REGULAR
 
 BPS = Decimal(10_000)
+FEE_MODELS = ("none", "per_share", "per_notional", "alpaca_equity", "alpaca_crypto")
+SLIPPAGE_MODELS = ("fixed", "volume_share", "square_root")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halt:
+    """No trading in `symbol` in bars that open in [from_ns, until_ns)."""
+
+    symbol: str
+    from_ns: int
+    until_ns: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class VenueSettings:
-    """Money in account currency.
+    """Money in account currency, shares as fractions.
 
-    fee_per_share    for each unit traded
-    fee_min          for each order that trades at all, however many fills it takes
-    slippage_bps     how much worse than the open a taker trades, in basis points of the price
-    tick_size        prices after slippage are rounded to it, against the taker; None: nine decimal places
+    fee_model             none, per_share, per_notional, alpaca_equity or alpaca_crypto (`operators/venue/fees.py`)
+    fee_per_share         per_share: for each unit traded
+    fee_min               for each order that trades at all, however many fills it takes
+    fee_max_share         per_share: at most this part of the order's traded value, None: no such bound
+    fee_bps               per_notional: basis points of the traded value
+    slippage_model        fixed, volume_share or square_root (`operators/venue/slippage.py`)
+    slippage_bps          fixed: how much worse than the open a taker trades, in basis points of the price
+    impact                volume_share: price impact at a volume share of 1; zipline's is 0.1
+    impact_bps            square_root: basis points at a volume share of 1
+    tick_size             prices after slippage are rounded to it, against the taker; None: nine decimal places
+    max_volume_share      our orders of one symbol trade at most this part of a bar's volume, None: no such bound
+    latency_ns            an order meets the first bar that opens so long after it was approved
+    reject_share          part of the orders that the venue rejects for no reason, chosen by `seed` and the order's id
+    seed                  of what is random here; a result depends on it and on nothing else
+    sessions              sessions in which orders trade
+    market_sessions       sessions in which orders without a limit trade; outside they wait
+    halts                 when a symbol does not trade
+    instruments           lot sizes for partial fills, and how many units can be borrowed
     """
 
+    fee_model: Literal["none", "per_share", "per_notional", "alpaca_equity", "alpaca_crypto"] = "per_share"
     fee_per_share: Decimal = Decimal("0.005")
     fee_min: Decimal = Decimal(1)
+    fee_max_share: Decimal | None = None
+    fee_bps: Decimal = Decimal(0)
+    slippage_model: Literal["fixed", "volume_share", "square_root"] = "fixed"
     slippage_bps: Decimal = Decimal(1)
+    impact: Decimal = Decimal("0.1")
+    impact_bps: Decimal = Decimal(100)
     tick_size: Decimal | None = None
+    max_volume_share: Decimal | None = None
+    latency_ns: int = 0
+    reject_share: Decimal = Decimal(0)
+    seed: int = 0
+    sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
+    market_sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
+    halts: tuple[Halt, ...] = ()
+    instruments: Instruments = NOTHING_LISTED
 
     def __post_init__(self) -> None:
-        for field in ("fee_per_share", "fee_min", "slippage_bps"):
+        for field in ("fee_per_share", "fee_min", "fee_bps", "slippage_bps", "impact", "impact_bps", "reject_share"):
             value = getattr(self, field)
             if not (isinstance(value, Decimal) and value.is_finite() and value >= 0):
                 raise BadInput(f"venue setting {field} must be a Decimal of at least 0, found {value!r}")
-        if self.slippage_bps >= BPS:
-            raise BadInput(f"venue setting slippage_bps must be below 10000, found {self.slippage_bps}")
-        if self.tick_size is not None and not (self.tick_size.is_finite() and self.tick_size > 0):
-            raise BadInput(f"venue setting tick_size must be above 0 or None, found {self.tick_size}")
+        for field, bound in (("slippage_bps", BPS), ("impact", Decimal(1)), ("impact_bps", BPS)):
+            if getattr(self, field) >= bound:
+                raise BadInput(f"venue setting {field} must be below {bound}, found {getattr(self, field)}")
+        if self.reject_share > 1:
+            raise BadInput(f"venue setting reject_share must be at most 1, found {self.reject_share}")
+        for field in ("tick_size", "max_volume_share", "fee_max_share"):
+            value = getattr(self, field)
+            if value is not None and not (value.is_finite() and value > 0):
+                raise BadInput(f"venue setting {field} must be above 0 or None, found {value}")
+        for field, known in (("fee_model", FEE_MODELS), ("slippage_model", SLIPPAGE_MODELS)):
+            if getattr(self, field) not in known:
+                raise BadInput(
+                    f"venue setting {field} must be one of {', '.join(known)}, found {getattr(self, field)!r}"
+                )
+        if self.latency_ns < 0:
+            raise BadInput(f"venue setting latency_ns must be at least 0, found {self.latency_ns}")

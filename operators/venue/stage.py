@@ -12,164 +12,320 @@ from typing import Any
 
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.orders import OrderEvent, follow
-from operators.venue.settings import BPS, VenueSettings
+from operators.venue.arrival import Arrival
+from operators.venue.fees import owed
+from operators.venue.matching import match, without_limit
+from operators.venue.settings import VenueSettings
+from operators.venue.slippage import slippage
 from operators.venue.working import WorkingOrder
 from schemas.records import (
-    BUY,
     CANCELED,
+    CLS,
     DAY,
     EXPIRED,
+    FOK,
     HALTED,
-    MARKET,
+    IOC,
     NEW,
+    OPG,
+    REDUCING,
+    REGULAR,
     REJECTED,
+    REPLACED,
     TRADE,
     Bar,
     Execution,
     Order,
+    OrderCancel,
     Record,
     RiskFence,
     execution_id,
 )
 
-SNAPSHOT_VERSION = 1
+SNAPSHOT_VERSION = 2
 _EVENT = {
     NEW: OrderEvent.ACCEPT,
     CANCELED: OrderEvent.CANCEL,
+    REPLACED: OrderEvent.REPLACE,
     EXPIRED: OrderEvent.EXPIRE,
     REJECTED: OrderEvent.REJECT,
 }
 
 
 class VenueStage:
-    """Reads orders and fences, then bars; writes `Execution`. Orders of a symbol fill in the order they were approved.
+    """Reads orders, cancels and fences, then bars; writes `Execution`. Orders of a symbol fill in order of approval.
 
-    Market order: the next bar with a trade, at its open, worse by `slippage_bps`. Limit order: at the open where that
-    is at the limit or better, else at the limit where the bar touches it, else it rests. On its first bar a limit
-    order takes liquidity, with slippage up to its limit; later it rests in the book and has none.
+    Market order: the next bar with a trade, at its open, worse by the slippage. Limit order: at the open where that is
+    at the limit or better, else at the limit where the bar touches it, else it rests. On its first bar a limit order
+    takes liquidity, with slippage up to its limit; later it rests in the book and has none. Stops: `matching`.
+
+    At the open (OPG): the open of the first regular bar of a day, or expired. At the close (CLS): the close of the last
+    regular bar, reported with the first bar after it, when it is known to have been the last.
     """
 
     def __init__(self, settings: VenueSettings) -> None:
         self.settings = settings
+        self._arrival = Arrival(settings)
         self._seq = 0
         self._epoch = 0
-        self._halted = False
+        self._state = ""
         self._working: dict[str, list[WorkingOrder]] = {}  # by symbol, in the order of approval
-        share = settings.slippage_bps / BPS
-        self._slip = {True: ONE + share, False: ONE - share}
+        self._position: dict[str, Decimal] = {}
+        # Trading day and session of the first bar of this tick and of the one before: says when a session opens.
+        self._now = self._before = (0, "")
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         working = self._working
+        opened = False
         for record in records:
             kind = type(record)
             if kind is Bar:
+                if not opened:
+                    opened = True
+                    self._before, self._now = self._now, (record.trading_day, record.session)  # type: ignore[union-attr]
                 if not working:
                     break  # bars come last; without an order none of them matters
-                orders = working.get(record.symbol)  # type: ignore[union-attr]
-                if orders:
-                    self._meet_bar(ts_ns, orders, record, out)  # type: ignore[arg-type]
+                if record.symbol in working:  # type: ignore[union-attr]
+                    self._meet_bar(ts_ns, record, out)  # type: ignore[arg-type]
             elif isinstance(record, Order):
                 self._take_order(ts_ns, record, out)
+            elif isinstance(record, OrderCancel):
+                self._take_cancel(ts_ns, record, out)
             elif isinstance(record, RiskFence):
                 self._take_fence(ts_ns, record, out)
         return out
 
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
     def _take_order(self, ts_ns: int, order: Order, out: list[Record]) -> None:
-        taken = WorkingOrder.of(order)
+        taken = WorkingOrder(order)
+        replaced = self._find(order.symbol, order.replaces) if order.replaces else None
+        reason = self._why_not(order, taken, replaced)
+        if reason:
+            self._report(ts_ns, taken, REJECTED, out, text=reason)
+            return
+        if replaced is not None:
+            # The new order goes on from what the old one has traded and paid.
+            taken.cum_quantity, taken.value, taken.taken = replaced.cum_quantity, replaced.value, replaced.taken
+            taken.fees, taken.day = replaced.fees, replaced.day
+            self._end(ts_ns, replaced, REPLACED, f"replaced by {order.order_id}", out)
+            for child in self._everything():
+                if child.held and child.parent_id == replaced.cause_id:
+                    child.parent_id = taken.cause_id
+        if order.parent_id:
+            taken.held = True
+        self._report(ts_ns, taken, NEW, out, leaves=taken.leaves)
+        self._working.setdefault(order.symbol, []).append(taken)
+
+    def _why_not(self, order: Order, taken: WorkingOrder, replaced: WorkingOrder | None) -> str:
+        """Why the venue does not take an order, "" when it does."""
         if order.risk_epoch < self._epoch:
-            text = f"risk epoch {order.risk_epoch} is older than the fence at {self._epoch}"
-            self._report(ts_ns, taken, REJECTED, out, text=text)
-        elif self._halted:
-            self._report(ts_ns, taken, REJECTED, out, text=f"trading is halted since risk epoch {self._epoch}")
-        else:
-            self._report(ts_ns, taken, NEW, out, leaves=taken.quantity)
-            self._working.setdefault(order.symbol, []).append(taken)
+            return f"risk epoch {order.risk_epoch} is older than the fence at {self._epoch}"
+        if self._state == HALTED:
+            return f"trading is halted since risk epoch {self._epoch}"
+        if order.replaces:
+            if replaced is None:
+                return f"{order.replaces} does not work any more"
+            if order.quantity <= replaced.cum_quantity:
+                return f"{order.replaces} has already traded {replaced.cum_quantity.normalize():f}"
+        if order.parent_id and self._parent(order.parent_id) is None:
+            return f"its parent {order.parent_id} does not work"
+        orders = self._working.get(order.symbol, ())
+        return self._arrival.why_not(taken, self._position.get(order.symbol, ZERO), orders)
+
+    def _take_cancel(self, ts_ns: int, cancel: OrderCancel, out: list[Record]) -> None:
+        """Cancelling what has ended changes nothing: its own reports have said what became of it."""
+        order = self._find(cancel.symbol, cancel.order_id)
+        if order is not None:
+            self._end(ts_ns, order, CANCELED, cancel.reason, out)
 
     def _take_fence(self, ts_ns: int, fence: RiskFence, out: list[Record]) -> None:
         self._epoch = max(self._epoch, fence.epoch)
-        self._halted = fence.state == HALTED
-        if not self._halted:
+        self._state = fence.state
+        if fence.state not in (HALTED, REDUCING):
             return
-        everything = sorted((order for orders in self._working.values() for order in orders), key=lambda o: o.seq)
-        for order in everything:
-            self._report(ts_ns, order, CANCELED, out, text=f"halted by risk epoch {fence.epoch}: {fence.reason}")
-        self._working.clear()
+        for order in self._everything():
+            if fence.state == HALTED or not self._reduces(order):
+                why = f"{fence.state.lower()} by risk epoch {fence.epoch}: {fence.reason}"
+                self._end(ts_ns, order, CANCELED, why, out)
 
-    def _meet_bar(self, ts_ns: int, orders: list[WorkingOrder], bar: Bar, out: list[Record]) -> None:
-        resting = [order for order in orders if self._stays(ts_ns, order, bar, out)]
-        if resting:
-            self._working[bar.symbol] = resting
-        else:
-            del self._working[bar.symbol]
+    def _reduces(self, order: WorkingOrder) -> bool:
+        held = self._position.get(order.symbol, ZERO)
+        return order.reduce_only or order.leaves <= (-held if order.buying else held)
 
-    def _stays(self, ts_ns: int, order: WorkingOrder, bar: Bar, out: list[Record]) -> bool:
-        """Let one order meet one bar. True while it goes on working."""
+    # -- an order in the book ------------------------------------------------------------------------------------------
+
+    def _everything(self) -> list[WorkingOrder]:
+        return sorted((order for orders in self._working.values() for order in orders), key=lambda order: order.seq)
+
+    def _find(self, symbol: str, order_id: str) -> WorkingOrder | None:
+        return next((order for order in self._working.get(symbol, ()) if order.order_id == order_id), None)
+
+    def _parent(self, cause_id: str) -> WorkingOrder | None:
+        return next((o for orders in self._working.values() for o in orders if o.cause_id == cause_id), None)
+
+    def _end(self, ts_ns: int, order: WorkingOrder, exec_type: str, text: str, out: list[Record]) -> None:
+        """An order ends without trading: it leaves the book, and what waits for it ends with it."""
+        self._report(ts_ns, order, exec_type, out, text=text)
+        self._leave(order)
+        if exec_type == REPLACED:
+            return
+        for child in self._everything():
+            if child.held and child.parent_id == order.cause_id:
+                self._end(ts_ns, child, CANCELED, f"its parent {order.order_id} ended", out)
+
+    def _leave(self, order: WorkingOrder) -> None:
+        orders = self._working[order.symbol]
+        orders.remove(order)
+        if not orders:
+            del self._working[order.symbol]
+
+    # -- orders and one bar --------------------------------------------------------------------------------------------
+
+    def _meet_bar(self, ts_ns: int, bar: Bar, out: list[Record]) -> None:
+        room = self._room(bar)
+        for order in list(self._working[bar.symbol]):
+            # An earlier fill of this bar may have ended it (one cancels the other).
+            if order in self._working.get(bar.symbol, ()):
+                traded = self._meet(ts_ns, order, bar, room, out)
+                room = None if room is None else room - traded
+
+    def _room(self, bar: Bar) -> Decimal | None:
+        """What our orders of the symbol may trade in a bar in all, None without a bound."""
+        share = self.settings.max_volume_share
+        return None if share is None else multiply(to_decimal(bar.volume), share)
+
+    def _meet(self, ts_ns: int, order: WorkingOrder, bar: Bar, room: Decimal | None, out: list[Record]) -> Decimal:
+        """Let one order meet one bar. Returns the quantity that traded."""
+        if bar.open_ns < order.ts_ns + self.settings.latency_ns and self.settings.latency_ns:
+            return ZERO
+        day = bar.trading_day
         if not order.day:
+            order.day = day
+        elif order.time_in_force == DAY and day > order.day:
+            self._end(ts_ns, order, EXPIRED, f"day order of {order.day}", out)
+            return ZERO
+        if order.expires_ns is not None and bar.open_ns >= order.expires_ns:
+            self._end(ts_ns, order, EXPIRED, f"good till {order.expires_ns}", out)
+            return ZERO
+        if order.held:
+            return ZERO
+        if order.time_in_force == CLS:
+            return self._at_close(ts_ns, order, bar, out)
+        if not bar.traded or not self._arrival.trades(order, bar):
+            return ZERO
+        if order.time_in_force == OPG and (bar.session != REGULAR or self._before == (day, REGULAR)):
+            return ZERO
+        found = match(order, bar)
+        order.rests = True
+        traded = ZERO
+        if found is not None:
+            traded = self._trade(ts_ns, order, bar, found.price, found.takes, room, out)
+        if order.time_in_force in (IOC, FOK, OPG) and order.leaves and self._find(order.symbol, order.order_id):
+            exec_type = EXPIRED if order.time_in_force == OPG else CANCELED
+            self._end(ts_ns, order, exec_type, f"{order.time_in_force}: the rest did not trade", out)
+        return traded
+
+    def _at_close(self, ts_ns: int, order: WorkingOrder, bar: Bar, out: list[Record]) -> Decimal:
+        if bar.session == REGULAR and (order.last_regular is None or bar.trading_day == order.day):
             order.day = bar.trading_day
-        elif order.time_in_force == DAY and bar.trading_day > order.day:
-            self._report(ts_ns, order, EXPIRED, out, text=f"day order of {order.day}")
-            return False
-        if not bar.traded:
-            return True
-        price = self._fill_price(order, bar)
-        if price is None:
-            order.rests = True
-            return True
-        self._fill(ts_ns, order, bar, price, out)
-        return False
-
-    def _fill_price(self, order: WorkingOrder, bar: Bar) -> Decimal | None:
-        """What the order trades at within the bar, or None."""
-        buying = order.side == BUY
-        opened = to_decimal(bar.open)
-        if order.order_type == MARKET:
-            return self._slipped(opened, buying)
+            if bar.traded:
+                order.last_regular = (bar.close, bar.ts_ns, bar.seq, bar.volume)
+            return ZERO
+        if order.last_regular is None:
+            return ZERO
+        close, closed_ns, seq, volume = order.last_regular
+        closing = bar._replace(open=close, open_ns=closed_ns, seq=seq, volume=volume)
+        price, room = to_decimal(close), self._room(closing)
+        traded = ZERO
         limit = order.limit_price
-        assert limit is not None, f"{order.order_id}: a limit order without a limit passed risk"
-        if opened <= limit if buying else opened >= limit:
-            if order.rests:
-                return opened
-            price = self._slipped(opened, buying)
-            return min(price, limit) if buying else max(price, limit)
-        touched = to_decimal(bar.low) <= limit if buying else to_decimal(bar.high) >= limit
-        return limit if touched else None
+        if limit is None or (price <= limit if order.buying else price >= limit):
+            traded = self._trade(ts_ns, order, closing, price, True, room, out)
+        if order.leaves and self._find(order.symbol, order.order_id):
+            self._end(ts_ns, order, EXPIRED, "CLS: the close did not trade it", out)
+        return traded
 
-    def _slipped(self, price: Decimal, buying: bool) -> Decimal:
-        slipped = multiply(price, self._slip[buying])
+    def _trade(
+        self,
+        ts_ns: int,
+        order: WorkingOrder,
+        bar: Bar,
+        price: Decimal,
+        takes: bool,
+        room: Decimal | None,
+        out: list[Record],
+    ) -> Decimal:
+        """Trade what the bar has room for. Returns the quantity."""
+        quantity = order.leaves
+        if order.reduce_only:
+            held = self._position.get(order.symbol, ZERO)
+            quantity = min(quantity, max(ZERO, -held if order.buying else held))
+            if not quantity:
+                self._end(ts_ns, order, CANCELED, "reduce only: nothing is left to close", out)
+                return ZERO
+        if room is not None and room < quantity:
+            quantity = self._arrival.lots(order.symbol, max(ZERO, room))
+        if not quantity or (order.time_in_force == FOK and quantity < order.leaves):
+            return ZERO
+        if takes:
+            price = self._slipped(order, price, quantity, bar)
+        self._fill(ts_ns, order, bar, quantity, price, takes, out)
+        return quantity
+
+    def _slipped(self, order: WorkingOrder, price: Decimal, quantity: Decimal, bar: Bar) -> Decimal:
+        part = slippage(self.settings, quantity, bar.volume)
+        slipped = multiply(price, ONE + part if order.buying else ONE - part)
         tick = self.settings.tick_size
-        if tick is None:
+        if tick is not None:
+            ticks = (slipped / tick).to_integral_value(ROUND_CEILING if order.buying else ROUND_FLOOR)
+            slipped = quantize(max(ticks, ONE) * tick)
+        if without_limit(order) or order.limit_price is None:
             return slipped
-        ticks = (slipped / tick).to_integral_value(ROUND_CEILING if buying else ROUND_FLOOR)
-        return quantize(max(ticks, ONE) * tick)
+        return min(slipped, order.limit_price) if order.buying else max(slipped, order.limit_price)
 
-    def _fill(self, ts_ns: int, order: WorkingOrder, bar: Bar, price: Decimal, out: list[Record]) -> None:
-        quantity = order.quantity - order.cum_quantity
+    def _fill(
+        self,
+        ts_ns: int,
+        order: WorkingOrder,
+        bar: Bar,
+        quantity: Decimal,
+        price: Decimal,
+        takes: bool,
+        out: list[Record],
+    ) -> None:
+        value = multiply(quantity, price)
         order.cum_quantity += quantity
+        order.value += value
+        order.taken += value if takes else ZERO
         # What the order owes in all so far, less what earlier fills paid: the minimum counts once.
-        owed = max(multiply(self.settings.fee_per_share, order.cum_quantity), self.settings.fee_min)
-        fee, order.fees = owed - order.fees, owed
-        order.state = follow(order.state, OrderEvent.FILL, order_id=order.order_id)
+        due = owed(self.settings, order.side, order.cum_quantity, order.value, order.taken)
+        fee, order.fees = max(ZERO, due - order.fees), max(due, order.fees)
+        leaves = order.leaves
+        event = OrderEvent.FILL_PART if leaves else OrderEvent.FILL
+        order.state = follow(order.state, event, order_id=order.order_id)
+        signed = quantity if order.buying else -quantity
+        position = self._position.get(order.symbol, ZERO) + signed
+        if position:
+            self._position[order.symbol] = position
+        else:
+            self._position.pop(order.symbol, None)
         self._seq += 1
-        out.append(
-            Execution(
-                self._seq,
-                ts_ns,
-                execution_id(self._seq),
-                order.order_id,
-                order.symbol,
-                order.side,
-                TRADE,
-                quantity,
-                price,
-                quantize(fee),
-                ZERO,
-                order.cum_quantity,
-                bar.open_ns,
-                bar.seq,
-                "",
-            )
-        )
+        ids = (execution_id(self._seq), order.order_id, order.symbol, order.side, TRADE)
+        amounts = (quantity, price, quantize(fee), leaves, order.cum_quantity)
+        out.append(Execution(self._seq, ts_ns, *ids, *amounts, bar.open_ns, bar.seq, ""))
+        if not leaves:
+            self._leave(order)
+        if order.group_id or not leaves:
+            self._follow_up(ts_ns, order, out)
+
+    def _follow_up(self, ts_ns: int, order: WorkingOrder, out: list[Record]) -> None:
+        """The others of an OCO group end with its first trade; what waited for a filled parent begins to work."""
+        for other in self._everything():
+            if order.group_id and other.group_id == order.group_id and other is not order:
+                self._end(ts_ns, other, CANCELED, f"{order.order_id} of group {order.group_id} traded", out)
+            elif not order.leaves and other.held and other.parent_id == order.cause_id:
+                other.held = False
 
     def _report(
         self,
@@ -181,37 +337,24 @@ class VenueStage:
         leaves: Decimal = ZERO,
         text: str = "",
     ) -> None:
-        """A report that moves no money: acknowledged, cancelled, expired, rejected."""
+        """A report that moves no money: acknowledged, cancelled, replaced, expired, rejected."""
         order.state = follow(order.state, _EVENT[exec_type], order_id=order.order_id)
         self._seq += 1
-        out.append(
-            Execution(
-                self._seq,
-                ts_ns,
-                execution_id(self._seq),
-                order.order_id,
-                order.symbol,
-                order.side,
-                exec_type,
-                ZERO,
-                ZERO,
-                ZERO,
-                leaves,
-                order.cum_quantity,
-                ts_ns,
-                0,
-                text,
-            )
-        )
+        ids = (execution_id(self._seq), order.order_id, order.symbol, order.side, exec_type)
+        out.append(Execution(self._seq, ts_ns, *ids, ZERO, ZERO, ZERO, leaves, order.cum_quantity, ts_ns, 0, text))
+
+    # -- recovery ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
         orders = [order.plain() for working in self._working.values() for order in working]
-        return (SNAPSHOT_VERSION, self._seq, self._epoch, self._halted, orders)
+        return (SNAPSHOT_VERSION, self._seq, self._epoch, self._state, orders, dict(self._position), self._now)
 
     def restore(self, snapshot: Any) -> None:
-        version, self._seq, self._epoch, self._halted, orders = snapshot
+        version, *state = snapshot
         assert version == SNAPSHOT_VERSION, f"venue snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        self._seq, self._epoch, self._state, orders, position, self._now = state
+        self._position = dict(position)
         self._working = {}
-        for arguments in orders:
-            order = WorkingOrder(*arguments)
+        for plain in orders:
+            order = WorkingOrder.revive(plain)
             self._working.setdefault(order.symbol, []).append(order)

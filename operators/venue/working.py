@@ -7,85 +7,111 @@ from typing import Any
 
 from operators.money import ZERO
 from operators.orders import OrderState
-from schemas.records import Order
+from schemas.records import BUY, Order
+
+_TERMS = (
+    "seq",
+    "ts_ns",
+    "order_id",
+    "cause_id",
+    "symbol",
+    "side",
+    "quantity",
+    "order_type",
+    "limit_price",
+    "time_in_force",
+    "stop_price",
+    "trail_amount",
+    "trail_percent",
+    "expires_ns",
+    "reduce_only",
+    "group_id",
+    "parent_id",
+    "replaces",
+)
+_PROGRESS = (
+    "state",
+    "cum_quantity",
+    "value",
+    "taken",
+    "fees",
+    "day",
+    "rests",
+    "triggered",
+    "best",
+    "last_regular",
+    "held",
+)
 
 
 class WorkingOrder:
-    """`day` is the trading day of the first bar it met (0: none yet); `rests` says that it met a bar with a trade."""
+    """The order's terms by the names that `Order` has, and how far it has come.
 
-    __slots__ = (
-        "cum_quantity",
-        "day",
-        "fees",
-        "limit_price",
-        "order_id",
-        "order_type",
-        "quantity",
-        "rests",
-        "seq",
-        "side",
-        "state",
-        "symbol",
-        "time_in_force",
-    )
+    cum_quantity   units traded
+    value, taken   money traded in all, and of it as a taker
+    fees           paid so far
+    day            trading day of the first bar it met, 0: none yet
+    rests          whether it met a bar with a trade, so that it is in the book
+    triggered      whether its stop was reached
+    best           trailing stop: the best price since it works
+    last_regular   at the close: close, end, seq and volume of the last regular bar it met
+    held           waits for its parent
+    """
 
-    def __init__(
-        self,
-        seq: int,
-        order_id: str,
-        symbol: str,
-        side: str,
-        quantity: Decimal,
-        order_type: str,
-        limit_price: Decimal | None,
-        time_in_force: str,
-        state: str = OrderState.SUBMITTED,
-        cum_quantity: Decimal = ZERO,
-        fees: Decimal = ZERO,
-        day: int = 0,
-        rests: bool = False,
-    ) -> None:
-        self.seq = seq
-        self.order_id = order_id
-        self.symbol = symbol
-        self.side = side
-        self.quantity = quantity
-        self.order_type = order_type
-        self.limit_price = limit_price
-        self.time_in_force = time_in_force
-        self.state = OrderState(state)
-        self.cum_quantity = cum_quantity
-        self.fees = fees
-        self.day = day
-        self.rests = rests
+    __slots__ = ("buying", *_TERMS, *_PROGRESS)
 
-    @classmethod
-    def of(cls, order: Order) -> WorkingOrder:
-        return cls(
-            order.seq,
-            order.order_id,
-            order.symbol,
-            order.side,
-            order.quantity,
-            order.order_type,
-            order.limit_price,
-            order.time_in_force,
-        )
+    seq: int
+    ts_ns: int
+    order_id: str
+    cause_id: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    order_type: str
+    limit_price: Decimal | None
+    time_in_force: str
+    stop_price: Decimal | None
+    trail_amount: Decimal | None
+    trail_percent: Decimal | None
+    expires_ns: int | None
+    reduce_only: bool
+    group_id: str
+    parent_id: str
+    replaces: str
+
+    def __init__(self, order: Order) -> None:
+        for name in _TERMS:
+            setattr(self, name, getattr(order, name))
+        self.buying = order.side == BUY
+        self.state = OrderState.SUBMITTED
+        self.cum_quantity = ZERO
+        self.value = ZERO
+        self.taken = ZERO
+        self.fees = ZERO
+        self.day = 0
+        self.rests = False
+        self.triggered = False
+        self.best: Decimal | None = None
+        self.last_regular: tuple[float, int, int, float] | None = None
+        self.held = False
+
+    @property
+    def leaves(self) -> Decimal:
+        return self.quantity - self.cum_quantity
 
     def plain(self) -> tuple[Any, ...]:
-        """The arguments that make an equal order, for a snapshot."""
-        return (
-            self.seq,
-            self.order_id,
-            self.symbol,
-            self.side,
-            self.quantity,
-            self.order_type,
-            self.limit_price,
-            self.time_in_force,
-            self.state.value,
-            self.cum_quantity,
-            self.fees,
-            self.day,
-            self.rests,
-        )
+        """Everything that `revive` needs."""
+        terms = tuple(getattr(self, name) for name in _TERMS)
+        progress = tuple(getattr(self, name) for name in _PROGRESS)
+        return (terms, (self.state.value, *progress[1:]))
+
+    @classmethod
+    def revive(cls, plain: tuple[Any, ...]) -> WorkingOrder:
+        terms, (state, *progress) = plain
+        order = cls.__new__(cls)
+        for name, value in zip(_TERMS, terms, strict=True):
+            setattr(order, name, value)
+        for name, value in zip(_PROGRESS, (OrderState(state), *progress), strict=True):
+            setattr(order, name, value)
+        order.buying = order.side == BUY
+        return order

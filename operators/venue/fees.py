@@ -1,0 +1,47 @@
+"""What an order owes in all for what it traded so far. A fill pays what it adds: minimum and rounding count once.
+
+Sources: Interactive Brokers' fixed schedule (0.005 a share, at least 1.00, at most 1 % of the value) is the shape of
+per_share; Alpaca's brokerage fee schedule for stocks (no commission; regulatory fees on sells, each rounded up to the
+cent) and for crypto (15/25 bps maker/taker in the lowest tier). The regulatory rates are those of May 2024 to May 2025:
+SEC section 31 at 27.80 USD a million sold, FINRA TAF at 0.000166 USD a share sold, at most 8.30 a trade.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, Decimal
+
+from operators.money import ZERO, divide, multiply
+from operators.venue.settings import BPS, VenueSettings
+from schemas.records import SELL
+
+_CENT = Decimal("0.01")
+_SEC_RATE = Decimal("0.0000278")
+_TAF_RATE, _TAF_MAX = Decimal("0.000166"), Decimal("8.30")
+_MAKER_BPS, _TAKER_BPS = Decimal(15), Decimal(25)
+
+
+def owed(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, taken: Decimal) -> Decimal:
+    """Fee in account currency for `quantity` units traded for `value` in all, of which `taken` took liquidity.
+
+    >>> from schemas.records import BUY
+    >>> capped = VenueSettings(fee_max_share=Decimal("0.01"))
+    >>> [str(owed(capped, BUY, Decimal(q), Decimal(q) * 20, Decimal(0)).normalize()) for q in (1, 100, 1000)]
+    ['0.2', '1', '5']
+    """
+    model = settings.fee_model
+    if model == "per_share":
+        fee = max(multiply(settings.fee_per_share, quantity), settings.fee_min)
+        return fee if settings.fee_max_share is None else min(fee, multiply(settings.fee_max_share, value))
+    if model == "per_notional":
+        return max(divide(multiply(settings.fee_bps, value), BPS), settings.fee_min)
+    if model == "alpaca_equity":
+        return _regulatory(quantity, value) if side == SELL else ZERO
+    if model == "alpaca_crypto":
+        return divide(multiply(_TAKER_BPS, taken) + multiply(_MAKER_BPS, value - taken), BPS)
+    return ZERO
+
+
+def _regulatory(quantity: Decimal, value: Decimal) -> Decimal:
+    sec = multiply(_SEC_RATE, value).quantize(_CENT, ROUND_CEILING)
+    taf = multiply(_TAF_RATE, quantity).quantize(_CENT, ROUND_CEILING)
+    return sec + min(taf, _TAF_MAX)
