@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from sys import maxsize
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from schemas.records import DeadLetter
 
 FETCH_MAX = 1000  # messages a poll
 PAUSE_ABOVE, RESUME_BELOW = 8000, 2000  # records of one log that wait for other logs
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 STALE_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 ShardTicks = tuple[str, list[Tick]]
@@ -187,9 +189,7 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         return [(self._name, ticks)] if ticks else []
 
     def _awaited(self) -> list[Tick]:
-        """Poll until a tick is complete, within `wait_s`. To return without one would cost the engine's pause of 1 ms,
-        and the records of a tick seldom come all at once.
-        """
+        """Poll until a tick is complete, within `wait_s`: the records of a tick seldom come all at once."""
         shards = self._shared.shards
         # Only one shard of a worker waits, or their waits would add up; and not while another can go on.
         waits = shards[0] is self and not any(shard._reader.ready() for shard in shards)
@@ -226,6 +226,10 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
             duplicates=sum(c.duplicates for c in counts),
             seq_gaps=sum(c.gaps for c in counts),
         )
+
+    def next_awake(self) -> datetime | None:
+        """At once, where the engine would pause for 1 ms after an empty batch: the waiting is done in `poll`."""
+        return None if self._source.stopping() else AT_ONCE
 
     def snapshot(self) -> Any:
         self._snapped_after_stop = self._source.stopping()
