@@ -1,0 +1,42 @@
+"""One backtest in a process of its own, for its memory and processor time: prints one line of JSON.
+
+Arguments: folder of bars, settings file, and "loop" to measure the plain loop over the same bars as well.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from configs.settings import load_settings
+from dataflows.backtest import run
+from dataflows.sources.files import FileFeed
+from tests.performance.plain_loop import read_rows, trade
+
+
+def main(folder: Path, settings_file: Path, *, with_loop: bool) -> None:
+    settings = load_settings(settings_file, {})
+    started = time.process_time()
+    _, summary = run(settings, [folder])
+    found = {**summary, "cpu_s": time.process_time() - started}
+    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if with_loop:
+        started = time.process_time()
+        for _ in FileFeed([folder], settings.market_data.files.reading()):
+            pass
+        found["feed_cpu_s"] = time.process_time() - started
+        rows = read_rows(folder)
+        gc.freeze()
+        started = time.process_time()
+        outcome = trade(rows, float(settings.portfolio_manager.initial_capital))
+        found["loop_cpu_s"] = time.process_time() - started
+        found["loop"] = outcome._asdict()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), with_loop="loop" in sys.argv[3:])

@@ -1,0 +1,129 @@
+"""The features service, or a raw loop that does the same work, in a process of its own.
+
+    python -m tests.performance.kafka_child stage|raw|serve SERVERS PREFIX PARTITIONS RECOVERY_FOLDER [DATABASE_URL]
+
+`stage` and `raw` read `market-bars` to its end, write `features` and print what it took as JSON. `serve` is the stage
+that goes on until SIGTERM, for latency; with a database address it writes to Postgres as well.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import run_main
+from confluent_kafka import Consumer, TopicPartition
+
+from configs.settings import load_settings
+from dataflows import features, stopping, topology
+from dataflows.sources.kafka import KafkaTicks, Until
+from dataflows.wiring import TickSink
+from operators.indicators import build
+from operators.partitions import partition_of
+from schemas.codec import SCHEMA_IDS, schema_json
+from schemas.records import Bar, Clock, FeatureRow
+from sinks.kafka import KafkaTickSink, producer
+from sinks.postgres import PostgresSink
+
+SPECS = ("ema_12", "ema_26", "rsi_14")
+
+
+def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database_url: str, *, bounded: bool) -> None:
+    settings = load_settings(None, {"FEATURES__INDICATORS": "[]"})
+    shards = topology.shards("features", partitions)
+    source = KafkaTicks(
+        servers,
+        "features",
+        {shard: topology.logs("features", shard, partitions) for shard in shards},
+        prefix=prefix,
+        until=Until(end_of_logs=True) if bounded else None,
+        stopping=stopping.asked,
+    )
+    sinks: dict[str, TickSink] = {
+        "kafka": KafkaTickSink(
+            servers,
+            writer="features@test",
+            topics=["features", "dead-letters"],
+            clocked={shard: topology.clocked("features", shard, partitions) for shard in shards},
+            partitions=partitions,
+            prefix=prefix,
+        )
+    }
+    if database_url:
+        sinks["postgres"] = PostgresSink(database_url)
+    folder.mkdir()
+    init_db_dir(folder, 1)
+    stopping.install()
+    run_main(
+        features.build(settings, source, sinks),
+        epoch_interval=timedelta(seconds=1),
+        recovery_config=RecoveryConfig(folder, timedelta(0)),
+    )
+
+
+def run_raw(servers: str, prefix: str, partitions: int) -> None:
+    """consume, fastavro, the same indicators, fastavro, produce: nothing else. Not at least once."""
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": f"{prefix}raw", "fetch.queue.backoff.ms": 2, "linger.ms": 0}
+        | {"enable.auto.commit": False, "queued.max.messages.kbytes": 16384}
+    )
+    out = producer(servers)
+    logs = [TopicPartition(f"{prefix}market-bars", partition, 0) for partition in range(partitions)]
+    left = sum(consumer.get_watermark_offsets(log, timeout=10)[1] for log in logs)
+    consumer.assign(logs)
+    bar_schema, row_schema, clock_schema = (
+        fastavro.parse_schema(json.loads(schema_json(kind))) for kind in (Bar, FeatureRow, Clock)
+    )
+    bar_id, row_id, clock_id = (SCHEMA_IDS[kind].to_bytes(4, "big") for kind in (Bar, FeatureRow, Clock))
+    topic = f"{prefix}features"
+    symbols: dict[str, tuple[list[Any], list[int]]] = {}
+    while left:
+        for message in consumer.consume(min(left, 1000), 1.0):
+            left -= 1
+            value = message.value() or b""
+            data = BytesIO(value)
+            data.seek(5)
+            result = BytesIO()
+            if value[1:5] != bar_id:
+                clock = fastavro.schemaless_reader(data, clock_schema, None)
+                result.write(b"\0" + clock_id)
+                fastavro.schemaless_writer(result, clock_schema, clock)
+                out.produce(topic, result.getvalue(), None, message.partition() or 0)
+                continue
+            bar = Bar._make(fastavro.schemaless_reader(data, bar_schema, None).values())  # type: ignore[union-attr]
+            if bar.symbol not in symbols:
+                symbols[bar.symbol] = ([build(spec) for spec in SPECS], [0])
+            indicators, count = symbols[bar.symbol]
+            values: dict[str, float] = {}
+            for indicator in indicators:
+                indicator.update(bar, values)
+            count[0] += 1
+            row = {"symbol": bar.symbol, "seq": count[0], "ts_ns": bar.ts_ns, "bar_seq": bar.seq, "close": bar.close}
+            result.write(b"\0" + row_id)
+            fastavro.schemaless_writer(result, row_schema, {**row, "values": values})
+            out.produce(topic, result.getvalue(), bar.symbol, partition_of(bar.symbol, partitions))
+        out.poll(0)
+    assert out.flush(60) == 0
+    consumer.close()
+
+
+def main(mode: str, servers: str, prefix: str, partitions: int, folder: Path, database_url: str = "") -> None:
+    gc.collect()
+    wall, processor = time.perf_counter(), time.process_time()
+    if mode == "raw":
+        run_raw(servers, prefix, partitions)
+    else:
+        run_stage(servers, prefix, partitions, folder, database_url, bounded=mode == "stage")
+    print(json.dumps({"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5]), *sys.argv[6:])

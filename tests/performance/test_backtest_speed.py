@@ -1,0 +1,79 @@
+"""The fused backtest: bars a second, its memory, and what a plain Python loop makes of the same bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.performance.conftest import Figure
+from tests.performance.market import write_bars
+
+SYMBOLS = 20
+PEAK_MB_MAX = 250.0
+SETTINGS = """
+market_data: {files: {calendar: "24/7"}}
+features: {indicators: [%s]}
+signals: {strategies: [{name: ema_cross}]}
+portfolio_manager: {initial_capital: 10000000, sizing: {method: fixed_quantity, quantity: 100}}
+risk_manager: {max_daily_loss: unlimited}
+"""
+DEFAULT_SET = "sma_20, ema_12, ema_26, rsi_14, macd_12_26_9, bollinger_20_2, atr_14"
+
+
+def measured(folder: Path, settings: Path, *extra: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.performance.backtest_child", str(folder), str(settings), *extra]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def rate(found: dict[str, Any], seconds: str = "cpu_s") -> float:
+    """Bars a second of processor time: what else runs on the machine matters less than with the wall's clock."""
+    bars: int = found["bars"]
+    taken: float = found[seconds]
+    return bars / taken
+
+
+def measure_growth(folder: Path, bars: int, figure: Figure) -> None:
+    needed, default = folder / "needed.yaml", folder / "default.yaml"
+    needed.write_text(SETTINGS % "")
+    default.write_text(SETTINGS % DEFAULT_SET)
+    short = measured(write_bars(folder / "short", SYMBOLS, bars // 4), needed)
+    long = measured(write_bars(folder / "long", SYMBOLS, bars), needed, "loop")
+    wide = measured(folder / "short", default)
+
+    title = f"backtest of {SYMBOLS} x {bars:,} bars"
+    figure(title, f"{rate(long):,.0f} bars/s of processor time, {long['bars_per_s']:,} of the wall's")
+    figure("  features of the default set", f"{rate(wide):,.0f} bars/s of processor time")
+    figure("  at a quarter of the bars", f"{rate(short):,.0f} bars/s; ratio {rate(long) / rate(short):.2f}")
+    figure("  peak memory", f"{long['peak_mb']:.0f} MB, {short['peak_mb']:.0f} MB at a quarter of the bars")
+    figure("  fills", f"{long['fills']:,}")
+    loop, feed = rate(long, "loop_cpu_s"), rate(long, "feed_cpu_s")
+    figure("  plain loop over floats", f"{loop:,.0f} bars/s; backtest to loop {rate(long) / loop:.3f}")
+    figure("  file feed alone", f"{feed:,.0f} bars/s")
+
+    plain = long["loop"]
+    assert long["fills"] == plain["fills"] > bars / 100, "the backtest trades as the plain loop does"
+    assert float(long["cash"]) == pytest.approx(plain["cash"], rel=1e-9)
+    assert float(long["realized_pnl"]) == pytest.approx(plain["realized"], rel=1e-6)
+    assert rate(long) > 0.75 * rate(short), "four times the bars must not cost much more than four times the time"
+    assert long["peak_mb"] < PEAK_MB_MAX
+    assert long["peak_mb"] < short["peak_mb"] + 40, "memory must not grow with the number of bars"
+
+
+def test_the_backtest_costs_the_same_a_bar_however_long_it_is(tmp_path: Path, figure: Figure) -> None:
+    measure_growth(tmp_path, 12_000, figure)
+
+
+@pytest.mark.long
+def test_a_long_backtest_costs_the_same_a_bar(tmp_path: Path, figure: Figure) -> None:
+    measure_growth(tmp_path, 80_000, figure)

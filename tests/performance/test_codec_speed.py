@@ -1,0 +1,65 @@
+"""Records to bytes and back, against bare fastavro on the same records."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pytest
+
+from schemas.codec import decode, encode, schema_json
+from schemas.records import BUY, DAY, MARKET, Bar, CheckResult, FeatureRow, Order
+from tests.performance.conftest import Figure
+
+COUNT, ROUNDS = 5_000, 3
+VALUES = {"ema_12": 100.5, "ema_26": 100.25, "rsi_14": 55.5}
+CHECKS = [CheckResult(name, "1,000.00", "100,000.00") for name in ("max_order_notional", "max_position", "cash")]
+RECORDS: dict[str, Any] = {
+    "Bar": Bar(
+        "AAPL", 7, 1704067260 * 10**9, 1704067200 * 10**9, 100.5, 101.0, 99.5, 100.0, 1e3, "REGULAR", 20240102, True
+    ),
+    "FeatureRow": FeatureRow("AAPL", 7, 1704067260 * 10**9, 7, 100.0, VALUES),
+    "Order": Order(1, 1704067260 * 10**9, "ord-1", "prop-1", "AAPL", BUY, Decimal(100), MARKET, None, DAY, 0, CHECKS),
+}
+
+
+def processor_s(work: Callable[[], object]) -> float:
+    """The best of some rounds, each `COUNT` calls."""
+    taken = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        for _ in range(COUNT):
+            work()
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_codec_is_not_far_behind_bare_fastavro(name: str, figure: Figure) -> None:
+    record = RECORDS[name]
+    kind: type = type(record)
+    schema = fastavro.parse_schema(json.loads(schema_json(kind)))
+    value = encode(record)
+    assert decode(value) == record
+    row = fastavro.schemaless_reader(BytesIO(value[5:]), schema, None)
+
+    def bare_encode() -> bytes:
+        out = BytesIO()
+        fastavro.schemaless_writer(out, schema, row)
+        return out.getvalue()
+
+    encoding, decoding = processor_s(lambda: encode(record)), processor_s(lambda: decode(value))
+    bare_encoding = processor_s(bare_encode)
+    bare_decoding = processor_s(lambda: fastavro.schemaless_reader(BytesIO(value[5:]), schema, None))
+    figure(
+        f"codec, {name} of {len(value)} bytes",
+        f"encode {COUNT / encoding:,.0f}/s, {bare_encoding / encoding:.2f} of bare fastavro; "
+        f"decode {COUNT / decoding:,.0f}/s, {bare_decoding / decoding:.2f}",
+    )
+    assert bare_encoding / encoding > 0.35
+    assert bare_decoding / decoding > 0.35

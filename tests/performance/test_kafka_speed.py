@@ -1,0 +1,178 @@
+"""A stage between topics of a real broker: its throughput against a raw loop, and the time that one hop takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from operators.partitions import partition_of
+from schemas.codec import decode, encode
+from schemas.records import Bar, Clock
+from sinks.kafka import producer
+from tests.performance.conftest import Figure
+
+PARTITIONS, SYMBOLS = 4, 20
+ROOT = Path(__file__).parents[2]
+MINUTE_NS = 60_000_000_000
+NewPrefix = Callable[[], str]
+
+
+@pytest.fixture
+def new_prefix(kafka: str) -> Iterator[NewPrefix]:
+    """Call it for topics of one's own; all are deleted at the end."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    made: list[str] = []
+
+    def create() -> str:
+        prefix = f"perf{uuid.uuid4().hex[:8]}-"
+        names = {f"{prefix}market-bars": PARTITIONS, f"{prefix}features": PARTITIONS, f"{prefix}dead-letters": 1}
+        for topic in admin.create_topics([NewTopic(name, count, 1) for name, count in names.items()]).values():
+            topic.result(20)
+        made.extend(names)
+        return prefix
+
+    yield create
+    for topic in admin.delete_topics(made).values():
+        topic.result(20)
+
+
+def tick(minute: int) -> list[tuple[int, bytes, str | None]]:
+    """`(partition, value, key)`: a bar of each symbol and the clock of every partition."""
+    ts_ns = minute * MINUTE_NS
+    out: list[tuple[int, bytes, str | None]] = []
+    for number in range(SYMBOLS):
+        symbol, price = f"S{number:02d}", 100.0 + (minute * 7 + number * 13) % 11
+        ohlc = (price, price + 0.5, price - 0.5, price + 0.25)
+        bar = Bar(symbol, minute, ts_ns, ts_ns - MINUTE_NS, *ohlc, 1000.0, "REGULAR", 20240102, True)
+        out.append((partition_of(symbol, PARTITIONS), encode(bar), symbol))
+    clock = encode(Clock(ts_ns, "market_data@test"))
+    return out + [(partition, clock, None) for partition in range(PARTITIONS)]
+
+
+def child(mode: str, kafka: str, prefix: str, folder: Path, *extra: str) -> subprocess.Popen[str]:
+    arguments = [mode, kafka, prefix, str(PARTITIONS), str(folder / f"{mode}-{prefix}"), *extra]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.performance.kafka_child", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors[-2000:]
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def log_ends(kafka: str, topic: str) -> list[int]:
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "perf-ends"})
+    try:
+        logs = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        return [consumer.get_watermark_offsets(log, timeout=10)[1] for log in logs]
+    finally:
+        consumer.close()
+
+
+def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figure: Figure) -> None:
+    sender = producer(kafka)
+    for minute in range(1, minutes + 1):
+        for partition, value, key in tick(minute):
+            sender.produce(f"{prefix}market-bars", value, key, partition)
+        sender.poll(0)
+    assert sender.flush(60) == 0
+    messages = minutes * (SYMBOLS + PARTITIONS)
+
+    stage = outcome(child("stage", kafka, prefix, folder))
+    written = log_ends(kafka, f"{prefix}features")
+    raw = outcome(child("raw", kafka, prefix, folder))
+    twice = log_ends(kafka, f"{prefix}features")
+    assert sum(written) == messages
+    assert twice == [2 * end for end in written], "the raw loop did the same work"
+
+    figure(f"stage market-bars -> features, {messages:,} messages", f"{messages / stage['wall_s']:,.0f} messages/s")
+    figure("  raw loop, the same work", f"{messages / raw['wall_s']:,.0f} messages/s")
+    ratio = raw["cpu_s"] / stage["cpu_s"]
+    figure(
+        "  stage to raw", f"{raw['wall_s'] / stage['wall_s']:.2f} by the wall's clock, {ratio:.2f} by processor time"
+    )
+    assert ratio > 0.4, "the stage costs more than twice and a half what its work costs"
+
+
+def test_a_stage_is_not_far_behind_a_raw_loop(
+    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+) -> None:
+    measure_throughput(kafka, new_prefix(), tmp_path, 4_000, figure)
+
+
+@pytest.mark.long
+def test_a_stage_is_not_far_behind_a_raw_loop_for_long(
+    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+) -> None:
+    measure_throughput(kafka, new_prefix(), tmp_path, 25_000, figure)
+
+
+def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, pause_s: float) -> list[float]:
+    """From handing the last record of a tick to the producer, to having the tick's clock of every partition of `topic`:
+    of `features` behind the stage, or of `market-bars` without any stage between.
+    """
+    sender = producer(kafka)
+    receiver = Consumer({"bootstrap.servers": kafka, "group.id": f"{prefix}receiver", "fetch.wait.max.ms": 100})
+    receiver.assign([TopicPartition(prefix + topic, partition, 0) for partition in range(PARTITIONS)])
+    taken: list[float] = []
+    for minute in range(1, ticks + 1):
+        waiting = PARTITIONS
+        for partition, value, key in tick(minute):
+            sender.produce(f"{prefix}market-bars", value, key, partition)
+        sent = time.perf_counter()
+        deadline = sent + (60 if minute == 1 else 10)
+        while waiting and time.perf_counter() < deadline:
+            sender.poll(0)
+            message = receiver.poll(0.05)
+            if message is not None and message.error() is None:
+                record = decode(message.value())
+                waiting -= type(record) is Clock and record.ts_ns == minute * MINUTE_NS
+        assert not waiting, f"tick {minute} did not come"
+        taken.append((time.perf_counter() - sent) * 1000)
+        time.sleep(pause_s)
+    receiver.close()
+    return taken[ticks // 10 :]  # without the start
+
+
+def spread(taken: list[float]) -> str:
+    cuts = quantiles(taken, n=100)
+    return f"p50 {median(taken):.2f} ms, p95 {cuts[94]:.2f} ms, p99 {cuts[98]:.2f} ms"
+
+
+@pytest.mark.parametrize("with_postgres", [False, True], ids=["kafka", "kafka and postgres"])
+def test_one_hop(
+    kafka: str, database_url: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure, with_postgres: bool
+) -> None:
+    prefix = new_prefix()
+    process = child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
+    try:
+        taken = hops_ms(kafka, prefix, "features", 400, 0.005)
+    finally:
+        process.terminate()
+    outcome(process)
+    bare = hops_ms(kafka, new_prefix(), "market-bars", 200, 0.005)
+    name = f"one hop of {SYMBOLS} bars, " + ("Postgres sink in the same process" if with_postgres else "Kafka only")
+    figure(name, spread(taken))
+    figure("  produced and consumed, no stage between", spread(bare))
+    # Absolute times say more about the machine than about us; this says only that nothing waits for a time-out.
+    assert median(taken) < 500

@@ -1,0 +1,65 @@
+"""The Postgres sink against the fastest way in that Postgres has, binary COPY, into a table of the same shape."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import psycopg
+
+from schemas.records import Bar
+from sinks.postgres import PostgresWriter
+from tests.performance.conftest import Figure
+
+BATCH, BATCHES = 1_000, 30
+COPY = "COPY raw_bars ({}) FROM STDIN (FORMAT BINARY)"
+TYPES = ["text", *["int8"] * 3, *["float8"] * 5, "text", "int8", "bool"]
+
+
+def bars(batch: int) -> list[Bar]:
+    out = []
+    for number in range(BATCH):
+        seq = batch * BATCH + number + 1
+        price = 100.0 + number % 37
+        ohlc = (price, price + 0.5, price - 0.5, price + 0.25)
+        out.append(Bar(f"S{number % 20:02d}", seq, seq * 60, seq * 60 - 60, *ohlc, 1e3, "REGULAR", 20240102, True))
+    return out
+
+
+def rows_a_second(write: Callable[[list[Bar]], object], batches: Iterable[int]) -> float:
+    made = [bars(batch) for batch in batches]
+    started = time.perf_counter()
+    for batch in made:
+        write(batch)
+    return BATCH * len(made) / (time.perf_counter() - started)
+
+
+def test_the_postgres_sink_is_not_far_behind_binary_copy(database_url: str, figure: Figure) -> None:
+    writer = PostgresWriter(database_url, name="performance")
+    columns = ", ".join(f'"{name}"' for name in Bar._fields)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE raw_bars (LIKE bars INCLUDING ALL)")
+        connection.commit()
+
+        def copy(batch: list[Bar]) -> None:
+            with connection.cursor() as cursor, cursor.copy(COPY.format(columns)) as into:
+                into.set_types(TYPES)
+                for bar in batch:
+                    into.write_row(bar)
+            connection.commit()
+
+        # In turns, so that what else the machine does meets both.
+        sink, raw = [], []
+        for round_ in range(3):
+            batches = range(round_ * BATCHES // 3, (round_ + 1) * BATCHES // 3)
+            sink.append(rows_a_second(writer.write, batches))
+            raw.append(rows_a_second(copy, batches))
+        again = rows_a_second(writer.write, range(BATCHES // 3))
+        count = connection.execute("SELECT count(*) FROM bars").fetchone()
+        copied = connection.execute("SELECT count(*) FROM raw_bars").fetchone()
+    writer.close()
+    assert count == copied == (BATCH * BATCHES,), "a repeat added rows"
+    best, limit = max(sink), max(raw)
+    figure(f"Postgres sink, bars in batches of {BATCH:,}", f"{best:,.0f} rows/s new, {again:,.0f} rows/s repeated")
+    figure("  binary COPY by psycopg 3, the same table", f"{limit:,.0f} rows/s; sink to COPY {best / limit:.2f}")
+    assert best > 0.2 * limit
