@@ -7,7 +7,19 @@ from typing import Any, NamedTuple
 
 from operators.instruments import Instruments
 from operators.money import ONE, ZERO, multiply, to_decimal
-from schemas.records import ACTIVE, BUY, CANCELED, EXPIRED, REJECTED, SELL, TRADE, Bar, Execution
+from schemas.records import (
+    ACTIVE,
+    BUY,
+    CANCELED,
+    EXPIRED,
+    REJECTED,
+    REPLACED,
+    SELL,
+    TRADE,
+    Bar,
+    Execution,
+    OrderProposal,
+)
 
 
 class Mark(NamedTuple):
@@ -21,13 +33,15 @@ class Mark(NamedTuple):
 class OpenOrder(NamedTuple):
     """An approved order that can still trade: `leaves` units, each worth `price` (money) when it opens a position.
 
-    `limit` is its limit price as quoted, None for a market order.
+    `limit` is its limit price as quoted, None for a market order. One that only reduces can never open anything, so it
+    sets nothing aside and is no part of what a position may come to.
     """
 
     side: str
     leaves: Decimal
     price: Decimal
     limit: Decimal | None = None
+    reduce_only: bool = False
 
 
 class Side:
@@ -78,6 +92,8 @@ class Holding:
 
     def put(self, order_id: str, order: OpenOrder) -> None:
         self.orders[order_id] = order
+        if order.reduce_only:
+            return
         side = self.buys if order.side == BUY else self.sells
         side.quantity += order.leaves
         side.worth += multiply(order.leaves, order.price)
@@ -85,11 +101,15 @@ class Holding:
 
     def take(self, order_id: str) -> OpenOrder:
         order = self.orders.pop(order_id)
+        if order.reduce_only:
+            return order
         side = self.buys if order.side == BUY else self.sells
         side.quantity -= order.leaves
         side.worth -= multiply(order.leaves, order.price)
         if order.price == side.dearest:
-            side.dearest = max((o.price for o in self.orders.values() if o.side == order.side), default=ZERO)
+            side.dearest = max(
+                (o.price for o in self.orders.values() if o.side == order.side and not o.reduce_only), default=ZERO
+            )
         return order
 
     def refresh(self) -> None:
@@ -122,6 +142,7 @@ class RiskBook:
         self.reserved = ZERO  # sum of the holdings' reserves
         self.holdings: dict[str, Holding] = {}
         self.symbol_of: dict[str, str] = {}  # open order -> symbol
+        self.terms: dict[str, OrderProposal] = {}  # open order -> what was approved
         self.last: dict[str, Bar | Mark] = {}
         self._unpriced: dict[str, None] = {}  # in the book without a price, when last looked at
         self.state = ACTIVE
@@ -140,13 +161,27 @@ class RiskBook:
         instrument = self._instruments.get(symbol)
         return ONE if instrument is None else instrument.multiplier
 
-    def add_order(self, order_id: str, symbol: str, order: OpenOrder) -> None:
+    def add_order(self, order_id: str, terms: OrderProposal, order: OpenOrder) -> None:
+        symbol = terms.symbol
         holding = self.holdings.get(symbol)
         if holding is None:
             holding = self._open(symbol)
         holding.put(order_id, order)
         self.symbol_of[order_id] = symbol
+        self.terms[order_id] = terms
         self._refresh(symbol, holding)
+
+    def set_aside(self, order_id: str) -> OpenOrder:
+        """Take an open order out of the sums, to see how the book looks without it; `put_back` it afterwards."""
+        holding = self.holdings[self.symbol_of[order_id]]
+        order = holding.take(order_id)
+        self._rebalance(holding)
+        return order
+
+    def put_back(self, order_id: str, order: OpenOrder) -> None:
+        holding = self.holdings[self.symbol_of[order_id]]
+        holding.put(order_id, order)
+        self._rebalance(holding)
 
     def fold_execution(self, report: Execution) -> None:
         """Trades move position and cash, also those of orders that risk never saw; final reports release the order."""
@@ -163,19 +198,23 @@ class RiskBook:
                 if report.leaves_quantity > 0:
                     holding.put(report.order_id, order._replace(leaves=report.leaves_quantity))
                 else:
-                    del self.symbol_of[report.order_id]
+                    del self.symbol_of[report.order_id], self.terms[report.order_id]
             self._refresh(report.symbol, holding)
-        elif kind in (CANCELED, EXPIRED, REJECTED) and report.order_id in self.symbol_of:
+        elif kind in (CANCELED, REPLACED, EXPIRED, REJECTED) and report.order_id in self.symbol_of:
             holding = self.holdings[self.symbol_of.pop(report.order_id)]
+            del self.terms[report.order_id]
             holding.take(report.order_id)
             self._refresh(report.symbol, holding)
 
     def _refresh(self, symbol: str, holding: Holding) -> None:
+        self._rebalance(holding)
+        if not holding.quantity and not holding.orders:
+            del self.holdings[symbol]
+
+    def _rebalance(self, holding: Holding) -> None:
         self.reserved -= holding.reserve
         holding.refresh()
         self.reserved += holding.reserve
-        if not holding.quantity and not holding.orders:
-            del self.holdings[symbol]
 
     def _open(self, symbol: str, quantity: Decimal = ZERO) -> Holding:
         holding = self.holdings[symbol] = Holding(quantity, self.multiplier(symbol))
@@ -236,12 +275,14 @@ class RiskBook:
                 for symbol, holding in self.holdings.items()
             ],
             {symbol: (bar.ts_ns, bar.close, bar.session) for symbol, bar in self.last.items()},
+            {name: (*terms[:12], list(terms.signal_ids), *terms[13:]) for name, terms in self.terms.items()},
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_equity, *rest = snapshot
-        self.reconciling, holdings, last = rest
+        self.reconciling, holdings, last, terms = rest
         self.reserved, self.holdings, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
+        self.terms = {name: OrderProposal._make((*one[:12], list(one[12]), *one[13:])) for name, one in terms.items()}
         self.last = {symbol: Mark(*mark) for symbol, mark in last.items()}
         for symbol, quantity, orders in holdings:
             holding = self._open(symbol, quantity)

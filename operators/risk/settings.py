@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from operators.instruments import NOTHING_LISTED, Instruments
+from operators.risk.breakers import Breaker
 from operators.risk.margin import MarginSettings
 from schemas.errors import BadInput
 
@@ -59,6 +60,8 @@ class RiskSettings:
     max_day_trades             round trips within five trading days while equity is below `day_trade_equity_min`
                                (FINRA rule 4210(f)(8): 3 and 25,000)
     wash_sale_days             note on the order when it buys back within so many days of a sale at a loss; 0: do not
+    circuit_breaker_threshold  fall of the equity since the start of the day, as a fraction, that halts all trading
+    breakers                   further circuit breakers
     margin                     initial and maintenance margin of a margin account, instead of `buying_power_multiple`
     """
 
@@ -100,6 +103,8 @@ class RiskSettings:
     max_day_trades: Limit = UNLIMITED
     day_trade_equity_min: Decimal = Decimal(25_000)
     wash_sale_days: int = 0
+    circuit_breaker_threshold: Limit = UNLIMITED
+    breakers: tuple[Breaker, ...] = ()
     margin: MarginSettings | None = None
 
     def __post_init__(self) -> None:
@@ -126,6 +131,14 @@ class RiskSettings:
         for name, least in (("volume_days", 1), ("shortfall_days", 2), ("wash_sale_days", 0)):
             if getattr(self, name) < least:
                 raise BadInput(f"risk setting {name} must be at least {least}, found {getattr(self, name)}")
+
+    def all_breakers(self) -> tuple[Breaker, ...]:
+        """`breakers` and, first, the one that `circuit_breaker_threshold` stands for; not set halts at any fall."""
+        threshold = self.circuit_breaker_threshold
+        if threshold == UNLIMITED:
+            return self.breakers
+        fall = Decimal(0) if threshold is None else threshold
+        return (Breaker(measure="day_fall", threshold=fall, trips_to="HALTED"), *self.breakers)
 
     def wants(self, limit: str) -> bool:
         """Whether a limit of the second group is on. One that is None is: it refuses."""

@@ -7,12 +7,17 @@ from decimal import Decimal
 from typing import Any
 
 from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, BadTerms, order_id_of, proposal_of, storable
+from operators.money import ZERO, plain
 from operators.risk.book import OpenOrder, RiskBook
+from operators.risk.breakers import PORTFOLIO, SEVERITY, SYMBOL, Breakers, Change
 from operators.risk.checks import checks_for
+from operators.risk.commands import AMEND_ORDER, RECONCILED, RECONCILING, SET_BREAKER, amended, breaker_of
 from operators.risk.history import History
+from operators.risk.meters import Meters
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal
 from operators.risk.view import View
+from schemas.errors import BadInput
 from schemas.records import (
     ACTIVE,
     HALTED,
@@ -27,13 +32,12 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Record,
+    RiskEvent,
     RiskFence,
     order_id,
 )
 
-SNAPSHOT_VERSION = 3
-RECONCILING, RECONCILED = "RECONCILING", "RECONCILED"
-"""Commands of the gateway: it does not know what its broker has, and it knows again."""
+SNAPSHOT_VERSION = 4
 REPEATS_KNOWN = 1000
 """How many of the last orders by hand are known by their command: a sender that is unsure sends the command again."""
 
@@ -53,32 +57,46 @@ class RiskStage:
         self._book = RiskBook(settings.initial_capital, settings.instruments)
         self._history = History(settings, settings.initial_capital)
         self._checks = checks_for(settings)
+        self._breakers = Breakers(settings.all_breakers())
+        self._meters = Meters(settings.all_breakers(), settings.initial_capital)
+        self._fenced = ACTIVE  # the state of the last fence
         self._order_seq = 0
         self._refusal_seq = 0
+        self._event_seq = 0
         self._by_hand: dict[str, None] = {}  # commands that were an order, oldest first
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
+        proposals: list[OrderProposal] = []
         by_hand: list[Command] = []
         book, last = self._book, self._book.last
         self._open_day(records)
         if self._history.bars_wanted:
             self._history.fold_bars(records)
+        if self._meters.bars_wanted:
+            self._meters.fold_bars(records)
         for record in records:
             kind = type(record)
             if kind is Bar:
                 last[record.symbol] = record  # type: ignore[union-attr, assignment]
             elif isinstance(record, OrderProposal):
-                out.append(self._decide(ts_ns, record))
+                proposals.append(record)
             elif isinstance(record, Execution):
+                if self._meters.anything:
+                    terms = book.terms.get(record.order_id)
+                    self._meters.fold_execution(record, "" if terms is None else terms.strategy)
                 book.fold_execution(record)
                 self._history.fold_execution(record)
             elif isinstance(record, Command):
                 command = storable(record)
-                if command.kind in (SUBMIT_ORDER, CANCEL_ORDER):
+                if command.kind in (SUBMIT_ORDER, CANCEL_ORDER, AMEND_ORDER):
                     by_hand.append(command)
                 else:
                     out += self._obey(ts_ns, command)
+        if self._meters.anything:
+            for change in self._breakers.step(ts_ns, self._meters.measure(ts_ns, book)):
+                out += self._take_change(ts_ns, change, f"tick-{ts_ns}")
+        out += [self._decide(ts_ns, proposal) for proposal in proposals]
         for command in by_hand:
             out += self._take_by_hand(ts_ns, command)
         self._history.fold_equity(book)
@@ -95,21 +113,24 @@ class RiskStage:
         if equity is not None:
             self._book.day_equity = equity
 
-    def _decide(self, ts_ns: int, proposal: OrderProposal, by_hand: Command | None = None) -> Order | OrderRefusal:
-        view = View(proposal, self._book, self._history, self.settings, ts_ns)
+    def _decide(
+        self, ts_ns: int, proposal: OrderProposal, name: str = "", replaces: str = "", filled: Decimal = ZERO
+    ) -> Order | OrderRefusal:
+        """Ask every check. `filled` of the quantity was traded by the order that this one replaces."""
+        asked = proposal._replace(quantity=proposal.quantity - filled) if filled else proposal
+        view = View(asked, self._book, self._history, self._breakers, self.settings, ts_ns)
         checks: list[CheckResult] = []
         for check in self._checks:
-            verdict = check(proposal, view, self.settings)
+            verdict = check(asked, view, self.settings)
             if isinstance(verdict, Refusal):
                 terms = (proposal.symbol, proposal.side, proposal.quantity)
                 return self._refuse(ts_ns, proposal.proposal_id, terms, verdict)
             checks.append(verdict)
         self._order_seq += 1
-        name = order_id(self._order_seq) if by_hand is None else order_id_of(by_hand.command_id)
-        self._book.add_order(
-            name, proposal.symbol, OpenOrder(proposal.side, proposal.quantity, view.unit, proposal.limit_price)
-        )
-        self._history.remember(proposal, ts_ns)
+        name = name or order_id(self._order_seq)
+        open_order = OpenOrder(proposal.side, asked.quantity, view.unit, proposal.limit_price, proposal.reduce_only)
+        self._book.add_order(name, proposal, open_order)
+        self._history.remember(asked, ts_ns)
         return Order(
             self._order_seq,
             ts_ns,
@@ -123,6 +144,14 @@ class RiskStage:
             proposal.time_in_force,
             self._book.epoch,
             checks,
+            proposal.stop_price,
+            proposal.trail_amount,
+            proposal.trail_percent,
+            proposal.expires_ns,
+            proposal.reduce_only,
+            proposal.group_id,
+            proposal.parent_id,
+            replaces,
         )
 
     def _refuse(self, ts_ns: int, cause_id: str, terms: tuple[str, str, Decimal], verdict: Refusal) -> OrderRefusal:
@@ -138,6 +167,8 @@ class RiskStage:
                 return []
             self._order_seq += 1
             return [OrderCancel(self._order_seq, ts_ns, asked, symbol, command.reason, command.command_id)]
+        if command.kind == AMEND_ORDER:
+            return self._amend(ts_ns, command)
         if command.command_id in self._by_hand:
             return []
         self._by_hand[command.command_id] = None
@@ -145,33 +176,93 @@ class RiskStage:
             del self._by_hand[next(iter(self._by_hand))]
         proposal = proposal_of(command, ts_ns)
         if not isinstance(proposal, BadTerms):
-            return [self._decide(ts_ns, proposal, command)]
+            return [self._decide(ts_ns, proposal, order_id_of(command.command_id))]
         message = f"order_terms: {proposal.symbol} {proposal.found}, must be {proposal.limit}"
         verdict = Refusal("order_terms", proposal.found, proposal.limit, message)
         return [self._refuse(ts_ns, command.command_id, proposal[:3], verdict)]
 
+    def _amend(self, ts_ns: int, command: Command) -> list[Record]:
+        """Judge the changed order as if the old one were gone; until the venue says which works, both count."""
+        old_id, book = command.arguments.get("order_id", ""), self._book
+        old = book.terms.get(old_id)
+        if old is None:
+            return []
+        try:
+            new = amended(command, old)
+        except BadInput as error:
+            text = str(error)
+            verdict = Refusal("order_terms", text, "an order", f"order_terms: {old.symbol} {text}")
+            return [self._refuse(ts_ns, command.command_id, (old.symbol, old.side, old.quantity), verdict)]
+        waiting = book.set_aside(old_id)
+        filled = old.quantity - waiting.leaves
+        answer = self._decide(ts_ns, new, replaces=old_id, filled=filled)
+        book.put_back(old_id, waiting)
+        return [answer]
+
     def _obey(self, ts_ns: int, command: Command) -> list[Record]:
-        """KILL_SWITCH halts, RELEASE lets trade again; each raises the epoch. Asked for the state it is in: nothing."""
-        wanted = {KILL_SWITCH: HALTED, RELEASE: ACTIVE}.get(command.kind)
+        """KILL_SWITCH halts, RELEASE takes that back, SET_BREAKER sets a breaker; in the state already: nothing."""
         book = self._book
         if command.kind in (RECONCILING, RECONCILED):
             book.reconciling = (command.reason or "no reason given") if command.kind == RECONCILING else ""
-        if wanted is None or wanted == book.state:
+        if command.kind in (KILL_SWITCH, RELEASE):
+            book.state = HALTED if command.kind == KILL_SWITCH else ACTIVE
+            return self._fence(ts_ns, command.reason, command.command_id)
+        if command.kind != SET_BREAKER:
             return []
-        book.state = wanted
-        book.epoch += 1
+        try:
+            asked = breaker_of(command)
+        except BadInput:
+            # Nobody waits for an answer here; the API tells its caller before it writes such a command.
+            return []
+        out: list[Record] = []
+        for change in self._breakers.by_hand(ts_ns, *asked, command.actor, command.reason):
+            out += self._take_change(ts_ns, change, command.command_id)
+        return out
+
+    def _take_change(self, ts_ns: int, change: Change, cause_id: str) -> list[Record]:
+        """A breaker changed: an event, and a fence or cancels that make it so at the venue."""
+        breaker = change.breaker
+        self._event_seq += 1
+        at = (breaker.measure, breaker.scope, change.key, change.state)
+        why = (change.found, plain(breaker.threshold), change.actor, change.reason, cause_id)
+        out: list[Record] = [RiskEvent(self._event_seq, ts_ns, *at, *why)]
+        if breaker.scope == PORTFOLIO:
+            return out + self._fence(ts_ns, change.reason, cause_id)
+        if change.state == ACTIVE:
+            return out
+        for name, terms in self._book.terms.items():
+            if change.key != (terms.symbol if breaker.scope == SYMBOL else terms.strategy):
+                continue
+            if change.state == HALTED or not self._only_reduces(terms):
+                self._order_seq += 1
+                out.append(OrderCancel(self._order_seq, ts_ns, name, terms.symbol, change.reason, cause_id))
+        return out
+
+    def _only_reduces(self, terms: OrderProposal) -> bool:
+        return terms.reduce_only or terms.quantity <= self._book.holdings[terms.symbol].closable(terms.side)
+
+    def _fence(self, ts_ns: int, reason: str, cause_id: str) -> list[Record]:
+        """A fence where the worse of kill switch and portfolio breakers is not what the last fence said."""
+        state = max(self._book.state, self._breakers.state(PORTFOLIO, ""), key=SEVERITY.__getitem__)
+        if state == self._fenced:
+            return []
+        self._fenced = state
+        self._book.epoch += 1
         self._order_seq += 1
-        return [RiskFence(self._order_seq, ts_ns, book.epoch, wanted, command.reason, command.command_id)]
+        return [RiskFence(self._order_seq, ts_ns, self._book.epoch, state, reason, cause_id)]
 
     def snapshot(self) -> Any:
-        counts = (self._order_seq, self._refusal_seq)
-        return (SNAPSHOT_VERSION, *counts, self._book.snapshot(), self._history.snapshot(), list(self._by_hand))
+        counts = (self._order_seq, self._refusal_seq, self._event_seq, self._fenced)
+        parts = (self._book, self._history, self._breakers, self._meters)
+        return (SNAPSHOT_VERSION, *counts, *(part.snapshot() for part in parts), list(self._by_hand))
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
-        assert version in (2, SNAPSHOT_VERSION), f"risk snapshot: version {version} is not 2 or {SNAPSHOT_VERSION}"
-        # Version 2 knew no orders by hand.
-        self._order_seq, self._refusal_seq, book, history, *rest = state
+        assert version == SNAPSHOT_VERSION, f"risk snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        self._order_seq, self._refusal_seq, self._event_seq, self._fenced, *rest = state
+        book, history, breakers, meters, by_hand = rest
         self._book.restore(book)
         self._history.restore(history)
-        self._by_hand = dict.fromkeys(rest[0] if rest else ())
+        self._breakers.restore(breakers)
+        self._meters.restore(meters)
+        self._by_hand = dict.fromkeys(by_hand)

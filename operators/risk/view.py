@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from operators.money import ONE, ZERO, divide, multiply
 from operators.risk.book import Exposure, Holding, RiskBook, set_aside
+from operators.risk.breakers import Breakers
 from operators.risk.history import History
 from operators.risk.settings import RiskSettings
 from schemas.records import BUY, OrderProposal
@@ -25,6 +26,7 @@ class View:
     holding      position and open orders of the symbol
     instrument   the definition of the symbol, or None where it is not known
     history      what the book remembers of before: highs, volumes, recent orders
+    breakers     the circuit breakers' states
     """
 
     __slots__ = (
@@ -33,6 +35,7 @@ class View:
         "_price",
         "_reached",
         "book",
+        "breakers",
         "history",
         "holding",
         "instrument",
@@ -43,13 +46,20 @@ class View:
     )
 
     def __init__(
-        self, order: OrderProposal, book: RiskBook, history: History, limits: RiskSettings, ts_ns: int
+        self,
+        order: OrderProposal,
+        book: RiskBook,
+        history: History,
+        breakers: Breakers,
+        limits: RiskSettings,
+        ts_ns: int,
     ) -> None:
         self.order = order
         self.book = book
         self.limits = limits
         self.ts_ns = ts_ns
         self.history = history
+        self.breakers = breakers
         self.instrument = limits.instruments.get(order.symbol)
         held = book.holdings.get(order.symbol)
         if held is None:
@@ -64,17 +74,18 @@ class View:
 
     @property
     def price(self) -> Decimal:
-        """What one unit is taken to cost: a buy's limit; a sell's limit or the last price, whichever is higher; for a
-        market order the last price and the reserve on top."""
+        """What one unit is taken to cost: a buy's limit; a sell's limit or the last price, whichever is higher; without
+        a limit the last price, or a buy's stop above it, and the reserve on top."""
         if self._price is None:
             assert self.last is not None, "known_price comes before every check that needs a price"
             limit = self.order.limit_price
             if limit is not None:
                 self._price = limit if self.order.side == BUY else max(limit, self.last)
-            elif self.limits.reserve_bps:
-                self._price = self.last + divide(multiply(self.last, self.limits.reserve_bps), _BPS)
             else:
-                self._price = self.last
+                stop = self.order.stop_price
+                base = self.last if stop is None or self.order.side != BUY else max(self.last, stop)
+                reserve = self.limits.reserve_bps
+                self._price = base + divide(multiply(base, reserve), _BPS) if reserve else base
         return self._price
 
     @property
@@ -92,6 +103,8 @@ class View:
                 self._reached = holding.quantity + holding.buys.quantity + order.quantity
             else:
                 self._reached = holding.sells.quantity + order.quantity - holding.quantity
+            if order.reduce_only:
+                self._reached = min(ZERO, self._reached)
         return self._reached
 
     @property
@@ -99,6 +112,9 @@ class View:
         """Cash that the order sets aside beyond what is set aside already; 0 for an order that only reduces."""
         if self._needed is None:
             order, holding = self.order, self.holding
+            if order.reduce_only:
+                self._needed = ZERO
+                return ZERO
             side = holding.buys if order.side == BUY else holding.sells
             closable = holding.closable(order.side)
             unit = self.unit
@@ -127,6 +143,8 @@ class View:
     def opens(self) -> Decimal:
         """Units by which the order would open or enlarge a position once all open orders of its side are filled."""
         order, holding = self.order, self.holding
+        if order.reduce_only:
+            return ZERO
         side = holding.buys if order.side == BUY else holding.sells
         return min(order.quantity, max(ZERO, side.quantity + order.quantity - holding.closable(order.side)))
 
@@ -134,6 +152,8 @@ class View:
     def added(self) -> Decimal:
         """Money by which the order raises the largest gross value that its symbol's open orders can lead to."""
         order, holding = self.order, self.holding
+        if order.reduce_only:
+            return ZERO
         if order.side == BUY:
             after = abs(holding.quantity + holding.buys.quantity + order.quantity)
         else:

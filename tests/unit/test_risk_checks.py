@@ -10,7 +10,7 @@ import pytest
 
 from operators.risk import UNLIMITED, RiskSettings, RiskStage
 from operators.risk.checks import CHECKS, checks_for
-from operators.risk.stage import RECONCILED, RECONCILING
+from operators.risk.commands import RECONCILED, RECONCILING
 from schemas.errors import BadInput
 from schemas.records import BUY, KILL_SWITCH, RELEASE, SELL, Order, OrderProposal, OrderRefusal
 from tests.unit.builders import bar, command, execution
@@ -58,7 +58,7 @@ def test_every_check_has_a_row_here() -> None:
     names = [entry.check.__module__.rsplit(".", 1)[1] for entry in CHECKS]
     rows = {row.check for row in EVERY}
     # States of the whole of risk and a mere note have tests of their own.
-    assert set(names) - rows == {"kill_switch", "reconciling", "wash_sale"}
+    assert set(names) - rows == {"kill_switch", "reconciling", "circuit_breaker", "wash_sale"}
 
 
 def test_an_approved_order_says_what_every_check_found() -> None:

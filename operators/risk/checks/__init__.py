@@ -10,6 +10,7 @@ from typing import NamedTuple
 from operators.instruments import NOTHING_LISTED
 from operators.risk.checks import (
     cash,
+    circuit_breaker,
     day_trades,
     duplicate,
     instrument,
@@ -80,6 +81,7 @@ CHECKS: tuple[Entry, ...] = (
     Entry(kill_switch.check),
     Entry(reconciling.check),
     Entry(order_terms.check),
+    Entry(circuit_breaker.check, lambda limits: bool(limits.all_breakers())),
     Entry(instrument.check, _defined),
     # From here on the terms make sense; from known_price on there is a price.
     Entry(known_price.check),
