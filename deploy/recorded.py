@@ -54,7 +54,7 @@ def _kafka(home: Home, report: Report) -> Iterator[str]:
 
 
 def require_kafka(servers: str) -> None:
-    """Raises DeployError when it does not answer. Asked first, because a consumer would say so twenty times a second."""
+    """Raises DeployError when it does not answer. Asked first: a consumer would say so twenty times a second."""
     from deploy.probes import KafkaProbe
 
     reason = KafkaProbe(servers)(os.getpid())

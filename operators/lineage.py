@@ -19,11 +19,14 @@ from schemas.records import (
     Lot,
     LotMatch,
     Order,
+    OrderCancel,
     OrderProposal,
     OrderRefusal,
     Position,
     Record,
+    RiskEvent,
     RiskFence,
+    RiskUsage,
     Signal,
     Valuation,
     bar_id,
@@ -82,7 +85,10 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     OrderProposal: lambda r: str(r.proposal_id),
     Order: lambda r: str(r.order_id),
     RiskFence: lambda r: f"fence-{r.epoch}",
+    OrderCancel: lambda r: f"cancel-{r.seq}",
     OrderRefusal: lambda r: f"refusal-{r.seq}",
+    RiskEvent: lambda r: f"risk-event-{r.seq}",
+    RiskUsage: lambda r: f"risk-usage-{r.seq}",
     Execution: lambda r: str(r.execution_id),
     Position: lambda r: f"position-{r.symbol}-{r.seq}",
     Lot: lambda r: str(r.lot_id),
@@ -96,7 +102,9 @@ _CAUSES: dict[type, Callable[[Any], list[str]]] = {
     OrderProposal: lambda r: list(r.signal_ids),
     Order: lambda r: [r.cause_id],
     RiskFence: lambda r: [r.cause_id],
+    OrderCancel: lambda r: [r.cause_id],
     OrderRefusal: lambda r: [r.cause_id],
+    RiskEvent: lambda r: [r.cause_id],
     Execution: lambda r: [r.order_id, *([bar_id(r.symbol, r.bar_seq)] if r.bar_seq else [])],
     Position: lambda r: [r.execution_id],
     Lot: lambda r: [r.execution_id],
@@ -278,3 +286,19 @@ def located(node: Node, find: Callable[[Record], Place | None]) -> Node:
     """The same tree with the place of each record that `find` knows."""
     place = None if node.record is None else find(node.record)
     return node._replace(place=place, causes=tuple(located(cause, find) for cause in node.causes))
+
+
+def as_tree(node: Node) -> dict[str, Any]:
+    """The node and its causes as plain dictionaries and lists: kind, id, record, place, causes."""
+    record: dict[str, Any] | None = None
+    if node.record is not None:
+        record = node.record._asdict()
+        if "checks" in record:
+            record["checks"] = [check._asdict() for check in record["checks"]]
+    return {
+        "kind": node.kind,
+        "id": node.name,
+        "record": record,
+        "place": None if node.place is None else node.place._asdict(),
+        "causes": [as_tree(cause) for cause in node.causes],
+    }

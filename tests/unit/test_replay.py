@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,7 @@ def test_memory_does_not_grow_with_the_length() -> None:
     sizes: list[int] = []
 
     def note(_: Any) -> None:
+        gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
 
     tracemalloc.start()

@@ -1,0 +1,184 @@
+"""Every order walks back to its bars, and where none was made the reason is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from operators.inaction import at_moment
+from operators.lineage import Node, Place, as_tree, causes_of, explain, located, name_of, nodes
+from operators.stage import Tick
+from schemas.records import (
+    KILL_SWITCH,
+    TRADE,
+    Bar,
+    Command,
+    Execution,
+    FeatureRow,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    RiskFence,
+    Signal,
+)
+from tests.unit.tape import START_NS, decided, market, settings, with_command
+
+HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
+NEEDED = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
+
+
+class MemoryBooks:
+    """`MomentBooks` over records in a list."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
+    def _last(self, kind: type, **fields: Any) -> Any:
+        found = [r for r in self.records if type(r) is kind and all(getattr(r, k) == v for k, v in fields.items())]
+        return found[-1] if found else None
+
+    def _until(self, kind: type, ts_ns: int, **fields: Any) -> Any:
+        return MemoryBooks([r for r in self.records if r.ts_ns <= ts_ns])._last(kind, **fields)
+
+    def order(self, order_id: str) -> Order | None:
+        return self._last(Order, order_id=order_id)  # type: ignore[no-any-return]
+
+    def order_of(self, cause_id: str) -> Order | None:
+        return self._last(Order, cause_id=cause_id)  # type: ignore[no-any-return]
+
+    def refusal(self, seq: int) -> OrderRefusal | None:
+        return self._last(OrderRefusal, seq=seq)  # type: ignore[no-any-return]
+
+    def refusal_of(self, cause_id: str) -> OrderRefusal | None:
+        return self._last(OrderRefusal, cause_id=cause_id)  # type: ignore[no-any-return]
+
+    def fence_of(self, cause_id: str) -> RiskFence | None:
+        return self._last(RiskFence, cause_id=cause_id)  # type: ignore[no-any-return]
+
+    def execution(self, execution_id: str) -> Execution | None:
+        return self._last(Execution, execution_id=execution_id)  # type: ignore[no-any-return]
+
+    def executions_of(self, order_id: str) -> list[Execution]:
+        return [r for r in self.records if type(r) is Execution and r.order_id == order_id]
+
+    def proposal(self, proposal_id: str) -> OrderProposal | None:
+        return self._last(OrderProposal, proposal_id=proposal_id)  # type: ignore[no-any-return]
+
+    def command(self, command_id: str) -> Command | None:
+        return self._last(Command, command_id=command_id)  # type: ignore[no-any-return]
+
+    def signal(self, symbol: str, seq: int) -> Signal | None:
+        return self._last(Signal, symbol=symbol, seq=seq)  # type: ignore[no-any-return]
+
+    def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None:
+        return self._last(FeatureRow, symbol=symbol, seq=seq, ts_ns=ts_ns)  # type: ignore[no-any-return]
+
+    def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
+        return self._last(Bar, symbol=symbol, seq=seq, ts_ns=ts_ns)  # type: ignore[no-any-return]
+
+    def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
+        return self._until(Bar, ts_ns, symbol=symbol)  # type: ignore[no-any-return]
+
+    def feature_at(self, symbol: str, ts_ns: int) -> FeatureRow | None:
+        return self._last(FeatureRow, symbol=symbol, ts_ns=ts_ns)  # type: ignore[no-any-return]
+
+    def views_until(self, symbol: str, ts_ns: int) -> list[Signal]:
+        last = self._until(Signal, ts_ns, symbol=symbol)
+        return [] if last is None else [last]
+
+    def proposal_until(self, symbol: str, ts_ns: int) -> OrderProposal | None:
+        return self._until(OrderProposal, ts_ns, symbol=symbol)  # type: ignore[no-any-return]
+
+    def fence_until(self, ts_ns: int) -> RiskFence | None:
+        return self._until(RiskFence, ts_ns)  # type: ignore[no-any-return]
+
+
+def books(given: Sequence[Tick], **sections: Any) -> MemoryBooks:
+    made = decided(given, settings(**sections))
+    return MemoryBooks([r for a, b in zip(given, made, strict=True) for r in (*a.records, *b.records)])
+
+
+def path(node: Node) -> list[str]:
+    return [below.kind for below in nodes(node)]
+
+
+@pytest.fixture(scope="module")
+def traded() -> MemoryBooks:
+    return books(with_command(market(60), 45, HALT))
+
+
+def test_every_order_and_execution_walks_back_to_bars_that_exist(traded: MemoryBooks) -> None:
+    orders = [r for r in traded.records if type(r) is Order]
+    assert len(orders) > 8
+    for order in orders:
+        found = explain(traded, order.order_id)
+        assert found is not None
+        assert path(found.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
+        assert all(node.record is not None for node in nodes(found.root))
+        assert [node.record for node in found.consequences] == traded.executions_of(order.order_id)
+    fills = [r for r in traded.records if type(r) is Execution and r.exec_type == TRADE]
+    for fill in fills:
+        found = explain(traded, fill.execution_id)
+        assert found is not None
+        assert path(found.root) == ["Execution", "Bar", "Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
+        bars = [node.record for node in nodes(found.root) if isinstance(node.record, Bar)]
+        assert [bar.ts_ns for bar in bars] == [fill.ts_ns, fill.ts_ns - 60_000_000_000], "filled at the bar after"
+
+
+def test_a_refused_proposal_says_which_check_and_what_it_was_made_from() -> None:
+    refused = books(market(30), risk_manager=settings().risk_manager.__dict__ | {"max_order_notional": 100})
+    found = explain(refused, "prop-1")
+    assert found is not None and found.outcome.startswith("prop-1 was refused: ")
+    assert [node.name for node in found.consequences] == ["refusal-1"]
+    found = explain(refused, "refusal-1")
+    assert found is not None and path(found.root)[:3] == ["OrderRefusal", "OrderProposal", "Signal"]
+    refusal = found.root.record
+    assert isinstance(refusal, OrderRefusal) and (refusal.check, refusal.limit) == ("max_order_notional", "100.00")
+
+
+def test_a_command_says_what_came_of_it(traded: MemoryBooks) -> None:
+    found = explain(traded, "cmd-1")
+    assert found is not None and found.outcome == "ann asked for KILL_SWITCH (drill): fence-1"
+
+
+def test_what_is_not_there_is_said_and_not_made_up(traded: MemoryBooks) -> None:
+    assert explain(traded, "ord-9999") is None and explain(traded, "refusal-x") is None
+    holes = MemoryBooks([r for r in traded.records if type(r) not in (Signal, Bar)])
+    found = explain(holes, "ord-1")
+    assert found is not None
+    assert [(node.kind, node.record) for node in nodes(found.root)][2:] == [("Signal", None)]
+
+
+def test_places_and_plain_trees(traded: MemoryBooks) -> None:
+    found = explain(traded, "ord-1")
+    assert found is not None
+    root = located(found.root, lambda r: Place("orders", 0, 7) if type(r) is Order else None)
+    tree = as_tree(root)
+    assert (tree["id"], tree["place"]) == ("ord-1", {"topic": "orders", "partition": 0, "offset": 7})
+    assert tree["record"]["checks"][0]["check"] == "kill_switch"
+    assert tree["causes"][0]["place"] is None
+
+
+def test_names_follow_the_ids_that_causes_use(traded: MemoryBooks) -> None:
+    names = {name_of(record) for record in traded.records}
+    for record in traded.records:
+        assert {*causes_of(record)} <= names, record
+
+
+def test_why_no_trade_names_the_first_step_with_nothing_to_pass_on(traded: MemoryBooks) -> None:
+    def reasons(minute: int, symbol: str = "SPY", those: MemoryBooks = traded) -> str:
+        return " | ".join(at_moment(those, symbol, START_NS + minute * 60_000_000_000, NEEDED).reasons)
+
+    assert "no bar of NONE" in reasons(5, "NONE")
+    assert "ema_cross: waits for ema_4, rsi_3 to warm up" in reasons(2)
+    proposals = [r for r in traded.records if type(r) is OrderProposal and r.symbol == "SPY"]
+    minute = (proposals[0].ts_ns - START_NS) // 60_000_000_000
+    assert f"{proposals[0].proposal_id} was made at this tick" in reasons(minute)
+    assert "no proposal: " in reasons(minute + 1)
+    halted = at_moment(traded, "SPY", START_NS + 55 * 60_000_000_000, NEEDED)
+    assert halted.reasons[-1] == "trading was halted by fence-1: drill"
+    kept = MemoryBooks([r for r in traded.records if r.ts_ns <= proposals[0].ts_ns or type(r) in (Bar, FeatureRow)])
+    assert "was still under way" in reasons(minute + 1, those=kept)
