@@ -43,6 +43,8 @@ group.initial.rebalance.delay.ms=0
 num.network.threads=2
 num.io.threads=4
 background.threads=2
+# By default an empty record is written to the metadata log twice a second; idle should be idle
+metadata.max.idle.interval.ms=5000
 log.cleaner.dedupe.buffer.size=16777216
 """
 
