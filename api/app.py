@@ -6,17 +6,43 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+import structlog
+from fastapi import Depends, FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 
 from api import metrics, problems
+from api.access import allowed
+from api.request_ids import HEADER, RequestIds
 from api.resources import Resources
-from api.routers import health, lineage, market, orders, portfolio, risk, schema_registry
+from api.roles import Permission
+from api.routers import (
+    audit,
+    auth,
+    health,
+    lineage,
+    market,
+    order_entry,
+    orders,
+    portfolio,
+    risk,
+    schema_registry,
+    streams,
+    users,
+)
 from configs.settings import Settings, load_settings
 
 DESCRIPTION = (
     "Money and quantities are JSON numbers, times ISO 8601 in UTC. Errors are `application/problem+json` with one "
-    "sentence in `detail`."
+    "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
+    "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
 )
+BOOKS = (portfolio, orders, lineage, market)
+"""What everybody may see who is logged in."""
+
+log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, home: Path | None = None) -> FastAPI:
@@ -25,13 +51,41 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(_make_first_user, resources)
         yield
+        await resources.hub.close()
         resources.close()
 
     app = FastAPI(title="Institutional Trading Platform", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     app.state.resources = resources
     problems.install(app)
     metrics.install(app, resources)
-    for part in (portfolio, orders, lineage, market, risk, health, schema_registry):
-        app.include_router(part.router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=resources.settings.api.cors_origins,
+        allow_methods=["*"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER],
+        expose_headers=[HEADER, "Location", "Retry-After"],
+    )
+    app.add_middleware(RequestIds)  # outermost: the others' answers carry the id too
+    for part in BOOKS:
+        app.include_router(
+            part.router,
+            dependencies=[Depends(allowed(Permission.READ))],
+            responses=problems.documented(400, 401, 403, 404, 422, 429, 503),
+        )
+    for router in (order_entry.router, risk.router, audit.router, auth.router, users.router, streams.router):
+        app.include_router(router)
+    for router in (health.router, schema_registry.router):
+        app.include_router(router)
     return app
+
+
+def _make_first_user(resources: Resources) -> None:
+    """A database that is away, or not migrated yet, does not keep the API from starting: the first log-in tries
+    again.
+    """
+    try:
+        resources.accounts.make_first_user()
+    except (DBAPIError, PoolTimeoutError) as error:
+        log.warning("no first user yet", error=str(error).splitlines()[0])

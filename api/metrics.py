@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, event
@@ -60,7 +60,7 @@ def _time_statements(engine: Engine, histogram: Histogram) -> None:
 
 def install(app: FastAPI, resources: Resources) -> None:
     """Measure every request and statement, and serve the numbers. Each application has a registry of its own."""
-    registry = CollectorRegistry()
+    registry = resources.registry
     registry.register(DataflowCollector(resources))
     requests = Histogram(
         "platform_api_request_seconds",

@@ -10,12 +10,19 @@ from typing import Annotated
 
 import redis
 from confluent_kafka.admin import AdminClient
-from fastapi import Depends, Request
+from fastapi import Depends
+from prometheus_client import CollectorRegistry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Connection, Engine
+from starlette.requests import HTTPConnection
 
+from api import tokens
+from api.accounts import Accounts
+from api.hub import Hub
+from api.rates import Rates
 from configs.settings import Settings
+from sinks.commands import CommandLog
 from sinks.database import open_engine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,6 +45,27 @@ class Resources:
             socket_connect_timeout=REDIS_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
+        self.registry = CollectorRegistry()
+        api = settings.api
+        self.accounts = Accounts(
+            self.engine, self.home / "secrets", access_s=api.access_token_s, refresh_s=api.refresh_token_s
+        )
+        self.rates = Rates(
+            self.redis,
+            {"read": api.read_rate, "command": api.command_rate, "login": api.login_rate, "stream": api.stream_rate},
+            self.registry,
+        )
+        self.hub = Hub(settings.database.redis.url, self.registry, clients_max=api.streams_max)
+
+    @cached_property
+    def jwt_key(self) -> str:
+        given = self.settings.api.jwt_key
+        return tokens.kept_key(self.home / "secrets") if given is None else given.get_secret_value()
+
+    @cached_property
+    def commands(self) -> CommandLog:
+        """The way into the topic `commands`; one producer for all requests."""
+        return CommandLog(self.settings.kafka.bootstrap_servers, prefix=self.settings.kafka.topic_prefix)
 
     @cached_property
     def kafka(self) -> AdminClient:
@@ -49,8 +77,9 @@ class Resources:
         self.redis.close()
 
 
-def _resources(request: Request) -> Resources:
-    resources: Resources = request.app.state.resources
+def _resources(connection: HTTPConnection) -> Resources:
+    """Of a request or a WebSocket."""
+    resources: Resources = connection.app.state.resources
     return resources
 
 

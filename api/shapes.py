@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from schemas.errors import BadInput
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_SEQ = 2**63 - 1
 
 
 def number(value: Decimal) -> int | float:
@@ -28,6 +29,17 @@ Amount = Annotated[
     WithJsonSchema({"type": "number"}, mode="serialization"),
 ]
 """Money or a quantity: exact inside, a JSON number outside."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+"""One line of text from a caller; what it holds can be stored, logged and shown."""
+Symbol = Annotated[str, Field(pattern=r"^[!-~]{1,32}$", description="an instrument, without spaces")]
 
 
 class Shape(BaseModel):

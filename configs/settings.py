@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from operators.minutes import FeedSettings
 from operators.portfolio import PortfolioSettings
@@ -30,6 +30,7 @@ NAMED = {
     "INITIAL_CAPITAL": ("portfolio_manager", "initial_capital"),
     "MAX_POSITION_SIZE": ("risk_manager", "max_position_size"),
     "RISK_TOLERANCE": ("portfolio_manager", "sizing", "fraction"),
+    "API_JWT_KEY": ("api", "jwt_key"),
 }
 """Environment variables that are known by these names elsewhere, and what they set."""
 
@@ -92,6 +93,26 @@ class Platform(Section):
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
 
 
+Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]
+"""Requests within a sliding window: "600/minute"."""
+
+
+class Api(Section):
+    """How people reach the platform. Rates are for one user, `login_rate` for one address and for one name. Without
+    `jwt_key` the API makes one in the state folder's secrets.
+    """
+
+    jwt_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    access_token_s: Annotated[int, Field(ge=10)] = 900
+    refresh_token_s: Annotated[int, Field(ge=60)] = 7 * 86_400
+    read_rate: Rate = "1200/minute"
+    command_rate: Rate = "120/minute"
+    login_rate: Rate = "10/minute"
+    stream_rate: Rate = "60/minute"
+    streams_max: Annotated[int, Field(ge=1)] = 500
+    cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://127.0.0.1:3000")
+
+
 class Postgres(Section):
     url: str
     pool_size: Annotated[int, Field(ge=1)] = 5
@@ -135,9 +156,7 @@ def _portfolio(value: Any) -> Any:
 
 
 class Settings(Section):
-    """Everything that can be set. `market_data` to `execution` decide; `platform`, `database` and `kafka` only
-    place.
-    """
+    """Everything that can be set. `market_data` to `execution` decide; the rest only places."""
 
     market_data: MarketData = MarketData()
     features: Features = Features()
@@ -146,6 +165,7 @@ class Settings(Section):
     risk_manager: RiskSettings = RiskSettings()
     execution: Execution = Execution()
     platform: Platform = Platform()
+    api: Api = Api()
     database: Database
     kafka: Kafka
 
@@ -188,6 +208,9 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise BadInput(_sentence(error, file)) from error
+    except BadInput as error:
+        # A part's own check, which does not know where the value is from.
+        raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -233,7 +256,7 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 def _sentence(error: ValidationError, file: Path | None) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    found = first["input"] if not isinstance(first["input"], dict) else ""
+    found = first["input"] if not isinstance(first["input"], dict) and "jwt_key" not in where else ""
     known = "" if first["type"] != "extra_forbidden" else "this key is not known"
     said = known or first["msg"].removeprefix("Value error, ")
     return f"setting {where}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from schemas.errors import InvalidField
-from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, TRADE, Execution
+from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, Execution
 
 
 class OrderState(StrEnum):
@@ -124,6 +124,7 @@ def follow(state: OrderState, event: OrderEvent, *, order_id: str = "") -> Order
 _EVENT_OF_REPORT = {
     NEW: OrderEvent.ACCEPT,
     CANCELED: OrderEvent.CANCEL,
+    REPLACED: OrderEvent.REPLACE,
     EXPIRED: OrderEvent.EXPIRE,
     REJECTED: OrderEvent.REJECT,
 }

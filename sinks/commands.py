@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Mapping
 
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
 from schemas.codec import encode
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Command
-from sinks.kafka import producer
+
+POLL_S = 0.02
 
 
 def new_command(kind: str, *, actor: str, reason: str, arguments: Mapping[str, str] | None = None) -> Command:
@@ -17,19 +21,51 @@ def new_command(kind: str, *, actor: str, reason: str, arguments: Mapping[str, s
     return Command(f"cmd-{uuid.uuid4()}", time.time_ns(), kind, actor, reason, dict(arguments or {}))
 
 
-def send(servers: str, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:
-    """Return once the broker has the command for good. Sending it again is safe: its id stays the same.
+class CommandLog:
+    """The end of the topic `commands`. Any number of threads may send; they share one producer and its connection."""
 
-    Raises Unavailable when the broker did not acknowledge it in time; then it may or may not be in the log.
-    """
-    failed: list[str] = []
-    out = producer(servers)
-    out.produce(
-        prefix + TOPIC_OF[Command],
-        encode(command),
-        partition=0,
-        on_delivery=lambda error, _: failed.append(error.str()) if error is not None else None,
-    )
-    left = out.flush(timeout_s)
-    if left or failed:
-        raise Unavailable(f"command {command.command_id}: {failed[0] if failed else f'no answer in {timeout_s:g} s'}")
+    def __init__(self, servers: str, *, prefix: str = "", timeout_s: float = 10.0) -> None:
+        self._topic = prefix + TOPIC_OF[Command]
+        self._timeout_s = timeout_s
+        self._producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                # What could not be delivered while its sender waited is given up: an order must not turn up later.
+                "message.timeout.ms": int(timeout_s * 1000),
+                "reconnect.backoff.max.ms": 1000,
+                "log_level": 0,
+            }
+        )
+
+    def send(self, command: Command) -> None:
+        """Return once the broker has the command for good. Sending it again is safe: its id stays the same.
+
+        Raises Unavailable when the broker did not acknowledge it in time; then it may or may not be in the log.
+        """
+        done = threading.Event()
+        failed: list[str] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(error.str())
+            done.set()
+
+        try:
+            self._producer.produce(self._topic, encode(command), partition=0, on_delivery=delivered)
+        except (BufferError, KafkaException) as error:
+            raise Unavailable(f"command {command.command_id}: {error}") from error
+        # A little longer than the producer itself waits: it knows best what became of the message.
+        deadline = time.monotonic() + self._timeout_s + 1.0
+        while not done.is_set() and time.monotonic() < deadline:
+            self._producer.poll(POLL_S)
+        if failed or not done.is_set():
+            reason = failed[0] if failed else f"no answer in {self._timeout_s:g} s"
+            raise Unavailable(f"command {command.command_id}: {reason}")
+
+
+def send(servers: str, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:
+    """`CommandLog.send` for a program that sends one."""
+    CommandLog(servers, prefix=prefix, timeout_s=timeout_s).send(command)

@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, desc, select, true
+from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
-from api.problems import NotFound
+from api.problems import NotFound, documented
 from api.resources import Db
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, utc
+from api.shapes import MAX_SEQ, Amount, Shape, utc
+from api.submissions import find_command
+from operators.manual import SUBMIT_ORDER, command_id_of, is_manual, order_id_of, proposal_of
 from operators.orders import FINAL, OrderState, event_of, follow
-from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, TRADE, Execution, Order
-from sinks.tables import executions, orders, record_of
+from schemas.records import (
+    CANCELED,
+    EXPIRED,
+    NEW,
+    REJECTED,
+    REPLACED,
+    TRADE,
+    Execution,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+)
+from sinks.tables import commands, executions, order_cancels, order_refusals, orders, record_of
 
 PAGE_MAX = 500
 
 router = APIRouter(prefix=f"{PREFIX}/orders", tags=["orders"])
 
-Status = Literal["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "EXPIRED", "REJECTED"]
+Status = Literal["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"]
+FINISHED = frozenset({"FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"})
 Side = Literal["BUY", "SELL"]
 
 
 class OrderStatus(Shape):
-    """One order. PENDING: approved, the venue has not reported on it yet. `avg_fill_price` is None before a fill."""
+    """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is None before a fill. `reason` says
+    why an order ended otherwise than by a fill.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -47,6 +63,7 @@ class OrderStatus(Shape):
                 "time_in_force": "DAY",
                 "fees": 1.0,
                 "cause_id": "prop-123456",
+                "reason": None,
             }
         }
     )
@@ -65,6 +82,7 @@ class OrderStatus(Shape):
     time_in_force: str
     fees: Amount
     cause_id: str
+    reason: str | None
 
 
 class Report(Shape):
@@ -88,10 +106,14 @@ class Check(Shape):
 
 
 class OrderDetail(OrderStatus):
-    """With every risk check that it passed and every report of the venue."""
+    """With every risk check that it passed and every report of the venue.
+
+    An order by hand is here from its submission on, also when risk refuses it: then the one check is the one that did.
+    """
 
     checks: list[Check]
     executions: list[Report]
+    cancel_asked_at: str | None
 
 
 class OrderPage(Shape):
@@ -115,6 +137,7 @@ WHERE: dict[Status, ColumnElement[bool]] = {
     "PARTIALLY_FILLED": and_(_last.c.exec_type == TRADE, _last.c.leaves_quantity != 0),
     "FILLED": and_(_last.c.exec_type == TRADE, _last.c.leaves_quantity == 0),
     "CANCELLED": _last.c.exec_type == CANCELED,
+    "REPLACED": _last.c.exec_type == REPLACED,
     "EXPIRED": _last.c.exec_type == EXPIRED,
     "REJECTED": _last.c.exec_type == REJECTED,
 }
@@ -126,7 +149,7 @@ def get_orders(
     symbol: str | None = None,
     side: Side | None = None,
     status: Status | None = None,
-    before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="only orders with a lower seq")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only orders with a lower seq")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
 ) -> OrderPage:
     """Orders, newest first, `limit` at a time."""
@@ -142,25 +165,81 @@ def get_orders(
     found = [record_of(Order, row) for row in db.execute(query).mappings()]
     page = found[:limit]
     reports = _reports(db, [order.order_id for order in page])
+    asked = _asked_at(db, page)
     return OrderPage(
-        orders=[OrderStatus(**_fields(order, reports[order.order_id])) for order in page],
+        orders=[OrderStatus(**_fields(order, reports[order.order_id], asked)) for order in page],
         next=page[-1].seq if len(found) > limit else None,
     )
 
 
-@router.get("/{order_id}")
+@router.get("/{order_id}", responses=documented(404))
 def get_order(order_id: str, db: Db) -> OrderDetail:
-    """One order with its risk checks and executions. 404 where there is none of that id."""
-    row: RowMapping | None = db.execute(select(orders).where(orders.c.order_id == order_id)).mappings().first()
-    if row is None:
-        raise NotFound(f"There is no order {order_id}.")
-    order = record_of(Order, row)
-    reports = _reports(db, [order_id])[order_id]
+    """One order with its risk checks and executions, by its id or that of its command. 404 where there is none."""
+    found = find_order(db, order_id)
+    if found is None:
+        return _undecided(db, order_id)
+    order, _ = found
+    reports = _reports(db, [order.order_id])[order.order_id]
+    cancel = select(order_cancels.c.ts_ns).where(order_cancels.c.order_id == order.order_id)
+    cancelled_ns = db.execute(cancel.order_by(order_cancels.c.seq).limit(1)).scalar()
     return OrderDetail(
-        **_fields(order, reports),
+        **_fields(order, reports, _asked_at(db, [order])),
         checks=[Check(**check._asdict()) for check in order.checks],
         executions=[_report(report) for report in reports],
+        cancel_asked_at=None if cancelled_ns is None else utc(cancelled_ns),
     )
+
+
+def find_order(db: Connection, wanted: str) -> tuple[Order, str] | None:
+    """An order by its id or that of its cause, and its status."""
+    query = select(orders).where(or_(orders.c.order_id == wanted, orders.c.cause_id == wanted)).limit(1)
+    row = db.execute(query).mappings().first()
+    if row is None:
+        return None
+    order = record_of(Order, row)
+    return order, _status(state_of(_reports(db, [order.order_id])[order.order_id]))
+
+
+def _undecided(db: Connection, wanted: str) -> OrderDetail:
+    """An order by hand that risk has refused or not looked at yet. Raises NotFound."""
+    command_id = command_id_of(wanted) or wanted
+    command = find_command(db, command_id)
+    if command is None or command.kind != SUBMIT_ORDER:
+        raise NotFound(f"There is no order {wanted}.")
+    query = select(order_refusals).where(order_refusals.c.cause_id == command_id)
+    row = db.execute(query).mappings().first()
+    refusal = None if row is None else record_of(OrderRefusal, row)
+    proposal = proposal_of(command, command.ts_ns)
+    full = proposal if isinstance(proposal, OrderProposal) else None
+    return OrderDetail(
+        order_id=order_id_of(command_id),
+        symbol=proposal.symbol,
+        side=proposal.side,
+        quantity=proposal.quantity,
+        filled_quantity=Decimal(0),
+        avg_fill_price=None,
+        status="PENDING" if refusal is None else "REFUSED",
+        submitted_at=utc(command.ts_ns),
+        filled_at=None,
+        order_type="" if full is None else full.order_type,
+        limit_price=None if full is None else full.limit_price,
+        time_in_force="" if full is None else full.time_in_force,
+        fees=Decimal(0),
+        cause_id=command_id,
+        reason=None if refusal is None else refusal.message,
+        checks=[] if refusal is None else [Check(check=refusal.check, found=refusal.found, limit=refusal.limit)],
+        executions=[],
+        cancel_asked_at=None,
+    )
+
+
+def _asked_at(db: Connection, found: Sequence[Order]) -> dict[str, int]:
+    """When a person asked for those orders that one did, by cause (ns)."""
+    causes = [order.cause_id for order in found if is_manual(order.order_id)]
+    if not causes:
+        return {}
+    query = select(commands.c.command_id, commands.c.ts_ns).where(commands.c.command_id.in_(causes))
+    return {row.command_id: row.ts_ns for row in db.execute(query)}
 
 
 def _reports(db: Connection, order_ids: Sequence[str]) -> dict[str, list[Execution]]:
@@ -184,11 +263,15 @@ def state_of(reports: Sequence[Execution]) -> OrderState:
     return state
 
 
-def _fields(order: Order, reports: Sequence[Execution]) -> dict[str, Any]:
+def _status(state: OrderState) -> str:
+    return "PENDING" if state is OrderState.APPROVED else state.name
+
+
+def _fields(order: Order, reports: Sequence[Execution], asked_at: Mapping[str, int]) -> dict[str, Any]:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
     paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
-    state = state_of(reports)
+    status = _status(state_of(reports))
     return {
         "order_id": order.order_id,
         "symbol": order.symbol,
@@ -196,14 +279,15 @@ def _fields(order: Order, reports: Sequence[Execution]) -> dict[str, Any]:
         "quantity": order.quantity,
         "filled_quantity": filled,
         "avg_fill_price": paid / filled if filled else None,
-        "status": "PENDING" if state is OrderState.APPROVED else state.name,
-        "submitted_at": utc(order.ts_ns),
+        "status": status,
+        "submitted_at": utc(asked_at.get(order.cause_id, order.ts_ns)),
         "filled_at": utc(fills[-1].filled_at_ns) if fills else None,
         "order_type": order.order_type,
         "limit_price": order.limit_price,
         "time_in_force": order.time_in_force,
         "fees": sum((report.fee for report in reports), Decimal(0)),
         "cause_id": order.cause_id,
+        "reason": (reports[-1].text or None) if status in FINISHED - {"FILLED"} else None,
     }
 
 

@@ -1,19 +1,33 @@
-"""What risk allows now."""
+"""What risk allows now, what it would say of an order, what it refused, and the breaker."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from decimal import Decimal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy import desc, select
 
+from api.access import Caller, Reader, allowed
+from api.problems import documented
 from api.resources import Db, Open
+from api.risk_view import judge, rebuild
+from api.roles import Permission
 from api.routers import PREFIX
-from api.shapes import Shape, plain, utc
-from schemas.records import ACTIVE
-from sinks.tables import risk_fences
+from api.routers.order_entry import OrderTicket
+from api.routers.orders import Check
+from api.shapes import MAX_SEQ, Amount, Line, Shape, plain, utc
+from operators.manual import MANUAL
+from operators.money import ZERO
+from operators.risk.verdict import Refusal
+from schemas.records import ACTIVE, KILL_SWITCH, RELEASE, OrderProposal, OrderRefusal
+from sinks.commands import new_command
+from sinks.tables import order_refusals, record_of, risk_fences
 
-router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"])
+PAGE_MAX = 500
+
+router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=documented(400, 401, 403, 422, 429, 503))
 
 
 class RiskLimits(Shape):
@@ -29,15 +43,120 @@ class RiskLimits(Shape):
     limits: dict[str, int | float | str | None]
 
 
+class Forecast(Shape):
+    """What the risk service's checks say of the order on the books as of `as_of`, up to the first that refuses."""
+
+    approved: bool
+    message: str | None  # the refusal
+    checks: list[Check]
+    reference_price: Amount | None  # the last close
+    notional: Amount | None
+    as_of: str | None
+
+
+class RefusedOrder(Shape):
+    seq: int
+    timestamp: str
+    cause_id: str
+    symbol: str
+    side: str
+    quantity: Amount
+    check: str
+    found: str
+    limit: str
+    message: str
+
+
+class RefusalPage(Shape):
+    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+
+    refusals: list[RefusedOrder]
+    next: int | None
+
+
+class BreakerCommand(Shape):
+    action: Literal["halt", "release"]
+    reason: Line
+
+
+class BreakerAnswer(Shape):
+    """In the log for good; in force at the next tick, from when `GET /api/v1/risk/limits` shows it."""
+
+    command_id: str
+    action: Literal["halt", "release"]
+    status: Literal["PENDING"]
+    submitted_at: str
+
+
 @router.get("/limits")
-def get_limits(db: Db, resources: Open) -> RiskLimits:
+def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
     """Current risk limits and the state of the kill switch."""
     fence = db.execute(select(risk_fences).order_by(desc(risk_fences.c.seq)).limit(1)).mappings().first()
-    limits = {name: plain(value) for name, value in asdict(resources.settings.risk()).items()}
+    given = asdict(resources.settings.risk())
+    limits = {name: plain(value) for name, value in given.items() if not isinstance(value, dict | list | tuple)}
     return RiskLimits(
         state=ACTIVE if fence is None else fence["state"],
         epoch=0 if fence is None else fence["epoch"],
         reason=None if fence is None else fence["reason"],
         since=None if fence is None else utc(fence["ts_ns"]),
         limits=limits,
+    )
+
+
+@router.post("/validate")
+def validate_order(
+    ticket: OrderTicket, caller: Annotated[Caller, Depends(allowed(Permission.VALIDATE))], db: Db, resources: Open
+) -> Forecast:
+    """What risk would say of the order now. Nothing is sent."""
+    standing = rebuild(db, resources.settings.risk(), ticket.symbol)
+    terms = (ticket.symbol, ticket.side, ticket.quantity, ticket.order_type, ticket.limit_price, ticket.time_in_force)
+    proposal = OrderProposal(0, standing.ts_ns, "", *terms, MANUAL, ZERO, "", [])
+    verdicts = judge(standing, proposal)
+    last = verdicts[-1]
+    price = standing.book.price(ticket.symbol)
+    worth = None if price is None else ticket.quantity * price * standing.book.multiplier(ticket.symbol)
+    return Forecast(
+        approved=not isinstance(last, Refusal),
+        message=last.message if isinstance(last, Refusal) else None,
+        checks=[Check(check=verdict.check, found=verdict.found, limit=verdict.limit) for verdict in verdicts],
+        reference_price=price,
+        notional=None if worth is None else worth.quantize(Decimal("0.01")),
+        as_of=utc(standing.ts_ns) if standing.ts_ns else None,
+    )
+
+
+@router.get("/refusals")
+def get_refusals(
+    caller: Reader,
+    db: Db,
+    symbol: Line | None = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only refusals with a lower seq")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+) -> RefusalPage:
+    """Orders that risk refused and why, of strategies and by hand, newest first."""
+    query = select(order_refusals).order_by(desc(order_refusals.c.seq)).limit(limit + 1)
+    if symbol is not None:
+        query = query.where(order_refusals.c.symbol == symbol)
+    if before is not None:
+        query = query.where(order_refusals.c.seq < before)
+    found = [record_of(OrderRefusal, row) for row in db.execute(query).mappings()]
+    page = [
+        RefusedOrder(timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k != "ts_ns"})
+        for one in found[:limit]
+    ]
+    return RefusalPage(refusals=page, next=page[-1].seq if len(found) > limit else None)
+
+
+@router.post("/circuit-breaker", status_code=202)
+def set_breaker(
+    body: BreakerCommand, caller: Annotated[Caller, Depends(allowed(Permission.BREAKER, "command"))], resources: Open
+) -> BreakerAnswer:
+    """Halt all trading, or release it. A halt needs nothing but Kafka; a release also that nothing is in doubt."""
+    if body.action == "release":
+        caller.require_certain()
+    kind = KILL_SWITCH if body.action == "halt" else RELEASE
+    command = new_command(kind, actor=caller.username, reason=body.reason)
+    resources.commands.send(command)
+    return BreakerAnswer(
+        command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)
     )

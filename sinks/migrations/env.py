@@ -8,8 +8,8 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from schemas.errors import BadInput
+from sinks.accounts import users
 from sinks.database import sqlalchemy_url
-from sinks.tables import metadata
 
 # One migration at a time, whoever starts it: `start` and `init-db` may well run together.
 MIGRATION_LOCK = 7_203_114_001
@@ -21,7 +21,7 @@ def run() -> None:
         raise BadInput("DATABASE_URL is not set: expected postgresql://user:password@host:port/name")
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+        context.configure(connection=connection, target_metadata=users.metadata, compare_server_default=True)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
             context.run_migrations()

@@ -23,6 +23,7 @@ from schemas.records import (
     EXPIRED,
     NEW,
     REJECTED,
+    REPLACED,
     TRADE,
     Bar,
     CheckResult,
@@ -34,6 +35,7 @@ from schemas.records import (
 )
 from sinks.postgres import PostgresWriter
 from sinks.redis import LatestWriter
+from tests.integration.api_people import logged_in
 from tests.unit.builders import bar, execution
 
 D = Decimal
@@ -57,12 +59,13 @@ def _report(seq: int, order: Order, kind: str, quantity: str = "0", leaves: str 
 def one_story() -> list[Record]:
     """100 AAPL at 150.25 in two fills, then valued at 155; one order in every other state."""
     first = _order(1)
-    orders = [first, *(_order(seq) for seq in range(2, 8))]
+    orders = [first, *(_order(seq) for seq in range(2, 9))]
     fills = [_report(1, first, NEW, leaves="100"), _report(2, first, TRADE, "60", "40", "150.15")]
     fills.append(_report(3, first, TRADE, "40", "0", "150.4"))
     kinds = [(2, NEW, "100"), (3, CANCELED, "0"), (4, EXPIRED, "0"), (5, REJECTED, "0")]
     rest = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
     rest.append(_report(16, orders[5], TRADE, "30", "70", "151"))
+    rest.append(_report(17, orders[7], REPLACED, "0", "0"))
     # The partly filled order is booked too; order 7 has no report at all.
     ledger = Ledger(D(1_000_000))
     booked = [record for report in [*fills, *rest] for record in ledger.apply(report)]
@@ -92,14 +95,14 @@ def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     writer.close()
     home = tmp_path_factory.mktemp("home")
     with TestClient(create_app(settings, home=home)) as client:
-        yield client
+        yield logged_in(client)
 
 
 @pytest.fixture
 def empty(make_database: Callable[[], str], settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
     environment = {"DATABASE_URL": make_database(), "REDIS_URL": settings.database.redis.url}
     with TestClient(create_app(load_settings(environment=environment), home=tmp_path)) as client:
-        yield client
+        yield logged_in(client)
 
 
 def _get(client: TestClient, path: str, status: int = 200) -> Any:
@@ -181,6 +184,7 @@ STATUS_OF: dict[int, Status] = {
     5: "REJECTED",
     6: "PARTIALLY_FILLED",
     7: "PENDING",
+    8: "REPLACED",
 }
 
 
@@ -200,13 +204,15 @@ def test_orders_come_newest_first_a_page_at_a_time(client: TestClient) -> None:
         if page["next"] is None:
             break
         page = _get(client, f"{path}&before={page['next']}")
-    assert found == [f"ord-{seq}" for seq in range(7, 0, -1)]
+    assert found == [f"ord-{seq}" for seq in range(8, 0, -1)]
     assert _get(client, "/api/v1/orders?side=SELL") == {"orders": [], "next": None}
     _is_problem(client, "/api/v1/orders?limit=0", 422, "limit")
     _is_problem(client, "/api/v1/orders?status=LOST", 422, "status")
 
 
-def test_the_price_comes_from_redis_and_without_it_from_postgres(client: TestClient, settings: Settings) -> None:
+def test_the_price_comes_from_redis_and_without_it_from_postgres(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
     expected = {"symbol": "AAPL", "price": 160.0, "volume": 1000.0, "timestamp": "2024-01-15T10:40:00Z"}
     assert expected.items() <= _get(client, "/api/v1/market/price/AAPL").items()
     writer = LatestWriter(settings.database.redis.url)
@@ -217,7 +223,8 @@ def test_the_price_comes_from_redis_and_without_it_from_postgres(client: TestCli
     assert _get(client, "/api/v1/market/price/ONLYREDIS")["price"] == 5.0
     _is_problem(client, "/api/v1/market/price/NOPE", 404, "NOPE")
     gone = settings.model_copy(deep=True, update={"database": _without_redis(settings)})
-    with TestClient(create_app(gone)) as other:
+    with TestClient(create_app(gone, home=tmp_path)) as other:
+        logged_in(other)
         assert _get(other, "/api/v1/market/price/AAPL")["price"] == 160.0
 
 
@@ -247,7 +254,7 @@ def test_risk_limits_and_the_fence_are_shown(client: TestClient, settings: Setti
     assert (answer["state"], answer["epoch"]) == ("ACTIVE", 0)
     assert answer["limits"]["max_order_notional"] == 100_000
     writer = PostgresWriter(settings.database.postgres.url, name="test")
-    writer.write([RiskFence(8, T0, 1, "HALTED", "drill", "cmd-1"), RiskFence(9, T0 + 1, 2, "ACTIVE", "over", "cmd-2")])
+    writer.write([RiskFence(9, T0, 1, "HALTED", "drill", "cmd-1"), RiskFence(10, T0 + 1, 2, "ACTIVE", "over", "cmd-2")])
     writer.close()
     answer = _get(client, "/api/v1/risk/limits")
     assert (answer["state"], answer["epoch"], answer["reason"]) == ("ACTIVE", 2, "over")
@@ -279,7 +286,7 @@ def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settin
         assert health["dataflows"]["features"]["status"] == "ok"
         assert "silent for 6" in health["dataflows"]["signals"]["status"]
         assert "not running" in health["dataflows"]["risk"]["status"]
-        client.get("/api/v1/orders/none")
+        logged_in(client).get("/api/v1/orders/none")
         metrics = client.get("/metrics").text
     for line in (
         'platform_dataflow_records_in{service="features"} 7.0',
@@ -302,12 +309,15 @@ def test_health_is_well_when_everything_answers(settings: Settings, kafka: str, 
     assert health["status"] == "ok" and health["degraded"] is False
 
 
-def test_a_database_that_is_away_is_one_sentence(settings: Settings) -> None:
+def test_a_database_that_is_away_is_one_sentence(client: TestClient, settings: Settings, tmp_path: Path) -> None:
     postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
     away = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
-    with TestClient(create_app(away)) as client:
-        _is_problem(client, "/api/v1/portfolio/state", 503, "The database does not answer.")
-        assert "secret" not in client.get("/health").text
+    # Whose token is good cannot be looked up either: what is signed is believed, for looking.
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "api-jwt-key").write_text(client.app.state.resources.jwt_key)  # type: ignore[attr-defined]
+    with TestClient(create_app(away, home=tmp_path), headers=dict(client.headers)) as other:
+        _is_problem(other, "/api/v1/portfolio/state", 503, "The database does not answer.")
+        assert "secret" not in other.get("/health").text
 
 
 def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> None:

@@ -1,0 +1,242 @@
+"""Users and their sessions in Postgres. Log-ins go on while Redis is away; a session is ended here for good."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from api.passwords import hashed, matches, one_time, require_good
+from api.problems import Conflict, NotFound
+from api.roles import Role
+from api.tokens import Token, Unauthenticated, new_id
+from schemas.errors import BadInput
+from sinks.accounts import sessions, users
+
+log = structlog.get_logger(__name__)
+
+FIRST_USER = "admin"
+PASSWORD_FILE = "admin-password"  # noqa: S105  (a file's name)
+KNOWN_FOR_S = 5.0
+"""How long a user is taken to be what Postgres last said: a new role or password holds everywhere after this."""
+_FIRST_USER_LOCK = 7_203_114_002
+
+
+class User(NamedTuple):
+    username: str
+    role: Role
+    must_change_password: bool
+    disabled: bool
+    token_version: int
+    created_at: datetime
+
+
+class Issued(NamedTuple):
+    """A session's next two tokens, unsigned."""
+
+    user: User
+    access: Token
+    refresh: Token
+
+
+class Accounts:
+    """What can be done with users and sessions. Every method that changes something is one transaction."""
+
+    def __init__(self, engine: Engine, secrets_folder: Path, *, access_s: int, refresh_s: int) -> None:
+        self._engine, self._secrets = engine, secrets_folder
+        self._access_s, self._refresh_s = access_s, refresh_s
+        self._known: dict[str, tuple[float, User | None]] = {}
+
+    def make_first_user(self) -> bool:
+        """Where there is no user at all: `admin`, with a one-time password in a file that only its owner reads.
+
+        Returns whether there was none. The file is written first: a user whose password nobody knows is worse than a
+        password without a user.
+        """
+        with self._engine.begin() as db:
+            if db.execute(select(users.c.username).limit(1)).first() is not None:
+                return False
+            # API processes that start together must not each make a password.
+            db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _FIRST_USER_LOCK})
+            if db.execute(select(users.c.username).limit(1)).first() is not None:
+                return False
+            password = one_time()
+            self._write_password(password)
+            _add(db, FIRST_USER, password, Role.ADMIN)
+        log.warning("made the first user", username=FIRST_USER, password_file=PASSWORD_FILE)
+        return True
+
+    def user(self, username: str) -> User | None:
+        with self._engine.connect() as db:
+            row = db.execute(select(users).where(users.c.username == username)).mappings().first()
+        return None if row is None else _user(row)
+
+    def known(self, username: str) -> User | None:
+        """The user as of a few seconds ago at most, so that not every request asks Postgres."""
+        until, user = self._known.get(username, (0.0, None))
+        if time.monotonic() >= until:
+            user = self.user(username)
+            self._known[username] = (time.monotonic() + KNOWN_FOR_S, user)
+        return user
+
+    def all_users(self) -> list[User]:
+        with self._engine.connect() as db:
+            return [_user(row) for row in db.execute(select(users).order_by(users.c.username)).mappings()]
+
+    def add_user(self, username: str, role: Role) -> str:
+        """A new user; returns the one-time password. Raises Conflict where the name is taken."""
+        password = one_time()
+        with self._engine.begin() as db:
+            if not _add(db, username, password, role):
+                raise Conflict(f"There is a user {username} already.")
+        return password
+
+    def change_user(self, username: str, *, role: Role | None, disabled: bool | None, by: str) -> User:
+        """A new role, or shut out, or let in again; tokens from before are not accepted any more."""
+        if username == by:
+            raise BadInput("Nobody can change the own role or shut out oneself; another admin can.")
+        values = {"role": role, "disabled": disabled}
+        values = {name: value for name, value in values.items() if value is not None}
+        change = update(users).where(users.c.username == username).returning(users)
+        with self._engine.begin() as db:
+            changed = db.execute(change.values(**values, token_version=users.c.token_version + 1)).mappings().first()
+            if changed is None:
+                raise NotFound(f"There is no user {username}.")
+            db.execute(delete(sessions).where(sessions.c.username == username))
+        self._known.pop(username, None)
+        return _user(changed)
+
+    def reset_password(self, username: str) -> str:
+        """A new one-time password, for somebody who forgot the old one; ends all sessions."""
+        password = one_time()
+        with self._engine.begin() as db:
+            if not _set_password(db, username, password, must_change=True):
+                raise NotFound(f"There is no user {username}.")
+        self._known.pop(username, None)
+        return password
+
+    def log_in(self, username: str, password: str) -> Issued:
+        """A new session. Raises Unauthenticated, in the same words and time for a wrong name as for a wrong
+        password.
+        """
+        with self._engine.connect() as db:
+            row = db.execute(select(users).where(users.c.username == username)).mappings().first()
+        if not matches(password, None if row is None else row["password_hash"]) or row is None or row["disabled"]:
+            raise Unauthenticated("The name or the password is wrong.")
+        with self._engine.begin() as db:
+            return self._open_session(db, _user(row))
+
+    def refresh(self, token: Token) -> Issued:
+        """The next pair of the session. A refresh token that was used before ends it: one of its two users stole it."""
+        next_id, now = new_id(), time.time()
+        mine = (sessions.c.session_id == token.session_id, sessions.c.username == token.username)
+        with self._engine.begin() as db:
+            turned = db.execute(
+                update(sessions)
+                .where(*mine, sessions.c.refresh_id == token.token_id, sessions.c.expires_at > func.now())
+                .values(refresh_id=next_id, expires_at=_moment(now + self._refresh_s))
+            )
+            row = db.execute(select(users).where(users.c.username == token.username)).mappings().first()
+            user = None if row is None or row["disabled"] else _user(row)
+            if turned.rowcount == 1 and user is not None and user.token_version == token.version:
+                return self._issued(user, token.session_id, next_id, now)
+            ended = db.execute(delete(sessions).where(*mine)).rowcount
+        if ended:
+            log.warning("a refresh token was shown twice or is out of date; session ended", username=token.username)
+        raise Unauthenticated("The session has ended: log in.")
+
+    def log_out(self, session_id: str) -> None:
+        with self._engine.begin() as db:
+            db.execute(delete(sessions).where(sessions.c.session_id == session_id))
+
+    def change_password(self, username: str, old: str, new: str) -> Issued:
+        """Ends every session of the user and opens a new one. Raises Unauthenticated for a wrong old password."""
+        with self._engine.connect() as db:
+            row = db.execute(select(users).where(users.c.username == username)).mappings().first()
+        if row is None or not matches(old, row["password_hash"]):
+            raise Unauthenticated("The current password is wrong.")
+        require_good(new, username=username, old=old)
+        with self._engine.begin() as db:
+            user = _set_password(db, username, new, must_change=False)
+            assert user is not None, "users are never deleted"
+            issued = self._open_session(db, user)
+        self._known.pop(username, None)
+        if username == FIRST_USER:
+            (self._secrets / PASSWORD_FILE).unlink(missing_ok=True)
+        return issued
+
+    def _open_session(self, db: Connection, user: User) -> Issued:
+        now = time.time()
+        issued = self._issued(user, new_id(), new_id(), now)
+        # Those that ran out are of no use to anybody.
+        db.execute(delete(sessions).where(sessions.c.expires_at <= func.now()))
+        db.execute(
+            insert(sessions).values(
+                session_id=issued.refresh.session_id,
+                username=user.username,
+                refresh_id=issued.refresh.token_id,
+                expires_at=_moment(now + self._refresh_s),
+            )
+        )
+        return issued
+
+    def _issued(self, user: User, session_id: str, refresh_id: str, now: float) -> Issued:
+        who = (user.username, user.role.value, user.must_change_password, user.token_version)
+        access = Token(*who, new_id(), session_id, int(now + self._access_s))
+        return Issued(user, access, Token(*who, refresh_id, session_id, int(now + self._refresh_s)))
+
+    def _write_password(self, password: str) -> None:
+        self._secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._secrets / PASSWORD_FILE
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(password + "\n")
+
+
+def _add(db: Connection, username: str, password: str, role: Role) -> bool:
+    row = upsert(users).values(
+        username=username,
+        password_hash=hashed(password),
+        role=role.value,
+        must_change_password=True,
+        disabled=False,
+        token_version=1,
+    )
+    return db.execute(row.on_conflict_do_nothing().returning(users.c.username)).first() is not None
+
+
+def _set_password(db: Connection, username: str, password: str, *, must_change: bool) -> User | None:
+    changed = db.execute(
+        update(users)
+        .where(users.c.username == username)
+        .values(
+            password_hash=hashed(password),
+            must_change_password=must_change,
+            token_version=users.c.token_version + 1,
+        )
+        .returning(users)
+    )
+    row = changed.mappings().first()
+    db.execute(delete(sessions).where(sessions.c.username == username))
+    return None if row is None else _user(row)
+
+
+def _user(row: RowMapping) -> User:
+    return User(
+        row["username"],
+        Role(row["role"]),
+        row["must_change_password"],
+        row["disabled"],
+        row["token_version"],
+        row["created_at"],
+    )
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

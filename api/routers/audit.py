@@ -1,0 +1,81 @@
+"""What people asked for and what came of it: every command that is in the log, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy import Row, desc, literal, select, union_all
+
+from api.access import Caller, allowed
+from api.problems import documented
+from api.resources import Db
+from api.roles import Permission
+from api.routers import PREFIX
+from api.shapes import MAX_SEQ, Line, Shape, utc
+from sinks.tables import commands, order_cancels, order_refusals, orders, risk_fences
+
+PAGE_MAX = 500
+
+router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=documented(401, 403, 422, 429, 503))
+
+
+class AuditEntry(Shape):
+    """`outcomes`: the records that the command led to, as "order ord-cmd-7f", "refusal cash: …", "HALTED, epoch 3"."""
+
+    command_id: str
+    timestamp: str
+    kind: str
+    actor: str
+    reason: str
+    arguments: dict[str, str]
+    outcomes: list[str]
+
+
+class AuditPage(Shape):
+    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+
+    commands: list[AuditEntry]
+    next: int | None
+
+
+@router.get("")
+def get_audit(
+    caller: Annotated[Caller, Depends(allowed(Permission.AUDIT))],
+    db: Db,
+    actor: Line | None = None,
+    kind: Line | None = None,
+    before: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="ns since 1970, `next` of a page")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+) -> AuditPage:
+    """Commands as risk took them from the log, by the asker's clock."""
+    query = select(commands).order_by(desc(commands.c.ts_ns), commands.c.command_id).limit(limit + 1)
+    for column, wanted in ((commands.c.actor, actor), (commands.c.kind, kind)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    if before is not None:
+        query = query.where(commands.c.ts_ns < before)
+    rows = db.execute(query).mappings().all()
+    page = rows[:limit]
+    found: dict[str, list[str]] = {row["command_id"]: [] for row in page}
+    for outcome in _outcomes(db, list(found)):
+        found[outcome.cause_id].append(outcome.outcome)
+    entries = [
+        AuditEntry(
+            timestamp=utc(row["ts_ns"]),
+            outcomes=found[row["command_id"]],
+            **{name: row[name] for name in ("command_id", "kind", "actor", "reason", "arguments")},
+        )
+        for row in page
+    ]
+    return AuditPage(commands=entries, next=page[-1]["ts_ns"] if len(rows) > limit else None)
+
+
+def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
+    of = [
+        select(orders.c.cause_id, (literal("order ") + orders.c.order_id).label("outcome")),
+        select(order_refusals.c.cause_id, literal("refusal ") + order_refusals.c.message),
+        select(order_cancels.c.cause_id, literal("cancel of ") + order_cancels.c.order_id),
+        select(risk_fences.c.cause_id, risk_fences.c.state),
+    ]
+    return list(db.execute(union_all(*(query.where(query.selected_columns[0].in_(causes)) for query in of))).all())

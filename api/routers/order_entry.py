@@ -1,0 +1,159 @@
+"""Orders and cancels by hand. Each becomes a command in the log; risk decides on it at the next tick."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+import structlog
+from fastapi import APIRouter, Depends, Header, Response
+from pydantic import ConfigDict, Field, model_validator
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from api.access import Caller, allowed
+from api.problems import Conflict, NotFound, documented
+from api.resources import Open, Resources
+from api.roles import Permission
+from api.routers import PREFIX
+from api.routers.orders import FINISHED, Side, find_order
+from api.shapes import Line, Shape, Symbol, utc
+from api.submissions import find_command, submit
+from operators.manual import CANCEL_ORDER, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.money import plain
+from schemas.records import DAY, LIMIT, MARKET
+from sinks.commands import new_command
+from sinks.tables import order_refusals
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(
+    prefix=f"{PREFIX}/orders", tags=["orders"], responses=documented(400, 401, 403, 404, 409, 422, 429, 503)
+)
+
+Trader = Annotated[Caller, Depends(allowed(Permission.TRADE, "command"))]
+Canceller = Annotated[Caller, Depends(allowed(Permission.CANCEL, "command"))]
+Quantity = Annotated[Decimal, Field(gt=0, le=QUANTITY_MAX, decimal_places=9)]
+Price = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(pattern=r"^[!-~]{1,128}$", description="the same key gives the same order, however often it is sent"),
+]
+
+
+class OrderTicket(Shape):
+    """An order by hand. `limit_price` exactly where the type is LIMIT. Exact decimals may be given as text."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "symbol": "AAPL",
+                "side": "BUY",
+                "quantity": 100,
+                "order_type": "MARKET",
+                "time_in_force": "DAY",
+            }
+        },
+    )
+
+    symbol: Symbol
+    side: Side
+    quantity: Quantity
+    order_type: Literal["MARKET", "LIMIT"] = MARKET  # type: ignore[assignment]
+    limit_price: Price | None = None
+    time_in_force: Literal["DAY", "GTC"] = DAY  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _price_where_it_belongs(self) -> Self:
+        if (self.order_type == LIMIT) is not (self.limit_price is not None):
+            raise ValueError("limit_price belongs to a LIMIT order, and only there")
+        return self
+
+    def arguments(self) -> dict[str, str]:
+        """The command's: the same order always reads the same."""
+        terms = {"symbol": self.symbol, "side": self.side, "quantity": plain(self.quantity)}
+        terms |= {"order_type": self.order_type, "time_in_force": self.time_in_force}
+        return terms if self.limit_price is None else {**terms, "limit_price": plain(self.limit_price)}
+
+
+class Submitted(Shape):
+    """`order_id` is the order's for good. PENDING until risk has decided: `GET /api/v1/orders/{order_id}`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"order_id": "ord-cmd-7f", "status": "PENDING", "submitted_at": "2024-01-15T10:30:00Z"}
+        }
+    )
+
+    order_id: str
+    status: Literal["PENDING"]
+    submitted_at: str
+    command_id: str
+
+
+class CancelAsked(Shape):
+    """The venue is asked to cancel; what it answers is the order's status."""
+
+    order_id: str
+    status: Literal["CANCEL_PENDING"]
+    submitted_at: str
+    command_id: str
+
+
+@router.post("", status_code=202)
+def submit_order(
+    ticket: OrderTicket, caller: Trader, resources: Open, response: Response, idempotency_key: IdempotencyKey = None
+) -> Submitted:
+    """Submit an order. 202: it is in the log for good. 409: the key was used for another order."""
+    command = submit(
+        resources,
+        SUBMIT_ORDER,
+        actor=caller.username,
+        reason="order by hand",
+        arguments=ticket.arguments(),
+        key=idempotency_key,
+    )
+    order_id = order_id_of(command.command_id)
+    response.headers["Location"] = f"{PREFIX}/orders/{order_id}"
+    return Submitted(
+        order_id=order_id, status="PENDING", submitted_at=utc(command.ts_ns), command_id=command.command_id
+    )
+
+
+@router.delete("/{order_id}", status_code=202)
+def cancel_order(order_id: str, caller: Canceller, resources: Open, reason: Line = "cancelled by hand") -> CancelAsked:
+    """Ask for an order to be cancelled. 409 where it has ended already.
+
+    Never held back: while the database is away the cancel is sent without looking whether there is such an order.
+    """
+    try:
+        order_id = _open_order(resources, order_id)
+    except (OperationalError, PoolTimeoutError) as error:
+        log.warning("database away, cancelling unseen", order_id=order_id, error=str(error).splitlines()[0])
+    command = new_command(CANCEL_ORDER, actor=caller.username, reason=reason, arguments={"order_id": order_id})
+    resources.commands.send(command)
+    return CancelAsked(
+        order_id=order_id, status="CANCEL_PENDING", submitted_at=utc(command.ts_ns), command_id=command.command_id
+    )
+
+
+def _open_order(resources: Resources, wanted: str) -> str:
+    """The order's own id. Raises NotFound or, where it has ended or was refused, Conflict."""
+    with resources.engine.connect() as db:
+        found = find_order(db, wanted)
+        if found is not None:
+            order, status = found
+            if status in FINISHED:
+                raise Conflict(f"Order {order.order_id} is {status}: there is nothing to cancel.")
+            return order.order_id
+        command_id = command_id_of(wanted) or wanted
+        command = find_command(db, command_id)
+        if command is None or command.kind != SUBMIT_ORDER:
+            raise NotFound(f"There is no order {wanted}.")
+        query = select(order_refusals.c.message).where(order_refusals.c.cause_id == command_id)
+        refused = db.execute(query).scalar()
+        if refused is not None:
+            raise Conflict(f"Order {order_id_of(command_id)} was refused: {refused}.")
+        return order_id_of(command_id)

@@ -1,0 +1,94 @@
+"""Who may use the platform; for admins."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from api.access import Caller, allowed
+from api.accounts import User
+from api.problems import NotFound, documented
+from api.resources import Open
+from api.roles import Permission, Role
+from api.routers import PREFIX
+from api.shapes import Shape
+from schemas.errors import BadInput
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(prefix=f"{PREFIX}/users", tags=["users"], responses=documented(400, 401, 403, 409, 422, 429, 503))
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,31}$", description="2 to 32 of a-z 0-9 . _ -")]
+Admin = Annotated[Caller, Depends(allowed(Permission.USERS, "command"))]
+
+
+class UserShape(Shape):
+    username: str
+    role: Role
+    disabled: bool
+    must_change_password: bool
+    created_at: str
+
+
+class NewUser(Shape):
+    username: Name
+    role: Role
+
+
+class WithPassword(UserShape):
+    """`one_time_password` is shown this once; nobody can look it up later."""
+
+    one_time_password: str
+
+
+class UserChange(Shape):
+    """What is left out stays. `reset_password` makes a new one-time password."""
+
+    role: Role | None = None
+    disabled: bool | None = None
+    reset_password: bool = False
+
+
+class ChangedUser(UserShape):
+    one_time_password: str | None
+
+
+@router.get("")
+def get_users(caller: Admin, resources: Open) -> list[UserShape]:
+    """All users, by name."""
+    return [UserShape.model_validate(_shape(user)) for user in resources.accounts.all_users()]
+
+
+@router.post("", status_code=201)
+def add_user(body: NewUser, caller: Admin, resources: Open) -> WithPassword:
+    """A new user with a one-time password, to be changed at the first log-in. 409 where the name is taken."""
+    password = resources.accounts.add_user(body.username, body.role)
+    log.info("user added", username=body.username, role=body.role, by=caller.username)
+    user = resources.accounts.user(body.username)
+    assert user is not None, "users are never deleted"
+    return WithPassword.model_validate({**_shape(user), "one_time_password": password})
+
+
+@router.patch("/{username}", responses=documented(404))
+def change_user(username: str, body: UserChange, caller: Admin, resources: Open) -> ChangedUser:
+    """Another role, shut out, let in again, a new password; ends the user's sessions within five seconds."""
+    if body.role is None and body.disabled is None and not body.reset_password:
+        raise BadInput("Name at least one of role, disabled and reset_password.")
+    password = None
+    if body.role is not None or body.disabled is not None:
+        resources.accounts.change_user(username, role=body.role, disabled=body.disabled, by=caller.username)
+    if body.reset_password:
+        password = resources.accounts.reset_password(username)
+    log.info("user changed", username=username, by=caller.username, **body.model_dump(exclude_none=True))
+    user = resources.accounts.user(username)
+    if user is None:
+        raise NotFound(f"There is no user {username}.")
+    return ChangedUser.model_validate({**_shape(user), "one_time_password": password})
+
+
+def _shape(user: User) -> dict[str, object]:
+    created_at = user.created_at.isoformat().replace("+00:00", "Z")
+    return {**user._asdict(), "created_at": created_at}
