@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -59,6 +61,8 @@ def open_engine(
 
 def alembic_config(database_url: str) -> Config:
     """What the `alembic` commands of this package run with."""
+    from alembic.config import Config
+
     config = Config(str(MIGRATIONS.parent / "alembic.ini"))
     # Alembic reads its options through configparser, where % begins an interpolation.
     config.set_main_option("sqlalchemy.url", sqlalchemy_url(database_url).replace("%", "%%"))
@@ -67,4 +71,7 @@ def alembic_config(database_url: str) -> Config:
 
 def migrate(database_url: str, revision: str = "head") -> None:
     """Bring the schema up to `revision`; a no-op where it is there already. Raises sqlalchemy.exc.OperationalError."""
+    # Imported here: every dataflow imports this module and none migrates; Alembic is a third of their start.
+    from alembic import command
+
     command.upgrade(alembic_config(database_url), revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import time
 from pathlib import Path
@@ -33,9 +34,9 @@ def outcome(platform: Platform) -> Outcome:
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A Monday from nine, ten hours, five symbols."""
+    """A Monday from nine, close to seven hours, five symbols."""
     folder = tmp_path_factory.mktemp("bars")
-    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=600)
+    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=400)
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +61,24 @@ def make_platform(
         return Platform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
 
     return make
+
+
+def assert_same(found: Outcome, expected: Outcome) -> None:
+    """Topics first, then tables: a failure names the first that differs, and rows of it."""
+    for topic, records in expected.topics.items():
+        assert found.topics[topic] == records, topic
+    assert_same_tables(found.tables, expected.tables)
+    assert found.decision_hash == expected.decision_hash
+
+
+def assert_same_tables(found: Rows, expected: Rows, *but: str) -> None:
+    """The difference both ways is empty in every table but those named."""
+    for table in expected.keys() - set(but):
+        missing, extra = (
+            Counter(expected[table]) - Counter(found[table]),
+            Counter(found[table]) - Counter(expected[table]),
+        )
+        assert not missing and not extra, f"{table}: missing {list(missing)[:3]}, too many {list(extra)[:3]}"
 
 
 @pytest.fixture(scope="session")

@@ -165,6 +165,10 @@ class Platform:
         """Until the feed is at its end and every service has passed its last tick."""
         self.wait_until(self.drained, "drained", timeout_s)
 
+    def wait_past(self, name: str, ts_ns: int) -> None:
+        """Until a service has passed a time."""
+        self.wait_until(lambda: self.last_tick_ns(name) > ts_ns, f"{name} beyond {ts_ns}")
+
     def run_to_end(self) -> None:
         """Drain, then stop all: from here on tables and topics do not change."""
         self.wait_drained()
@@ -212,7 +216,7 @@ class Platform:
             while len(out) < end:
                 batch = consumer.consume(min(1000, end - len(out)), timeout=10)
                 assert batch, f"{topic}/{partition}: {len(out)} of {end} messages came"
-                out += [message.value() for message in batch]
+                out += [message.value() or b"" for message in batch]
             return out
         finally:
             consumer.close()
@@ -229,4 +233,7 @@ class Platform:
 
 
 def _plain(value: Any) -> Any:
+    """JSON columns as text, so that rows can be counted."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True)
     return bytes(value) if type(value) is memoryview else value

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deploy.service import DATAFLOW_NAMES
-from tests.e2e.conftest import MakePlatform, Outcome, outcome
+from tests.e2e.conftest import MakePlatform, Outcome, assert_same, outcome
 
 PACE = "1500"
 """Times real time: 25 minutes of bars a second, so that a run lasts long enough to be disturbed."""
@@ -29,20 +29,6 @@ def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: Outcome) -
         )
 
 
-def assert_same(found: Outcome, expected: Outcome) -> None:
-    """First what is decided, then every topic and table, so that a failure names the first that differs."""
-    for topic, records in expected.topics.items():
-        assert found.topics[topic] == records, topic
-    for table, rows in expected.tables.items():
-        missing, extra = (
-            set(map(repr, rows)) - set(map(repr, found.tables[table])),
-            set(map(repr, found.tables[table])) - set(map(repr, rows)),
-        )
-        assert not missing and not extra, f"{table}: missing {sorted(missing)[:3]}, too many {sorted(extra)[:3]}"
-        assert len(found.tables[table]) == len(rows), table
-    assert found.decision_hash == expected.decision_hash
-
-
 @pytest.mark.parametrize(
     ("kills", "pace"), [(1, PACE), pytest.param(5, "400", marks=[pytest.mark.long, pytest.mark.timeout(600)])]
 )
@@ -55,7 +41,7 @@ def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
     print("killed in this order:", *victims)
     with make_platform(speed=pace) as platform:
         platform.start()
-        platform.wait_until(lambda: platform.last_tick_ns("risk") > 0, "the first ticks")
+        platform.wait_past("risk", 0)
         for victim in victims:
             time.sleep(chance.uniform(0.2, 1.5))
             platform.restart(victim)
@@ -68,7 +54,7 @@ def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
 ) -> None:
     with make_platform(speed=PACE) as platform:
         platform.start()
-        platform.wait_until(lambda: platform.last_tick_ns("risk") > 0, "the first ticks")
+        platform.wait_past("risk", 0)
         for name in DATAFLOW_NAMES:
             time.sleep(0.5)
             assert platform.sigterm(name) == 0, platform.last_words(name)

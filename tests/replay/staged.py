@@ -69,7 +69,7 @@ class Logs:
         return out
 
     def contents(self) -> dict[str, list[str]]:
-        """Every topic's records, each once; partitions one after the other. Without `commands`, where no stage writes."""
+        """Every topic's records, each once, partition by partition. Without `commands`, where no stage writes."""
         topics = {topic for topic, _ in self.messages if topic != "commands"}
         return {topic: [repr(record) for record in self.records(topic)] for topic in sorted(topics)}
 

@@ -1,0 +1,80 @@
+"""Bad rows and bad messages become dead letters with place and reason; what is decided stays the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from operators.partitions import partition_of
+from schemas.codec import encode
+from schemas.records import Bar
+from tests.e2e.conftest import MakePlatform, Outcome, assert_same_tables
+
+READERS = ("execution", "features", "portfolio", "risk")
+GOOD = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
+GARBAGE = {
+    b"not avro": "",
+    (b"\0" + (9999).to_bytes(4, "big") + b"xx"): "9999",
+    encode(GOOD._replace(ts_ns=60)): "late: field ts_ns must be >",
+    encode(GOOD._replace(high=8.0)): "field high must be >= low 9.0, found 8.0",
+    encode(GOOD._replace(low=-1.0)): "field low must be > 0",
+    encode(GOOD._replace(close=float("nan"))): "field close must be > 0 and finite",
+}
+"""What somebody else writes into market-bars, and what the reason must say. A late bar is one behind the clock."""
+BAD_ROWS = {
+    "not a time,A,1,1,1,1,1": "time",
+    "2024-03-11T13:00:00Z,A,1,1,1,1,1": "must be after",
+    "2024-03-11T19:41:00Z,A,10,9,11,10,1": "high",
+    "2024-03-11T19:41:00Z,A,10,11,9,nan,1": "finite",
+    "2024-03-11T19:41:00Z,A,10,11,-9,10,1": "low must be > 0",
+}
+
+
+def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
+    make_platform: MakePlatform, uninterrupted: Outcome, bars: list[Path], tmp_path: Path
+) -> None:
+    files = [tmp_path / path.name for path in bars]
+    for path, copy in zip(bars, files, strict=True):
+        copy.write_text(path.read_text())
+    with files[0].open("a") as file:
+        file.write("".join(row + "\n" for row in BAD_ROWS))
+    partition = partition_of("A", 4)
+    with make_platform(files, speed="3000") as platform:
+        platform.start()
+        platform.wait_past("risk", 0)
+        platform.produce("market-bars", partition, *GARBAGE)
+        platform.produce("signals", 0, b"not a signal")
+        platform.run_to_end()
+        tables = platform.tables()
+        assert_same_tables(tables, uninterrupted.tables, "dead_letters")
+        assert platform.decision_hash() == uninterrupted.decision_hash
+        check_dead_letters(tables["dead_letters"], partition)
+        counted = {name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals", "market_data")}
+        assert counted == {
+            **dict.fromkeys(READERS, len(GARBAGE)),
+            "portfolio": len(GARBAGE) + 1,
+            "signals": 0,
+            "market_data": len(BAD_ROWS),
+        }
+        assert platform.stats("portfolio")["late_records"] == 1
+        assert len(platform.messages("dead-letters")) == len(tables["dead_letters"])
+
+
+def check_dead_letters(rows: list[tuple[Any, ...]], partition: int) -> None:
+    by_place: dict[tuple[str, str, int], list[tuple[Any, ...]]] = {}
+    for topic, found_partition, offset, stage, _ts_ns, reason, schema_id, raw in rows:
+        by_place.setdefault((stage, topic, found_partition), []).append((offset, reason, schema_id, raw))
+    for stage in READERS:
+        found = sorted(by_place.pop((stage, "market-bars", partition)))
+        assert len(found) == len(GARBAGE), f"{stage}: {found}"
+        for (offset, reason, _, _), (message, expected) in zip(found, GARBAGE.items(), strict=True):
+            assert expected in reason and reason, f"{stage} at {offset}: {reason!r} of {message!r}"
+        assert found[0][3] == b"not avro"
+        assert found[1][2] == 9999
+    [(_, _, _, raw)] = by_place.pop(("portfolio", "signals", 0))
+    assert raw == b"not a signal"
+    rows_of_file = sorted(by_place.pop(("market_data", "file:A.csv", 0)))
+    for (_, reason, _, raw), (row, expected) in zip(rows_of_file, BAD_ROWS.items(), strict=True):
+        assert expected in reason, f"{row}: {reason}"
+        assert raw == row.encode()
+    assert not by_place, "dead letters of nothing that is bad"

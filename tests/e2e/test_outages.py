@@ -1,0 +1,45 @@
+"""Kafka and Postgres go away in the middle and come back: the services wait, catch up, and leave the same tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.home import Home
+from deploy.local.endpoints import Ports
+from deploy.local.stack import Stack, running_stack
+from deploy.migrate import migrate
+from tests.e2e.conftest import Outcome, assert_same, outcome
+from tests.e2e.platform import Platform, Servers
+
+
+@pytest.fixture
+def own_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Services of this test alone, which stops them. (Asks for `kafka` so that plain pytest fails at once.)"""
+    home = Home(tmp_path_factory.mktemp("stack"))
+    with running_stack(home, Ports.free(), lambda _line: None, environ={}) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("away_s", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_kafka_and_postgres_away_in_the_middle_change_no_table(
+    away_s: int, own_stack: Stack, uninterrupted: Outcome, bars: list[Path], tmp_path: Path
+) -> None:
+    told = own_stack.endpoints
+    migrate(told.database_url)
+    servers = Servers(told.kafka, told.database_url, told.redis_url)
+    with Platform(tmp_path / "platform", servers, bars, speed="900" if away_s < 10 else "300") as platform:
+        platform.start()
+        platform.wait_past("risk", 0)
+        for name in ("postgres", "kafka"):
+            assert not platform.stats("market_data")["feed_finished"], "the outage must begin in the middle"
+            before = platform.last_tick_ns("market_data")
+            own_stack.stop_one(name)
+            time.sleep(away_s)
+            own_stack.start_one(name)
+            platform.wait_past("risk", before)
+        platform.run_to_end()
+        assert_same(outcome(platform), uninterrupted)

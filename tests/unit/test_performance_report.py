@@ -1,0 +1,147 @@
+"""How a run did, against slow definitions over the whole curve."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN, Performance, Welford
+from operators.stage import Tick
+from schemas.records import CANCELED, DeadLetter, Valuation
+from tests.unit.builders import bar, execution, refusal, signal
+
+CAPITAL = Decimal(1000)
+
+
+def valued(seq: int, equity: float, **fields: Any) -> Valuation:
+    zero, money = Decimal(0), Decimal(repr(equity))
+    return Valuation(seq, seq, money, money, zero, zero, zero, zero, zero, 0)._replace(**fields)
+
+
+def run(days: list[list[float]]) -> Performance:
+    """One tick an equity, a trading day a list."""
+    performance, seq = Performance(CAPITAL), 0
+    for day, equities in enumerate(days):
+        for equity in equities:
+            seq += 1
+            performance.on_tick(Tick(seq, [bar("A", seq, seq, day=20240101 + day), valued(seq, equity)]))
+    return performance
+
+
+def walk(seed: int, days: int, ticks: int) -> list[list[float]]:
+    market, equity, out = random.Random(seed), 1000.0, []
+    for _ in range(days):
+        day = []
+        for _ in range(ticks):
+            equity = round(equity * (1 + market.gauss(0, 0.01)), 2)
+            day.append(equity)
+        out.append(day)
+    return out
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_drawdown_is_the_largest_fall_from_any_earlier_equity(seed: int) -> None:
+    days = walk(seed, 5, 20)
+    curve = [1000.0, *(equity for day in days for equity in day)]
+    naive = max(1 - curve[j] / curve[i] for i in range(len(curve)) for j in range(i, len(curve)))
+    assert run(days).max_drawdown == pytest.approx(naive)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sharpe_is_mean_over_deviation_of_daily_returns_a_year(seed: int) -> None:
+    days = walk(seed, 12, 7)
+    closes = [1000.0, *(day[-1] for day in days)]
+    returns = [after / before - 1 for before, after in pairwise(closes)]
+    naive = statistics.mean(returns) / statistics.stdev(returns) * math.sqrt(252)
+    assert run(days).sharpe() == pytest.approx(naive)
+
+
+def test_without_two_days_or_without_movement_there_is_no_sharpe() -> None:
+    assert Performance(CAPITAL).sharpe() is None
+    assert run([[1001.0, 1002.0]]).sharpe() is None
+    assert run([[1000.0], [1000.0], [1000.0]]).sharpe() is None
+
+
+def test_asking_for_the_sharpe_in_between_changes_nothing() -> None:
+    days = walk(3, 6, 5)
+    performance = run(days[:3])
+    performance.sharpe()
+    assert performance.summary() == run(days[:3]).summary()
+
+
+def test_counts_are_of_bars_signals_orders_fills_refusals_and_dead_letters() -> None:
+    performance = Performance(CAPITAL)
+    fill = execution(1, 1, "A", 1, 10.0)
+    dead = DeadLetter("file:x", 0, 1, "market_data", 1, "bad", None, b"")
+    performance.on_tick(
+        Tick(1, [bar("A", 1, 1), signal("A", 1, 1), fill, fill._replace(seq=2, exec_type=CANCELED), refusal(1, 1, "A")])
+    )
+    performance.on_tick(Tick(2, [bar("A", 2, 2, traded=False), dead]))
+    expected = {"bars": 2, "signals": 1, "orders": 0, "fills": 1, "refusals": 1, "dead_letters": 1}
+    assert {name: performance.summary()[name] for name in expected} == expected
+
+
+def test_a_run_without_valuations_ends_with_what_it_began() -> None:
+    summary = Performance(CAPITAL).summary()
+    assert (summary["final_equity"], summary["cash"], summary["max_drawdown"]) == ("1000", "1000", 0.0)
+    json.dumps(summary)
+
+
+def test_money_in_the_summary_is_exact_text() -> None:
+    performance = Performance(CAPITAL)
+    performance.on_tick(Tick(1, [valued(1, 999.25, fees=Decimal("0.750000001"), realized_pnl=Decimal("1E+1"))]))
+    summary = performance.summary()
+    assert (summary["final_equity"], summary["fees"], summary["realized_pnl"]) == ("999.25", "0.750000001", "10")
+
+
+def test_the_curve_and_the_fills_do_not_grow_with_the_run() -> None:
+    performance = Performance(CAPITAL)
+    ticks = 5 * CURVE_POINTS_MAX
+    for seq in range(1, ticks + 1):
+        performance.on_tick(Tick(seq, [valued(seq, 1000.0 + seq), execution(seq, seq, "A", 1, 10.0)]))
+    assert CURVE_POINTS_MAX // 2 <= len(performance.curve) < CURVE_POINTS_MAX
+    assert len(performance.fills) == FILLS_SHOWN
+    gaps = {after[0] - before[0] for before, after in pairwise(performance.curve)}
+    assert max(gaps) < 2 * min(gaps), "thinned out evenly"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 9, 35])
+def test_a_restart_anywhere_gives_the_same_report(cut: int) -> None:
+    ticks = [
+        Tick(seq, [bar("A", seq, seq, day=20240101 + seq // 7), valued(seq, equity), execution(seq, seq, "A", 1, 10.0)])
+        for seq, equity in enumerate((equity for day in walk(1, 5, 8) for equity in day), 1)
+    ]
+    whole, before, after = Performance(CAPITAL), Performance(CAPITAL), Performance(CAPITAL)
+    for tick in ticks:
+        whole.on_tick(tick)
+    for tick in ticks[:cut]:
+        before.on_tick(tick)
+    after.restore(before.snapshot())
+    for tick in ticks[cut:]:
+        after.on_tick(tick)
+    assert after.snapshot() == whole.snapshot()
+    assert after.summary() == whole.summary()
+
+
+def test_a_snapshot_does_not_change_with_later_ticks() -> None:
+    performance = run([[1000.0, 1001.0]])
+    taken = performance.snapshot()
+    held = repr(taken)
+    performance.on_tick(Tick(9, [bar("A", 9, 9), valued(9, 900.0), execution(1, 9, "A", 1, 10.0)]))
+    assert repr(taken) == held
+
+
+def test_running_variance_is_that_of_the_statistics_module() -> None:
+    values = [random.Random(5).gauss(1e6, 1) for _ in range(100)]
+    running = Welford()
+    for count, value in enumerate(values, 1):
+        running.add(value)
+        expected = statistics.stdev(values[:count]) if count > 1 else None
+        assert running.stdev() == (None if expected is None else pytest.approx(expected))

@@ -1,0 +1,128 @@
+"""Settings: files, then the user's file, then the environment; what is wrong is said in one sentence."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from configs.settings import load_settings
+from schemas.errors import BadInput
+
+
+def load(text: str | None = None, folder: Path | None = None, **environment: str) -> Any:
+    file = None
+    if text is not None and folder is not None:
+        file = folder / "mine.yaml"
+        file.write_text(text)
+    return load_settings(file, environment)
+
+
+def sentence(text: str | None = None, folder: Path | None = None, **environment: str) -> str:
+    with pytest.raises(BadInput) as error:
+        load(text, folder, **environment)
+    said = str(error.value)
+    assert "\n" not in said
+    return said
+
+
+def test_the_files_alone_are_enough() -> None:
+    settings = load()
+    assert settings.portfolio_manager.initial_capital == Decimal(1_000_000)
+    assert settings.kafka.symbol_partitions == 4
+    assert settings.risk_manager.max_order_notional == Decimal(100_000)
+
+
+def test_a_users_file_goes_before_the_files_and_the_environment_before_both(tmp_path: Path) -> None:
+    text = "portfolio_manager: {initial_capital: 5}\nmarket_data: {simulator: {seed: 8}}\n"
+    settings = load(text, tmp_path, PORTFOLIO_MANAGER__INITIAL_CAPITAL="6")
+    assert settings.portfolio_manager.initial_capital == 6
+    assert settings.market_data.simulator.seed == 8
+    assert settings.market_data.simulator.interval_s == 1, "keys beside those named keep their value"
+
+
+def test_platform_settings_names_the_users_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("market_data: {simulator: {seed: 9}}\n")
+    assert load(PLATFORM_SETTINGS=str(tmp_path / "mine.yaml")).market_data.simulator.seed == 9
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "read"),
+    [
+        ("DATABASE_URL", "postgresql://a@b/c", lambda s: s.database.postgres.url),
+        ("REDIS_URL", "redis://a/1", lambda s: s.database.redis.url),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:1,b:2", lambda s: s.kafka.bootstrap_servers),
+        ("INITIAL_CAPITAL", "250000.50", lambda s: str(s.portfolio_manager.initial_capital)),
+        ("MAX_POSITION_SIZE", "1234.5", lambda s: str(s.risk_manager.max_position_size)),
+        ("RISK_TOLERANCE", "0.03", lambda s: str(s.portfolio_manager.sizing.fraction)),
+        ("KAFKA__TOPIC_PREFIX", "mine.", lambda s: s.kafka.topic_prefix),
+        ("MARKET_DATA__FILES__SPEED", "max", lambda s: s.market_data.files.speed),
+        ("RISK_MANAGER__MAX_POSITION", "unlimited", lambda s: s.risk_manager.max_position),
+    ],
+)
+def test_an_environment_variable_sets_its_key(variable: str, value: str, read: Any) -> None:
+    assert read(load_settings(environment={variable: value})) == value
+
+
+def test_a_list_in_the_environment_is_written_as_yaml() -> None:
+    settings = load(MARKET_DATA__FILES__PATHS='["a.csv", "b.csv"]', FEATURES__INDICATORS="[sma_5]")
+    assert [path.name for path in settings.market_data.files.paths] == ["a.csv", "b.csv"]
+    assert settings.features.indicators == ("sma_5",)
+
+
+def test_a_variable_of_its_own_name_wins_over_the_nested_one() -> None:
+    settings = load(DATABASE__POSTGRES__URL="postgresql://nested/x", DATABASE_URL="postgresql://named/x")
+    assert settings.database.postgres.url == "postgresql://named/x"
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    assert load(MY_TOOL__LEVEL="3", PATH="/bin") == load()
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("portfolio_manger: {}", ["portfolio_manger", "not known"]),
+        ("market_data: {simulator: {speed: 3}}", ["market_data.simulator.speed", "not known"]),
+        ("portfolio_manager: {sizing: {frction: 1}}", ["portfolio_manager.sizing.frction"]),
+        ("risk_manager: {max_ordr: 3}", ["risk_manager.max_ordr"]),
+        ("market_data: {feed: carrier_pigeon}", ["market_data.feed", "simulator", "carrier_pigeon"]),
+        ("market_data: {simulator: {interval_s: 0}}", ["market_data.simulator.interval_s", "found 0"]),
+        ("market_data: {files: {speed: -2}}", ["market_data.files.speed"]),
+        ("portfolio_manager: {initial_capital: lots}", ["portfolio_manager.initial_capital", "lots"]),
+        ("portfolio_manager: {sizing: {method: martingale}}", ["portfolio_manager.sizing", "martingale"]),
+        ('portfolio_manager: {rebalance_frequency: "weekly"}', ["portfolio_manager", "duration", "weekly"]),
+        ("risk_manager: {max_order_notional: -1}", ["max_order_notional", "-1"]),
+        ("kafka: {symbol_partitions: 0}", ["kafka.symbol_partitions", "found 0"]),
+        ("platform: {snapshot_interval_s: soon}", ["platform.snapshot_interval_s", "soon"]),
+        ("[1, 2]", ["expected keys and values", "list"]),
+        ("a: [", ["mine.yaml"]),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_with_the_key_and_the_value(text: str, parts: list[str], tmp_path: Path) -> None:
+    said = sentence(text, tmp_path)
+    assert all(part in said for part in [*parts, "mine.yaml"]), said
+
+
+def test_a_wrong_variable_is_one_sentence_too() -> None:
+    assert "kafka.symbol_partitions" in sentence(KAFKA__SYMBOL_PARTITIONS="many")
+    assert "portfolio_manager.no_such_key" in sentence(PORTFOLIO_MANAGER__NO_SUCH_KEY="1")
+
+
+def test_a_settings_file_that_is_not_there_is_one_sentence() -> None:
+    assert "nowhere.yaml" in sentence(PLATFORM_SETTINGS="/nonexistent/nowhere.yaml")
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    settings = load()
+    with pytest.raises(ValidationError):
+        settings.market_data.feed = "files"
+    with pytest.raises(AttributeError):
+        settings.portfolio_manager.initial_capital = Decimal(0)
+
+
+def test_risk_counts_cash_from_the_portfolios_initial_capital() -> None:
+    assert load(INITIAL_CAPITAL="77").risk().initial_capital == 77

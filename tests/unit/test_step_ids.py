@@ -1,0 +1,62 @@
+"""Flow and step ids are keys of the recovery stores: a renamed one would silently begin from nothing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource
+from bytewax.visualize import to_rendered
+
+from configs.settings import load_settings
+from dataflows import backtest, topology
+from dataflows.live import SHOWN_AT_ONCE
+from tests.replay.ends import Collected
+
+PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "step_ids.json").read_text())
+
+
+def build(service: str) -> Dataflow:
+    """With the sinks that `dataflows/live.py` gives a service, by name."""
+    settings = load_settings(environment={})
+    sinks = {name: Collected(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in SHOWN_AT_ONCE else []))}
+    if service == "backtest":
+        return backtest.build(settings, TestingSource([]), sinks["kafka"])
+    flow: Dataflow = importlib.import_module(f"dataflows.{service}").build(settings, TestingSource([]), sinks)
+    return flow
+
+
+def ids(flow: Dataflow) -> dict[str, Any]:
+    """Of every step that keeps state in the recovery store: inputs, stateful steps and outputs, as the engine sees."""
+    steps = to_rendered(flow).substeps
+    kept = [s.step_id for s in steps if s.op_type in ("input", "stateful_batch", "output")]
+    return {"flow_id": flow.flow_id, "steps": sorted(kept)}
+
+
+@pytest.mark.parametrize("service", [*topology.SERVICES, "backtest"])
+def test_flow_and_step_ids_are_as_pinned(service: str) -> None:
+    assert ids(build(service)) == PINNED[service]
+
+
+def test_no_dataflow_is_left_unpinned() -> None:
+    folder = Path(backtest.__file__).parent
+    runnable = {path.stem for path in folder.glob("*.py") if "\ndef flow()" in path.read_text()}
+    assert runnable == set(PINNED)
+
+
+def test_recovery_states_are_kept_under_these_shards() -> None:
+    """The keys beside the step ids: partitions of the source and keys of the stage."""
+    shards = {service: topology.shards(service, 4) for service in topology.SERVICES}
+    by_shard, books = ["0", "1", "2", "3"], ["books"]
+    assert shards == {
+        "market_data": ["feed"],
+        "features": by_shard,
+        "signals": by_shard,
+        "portfolio": books,
+        "risk": books,
+        "execution": books,
+    }
