@@ -137,6 +137,11 @@ class Instruments:
             raise KeyError(symbol)
         return found
 
+    def lot_of(self, symbol: str) -> Decimal:
+        """The step in which the platform itself cuts quantities: the lot, whole units where nobody defined one."""
+        index: dict[str, Instrument] = self.__dict__["_by_symbol"]
+        return index[symbol].lot_size if symbol in index else Decimal(1)
+
     def in_group(self, attribute: str, value: str) -> Iterable[str]:
         """Listed symbols whose `sector` or `group` is `value`, in the order of definition."""
         return [one.symbol for one in self.listed if getattr(one, attribute) == value]

@@ -88,11 +88,13 @@ class Reduction(NamedTuple):
 
 
 class Held(NamedTuple):
-    """One position as the margin rules see it."""
+    """One position as the margin rules see it; `lot` is the step in which it can be reduced."""
 
+    symbol: str
     instrument: Instrument
     quantity: Decimal
     price: Decimal
+    lot: Decimal = Decimal(1)
 
 
 def forced_reduction(settings: MarginSettings, equity: Decimal, held: list[Held]) -> list[Reduction]:
@@ -104,15 +106,15 @@ def forced_reduction(settings: MarginSettings, equity: Decimal, held: list[Held]
     required = [(requirement(settings, one.instrument, one.quantity, one.price).maintenance, one) for one in held]
     missing = sum((need for need, _ in required), ZERO) - equity
     out: list[Reduction] = []
-    for need, one in sorted(required, key=lambda pair: (-pair[0], pair[1].instrument.symbol)):
+    for need, one in sorted(required, key=lambda pair: (-pair[0], pair[1].symbol)):
         if missing <= 0:
             break
-        lot = one.instrument.lot_size
+        lot = one.lot
         per_lot = requirement(settings, one.instrument, lot.copy_sign(one.quantity), one.price).maintenance
         if per_lot <= 0:
             continue
         lots = (missing / per_lot).to_integral_value(ROUND_CEILING)
         quantity = min(abs(one.quantity), lots * lot)
-        out.append(Reduction(one.instrument.symbol, -quantity.copy_sign(one.quantity)))
+        out.append(Reduction(one.symbol, -quantity.copy_sign(one.quantity)))
         missing -= min(need, lots * per_lot)
     return out

@@ -62,6 +62,7 @@ class RiskSettings:
     wash_sale_days             note on the order when it buys back within so many days of a sale at a loss; 0: do not
     circuit_breaker_threshold  fall of the equity since the start of the day, as a fraction, that halts all trading
     breakers                   further circuit breakers
+    usage_interval_s           how often in event time the usage of the limits is written (`RiskUsage`), 0: never
     margin                     initial and maintenance margin of a margin account, instead of `buying_power_multiple`
     """
 
@@ -105,6 +106,7 @@ class RiskSettings:
     wash_sale_days: int = 0
     circuit_breaker_threshold: Limit = UNLIMITED
     breakers: tuple[Breaker, ...] = ()
+    usage_interval_s: int = 0
     margin: MarginSettings | None = None
 
     def __post_init__(self) -> None:
@@ -128,7 +130,7 @@ class RiskSettings:
             raise BadInput(
                 f"risk setting shortfall_method must be {HISTORICAL} or {PARAMETRIC}, found {self.shortfall_method!r}"
             )
-        for name, least in (("volume_days", 1), ("shortfall_days", 2), ("wash_sale_days", 0)):
+        for name, least in (("volume_days", 1), ("shortfall_days", 2), ("wash_sale_days", 0), ("usage_interval_s", 0)):
             if getattr(self, name) < least:
                 raise BadInput(f"risk setting {name} must be at least {least}, found {getattr(self, name)}")
 

@@ -13,16 +13,23 @@ from operators.risk.breakers import PORTFOLIO, SEVERITY, SYMBOL, Breakers, Chang
 from operators.risk.checks import checks_for
 from operators.risk.commands import AMEND_ORDER, RECONCILED, RECONCILING, SET_BREAKER, amended, breaker_of
 from operators.risk.history import History
+from operators.risk.margin import MarginSettings, forced_reduction, requirement
 from operators.risk.meters import Meters
 from operators.risk.settings import RiskSettings
+from operators.risk.usage import Usage, held_of, usage
 from operators.risk.verdict import Refusal
 from operators.risk.view import View
 from schemas.errors import BadInput
 from schemas.records import (
     ACTIVE,
+    BUY,
+    DAY,
     HALTED,
     KILL_SWITCH,
+    MARKET,
+    REDUCING,
     RELEASE,
+    SELL,
     Bar,
     CheckResult,
     Command,
@@ -34,17 +41,20 @@ from schemas.records import (
     Record,
     RiskEvent,
     RiskFence,
+    RiskUsage,
     order_id,
 )
 
 SNAPSHOT_VERSION = 4
+MARGIN_CALL = "margin_call"
+"""The event, and the strategy that stands on the orders of a forced reduction."""
 REPEATS_KNOWN = 1000
 """How many of the last orders by hand are known by their command: a sender that is unsure sends the command again."""
 
 
 class RiskStage:
     """Reads executions, commands, bars and proposals, in this order within a tick; writes `Order`, `OrderCancel`,
-    `RiskFence` (one `seq` for all three) and `OrderRefusal` (its own `seq`).
+    `RiskFence` (one `seq` for all three), `OrderRefusal` (its own), `RiskEvent` and `RiskUsage` (theirs).
 
     Orders by hand are judged last in their tick, at the prices of that tick, by the same checks as all others.
 
@@ -60,6 +70,9 @@ class RiskStage:
         self._breakers = Breakers(settings.all_breakers())
         self._meters = Meters(settings.all_breakers(), settings.initial_capital)
         self._fenced = ACTIVE  # the state of the last fence
+        self._called = False  # a margin call is in force
+        self._usage_ns = 0  # when the usage of limits was last written
+        self._usage: list[Usage] = []  # and what it was
         self._order_seq = 0
         self._refusal_seq = 0
         self._event_seq = 0
@@ -96,10 +109,14 @@ class RiskStage:
         if self._meters.anything:
             for change in self._breakers.step(ts_ns, self._meters.measure(ts_ns, book)):
                 out += self._take_change(ts_ns, change, f"tick-{ts_ns}")
+        if self.settings.margin is not None:
+            out += self._call_margin(ts_ns, self.settings.margin)
         out += [self._decide(ts_ns, proposal) for proposal in proposals]
         for command in by_hand:
             out += self._take_by_hand(ts_ns, command)
         self._history.fold_equity(book)
+        if self.settings.usage_interval_s:
+            out += self._write_usage(ts_ns)
         return out
 
     def _open_day(self, records: Sequence[Record]) -> None:
@@ -238,6 +255,47 @@ class RiskStage:
                 out.append(OrderCancel(self._order_seq, ts_ns, name, terms.symbol, change.reason, cause_id))
         return out
 
+    def _call_margin(self, ts_ns: int, rules: MarginSettings) -> list[Record]:
+        """Where equity no longer covers the maintenance margin, close what `forced_reduction` says, by market orders
+        that only reduce. They pass the checks like all others; further ones wait until these have ended."""
+        book = self._book
+        if book.unpriced() is not None:
+            return []
+        held = held_of(book, self.settings)
+        equity = book.equity()
+        assert equity is not None, "every symbol in the book has a price"
+        needed = sum((requirement(rules, o.instrument, o.quantity, o.price).maintenance for o in held), ZERO)
+        cause = f"margin-{ts_ns}"
+        out: list[Record] = []
+        if self._called is not (equity < needed):
+            self._called = equity < needed
+            self._event_seq += 1
+            at = (MARGIN_CALL, PORTFOLIO, "", REDUCING if self._called else ACTIVE)
+            reason = f"equity {plain(equity)}, maintenance margin {plain(needed)}"
+            out.append(RiskEvent(self._event_seq, ts_ns, *at, plain(equity), plain(needed), "automatic", reason, cause))
+        if not self._called or any(terms.strategy == MARGIN_CALL for terms in book.terms.values()):
+            return out
+        for symbol, quantity in forced_reduction(rules, equity, held):
+            side = BUY if quantity > 0 else SELL
+            terms = (symbol, side, abs(quantity), MARKET, None, DAY, MARGIN_CALL, ZERO, "margin call")
+            proposal = OrderProposal(0, ts_ns, f"{cause}-{symbol}", *terms, [], reduce_only=True)
+            out.append(self._decide(ts_ns, proposal))
+        return out
+
+    def _write_usage(self, ts_ns: int) -> list[Record]:
+        """What has changed of the limits' usage since it was last written."""
+        if ts_ns - self._usage_ns < self.settings.usage_interval_s * 1_000_000_000:
+            return []
+        before = set(self._usage)
+        self._usage = list(usage(self._book, self._history, self.settings))
+        self._usage_ns = ts_ns
+        out: list[Record] = []
+        for one in self._usage:
+            if one not in before:
+                self._event_seq += 1
+                out.append(RiskUsage(self._event_seq, ts_ns, *one, one.share))
+        return out
+
     def _only_reduces(self, terms: OrderProposal) -> bool:
         return terms.reduce_only or terms.quantity <= self._book.holdings[terms.symbol].closable(terms.side)
 
@@ -252,17 +310,19 @@ class RiskStage:
         return [RiskFence(self._order_seq, ts_ns, self._book.epoch, state, reason, cause_id)]
 
     def snapshot(self) -> Any:
-        counts = (self._order_seq, self._refusal_seq, self._event_seq, self._fenced)
+        counts = (self._order_seq, self._refusal_seq, self._event_seq, self._fenced, self._called, self._usage_ns)
         parts = (self._book, self._history, self._breakers, self._meters)
-        return (SNAPSHOT_VERSION, *counts, *(part.snapshot() for part in parts), list(self._by_hand))
+        rest = (list(self._by_hand), [tuple(one) for one in self._usage])
+        return (SNAPSHOT_VERSION, counts, *(part.snapshot() for part in parts), *rest)
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
         assert version == SNAPSHOT_VERSION, f"risk snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
-        self._order_seq, self._refusal_seq, self._event_seq, self._fenced, *rest = state
-        book, history, breakers, meters, by_hand = rest
+        counts, book, history, breakers, meters, by_hand, used = state
+        self._order_seq, self._refusal_seq, self._event_seq, self._fenced, self._called, self._usage_ns = counts
         self._book.restore(book)
         self._history.restore(history)
         self._breakers.restore(breakers)
         self._meters.restore(meters)
         self._by_hand = dict.fromkeys(by_hand)
+        self._usage = [Usage(*one) for one in used]

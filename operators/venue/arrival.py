@@ -52,7 +52,5 @@ class Arrival:
         return halts is None or not any(halt.from_ns <= bar.open_ns < halt.until_ns for halt in halts)
 
     def lots(self, symbol: str, room: Decimal) -> Decimal:
-        """What of `room` is whole lots; whole units for a symbol that nobody defined."""
-        one = self._settings.instruments.get(symbol)
-        listed = one is not None and one is not self._settings.instruments.unlisted
-        return floor_to(room, one.lot_size if listed and one is not None else Decimal(1))
+        """What of `room` is whole lots."""
+        return floor_to(room, self._settings.instruments.lot_of(symbol))

@@ -1,5 +1,6 @@
 """Margin rules: worked numbers, and the forced reduction against a walk by single lots."""
 
+import pickle
 from decimal import Decimal
 
 import pytest
@@ -7,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.instruments import FUTURE, Instrument
+from operators.risk import RiskSettings, RiskStage
 from operators.risk.margin import Held, MarginClass, MarginSettings, forced_reduction, requirement
 from schemas.errors import BadInput
+from schemas.records import ACTIVE, REDUCING, Order, RiskEvent, RiskUsage
+from tests.unit.builders import bar, execution
+from tests.unit.risk_rows import MINUTE, NOW
 
 RULES = MarginSettings()
 FUTURES = Instrument(symbol="ES", asset_class=FUTURE, multiplier=Decimal(50), margin_initial=Decimal(12_000))
@@ -32,8 +37,8 @@ def test_what_a_position_requires(
 
 
 def test_a_margin_call_closes_the_dearest_position_first_and_no_more_than_needed() -> None:
-    big = Held(Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # needs 2,500
-    small = Held(Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # needs 1,500
+    big = Held("BIG", Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # needs 2,500
+    small = Held("SML", Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # needs 1,500
     assert forced_reduction(RULES, Decimal(4_000), [small, big]) == []
     assert forced_reduction(RULES, Decimal(3_976), [small, big]) == [("BIG", Decimal(-1))]
     assert forced_reduction(RULES, Decimal(3_974), [small, big]) == [("BIG", Decimal(-2))]
@@ -49,7 +54,7 @@ def test_after_the_reduction_the_margin_is_covered_and_one_lot_less_would_not_do
     positions: list[tuple[int, int]], equity: int
 ) -> None:
     held = [
-        Held(Instrument(symbol=f"S{n}"), Decimal(quantity), Decimal(price))
+        Held(f"S{n}", Instrument(symbol=f"S{n}"), Decimal(quantity), Decimal(price))
         for n, (quantity, price) in enumerate(positions)
     ]
     cuts = dict(forced_reduction(RULES, Decimal(equity), held))
@@ -57,8 +62,8 @@ def test_after_the_reduction_the_margin_is_covered_and_one_lot_less_would_not_do
     def needed(less: str | None = None) -> Decimal:
         total = Decimal(0)
         for one in held:
-            cut = cuts.get(one.instrument.symbol, Decimal(0))
-            if one.instrument.symbol == less:
+            cut = cuts.get(one.symbol, Decimal(0))
+            if one.symbol == less:
                 cut -= Decimal(1).copy_sign(cut)
             assert cut * one.quantity <= 0 and abs(cut) <= abs(one.quantity), "a reduction never adds or reverses"
             total += requirement(RULES, one.instrument, one.quantity + cut, one.price).maintenance
@@ -67,6 +72,47 @@ def test_after_the_reduction_the_margin_is_covered_and_one_lot_less_would_not_do
     assert needed() <= equity
     if cuts:
         assert needed(list(cuts)[-1]) > equity
+
+
+def test_a_margin_call_reduces_until_the_margin_is_covered_and_says_so() -> None:
+    limits = RiskSettings.unlimited(initial_capital=Decimal(5_000), margin=RULES)
+    stage = RiskStage(limits)
+    bought = execution(1, NOW, "AAPL", 100, 100.0)  # 10,000 on 5,000 of equity
+    assert stage.on_tick(NOW, [bought, bar("AAPL", 1, NOW, 67.0)]) == []
+    # At 66 the equity is 1,600 and the maintenance margin 1,650.
+    [event, order] = stage.on_tick(NOW + MINUTE, [bar("AAPL", 2, NOW + MINUTE, 66.0)])
+    assert isinstance(event, RiskEvent) and isinstance(order, Order)
+    assert (event.breaker, event.state, event.found, event.limit) == ("margin_call", REDUCING, "1600", "1650")
+    assert (order.side, order.quantity, order.reduce_only) == ("SELL", Decimal(4), True)
+    state = pickle.dumps(stage.snapshot())
+    stage = RiskStage(limits)
+    stage.restore(pickle.loads(state))  # noqa: S301 - our own snapshot
+    assert stage.on_tick(NOW + 2 * MINUTE, [bar("AAPL", 3, NOW + 2 * MINUTE, 66.0)]) == [], "one is on its way"
+    sold = execution(2, NOW, "AAPL", 4, 66.0)._replace(side="SELL", order_id=order.order_id, leaves_quantity=Decimal(0))
+    [over] = stage.on_tick(NOW + 3 * MINUTE, [sold, bar("AAPL", 4, NOW + 3 * MINUTE, 66.0)])
+    assert isinstance(over, RiskEvent) and (over.state, over.limit) == (ACTIVE, "1584")
+
+
+def test_usage_is_written_when_it_changed_and_not_more_often_than_asked() -> None:
+    limits = RiskSettings.unlimited(
+        initial_capital=Decimal(10_000),
+        max_gross_exposure=Decimal(5_000),
+        max_position_size=Decimal(4_000),
+        max_drawdown=Decimal("0.5"),
+        margin=RULES,
+        usage_interval_s=60,
+    )
+    stage = RiskStage(limits)
+    stage.on_tick(NOW, [execution(1, NOW, "AAPL", 10, 100.0), bar("AAPL", 1, NOW)])
+    assert stage.on_tick(NOW + MINUTE - 1, [bar("AAPL", 2, NOW + MINUTE - 1, 110.0)]) == []
+    out = stage.on_tick(NOW + MINUTE, [bar("AAPL", 2, NOW + MINUTE, 110.0)])
+    assert all(isinstance(record, RiskUsage) for record in out)
+    used = {r.measure + r.scope_key: (str(r.used.normalize()), r.share) for r in out if isinstance(r, RiskUsage)}
+    assert used["gross_exposure"] == ("1.1E+3", 0.22)
+    assert used["position_sizeAAPL"] == ("1.1E+3", 0.275)
+    assert used["margin_maintenance"] == ("275", 275 / 10_100)
+    assert used["portfolio_leverage"] == ("0.108910891", None)
+    assert stage.on_tick(NOW + 2 * MINUTE, [bar("AAPL", 3, NOW + 2 * MINUTE, 110.0)]) == []
 
 
 @pytest.mark.parametrize("changes", [{"initial_long": Decimal(-1)}, {"maintenance_short": Decimal("0.6")}])
