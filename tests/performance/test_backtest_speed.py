@@ -71,7 +71,7 @@ def measure_growth(folder: Path, bars: int, figure: Figure) -> None:
 
 
 def test_the_backtest_costs_the_same_a_bar_however_long_it_is(tmp_path: Path, figure: Figure) -> None:
-    measure_growth(tmp_path, 12_000, figure)
+    measure_growth(tmp_path, 10_000, figure)
 
 
 @pytest.mark.long

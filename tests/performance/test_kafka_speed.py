@@ -117,7 +117,7 @@ def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figu
 def test_a_stage_is_not_far_behind_a_raw_loop(
     kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
 ) -> None:
-    measure_throughput(kafka, new_prefix(), tmp_path, 4_000, figure)
+    measure_throughput(kafka, new_prefix(), tmp_path, 2_500, figure)
 
 
 @pytest.mark.long
@@ -166,11 +166,11 @@ def test_one_hop(
     prefix = new_prefix()
     process = child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
     try:
-        taken = hops_ms(kafka, prefix, "features", 400, 0.005)
+        taken = hops_ms(kafka, prefix, "features", 300, 0.005)
     finally:
         process.terminate()
     outcome(process)
-    bare = hops_ms(kafka, new_prefix(), "market-bars", 200, 0.005)
+    bare = hops_ms(kafka, new_prefix(), "market-bars", 150, 0.005)
     name = f"one hop of {SYMBOLS} bars, " + ("Postgres sink in the same process" if with_postgres else "Kafka only")
     figure(name, spread(taken))
     figure("  produced and consumed, no stage between", spread(bare))

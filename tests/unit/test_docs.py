@@ -1,0 +1,126 @@
+"""What the documents name exists: files, commands, options, topics. What they draw is what runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import typer
+import yaml
+
+from dataflows.topology import SERVICES
+from deploy.cli import app, register_all
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+TOP_LEVEL = ("api", "configs", "dataflows", "deploy", "docs", "operators", "schemas", "sinks", "tests")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(TOP_LEVEL)})/[\w./-]*\w|(?:{'|'.join(TOP_LEVEL)})/)")
+COMMAND = re.compile(r"python cli\.py ([^`\n|]+)")
+MODULE = re.compile(r"bytewax\.run\s+(dataflows\.\w+)")
+WRITTEN_BY_THE_READER = "operators/indicators/momentum.py"
+"""Of a recipe; so are paths with NAME in them."""
+
+
+def commands() -> click.Group:
+    register_all()
+    group = typer.main.get_command(app)
+    assert hasattr(group, "commands")
+    return group  # type: ignore[return-value]
+
+
+COMMANDS = commands()
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_link_and_path_exists(name: str) -> None:
+    text = text_of(name)
+    for target in LINK.findall(text):
+        if "://" not in target:
+            assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
+    for path in PATH.findall(text):
+        if path != WRITTEN_BY_THE_READER and "NAME" not in path:
+            assert (ROOT / path).exists() or (ROOT / f"{path}.py").exists(), f"{name} names {path}"
+    for module in MODULE.findall(text):
+        if module != "dataflows.NAME":
+            assert (ROOT / (module.replace(".", "/") + ".py")).exists(), f"{name} names {module}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_and_option_exists(name: str) -> None:
+    for line in COMMAND.findall(text_of(name)):
+        words = shlex.split(line.split("  ")[0].rstrip(".,;:)"), comments=True)
+        if words[0].startswith("-"):
+            continue
+        command = _command(words, f"{name}: python cli.py {line}")
+        if command.name in ("test", "lint", "format"):
+            continue  # further arguments go to pytest
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for word in words:
+            if word.startswith("-") and word not in ("-", "--help"):
+                assert word.split("=")[0].rstrip("],") in known, f"{name}: python cli.py {line} has no option {word}"
+
+
+def _command(words: list[str], where: str) -> click.Command:
+    command: click.Command | None = COMMANDS.commands.get(words[0].strip("[]"))
+    assert command is not None, f"{where}: no such command"
+    inner = getattr(command, "commands", None)
+    if inner and len(words) > 1:
+        # `on|off` and the like stand for each of them.
+        names = words[1].split("|")
+        assert all(one in inner for one in names), f"{where}: no such command"
+        return inner[names[0]]  # type: ignore[no-any-return]
+    return command
+
+
+def rows(text: str) -> dict[str, tuple[set[str], set[str]]]:
+    """Of a table topic -> dataflow -> topic: {dataflow: (read, written)}."""
+    found = {}
+    for line in text.splitlines():
+        cells = [re.findall(r"`([\w-]+)`", cell) for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and len(cells[1]) == 1 and cells[1][0] in SERVICES:
+            found[cells[1][0]] = (set(cells[0]), set(cells[2]))
+    return found
+
+
+WIRED = {name: ({read.topic for read in service.inputs}, set(service.outputs)) for name, service in SERVICES.items()}
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_the_table_of_topics_is_the_topology(name: str) -> None:
+    assert rows(text_of(name)) == WIRED
+
+
+def test_the_diagram_is_the_topology() -> None:
+    diagram = re.search(r"```mermaid\n(.*?)```", text_of("README.md"), re.DOTALL)
+    assert diagram is not None
+    edges: set[tuple[str, str]] = set()
+    for line in diagram[1].splitlines():
+        sides = re.split(r"-->|-\. next tick \.->", re.sub(r"[\[(]+[^\])]*[\])]+", "", line))
+        for left in sides[0].split("&"):
+            edges |= {(left.strip(), right.strip()) for right in sides[-1].split("&") if len(sides) == 2}
+    # `features` and `signals` are a dataflow and a topic each; the dataflow's name has an underscore behind it.
+    called = {name: f"{name}_" if name in ("features", "signals") else name for name in SERVICES}
+    wanted = {(topic, called[name]) for name, (read, _) in WIRED.items() for topic in read}
+    wanted |= {(called[name], topic) for name, (_, written) in WIRED.items() for topic in written}
+    # People write commands, market_data only their clock: the diagram shows the first and may show the second.
+    outside = {("feed", "market_data"), ("people", "commands")}
+    assert edges - outside == wanted
+
+
+def test_the_topics_of_the_settings_are_those_of_the_topology() -> None:
+    topics = yaml.safe_load(text_of("configs/kafka_topics.yaml"))["topics"]
+    for topic, entry in topics.items():
+        owners = [name for name, (_, written) in WIRED.items() if topic in written]
+        readers = {name for name, (read, _) in WIRED.items() if topic in read}
+        assert owners == ([entry["owner"]] if entry["owner"] else []), topic
+        assert readers == set(entry["readers"]), topic
+    assert {topic for read, written in WIRED.values() for topic in read | written} <= topics.keys()
