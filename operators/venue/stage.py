@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
-from operators.orders import OrderEvent, follow
+from operators.orders import FINAL, OrderEvent, follow
 from operators.venue.arrival import Arrival
 from operators.venue.fees import owed
 from operators.venue.matching import match, without_limit
@@ -70,6 +70,7 @@ class VenueStage:
         self._epoch = 0
         self._state = ""
         self._working: dict[str, list[WorkingOrder]] = {}  # by symbol, in the order of approval
+        self._held = 0  # orders that wait for a parent
         self._position: dict[str, Decimal] = {}
         # Trading day and session of the first bar of this tick and of the one before: says when a session opens.
         self._now = self._before = (0, "")
@@ -115,6 +116,7 @@ class VenueStage:
                     child.parent_id = taken.cause_id
         if order.parent_id:
             taken.held = True
+            self._held += 1
         self._report(ts_ns, taken, NEW, out, leaves=taken.leaves)
         self._working.setdefault(order.symbol, []).append(taken)
 
@@ -167,9 +169,11 @@ class VenueStage:
 
     def _end(self, ts_ns: int, order: WorkingOrder, exec_type: str, text: str, out: list[Record]) -> None:
         """An order ends without trading: it leaves the book, and what waits for it ends with it."""
+        if order.state in FINAL:
+            return  # ended with its parent a moment ago
         self._report(ts_ns, order, exec_type, out, text=text)
         self._leave(order)
-        if exec_type == REPLACED:
+        if exec_type == REPLACED or not self._held:
             return
         for child in self._everything():
             if child.held and child.parent_id == order.cause_id:
@@ -178,6 +182,7 @@ class VenueStage:
     def _leave(self, order: WorkingOrder) -> None:
         orders = self._working[order.symbol]
         orders.remove(order)
+        self._held -= order.held
         if not orders:
             del self._working[order.symbol]
 
@@ -316,7 +321,7 @@ class VenueStage:
         out.append(Execution(self._seq, ts_ns, *ids, *amounts, bar.open_ns, bar.seq, ""))
         if not leaves:
             self._leave(order)
-        if order.group_id or not leaves:
+        if order.group_id or (self._held and not leaves):
             self._follow_up(ts_ns, order, out)
 
     def _follow_up(self, ts_ns: int, order: WorkingOrder, out: list[Record]) -> None:
@@ -326,6 +331,7 @@ class VenueStage:
                 self._end(ts_ns, other, CANCELED, f"{order.order_id} of group {order.group_id} traded", out)
             elif not order.leaves and other.held and other.parent_id == order.cause_id:
                 other.held = False
+                self._held -= 1
 
     def _report(
         self,
@@ -354,7 +360,8 @@ class VenueStage:
         assert version == SNAPSHOT_VERSION, f"venue snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
         self._seq, self._epoch, self._state, orders, position, self._now = state
         self._position = dict(position)
-        self._working = {}
+        self._working, self._held = {}, 0
         for plain in orders:
             order = WorkingOrder.revive(plain)
             self._working.setdefault(order.symbol, []).append(order)
+            self._held += order.held

@@ -80,8 +80,25 @@ class WorkingOrder:
     replaces: str
 
     def __init__(self, order: Order) -> None:
-        for name in _TERMS:
-            setattr(self, name, getattr(order, name))
+        # Written out: half the cost of a loop over the names, on every order.
+        self.seq = order.seq
+        self.ts_ns = order.ts_ns
+        self.order_id = order.order_id
+        self.cause_id = order.cause_id
+        self.symbol = order.symbol
+        self.side = order.side
+        self.quantity = order.quantity
+        self.order_type = order.order_type
+        self.limit_price = order.limit_price
+        self.time_in_force = order.time_in_force
+        self.stop_price = order.stop_price
+        self.trail_amount = order.trail_amount
+        self.trail_percent = order.trail_percent
+        self.expires_ns = order.expires_ns
+        self.reduce_only = order.reduce_only
+        self.group_id = order.group_id
+        self.parent_id = order.parent_id
+        self.replaces = order.replaces
         self.buying = order.side == BUY
         self.state = OrderState.SUBMITTED
         self.cum_quantity = ZERO

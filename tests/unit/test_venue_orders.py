@@ -244,6 +244,40 @@ CASES: list[tuple[str, list[list[Record]], list[str]]] = [
         ],
         ["1 CANCELED", "2 CANCELED"],
     ),
+    (
+        "the kill switch ends entry and exits, each once",
+        [
+            [
+                order(1, kind=LIMIT, limit_price="90"),
+                order(2, SELL, kind=LIMIT, limit_price="110", parent_id="prop-1", group_id="exit"),
+                order(3, SELL, kind=STOP, stop_price="80", parent_id="prop-1", group_id="exit"),
+                bar(1),
+            ],
+            [RiskFence(4, 0, 1, "HALTED", "drill", "c-1"), bar(2)],
+        ],
+        ["1 CANCELED", "2 CANCELED", "3 CANCELED"],
+    ),
+    (
+        "of a group that is each other's child too, each ends once",
+        [
+            [
+                order(1, kind=LIMIT, limit_price="100", group_id="g"),
+                order(2, kind=LIMIT, limit_price="90", group_id="g"),
+                order(3, SELL, parent_id="prop-2", group_id="g"),
+                bar(1),
+            ],
+        ],
+        ["1 TRADE 10@100", "2 CANCELED", "3 CANCELED"],
+    ),
+    (
+        "the exits of an amended entry wait for the new one",
+        [
+            [order(1, kind=LIMIT, limit_price="90"), order(2, SELL, parent_id="prop-1"), bar(1)],
+            [order(3, kind=LIMIT, limit_price="100", replaces="ord-1"), bar(2)],
+            [bar(3)],
+        ],
+        ["1 REPLACED", "3 TRADE 10@100", "2 TRADE 10@100"],
+    ),
     ("a child without a parent is rejected", [[order(2, SELL, parent_id="prop-1"), bar(1)]], ["2 REJECTED"]),
     (
         "cancelling what has ended changes nothing",
