@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from configs.settings import Settings
 from dataflows import stages
@@ -21,6 +21,12 @@ from schemas.records import Bar, Command, Record
 VERSION = 1
 Progress = Callable[["Compared"], None]
 _PROGRESS_TICKS = 500
+
+
+class Deciding(Protocol):
+    """What is replayed: anything that turns a tick of inputs into what the services would write."""
+
+    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]: ...
 
 
 class Pipeline:
@@ -102,7 +108,7 @@ def compare(
     return tally.result(None)
 
 
-def side_by_side(pipeline: Pipeline, runs: Recording) -> Iterator[tuple[Tick, Tick]]:
+def side_by_side(pipeline: Deciding, runs: Recording) -> Iterator[tuple[Tick, Tick]]:
     """Each recorded tick with the replayed one. A replayed tick holds what was given as well, in front.
 
     Ends with the shorter run: the recorded one may end in the middle of a tick. Where the times of a pair differ, one

@@ -24,16 +24,23 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded_settings(home: Home, report: Report, changes: Mapping[str, str] | None = None) -> Iterator[Settings]:
+def recorded_settings(home: Home, report: Report) -> Iterator[Settings]:
     """The settings that the platform was started with, with a Kafka that answers in them while the block lasts.
 
-    `changes` are further environment variables of the settings. Raises BadInput and DeployError.
+    Raises BadInput and DeployError.
+    """
+    with _kafka(home, report) as servers:
+        yield settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers})
+
+
+def settings_of(home: Home, changes: Mapping[str, str]) -> Settings:
+    """The settings that the platform was started with, and `changes` to them as environment variables.
+
+    Raises BadInput.
     """
     from configs.settings import load_settings
 
-    told = {**os.environ, **remembered(home).environment(), **(changes or {})}
-    with _kafka(home, report) as servers:
-        yield load_settings(environment={**told, "KAFKA_BOOTSTRAP_SERVERS": servers})
+    return load_settings(environment={**os.environ, **remembered(home).environment(), **changes})
 
 
 @contextlib.contextmanager
