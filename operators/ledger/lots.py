@@ -332,6 +332,7 @@ class LotBook:
             heir.cost += lot.cost
             heir.fees += lot.fees
             heir.carried += lot.carried
+            lot.quantity = ZERO
         self.lots = kept
 
 

@@ -49,23 +49,22 @@ class WashSales:
 
     def __init__(self, book: LotBook) -> None:
         self._book = book
-        self._waiting: deque[LossSale] = deque()
+        self._waiting: deque[LossSale] = deque()  # sold at a loss and not replaced yet, oldest first
+        self._free: deque[OpenLot] = deque()  # bought in the last 30 days and replacing nothing yet, oldest first
 
     def sold(self, sales: list[LossSale]) -> None:
         """One trade closed lots at a loss. What was bought in the 30 days before replaces first."""
-        if sales:
-            self._forget(sales[0].day)
+        if not sales:
+            return
+        self._forget(sales[0].day)
         for sale in sales:
-            for lot in self._book.by_age():
+            for lot in list(self._free):
                 if not sale.units:
                     break
-                if (
-                    not lot.replacement
-                    and (lot.quantity > 0) is sale.long
-                    and lot.execution_id != sale.purchase_id
-                    and sale.day - WINDOW_DAYS <= lot.opened_ns // DAY_NS <= sale.day
-                ):
-                    self._replace(sale, lot)
+                fits = (lot.quantity > 0) is sale.long and lot.execution_id != sale.purchase_id
+                # A lot leaves when it was closed since, or when all of it replaces something.
+                if not lot.quantity or (fits and self._replace(sale, lot) is None):
+                    self._free.remove(lot)
             if sale.units:
                 self._waiting.append(sale)
 
@@ -73,13 +72,16 @@ class WashSales:
         """A lot was opened: it replaces what was sold at a loss in the 30 days before, the oldest sale first."""
         self._forget(lot.opened_ns // DAY_NS)
         free: OpenLot | None = lot
-        for sale in list(self._waiting):
-            if free is None:
-                break
+        passed: list[LossSale] = []
+        while free is not None and self._waiting:
+            sale = self._waiting.popleft()
             if sale.long is (free.quantity > 0) and free.execution_id != sale.purchase_id:
                 free = self._replace(sale, free)
-                if not sale.units:
-                    self._waiting.remove(sale)
+            if sale.units:
+                passed.append(sale)
+        self._waiting.extendleft(reversed(passed))
+        if free is not None:
+            self._free.append(free)
 
     def split(self, ratio: Decimal) -> None:
         """`ratio` new units for one old: what was sold before is looked for in new units."""
@@ -102,10 +104,13 @@ class WashSales:
         return free
 
     def join(self, other: WashSales) -> None:
-        """Take over what waits under the symbol's old name."""
+        """Take over what waits under the symbol's old name. The book has taken over the lots before."""
+        self._free = deque(lot for lot in self._book.by_age() if not lot.replacement)
         self._waiting = deque(sorted([*self._waiting, *other._waiting], key=lambda sale: sale.day))
 
     def _forget(self, day: int) -> None:
-        """Drop the sales that nothing bought from `day` on can replace."""
+        """Drop the sales that nothing bought from `day` on can replace, and the lots that replace nothing sold then."""
         while self._waiting and self._waiting[0].day < day - WINDOW_DAYS:
             self._waiting.popleft()
+        while self._free and self._free[0].opened_ns // DAY_NS < day - WINDOW_DAYS:
+            self._free.popleft()
