@@ -1,0 +1,20 @@
+"""`pytest tests/simulation --seed N` runs one seed again, `--seeds N` that many from 0 on."""
+
+from __future__ import annotations
+
+import pytest
+
+SEEDS = 250
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=None, help="run only this seed of the simulation")
+    parser.addoption("--seeds", type=int, default=SEEDS, help="how many seeds of the simulation to run")
+
+
+@pytest.fixture
+def seeds(request: pytest.FixtureRequest) -> list[int]:
+    # Where the whole suite runs, this file is read too late for its options to exist.
+    one = request.config.getoption("--seed", default=None)
+    count = request.config.getoption("--seeds", default=SEEDS)
+    return [one] if one is not None else list(range(count))
