@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from operators.manual import MANUAL
 from operators.money import ZERO, multiply
-from schemas.records import BUY, CANCELED, EXPIRED, REJECTED, Execution
+from schemas.records import BUY, CANCELED, EXPIRED, REJECTED, REPLACED, Execution
 
-GONE = (CANCELED, EXPIRED, REJECTED)
+GONE = (CANCELED, REPLACED, EXPIRED, REJECTED)
 """Execution types after which an order trades no more."""
 
 

@@ -212,7 +212,7 @@ class RiskStage:
             return [self._refuse(ts_ns, command.command_id, (old.symbol, old.side, old.quantity), verdict)]
         waiting = book.set_aside(old_id)
         filled = old.quantity - waiting.leaves
-        answer = self._decide(ts_ns, new, replaces=old_id, filled=filled)
+        answer = self._decide(ts_ns, new, order_id_of(command.command_id), old_id, filled)
         book.put_back(old_id, waiting)
         return [answer]
 
@@ -279,7 +279,8 @@ class RiskStage:
             side = BUY if quantity > 0 else SELL
             terms = (symbol, side, abs(quantity), MARKET, None, DAY, MARGIN_CALL, ZERO, "margin call")
             proposal = OrderProposal(0, ts_ns, f"{cause}-{symbol}", *terms, [], reduce_only=True)
-            out.append(self._decide(ts_ns, proposal))
+            # Under an id like that of an order by hand: it is no strategy's, and none may undo it.
+            out.append(self._decide(ts_ns, proposal, order_id_of(proposal.proposal_id)))
         return out
 
     def _write_usage(self, ts_ns: int) -> list[Record]:

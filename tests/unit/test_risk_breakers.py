@@ -274,7 +274,7 @@ def test_an_amended_order_is_judged_without_the_old_one_and_takes_its_place() ->
         [],
         [],
         [],
-        [amend("4", order_id="ord-2", quantity="20")],
+        [amend("4", order_id="ord-cmd-3", quantity="20")],
         [submit("5", quantity="1")],
     ]
     for number, records in enumerate(ticks):
@@ -289,14 +289,14 @@ def test_an_amended_order_is_judged_without_the_old_one_and_takes_its_place() ->
         "max_position: AAPL would be 13 shares, limit 12",
     ]
     second = of(Order, out)[1]
-    assert (second.order_id, second.replaces, second.quantity) == ("ord-2", "ord-cmd-1", D(12))
+    assert (second.order_id, second.replaces, second.quantity) == ("ord-cmd-3", "ord-cmd-1", D(12))
     assert [(e.order_id, e.exec_type, int(e.quantity)) for e in of(Execution, out)] == [
         ("ord-cmd-1", "NEW", 0),
         ("ord-cmd-1", "REPLACED", 0),
-        ("ord-2", "NEW", 0),
-        ("ord-2", TRADE, 5),
-        ("ord-2", TRADE, 5),
-        ("ord-2", TRADE, 2),
+        ("ord-cmd-3", "NEW", 0),
+        ("ord-cmd-3", TRADE, 5),
+        ("ord-cmd-3", TRADE, 5),
+        ("ord-cmd-3", TRADE, 2),
     ]
 
 

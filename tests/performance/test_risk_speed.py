@@ -1,0 +1,126 @@
+"""A risk decision with a big book, and what a bar costs risk and the venue that have nothing to do with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from operators.risk import RiskSettings, RiskStage
+from operators.venue import VenueSettings, VenueStage
+from schemas.records import (
+    BUY,
+    CANCELED,
+    GTC,
+    LIMIT,
+    MARKET,
+    REGULAR,
+    SELL,
+    TRADE,
+    Bar,
+    Execution,
+    Order,
+    OrderProposal,
+    Record,
+    execution_id,
+    order_id,
+    proposal_id,
+)
+from tests.performance.conftest import Figure
+
+DECISION_US_P99_MAX = 200.0
+BAR_US_MAX = 0.3
+POSITIONS, OPEN_ORDERS, DECISIONS = 500, 200, 2_000
+MINUTE = 60 * 10**9
+ZERO = Decimal(0)
+
+
+def bar(symbol: str, seq: int, price: float) -> Bar:
+    at = seq * MINUTE
+    return Bar(symbol, seq, at, at - MINUTE, price, price + 1, price - 1, price, 1e4, REGULAR, 20240102, True)
+
+
+def propose(seq: int, symbol: str, side: str, limit: str | None = None) -> OrderProposal:
+    kind, price = (MARKET, None) if limit is None else (LIMIT, Decimal(limit))
+    terms = (symbol, side, Decimal(10), kind, price, GTC)
+    return OrderProposal(seq, 0, proposal_id(seq), *terms, "test", Decimal(100), "", [])
+
+
+def report(seq: int, name: str, symbol: str, side: str, kind: str, quantity: int = 0) -> Execution:
+    price = Decimal(100) if quantity else ZERO
+    ids = (execution_id(seq), name, symbol, side, kind)
+    return Execution(seq, MINUTE, *ids, Decimal(quantity), price, ZERO, ZERO, Decimal(quantity), 0, 0, "")
+
+
+def full_book(spread: bool) -> tuple[RiskStage, list[str]]:
+    """Risk with every limit of the first group set, 500 positions, 200 open orders: over all symbols or all in one."""
+    limit = Decimal(10**9)
+    limits = RiskSettings(
+        initial_capital=limit,
+        max_order_notional=limit,
+        max_position=limit,
+        max_position_size=limit,
+        max_portfolio_leverage=Decimal(2),
+        max_daily_loss=limit,
+        stale_price_s=Decimal(600),
+    )
+    stage, symbols = RiskStage(limits), [f"S{n:03}" for n in range(POSITIONS)]
+    stage.on_tick(MINUTE, [bar(symbol, 1, 100.0 + n / 7) for n, symbol in enumerate(symbols)])
+    stage.on_tick(
+        MINUTE + 1,
+        [report(n, f"x-{n}", s, BUY if n % 3 else SELL, TRADE, 100) for n, s in enumerate(symbols, 1)],
+    )
+    for n in range(OPEN_ORDERS):
+        [order] = stage.on_tick(MINUTE + 2 + n, [propose(n, symbols[2 * n] if spread else "S001", BUY, "90")])
+        assert isinstance(order, Order)
+    return stage, symbols
+
+
+def decision_us(spread: bool) -> tuple[float, float]:
+    """p50 and p99 of the processor time of a decision. One order a tick, so that decisions share nothing."""
+    stage, symbols = full_book(spread)
+    taken = []
+    for n in range(DECISIONS):
+        symbol, side = symbols[7 * n % POSITIONS] if spread else "S001", SELL if n % 2 else BUY
+        asked = propose(1000 + n, symbol, side, None if n % 3 else "95")
+        started = time.process_time_ns()
+        [order] = stage.on_tick(2 * MINUTE + n, [asked])
+        taken.append((time.process_time_ns() - started) / 1000)
+        assert isinstance(order, Order), order
+        stage.on_tick(2 * MINUTE + n, [report(n, order.order_id, symbol, side, CANCELED)])
+    taken.sort()
+    return taken[DECISIONS // 2], taken[DECISIONS * 99 // 100]
+
+
+@pytest.mark.parametrize("spread", [True, False], ids=["over all symbols", "in one symbol"])
+def test_a_risk_decision(spread: bool, figure: Figure) -> None:
+    """The best of three rounds: what the code costs, not what else the machine does."""
+    rounds = [decision_us(spread) for _ in range(3)]
+    p50, p99 = min(rounds, key=lambda figures: figures[1])
+    where = "over all symbols" if spread else "in one"
+    figure(f"risk decision, 500 positions, 200 orders {where}", f"p50 {p50:.0f} µs, p99 {p99:.0f} µs")
+    assert p99 < DECISION_US_P99_MAX
+
+
+def test_a_bar_that_concerns_nobody(figure: Figure) -> None:
+    ticks = [[bar(f"S{n}", seq, 100.0) for n in range(20)] for seq in range(1, 2_001)]
+    risk, venue = RiskStage(RiskSettings.unlimited()), VenueStage(VenueSettings())
+    elsewhere = VenueStage(VenueSettings())
+    waiting: list[Record] = [Order(1, 0, order_id(1), "p", "ZZ", BUY, Decimal(1), MARKET, None, GTC, 0, [])]
+    elsewhere.on_tick(1, waiting)
+    stages: list[tuple[str, Callable[..., list[Record]]]] = [
+        ("risk", risk.on_tick),
+        ("venue without orders", venue.on_tick),
+        ("venue with an order in another symbol", elsewhere.on_tick),
+    ]
+    for name, on_tick in stages:
+        best = float("inf")
+        for turn in range(3):
+            started = time.process_time()
+            for number, bars in enumerate(ticks):
+                on_tick(turn * 10**6 + number, bars)
+            best = min(best, (time.process_time() - started) / 40_000 * 1e6)
+        figure(f"a bar through {name}", f"{best * 1000:.0f} ns")
+        assert best < BAR_US_MAX
