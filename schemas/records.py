@@ -183,7 +183,7 @@ class OrderRefusal(NamedTuple):
 
 
 class RiskEvent(NamedTuple):
-    """A circuit breaker or the kill switch changed its state: what was found against which limit, and who did it."""
+    """A circuit breaker or a margin call changed its state: what was found against which limit, and who did it."""
 
     seq: int
     ts_ns: int

@@ -233,16 +233,16 @@ class RiskBook:
 
     def exposure(self) -> Exposure:
         """In floats, to the cent: about 0.1 µs a holding. Within a cent or 1e-9 of a limit ask `exact_exposure`."""
-        long = short = worst = 0.0
+        net = short = worst = 0.0
         last = self.last
         for symbol, holding in self.holdings.items():
             close = last[symbol].close
             value = holding.quantity_f * close
-            if value >= 0.0:
-                long += value
-            else:
+            net += value
+            if value < 0.0:
                 short -= value
             worst += holding.worst_f * close
+        long = net + short
         return Exposure(to_decimal(round(long, 2)), to_decimal(round(short, 2)), to_decimal(round(worst, 2)))
 
     def exact_exposure(self) -> Exposure:
