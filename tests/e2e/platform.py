@@ -18,6 +18,7 @@ from psycopg2 import sql
 
 from deploy.home import REPOSITORY, Home
 from deploy.initialise import make_recovery_store
+from deploy.local.ports import free_ports
 from deploy.plan import child_environment, dataflow_services
 from deploy.service import DATAFLOW_NAMES
 from deploy.topics import create_topics, read_topics
@@ -25,7 +26,8 @@ from sinks.tables import TABLE_OF, fields_of
 from tests.replay.runs import SETTINGS_FILE, settings, staged_hash
 from tests.replay.staged import Logs
 
-DRAINED_WITHIN_S = 120.0
+STANDSTILL_S = 60.0
+"""So long without any service moving is a deadlock; how fast they move depends on what else the machine does."""
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
@@ -38,7 +40,8 @@ class Servers(NamedTuple):
 class Platform:
     """Use as a context manager: whatever is still running at its end is killed.
 
-    `speed` is "max" or times real time; `workers` gives a service more than one worker thread.
+    `speed` is "max" or times real time. `workers` gives a service more than one worker thread, `processes` more than
+    one process; both may be changed before a service is started again.
     """
 
     def __init__(
@@ -49,12 +52,13 @@ class Platform:
         *,
         speed: str = "max",
         workers: Mapping[str, int] | None = None,
+        processes: Mapping[str, int] | None = None,
     ) -> None:
         self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
         self.partitions = settings().kafka.symbol_partitions
         self.home = Home(folder)
-        self._workers = dict(workers or {})
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.workers, self.processes = dict(workers or {}), dict(processes or {})
+        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
         told = {
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
             "DATABASE_URL": servers.database_url,
@@ -85,26 +89,46 @@ class Platform:
     def start(self, *names: str) -> None:
         """Start these services, or all."""
         for name in names or DATAFLOW_NAMES:
-            service = self._services[name]
-            workers = ("-w", str(self._workers[name])) if name in self._workers else ()
-            with (self.home.logs / f"{name}.log").open("ab") as log:
-                self._running[name] = subprocess.Popen(
-                    [*service.command, *workers],
-                    cwd=REPOSITORY,
-                    env=dict(service.environment),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+            self._running[name] = [self._spawn(name, flags) for flags in self._flags(name)]
+
+    def begin(self) -> None:
+        """Start all, the feed last, and return in the middle: when the first ticks have come all the way."""
+        behind = [name for name in DATAFLOW_NAMES if name != "market_data"]
+        self.start(*behind)
+        self.wait_until(lambda: all(self.stats(name) for name in behind), "all but the feed")
+        self.start("market_data")
+        self.wait_past("risk", 0)
+
+    def _flags(self, name: str) -> list[tuple[str, ...]]:
+        """What `bytewax.run` is told besides, for each process of a service."""
+        workers = ("-w", str(self.workers[name])) if name in self.workers else ()
+        if name not in self.processes:
+            return [workers]
+        addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(self.processes[name]))
+        return [("-i", str(number), "-a", addresses, *workers) for number in range(self.processes[name])]
+
+    def _spawn(self, name: str, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        service = self._services[name]
+        with (self.home.logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*service.command, *flags],
+                cwd=REPOSITORY,
+                env=dict(service.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def kill9(self, name: str) -> None:
-        child = self._running.pop(name)
-        child.kill()
-        child.wait()
+        children = self._running.pop(name)
+        for child in children:
+            child.kill()
+        for child in children:
+            child.wait()
 
-    def sigterm(self, name: str, timeout_s: float = 20.0) -> int:
-        """The exit code."""
-        child = self._running.pop(name)
+    def sigterm(self, name: str, timeout_s: float = 60.0) -> int:
+        """The exit code of a service of one process."""
+        [child] = self._running.pop(name)
         child.send_signal(signal.SIGTERM)
         try:
             return child.wait(timeout_s)
@@ -118,18 +142,12 @@ class Platform:
         self.start(name)
 
     def stop(self) -> None:
-        """End every service in good order, those that read first, so that nothing is on its way any more."""
+        """End every service: those of one worker in good order, others, which cannot be, by killing them."""
         for name in list(self._running):
-            if name in self._workers:
+            if name in self.workers or name in self.processes:
                 self.kill9(name)
             else:
                 assert self.sigterm(name) == 0, f"{name}: {self.last_words(name)}"
-
-    def revive(self) -> None:
-        """What a supervisor does: start again whoever has ended."""
-        for name, child in list(self._running.items()):
-            if child.poll() is not None:
-                self.start(name)
 
     # -- progress
 
@@ -144,26 +162,32 @@ class Platform:
     def last_tick_ns(self, name: str) -> int:
         return int(self.stats(name).get("last_tick_ns", -1))
 
-    def wait_until(self, true: Callable[[], bool], what: str, timeout_s: float = DRAINED_WITHIN_S) -> None:
-        """Poll; fails with where everybody is, or with a service's last words when one has ended by itself."""
-        deadline = time.monotonic() + timeout_s
+    def wait_until(self, true: Callable[[], bool], what: str) -> None:
+        """Poll; fails when nobody moves any more, or with a service's last words when one has ended by itself."""
+        where, deadline = self.where(), time.monotonic() + STANDSTILL_S
         while not true():
-            for name, child in self._running.items():
-                assert child.poll() is None, f"{name} ended with {child.returncode}: {self.last_words(name)}"
-            assert time.monotonic() < deadline, f"{what} not within {timeout_s:.0f} s: {self.where()}"
+            for name, children in self._running.items():
+                for child in children:
+                    assert child.poll() is None, f"{name} ended with {child.returncode}: {self.last_words(name)}"
+            before, where = where, self.where()
+            if where != before:
+                deadline = time.monotonic() + STANDSTILL_S
+            assert time.monotonic() < deadline, f"waiting for {what}, all stand still: {where}"
             time.sleep(0.1)
 
     def drained(self) -> bool:
+        """By the stats of all services as they run now. Of several workers only one shows: those behind it tell."""
         feed = self.stats("market_data")
-        pids = {name: child.pid for name, child in self._running.items()}
+        alone = [name for name in DATAFLOW_NAMES if name not in self.workers and name not in self.processes]
         return bool(feed.get("feed_finished")) and all(
-            self.stats(name).get("pid") == pids.get(name) and self.last_tick_ns(name) == feed["last_tick_ns"]
-            for name in DATAFLOW_NAMES
+            self.stats(name).get("pid") == self._running[name][0].pid
+            and self.last_tick_ns(name) == feed["last_tick_ns"]
+            for name in alone
         )
 
-    def wait_drained(self, timeout_s: float = DRAINED_WITHIN_S) -> None:
+    def wait_drained(self) -> None:
         """Until the feed is at its end and every service has passed its last tick."""
-        self.wait_until(self.drained, "drained", timeout_s)
+        self.wait_until(self.drained, "the last tick everywhere")
 
     def wait_past(self, name: str, ts_ns: int) -> None:
         """Until a service has passed a time."""

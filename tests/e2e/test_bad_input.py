@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from operators.partitions import partition_of
 from schemas.codec import encode
 from schemas.records import Bar
 from tests.e2e.conftest import MakePlatform, Outcome, assert_same_tables
+
+pytestmark = pytest.mark.timeout(1200)
 
 READERS = ("execution", "features", "portfolio", "risk")
 GOOD = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
@@ -40,8 +44,7 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
         file.write("".join(row + "\n" for row in BAD_ROWS))
     partition = partition_of("A", 4)
     with make_platform(files, speed="3000") as platform:
-        platform.start()
-        platform.wait_past("risk", 0)
+        platform.begin()
         platform.produce("market-bars", partition, *GARBAGE)
         platform.produce("signals", 0, b"not a signal")
         platform.run_to_end()

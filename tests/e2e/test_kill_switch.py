@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from operators.stage import Tick
 from schemas.codec import decode, encode
 from schemas.records import KILL_SWITCH, RELEASE, Clock, Command, Order, OrderRefusal, RiskFence
@@ -12,20 +14,24 @@ from tests.e2e.conftest import MakePlatform, Outcome
 from tests.e2e.platform import Platform
 from tests.replay.runs import feed_ticks, fused_hash
 
+pytestmark = pytest.mark.timeout(1200)
+
+MINUTE_NS = 60_000_000_000
+
 
 def test_the_kill_switch_halts_until_it_is_released_also_across_restarts(
     make_platform: MakePlatform, uninterrupted: Outcome, bars: list[Path]
 ) -> None:
     ticks = feed_ticks(bars)
-    with make_platform(speed="1800") as platform:
-        platform.start()
-        platform.wait_past("risk", 0)
+    with make_platform(speed="1200") as platform:
+        platform.begin()
+        halted_ns = platform.last_tick_ns("market_data")
         command(platform, KILL_SWITCH)
         # While it is halted risk and portfolio die: the halt outlives them.
-        time.sleep(0.5)
+        platform.wait_past("risk", halted_ns + 20 * MINUTE_NS)
         platform.restart("risk")
         platform.restart("portfolio")
-        time.sleep(3)
+        platform.wait_past("market_data", halted_ns + 100 * MINUTE_NS)
         command(platform, RELEASE)
         platform.restart("market_data")
         platform.run_to_end()

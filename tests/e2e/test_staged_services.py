@@ -10,6 +10,8 @@ import pytest
 from deploy.service import DATAFLOW_NAMES
 from tests.e2e.conftest import MakePlatform, Outcome, assert_same, outcome
 
+pytestmark = pytest.mark.timeout(1200)
+
 PACE = "1500"
 """Times real time: 25 minutes of bars a second, so that a run lasts long enough to be disturbed."""
 
@@ -29,9 +31,7 @@ def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: Outcome) -
         )
 
 
-@pytest.mark.parametrize(
-    ("kills", "pace"), [(1, PACE), pytest.param(5, "400", marks=[pytest.mark.long, pytest.mark.timeout(600)])]
-)
+@pytest.mark.parametrize(("kills", "pace"), [(1, PACE), pytest.param(5, "400", marks=pytest.mark.long)])
 def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
     kills: int, pace: str, make_platform: MakePlatform, uninterrupted: Outcome
 ) -> None:
@@ -40,11 +40,14 @@ def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
     chance.shuffle(victims)
     print("killed in this order:", *victims)
     with make_platform(speed=pace) as platform:
-        platform.start()
-        platform.wait_past("risk", 0)
+        platform.begin()
         for victim in victims:
             time.sleep(chance.uniform(0.2, 1.5))
             platform.restart(victim)
+        # And the machine as a whole.
+        for victim in DATAFLOW_NAMES:
+            platform.kill9(victim)
+        platform.start()
         platform.run_to_end()
         assert_same(outcome(platform), uninterrupted)
 
@@ -53,8 +56,7 @@ def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
     make_platform: MakePlatform, uninterrupted: Outcome
 ) -> None:
     with make_platform(speed=PACE) as platform:
-        platform.start()
-        platform.wait_past("risk", 0)
+        platform.begin()
         for name in DATAFLOW_NAMES:
             time.sleep(0.5)
             assert platform.sigterm(name) == 0, platform.last_words(name)
@@ -65,10 +67,16 @@ def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
         assert_same(found, uninterrupted)
 
 
-def test_features_on_two_workers_and_signals_on_three_decide_the_same(
+def test_more_workers_and_processes_and_a_change_of_their_number_decide_the_same(
     make_platform: MakePlatform, uninterrupted: Outcome
 ) -> None:
-    with make_platform(workers={"features": 2, "signals": 3}) as platform:
-        platform.start()
+    with make_platform(speed=PACE, workers={"features": 2, "signals": 3}) as platform:
+        platform.begin()
+        # The shards move to other workers, with what they know.
+        platform.workers["features"] = 3
+        platform.restart("features")
+        platform.processes["signals"] = 2
+        del platform.workers["signals"]
+        platform.restart("signals")
         platform.run_to_end()
         assert_same(outcome(platform), uninterrupted)
