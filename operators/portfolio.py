@@ -198,7 +198,6 @@ class PortfolioStage:
         pending = self._pending.get(symbol)
         if pending is None or not pending.is_of(execution):
             return
-        pending.order_id = execution.order_id
         if execution.exec_type == TRADE:
             self._reserved -= pending.reserved
             filled = quantize(execution.quantity)
@@ -286,7 +285,7 @@ class PortfolioStage:
         self._proposal_seq += 1
         cause = proposal_id(self._proposal_seq)
         unit_cost = multiply(unit, ONE + self.settings.cash_buffer)
-        pending = self._pending[symbol] = Pending(cause, delta, delta, unit_cost, tuple(due), None)
+        pending = self._pending[symbol] = Pending(cause, delta, delta, unit_cost, tuple(due))
         self._reserved += pending.reserved
         return OrderProposal(
             self._proposal_seq,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from operators.manual import MANUAL
 from operators.money import ZERO, multiply
-from schemas.records import BUY, CANCELED, EXPIRED, REJECTED, REPLACED, Execution
+from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
 
 GONE = (CANCELED, REPLACED, EXPIRED, REJECTED)
 """Execution types after which an order trades no more."""
@@ -30,13 +30,11 @@ class Target:
 
 
 class Pending:
-    """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit bought.
-
-    Executions name the order, not the proposal: the first report on the symbol and side with the proposed quantity
-    binds `order_id`; from then on only that order's reports count.
+    """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit
+    bought.
     """
 
-    __slots__ = ("leaves", "order_id", "proposal_id", "quantity", "strategies", "unit_cost")
+    __slots__ = ("leaves", "proposal_id", "quantity", "strategies", "unit_cost")
 
     def __init__(
         self,
@@ -45,27 +43,19 @@ class Pending:
         leaves: Decimal,
         unit_cost: Decimal,
         strategies: tuple[str, ...],
-        order_id: str | None,
     ) -> None:
         self.proposal_id = proposal_id
         self.quantity = quantity
         self.leaves = leaves
         self.unit_cost = unit_cost
         self.strategies = strategies
-        self.order_id = order_id
 
     def is_of(self, execution: Execution) -> bool:
         """Whether the report is on this proposal's order."""
-        if self.order_id is not None:
-            return self.order_id == execution.order_id
-        if (execution.side == BUY) is not (self.quantity > 0):
-            return False
-        if execution.exec_type in GONE:
-            return True
-        return execution.cum_quantity + execution.leaves_quantity == abs(self.quantity)
+        return execution.cause_id == self.proposal_id
 
-    def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...], str | None]:
-        return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies, self.order_id)
+    def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...]]:
+        return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies)
 
     @property
     def reserved(self) -> Decimal:

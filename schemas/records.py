@@ -230,6 +230,7 @@ class Execution(NamedTuple):
     filled_at_ns: int  # when the venue traded, at or before ts_ns
     bar_seq: int  # bar that the simulated venue filled against, 0 where there is none
     text: str
+    cause_id: str = ""  # of the order: the proposal or command that it came from
 
 
 class Position(NamedTuple):

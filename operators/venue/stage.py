@@ -318,7 +318,7 @@ class VenueStage:
         self._seq += 1
         ids = (execution_id(self._seq), order.order_id, order.symbol, order.side, TRADE)
         amounts = (quantity, price, quantize(fee), leaves, order.cum_quantity)
-        out.append(Execution(self._seq, ts_ns, *ids, *amounts, bar.open_ns, bar.seq, ""))
+        out.append(Execution(self._seq, ts_ns, *ids, *amounts, bar.open_ns, bar.seq, "", order.cause_id))
         if not leaves:
             self._leave(order)
         if order.group_id or (self._held and not leaves):
@@ -347,7 +347,8 @@ class VenueStage:
         order.state = follow(order.state, _EVENT[exec_type], order_id=order.order_id)
         self._seq += 1
         ids = (execution_id(self._seq), order.order_id, order.symbol, order.side, exec_type)
-        out.append(Execution(self._seq, ts_ns, *ids, ZERO, ZERO, ZERO, leaves, order.cum_quantity, ts_ns, 0, text))
+        amounts = (ZERO, ZERO, ZERO, leaves, order.cum_quantity)
+        out.append(Execution(self._seq, ts_ns, *ids, *amounts, ts_ns, 0, text, order.cause_id))
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 

@@ -74,9 +74,8 @@ class Desk:
         self.execution_seq += 1
         seq, at = self.execution_seq, (self.minute + 1) * MINUTE
         money = (traded, Decimal(repr(price)), Decimal(0), leaves, filled)
-        self.next.append(
-            Execution(seq, at, f"exe-{seq}", order, symbol, proposal.side, exec_type, *money, at - MINUTE, 0, "")
-        )
+        ids = (f"exe-{seq}", order, symbol, proposal.side, exec_type)
+        self.next.append(Execution(seq, at, *ids, *money, at - MINUTE, 0, "", proposal.proposal_id))
 
     def refuse(self, symbol: str = "X") -> None:
         proposal = self.open[symbol][0]

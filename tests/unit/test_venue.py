@@ -75,10 +75,10 @@ def trades(out: list[Execution]) -> list[tuple[str, str]]:
 
 def test_a_market_order_is_acknowledged_and_fills_at_the_open() -> None:
     [new, trade] = ticks(VenueStage(FREE), [order(1, BUY), bar(1)])
-    assert new == Execution(1, 60, "exe-1", "ord-1", "AAPL", BUY, NEW, ZERO, ZERO, ZERO, Decimal(10), ZERO, 60, 0, "")
-    assert trade == Execution(
-        2, 60, "exe-2", "ord-1", "AAPL", BUY, TRADE, Decimal(10), Decimal(100), ZERO, ZERO, Decimal(10), 0, 1, ""
-    )
+    ten, hundred = Decimal(10), Decimal(100)
+    ids = ("ord-1", "AAPL", BUY)
+    assert new == Execution(1, 60, "exe-1", *ids, NEW, ZERO, ZERO, ZERO, ten, ZERO, 60, 0, "", "prop-1")
+    assert trade == Execution(2, 60, "exe-2", *ids, TRADE, ten, hundred, ZERO, ZERO, ten, 0, 1, "", "prop-1")
 
 
 def test_slippage_is_against_the_taker_and_rounded_to_the_tick_against_him() -> None:

@@ -38,6 +38,7 @@ def upgrade() -> None:
         _add_with_default(table, "group_id", sa.Text(), "")
         _add_with_default(table, "parent_id", sa.Text(), "")
     _add_with_default("orders", "replaces", sa.Text(), "")
+    _add_with_default("executions", "cause_id", sa.Text(), "")
     op.create_table(
         "order_cancels",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -87,6 +88,7 @@ def downgrade() -> None:
     op.drop_table("risk_events")
     op.drop_index(op.f("ix_order_cancels_order_id"), table_name="order_cancels")
     op.drop_table("order_cancels")
+    op.drop_column("executions", "cause_id")
     op.drop_column("orders", "replaces")
     for table in ("order_proposals", "orders"):
         for column in (
