@@ -61,8 +61,17 @@ def _run_with_services(home: Home, arguments: list[str]) -> int:
             return child.wait()
         finally:
             if child.poll() is None:
-                child.terminate()
-                child.wait()
+                _end(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C would: tests that started processes of their own get to end them. SIGTERM gives pytest no time."""
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait(60)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _names_tests(arguments: list[str]) -> bool:
