@@ -43,7 +43,7 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
     with files[0].open("a") as file:
         file.write("".join(row + "\n" for row in BAD_ROWS))
     partition = partition_of("A", 4)
-    with make_platform(files, speed="3000") as platform:
+    with make_platform(files, speed="1500") as platform:
         platform.begin()
         platform.produce("market-bars", partition, *GARBAGE)
         platform.produce("signals", 0, b"not a signal")

@@ -38,6 +38,7 @@ def from_line(line: str) -> tuple[int, Any]:
     kind = KINDS[name]
     if kind is Clock:
         return partition, Clock._make(values)
+    assert len(values) == len(kind._fields), f"{name} has other fields now: python -m tests.replay.record"
     record = kind._make([_typed(field.kind, value) for field, value in zip(fields_of(kind), values, strict=True)])
     if kind is Order:
         record = record._replace(checks=[CheckResult._make(check) for check in record.checks])
