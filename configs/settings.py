@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from operators.instruments import NOTHING_LISTED, Instruments
 from operators.minutes import FeedSettings
 from operators.portfolio import PortfolioSettings
 from operators.risk.settings import RiskSettings
@@ -71,6 +72,14 @@ class MarketData(Section):
     files: FileFeed = FileFeed()
     simulator: SimulatorFeed = SimulatorFeed()
 
+    def bars_per_year(self) -> float:
+        """How many bars a symbol has in a year: XNYS has 252 days of 6.5 hours, of 16 with pre and post-market."""
+        if self.feed == "simulator":
+            return 365 * 86_400 / self.simulator.interval_s
+        regular = 6.5 if self.files.session == "regular" else 16
+        hours = 252 * regular if self.files.calendar == "XNYS" else 365 * 24
+        return hours * 3600 / self.files.bar_interval_s
+
 
 class Features(Section):
     indicators: tuple[str, ...] = ()
@@ -108,6 +117,7 @@ class Api(Section):
     read_rate: Rate = "1200/minute"
     command_rate: Rate = "120/minute"
     login_rate: Rate = "10/minute"
+    command_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     stream_rate: Rate = "60/minute"
     streams_max: Annotated[int, Field(ge=1)] = 500
     cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://127.0.0.1:3000")
@@ -158,6 +168,7 @@ def _portfolio(value: Any) -> Any:
 class Settings(Section):
     """Everything that can be set. `market_data` to `execution` decide; the rest only places."""
 
+    instruments: Instruments = NOTHING_LISTED
     market_data: MarketData = MarketData()
     features: Features = Features()
     signals: Signals = Signals()
@@ -169,11 +180,30 @@ class Settings(Section):
     database: Database
     kafka: Kafka
 
+    def portfolio(self) -> PortfolioSettings:
+        """The portfolio settings, with the bars a year of the feed where nothing else is said."""
+        portfolio, sizing = self.portfolio_manager, self.portfolio_manager.sizing
+        bars_per_year = sizing.volatility.bars_per_year or self.market_data.bars_per_year()
+        volatility = replace(sizing.volatility, bars_per_year=bars_per_year)
+        return replace(portfolio, sizing=replace(sizing, volatility=volatility))
+
     def risk(self) -> RiskSettings:
         """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same
         start.
         """
-        return replace(self.risk_manager, initial_capital=self.portfolio_manager.initial_capital)
+        capital = self.portfolio_manager.initial_capital
+        return replace(self.risk_manager, initial_capital=capital, instruments=self.instruments)
+
+    def venue(self) -> VenueSettings:
+        """The simulated venue's settings, with the instruments that risk and the portfolio know too."""
+        return replace(self.execution.venue, instruments=self.instruments)
+
+    @model_validator(mode="after")
+    def _instruments_in_one_place(self) -> Self:
+        for where, given in (("risk_manager", self.risk_manager), ("execution.venue", self.execution.venue)):
+            if given.instruments not in (NOTHING_LISTED, self.instruments):
+                raise ValueError(f"instruments are listed in the section `instruments`, found some in {where}")
+        return self
 
 
 def seconds(duration: Any) -> int | None:
@@ -259,4 +289,4 @@ def _sentence(error: ValidationError, file: Path | None) -> str:
     found = first["input"] if not isinstance(first["input"], dict) and "jwt_key" not in where else ""
     known = "" if first["type"] != "extra_forbidden" else "this key is not known"
     said = known or first["msg"].removeprefix("Value error, ")
-    return f"setting {where}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
+    return f"setting {where or 'tree'}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"

@@ -28,7 +28,7 @@ def signals(settings: Settings) -> Callable[[], Stage]:
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
-    return lambda: PortfolioStage(settings.portfolio_manager)
+    return lambda: PortfolioStage(settings.portfolio_manager, settings.instruments)
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:
@@ -36,7 +36,7 @@ def risk(settings: Settings) -> Callable[[], Stage]:
 
 
 def execution(settings: Settings) -> Callable[[], Stage]:
-    return lambda: VenueStage(settings.execution.venue)
+    return lambda: VenueStage(settings.venue())
 
 
 def trading_loop(settings: Settings) -> Callable[[], Stage]:

@@ -27,7 +27,7 @@ Strategy = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-DECIDING = ("features", "signals", "portfolio_manager", "risk_manager", "execution")
+DECIDING = ("instruments", "features", "signals", "portfolio_manager", "risk_manager", "execution")
 """Sections of the settings that change decisions; the others only say where things are."""
 
 
