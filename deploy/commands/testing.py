@@ -53,7 +53,10 @@ def _run_with_services(home: Home, arguments: list[str]) -> int:
         chosen = [argument for argument in arguments if not argument.startswith("-")]
         command = [sys.executable, "-m", "pytest", *([] if _names_tests(chosen) else ["tests"]), *arguments]
         _say("running " + " ".join(command[2:]))
-        child = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+        # A shell starts background jobs with SIGINT ignored, and Python would leave it so.
+        child = subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        )
         try:
             return child.wait()
         except KeyboardInterrupt:
