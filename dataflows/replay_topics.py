@@ -58,7 +58,12 @@ def recording(kafka: Kafka, reader: str, until: Until | None = None) -> Recordin
     return Recording(_ticks(kafka, reader, GIVEN, until), _ticks(kafka, reader, DERIVED, until))
 
 
-def _ticks(kafka: Kafka, reader: str, topics: Sequence[str], until: Until) -> Iterator[Tick]:
+def read_topics(kafka: Kafka, reader: str, topics: Sequence[str]) -> Generator[Tick]:
+    """Some topics alone, from their beginning to where they end now. Iterating raises Unavailable."""
+    return _ticks(kafka, reader, topics, Until(end_of_logs=True))
+
+
+def _ticks(kafka: Kafka, reader: str, topics: Sequence[str], until: Until) -> Generator[Tick]:
     # Commands before bars, as in every stage that reads both.
     ranked = sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS) if topics is GIVEN else topics
     logs = [

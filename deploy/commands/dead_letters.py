@@ -1,0 +1,252 @@
+"""`dead-letters`: what could not be taken in, why, and back into its topic where that has become possible."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.moments import written
+from schemas.errors import BadInput, InvalidField, Undecodable
+
+if TYPE_CHECKING:
+    from configs.settings import Kafka, Settings
+    from schemas.records import DeadLetter
+
+Where = Annotated[str, typer.Argument(help="As `list` shows it: TOPIC/PARTITION@OFFSET.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+_CLOCK_WITHIN = 20_000  # messages from the end of a log among which a clock must stand
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="What could not be taken in, and why.", no_args_is_help=True)
+    group.command("list", help="Newest first, a line each.")(list_letters)
+    group.command("show", help="One of them, with its bytes.")(show)
+    group.command("replay", help="Write one into its topic again, at the end.")(replay)
+    app.add_typer(group, name="dead-letters")
+
+
+def list_letters(
+    topic: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    with _stored() as (_, letters):
+        found = [stages for stages in letters.values() if topic in (None, stages[0].topic)][:limit]
+    if as_json:
+        print(json.dumps([_tree(stages) for stages in found], indent=2))
+        return
+    if not found:
+        print("no dead letters")
+        return
+    table = Table(box=None)
+    for title in ("place", "at", "read by", "reason"):
+        table.add_column(title, no_wrap=title != "reason")
+    for stages in found:
+        readers = ", ".join(letter.stage for letter in stages)
+        table.add_row(_place(stages[0]), written(stages[0].ts_ns), readers, stages[0].reason)
+    Console(width=160, highlight=False, markup=False).print(table)
+
+
+def show(where: Where, as_json: AsJson = False) -> None:
+    with _stored() as (settings, letters):
+        stages = _named(letters, where)
+        raw = _original(settings.kafka, stages[0])
+    tree = _tree(stages) | {"raw": raw.hex(" "), "decoded": _decoded(raw)}
+    print(json.dumps(tree, indent=2) if as_json else "\n".join(f"{name:10} {value}" for name, value in tree.items()))
+
+
+def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    with _stored() as (settings, letters):
+        letter = _named(letters, where)[0]
+        raw = _original(settings.kafka, letter)
+        why_not = refused(settings.kafka, letter, raw)
+        if why_not:
+            raise DeployError(f"{where} stays a dead letter: {why_not}")
+        if not yes:
+            print(_decoded(raw))
+            typer.confirm(f"Write it to the end of {letter.topic}, to take effect now?", abort=True)
+        print(f"written to {letter.topic}/{letter.partition}@{_write(settings.kafka, letter, raw)}")
+
+
+def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
+    """Why these bytes cannot go into their topic again; "" where they can."""
+    from dataflows.replay_topics import GIVEN
+    from operators.alignment import check_bar
+    from schemas.codec import decode
+    from schemas.records import TOPIC_OF, Bar, Clock
+
+    if letter.topic.startswith("file:"):
+        return "it is a row of a file; correct it there and feed the file"
+    if letter.topic not in GIVEN:
+        owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "nobody"
+        return (
+            f"topic {letter.topic} is written by {owner} alone; `python cli.py rebuild {owner}` makes its records anew"
+        )
+    try:
+        record = decode(raw)
+    except Undecodable as error:
+        return f"still undecodable: {error}"
+    if type(record) is Clock or TOPIC_OF[type(record)] != letter.topic:
+        return f"it holds a {type(record).__name__}, which does not belong into {letter.topic}"
+    if isinstance(record, Bar):
+        try:
+            check_bar(record)
+        except InvalidField as error:
+            return f"still wrong: {error}"
+        clock_ns = _clock(kafka, letter)
+        if record.ts_ns <= clock_ns:
+            return f"its minute ({written(record.ts_ns)}) is over, the topic is at {written(clock_ns)}: late again"
+    return ""
+
+
+# -- Postgres ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _stored() -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
+    """The settings, and by place the letters of every stage that met it, newest place first."""
+    from sqlalchemy import desc, select
+    from sqlalchemy.exc import DBAPIError
+
+    from deploy.recorded import settings_of
+    from deploy.running import use_running_services
+    from schemas.records import DeadLetter
+    from sinks.database import open_engine
+    from sinks.tables import dead_letters, record_of
+
+    home = home_from_environment()
+    if not all(os.environ.get(name) for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")):
+        use_running_services(home)
+    settings = settings_of(home, {})
+    engine = open_engine(settings.database.postgres.url)
+    letters: dict[str, list[DeadLetter]] = {}
+    try:
+        with engine.connect() as db:
+            order = (desc(dead_letters.c.ts_ns), dead_letters.c.topic, desc(dead_letters.c.offset))
+            for row in db.execute(select(dead_letters).order_by(*order)).mappings():
+                letter = record_of(DeadLetter, row)
+                letters.setdefault(_place(letter), []).append(letter)
+    except DBAPIError as error:
+        raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
+    finally:
+        engine.dispose()
+    yield settings, letters
+
+
+def _named(letters: dict[str, list[DeadLetter]], where: str) -> list[DeadLetter]:
+    if re.fullmatch(r".+/\d+@\d+", where) is None:
+        raise BadInput(f"a dead letter is named TOPIC/PARTITION@OFFSET, found {where!r}")
+    if where not in letters:
+        raise DeployError(f"there is no dead letter {where}; `python cli.py dead-letters list` shows them")
+    return letters[where]
+
+
+def _place(letter: DeadLetter) -> str:
+    return f"{letter.topic}/{letter.partition}@{letter.offset}"
+
+
+def _tree(stages: list[DeadLetter]) -> dict[str, Any]:
+    first = stages[0]
+    return {
+        "place": _place(first),
+        "at": written(first.ts_ns),
+        "read_by": [letter.stage for letter in stages],
+        "reason": first.reason,
+        "schema_id": first.schema_id,
+    }
+
+
+def _decoded(raw: bytes) -> str:
+    from schemas.codec import decode
+
+    try:
+        return str(decode(raw))
+    except Undecodable as error:
+        return f"undecodable: {error}"
+
+
+# -- Kafka -------------------------------------------------------------------------------------------------------------
+
+
+def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
+    """The bytes as they stand in the topic, while they do; else those of the letter."""
+    from deploy.recorded import require_kafka
+
+    if letter.topic.startswith("file:"):
+        return letter.raw
+    require_kafka(kafka.bootstrap_servers)
+    messages = _messages(kafka, letter, letter.offset, letter.offset + 1)
+    return next((value for value in messages if value is not None), letter.raw)
+
+
+def _clock(kafka: Kafka, letter: DeadLetter) -> int:
+    """The last clock of the letter's log, -1 where there is none."""
+    from schemas.codec import decode
+    from schemas.records import Clock
+
+    last = -1
+    for value in _messages(kafka, letter, -_CLOCK_WITHIN, None):
+        try:
+            record = decode(value)
+        except Undecodable:
+            continue
+        if type(record) is Clock:
+            last = max(last, record.ts_ns)
+    return last
+
+
+def _messages(kafka: Kafka, letter: DeadLetter, start: int, stop: int | None) -> list[bytes | None]:
+    """The values at offsets [start, stop) of the letter's log; a negative start counts from the end."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    name = kafka.topic_prefix + letter.topic
+    consumer = Consumer(
+        {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "dead-letters", "enable.auto.commit": False}
+    )
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(name, letter.partition), timeout=10)
+        first = max(low, high + start if start < 0 else start)
+        last = high if stop is None else min(stop, high)
+        values: list[bytes | None] = []
+        if first < last:
+            consumer.assign([TopicPartition(name, letter.partition, first)])
+        while len(values) < last - first:
+            messages = consumer.consume(min(1000, last - first - len(values)), timeout=10)
+            if not messages:
+                raise DeployError(f"topic {name} partition {letter.partition} does not answer")
+            values += [message.value() for message in messages]
+        return values
+    except KafkaException as error:
+        raise DeployError(f"topic {name}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def _write(kafka: Kafka, letter: DeadLetter, raw: bytes) -> int:
+    from sinks.kafka import producer
+
+    places: list[int] = []
+    failed: list[str] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        if error is None:
+            places.append(message.offset())
+        else:
+            failed.append(error.str())
+
+    client = producer(kafka.bootstrap_servers)
+    client.produce(kafka.topic_prefix + letter.topic, raw, partition=letter.partition, on_delivery=delivered)
+    client.flush(30)
+    if not places:
+        raise DeployError(f"topic {letter.topic} did not take it: {failed[0] if failed else 'no answer in 30 s'}")
+    return places[0]

@@ -1,0 +1,157 @@
+"""`rebuild`: makes a service's state or a table anew from the topics, into the same rows."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.control import start_one, stop_one
+from deploy.errors import DeployError
+from deploy.home import Home, home_from_environment
+from deploy.service import DATAFLOW_NAMES
+from deploy.state import running_state
+from schemas.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+
+What = Annotated[str, typer.Argument(help="A dataflow, such as portfolio, or a table, such as executions.")]
+Table = Annotated[bool, typer.Option("--table", help="The table, where a dataflow has the same name.")]
+
+WRITES_TOO = {"commands": "risk"}
+"""Tables that another service than the topic's owner writes."""
+_BATCH = 5000
+
+
+def register(app: typer.Typer) -> None:
+    app.command("rebuild", help="Make a service's state or a table anew from the topics.")(rebuild)
+
+
+def rebuild(what: What, table: Table = False) -> None:
+    home = home_from_environment()
+    if what in DATAFLOW_NAMES and not table:
+        print(rebuild_service(home, what))
+    else:
+        print(rebuild_table(home, what))
+
+
+# -- a service ---------------------------------------------------------------------------------------------------------
+
+
+def rebuild_service(home: Home, name: str) -> str:
+    """Give the service an empty recovery store: it then reads its topics from their beginning and comes to the same
+    state. What it writes again has known seqs and ids, so no reader and no table takes it twice.
+
+    Raises BadInput for an edge, and DeployError where the topics do not replay to what they hold: the new state would
+    contradict them.
+    """
+    from dataflows.replay import Window
+    from deploy.commands.replay_check import check
+    from deploy.initialise import make_recovery_store
+
+    if name == "market_data":
+        raise BadInput("market_data is an edge: its state comes from the feed and is in no topic")
+    difference = check(Window()).difference
+    if difference is not None:
+        raise DeployError(
+            f"the topics do not replay under the settings of today (first difference: {difference.topic} "
+            f"{difference.name}), so a rebuilt {name} would contradict them; `python cli.py replay-check` says how"
+        )
+    with _stopped(home, name) as was_running:
+        aside = _set_aside(home, name)
+        make_recovery_store(home.recovery / name)
+    goes_on = "it reads them now" if was_running else "it will at the next start"
+    return f"{name} starts from the beginning of its topics, {goes_on}; the old state is in {aside}"
+
+
+def _set_aside(home: Home, name: str) -> str:
+    number = 1
+    while (aside := home.recovery / f"{name}.before-{number}").exists():
+        number += 1
+    shutil.move(home.recovery / name, aside)
+    return str(aside)
+
+
+@contextmanager
+def _stopped(home: Home, *names: str) -> Iterator[bool]:
+    """Services that do not run while the block lasts; those that ran before run again behind it."""
+    state = running_state(home)
+    children = [state.child(name) for name in names] if state is not None else []
+    running = [child.name for child in children if child is not None and child.pid is not None]
+    for name in running:
+        stop_one(home, name)
+    try:
+        yield bool(running)
+    finally:
+        for name in running:
+            start_one(home, name)
+
+
+# -- a table -----------------------------------------------------------------------------------------------------------
+
+
+def rebuild_table(home: Home, name: str) -> str:
+    """Empty the table and write it again from its topic, while the services that write it are stopped.
+
+    Run it again if it was interrupted. Raises BadInput for a table that no topic with a clock holds.
+    """
+    from deploy.recorded import settings_of
+    from deploy.running import use_running_services
+    from schemas.records import TOPIC_OF, DeadLetter
+    from sinks.tables import TABLE_OF
+
+    kinds = {table.name: kind for kind, table in TABLE_OF.items() if kind in TOPIC_OF and kind is not DeadLetter}
+    if name not in kinds:
+        tables, services = ", ".join(sorted(kinds)), ", ".join(DATAFLOW_NAMES)
+        raise BadInput(f"rebuild takes a service ({services}) or a table ({tables}), found {name!r}")
+    use_running_services(home)
+    settings = settings_of(home, {})
+    topic = TOPIC_OF[kinds[name]]
+    owner = settings.kafka.topics[topic].owner
+    writers = [writer for writer in (owner, WRITES_TOO.get(topic)) if writer is not None]
+    with _stopped(home, *writers):
+        return _write_again(settings, name, kinds[name], topic)
+
+
+def _write_again(settings: Settings, name: str, kind: type, topic: str) -> str:
+    import psycopg2
+    from psycopg2 import sql
+
+    from dataflows.replay_topics import read_topics
+    from sinks.database import libpq_url
+    from sinks.postgres import PostgresWriter
+
+    url = libpq_url(settings.database.postgres.url)
+    try:
+        with closing(psycopg2.connect(url)) as connection, closing(PostgresWriter(url, name="rebuild")) as writer:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                table = sql.Identifier(name)
+                # A sum of hashes: equal for equal rows in any order, at no memory.
+                summed = sql.SQL("SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {} t").format(
+                    table
+                )
+                cursor.execute(summed)
+                before = cursor.fetchone()
+                cursor.execute(sql.SQL("TRUNCATE {}").format(table))
+                batch = []
+                with closing(read_topics(settings.kafka, "rebuild", [topic])) as ticks:
+                    for tick in ticks:
+                        batch += [record for record in tick.records if type(record) is kind]
+                        if len(batch) >= _BATCH:
+                            writer.write(batch)
+                            batch = []
+                writer.write(batch)
+                cursor.execute(summed)
+                after = cursor.fetchone()
+    except psycopg2.Error as error:
+        raise DeployError(f"table {name} was not rebuilt: {str(error).strip().splitlines()[0]}") from error
+    except Unavailable as error:
+        raise DeployError(f"table {name} is not whole, rebuild it again: {error}") from error
+    assert before is not None and after is not None, "an aggregate has a row"
+    same = "the same as before" if before == after else f"before it had {before[0]:,}, or other ones"
+    return f"{name}: {after[0]:,} rows from topic {topic}, {same}"

@@ -1,0 +1,109 @@
+"""`snapshots`: what the recovery stores hold, read from safe copies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from pprint import pformat
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import Home, home_from_environment
+from deploy.state import running_state
+
+Service = Annotated[str, typer.Argument(help="A dataflow, such as portfolio.")]
+Step = Annotated[str | None, typer.Option(help="Only steps whose name begins so, such as stage.")]
+Key = Annotated[str | None, typer.Option(help="Only this key: a shard.")]
+Depth = Annotated[int, typer.Option(min=1, help="How deep to show nested states.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON, whole.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="What the recovery stores hold, read from safe copies.", no_args_is_help=True)
+    group.command("list", help="Every store: where it would resume, states and sizes.")(list_stores)
+    group.command("inspect", help="The states in one store.")(inspect)
+    group.command("copy", help="A copy of one store that a dataflow could resume from.")(copy)
+    app.add_typer(group, name="snapshots")
+
+
+def list_stores(as_json: AsJson = False) -> None:
+    from deploy.recovery_store import read_store
+
+    home = home_from_environment()
+    rows: list[dict[str, Any]] = []
+    for name in _stores(home):
+        store = read_store(home.recovery / name)
+        states = store.snapshots
+        rows.append(
+            {
+                "service": name,
+                "resume_epoch": store.resume_epoch,
+                "starts": store.execution,
+                "states": len(states),
+                "state_bytes": sum(one.bytes for one in states),
+                "disk_bytes": sum(file.stat().st_size for file in (home.recovery / name).iterdir()),
+            }
+        )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(box=None)
+    for title in rows[0]:
+        table.add_column(title.replace("_", " "), justify="left" if title == "service" else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console(width=120, highlight=False).print(table)
+
+
+def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth = 6, as_json: AsJson = False) -> None:
+    from deploy.recovery_store import read_store
+
+    store = read_store(_store(home_from_environment(), service))
+    chosen = [
+        one
+        for one in store.snapshots
+        if (step is None or one.step.startswith(f"{service}.{step}")) and (key is None or one.key == key)
+    ]
+    if not chosen:
+        held = ", ".join(f"{one.step} {one.key}" for one in store.snapshots)
+        raise DeployError(f"no such state in the store of {service}; it holds {held or 'none'}")
+    if as_json:
+        print(json.dumps([one._asdict() for one in chosen], indent=2, default=str))
+        return
+    for one in chosen:
+        print(f"{one.step} key {one.key}, epoch {one.epoch}, {one.bytes:,} bytes")
+        print(pformat(one.state, width=116, depth=depth, compact=True))
+
+
+def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
+    from deploy.recovery_store import copy_store
+
+    home = home_from_environment()
+    store = _store(home, service)
+    if folder.exists():
+        raise DeployError(f"{folder} exists already")
+    copy_store(store, folder)
+    state = running_state(home)
+    child = None if state is None else state.child(service)
+    print(f"copied the recovery store of {service} to {folder}")
+    if child is not None and child.pid is not None:
+        print("the service was running: its parts are of slightly different moments; stop it first for an exact copy")
+
+
+def _stores(home: Home) -> list[str]:
+    # A store that is being made, or was set aside by `rebuild`, has a dot in its name.
+    names = sorted(folder.name for folder in home.recovery.glob("*") if folder.is_dir() and "." not in folder.name)
+    if not names:
+        raise DeployError(f"there are no recovery stores in {home.recovery}")
+    return names
+
+
+def _store(home: Home, service: str) -> Path:
+    known = _stores(home)
+    if service not in known:
+        raise DeployError(f"there is no recovery store of {service!r}; there are {', '.join(known)}")
+    return home.recovery / service

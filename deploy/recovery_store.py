@@ -1,0 +1,127 @@
+"""Reads what a Bytewax recovery store holds, from a copy: the store itself belongs to the process that writes it.
+
+A store is a folder of SQLite files in WAL mode. A copy of one is whole when its database file did not change and its
+WAL was only appended to while it was taken; else it is taken again.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deploy.errors import DeployError
+
+ATTEMPTS, PAUSE_S = 50, 0.1
+_WAL_HEADER_BYTES = 32  # holds the salts, which change when the WAL begins anew
+_PLAIN = {("decimal", "Decimal"), ("collections", "OrderedDict"), ("collections", "deque")}
+
+
+class Snapshot(NamedTuple):
+    """The newest state of one step and key. `bytes` is its pickled size, `state` plain tuples, dicts and numbers."""
+
+    step: str
+    key: str
+    epoch: int
+    bytes: int
+    state: Any
+
+
+class Store(NamedTuple):
+    """`resume_epoch` is where a restart would go on, `execution` how often the dataflow was started."""
+
+    resume_epoch: int
+    execution: int
+    snapshots: list[Snapshot]
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """States are plain data (`operators/stage.py`); a pickle that names anything else is not one of ours."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PLAIN:
+            raise pickle.UnpicklingError(f"a state must be plain data, found {module}.{name}")
+        return super().find_class(module, name)
+
+
+def copy_store(folder: Path, target: Path) -> None:
+    """Copy a store, also of a running service. Raises DeployError where there is none or it never holds still."""
+    parts = sorted(folder.glob("part-*.sqlite3"))
+    if not parts:
+        raise DeployError(f"there is no recovery store in {folder}")
+    target.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        _copy_part(part, target / part.name)
+
+
+def _copy_part(part: Path, target: Path) -> None:
+    wal, wal_target = Path(f"{part}-wal"), Path(f"{target}-wal")
+    for _ in range(ATTEMPTS):
+        before = _mark(part, wal)
+        shutil.copyfile(part, target)
+        wal_target.unlink(missing_ok=True)
+        if wal.exists():
+            shutil.copyfile(wal, wal_target)
+        if _mark(part, wal) == before:
+            return
+        time.sleep(PAUSE_S)
+    raise DeployError(f"{part} changes all the time; try again, or stop the service")
+
+
+def _mark(part: Path, wal: Path) -> tuple[int, int, bytes]:
+    stat = part.stat()
+    try:
+        with wal.open("rb") as file:
+            header = file.read(_WAL_HEADER_BYTES)
+    except FileNotFoundError:
+        header = b""
+    return stat.st_mtime_ns, stat.st_size, header
+
+
+def read_store(folder: Path) -> Store:
+    """What a store holds, read from a copy that is thrown away. Raises DeployError."""
+    with _copied(folder) as copy:
+        rows: dict[tuple[str, str], tuple[int, bytes | None]] = {}
+        resume_epoch = execution = 0
+        for part in sorted(copy.glob("part-*.sqlite3")):
+            try:
+                with closing(sqlite3.connect(part)) as database:
+                    found = database.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps")
+                    for step, key, epoch, state in found:
+                        if epoch >= rows.get((step, key), (-1, None))[0]:
+                            rows[step, key] = (epoch, state)
+                    last = (
+                        "SELECT ex_num, MIN(worker_frontier) FROM fronts GROUP BY ex_num ORDER BY ex_num DESC LIMIT 1"
+                    )
+                    for number, frontier in database.execute(last):
+                        if number >= execution:
+                            execution, resume_epoch = number, frontier
+            except sqlite3.DatabaseError as error:
+                raise DeployError(f"{folder / part.name} cannot be read: {error}") from error
+    snapshots = [_snapshot(step, key, *rows[step, key]) for step, key in sorted(rows)]
+    return Store(resume_epoch, execution + 1, [one for one in snapshots if one.state is not None])
+
+
+@contextmanager
+def _copied(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="snapshots-") as name:
+        copy = Path(name)
+        copy_store(folder, copy)
+        yield copy
+
+
+def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> Snapshot:
+    if pickled is None:
+        return Snapshot(step, key, epoch, 0, None)
+    try:
+        state = _PlainUnpickler(io.BytesIO(pickled)).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+        raise DeployError(f"state of {step} key {key} cannot be read: {error}") from error
+    return Snapshot(step, key, epoch, len(pickled), state)
