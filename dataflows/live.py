@@ -5,8 +5,10 @@ beside.
 from __future__ import annotations
 
 import os
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple
 
 from configs.settings import Settings, load_settings
@@ -14,6 +16,7 @@ from dataflows import stopping, topology
 from dataflows.sources.kafka import KafkaTicks, wait_for_topics
 from dataflows.stats import Stats
 from dataflows.wiring import TickSink
+from schemas.errors import PlatformError
 from sinks.kafka import KafkaTickSink
 from sinks.postgres import PostgresSink
 from sinks.redis import RedisLatest
@@ -39,6 +42,7 @@ def ends(service: str) -> Ends:
     Raises BadInput for wrong settings and Unavailable when the topics are not there.
     """
     stopping.install()
+    sys.excepthook = _with_the_cause_last
     settings = load_settings()
     kafka, postgres = settings.kafka, settings.database.postgres
     stats = Stats(service, stats_folder())
@@ -67,6 +71,16 @@ def ends(service: str) -> Ends:
     if service in SHOWN_AT_ONCE:
         sinks["redis"] = RedisLatest(settings.database.redis.url)
     return Ends(settings, stats, sinks)
+
+
+def _with_the_cause_last(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The engine wraps what was raised in its own report; `status` and a reader of the log look at the last line."""
+    sys.__excepthook__(kind, error, trace)
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PlatformError):
+        cause = cause.__cause__
+    if cause is not None:
+        print(f"error: {cause}", file=sys.stderr)
 
 
 def topics_source(service: str, at: Ends) -> KafkaTicks:

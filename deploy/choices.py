@@ -48,7 +48,7 @@ def choose(feed: str | None, bars: list[Path], speed: str | None, settings: Path
     if speed is not None and speed != "max" and not _is_positive(speed):
         raise DeployError(f"--speed must be `max` or a number > 0, found {speed!r}")
     for path in [*bars, *([settings] if settings else [])]:
-        if not os.access(path, os.R_OK) or path.is_dir():
+        if not os.access(path, os.R_OK) or (path.is_dir() and path not in bars):
             raise DeployError(f"{path} is not a file that can be read")
     absolute = tuple(str(path.resolve()) for path in bars)
     return Choices(feed, absolute, speed, str(settings.resolve()) if settings else None)

@@ -15,6 +15,7 @@ from operators.stage import Tick
 from schemas.errors import BadInput
 from schemas.records import DeadLetter
 
+STATE_VERSION = 1
 LONGEST_SLEEP_NS = 100_000_000  # a stop must not wait longer for the next call
 
 
@@ -73,8 +74,22 @@ class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FeedPartition:
         assert for_part == FEED, for_part
-        self._partition = FeedPartition(self._open_feed().resume(resume_state), *self._options)
+        feed = self._open_feed()
+        if resume_state is not None:
+            self._check_same_feed(type(feed).__name__, resume_state)
+            feed = feed.resume(resume_state["feed"])
+        self._partition = FeedPartition(feed, *self._options)
         return self._partition
+
+    @staticmethod
+    def _check_same_feed(kind: str, state: dict[str, Any]) -> None:
+        """The clock of the topics cannot go back, and another feed counts its bars anew."""
+        assert state["v"] == STATE_VERSION, f"feed state of version {state['v']}, expected {STATE_VERSION}"
+        if state["kind"] != kind:
+            raise BadInput(
+                f"this platform's topics were fed by {state['kind']} and cannot go on with {kind}; "
+                "start with the feed as before, or with another PLATFORM_HOME"
+            )
 
     @property
     def finished(self) -> bool:
@@ -158,4 +173,4 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
 
     def snapshot(self) -> dict[str, Any]:
         self._snapped = self._stopping()
-        return self._feed.state()
+        return {"v": STATE_VERSION, "kind": type(self._feed).__name__, "feed": self._feed.state()}

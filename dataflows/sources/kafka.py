@@ -26,6 +26,7 @@ from schemas.errors import Unavailable, Undecodable
 from schemas.records import DeadLetter
 
 FETCH_MAX = 1000  # messages a poll
+CLOSE_WITHIN_S = 2.0
 PAUSE_ABOVE, RESUME_BELOW = 8000, 2000  # records of one log that wait for other logs
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 STALE_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
@@ -159,7 +160,10 @@ class _Consumption:
             self._consumer.commit(offsets=[self._at(log, offset) for log, offset in moved.items()], asynchronous=True)
 
     def close(self) -> None:
-        self._consumer.close()
+        """Leave, within a moment: after an outage the broker may not answer for long, and nothing depends on it."""
+        closing = threading.Thread(target=self._consumer.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_WITHIN_S)
 
 
 class Shard(StatefulSourcePartition[ShardTicks, Any]):

@@ -15,6 +15,7 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
 from dataflows.sources.feed import FeedPartition, FeedSource, FeedTicks
+from dataflows.sources.files import FileFeed
 from dataflows.sources.simulator import Simulator
 from dataflows.topology import FEED
 from operators.stage import Tick
@@ -128,3 +129,11 @@ def test_a_live_simulator_is_asked_again_when_it_has_something() -> None:
 def test_options_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         FeedSource(lambda: simulator(3), **options)
+
+
+def test_another_feed_does_not_go_on_where_one_left_off(tmp_path: Path) -> None:
+    simulated = partition(FeedSource(lambda: simulator(3))).snapshot()
+    file = tmp_path / "A.csv"
+    file.write_text("time,open,high,low,close,volume\n2024-01-02T15:00:00Z,1,1,1,1,1\n")
+    with pytest.raises(BadInput, match="fed by Simulator and cannot go on with FileFeed"):
+        partition(FeedSource(lambda: FileFeed([file])), simulated)
