@@ -21,6 +21,7 @@ from api.roles import Permission
 from api.routers import (
     audit,
     auth,
+    breakers,
     health,
     lineage,
     market,
@@ -41,6 +42,10 @@ DESCRIPTION = (
 )
 BOOKS = (portfolio, orders, lineage, market)
 """What everybody may see who is logged in."""
+GUARDED = (order_entry, risk, breakers, audit, auth, users, streams)
+"""Each endpoint asks for a permission of its own."""
+OPEN = (health, schema_registry)
+"""Asked by machines without a name: the supervisor, Prometheus, `kcat`."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +79,15 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
             dependencies=[Depends(allowed(Permission.READ))],
             responses=problems.documented(400, 401, 403, 404, 422, 429, 503),
         )
-    for router in (order_entry.router, risk.router, audit.router, auth.router, users.router, streams.router):
+    for router in (
+        order_entry.router,
+        risk.router,
+        breakers.router,
+        audit.router,
+        auth.router,
+        users.router,
+        streams.router,
+    ):
         app.include_router(router)
     for router in (health.router, schema_registry.router):
         app.include_router(router)

@@ -106,6 +106,8 @@ class Hub:
                         self.subscribed.set()
                         async for message in heard.listen():
                             self._publish(message["channel"].decode(), message["data"])
+                            # What Redis sent at once must not fill the queues before anything could leave them.
+                            await asyncio.sleep(0)
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
                 if not away:

@@ -65,7 +65,8 @@ class Resources:
     @cached_property
     def commands(self) -> CommandLog:
         """The way into the topic `commands`; one producer for all requests."""
-        return CommandLog(self.settings.kafka.bootstrap_servers, prefix=self.settings.kafka.topic_prefix)
+        kafka, timeout_s = self.settings.kafka, self.settings.api.command_timeout_s
+        return CommandLog(kafka.bootstrap_servers, prefix=kafka.topic_prefix, timeout_s=timeout_s)
 
     @cached_property
     def kafka(self) -> AdminClient:

@@ -180,6 +180,10 @@ class Settings(Section):
     database: Database
     kafka: Kafka
 
+    def of_files(self) -> Settings:
+        """For a backtest: the feed is the files, whatever the platform's is."""
+        return self.model_copy(update={"market_data": self.market_data.model_copy(update={"feed": "files"})})
+
     def portfolio(self) -> PortfolioSettings:
         """The portfolio settings, with the bars a year of the feed where nothing else is said."""
         portfolio, sizing = self.portfolio_manager, self.portfolio_manager.sizing
@@ -289,4 +293,6 @@ def _sentence(error: ValidationError, file: Path | None) -> str:
     found = first["input"] if not isinstance(first["input"], dict) and "jwt_key" not in where else ""
     known = "" if first["type"] != "extra_forbidden" else "this key is not known"
     said = known or first["msg"].removeprefix("Value error, ")
-    return f"setting {where or 'tree'}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
+    return (
+        f"setting {where or 'tree'}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
+    )

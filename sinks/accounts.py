@@ -29,7 +29,9 @@ sessions = Table(
     "sessions",
     metadata,
     Column("session_id", Text, primary_key=True),
-    Column("username", Text, ForeignKey("users.username", name="fk_sessions_username", ondelete="CASCADE"), nullable=False),
+    Column(
+        "username", Text, ForeignKey("users.username", name="fk_sessions_username", ondelete="CASCADE"), nullable=False
+    ),
     Column("refresh_id", Text, nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     Index(None, "username"),

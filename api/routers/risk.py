@@ -1,10 +1,10 @@
-"""What risk allows now, what it would say of an order, what it refused, and the breaker."""
+"""What risk allows now, what it would say of an order, and what it refused."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import desc, select
@@ -21,9 +21,8 @@ from api.shapes import MAX_SEQ, Amount, Line, Shape, plain, utc
 from operators.manual import MANUAL
 from operators.money import ZERO
 from operators.risk.verdict import Refusal
-from schemas.records import ACTIVE, KILL_SWITCH, RELEASE, OrderProposal, OrderRefusal
-from sinks.commands import new_command
-from sinks.tables import order_refusals, record_of, risk_fences
+from schemas.records import ACTIVE, OrderProposal, OrderRefusal, RiskUsage
+from sinks.tables import order_refusals, record_of, risk_fences, risk_usage
 
 PAGE_MAX = 500
 
@@ -54,6 +53,17 @@ class Forecast(Shape):
     as_of: str | None
 
 
+class LimitUsage(Shape):
+    """How much of one limit is used; `share` = used / limit. `scope_key` is a symbol, "" for the portfolio."""
+
+    measure: str
+    scope_key: str
+    used: Amount
+    limit: Amount | None
+    share: float | None
+    timestamp: str
+
+
 class RefusedOrder(Shape):
     seq: int
     timestamp: str
@@ -74,20 +84,6 @@ class RefusalPage(Shape):
     next: int | None
 
 
-class BreakerCommand(Shape):
-    action: Literal["halt", "release"]
-    reason: Line
-
-
-class BreakerAnswer(Shape):
-    """In the log for good; in force at the next tick, from when `GET /api/v1/risk/limits` shows it."""
-
-    command_id: str
-    action: Literal["halt", "release"]
-    status: Literal["PENDING"]
-    submitted_at: str
-
-
 @router.get("/limits")
 def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
     """Current risk limits and the state of the kill switch."""
@@ -101,6 +97,17 @@ def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
         since=None if fence is None else utc(fence["ts_ns"]),
         limits=limits,
     )
+
+
+@router.get("/usage")
+def get_usage(caller: Reader, db: Db) -> list[LimitUsage]:
+    """How much of each limit is used, as risk last reckoned it, the fullest first."""
+    query = select(risk_usage).order_by(desc(risk_usage.c.share).nulls_last(), risk_usage.c.measure)
+    found = [record_of(RiskUsage, row) for row in db.execute(query.order_by(risk_usage.c.scope_key)).mappings()]
+    return [
+        LimitUsage(timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k in LimitUsage.model_fields})
+        for one in found
+    ]
 
 
 @router.post("/validate")
@@ -145,18 +152,3 @@ def get_refusals(
         for one in found[:limit]
     ]
     return RefusalPage(refusals=page, next=page[-1].seq if len(found) > limit else None)
-
-
-@router.post("/circuit-breaker", status_code=202)
-def set_breaker(
-    body: BreakerCommand, caller: Annotated[Caller, Depends(allowed(Permission.BREAKER, "command"))], resources: Open
-) -> BreakerAnswer:
-    """Halt all trading, or release it. A halt needs nothing but Kafka; a release also that nothing is in doubt."""
-    if body.action == "release":
-        caller.require_certain()
-    kind = KILL_SWITCH if body.action == "halt" else RELEASE
-    command = new_command(kind, actor=caller.username, reason=body.reason)
-    resources.commands.send(command)
-    return BreakerAnswer(
-        command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)
-    )

@@ -1,0 +1,130 @@
+"""The kill switch and the circuit breakers: how they stand, and how to set them by hand."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+from sqlalchemy import Connection, desc, select
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from api.access import Caller, Reader, allowed
+from api.problems import NotFound, documented
+from api.resources import Db, Open
+from api.roles import Permission
+from api.routers import PREFIX
+from api.shapes import Amount, Line, Shape, utc
+from operators.risk.breakers import PORTFOLIO
+from operators.risk.commands import SET_BREAKER, breaker_of
+from schemas.errors import BadInput
+from schemas.records import ACTIVE, HALTED, KILL_SWITCH, REDUCING, RELEASE, RiskEvent
+from sinks.commands import new_command
+from sinks.tables import record_of, risk_events
+
+STATE_OF = {"halt": HALTED, "reduce": REDUCING, "release": ACTIVE}
+
+router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=documented(400, 401, 403, 404, 422, 429, 503))
+
+Action = Literal["halt", "reduce", "release"]
+
+
+class BreakerCommand(Shape):
+    """Without `measure` the kill switch, which knows halt and release; with it a circuit breaker of the settings.
+
+    `key` is the strategy or symbol where the scope is one.
+    """
+
+    action: Action
+    reason: Line
+    measure: Line | None = None
+    scope: Literal["PORTFOLIO", "STRATEGY", "SYMBOL"] = PORTFOLIO  # type: ignore[assignment]
+    key: Annotated[str, Field(pattern=r"^[!-~]{0,64}$")] = ""
+
+
+class BreakerAnswer(Shape):
+    """In the log for good; in force at the next tick, from when `/risk/limits` and `/risk/breakers` show it."""
+
+    command_id: str
+    action: Action
+    status: Literal["PENDING"]
+    submitted_at: str
+
+
+class BreakerState(Shape):
+    """One circuit breaker of the settings; of scope STRATEGY and SYMBOL one entry for each key that ever tripped."""
+
+    measure: str
+    scope: str
+    key: str
+    state: str  # ACTIVE, REDUCING or HALTED
+    threshold: Amount
+    found: str | None
+    since: str | None
+    actor: str | None
+    reason: str | None
+
+
+@router.get("/breakers")
+def get_breakers(caller: Reader, db: Db, resources: Open) -> list[BreakerState]:
+    """The circuit breakers as their last events left them."""
+    events = _last_events(db)
+    shown: list[BreakerState] = []
+    for breaker in resources.settings.risk().all_breakers():
+        mine = [one for one in events if (one.breaker, one.scope) == (breaker.measure, breaker.scope)]
+        shown += [_state(breaker.threshold, one) for one in mine]
+        if not mine and breaker.scope == PORTFOLIO:
+            shown.append(_never_tripped(breaker.measure, breaker.threshold))
+    return shown
+
+
+@router.post("/circuit-breaker", status_code=202)
+def set_breaker(
+    body: BreakerCommand, caller: Annotated[Caller, Depends(allowed(Permission.BREAKER, "command"))], resources: Open
+) -> BreakerAnswer:
+    """Halt trading, or release it. A halt needs nothing but Kafka; a release also that nothing is in doubt."""
+    if body.action == "release":
+        caller.require_certain()
+    if body.measure is None:
+        if body.action == "reduce":
+            raise BadInput("The kill switch knows halt and release; to reduce, name a breaker's measure.")
+        kind, arguments = (KILL_SWITCH if body.action == "halt" else RELEASE), {}
+    else:
+        arguments = {"measure": body.measure, "scope": body.scope, "key": body.key, "state": STATE_OF[body.action]}
+        kind = SET_BREAKER
+    command = new_command(kind, actor=caller.username, reason=body.reason, arguments=arguments)
+    if kind == SET_BREAKER:
+        asked = breaker_of(command)
+        known = {(breaker.measure, breaker.scope) for breaker in resources.settings.risk().all_breakers()}
+        if (asked.measure, asked.scope) not in known:
+            raise NotFound(f"The settings have no breaker {asked.measure} of scope {asked.scope}.")
+    resources.commands.send(command)
+    return BreakerAnswer(
+        command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)
+    )
+
+
+def _last_events(db: Connection) -> list[RiskEvent]:
+    key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
+    query = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq))
+    return [record_of(RiskEvent, row) for row in db.execute(query).mappings()]
+
+
+def _state(threshold: Decimal, event: RiskEvent) -> BreakerState:
+    return BreakerState(
+        measure=event.breaker,
+        scope=event.scope,
+        key=event.scope_key,
+        state=event.state,
+        threshold=threshold,
+        found=event.found,
+        since=utc(event.ts_ns),
+        actor=event.actor,
+        reason=event.reason,
+    )
+
+
+def _never_tripped(measure: str, threshold: Decimal) -> BreakerState:
+    what = {"measure": measure, "scope": PORTFOLIO, "key": "", "state": ACTIVE, "threshold": threshold}
+    return BreakerState.model_validate({**what, "found": None, "since": None, "actor": None, "reason": None})
