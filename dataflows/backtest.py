@@ -102,7 +102,7 @@ def flow() -> Dataflow:
     dataflows.backtest`.
     """
     stopping.install()
-    settings = load_settings()
+    settings = load_settings().of_files()
     source = files_source(settings.market_data.files, stopping=stopping.asked)
     return build(settings, source, ReportSink(settings.portfolio_manager.initial_capital, print_at_end=True))
 
@@ -129,7 +129,7 @@ def run(
 
     sink = ReportSink(settings.portfolio_manager.initial_capital, progress=tell)
     source = files_source(settings.market_data.files, paths, batch_ticks=batch_ticks, opened=feeds.append)
-    wired = build(settings, source, sink, shards=workers)
+    wired = build(settings.of_files(), source, sink, shards=workers)
     try:
         with _few_collections():
             if workers == 1:

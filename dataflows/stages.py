@@ -28,7 +28,7 @@ def signals(settings: Settings) -> Callable[[], Stage]:
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:
-    return lambda: PortfolioStage(settings.portfolio_manager, settings.instruments)
+    return lambda: PortfolioStage(settings.portfolio(), settings.instruments)
 
 
 def risk(settings: Settings) -> Callable[[], Stage]:

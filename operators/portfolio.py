@@ -8,25 +8,22 @@ nothing more is proposed for it: a view that arrives meanwhile waits until the o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
-from operators.instruments import NOTHING_LISTED, Instrument, Instruments
+from operators.instruments import NOTHING_LISTED, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
 from operators.manual import is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
-from operators.sizing import SizingSettings, View, cap, size
+from operators.portfolio_settings import PortfolioSettings
+from operators.sizing import REBALANCED, Estimates, Size, View, beyond_band, cap, part_of_the_way, size
 from operators.targets import GONE, Pending, Target, give_up, total, trade_by_hand
 from operators.valuation import Marks
 from schemas.errors import BadInput
 from schemas.records import (
     BUY,
-    DAY,
-    GTC,
     LIMIT,
-    MARKET,
     SELL,
     TRADE,
     Bar,
@@ -39,59 +36,10 @@ from schemas.records import (
     signal_id,
 )
 
-SNAPSHOT_VERSION = 1
+__all__ = ["PortfolioSettings", "PortfolioStage"]
+
+SNAPSHOT_VERSION = 2
 _SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class PortfolioSettings:
-    """What the portfolio trades with. Money in `currency`, percentages as fractions (0.05 is 5 %).
-
-    * `max_position_percentage`: no proposal takes a symbol's value beyond this share of equity.
-    * `cash_buffer`: a buy must be affordable at its reference price plus this share (the fill comes later, with a fee).
-    * `limit_offset_bps`: LIMIT orders are priced this far beyond the reference price (towards a sure fill), to the
-      nearest `tick_size`.
-    * `rebalance_interval_s`: `target_percent` positions are traded back to target at each such boundary of event time;
-      None leaves them until the next signal.
-    * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
-      the sale that brought it. A session begins with the first bar of a new trading day.
-    * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
-    """
-
-    initial_capital: Decimal = Decimal(1_000_000)
-    currency: str = "USD"
-    max_position_percentage: Decimal = Decimal("0.05")
-    sizing: SizingSettings = field(default_factory=SizingSettings)
-    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
-    limit_offset_bps: Decimal = Decimal(10)
-    tick_size: Decimal = Decimal("0.01")
-    time_in_force: Literal["DAY", "GTC"] = "DAY"
-    allow_short: bool = False
-    cash_buffer: Decimal = Decimal("0.01")
-    rebalance_interval_s: int | None = None
-    settled_cash_only: bool = False
-    settlement_days: int = 1
-    exit_retry_s: int = 60
-
-    def __post_init__(self) -> None:
-        if self.initial_capital <= 0:
-            raise BadInput(f"initial_capital must be > 0, found {self.initial_capital}")
-        if not 0 < self.max_position_percentage <= 10:
-            raise BadInput(f"max_position_percentage must be in (0, 10], found {self.max_position_percentage}")
-        if self.order_type not in (MARKET, LIMIT):
-            raise BadInput(f"order_type must be MARKET or LIMIT, found {self.order_type!r}")
-        if self.time_in_force not in (DAY, GTC):
-            raise BadInput(f"time_in_force must be DAY or GTC, found {self.time_in_force!r}")
-        if self.limit_offset_bps < 0 or self.cash_buffer < 0:
-            raise BadInput("limit_offset_bps and cash_buffer must not be negative")
-        if self.tick_size <= 0:
-            raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
-        if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:
-            raise BadInput(f"rebalance_interval_s must be > 0, found {self.rebalance_interval_s}")
-        if self.settlement_days < 0:
-            raise BadInput(f"settlement_days must be >= 0, found {self.settlement_days}")
-        if self.exit_retry_s < 0:
-            raise BadInput(f"exit_retry_s must be >= 0, found {self.exit_retry_s}")
 
 
 class PortfolioStage:
@@ -129,8 +77,12 @@ class PortfolioStage:
         self._proposal_seq = 0
         self._refusal_seq = 0
         self._rebalanced = 0
+        self._estimates = Estimates(self.settings.sizing)
+        self._rebalances = self.settings.sizing.method in REBALANCED
+        self._reads_bars = self._estimates.reads_bars
+        self._regroup = False  # a view came or went whose symbol shares the exposure with the others
         interval = self.settings.rebalance_interval_s
-        self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method == "target_percent" else 0
+        self._interval_ns = interval * _SECOND_NS if interval and self._rebalances else 0
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
@@ -140,6 +92,8 @@ class PortfolioStage:
         valued = False
         if self._settled is not None:
             self._settle(self._settled, records)
+        if self._reads_bars:
+            self._estimates.see(records)
         for record in records:
             kind = type(record)
             if kind is Bar:
@@ -165,7 +119,8 @@ class PortfolioStage:
         if self._retry:
             self._take_up_retries(ts_ns)
         if self._interval_ns and ts_ns // self._interval_ns != self._rebalanced:
-            self._rebalance(ts_ns)
+            self._rebalanced = ts_ns // self._interval_ns
+            self._take_up_all()
         if self._due:
             self._decide(ts_ns, out)
         return out
@@ -198,6 +153,9 @@ class PortfolioStage:
         pending = self._pending.get(symbol)
         if pending is None or not pending.is_of(execution):
             return
+        if changes and self._estimates.by_trades:
+            listed = self._listed.get(symbol)
+            self._estimates.closed(symbol, changes, ONE if listed is None else listed.multiplier)
         if execution.exec_type == TRADE:
             self._reserved -= pending.reserved
             filled = quantize(execution.quantity)
@@ -211,6 +169,8 @@ class PortfolioStage:
     def _see(self, signal: Signal) -> None:
         targets = self._targets.setdefault(signal.symbol, {})
         old = targets.get(signal.strategy)
+        if self._estimates.by_comparison and signal.direction != (0 if old is None else old.direction):
+            self._regroup = True
         targets[signal.strategy] = Target(
             signal.direction,
             signal.strength,
@@ -232,6 +192,8 @@ class PortfolioStage:
         """The order is over. What did not trade is given up if it was to add, and tried again if it was to reduce."""
         self._reserved -= pending.reserved
         del self._pending[symbol]
+        if self._estimates.by_trades:
+            self._estimates.over(symbol, pending.strategies)
         if not pending.leaves:
             return
         targets = self._targets[symbol]
@@ -249,8 +211,7 @@ class PortfolioStage:
             for strategy in strategies:
                 due[strategy] = None
 
-    def _rebalance(self, ts_ns: int) -> None:
-        self._rebalanced = ts_ns // self._interval_ns
+    def _take_up_all(self) -> None:
         for symbol, targets in self._targets.items():
             for strategy, target in targets.items():
                 if target.direction:
@@ -260,23 +221,35 @@ class PortfolioStage:
 
     def _decide(self, ts_ns: int, out: list[Record]) -> None:
         equity = self.ledger.cash + self.marks.net
-        for symbol in sorted(self._due):
-            if symbol not in self._pending:
-                proposal = self._propose(ts_ns, symbol, sorted(self._due.pop(symbol)), equity)
-                if proposal is not None:
-                    out.append(proposal)
+        if self._regroup:
+            self._regroup = False
+            self._take_up_all()
+        if self._estimates.by_comparison:
+            views = ((s, target) for s, targets in self._targets.items() for target in targets.values())
+            self._estimates.compare(symbol for symbol, target in views if self._direction(target))
+        ready = [symbol for symbol in sorted(self._due) if symbol not in self._pending]
+        turnover = self._turnover_asked(ready, equity)
+        for symbol in ready:
+            proposal = self._propose(ts_ns, symbol, sorted(self._due.pop(symbol)), equity, turnover)
+            if proposal is not None:
+                out.append(proposal)
 
-    def _propose(self, ts_ns: int, symbol: str, due: list[str], equity: Decimal) -> OrderProposal | None:
+    def _propose(
+        self, ts_ns: int, symbol: str, due: list[str], equity: Decimal, turnover: Decimal
+    ) -> OrderProposal | None:
         targets = self._targets[symbol]
-        price = to_decimal(self.marks.prices.get(symbol, targets[due[0]].price))
+        price, unit, lot = self._terms(symbol, due)
         if price <= 0:
             return None
-        listed = self._listed.get(symbol)
-        unit = price if listed is None else multiply(price, listed.multiplier)
-        lot = self.settings.sizing.lot_size if listed is None else listed.lot_size
         held = self.ledger.quantity(symbol)
-        texts = [self._aim(targets[strategy], unit, equity, lot) for strategy in due]
+        sizes = [self._size(symbol, strategy, unit, equity, lot) for strategy in due]
+        stays = self._rebalances and self._stays(targets, due, sizes)
+        for strategy, sized in zip(due, sizes, strict=True):
+            targets[strategy].quantity = sized.quantity
+        texts = [sized.text for sized in sizes]
         texts += self._stay_within_cap(targets, due, held, unit, equity, lot)
+        if stays:
+            texts += self._adjust(targets, due, held, equity, turnover, lot)
         texts += self._afford(targets, due, held, unit, lot)
         delta = total(targets) - held
         if not delta:
@@ -295,7 +268,7 @@ class PortfolioStage:
             BUY if delta > 0 else SELL,
             abs(delta),
             self.settings.order_type,
-            self._limit_price(price, delta > 0, listed) if self.settings.order_type == LIMIT else None,
+            self._limit_price(price, delta > 0, symbol) if self.settings.order_type == LIMIT else None,
             self.settings.time_in_force,
             "+".join(due),
             price,
@@ -303,12 +276,66 @@ class PortfolioStage:
             [targets[strategy].signal_id for strategy in due],
         )
 
-    def _aim(self, target: Target, unit: Decimal, equity: Decimal, lot: Decimal) -> str:
-        """Set a strategy's target quantity to what its view asks for. Returns the arithmetic."""
-        direction = target.direction if self.settings.allow_short else max(target.direction, 0)
-        view = View(direction, to_decimal(target.strength), unit, equity, target.quantity, lot)
-        target.quantity, text = size(self.settings.sizing, view)
-        return text
+    def _terms(self, symbol: str, due: Sequence[str]) -> tuple[Decimal, Decimal, Decimal]:
+        """The price, what one unit costs at it, and the lot."""
+        price = to_decimal(self.marks.prices.get(symbol, self._targets[symbol][due[0]].price))
+        listed = self._listed.get(symbol)
+        if listed is None:
+            return price, price, self.settings.sizing.lot_size
+        return price, multiply(price, listed.multiplier), listed.lot_size
+
+    def _direction(self, target: Target) -> int:
+        return target.direction if self.settings.allow_short else max(target.direction, 0)
+
+    def _size(self, symbol: str, strategy: str, unit: Decimal, equity: Decimal, lot: Decimal) -> Size:
+        """What a strategy's view asks for, and the arithmetic."""
+        target = self._targets[symbol][strategy]
+        view = View(self._direction(target), to_decimal(target.strength), unit, equity, target.quantity, lot)
+        return size(self.settings.sizing, self._estimates.add_to(view, symbol, strategy))
+
+    @staticmethod
+    def _stays(targets: dict[str, Target], due: Sequence[str], sizes: Sequence[Size]) -> bool:
+        """Whether all that is acted on is an adjustment: nothing enters, leaves or turns."""
+        return all(targets[name].quantity * sized.quantity > 0 for name, sized in zip(due, sizes, strict=True))
+
+    def _turnover_asked(self, ready: Sequence[str], equity: Decimal) -> Decimal:
+        """The value of all adjustments that this tick would trade, where the settings limit it; else 0."""
+        settings, asked = self.settings, ZERO
+        if settings.sizing.turnover_max is None or not self._rebalances:
+            return asked
+        for symbol in ready:
+            targets, due = self._targets[symbol], sorted(self._due[symbol])
+            price, unit, lot = self._terms(symbol, due)
+            sizes = [self._size(symbol, strategy, unit, equity, lot) for strategy in due]
+            if price > 0 and self._stays(targets, due, sizes):
+                held = self.ledger.quantity(symbol)
+                moved = sum((s.quantity - targets[name].quantity for name, s in zip(due, sizes, strict=True)), ZERO)
+                limit = units_for(multiply(equity, settings.max_position_percentage), unit, lot)
+                wanted = beyond_band(held, cap(total(targets) + moved, held, limit), settings.sizing.no_trade_band)
+                asked += multiply(abs(wanted - held), unit)
+        return asked
+
+    def _adjust(
+        self,
+        targets: dict[str, Target],
+        due: list[str],
+        held: Decimal,
+        equity: Decimal,
+        turnover: Decimal,
+        lot: Decimal,
+    ) -> list[str]:
+        """Leave a small adjustment alone, and trade the others in part where together they exceed the turnover."""
+        sizing, aim = self.settings.sizing, total(targets)
+        wanted, text = beyond_band(held, aim, sizing.no_trade_band), f"within the band of {sizing.no_trade_band}"
+        if turnover and sizing.turnover_max is not None and wanted != held:
+            allowed = multiply(equity, sizing.turnover_max)
+            if turnover > allowed:
+                wanted = part_of_the_way(held, wanted, allowed, turnover, lot)
+                text = f"turnover {plain(turnover)} may be {plain(allowed)}"
+        if wanted == aim:
+            return []
+        give_up(targets, due, aim - wanted)
+        return [f"to {plain(wanted)}: {text}"]
 
     def _stay_within_cap(
         self, targets: dict[str, Target], due: list[str], held: Decimal, unit: Decimal, equity: Decimal, lot: Decimal
@@ -337,7 +364,8 @@ class PortfolioStage:
         give_up(targets, due, added - affordable)
         return [f"cut to {plain(affordable)} more by free cash {plain(free)}"]
 
-    def _limit_price(self, price: Decimal, buying: bool, listed: Instrument | None) -> Decimal:
+    def _limit_price(self, price: Decimal, buying: bool, symbol: str) -> Decimal:
+        listed = self._listed.get(symbol)
         offset = multiply(price, self.settings.limit_offset_bps / 10_000)
         limit = price + offset if buying else price - offset
         return round_to(limit, self.settings.tick_size if listed is None else listed.tick_at(limit))
@@ -355,11 +383,13 @@ class PortfolioStage:
             [(symbol, pending.as_tuple()) for symbol, pending in self._pending.items()],
             [(symbol, list(strategies)) for symbol, strategies in self._due.items()],
             [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._retry.items()],
+            self._estimates.snapshot(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        version, ledger, marks, counters, settled, targets, pending, due, retry = snapshot
-        assert version == SNAPSHOT_VERSION, f"portfolio snapshot of version {version}"
+        """Version 1 knew no estimates, and some of its pending orders end with an order id."""
+        version, ledger, marks, counters, settled, targets, pending, due, retry, *estimates = snapshot
+        assert version in (1, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
         self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day = counters
@@ -367,7 +397,10 @@ class PortfolioStage:
             # Where the setting is new, all that is there counts as settled.
             self._settled.restore(settled or SettledCash(self.ledger.cash, days=0).snapshot())
         self._targets = {symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets}
-        self._pending = {symbol: Pending(*row) for symbol, row in pending}
+        self._pending = {symbol: Pending(*row[:5]) for symbol, row in pending}
         self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)
         self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
         self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}
+        self._estimates = Estimates(self.settings.sizing)
+        for one in estimates:
+            self._estimates.restore(one)

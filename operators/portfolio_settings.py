@@ -1,0 +1,62 @@
+"""What can be set about the portfolio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+from operators.sizing import SizingSettings
+from schemas.errors import BadInput
+from schemas.records import DAY, GTC, LIMIT, MARKET
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortfolioSettings:
+    """What the portfolio trades with. Money in `currency`, percentages as fractions (0.05 is 5 %).
+
+    * `max_position_percentage`: no proposal takes a symbol's value beyond this share of equity.
+    * `cash_buffer`: a buy must be affordable at its reference price plus this share (the fill comes later, with a fee).
+    * `limit_offset_bps`: LIMIT orders are priced this far beyond the reference price (towards a sure fill), to the
+      nearest `tick_size`.
+    * `rebalance_interval_s`: positions of the methods in `sizing.REBALANCED` are traded back to target at each such
+      boundary of event time; None leaves them until the next signal.
+    * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
+      the sale that brought it. A session begins with the first bar of a new trading day.
+    * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
+    """
+
+    initial_capital: Decimal = Decimal(1_000_000)
+    currency: str = "USD"
+    max_position_percentage: Decimal = Decimal("0.05")
+    sizing: SizingSettings = field(default_factory=SizingSettings)
+    order_type: Literal["MARKET", "LIMIT"] = "MARKET"
+    limit_offset_bps: Decimal = Decimal(10)
+    tick_size: Decimal = Decimal("0.01")
+    time_in_force: Literal["DAY", "GTC"] = "DAY"
+    allow_short: bool = False
+    cash_buffer: Decimal = Decimal("0.01")
+    rebalance_interval_s: int | None = None
+    settled_cash_only: bool = False
+    settlement_days: int = 1
+    exit_retry_s: int = 60
+
+    def __post_init__(self) -> None:
+        if self.initial_capital <= 0:
+            raise BadInput(f"initial_capital must be > 0, found {self.initial_capital}")
+        if not 0 < self.max_position_percentage <= 10:
+            raise BadInput(f"max_position_percentage must be in (0, 10], found {self.max_position_percentage}")
+        if self.order_type not in (MARKET, LIMIT):
+            raise BadInput(f"order_type must be MARKET or LIMIT, found {self.order_type!r}")
+        if self.time_in_force not in (DAY, GTC):
+            raise BadInput(f"time_in_force must be DAY or GTC, found {self.time_in_force!r}")
+        if self.limit_offset_bps < 0 or self.cash_buffer < 0:
+            raise BadInput("limit_offset_bps and cash_buffer must not be negative")
+        if self.tick_size <= 0:
+            raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
+        if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:
+            raise BadInput(f"rebalance_interval_s must be > 0, found {self.rebalance_interval_s}")
+        if self.settlement_days < 0:
+            raise BadInput(f"settlement_days must be >= 0, found {self.settlement_days}")
+        if self.exit_retry_s < 0:
+            raise BadInput(f"exit_retry_s must be >= 0, found {self.exit_retry_s}")

@@ -1,0 +1,150 @@
+"""What can be set about sizes. Shares and limits are fractions of equity (0.05 is 5 %)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal, get_args
+
+from operators.money import ONE, quantize
+from schemas.errors import BadInput
+
+SizingMethod = Literal[
+    "fixed_fraction", "target_percent", "fixed_quantity", "kelly", "volatility_target", "risk_parity", "atr_stop"
+]
+METHODS: tuple[str, ...] = get_args(SizingMethod)
+REBALANCED = frozenset({"target_percent", "volatility_target", "risk_parity"})
+"""Traded to at each signal and each rebalance. The others size on entry, and keep that while the direction stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KellySettings:
+    """`kelly`: a fraction of what maximises growth, given the strategy's own closed trades.
+
+    * `fraction` of the full Kelly share is taken (0.5 is half Kelly), and at most `cap` of equity.
+    * Until the strategy has closed `trades_min` trades it gets `warm_up_fraction` of equity.
+    * The win rate is drawn towards the one at which there is no edge as if `shrinkage_trades` more had shown none.
+    * A strategy without an edge gets `floor` of equity: at 0 it stops, and its estimate never changes again.
+    """
+
+    fraction: Decimal = Decimal("0.5")
+    cap: Decimal = Decimal("0.05")
+    warm_up_fraction: Decimal = Decimal("0.005")
+    trades_min: int = 30
+    shrinkage_trades: int = 20
+    floor: Decimal = Decimal(0)
+
+    def __post_init__(self) -> None:
+        _within("kelly fraction", self.fraction, Decimal(1))
+        _within("kelly cap", self.cap, Decimal(10))
+        for name, share in (("warm_up_fraction", self.warm_up_fraction), ("floor", self.floor)):
+            if not 0 <= share <= self.cap:
+                raise BadInput(f"sizing kelly {name} must be in [0, cap {self.cap}], found {share}")
+        _at_least("kelly trades_min", self.trades_min, 1)
+        _at_least("kelly shrinkage_trades", self.shrinkage_trades, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolatilitySettings:
+    """`volatility_target`, and the estimate that `risk_parity` uses too.
+
+    * `target`: the annual volatility that one position at full strength adds to equity (0.01 is 1 % of equity a year).
+    * The estimate weighs a bar's squared return half as much as one `half_life_bars` later. Until a symbol has
+      `bars_min` returns there is no estimate, and nothing is entered.
+    * `bars_per_year` makes it annual; the platform fills it in from the feed's calendar and bar interval.
+    """
+
+    target: Decimal = Decimal("0.01")
+    half_life_bars: int = 240
+    bars_min: int = 120
+    bars_per_year: float | None = None
+
+    def __post_init__(self) -> None:
+        _within("volatility target", self.target, Decimal(10))
+        _at_least("volatility half_life_bars", self.half_life_bars, 1)
+        _at_least("volatility bars_min", self.bars_min, 2)
+        if self.bars_per_year is not None and not 0 < self.bars_per_year < 1e12:
+            raise BadInput(f"sizing volatility bars_per_year must be in (0, 1e12), found {self.bars_per_year}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskParitySettings:
+    """`risk_parity`: `exposure`, as a share of equity, is spread over all active views by inverse volatility."""
+
+    exposure: Decimal = Decimal("0.5")
+
+    def __post_init__(self) -> None:
+        _within("risk_parity exposure", self.exposure, Decimal(10))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtrStopSettings:
+    """`atr_stop`: a move against the position of `multiple` average true ranges over `period` bars costs `risk` of
+    equity.
+    """
+
+    risk: Decimal = Decimal("0.001")
+    multiple: Decimal = Decimal(2)
+    period: int = 14
+
+    def __post_init__(self) -> None:
+        _within("atr_stop risk", self.risk, Decimal(1))
+        _within("atr_stop multiple", self.multiple, Decimal(1000))
+        _at_least("atr_stop period", self.period, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizingSettings:
+    """How a view becomes a quantity.
+
+    * `fixed_fraction`: on entry, `fraction` of equity times the signal's strength; kept while the direction stays.
+    * `target_percent`: `fraction` of equity times strength, traded to at each signal and each rebalance.
+    * `fixed_quantity`: `quantity` units, whatever the strength.
+    * `kelly`, `atr_stop`: on entry like `fixed_fraction`, the fraction as in `KellySettings`, `AtrStopSettings`.
+    * `volatility_target`, `risk_parity`: traded to like `target_percent`, the fraction as in `VolatilitySettings`,
+      `RiskParitySettings`.
+
+    What is computed from estimates is at most `share_max` of equity, however calm the market.
+
+    For the three that are traded to: a difference of less than `no_trade_band` (a share of the target's value) is left
+    alone; and of what one tick would adjust in positions that stay, at most `turnover_max` of equity is traded, each
+    by the same part (None: all of it). Entries, exits and reversals are not held back.
+
+    `lot_size` is the smallest step in units (0.0001 for fractional shares); quantities are rounded towards zero to it.
+    """
+
+    method: SizingMethod = "fixed_fraction"
+    fraction: Decimal = Decimal("0.02")
+    quantity: Decimal = Decimal(100)
+    lot_size: Decimal = ONE
+    no_trade_band: Decimal = Decimal("0.05")
+    turnover_max: Decimal | None = None
+    share_max: Decimal = Decimal(1)
+    kelly: KellySettings = field(default_factory=KellySettings)
+    volatility: VolatilitySettings = field(default_factory=VolatilitySettings)
+    risk_parity: RiskParitySettings = field(default_factory=RiskParitySettings)
+    atr_stop: AtrStopSettings = field(default_factory=AtrStopSettings)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise BadInput(f"sizing method must be one of {', '.join(METHODS)}, found {self.method!r}")
+        _within("fraction", self.fraction, Decimal(10))
+        if self.quantity <= 0:
+            raise BadInput(f"sizing quantity must be > 0, found {self.quantity}")
+        if self.lot_size <= 0 or quantize(self.lot_size) != self.lot_size:
+            raise BadInput(f"sizing lot_size must be > 0 with at most 9 decimals, found {self.lot_size}")
+        if not 0 <= self.no_trade_band < 1:
+            raise BadInput(f"sizing no_trade_band must be in [0, 1), found {self.no_trade_band}")
+        if self.turnover_max is not None:
+            _within("turnover_max", self.turnover_max, Decimal(10))
+        _within("share_max", self.share_max, Decimal(10))
+
+
+def _within(name: str, value: Decimal, most: Decimal) -> None:
+    if not 0 < value <= most:
+        raise BadInput(f"sizing {name} must be in (0, {most}], found {value}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise BadInput(f"sizing {name} must be >= {least}, found {value}")

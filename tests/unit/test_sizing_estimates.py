@@ -1,0 +1,294 @@
+"""The streaming estimates against slow definitions, and the portfolio that sizes by them."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import random
+from dataclasses import replace
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.settings import load_settings
+from operators.indicators import build
+from operators.portfolio import PortfolioSettings, PortfolioStage
+from operators.sizing import (
+    AtrStopSettings,
+    Estimates,
+    EwmaVolatility,
+    KellySettings,
+    RiskParitySettings,
+    SizingSettings,
+    VolatilitySettings,
+)
+from operators.sizing.volatility import decay_of
+from schemas.errors import BadInput
+from schemas.records import OrderProposal, Valuation
+from tests.unit.builders import bar
+from tests.unit.test_portfolio import MINUTE, Desk, answer, check_cap, signed
+
+VOLATILITY = VolatilitySettings(target=Decimal("0.02"), half_life_bars=5, bars_min=3, bars_per_year=10_000)
+TARGET = SizingSettings(method="volatility_target", volatility=VOLATILITY)
+PARITY = SizingSettings(method="risk_parity", volatility=VOLATILITY)
+STOP = SizingSettings(method="atr_stop", atr_stop=AtrStopSettings(period=3))
+KELLY = SizingSettings(method="kelly", kelly=KellySettings(trades_min=2, shrinkage_trades=2))
+
+prices = st.lists(st.integers(50, 200).map(float), min_size=2, max_size=60)
+
+
+def account(sizing: SizingSettings, rebalance_interval_s: int | None = None) -> PortfolioSettings:
+    """One whose caps do not bind."""
+    return PortfolioSettings(
+        sizing=sizing,
+        rebalance_interval_s=rebalance_interval_s,
+        max_position_percentage=Decimal(1),
+        cash_buffer=Decimal(0),
+    )
+
+
+@given(prices, st.integers(1, 50))
+def test_volatility_is_the_weighted_mean_of_squared_returns(closes: list[float], half_life: int) -> None:
+    one, decay = EwmaVolatility(), decay_of(half_life)
+    for close in closes:
+        one.update(close, decay)
+    squares = [math.log(b / a) ** 2 for a, b in pairwise(closes)]
+    weights = [0.5 ** (age / half_life) for age in reversed(range(len(squares)))]
+    expected = math.sqrt(sum(w * s for w, s in zip(weights, squares, strict=True)) / sum(weights))
+    assert one.per_bar == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert one.returns == len(squares)
+
+
+def test_annual_volatility_of_a_known_process() -> None:
+    """Normal returns of 0.001 a bar and 98,280 bars a year: 31.35 % a year."""
+    rng = random.Random(5)
+    volatility = VolatilitySettings(half_life_bars=2000, bars_per_year=252 * 390)
+    found = Estimates(replace(TARGET, volatility=volatility))
+    close = 100.0
+    for seq in range(20_000):
+        close *= math.exp(rng.gauss(0, 0.001))
+        found.see([bar("X", seq, seq, close)])
+    assert found.volatility("X") == pytest.approx(0.001 * math.sqrt(98_280), rel=0.05)
+    assert found.volatility("Y") is None
+
+
+def test_the_range_is_the_indicators() -> None:
+    rng = random.Random(5)
+    found, indicator = Estimates(STOP), build("atr_3")
+    for seq in range(1, 50):
+        close = 100 + rng.random()
+        one = bar("X", seq, seq, close)._replace(high=close + rng.random(), low=close - rng.random())
+        values: dict[str, float] = {}
+        indicator.update(one, values)
+        found.see([one])
+        atr = values.get("atr_3")
+        assert found.average_range("X") == (None if atr is None else atr / close)
+
+
+@pytest.mark.parametrize(
+    ("feed", "expected"),
+    [
+        ("{feed: simulator, simulator: {interval_s: 1}}", 365 * 86_400),
+        ("{feed: files}", 252 * 16 * 60),
+        ("{feed: files, files: {session: regular}}", 252 * 390),
+        ("{feed: files, files: {session: regular, bar_interval_s: 300}}", 252 * 78),
+        ("{feed: files, files: {calendar: 24/7}}", 365 * 1440),
+    ],
+)
+def test_the_bars_a_year_come_from_the_feed(feed: str, expected: float, tmp_path: Any) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"market_data: {feed}\nportfolio_manager: {{sizing: {{method: risk_parity}}}}\n")
+    loaded = load_settings(file, {})
+    assert loaded.portfolio().sizing.volatility.bars_per_year == expected
+    assert loaded.portfolio().sizing.method == "risk_parity"
+    assert loaded.of_files().market_data.feed == "files"
+
+
+def test_volatility_without_the_bars_a_year_is_refused_at_the_start() -> None:
+    with pytest.raises(BadInput, match="volatility bars_per_year must be set for risk_parity"):
+        PortfolioStage(PortfolioSettings(sizing=SizingSettings(method="risk_parity")))
+
+
+def test_the_default_method_stores_nothing_for_a_bar() -> None:
+    stage = PortfolioStage()
+    stage.on_tick(MINUTE, [bar("X", 1, MINUTE)])
+    assert stage.snapshot()[-1] == (1, {}, {}, {}, {})
+
+
+# -- in the portfolio --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_entered_before_the_volatility_is_known() -> None:
+    desk = Desk(account(TARGET, 60))
+    desk.signal(1)
+    closes = [100.0, 101.0, 100.0, 101.0]
+    assert [signed(desk.tick({"X": close})) for close in closes[:3]] == [[], [], []]
+    (proposal,) = desk.tick({"X": closes[3]})
+    assert int(proposal.quantity) == 199, "0.02 of a year's volatility of 0.995: 0.0201 of a million at 101"
+    assert proposal.sizing == (
+        "volatility_target 0.020099 (0.02 / volatility 0.995033, at most 1) x equity 1000000 x strength 1 / 101 = 199"
+    )
+
+
+def test_a_rebalance_follows_the_volatility_outside_the_band() -> None:
+    desk = Desk(account(TARGET, 300))
+    for close in (100.0, 101.0, 100.0):
+        desk.tick({"X": close})
+    desk.signal(1)
+    assert signed(desk.tick({"X": 101.0})) == [199]
+    desk.report("TRADE", price=101.0)
+    assert signed(desk.tick({"X": 100.0})) == [], "minute 5: as volatile as before"
+    calm = [signed(desk.tick({"X": 100.0})) for _ in range(5)]
+    assert calm[:4] == [[], [], [], []]
+    assert calm[4][0] > 30, "minute 10: calmer, so more"
+
+
+def test_parity_moves_all_holdings_when_one_joins() -> None:
+    sizing = replace(PARITY, risk_parity=RiskParitySettings(exposure=Decimal("0.5")))
+    desk = Desk(account(sizing))
+    closes = [{"X": 100.0, "Y": 100.0}, {"X": 101.0, "Y": 103.0}] * 3
+    for at in closes[:4]:
+        desk.tick(at)
+    desk.signal(1, "X")
+    (alone,) = desk.tick(closes[4])
+    assert int(alone.quantity) == 5000, "0.5 of a million at 100"
+    desk.report("TRADE", price=100.0)
+    desk.signal(1, "Y")
+    first, second = desk.tick(closes[5])
+    assert (first.symbol, first.side, second.symbol, second.side) == ("X", "SELL", "Y", "BUY")
+    kept, added = 5000 - int(first.quantity), int(second.quantity)
+    assert kept * 101 + added * 103 <= 0.5 * 1_005_000
+    assert kept * 101 / (added * 103) == pytest.approx(math.log(1.03) / math.log(1.01), rel=0.01)
+
+
+def test_a_turnover_is_shared_by_all_adjustments_and_holds_no_exit_back() -> None:
+    sizing = SizingSettings(
+        method="target_percent", fraction=Decimal("0.1"), turnover_max=Decimal("0.01"), no_trade_band=Decimal(0)
+    )
+    desk = Desk(account(sizing, 300))
+    for symbol in ("X", "Y", "Z"):
+        desk.signal(1, symbol)
+    start = {"X": 100.0, "Y": 100.0, "Z": 100.0}
+    assert signed(desk.tick(start)) == [1000, 1000, 1000], "entries are not held back"
+    for symbol in start:
+        desk.report("TRADE", symbol=symbol)
+    moved = {"X": 120.0, "Y": 80.0, "Z": 100.0}
+    desk.tick(moved)
+    desk.tick(moved)
+    desk.tick(moved)
+    desk.signal(0, "Z")
+    found = desk.tick(moved)
+    assert signed(found) == [-41, 62, -1000], "the exit is not held back"
+    assert found[0].sizing == (
+        "target_percent 0.1 x equity 1000000 x strength 1 / 120 = 833; to 959: turnover 40040 may be 10000"
+    ), "asked: 167 at 120 and 250 at 80; allowed: 0.01 of a million; so 0.24975 of each"
+
+
+def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
+    desk = Desk(account(KELLY))
+    texts = []
+    for exits in ((101.0, 103.0), (99.0,), (100.0,)):
+        desk.signal(1)
+        (entry,) = desk.tick()
+        texts.append(entry.sizing.split(" x equity")[0])
+        desk.report("TRADE")
+        desk.signal(0)
+        (leave,) = desk.tick()
+        for price in exits[:-1]:
+            desk.report("TRADE", int(leave.quantity) // 2, price)
+        desk.report("TRADE", 0, exits[-1])
+        desk.tick()
+    assert texts == [
+        "kelly 0.005 (0 of 2 trades closed)",
+        "kelly 0.005 (1 of 2 trades closed)",
+        "kelly 0.05 (0.5 x 2/4 x won 1/2 x (1 - lost 0.01 / won 0.02), in [0, 0.05])",
+    ], "two fills of one exit are one trade, of 2 %"
+    (record,) = desk.stage.snapshot()[-1][3].items()
+    assert record == ("s", (3, 1, 0.02, 0.01))
+
+
+def test_a_snapshot_without_estimates_is_read() -> None:
+    desk = Desk(account(TARGET))
+    desk.signal(1)
+    desk.tick()
+    old = (1, *desk.stage.snapshot()[1:-1])
+    fresh = PortfolioStage(desk.settings)
+    fresh.restore(old)
+    assert fresh.snapshot()[-1] == (1, {}, {}, {}, {})
+
+
+def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
+    desk = Desk(account(STOP))
+    desk.tick()
+    stored = desk.stage.snapshot()
+    for sizing in (TARGET, KELLY, SizingSettings(), replace(STOP, atr_stop=AtrStopSettings(period=4))):
+        other = PortfolioStage(replace(desk.settings, sizing=sizing))
+        other.restore(stored)
+        assert other.snapshot()[-1] == (1, {}, {}, {}, {})
+
+
+actions = st.sampled_from(["fill", "fill", "part", "cancel", "refuse", "wait"])
+ticks = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.sampled_from("XYZ"), st.sampled_from("ab"), st.sampled_from([-1, 0, 1])), max_size=2),
+        st.fixed_dictionaries(dict.fromkeys("XYZ", actions)),
+        st.fixed_dictionaries({symbol: st.integers(9_000, 11_000) for symbol in "XYZ"}),
+    ),
+    max_size=14,
+)
+portfolios = st.builds(
+    PortfolioSettings,
+    initial_capital=st.sampled_from([Decimal(20_000), Decimal(1_000_000)]),
+    max_position_percentage=st.sampled_from([Decimal("0.05"), Decimal(1)]),
+    allow_short=st.booleans(),
+    rebalance_interval_s=st.sampled_from([None, 120]),
+    cash_buffer=st.just(Decimal("0.5")),
+    sizing=st.builds(
+        replace,
+        st.sampled_from([TARGET, PARITY, STOP, KELLY]),
+        turnover_max=st.sampled_from([None, Decimal("0.01")]),
+        no_trade_band=st.sampled_from([Decimal(0), Decimal("0.05")]),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(portfolios, ticks)
+def test_whatever_happens_no_cap_is_broken_and_a_restart_changes_nothing(
+    portfolio: PortfolioSettings, drawn: list[Any]
+) -> None:
+    desk = Desk(portfolio)
+    working: set[str] = set()
+    for signals, acts, cents in drawn:
+        closes = {symbol: c / 100 for symbol, c in cents.items()}
+        for symbol in sorted(working):
+            if answer(desk, symbol, acts[symbol], closes[symbol]):
+                working.discard(symbol)
+                desk.accepted.discard(symbol)
+        for symbol, strategy, direction in signals:
+            desk.signal(direction, symbol, strategy)
+        stored = pickle.dumps(desk.stage.snapshot())
+        found = desk.tick(closes)
+        again = PortfolioStage(portfolio)
+        again.restore(pickle.loads(stored))  # noqa: S301 our own bytes
+        assert again.on_tick(desk.minute * MINUTE, desk.last) == desk.out
+        assert again.snapshot() == desk.stage.snapshot()
+        for proposal in found:
+            assert proposal.symbol not in working, "ordered twice"
+            assert proposal.quantity > 0 and proposal.quantity % 1 == 0
+            working.add(proposal.symbol)
+            check_cap(desk, proposal, closes)
+        check_turnover(desk, found)
+        assert desk.stage.ledger.cash >= 0 or portfolio.allow_short
+
+
+def check_turnover(desk: Desk, found: list[OrderProposal]) -> None:
+    share = desk.settings.sizing.turnover_max
+    if share is not None:
+        equity = next(r for r in desk.out if type(r) is Valuation).equity
+        adjusted = [p for p in found if "may be" in p.sizing]
+        assert sum(p.quantity * p.reference_price for p in adjusted) <= equity * share + Decimal("0.0001")
