@@ -21,6 +21,7 @@ from schemas.codec import decode
 from schemas.records import Order, OrderProposal
 from sinks.places import Places
 from sinks.postgres import PostgresWriter
+from tests.integration.api_people import logged_in
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import QUICK, decided, market, settings
 
@@ -59,7 +60,7 @@ def running(kafka: str, prefix: str, recorded: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def client(running: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with TestClient(create_app(running, home=tmp_path_factory.mktemp("home"))) as client:
-        yield client
+        yield logged_in(client)
 
 
 def message_at(kafka: str, prefix: str, place: dict[str, Any]) -> Any:
