@@ -142,4 +142,6 @@ def _greet(console: Console, home: Home, state: State) -> None:
         f"  state, logs {home.root}",
         "  python cli.py status | logs SERVICE --follow | stop",
     ]
+    if (home.secrets / "admin-password").exists():  # the API removes it when the password is changed
+        lines.insert(2, f"  log in as   admin, one-time password in {home.secrets / 'admin-password'}")
     console.print("\n".join(lines), highlight=False, markup=False)
