@@ -172,10 +172,12 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
     def __init__(self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks) -> None:
         self._name, self._reader, self._shared, self._source = name, reader, shared, source
         self._snapped_after_stop = False
+        if source.until is not None:
+            # Before there is anything to fetch: the broker answers a connection's requests one after the other, and a
+            # fetch that waits for messages holds up the question where a log ends.
+            shared.bound(list(reader.next_offsets()), source.until)
         shared.add(reader)
         shared.shards.append(self)
-        if source.until is not None:
-            shared.bound(list(reader.next_offsets()), source.until)
 
     def next_batch(self) -> list[ShardTicks]:
         if self._source.stopping():
