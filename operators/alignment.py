@@ -99,7 +99,7 @@ class _Cursor:
         ts_ns, records = clock.ts_ns, self.open
         at_clock = all(record.ts_ns == ts_ns for record in records)
         self.segments.append(_Segment(ts_ns, records, self.dead, offset + 1, at_clock))
-        self.buffered += 1
+        self.buffered += len(records) + 1
         self.clock, self.open, self.dead = ts_ns, [], []
 
     def take(self) -> _Segment:
@@ -138,13 +138,11 @@ class AlignedLogs:
         """Take `(offset, record)` of one log, in log order. A DeadLetter stands for what could not be decoded there."""
         cursor = self._cursors[topic, partition]
         fed, by_symbol, open_ = cursor.fed, cursor.by_symbol, cursor.open
-        before = len(open_)
         for offset, record in messages:
             if type(record) is Clock:
                 if record.ts_ns > cursor.clock:
-                    cursor.buffered += len(open_) - before
                     cursor.close(record, offset)
-                    open_, before = cursor.open, 0
+                    open_ = cursor.open
                 continue
             if type(record) is DeadLetter:
                 self._dead += 1
@@ -167,7 +165,6 @@ class AlignedLogs:
                 self._gaps += 1
             fed[key] = record.seq  # type: ignore[union-attr]
             open_.append(record)  # type: ignore[arg-type]
-        cursor.buffered += len(open_) - before
 
     def _reason_against(self, cursor: _Cursor, bar: Bar) -> str | None:
         if bar.ts_ns <= cursor.clock:

@@ -278,3 +278,14 @@ def test_records_of_one_tick_stand_in_time_order_when_their_times_differ() -> No
     r.feed("market-bars", 0, numbered(bar("A", 1, 70), bar("A", 2, 120), Clock(120, "w")))
     (tick,) = r.ticks()
     assert [record.ts_ns for record in tick.records] == [70, 90, 120]
+
+
+def test_a_tick_of_any_size_is_read_to_its_clock() -> None:
+    """What waits for other logs is bounded by pausing; what waits for its own clock must never be held back."""
+    r = reader(BARS_0)
+    r.feed("market-bars", 0, numbered(*(bar(f"S{i}", 1, 60) for i in range(10_000))))
+    assert r.buffered("market-bars", 0) == 0
+    r.feed("market-bars", 0, [(10_000, Clock(60, "w"))])
+    assert r.buffered("market-bars", 0) == 10_001
+    assert len(r.ticks()[0].records) == 10_000
+    assert r.buffered("market-bars", 0) == 0
