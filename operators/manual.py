@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import NamedTuple
 
 from operators.money import ZERO, quantize
@@ -62,7 +63,7 @@ def proposal_of(command: Command, ts_ns: int) -> OrderProposal | BadTerms:
             return _bad(given, name, "one word of at most 32 plain characters")
     for name in sorted(given.keys() - ARGUMENTS):
         return _bad(given, name, f"no other arguments than {', '.join(sorted(ARGUMENTS))}")
-    quantity, limit = _amount(given.get("quantity")), _amount(given.get("limit_price"))
+    quantity, limit = amount_of(given.get("quantity")), amount_of(given.get("limit_price"))
     if quantity is None or quantity > QUANTITY_MAX:
         return _bad(given, "quantity", f"a number up to {QUANTITY_MAX:f} with at most 9 decimals")
     if limit is None and "limit_price" in given:
@@ -72,14 +73,20 @@ def proposal_of(command: Command, ts_ns: int) -> OrderProposal | BadTerms:
 
 
 def storable(command: Command) -> Command:
-    """The command without NUL in what decisions repeat of it: Postgres has no place for it."""
-    if "\0" not in command.reason and "\0" not in command.command_id:
+    """The command without NUL, as decisions repeat parts of it and Postgres has no place for one."""
+    texts = (command.command_id, command.kind, command.actor, command.reason, *chain(*command.arguments.items()))
+    if not any("\0" in text for text in texts):
         return command
-    clean = {name: getattr(command, name).replace("\0", "\ufffd") for name in ("command_id", "reason")}
-    return command._replace(**clean)
+    clean = {_clean(key): _clean(value) for key, value in command.arguments.items()}
+    name, kind, actor, reason = map(_clean, texts[:4])
+    return Command(name, command.ts_ns, kind, actor, reason, clean)
 
 
-def _amount(text: str | None) -> Decimal | None:
+def _clean(text: str) -> str:
+    return text.replace("\0", "\ufffd")
+
+
+def amount_of(text: str | None) -> Decimal | None:
     """An amount that fits a record, as a person writes it: no sign, no exponent."""
     if text is None or not _AMOUNT.fullmatch(text):
         return None
@@ -91,7 +98,7 @@ def _amount(text: str | None) -> Decimal | None:
 
 def _bad(given: dict[str, str], name: str, limit: str) -> BadTerms:
     symbol, side = (text if _WORD.fullmatch(text := given.get(key, "")) else "?" for key in ("symbol", "side"))
-    quantity = _amount(given.get("quantity"))
+    quantity = amount_of(given.get("quantity"))
     shown = ascii(given[name])[:64] if name in given else "nothing"
     fits = quantity if quantity is not None and quantity <= QUANTITY_MAX else ZERO
     return BadTerms(symbol, side, fits, f"{ascii(name)[1:-1][:32]} {shown}", limit)

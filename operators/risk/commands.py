@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import NamedTuple
 
+from operators.manual import amount_of
 from operators.risk.breakers import PORTFOLIO, SCOPES_OF, SEVERITY
 from schemas.errors import BadInput
 from schemas.records import Command, OrderProposal
@@ -47,7 +48,7 @@ def amended(command: Command, old: OrderProposal) -> OrderProposal:
     changes = {name: value for name, value in command.arguments.items() if name != "order_id"}
     unknown = sorted(set(changes) - set(_AMENDABLE))
     if unknown:
-        raise BadInput(f"argument {unknown[0]} cannot be amended")
+        raise BadInput(f"argument {unknown[0][:64]} cannot be amended")
     if not changes:
         raise BadInput("nothing to amend")
     numbers = {name: _number(name, value) for name, value in changes.items()}
@@ -55,7 +56,7 @@ def amended(command: Command, old: OrderProposal) -> OrderProposal:
 
 
 def _number(name: str, value: str) -> Decimal:
-    try:
-        return Decimal(value)
-    except InvalidOperation as error:
-        raise BadInput(f"{name} must be a number, found {value!r}") from error
+    amount = amount_of(value)
+    if amount is None:
+        raise BadInput(f"{name} must be a number, found {ascii(value)[:64]}")
+    return amount

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, command_id_of, order_id_of
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
+from operators.risk.commands import AMEND_ORDER
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop
 from operators.venue import VenueSettings, VenueStage
@@ -130,7 +131,7 @@ def test_a_cancel_reaches_the_order_that_still_works_and_no_other() -> None:
         ({"quantity": "1e3"}, "quantity '1e3'"),
         ({"quantity": "0.0000000001"}, "at most 9 decimals"),
         ({"quantity": "9" * 40}, "quantity"),
-        ({"symbol": "A\0B"}, "symbol 'A\\x00B'"),
+        ({"symbol": "A\0B"}, "symbol 'A\\ufffdB'"),
         ({"symbol": ""}, "symbol ''"),
         ({"limit_price": "-5"}, "limit_price '-5'"),
         ({"leverage": "7"}, "no other arguments"),
@@ -141,6 +142,15 @@ def test_a_cancel_reaches_the_order_that_still_works_and_no_other() -> None:
 def test_terms_that_make_no_sense_are_refused_with_what_was_found(arguments: dict[str, str], words: str) -> None:
     (refusal,) = _of(OrderRefusal, Floor().tick(submit(**arguments)))
     assert refusal.check == "order_terms" and words in refusal.message, refusal.message
+
+
+@pytest.mark.parametrize("quantity", ["NaN", "1e50", "0.0000000001", "-1", "\0"])
+def test_an_amendment_to_what_is_no_quantity_is_refused_and_the_order_stands(quantity: str) -> None:
+    floor = Floor()
+    (order,) = _of(Order, floor.tick(submit(order_type="LIMIT", limit_price="90", time_in_force="GTC")))
+    amend = Command("cmd-2", 6, AMEND_ORDER, "ann", "x", {"order_id": order.order_id, "quantity": quantity})
+    (refusal,) = _of(OrderRefusal, floor.tick(amend))
+    assert (refusal.cause_id, refusal.quantity) == ("cmd-2", 100) and decode(encode(refusal)) == refusal
 
 
 @given(
@@ -155,7 +165,9 @@ def test_whatever_somebody_writes_into_the_topic_the_answer_can_be_sent_and_stor
 ) -> None:
     floor = Floor()
     command = Command("cmd-\0", 5, SUBMIT_ORDER, "ann", reason, arguments)
-    for record in floor.tick(command, command._replace(kind=KILL_SWITCH)):
+    amend = Command("cmd-a", 6, AMEND_ORDER, "ann\0", reason, {**arguments, "order_id": "ord-cmd-good"})
+    floor.tick(submit("cmd-good", order_type="LIMIT", limit_price="90", time_in_force="GTC"))
+    for record in floor.tick(command, amend, command._replace(kind=KILL_SWITCH)):
         if type(record) in (Order, OrderRefusal, OrderCancel):
             assert decode(encode(record)) == record
             assert b"\0" not in "".join(field for field in record if isinstance(field, str)).encode()
