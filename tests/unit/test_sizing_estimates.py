@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from configs.settings import load_settings
 from operators.indicators import build
+from operators.instruments import FUTURE, Instrument, Instruments
+from operators.money import ONE, ZERO
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.sizing import (
     AtrStopSettings,
@@ -24,6 +26,7 @@ from operators.sizing import (
     KellySettings,
     RiskParitySettings,
     SizingSettings,
+    View,
     VolatilitySettings,
 )
 from operators.sizing.volatility import decay_of
@@ -209,6 +212,33 @@ def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
     ], "two fills of one exit are one trade, of 2 %"
     (record,) = desk.stage.snapshot()[-1][3].items()
     assert record == ("s", (3, 1, 0.02, 0.01))
+
+
+def test_a_trade_counts_after_fees_on_what_was_paid_with_the_multiplier() -> None:
+    future = Instrument(symbol="X", asset_class=FUTURE, multiplier=Decimal(50))
+    desk = Desk(replace(account(KELLY), sizing=replace(KELLY, kelly=KellySettings())), Instruments(listed=(future,)))
+    desk.signal(1)
+    desk.tick()
+    desk.report("TRADE")
+    desk.signal(0)
+    desk.tick()
+    desk.report("TRADE", price=101.0)
+    # One contract of 50 x 100: a gain of 50 less a fee of 60 is a loss of 10 on 5,000.
+    desk.next[-1] = desk.next[-1]._replace(fee=Decimal(60))  # type: ignore[call-arg]
+    desk.tick()
+    assert desk.stage.snapshot()[-1][3] == {"s": (1, 0, 0.0, 0.002)}
+
+
+@given(st.permutations(range(12)))
+def test_the_order_of_the_views_does_not_change_their_sum(order: list[int]) -> None:
+    rng = random.Random(2)
+    found = Estimates(PARITY)
+    for seq in range(1, 6):
+        found.see([bar(str(n), seq, seq, 100.0 + rng.random()) for n in range(12)])
+    found.compare(map(str, range(12)))
+    first = found.add_to(View(1, ONE, ONE, ONE, ZERO, ONE), "0", "s")
+    found.compare(map(str, order))
+    assert found.add_to(View(1, ONE, ONE, ONE, ZERO, ONE), "0", "s") == first
 
 
 def test_a_snapshot_without_estimates_is_read() -> None:

@@ -113,7 +113,8 @@ def records(draw: st.DrawFn) -> TradeRecord:
     trades = draw(st.integers(0, 200))
     wins = draw(st.integers(0, trades))
     won = draw(st.floats(min_value=1e-6, max_value=100)) if wins else 0.0
-    return TradeRecord(trades, wins, won, draw(st.floats(0, 100)) if wins < trades else 0.0)
+    losses = st.one_of(st.just(0.0), st.floats(min_value=1e-6, max_value=100))
+    return TradeRecord(trades, wins, won, draw(losses) if wins < trades else 0.0)
 
 
 views = st.builds(
