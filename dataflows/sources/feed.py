@@ -78,7 +78,9 @@ class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
         if resume_state is not None:
             self._check_same_feed(type(feed).__name__, resume_state)
             feed = feed.resume(resume_state["feed"])
-        self._partition = FeedPartition(feed, *self._options)
+        # A restarted feed stands where it stood, also when it has nothing left to give.
+        last_tick_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
+        self._partition = FeedPartition(feed, *self._options, last_tick_ns)
         return self._partition
 
     @staticmethod
@@ -109,8 +111,9 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
         stopping: Callable[[], bool],
         now_ns: Callable[[], int],
         stats: Stats,
+        last_tick_ns: int,
     ) -> None:
-        self._stats, self._last_tick_ns, self._records, self._dead = stats, -1, 0, 0
+        self._stats, self._last_tick_ns, self._records, self._dead = stats, last_tick_ns, 0, 0
         self._feed, self._batch_ticks, self._at_end = feed, batch_ticks, at_end
         self._stopping, self._now_ns = stopping, now_ns
         self._step_ns = None if speed is None else max(1, round(feed.interval_ns / speed))
@@ -173,4 +176,6 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
 
     def snapshot(self) -> dict[str, Any]:
         self._snapped = self._stopping()
-        return {"v": STATE_VERSION, "kind": type(self._feed).__name__, "feed": self._feed.state()}
+        feed = self._feed
+        kind = type(feed).__name__
+        return {"v": STATE_VERSION, "kind": kind, "feed": feed.state(), "last_tick_ns": self._last_tick_ns}
