@@ -34,9 +34,9 @@ def outcome(platform: Platform) -> Outcome:
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A Monday from nine, close to seven hours, five symbols."""
+    """A Monday from nine, four and a half hours, five symbols."""
     folder = tmp_path_factory.mktemp("bars")
-    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=400)
+    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=270)
 
 
 @pytest.fixture(scope="session")

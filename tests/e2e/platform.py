@@ -128,8 +128,11 @@ class Platform:
 
     def sigterm(self, name: str, timeout_s: float = 60.0) -> int:
         """The exit code of a service of one process."""
+        self._running[name][0].send_signal(signal.SIGTERM)
+        return self._ended(name, timeout_s)
+
+    def _ended(self, name: str, timeout_s: float = 60.0) -> int:
         [child] = self._running.pop(name)
-        child.send_signal(signal.SIGTERM)
         try:
             return child.wait(timeout_s)
         finally:
@@ -143,11 +146,13 @@ class Platform:
 
     def stop(self) -> None:
         """End every service: those of one worker in good order, others, which cannot be, by killing them."""
+        alone = [name for name in self._running if name not in self.workers and name not in self.processes]
+        for name in alone:
+            self._running[name][0].send_signal(signal.SIGTERM)
+        for name in alone:
+            assert self._ended(name) == 0, f"{name}: {self.last_words(name)}"
         for name in list(self._running):
-            if name in self.workers or name in self.processes:
-                self.kill9(name)
-            else:
-                assert self.sigterm(name) == 0, f"{name}: {self.last_words(name)}"
+            self.kill9(name)
 
     # -- progress
 

@@ -31,7 +31,7 @@ def test_the_kill_switch_halts_until_it_is_released_also_across_restarts(
         platform.wait_past("risk", halted_ns + 20 * MINUTE_NS)
         platform.restart("risk")
         platform.restart("portfolio")
-        platform.wait_past("market_data", halted_ns + 100 * MINUTE_NS)
+        platform.wait_past("market_data", halted_ns + 80 * MINUTE_NS)
         command(platform, RELEASE)
         platform.restart("market_data")
         platform.run_to_end()

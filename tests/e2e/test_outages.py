@@ -34,7 +34,7 @@ def test_kafka_and_postgres_away_in_the_middle_change_no_table(
     told, last_ns = own_stack.endpoints, feed_ticks(bars)[-1].ts_ns
     migrate(told.database_url)
     servers = Servers(told.kafka, told.database_url, told.redis_url)
-    with Platform(tmp_path / "platform", servers, bars, speed="900" if away_s < 10 else "300") as platform:
+    with Platform(tmp_path / "platform", servers, bars, speed="600" if away_s < 10 else "300") as platform:
         platform.begin()
         for name in ("postgres", "kafka"):
             before = platform.last_tick_ns("risk")
