@@ -26,6 +26,7 @@ from tests.performance.conftest import Figure
 PARTITIONS, SYMBOLS = 4, 20
 ROOT = Path(__file__).parents[2]
 MINUTE_NS = 60_000_000_000
+PAUSE_S = 0.005  # between ticks, so that each goes alone
 NewPrefix = Callable[[], str]
 
 
@@ -48,17 +49,18 @@ def new_prefix(kafka: str) -> Iterator[NewPrefix]:
         topic.result(20)
 
 
-def tick(minute: int) -> list[tuple[int, bytes, str | None]]:
-    """`(partition, value, key)`: a bar of each symbol and the clock of every partition."""
+def tick(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | None]]:
+    """`(partition, value, key)`: a bar of each symbol, and the clock of every partition; of one symbol only its own."""
     ts_ns = minute * MINUTE_NS
     out: list[tuple[int, bytes, str | None]] = []
-    for number in range(SYMBOLS):
+    for number in range(symbols):
         symbol, price = f"S{number:02d}", 100.0 + (minute * 7 + number * 13) % 11
         ohlc = (price, price + 0.5, price - 0.5, price + 0.25)
         bar = Bar(symbol, minute, ts_ns, ts_ns - MINUTE_NS, *ohlc, 1000.0, "REGULAR", 20240102, True)
         out.append((partition_of(symbol, PARTITIONS), encode(bar), symbol))
     clock = encode(Clock(ts_ns, "market_data@test"))
-    return out + [(partition, clock, None) for partition in range(PARTITIONS)]
+    partitions = range(PARTITIONS) if symbols > 1 else [out[0][0]]
+    return out + [(partition, clock, None) for partition in partitions]
 
 
 def child(mode: str, kafka: str, prefix: str, folder: Path, *extra: str) -> subprocess.Popen[str]:
@@ -127,17 +129,19 @@ def test_a_stage_is_not_far_behind_a_raw_loop_for_long(
     measure_throughput(kafka, new_prefix(), tmp_path, 25_000, figure)
 
 
-def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, pause_s: float) -> list[float]:
+def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, symbols: int = SYMBOLS) -> list[float]:
     """From handing the last record of a tick to the producer, to having the tick's clock of every partition of `topic`:
     of `features` behind the stage, or of `market-bars` without any stage between.
     """
     sender = producer(kafka)
-    receiver = Consumer({"bootstrap.servers": kafka, "group.id": f"{prefix}receiver", "fetch.wait.max.ms": 100})
+    quick = {"fetch.wait.max.ms": 100, "socket.nagle.disable": True}
+    receiver = Consumer({"bootstrap.servers": kafka, "group.id": f"{prefix}receiver", **quick})
     receiver.assign([TopicPartition(prefix + topic, partition, 0) for partition in range(PARTITIONS)])
     taken: list[float] = []
     for minute in range(1, ticks + 1):
-        waiting = PARTITIONS
-        for partition, value, key in tick(minute):
+        records = tick(minute, symbols)
+        waiting = len(records) - symbols
+        for partition, value, key in records:
             sender.produce(f"{prefix}market-bars", value, key, partition)
         sent = time.perf_counter()
         deadline = sent + (60 if minute == 1 else 10)
@@ -149,7 +153,7 @@ def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, pause_s: float) -> 
                 waiting -= type(record) is Clock and record.ts_ns == minute * MINUTE_NS
         assert not waiting, f"tick {minute} did not come"
         taken.append((time.perf_counter() - sent) * 1000)
-        time.sleep(pause_s)
+        time.sleep(PAUSE_S)
     receiver.close()
     return taken[ticks // 10 :]  # without the start
 
@@ -160,18 +164,27 @@ def spread(taken: list[float]) -> str:
 
 
 @pytest.mark.parametrize("with_postgres", [False, True], ids=["kafka", "kafka and postgres"])
+@pytest.mark.parametrize("symbols", [1, SYMBOLS])
 def test_one_hop(
-    kafka: str, database_url: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure, with_postgres: bool
+    kafka: str,
+    database_url: str,
+    new_prefix: NewPrefix,
+    tmp_path: Path,
+    figure: Figure,
+    with_postgres: bool,
+    symbols: int,
 ) -> None:
     prefix = new_prefix()
     process = child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
     try:
-        taken = hops_ms(kafka, prefix, "features", 300, 0.005)
+        taken = hops_ms(kafka, prefix, "features", 300, symbols)
     finally:
         process.terminate()
     outcome(process)
-    bare = hops_ms(kafka, new_prefix(), "market-bars", 150, 0.005)
-    name = f"one hop of {SYMBOLS} bars, " + ("Postgres sink in the same process" if with_postgres else "Kafka only")
+    bare = hops_ms(kafka, new_prefix(), "market-bars", 150, symbols)
+    name = f"one hop, {symbols} bars a tick, " + (
+        "Postgres sink in the same process" if with_postgres else "Kafka only"
+    )
     figure(name, spread(taken))
     figure("  produced and consumed, no stage between", spread(bare))
     # Absolute times say more about the machine than about us; this says only that nothing waits for a time-out.
