@@ -136,7 +136,6 @@ def producer(servers: str) -> Producer:
             "acks": "all",
             "linger.ms": 0,
             "socket.nagle.disable": True,
-            "delivery.report.only.error": True,  # a call for each success would cost a tenth of a stage's time
             "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
             "reconnect.backoff.max.ms": 1000,
             "queue.buffering.max.messages": 200_000,
