@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +188,18 @@ def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.Complete
     )
 
 
+def bars_written(environment: dict[str, str]) -> int:
+    """As `status` shows it, once it shows any: the simulator's first bars may come a moment after all is healthy."""
+    deadline = time.monotonic() + 20
+    while True:
+        status = json.loads(run_cli(environment, "status", "--json").stdout)
+        stats = {child["name"]: child["stats"] for child in status["children"] if child["kind"] == "dataflow"}
+        written: int = stats["market_data"]["records_out"]
+        if written or time.monotonic() > deadline:
+            return written
+        time.sleep(0.5)
+
+
 def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: Stack, tmp_path: Path) -> None:
     told = own_stack.endpoints
     environment = {
@@ -206,9 +219,7 @@ def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: St
         found = json.loads(health.stdout)
         assert health.returncode == 0, health.stdout
         assert found["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api"}
-        status = json.loads(run_cli(environment, "status", "--json").stdout)
-        stats = {child["name"]: child["stats"] for child in status["children"] if child["kind"] == "dataflow"}
-        assert stats["market_data"]["records_out"] > 0
+        assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
         assert "dead letters" in table
         assert run_cli(environment, "logs", "nothing").stderr.startswith("error: no log of 'nothing'")
