@@ -22,6 +22,7 @@ from api.routers import (
     audit,
     auth,
     breakers,
+    executions,
     health,
     lineage,
     market,
@@ -40,7 +41,7 @@ DESCRIPTION = (
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
     "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
 )
-BOOKS = (portfolio, orders, lineage, market)
+BOOKS = (portfolio, orders, executions, lineage, market)
 """What everybody may see who is logged in."""
 GUARDED = (order_entry, risk, breakers, audit, auth, users, streams)
 """Each endpoint asks for a permission of its own."""

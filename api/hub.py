@@ -146,7 +146,13 @@ def _bar(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
     if symbol in closes:
         closes[symbol] = Decimal(repr(row["close"]))
     shown = {"symbol": symbol, "price": row["close"], "volume": row["volume"], "timestamp": utc(row["ts_ns"])}
-    bar = {"open": row["open"], "high": row["high"], "low": row["low"], "traded": row["traded"]}
+    bar = {
+        "open_time": utc(row["open_ns"]),
+        "open": row["open"],
+        "high": row["high"],
+        "low": row["low"],
+        "traded": row["traded"],
+    }
     return Update(MARKET, symbol, _text(shown | bar))
 
 

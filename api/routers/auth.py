@@ -12,6 +12,7 @@ from api.access import Caller, anybody, deny
 from api.accounts import Issued
 from api.problems import documented
 from api.resources import Open, Resources
+from api.roles import GRANTS
 from api.routers import PREFIX
 from api.shapes import Line, Shape, utc
 from api.tokens import ACCESS, REFRESH
@@ -49,8 +50,11 @@ class TokenPair(Shape):
 
 
 class Me(Shape):
+    """`permissions`: names of what the role may do, for a screen that shows no button which would be refused."""
+
     username: str
     role: str
+    permissions: list[str]
     must_change_password: bool
     expires_at: str
 
@@ -95,6 +99,7 @@ def get_me(caller: Annotated[Caller, Depends(anybody)]) -> Me:
     return Me(
         username=caller.username,
         role=caller.role,
+        permissions=sorted(permission.name for permission in GRANTS[caller.role]),
         must_change_password=caller.must_change_password,
         expires_at=utc(caller.token.expires_at * 1_000_000_000),
     )

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dataflow_stats import degraded, read_stats
+from api.dataflow_stats import COUNTS, degraded, read_stats
 from api.resources import Open, Resources
 from api.shapes import Shape
 
@@ -24,13 +24,21 @@ router = APIRouter(tags=["health"])
 
 
 class Part(Shape):
-    """`status` is "ok" or the reason why not. `age_s`: seconds since a dataflow last wrote its numbers."""
+    """`status` is "ok" or the reason why not. `age_s`: seconds since a dataflow last wrote its numbers;
+    counts are since it started, at `started_at` in seconds since 1970. `last_tick_ns`: the event time it has come to.
+    """
 
     status: str
     latency_ms: float | None = None
     age_s: float | None = None
     last_tick_ns: int | None = None
     dead_letters: int | None = None
+    records_in: int | None = None
+    records_out: int | None = None
+    late_records: int | None = None
+    duplicates: int | None = None
+    seq_gaps: int | None = None
+    started_at: float | None = None
 
 
 class Health(Shape):
@@ -78,7 +86,8 @@ def _freshness(row: dict[str, Any] | None, now: float) -> Part:
         status="ok" if well else f"silent for {age:.0f} s, expected at most {STALE_AFTER_S:.0f}",
         age_s=round(age, 3),
         last_tick_ns=row.get("last_tick_ns"),
-        dead_letters=row.get("dead_letters"),
+        started_at=row.get("started_at"),
+        **{name: row.get(name) for name in COUNTS},
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import redis
 from fastapi import APIRouter, Query
-from sqlalchemy import Connection, desc, select
+from sqlalchemy import Connection, desc, func, select, true
 
 from api.problems import NotFound
 from api.resources import Db, Open, Resources
@@ -62,14 +62,19 @@ def get_price(symbol: str, resources: Open, db: Db) -> Price:
     bar = _latest_in_redis(resources, symbol) or _latest_in_postgres(db, symbol)
     if bar is None:
         raise NotFound(f"There is no price of {symbol}.")
-    return Price(
-        symbol=bar.symbol,
-        price=bar.close,
-        volume=bar.volume,
-        timestamp=utc(bar.ts_ns),
-        session=bar.session,
-        traded=bar.traded,
-    )
+    return _price(bar)
+
+
+@router.get("/prices")
+def get_prices(db: Db) -> list[Price]:
+    """The last bar of every symbol that has one, by symbol."""
+    # From one symbol to the next along the key: a plain DISTINCT would read every bar.
+    names = select(func.min(bars.c.symbol).label("symbol")).cte("names", recursive=True)
+    following = select(func.min(bars.c.symbol)).where(bars.c.symbol > names.c.symbol).scalar_subquery()
+    names = names.union_all(select(following).where(names.c.symbol.is_not(None)))
+    last = select(bars).where(bars.c.symbol == names.c.symbol).order_by(desc(bars.c.ts_ns)).limit(1).lateral("last")
+    query = select(last).select_from(names.join(last, true())).order_by(last.c.symbol)
+    return [_price(record_of(Bar, row)) for row in db.execute(query).mappings()]
 
 
 @router.get("/history/{symbol}")
@@ -98,6 +103,17 @@ def get_history(
         symbol=symbol,
         bars=[HistoryBar(**_shape(bar)) for bar in page],
         next_start=utc(found[limit].ts_ns) if oldest_first and len(found) > limit else None,
+    )
+
+
+def _price(bar: Bar) -> Price:
+    return Price(
+        symbol=bar.symbol,
+        price=bar.close,
+        volume=bar.volume,
+        timestamp=utc(bar.ts_ns),
+        session=bar.session,
+        traded=bar.traded,
     )
 
 

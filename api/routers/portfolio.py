@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 from sqlalchemy import Connection, RowMapping, desc, literal, select, true
 
+from api.equity import EquityPoint, StrategyResult, equity_points, strategy_results
 from api.performance import PerformanceReport, performance_report
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, utc
+from api.shapes import Amount, Shape, nanoseconds, utc
 from sinks.tables import bars, positions, valuations
 
 PORTFOLIO_ID = "default_portfolio"
 MAX_TS_NS = 2**63 - 1
+POINTS_MAX = 2000
 
 router = APIRouter(prefix=f"{PREFIX}/portfolio", tags=["portfolio"])
 
@@ -53,6 +56,8 @@ class PortfolioState(Shape):
                 "realized_pnl": 1200.0,
                 "unrealized_pnl": 500.0,
                 "fees": 31.5,
+                "gross_exposure": 15000.0,
+                "net_exposure": 15000.0,
                 "last_updated": "2024-01-15T10:30:00Z",
             }
         }
@@ -65,6 +70,8 @@ class PortfolioState(Shape):
     realized_pnl: Amount
     unrealized_pnl: Amount
     fees: Amount
+    gross_exposure: Amount
+    net_exposure: Amount
     last_updated: str | None  # None before the first valuation
 
 
@@ -93,6 +100,8 @@ def get_state(db: Db, resources: Open) -> PortfolioState:
             realized_pnl=zero,
             unrealized_pnl=zero,
             fees=zero,
+            gross_exposure=zero,
+            net_exposure=zero,
             last_updated=None,
         )
     # Marked with the closes that the valuation was made with, so that the parts add up to the whole.
@@ -105,6 +114,8 @@ def get_state(db: Db, resources: Open) -> PortfolioState:
         realized_pnl=last["realized_pnl"],
         unrealized_pnl=last["unrealized_pnl"],
         fees=last["fees"],
+        gross_exposure=last["gross_exposure"],
+        net_exposure=last["net_exposure"],
         last_updated=utc(last["ts_ns"]),
     )
 
@@ -128,6 +139,22 @@ def get_position(symbol: str, db: Db) -> PositionDetail:
 def get_performance(db: Db, resources: Open) -> PerformanceReport:
     """Return, drawdown, Sharpe ratio and closed trades since inception."""
     return performance_report(db, resources.settings)
+
+
+@router.get("/equity")
+def get_equity(
+    db: Db,
+    since: Annotated[datetime | None, Query(description="first moment; without a zone it is UTC")] = None,
+    points: Annotated[int, Query(ge=2, le=POINTS_MAX)] = 500,
+) -> list[EquityPoint]:
+    """The equity curve, oldest first: the last valuation of each of `points` equal stretches of event time."""
+    return equity_points(db, 0 if since is None else nanoseconds("since", since), points)
+
+
+@router.get("/strategies")
+def get_strategies(db: Db) -> list[StrategyResult]:
+    """Fills, turnover, fees and closed lots of each strategy's orders, by name."""
+    return strategy_results(db)
 
 
 def _held(

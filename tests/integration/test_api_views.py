@@ -1,0 +1,140 @@
+"""What the dashboard's views ask for besides the brief's endpoints, against sums taken by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.roles import Role
+from configs.settings import Settings, load_settings
+from operators.ledger import Ledger
+from schemas.records import CANCELED, SELL, TRADE, Execution, OrderProposal, Record, Valuation
+from sinks.postgres import PostgresWriter
+from tests.integration.api_people import bearer, logged_in, token_of
+from tests.unit.builders import bar
+
+D = Decimal
+MINUTE = 60_000_000_000
+T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
+ZERO = D(0)
+
+
+def _proposal(seq: int, strategy: str) -> OrderProposal:
+    terms = ("AAPL", "BUY", D(10), "MARKET", None, "DAY")
+    return OrderProposal(seq, T0, f"prop-{seq}", *terms, strategy, D(100), "", [])
+
+
+def _report(seq: int, side: str, quantity: str, price: str, cause_id: str, kind: str = TRADE) -> Execution:
+    ts_ns, size = T0 + seq * MINUTE, D(quantity)
+    ids = (f"exe-{seq}", f"ord-{seq}", "AAPL", side, kind)
+    return Execution(seq, ts_ns, *ids, size, D(price), D(1), ZERO, size, ts_ns - MINUTE, 0, "", cause_id)
+
+
+REPORTS = [
+    _report(1, "BUY", "10", "100", "prop-1"),
+    _report(2, "BUY", "10", "110", "prop-2"),
+    _report(3, SELL, "10", "120", "prop-3"),  # closes the first lot: (120 - 100) * 10 less both fees
+    _report(4, SELL, "4", "105", "cmd-7"),  # by hand, of the second lot: (105 - 110) * 4 less 1 + 4/10
+    _report(5, "BUY", "0", "0", "prop-4", CANCELED),
+]
+EQUITY = [D(1_000_000 + 10 * number) for number in range(100)]
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, redis_url: str) -> Settings:
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    return load_settings(environment=given)
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    ledger = Ledger(D(1_000_000))
+    records: list[Record] = [_proposal(seq, strategy) for seq, strategy in ((1, "slow"), (2, "fast"), (3, "slow"))]
+    records += [record for report in REPORTS for record in (report, *ledger.apply(report))]
+    records += [bar(symbol, seq, T0 + seq * MINUTE, 50.0 + seq) for symbol in ("AAPL", "MSFT") for seq in (1, 2)]
+    for seq, equity in enumerate(EQUITY):
+        money = (equity, equity - 300, D(300), D(200), ZERO, ZERO, ZERO)
+        records.append(Valuation(seq + 1, T0 + seq * MINUTE, *money, 1))
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write(records)
+    writer.close()
+    with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
+        yield logged_in(client)
+
+
+def _get(client: TestClient, path: str) -> Any:
+    response = client.get(f"/api/v1{path}")
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_executions_come_newest_first_a_page_at_a_time_with_their_orders(client: TestClient) -> None:
+    page = _get(client, "/executions?limit=2")
+    assert [one["execution_id"] for one in page["executions"]] == ["exe-5", "exe-4"]
+    assert page["next"] == 4
+    rest = _get(client, f"/executions?before={page['next']}&limit=2")
+    assert [one["execution_id"] for one in rest["executions"]] == ["exe-3", "exe-2"]
+    assert _get(client, "/executions?before=2")["next"] is None
+    last = page["executions"][0]
+    assert (last["type"], last["order_id"], last["filled_at"]) == ("CANCELED", "ord-5", None)
+    fills = _get(client, "/executions?type=TRADE&symbol=AAPL")["executions"]
+    assert [one["execution_id"] for one in fills] == ["exe-4", "exe-3", "exe-2", "exe-1"]
+    # Traded at the bar's beginning, known at its end.
+    assert (fills[-1]["filled_at"], fills[-1]["timestamp"]) == ("2024-01-15T10:30:00Z", "2024-01-15T10:31:00Z")
+    assert _get(client, "/executions?symbol=MSFT")["executions"] == []
+    assert client.get("/api/v1/executions?type=LOST").status_code == 422
+
+
+def test_the_equity_curve_is_condensed_to_real_valuations_that_end_with_the_last(client: TestClient) -> None:
+    whole = _get(client, "/portfolio/equity")
+    assert [point["equity"] for point in whole] == EQUITY
+    few = _get(client, "/portfolio/equity?points=10")
+    assert 5 <= len(few) <= 11
+    assert few[-1] == whole[-1] and [point for point in few if point not in whole] == []
+    assert [point["timestamp"] for point in few] == sorted({point["timestamp"] for point in few})
+    point = whole[0]
+    assert (point["cash"], point["gross_exposure"], point["net_exposure"]) == (999_700, 300, 200)
+    late = _get(client, "/portfolio/equity?since=2024-01-15T12:00:00Z")
+    assert [point["equity"] for point in late] == EQUITY[90:]
+    assert _get(client, "/portfolio/equity?since=2025-01-01") == []
+
+
+def test_a_strategys_result_is_that_of_the_lots_its_orders_closed(client: TestClient) -> None:
+    found = {one["strategy"]: one for one in _get(client, "/portfolio/strategies")}
+    names = ("fills", "traded_notional", "fees", "closed_lots", "won", "realized_pnl")
+    shown = {strategy: tuple(one[name] for name in names) for strategy, one in found.items()}
+    assert shown == {
+        "slow": (2, 2200, 2, 1, 1, 198),
+        "fast": (1, 1100, 1, 0, 0, 0),
+        "manual": (1, 420, 1, 1, 0, pytest.approx(-21.4)),
+    }
+    report = _get(client, "/portfolio/performance")
+    assert sum(one["closed_lots"] for one in found.values()) == report["trades"]
+
+
+def test_the_last_price_of_every_symbol_comes_in_one_answer(client: TestClient) -> None:
+    prices = _get(client, "/market/prices")
+    assert [(one["symbol"], one["price"], one["timestamp"]) for one in prices] == [
+        ("AAPL", 52.0, "2024-01-15T10:32:00Z"),
+        ("MSFT", 52.0, "2024-01-15T10:32:00Z"),
+    ]
+
+
+def test_the_state_says_how_much_is_exposed(client: TestClient) -> None:
+    state = _get(client, "/portfolio/state")
+    assert (state["gross_exposure"], state["net_exposure"]) == (300, 200)
+
+
+def test_whoever_is_logged_in_learns_what_the_role_may_do(client: TestClient) -> None:
+    def permissions(role: Role) -> list[str]:
+        answer = client.get("/api/v1/auth/me", headers=bearer(token_of(client.app, role)))  # type: ignore[arg-type]
+        return list(answer.json()["permissions"])
+
+    assert permissions(Role.VIEWER) == ["READ"]
+    assert permissions(Role.TRADER) == ["CANCEL", "READ", "TRADE", "VALIDATE"]
+    assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "READ", "VALIDATE"]
