@@ -1,4 +1,4 @@
-"""The HTTP API: `uvicorn api.app:create_app --factory`. Reads what the dataflows wrote; decides nothing."""
+"""The HTTP API: `uvicorn api.app:served --factory`. Reads what the dataflows wrote; decides nothing."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from api.routers import (
     streams,
     users,
 )
+from configs import logs
 from configs.settings import Settings, load_settings
 
 DESCRIPTION = (
@@ -93,6 +94,14 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
     for router in (health.router, schema_registry.router):
         app.include_router(router)
     return app
+
+
+def served() -> FastAPI:
+    """The application as the process `api`: it logs as the platform's other processes do. Raises BadInput."""
+    logs.configure("api")
+    settings = load_settings()
+    logs.configure("api", settings.platform.log_level)
+    return create_app(settings)
 
 
 def _make_first_user(resources: Resources) -> None:

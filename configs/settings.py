@@ -32,6 +32,7 @@ NAMED = {
     "MAX_POSITION_SIZE": ("risk_manager", "max_position_size"),
     "RISK_TOLERANCE": ("portfolio_manager", "sizing", "fraction"),
     "API_JWT_KEY": ("api", "jwt_key"),
+    "LOG_LEVEL": ("platform", "log_level"),
 }
 """Environment variables that are known by these names elsewhere, and what they set."""
 
@@ -98,8 +99,15 @@ class Execution(Section):
     venue: VenueSettings = VenueSettings()
 
 
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda given: given.upper() if isinstance(given, str) else given),
+]
+
+
 class Platform(Section):
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
+    log_level: LogLevel = "INFO"
 
 
 Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]

@@ -5,21 +5,23 @@ beside.
 from __future__ import annotations
 
 import os
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
+import structlog
+
+from configs import logs
 from configs.settings import Settings, load_settings
-from dataflows import stopping, topology
+from dataflows import record_log, stopping, topology
 from dataflows.sources.kafka import KafkaTicks, wait_for_topics
 from dataflows.stats import Stats
 from dataflows.wiring import TickSink
-from schemas.errors import PlatformError
 from sinks.kafka import KafkaTickSink
 from sinks.postgres import PostgresSink
 from sinks.redis import RedisLatest
+
+log = structlog.get_logger(__name__)
 
 SHOWN_AT_ONCE = frozenset({"market_data", "portfolio"})
 """Services whose latest values the API shows from Redis."""
@@ -36,17 +38,19 @@ class Ends(NamedTuple):
 
 
 def ends(service: str) -> Ends:
-    """Settings, sinks and the stats file of one service of this platform; from here on the process ends well on
-    SIGTERM.
+    """Settings, sinks and the stats file of one service of this platform; from here on the process logs as that service
+    and ends well on SIGTERM.
 
     Raises BadInput for wrong settings and Unavailable when the topics are not there.
     """
     stopping.install()
-    sys.excepthook = _with_the_cause_last
+    logs.configure(service)
     settings = load_settings()
+    logs.configure(service, settings.platform.log_level)
     kafka, postgres = settings.kafka, settings.database.postgres
     stats = Stats(service, stats_folder())
     described = topology.SERVICES[service]
+    log.info("service starts", release=release(), reads=[i.topic for i in described.inputs], writes=described.outputs)
     topics = [*described.outputs, *(given.topic for given in described.inputs), "dead-letters"]
     wait_for_topics(kafka.bootstrap_servers, [kafka.topic_prefix + topic for topic in topics])
 
@@ -65,22 +69,14 @@ def ends(service: str) -> Ends:
             partitions=kafka.symbol_partitions,
             prefix=kafka.topic_prefix,
             written=written,
+            noted=record_log.LINES,
+            note=record_log.RecordLog(),
         ),
         "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
     }
     if service in SHOWN_AT_ONCE:
         sinks["redis"] = RedisLatest(settings.database.redis.url)
     return Ends(settings, stats, sinks)
-
-
-def _with_the_cause_last(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """The engine wraps what was raised in its own report; `status` and a reader of the log look at the last line."""
-    sys.__excepthook__(kind, error, trace)
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, PlatformError):
-        cause = cause.__cause__
-    if cause is not None:
-        print(f"error: {cause}", file=sys.stderr)
 
 
 def topics_source(service: str, at: Ends) -> KafkaTicks:

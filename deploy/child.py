@@ -6,10 +6,14 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+import structlog
+
 from deploy.home import REPOSITORY, Home
-from deploy.processes import Identity, end, identify, rotate, spawn, tail
+from deploy.processes import Identity, end, identify, last_words, rotate, spawn
 from deploy.service import Kind, Service
 from deploy.state import ChildState, Status
+
+logger = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
 UNHEALTHY_EXITS_MAX = 6
@@ -107,6 +111,7 @@ class Child:
             self.status, self.reason = Status.FAILED, f"cannot be started: {error}"
             return
         self.identity = identify(self._process.pid)
+        logger.info("service started", about=self.service.name, pid=self._process.pid)
         self.status, self.reason = Status.STARTING, "has just been started"
         self._started_at = now
         self._probe_at = now + _PROBE_STARTING_S
@@ -143,7 +148,7 @@ class Child:
         self._unhealthy_exits += 1
         self._exits.append(now)
         ended = f"ended with {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
-        last = tail(self.home.logs / f"{self.service.name}.log")
+        last = last_words(self.home.logs / f"{self.service.name}.log")
         self.reason = f"{ended}; last words: {last}" if last else ended
         often = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
         if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or often:
@@ -151,6 +156,9 @@ class Child:
         else:
             self.status = Status.BACKING_OFF
             self._retry_at = now + min(BACKOFF_FIRST_S * 2 ** (self._unhealthy_exits - 1), BACKOFF_MAX_S)
+        logger.error(
+            "service ended", about=self.service.name, restarts=self.restarts, now=self.status, reason=self.reason
+        )
 
 
 def end_orphans(children: tuple[ChildState, ...]) -> list[str]:

@@ -48,7 +48,7 @@ def api_service(environment: Mapping[str, str], port: int) -> Service:
         name="api",
         kind=Kind.API,
         command=(
-            *(sys.executable, "-m", "uvicorn", "api.app:create_app", "--factory"),
+            *(sys.executable, "-m", "uvicorn", "api.app:served", "--factory"),
             *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/health"),

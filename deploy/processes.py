@@ -1,5 +1,6 @@
 """Child processes by provable identity: a process is (pid, start time), never a pid alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -114,3 +115,13 @@ def tail(log: Path, lines: int = 1) -> str:
     except FileNotFoundError:
         return ""
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+
+def last_words(log: Path) -> str:
+    """What the last line of a log says: its event, where the line is one of our own (`configs.logs`)."""
+    line = tail(log)
+    try:
+        tree = json.loads(line)
+    except ValueError:
+        return line
+    return str(tree["event"]) if isinstance(tree, dict) and "event" in tree else line

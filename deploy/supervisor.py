@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
+from configs import logs
 from configs.settings import load_settings
 from deploy import control, initialise
 from deploy.child import STOP_ORDER, Child, end_orphans
@@ -170,6 +171,7 @@ class Supervisor:
 def supervise(home: Home, observe: Callable[[State], None] = lambda state: None) -> int:
     """Prepare and run the whole platform as it was chosen at `start`; returns the process's exit status."""
     home.make()
+    logs.configure("supervisor", "WARNING" if sys.stderr.isatty() else "INFO")
     with (home.run / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

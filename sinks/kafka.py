@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, Message, Producer
@@ -17,13 +17,15 @@ from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable
-from schemas.records import BY_SYMBOL, TOPIC_OF, Clock
+from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Record
 
 DELIVERY_TIMEOUT_S = 120.0
 FLUSH_SLICE_S = 1.0
 
 Written = Callable[[int], None]
 """Told how many records were handed to the broker."""
+Noted = Callable[[Record], None]
+"""Told each record of the types that are noted."""
 
 
 class _Part(StatefulSinkPartition[list[Tick], None]):
@@ -34,6 +36,7 @@ class _Part(StatefulSinkPartition[list[Tick], None]):
     def write_batch(self, values: list[list[Tick]]) -> None:
         self._raise_if_failed()
         encode, partitions, topics = self._sink.codec.encode, self._sink.partitions, self._sink.topics
+        noted, note = self._sink.noted, self._sink.note
         written = 0
         for ticks in values:
             for tick in ticks:
@@ -48,6 +51,8 @@ class _Part(StatefulSinkPartition[list[Tick], None]):
                         partition = partition_of(key, partitions)
                     self._produce(topic, partition, encode(record), key)
                     written += 1
+                    if record_type in noted:
+                        note(record)
                 clock = encode(Clock(tick.ts_ns, self._sink.writer))
                 for topic, partition in self._clocked:
                     self._produce(self._sink.prefix + topic, partition, clock, None)
@@ -92,7 +97,7 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
 
     `topics` are those this service owns: records of others pass by unwritten. `clocked` gives for each shard the
     (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>". `prefix` goes
-    before every topic's name.
+    before every topic's name. `note` is called with each record of a type in `noted`, for a log.
     """
 
     def __init__(
@@ -106,9 +111,12 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
         prefix: str = "",
         codec: Codec = DEFAULT,
         written: Written = lambda count: None,
+        noted: Collection[type] = (),
+        note: Noted = lambda record: None,
     ) -> None:
         self.writer, self.partitions, self.codec, self.written = writer, partitions, codec, written
         self.prefix = prefix
+        self.noted, self.note = frozenset(noted), note
         self.topics = {kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics}
         self._servers, self._clocked = servers, clocked
         self._producer: Producer | None = None
