@@ -1,11 +1,9 @@
-"""`status`, `logs`, `health-check`: how the platform does."""
+"""`status` and `health-check`: how the platform does."""
 
 import json
-import sys
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -29,7 +27,6 @@ _STYLES = {Status.HEALTHY: "green", Status.STOPPED: "dim", Status.FAILED: "bold 
 
 def register(app: typer.Typer) -> None:
     app.command("status", help="What runs, and with --detailed what it has done.")(status)
-    app.command("logs", help="The log of one service, or the last lines of all.")(logs)
     app.command("health-check", help="Ask every service a real question; status 1 when one does not answer.")(health)
 
 
@@ -107,45 +104,6 @@ def _memory_mb(child: ChildState) -> str:
         return f"{psutil.Process(child.pid).memory_info().rss / 1e6:.0f}"
     except psutil.Error:
         return "-"
-
-
-def logs(
-    service: Annotated[str | None, typer.Argument(help="A service as `status` names it.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.")] = 50,
-) -> None:
-    from deploy.processes import tail
-
-    home = home_from_environment()
-    names = sorted(path.stem for path in home.logs.glob("*.log"))
-    if service is None:
-        for name in names:
-            print(f"== {name}\n{tail(home.logs / f'{name}.log', 5)}")
-        return
-    if service not in names:
-        raise DeployError(f"no log of {service!r} in {home.logs}; there are {', '.join(names) or 'none'}")
-    path = home.logs / f"{service}.log"
-    print(tail(path, lines), flush=True)
-    if follow:
-        with path.open(errors="replace") as file:
-            file.seek(0, 2)
-            _follow(file, sys.stdout)
-
-
-def _follow(file: TextIO, out: TextIO) -> None:
-    """Copy what is appended; a log that was truncated by rotation is read from its beginning."""
-    try:
-        while True:
-            text = file.read()
-            if text:
-                out.write(text)
-                out.flush()
-                continue
-            if file.seek(0, 1) > file.seek(0, 2):
-                file.seek(0)
-            time.sleep(0.3)
-    except KeyboardInterrupt:
-        return
 
 
 def health(as_json: AsJson = False) -> None:

@@ -1,0 +1,81 @@
+"""`exec`: a command in the environment of one service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.names import service_named
+from deploy.state import State, running_state
+
+Service = Annotated[str, typer.Argument(help="A service as `status` names it.")]
+Command = Annotated[list[str], typer.Argument(help="The command and its arguments.")]
+
+
+class Surroundings(NamedTuple):
+    """Where a service's process lives: its environment variables and its working folder."""
+
+    environment: dict[str, str]
+    folder: Path
+
+
+def register(app: typer.Typer) -> None:
+    app.command(
+        "exec",
+        # Options behind the service belong to the command.
+        context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+        help="Run a command in a service's environment and folder; its exit code is the answer.",
+    )(execute)
+
+
+def execute(service: Service, command: Command) -> None:
+    home = home_from_environment()
+    state = running_state(home)
+    if state is None:
+        raise DeployError(f"no platform runs in {home.root}")
+    around = surroundings(home, state, service_named(service, [child.name for child in state.children]))
+    sys.stdout.flush()
+    try:
+        os.chdir(around.folder)
+        os.execvpe(command[0], command, around.environment)  # noqa: S606 - what the user typed, and no shell
+    except OSError as error:
+        raise DeployError(f"{command[0]} cannot be run in {around.folder}: {error.strerror}") from error
+
+
+def surroundings(home: Home, state: State, name: str) -> Surroundings:
+    """Of the service's running process; of a stopped one, those that it would be started with.
+
+    The folder of this Python comes first on PATH, so that `python` is the platform's own. Raises DeployError for an
+    external service and a process of somebody else.
+    """
+    import psutil
+
+    child = state.child(name)
+    assert child is not None, "the name is one of the state's"
+    if child.external:
+        raise DeployError(f"{name} runs elsewhere: its address came from the environment")
+    if child.identity is not None and child.identity.alive():
+        try:
+            process = psutil.Process(child.identity.pid)
+            environment, folder = process.environ(), Path(process.cwd())
+        except psutil.Error as error:
+            raise DeployError(f"the environment of {name} (pid {child.pid}) cannot be read: {error}") from error
+    else:
+        environment, folder = _as_started(home), REPOSITORY
+    own = str(Path(sys.executable).parent)
+    return Surroundings({**environment, "PATH": f"{own}{os.pathsep}{environment.get('PATH', os.defpath)}"}, folder)
+
+
+def _as_started(home: Home) -> dict[str, str]:
+    from deploy.choices import remembered
+    from deploy.plan import child_environment
+    from deploy.running import use_running_services
+
+    use_running_services(home)
+    return child_environment({**remembered(home).environment(), "PLATFORM_HOME": str(home.root)})

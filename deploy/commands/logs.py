@@ -1,0 +1,126 @@
+"""`logs`: what the services wrote, searched, followed or exported."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.log_lines import LEVELS, Entry, Followed, Wanted, read_logs
+from deploy.moments import since_seconds
+from deploy.names import service_named
+from schemas.errors import BadInput
+
+Services = Annotated[list[str] | None, typer.Argument(help="Services as `status` names them; without: all.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
+Lines = Annotated[
+    int | None, typer.Option("--lines", "-n", min=0, help="How many of the last lines: 50; all of an export.")
+]
+Level = Annotated[str | None, typer.Option(help=f"This level and above: {', '.join(LEVELS)}.")]
+Search = Annotated[str | None, typer.Option(help="Lines that hold this text, in any case.")]
+Grep = Annotated[str | None, typer.Option(help="Lines that match this regular expression.")]
+Since = Annotated[str | None, typer.Option(help="So long ago (90s, 15m, 1h, 1d), or a time.")]
+AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line.")]
+Export = Annotated[bool, typer.Option("--export", help="Everything that is asked for, not its last lines only.")]
+Format = Annotated[str, typer.Option("--format", help="Of an export: json or text.")]
+Output = Annotated[Path | None, typer.Option(help="Of an export: the file to write.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("logs", help="The services' logs: search, follow, export.")(logs)
+
+
+def logs(
+    services: Services = None,
+    follow: Follow = False,
+    lines: Lines = None,
+    level: Level = None,
+    search: Search = None,
+    grep: Grep = None,
+    since: Since = None,
+    as_json: AsJson = False,
+    export: Export = False,
+    format_: Format = "text",
+    output: Output = None,
+) -> None:
+    wanted = asked_for(level, search, grep, since)
+    _require_export(export, format_, output, follow=follow)
+    folder = home_from_environment().logs
+    # `initialise` and `supervisor` write logs too.
+    known = sorted(path.stem for path in folder.glob("*.log"))
+    if not known:
+        raise DeployError(f"there are no logs in {folder}")
+    names = [service_named(name, known) for name in services] if services else known
+    followed = [Followed(folder / f"{name}.log") for name in names] if follow else []
+    last = lines if lines is not None or export else 50
+    entries: Iterable[Entry] = read_logs(folder, names, wanted)
+    if last is not None:
+        entries = deque(entries, maxlen=last)
+    named, in_json = len(names) > 1, as_json or (export and format_ == "json")
+    with _opened(output) as out:
+        for entry in entries:
+            _write(entry, out, as_json=in_json, named=named)
+        out.flush()
+        for entry in _appended(followed):
+            if wanted.takes(entry):
+                _write(entry, out, as_json=in_json, named=named)
+                out.flush()
+
+
+def asked_for(level: str | None, search: str | None, grep: str | None, since: str | None) -> Wanted:
+    """Check what was typed. Raises BadInput naming the option."""
+    if level is not None and level.upper() not in LEVELS:
+        raise BadInput(f"--level must be one of {', '.join(LEVELS)}, found {level!r}")
+    try:
+        pattern = None if grep is None else re.compile(grep)
+    except re.error as error:
+        raise BadInput(f"--grep must be a regular expression, found {grep!r}: {error}") from error
+    return Wanted(level.upper() if level else None, search, pattern, since_seconds("--since", since))
+
+
+def _require_export(export: bool, format_: str, output: Path | None, *, follow: bool) -> None:
+    if format_ not in ("json", "text"):
+        raise BadInput(f"--format must be json or text, found {format_!r}")
+    if not export and (output is not None or format_ != "text"):
+        raise BadInput("--format and --output belong to --export")
+    if export and follow:
+        raise BadInput("an export ends, --follow does not: choose one")
+
+
+@contextlib.contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w") as file:
+            yield file
+    except OSError as error:
+        raise DeployError(f"{output} cannot be written: {error.strerror}") from error
+    print(f"written to {output}", file=sys.stderr)
+
+
+def _write(entry: Entry, out: TextIO, *, as_json: bool, named: bool) -> None:
+    out.write((json.dumps(entry.tree(), default=str) if as_json else entry.text(named=named)) + "\n")
+
+
+def _appended(followed: list[Followed]) -> Iterator[Entry]:
+    """Until Ctrl-C; nothing where nothing is followed."""
+    try:
+        while followed:
+            found = sorted((entry for one in followed for entry in one.new()), key=lambda entry: entry.ts)
+            yield from found
+            if not found:
+                time.sleep(0.3)
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,109 @@
+"""`metrics`: what the API's `/metrics` page says, as tables."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.metrics import Figures, fetch, read
+from deploy.state import running_state
+
+Watch = Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")]
+Interval = Annotated[float, typer.Option(min=0.2, help="Of --watch, in seconds.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs; with --watch an object a line.")]
+Url = Annotated[str | None, typer.Option(help="Another API than that of this state folder, as http://host:port.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("metrics", help="The figures that Prometheus gets: services, requests, database.")(metrics)
+
+
+def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = False, url: Url = None) -> None:
+    api = (url or _running()).rstrip("/")
+    console = Console(highlight=False)
+    try:
+        while True:
+            figures = read(fetch(api))
+            if as_json:
+                print(json.dumps(figures.tree(), indent=None if watch else 2), flush=True)
+            else:
+                if watch:
+                    console.clear()
+                # A line that is too long for the terminal is better than a figure cut in half.
+                console.width = max(console.width, 40 + 20 * len(figures.by_service))
+                console.print(Group(*tables(figures)))
+            if not watch:
+                return
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        return
+
+
+def _running() -> str:
+    home = home_from_environment()
+    state = running_state(home)
+    if state is None or not state.api:
+        raise DeployError(f"no platform runs in {home.root}; --url names the API of another")
+    return state.api
+
+
+def tables(figures: Figures) -> list[RenderableType]:
+    """A row a service, a row a histogram that has counted something, a row a single value."""
+    shown: list[RenderableType] = []
+    if figures.by_service:
+        names = sorted({name for row in figures.by_service.values() for name in row})
+        # A metric a row: there are more of them than services, and their names are long.
+        table = Table(box=None, pad_edge=False)
+        table.add_column("metric", no_wrap=True, min_width=36)
+        for service in figures.by_service:
+            table.add_column(service, justify="right", no_wrap=True)
+        for name in names:
+            cells = (row.get(name) for row in figures.by_service.values())
+            table.add_row(name, *("-" if value is None else shown_as(name, value) for value in cells))
+        shown.append(table)
+    if counted := {key: each for key, each in figures.histograms.items() if each.counted}:
+        table = Table("histogram", "labels", box=None, pad_edge=False)
+        for title in ("count", "mean", "p50", "p99"):
+            table.add_column(title, justify="right")
+        for (name, labels), each in counted.items():
+            times = (shown_as(name, value) for value in (each.mean, each.p50, each.p99))
+            table.add_row(name, _labels(labels), f"{each.counted:,}", *times)
+        shown += ["", table]
+    if figures.values:
+        table = Table("value", "labels", "", box=None, pad_edge=False)
+        for (name, labels), value in figures.values.items():
+            table.add_row(name, _labels(labels), number(value))
+        shown += ["", table]
+    return shown
+
+
+def _labels(labels: tuple[tuple[str, str], ...]) -> str:
+    return " ".join(f"{name}={value}" for name, value in labels)
+
+
+def number(value: float) -> str:
+    """
+    >>> number(1234567.0), number(0.25), number(1.7637e18)
+    ('1,234,567', '0.25', '1,763,700,000,000,000,000')
+    """
+    return f"{value:,.0f}" if math.isfinite(value) and value == int(value) else f"{value:,.4g}"
+
+
+def shown_as(name: str, value: float) -> str:
+    """By the unit that the metric's name ends with.
+
+    >>> shown_as("request_seconds", 0.0025), shown_as("rows", 12.0), shown_as("last_tick_ns", 60e9)
+    ('2.5 ms', '12', '1970-01-01 00:01:00')
+    """
+    if name.endswith("_ns") and value > 0:
+        return datetime.fromtimestamp(value / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{value * 1e3:.3g} ms" if name.endswith("_seconds") and value < 1 else number(value)

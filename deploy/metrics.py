@@ -1,0 +1,122 @@
+"""What a `/metrics` page in Prometheus' text format says, as figures a person reads. Knows no metric by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.errors import DeployError
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+Labels = tuple[tuple[str, str], ...]
+
+
+class Histogram(NamedTuple):
+    """Counted times of one metric and label set. Quantiles in the metric's unit, from its buckets, linear within one:
+    as exact as the buckets are narrow. NaN where nothing was counted, inf above the last bucket.
+    """
+
+    counted: int
+    mean: float
+    p50: float
+    p99: float
+
+
+class Figures(NamedTuple):
+    """`by_service`: service -> metric -> value, of metrics whose only label is `service`. `values` and `histograms` by
+    metric and labels.
+    """
+
+    by_service: dict[str, dict[str, float]]
+    values: dict[tuple[str, Labels], float]
+    histograms: dict[tuple[str, Labels], Histogram]
+
+    def tree(self) -> dict[str, Any]:
+        return {
+            "services": self.by_service,
+            "values": [{"name": name, "labels": dict(labels), "value": v} for (name, labels), v in self.values.items()],
+            "histograms": [
+                {"name": name, "labels": dict(labels), **{key: _finite(value) for key, value in h._asdict().items()}}
+                for (name, labels), h in self.histograms.items()
+            ],
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def fetch(api: str, timeout_s: float = 5.0) -> str:
+    """The page of an API such as http://127.0.0.1:8000. Raises DeployError when it does not answer."""
+    import httpx
+
+    try:
+        answer = httpx.get(f"{api}/metrics", timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise DeployError(f"{api}/metrics does not answer: {error}") from error
+    if answer.status_code != 200:
+        raise DeployError(f"{api}/metrics answers {answer.status_code}")
+    return answer.text
+
+
+def read(text: str) -> Figures:
+    """Raises DeployError where the text is not in the format."""
+    figures = Figures({}, {}, {})
+    try:
+        for family in text_string_to_metric_families(text):
+            if family.type == "histogram":
+                figures.histograms.update(_histograms(family))
+                continue
+            for sample in family.samples:
+                if sample.name.endswith("_created"):
+                    continue
+                if set(sample.labels) == {"service"}:
+                    figures.by_service.setdefault(sample.labels["service"], {})[sample.name] = sample.value
+                else:
+                    figures.values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+    except (ValueError, IndexError) as error:
+        raise DeployError(f"this is not Prometheus' text format: {error}") from error
+    return figures
+
+
+def _histograms(family: Metric) -> dict[tuple[str, Labels], Histogram]:
+    buckets: dict[Labels, list[tuple[float, float]]] = {}
+    sums: dict[Labels, float] = {}
+    for sample in family.samples:
+        labels = tuple(sorted((name, value) for name, value in sample.labels.items() if name != "le"))
+        if sample.name.endswith("_bucket"):
+            buckets.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
+        elif sample.name.endswith("_sum"):
+            sums[labels] = sample.value
+    found = {}
+    for labels, counts in buckets.items():
+        counts.sort()
+        count = counts[-1][1]
+        mean = sums.get(labels, math.nan) / count if count else math.nan
+        found[family.name, labels] = Histogram(int(count), mean, quantile(counts, 0.5), quantile(counts, 0.99))
+    return found
+
+
+def quantile(buckets: Iterable[tuple[float, float]], share: float) -> float:
+    """Of cumulative counts by upper bound, as Prometheus' histogram_quantile estimates it; the last bound is inf.
+
+    >>> quantile([(1.0, 10), (2.0, 20), (float("inf"), 20)], 0.75)
+    1.5
+    """
+    counts = list(buckets)
+    wanted = share * counts[-1][1]
+    below_bound, below = 0.0, 0.0
+    if not counts[-1][1]:
+        return math.nan
+    for bound, count in counts:
+        if count >= wanted and count > below:
+            return (
+                bound if math.isinf(bound) else below_bound + (bound - below_bound) * (wanted - below) / (count - below)
+            )
+        below_bound, below = bound, count
+    return math.inf
