@@ -16,13 +16,29 @@ COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicat
 
 
 def read_stats(home: Path) -> dict[str, dict[str, Any]]:
-    """By service name, the content of `run/stats/*.json`; empty where nothing ever ran."""
-    found = {}
+    """By service name, the content of `run/stats/*.json`; empty where nothing ever ran.
+
+    A service that runs as several processes counts as one: their records together, as far as the slowest, as fresh as
+    the one that has been silent for longest.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
         row = _read(path)
         if row is not None and {"service", "updated_at"} <= row.keys():
-            found[str(row["service"])] = row
+            service = str(row["service"])
+            found[service] = _together(found[service], row) if service in found else row
     return found
+
+
+def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    both = {**one, **other}
+    for name in COUNTS:
+        both[name] = one.get(name, 0) + other.get(name, 0)
+    for name in ("last_tick_ns", "updated_at", "started_at"):
+        known = [row[name] for row in (one, other) if name in row]
+        if known:
+            both[name] = min(known)
+    return both
 
 
 def degraded(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -48,7 +48,8 @@ def ends(service: str) -> Ends:
     settings = load_settings()
     logs.configure(service, settings.platform.log_level)
     kafka, postgres = settings.kafka, settings.database.postgres
-    stats = Stats(service, stats_folder())
+    replica = own_replica()
+    stats = Stats(service, stats_folder(), replica=None if replica == topology.ALONE else str(replica))
     described = topology.SERVICES[service]
     log.info("service starts", release=release(), reads=[i.topic for i in described.inputs], writes=described.outputs)
     topics = [*described.outputs, *(given.topic for given in described.inputs), "dead-letters"]
@@ -64,7 +65,7 @@ def ends(service: str) -> Ends:
             topics=[*described.outputs, "dead-letters"],
             clocked={
                 shard: topology.clocked(service, shard, kafka.symbol_partitions)
-                for shard in topology.shards(service, kafka.symbol_partitions)
+                for shard in own_shards(service, kafka.symbol_partitions)
             },
             partitions=kafka.symbol_partitions,
             prefix=kafka.topic_prefix,
@@ -86,11 +87,22 @@ def topics_source(service: str, at: Ends) -> KafkaTicks:
     return KafkaTicks(
         kafka.bootstrap_servers,
         service,
-        {shard: topology.logs(service, shard, partitions) for shard in topology.shards(service, partitions)},
+        {shard: topology.logs(service, shard, partitions) for shard in own_shards(service, partitions)},
         prefix=kafka.topic_prefix,
         stopping=stopping.asked,
         stats=at.stats,
     )
+
+
+def own_replica() -> topology.Replica:
+    """Which process of its service this is: what `PLATFORM_REPLICA` says, such as `2of3`, else the only one."""
+    named = os.environ.get("PLATFORM_REPLICA")
+    return topology.Replica.read(named) if named else topology.ALONE
+
+
+def own_shards(service: str, partitions: int) -> list[str]:
+    """The shards that this process runs."""
+    return own_replica().of(topology.shards(service, partitions))
 
 
 def stats_folder() -> Path | None:

@@ -11,13 +11,16 @@ from typing import Any
 
 
 class Stats:
-    """Writes `<folder>/<service>.json` at most once a second. With no folder, as in tests and backtests, writes
-    nothing.
+    """Writes `<folder>/<service>.json` at most once a second, or `<service>-<replica>.json` where several processes
+    run the service. With no folder, as in tests and backtests, writes nothing.
     """
 
-    def __init__(self, service: str, folder: Path | None, *, interval_s: float = 1.0) -> None:
+    def __init__(
+        self, service: str, folder: Path | None, *, interval_s: float = 1.0, replica: str | None = None
+    ) -> None:
         self._service = service
-        self._path = None if folder is None else folder / f"{service}.json"
+        name = service if replica is None else f"{service}-{replica}"
+        self._path = None if folder is None else folder / f"{name}.json"
         self._interval_s = interval_s
         self._started_at = time.time()
         self._due = 0.0

@@ -25,6 +25,35 @@ class Service(NamedTuple):
     by_shard: bool
 
 
+class Replica(NamedTuple):
+    """One of the `total` processes that share the shards of a service, from 1 on."""
+
+    number: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.number}of{self.total}"
+
+    @staticmethod
+    def read(text: str) -> Replica:
+        """
+        >>> Replica.read("2of3")
+        Replica(number=2, total=3)
+        """
+        number, _, total = text.partition("of")
+        return Replica(int(number), int(total))
+
+    def of(self, shards: list[str]) -> list[str]:
+        """Its part of all shards: with all replicas of one total, each shard is in exactly one.
+
+        >>> Replica(2, 3).of(["0", "1", "2", "3"])
+        ['1']
+        """
+        return shards[self.number - 1 :: self.total]
+
+
+ALONE = Replica(1, 1)
+
 SERVICES: dict[str, Service] = {
     "market_data": Service(inputs=(), outputs=("market-bars", "commands"), by_shard=False),
     "features": Service(inputs=(Input("market-bars"),), outputs=("features",), by_shard=True),

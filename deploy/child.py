@@ -61,6 +61,7 @@ class Child:
             restarts=self.restarts,
             reason=self.reason,
             external=self.external,
+            replica_of=self.service.replica_of,
         )
 
     def step(self, waiting_for: str | None) -> None:

@@ -16,7 +16,7 @@ from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.state import Status, running_state
 
-ACTIONS = ("start", "stop", "restart", "shutdown")
+ACTIONS = ("start", "stop", "scale", "shutdown")
 _SOCKET = "control.sock"
 
 
@@ -41,8 +41,10 @@ def listen(home: Home) -> socket.socket:
     return server
 
 
-def answer(server: socket.socket, act: Callable[[str, str], str | None]) -> None:
-    """Take one request, within the socket's time-out. `act(action, service)` returns what is wrong with it, or None."""
+def answer(server: socket.socket, act: Callable[[str, str, int], str | None]) -> None:
+    """Take one request, within the socket's time-out. `act(action, service, count)` returns what is wrong with it, or
+    None; `count` is 0 where the action has none.
+    """
     try:
         connection, _ = server.accept()
     except TimeoutError:
@@ -51,13 +53,13 @@ def answer(server: socket.socket, act: Callable[[str, str], str | None]) -> None
         connection.settimeout(1.0)
         try:
             request = json.loads(connection.recv(4096))
-            error = act(str(request["action"]), str(request["service"]))
+            error = act(str(request["action"]), str(request["service"]), int(request.get("count", 0)))
             connection.sendall(json.dumps({"error": error}).encode())
         except (OSError, ValueError, KeyError, TypeError):
             return  # a client that went away or does not speak the protocol must not stop the supervisor
 
 
-def request(home: Home, action: str, service: str = "") -> None:
+def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
     """Ask the running supervisor; returns when it has taken the order, not when it is done.
 
     Raises DeployError when nothing runs or the order makes no sense.
@@ -67,7 +69,7 @@ def request(home: Home, action: str, service: str = "") -> None:
         try:
             with _address(home) as address:
                 client.connect(address)
-            client.sendall(json.dumps({"action": action, "service": service}).encode())
+            client.sendall(json.dumps({"action": action, "service": service, "count": count}).encode())
             reply = json.loads(client.recv(4096))
         except (OSError, ValueError) as error:
             raise DeployError(f"no platform runs in {home.root} (no answer from its supervisor)") from error
@@ -76,15 +78,18 @@ def request(home: Home, action: str, service: str = "") -> None:
 
 
 def wait_for(home: Home, service: str, status: Status, timeout_s: float = 60.0) -> None:
-    """Wait until the supervisor sees a service in `status`. Raises DeployError when it does not get there in time."""
+    """Wait until the supervisor sees a service, with all its processes, in `status`. Raises DeployError when it does
+    not get there in time.
+    """
     deadline = time.monotonic() + timeout_s
     while True:
         state = running_state(home)
-        child = state.child(service) if state else None
-        if child is not None and child.status == status:
+        children = state.named(service) if state else ()
+        others = [child for child in children if child.status != status]
+        if children and not others:
             return
         if time.monotonic() > deadline:
-            found = f"{child.status} ({child.reason})" if child else "unknown"
+            found = f"{others[0].status} ({others[0].reason})" if others else "unknown"
             raise DeployError(f"{service} is {found}, expected {status} within {timeout_s:.0f} s")
         time.sleep(0.1)
 
@@ -92,6 +97,22 @@ def wait_for(home: Home, service: str, status: Status, timeout_s: float = 60.0) 
 def start_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
     """Start a service that was stopped, or that failed, and wait until it is healthy."""
     request(home, "start", service)
+    wait_for(home, service, Status.HEALTHY, timeout_s)
+
+
+def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) -> None:
+    """Have a dataflow run as `count` processes, and wait until all of them are healthy.
+
+    Raises DeployError with the supervisor's reason when it could not be; then it runs as before.
+    """
+    request(home, "scale", service, count)
+    deadline = time.monotonic() + timeout_s
+    while (state := running_state(home)) is None or not state.rescale.endswith("done"):
+        if state is not None and "failed" in state.rescale:
+            raise DeployError(state.rescale)
+        if time.monotonic() > deadline:
+            raise DeployError(f"{service} has not become {count} processes within {timeout_s:.0f} s; see `status`")
+        time.sleep(0.1)
     wait_for(home, service, Status.HEALTHY, timeout_s)
 
 

@@ -4,8 +4,10 @@ import os
 import sys
 from collections.abc import Mapping
 
+from dataflows.topology import Replica
 from deploy.home import REPOSITORY, Home
 from deploy.probes import DataflowProbe, HttpProbe
+from deploy.replicas import replica_name, replicas_of, store_of
 from deploy.service import DATAFLOW_NAMES, Kind, Service
 
 _SMALL_PROCESS = {
@@ -26,19 +28,33 @@ def child_environment(told: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[Service]:
-    """One process per dataflow, with its recovery store."""
+    """The processes of every dataflow, as many as its recovery stores in the state folder are for."""
+    return [
+        service
+        for name in DATAFLOW_NAMES
+        for service in replica_services(
+            home, name, replicas_of(home, name), environment, snapshot_interval_s=snapshot_interval_s
+        )
+    ]
+
+
+def replica_services(
+    home: Home, name: str, wanted: list[Replica], environment: Mapping[str, str], *, snapshot_interval_s: int
+) -> list[Service]:
+    """One process per replica of a dataflow, each with its recovery store."""
     return [
         Service(
-            name=name,
+            name=replica_name(name, replica),
             kind=Kind.DATAFLOW,
             command=(
                 *(sys.executable, "-m", "bytewax.run", f"dataflows.{name}"),
-                *("-r", str(home.recovery / name), "-s", str(snapshot_interval_s), "-b", "0"),
+                *("-r", str(store_of(home, name, replica)), "-s", str(snapshot_interval_s), "-b", "0"),
             ),
-            probe=DataflowProbe(home.stats / f"{name}.json"),
-            environment=environment,
+            probe=DataflowProbe(home.stats / f"{replica_name(name, replica)}.json"),
+            environment={**environment, "PLATFORM_REPLICA": str(replica)},
+            replica_of=name,
         )
-        for name in DATAFLOW_NAMES
+        for replica in wanted
     ]
 
 

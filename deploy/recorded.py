@@ -56,7 +56,7 @@ def _kafka(home: Home, report: Report) -> Iterator[str]:
         raise DeployError("the platform is still preparing its services; try again in a moment")
     if not (home.data / "kafka" / "meta.properties").exists():
         raise DeployError(f"nothing is recorded in {home.root}: `python cli.py start` the platform first")
-    with _alone(home), _embedded(home, report) as servers:
+    with alone(home), _embedded(home, report) as servers:
         yield servers
 
 
@@ -70,7 +70,7 @@ def require_kafka(servers: str) -> None:
 
 
 @contextlib.contextmanager
-def _alone(home: Home) -> Iterator[None]:
+def alone(home: Home) -> Iterator[None]:
     """Hold the supervisor's lock: two Kafkas on one log folder would be the end of it."""
     with (home.run / "supervisor.lock").open("w") as lock:
         try:

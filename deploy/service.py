@@ -30,7 +30,8 @@ class Service:
     """One supervised child.
 
     `environment` is the whole environment of the child. `uid` is set when it must not run as root. `start_grace_s` is
-    how long it may take to become healthy before a start counts as failed.
+    how long it may take to become healthy before a start counts as failed. `replica_of` names the dataflow whose
+    process it is; several processes may share one.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Service:
     start_grace_s: float = 60.0
     uid: int | None = None
     keep_reach: bool = False
+    replica_of: str | None = None
 
 
 @dataclass(frozen=True)

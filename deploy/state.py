@@ -46,6 +46,7 @@ class ChildState:
     restarts: int = 0
     reason: str | None = None
     external: bool = False
+    replica_of: str | None = None
 
     @property
     def identity(self) -> Identity | None:
@@ -67,6 +68,8 @@ class State:
     api: str = ""
     degraded: tuple[str, ...] = ()
     children: tuple[ChildState, ...] = field(default=())
+    rescale: str = ""
+    """What the last change of a number of processes came to: `features to 3: under way`, `… done`, `… failed: …`."""
 
     @property
     def supervisor(self) -> Identity:
@@ -74,6 +77,10 @@ class State:
 
     def child(self, name: str) -> ChildState | None:
         return next((child for child in self.children if child.name == name), None)
+
+    def named(self, name: str) -> tuple[ChildState, ...]:
+        """The child of this name, or all processes of the dataflow of this name."""
+        return tuple(child for child in self.children if name in (child.name, child.replica_of))
 
 
 def write_state(home: Home, state: State) -> None:

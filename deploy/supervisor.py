@@ -25,9 +25,11 @@ from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.local import postgres
 from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
 from deploy.local.ports import require_free
-from deploy.plan import api_service, child_environment, dataflow_services
+from deploy.plan import api_service, child_environment, dataflow_services, replica_services
 from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
 from deploy.processes import identify, tail
+from deploy.replicas import replicas, require_scalable, settle
+from deploy.rescaling import Rescaling
 from deploy.service import Kind, Service
 from deploy.state import Phase, State, Status, read_state, replace_file, write_state
 from schemas.errors import BadInput
@@ -42,7 +44,8 @@ class Supervisor:
     """Runs `services` (in their order of starting) until `stop` is set or it is told to shut down.
 
     `initialise` is a command that is run once the services are healthy and must succeed before anything else starts;
-    `before_initialise` runs in this process just before it. `observe` gets every state that is written.
+    `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescaling`
+    is how the number of a dataflow's processes is changed; None where it cannot be.
     """
 
     home: Home
@@ -50,6 +53,7 @@ class Supervisor:
     initialise: tuple[str, ...] = ()
     before_initialise: Callable[[], None] = lambda: None
     observe: Callable[[State], None] = lambda state: None
+    rescaling: Rescaling | None = None
     state: State = field(default_factory=lambda: _first_state("starting"))
     stop: bool = False
     _children: list[Child] = field(default_factory=list)
@@ -75,6 +79,8 @@ class Supervisor:
             child.step(self._waiting_for(child))
         if not self._initialised:
             self._step_initialise()
+        if self.rescaling is not None:
+            self._children = self.rescaling.step(self._children)
         all_well = self._initialised and all(c.status is Status.HEALTHY for c in self._children if c.wanted)
         phase = Phase.RUNNING if all_well or self.state.phase is Phase.RUNNING else Phase.STARTING
         troubled = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
@@ -113,20 +119,27 @@ class Supervisor:
             if status != 0:
                 raise DeployError(f"{tail(log).removeprefix('error: ')} (see {log})")
 
-    def _act(self, action: str, name: str) -> str | None:
+    def _act(self, action: str, name: str, count: int) -> str | None:
         """Carry out an order from the control socket; returns what is wrong with it."""
         if action == "shutdown":
             self.stop = True
             return None
-        child = next((child for child in self._children if child.service.name == name), None)
-        if child is None:
+        children = [child for child in self._children if name in (child.service.name, child.service.replica_of)]
+        if not children:
             return f"there is no service {name!r}; there are {', '.join(c.service.name for c in self._children)}"
-        if child.external:
+        if children[0].external:
             return f"{name} is not ours to {action}: its address came from the environment"
+        if self.rescaling is not None and self.rescaling.busy_with(name):
+            return f"{name} is just being given another number of processes; try again in a moment"
         if action == "start":
-            child.want()
+            for child in children:
+                child.want()
         elif action == "stop":
-            child.refuse()
+            for child in children:
+                child.refuse()
+        elif action == "scale" and self.rescaling is not None:
+            if (wrong := self.rescaling.begin(name, count, children)) is not None:
+                return wrong
         else:
             return f"there is no action {action!r}"
         self._publish(self.state.phase, f"{action} {name}")
@@ -145,6 +158,8 @@ class Supervisor:
         if self._initialising is not None:
             self._initialising.kill()
             self._initialising.wait()
+        if self.rescaling is not None:
+            self.rescaling.abandon()
         for kind in STOP_ORDER:
             group = [child for child in self._children if child.service.kind is kind]
             for child in reversed(group):
@@ -160,9 +175,12 @@ class Supervisor:
     def _publish(self, phase: Phase, message: str) -> None:
         children = tuple(child.state() for child in self._children)
         now = time.time()
-        changed = (phase, message, children) != (self.state.phase, self.state.message, self.state.children)
-        if changed or now - self._written_at > _HEARTBEAT_S:
-            self.state = replace(self.state, phase=phase, message=message, children=children, updated_at=now)
+        rescale = self.rescaling.said if self.rescaling is not None else ""
+        known = (self.state.phase, self.state.message, self.state.children, self.state.rescale)
+        if (phase, message, children, rescale) != known or now - self._written_at > _HEARTBEAT_S:
+            self.state = replace(
+                self.state, phase=phase, message=message, children=children, rescale=rescale, updated_at=now
+            )
             write_state(self.home, self.state)
             self._written_at = now
             self.observe(self.state)
@@ -221,11 +239,17 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     replace_file(home.secrets / "endpoints.json", json.dumps(endpoints.environment(home)), mode=0o600)
     environment = child_environment(told)
     interval_s = settings.platform.snapshot_interval_s
+    settle(home)
     services = [
         *_services(endpoints),
         *dataflow_services(home, environment, snapshot_interval_s=interval_s),
         api_service(environment, ports.api),
     ]
+    partitions = settings.kafka.symbol_partitions
+
+    def services_of(name: str, count: int) -> list[Service]:
+        return replica_services(home, name, replicas(count), environment, snapshot_interval_s=interval_s)
+
     for path in home.stats.glob("*.json"):
         path.unlink()
     embedded_postgres = any(service.name == "postgres" for service in endpoints.services)
@@ -235,6 +259,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         initialise=(sys.executable, "-m", initialise.__name__),
         before_initialise=(lambda: postgres.make_database(home, ports.postgres)) if embedded_postgres else lambda: None,
         observe=observe,
+        rescaling=Rescaling(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
         state=replace(state, kafka=endpoints.kafka, api=f"http://127.0.0.1:{ports.api}", degraded=endpoints.degraded),
     )
 

@@ -12,6 +12,7 @@ import typer
 from deploy.control import start_one, stop_one
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.replicas import replicas_of, store_of
 from deploy.service import DATAFLOW_NAMES
 from deploy.state import running_state
 from schemas.errors import BadInput, Unavailable
@@ -62,8 +63,11 @@ def rebuild_service(home: Home, name: str) -> str:
             f"{difference.name}), so a rebuilt {name} would contradict them; `python cli.py replay-check` says how"
         )
     with _stopped(home, name) as was_running:
+        processes = replicas_of(home, name)
         aside = _set_aside(home, name)
-        make_recovery_store(home.recovery / name)
+        for replica in processes:
+            store_of(home, name, replica).parent.mkdir(exist_ok=True)
+            make_recovery_store(store_of(home, name, replica))
     goes_on = "it reads them now" if was_running else "it will at the next start"
     return f"{name} starts from the beginning of its topics, {goes_on}; the old state is in {aside}"
 
@@ -80,8 +84,8 @@ def _set_aside(home: Home, name: str) -> str:
 def _stopped(home: Home, *names: str) -> Iterator[bool]:
     """Services that do not run while the block lasts; those that ran before run again behind it."""
     state = running_state(home)
-    children = [state.child(name) for name in names] if state is not None else []
-    running = [child.name for child in children if child is not None and child.pid is not None]
+    children = [child for name in names for child in state.named(name)] if state is not None else []
+    running = [child.name for child in children if child.pid is not None]
     for name in running:
         stop_one(home, name)
     try:

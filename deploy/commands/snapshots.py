@@ -13,6 +13,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.replicas import replica_name, replicas_of, store_of
 from deploy.state import running_state
 
 Service = Annotated[str, typer.Argument(help="A dataflow, such as portfolio.")]
@@ -35,8 +36,8 @@ def list_stores(as_json: AsJson = False) -> None:
 
     home = home_from_environment()
     rows: list[dict[str, Any]] = []
-    for name in _stores(home):
-        store = read_store(home.recovery / name)
+    for name, folder in _stores(home).items():
+        store = read_store(folder)
         states = store.snapshots
         rows.append(
             {
@@ -45,7 +46,7 @@ def list_stores(as_json: AsJson = False) -> None:
                 "starts": store.execution,
                 "states": len(states),
                 "state_bytes": sum(one.bytes for one in states),
-                "disk_bytes": sum(file.stat().st_size for file in (home.recovery / name).iterdir()),
+                "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()),
             }
         )
     if as_json:
@@ -66,7 +67,7 @@ def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth =
     chosen = [
         one
         for one in store.snapshots
-        if (step is None or one.step.startswith(f"{service}.{step}")) and (key is None or one.key == key)
+        if (step is None or one.step.startswith(f"{service.split('-')[0]}.{step}")) and (key is None or one.key == key)
     ]
     if not chosen:
         held = ", ".join(f"{one.step} {one.key}" for one in store.snapshots)
@@ -94,16 +95,21 @@ def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder
         print("the service was running: its parts are of slightly different moments; stop it first for an exact copy")
 
 
-def _stores(home: Home) -> list[str]:
+def _stores(home: Home) -> dict[str, Path]:
+    """By the name of its process: a service that was scaled has a store for each."""
     # A store that is being made, or was set aside by `rebuild`, has a dot in its name.
-    names = sorted(folder.name for folder in home.recovery.glob("*") if folder.is_dir() and "." not in folder.name)
-    if not names:
+    services = sorted(folder.name for folder in home.recovery.glob("*") if folder.is_dir() and "." not in folder.name)
+    if not services:
         raise DeployError(f"there are no recovery stores in {home.recovery}")
-    return names
+    return {
+        replica_name(service, replica): store_of(home, service, replica)
+        for service in services
+        for replica in replicas_of(home, service)
+    }
 
 
 def _store(home: Home, service: str) -> Path:
     known = _stores(home)
     if service not in known:
         raise DeployError(f"there is no recovery store of {service!r}; there are {', '.join(known)}")
-    return home.recovery / service
+    return known[service]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from deploy import control
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.processes import identify
+from deploy.replicas import replica_name, replicas
+from deploy.rescaling import Rescaling
 from deploy.service import Kind, Probe, Service
 from deploy.state import ChildState, Phase, Status, read_state, running_state
 from deploy.supervisor import Supervisor
@@ -62,8 +65,10 @@ def dummies(tmp_path: Path) -> Dummies:
 
 
 @contextlib.contextmanager
-def supervised(home: Home, services: list[Service], **options: tuple[str, ...]) -> Iterator[Supervisor]:
-    supervisor = Supervisor(home, services, **options)  # type: ignore[arg-type]  # only `initialise` is ever given
+def supervised(
+    home: Home, services: list[Service], initialise: tuple[str, ...] = (), rescaling: Rescaling | None = None
+) -> Iterator[Supervisor]:
+    supervisor = Supervisor(home, services, initialise, rescaling=rescaling)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -145,6 +150,57 @@ def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
         eventually(lambda: child(home, "risk").status is Status.HEALTHY)
         with pytest.raises(DeployError, match="there is no service 'kafak'; there are kafka, risk"):
             control.stop_one(home, "kafak")
+
+
+def scalable(dummies: Dummies, layout: str) -> tuple[list[Service], Rescaling]:
+    """`features` as one dummy process, or more after `scale`; `layout` is what lays the stores out."""
+
+    def services(name: str, count: int) -> list[Service]:
+        names = [replica_name(name, replica) for replica in replicas(count)]
+        return [replace(dummies.service(each), replica_of=name) for each in names]
+
+    def require(name: str, count: int) -> None:
+        if name != "features" or count > 4:
+            raise DeployError(f"{name} cannot be {count}")
+
+    command = (sys.executable, "-S", "-c", layout)
+    return services("features", 1), Rescaling(dummies.home, services, dict(os.environ), require, command=command)
+
+
+def test_a_dataflow_is_given_more_processes_and_fewer_and_each_is_looked_after(dummies: Dummies) -> None:
+    home = dummies.home
+    features, rescaling = scalable(dummies, "import sys; assert sys.argv[1] == 'features'")
+    with supervised(home, [dummies.service("kafka", Kind.SERVICE), *features], rescaling=rescaling):
+        eventually(lambda: is_running(home))
+        control.scale_one(home, "features", 3)
+        state = running_state(home)
+        assert state is not None
+        assert [each.name for each in state.named("features")] == [f"features-{n}of3" for n in (1, 2, 3)]
+        killed, other = child(home, "features-2of3").pid, child(home, "features-3of3").pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: child(home, "features-2of3").restarts == 1)
+        control.wait_for(home, "features", Status.HEALTHY)
+        assert child(home, "features-3of3").pid == other, "one death is nobody else's"
+        control.stop_one(home, "features")
+        assert [each.pid for each in running_state(home).named("features")] == [None] * 3  # type: ignore[union-attr]
+        control.start_one(home, "features")
+        control.scale_one(home, "features", 1)
+        assert child(home, "features").status is Status.HEALTHY
+        with pytest.raises(DeployError, match="features cannot be 5"):
+            control.scale_one(home, "features", 5)
+    assert not [each for each in read_state(home).children if each.identity]  # type: ignore[union-attr]
+
+
+def test_a_layout_that_cannot_be_made_leaves_the_old_processes_and_says_why(dummies: Dummies) -> None:
+    home = dummies.home
+    features, rescaling = scalable(dummies, "raise SystemExit('error: the disk is full')")
+    with supervised(home, features, rescaling=rescaling):
+        eventually(lambda: is_running(home))
+        with pytest.raises(DeployError, match="features to 3: failed: the disk is full"):
+            control.scale_one(home, "features", 3)
+        control.wait_for(home, "features", Status.HEALTHY)
+        assert child(home, "features").pid is not None
 
 
 def test_children_are_stopped_in_reverse_order_and_killed_when_they_do_not_go(dummies: Dummies) -> None:

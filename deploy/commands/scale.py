@@ -1,0 +1,38 @@
+"""`scale`: how many processes run a dataflow that works by shard."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+from deploy.state import running_state
+
+Service = Annotated[str, typer.Argument(help="A dataflow that works by shard, such as features.")]
+Count = Annotated[int, typer.Argument(help="How many processes; 1 to the number of shards.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("scale", help="Run a dataflow as so many processes, with the state it has.")(scale)
+
+
+def scale(service: Service, replicas: Count) -> None:
+    from configs.settings import load_settings
+    from deploy.control import scale_one
+    from deploy.recorded import alone
+    from deploy.replicas import require_scalable
+    from deploy.rescale import rescale
+
+    home = home_from_environment()
+    partitions = load_settings().kafka.symbol_partitions
+    require_scalable(service, replicas, partitions)
+    processes = "1 process" if replicas == 1 else f"{replicas} processes"
+    if running_state(home) is not None:
+        scale_one(home, service, replicas)
+        print(f"{service} runs as {processes}")
+        return
+    if not (home.recovery / service).is_dir():
+        raise DeployError(f"{service} has never run in {home.root}; start the platform first")
+    with alone(home):
+        rescale(home, service, replicas, partitions)
+    print(f"{service} will run as {processes} from the next start on")
