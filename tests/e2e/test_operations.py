@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from psycopg2 import connect
@@ -71,3 +72,25 @@ def test_logs_of_the_services_are_found_and_exported(platform: Started) -> None:
     out = platform.home.root / "logs.json"
     platform.says("logs", "--export", "--format", "json", "--output", str(out))
     assert '"service": "postgres"' in out.read_text()
+
+
+def test_a_backup_of_the_running_platform_is_restored_and_caught_up_from_the_topics(platform: Started) -> None:
+    file = platform.home.root / "backup.tar"
+    made = platform.tells("backup", str(file))
+    assert made["tables"]["bars"] > 0
+    assert made["topics"]["market-bars/0"] > 0
+    assert platform.refuses("backup", str(file), status=1).endswith("exists already")
+    assert "the database is not empty" in platform.refuses("restore", str(file), status=1)
+    said = platform.says("restore", str(file), "--force", "--rebuild")
+    assert "rows from topic market-bars" in said
+    assert platform.tells("verify")["agrees"]
+    assert platform.tells("replay-check")["equal"]
+
+
+def test_a_backup_starts_a_new_machine_without_a_running_platform(platform: Started, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar"
+    made = platform.tells("backup", str(file))
+    other = Started(tmp_path / "other")
+    restored = other.tells("restore", str(file))
+    assert restored["tables"] == made["tables"]
+    assert other.tells("backup")["tables"] == made["tables"]

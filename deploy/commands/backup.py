@@ -1,0 +1,162 @@
+"""`backup` and `restore` of the database. The topics are the log and are not in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.errors import DeployError
+from deploy.home import Home, home_from_environment
+from deploy.service import Kind
+from deploy.state import running_state
+
+File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME.tar in the state folder.")]
+Given = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is in the database.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Then write the tables of the topics anew from them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("backup", help="Write the whole database, as of one moment, to a file.")(backup)
+    app.command("restore", help="Put a backup into the database, all of it or nothing.")(restore)
+
+
+def backup(file: File = None, as_json: AsJson = False) -> None:
+    from dataflows.live import release
+    from deploy.backup_file import write_backup
+
+    home = home_from_environment()
+    target = (file or _usual(home)).absolute()
+    if target.exists():
+        raise DeployError(f"{target} exists already")
+    with _database(home) as url:
+        manifest = write_backup(url, target, release=release(), topics=_ends(home))
+    if as_json:
+        print(json.dumps({"file": str(target), **manifest._asdict()}, indent=2))
+    else:
+        print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at}: {target}")
+
+
+def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
+    from deploy.backup_file import read_manifest, require_room, restore_backup
+    from deploy.commands.rebuild import rebuild_table, tables_of_topics
+    from deploy.migrate import migrate
+
+    read_manifest(file)  # what is wrong with it is said before anything is stopped
+    home = home_from_environment()
+    if rebuild and running_state(home) is None and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        raise DeployError("--rebuild reads the topics: `python cli.py start` the platform first")
+    with _database(home) as url:
+        require_room(url, force=force)
+        with _nobody_writes(home):
+            manifest = restore_backup(url, file, force=force)
+            migrate(url)
+            rebuilt = [rebuild_table(home, name) for name in tables_of_topics()] if rebuild else []
+    if as_json:
+        print(json.dumps({"file": str(file), **manifest._asdict()}, indent=2))
+        return
+    print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at} are back")
+    for line in rebuilt:
+        print(line)
+    if not rebuilt:
+        print(
+            "later rows are in the topics: `python cli.py rebuild TABLE --table` brings them, `restore --rebuild` all"
+        )
+
+
+def _usual(home: Home) -> Path:
+    folder = home.root / "backups"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeployError(f"cannot create {folder}: {error.strerror}") from error
+    return folder / f"trading-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+
+
+@contextmanager
+def _database(home: Home) -> Iterator[str]:
+    """The address of the running or named PostgreSQL; of a stopped platform it is started alone while this lasts."""
+    from deploy.recorded import alone
+    from deploy.running import use_running_services
+
+    if os.environ.get("DATABASE_URL"):
+        yield os.environ["DATABASE_URL"]
+        return
+    if running_state(home) is not None:
+        use_running_services(home)
+        yield os.environ["DATABASE_URL"]
+        return
+    home.make()
+    with alone(home), _embedded(home) as url:
+        yield url
+
+
+@contextmanager
+def _embedded(home: Home) -> Iterator[str]:
+    from deploy.local import postgres
+    from deploy.local.endpoints import Endpoints, Ports
+    from deploy.local.stack import Stack
+
+    ports = Ports.free()
+    server = postgres.prepare(home, ports.postgres)
+    stack = Stack(home, ports, Endpoints("", server.url, "", (server,)))
+    Console(stderr=True).print("starting PostgreSQL alone", highlight=False)
+    try:
+        stack.start_one("postgres")
+        postgres.make_database(home, ports.postgres)
+        yield server.url
+    finally:
+        stack.stop()
+
+
+@contextmanager
+def _nobody_writes(home: Home) -> Iterator[None]:
+    """Dataflows and the API of the running platform are stopped meanwhile; those that ran run again."""
+    from deploy.control import start_one, stop_one
+
+    state = running_state(home)
+    users = [child for child in state.children if child.kind != Kind.SERVICE] if state is not None else []
+    running = [child.name for child in users if child.pid is not None]
+    for name in reversed(running):
+        stop_one(home, name)
+    try:
+        yield
+    finally:
+        for name in running:
+            start_one(home, name)
+
+
+def _ends(home: Home) -> dict[str, int]:
+    """The end of every partition of our topics now; nothing where Kafka does not answer."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    from deploy.probes import KafkaProbe
+    from deploy.recorded import settings_of
+
+    state = running_state(home)
+    servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or (state.kafka if state is not None else "")
+    if not servers or KafkaProbe(servers)(os.getpid()) is not None:
+        return {}
+    kafka = settings_of(home, {}).kafka
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "backup", "log_level": 0})
+    try:
+        topics = consumer.list_topics(timeout=10).topics
+        return {
+            f"{name}/{partition}": consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=10)[1]
+            for name in (kafka.topic_prefix + topic for topic in kafka.topics)
+            if name in topics
+            for partition in topics[name].partitions
+        }
+    except KafkaException:
+        return {}
+    finally:
+        consumer.close()
