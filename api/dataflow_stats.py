@@ -23,7 +23,7 @@ def read_stats(home: Path) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
-        row = _read(path)
+        row = read_json(path)
         if row is not None and {"service", "updated_at"} <= row.keys():
             service = str(row["service"])
             found[service] = _together(found[service], row) if service in found else row
@@ -46,12 +46,17 @@ def degraded(home: Path, environment: Mapping[str, str] = os.environ) -> list[st
     named = environment.get("PLATFORM_DEGRADED")
     if named:
         return [named]
-    state = _read(home / "run" / "state.json") or {}
-    noted = state.get("degraded") or []
+    noted = read_state(home).get("degraded") or []
     return [noted] if isinstance(noted, str) else [str(each) for each in noted]
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def read_state(home: Path) -> dict[str, Any]:
+    """What the local platform's supervisor last wrote; empty where there is none, as in containers."""
+    return read_json(home / "run" / "state.json") or {}
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a small file of the state folder; None where there is none that can be read."""
     try:
         tree = json.loads(path.read_text())
     except FileNotFoundError:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 class Stats:
     """Writes `<folder>/<service>.json` at most once a second, or `<service>-<replica>.json` where several processes
@@ -24,7 +26,11 @@ class Stats:
         self._interval_s = interval_s
         self._started_at = time.time()
         self._due = 0.0
+        self._last_tick_ns: Any = None
+        self._moved_at = self._started_at
+        self._process = psutil.Process()
         self.records_out = 0
+        self.ticks = 0
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -37,12 +43,18 @@ class Stats:
         if self._path is None:
             return
         self._due = time.monotonic() + self._interval_s
+        if values.get("last_tick_ns") != self._last_tick_ns:
+            self._last_tick_ns, self._moved_at = values.get("last_tick_ns"), time.time()
         row = {
             "service": self._service,
             "pid": os.getpid(),
             "started_at": self._started_at,
             "updated_at": time.time(),
             "records_out": self.records_out,
+            "ticks": self.ticks,
+            "moved_at": self._moved_at,
+            "cpu_s": round(time.process_time(), 3),
+            "rss_bytes": self._process.memory_info().rss,
             **values,
         }
         draft = self._path.with_suffix(f".{os.getpid()}")

@@ -144,6 +144,7 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
         if not ticks:
             return []
         self._last_tick_ns = ticks[-1].ts_ns
+        self._stats.ticks += len(ticks)
         for tick in ticks:
             dead = sum(type(record) is DeadLetter for record in tick.records)
             self._dead += dead

@@ -193,6 +193,7 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         self._show()
         if self._source.until is not None:
             ticks = self._bounded(ticks, self._source.until)
+        self._source.stats.ticks += len(ticks)
         return [(self._name, ticks)] if ticks else []
 
     def _awaited(self) -> list[Tick]:

@@ -51,7 +51,7 @@ def test_exec_passes_input_and_the_exit_code(platform: Started) -> None:
 def test_metrics_are_the_dataflows_own_counts(platform: Started) -> None:
     def records_in() -> float:
         rows = platform.tells("metrics")["services"]
-        return float(rows["features"]["platform_dataflow_records_in"])
+        return float(rows["features"]["platform_dataflow_records_in_total"])
 
     before = records_in()
     deadline = time.monotonic() + 30
@@ -59,7 +59,7 @@ def test_metrics_are_the_dataflows_own_counts(platform: Started) -> None:
         assert time.monotonic() < deadline, "the simulator gives a bar a second"
         time.sleep(1)
     text = platform.says("metrics")
-    assert "platform_dataflow_records_in" in text
+    assert "platform_dataflow_records_in_total" in text
     assert "market_data" in text
     with connect(platform.says("exec", "risk", "printenv", "DATABASE_URL").strip()) as db, db.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM features")

@@ -289,8 +289,8 @@ def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settin
         logged_in(client).get("/api/v1/orders/none")
         metrics = client.get("/metrics").text
     for line in (
-        'platform_dataflow_records_in{service="features"} 7.0',
-        'platform_dataflow_dead_letters{service="signals"} 2.0',
+        'platform_dataflow_records_in_total{service="features"} 7.0',
+        'platform_dataflow_dead_letters_total{service="signals"} 2.0',
         "platform_degraded 1.0",
         'platform_api_request_seconds_count{method="GET",route="/api/v1/orders/{order_id}",status="404"} 1.0',
     ):

@@ -1,0 +1,110 @@
+"""`/metrics` in Prometheus' text format: the services, the books, trading, the servers, and the API itself.
+
+What each name means is the help text on the page; `docs/monitoring.md` has the overview. Reading changes nothing. What
+is asked of Postgres and Kafka is kept for some seconds, so that many scrapes cost no more than one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
+from sqlalchemy import Engine, event
+
+from api.metrics.books import Books
+from api.metrics.checks import read_checks
+from api.metrics.parts import Part, Parts
+from api.metrics.servers import Brokers, DatabaseFigures, read_host, read_redis
+from api.metrics.services import Services
+from api.metrics.trading import Trading
+from api.resources import Resources
+from api.tokens import Unauthenticated
+
+BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def parts(resources: Resources) -> list[Part]:
+    """Each part of the page, and for how many seconds it is kept."""
+    settings, home = resources.settings, resources.home
+    books, trading = Books(settings, resources.engine), Trading(resources.engine)
+    database, brokers = DatabaseFigures(resources.engine), Brokers(settings.kafka, lambda: resources.kafka)
+    return [
+        Part("services", Services(settings, home).read, 0.5),
+        Part("checks", lambda: read_checks(home), 1.0),
+        Part("host", lambda: read_host(home), 1.0),
+        Part("books", books.read, 2.0),
+        Part("trading", trading.read, 2.0),
+        Part("postgres", database.read, 5.0),
+        Part("kafka", brokers.read, 5.0),
+        Part("redis", lambda: read_redis(resources.redis), 2.0),
+    ]
+
+
+def _time_statements(engine: Engine, histogram: Histogram) -> None:
+    @event.listens_for(engine, "before_cursor_execute")
+    def before(connection: Any, *_: Any) -> None:
+        connection.info["began"] = time.perf_counter()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def after(connection: Any, *_: Any) -> None:
+        histogram.observe(time.perf_counter() - connection.info["began"])
+
+
+def install(app: FastAPI, resources: Resources) -> None:
+    """Measure every request and statement, and serve the numbers. Each application has a registry of its own."""
+    registry = resources.registry
+    registry.register(Parts(parts(resources)))
+    requests = Histogram(
+        "platform_api_request_seconds",
+        "time of a request, by route, not by path",
+        ["method", "route", "status"],
+        buckets=BUCKETS_S,
+        registry=registry,
+    )
+    statements = Histogram(
+        "platform_database_statement_seconds", "time of a statement of the API", buckets=BUCKETS_S, registry=registry
+    )
+    _time_statements(resources.engine, statements)
+
+    @app.middleware("http")
+    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        began = time.perf_counter()
+        status = 500
+        try:
+            response = await call_next(request)
+            status = response.status_code
+        finally:
+            # The route's template: a label per order id would grow without bound.
+            route = request.scope.get("route")
+            path = getattr(route, "path_format", None) or "unmatched"
+            requests.labels(request.method, path, str(status)).observe(time.perf_counter() - began)
+        return response
+
+    token = resources.settings.api.metrics_token
+
+    @app.get("/metrics", include_in_schema=False)
+    def get_metrics(request: Request) -> Response:
+        _admit(request, None if token is None else token.get_secret_value())
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _admit(request: Request, token: str | None) -> None:
+    """The page shows the books: it is for who knows the token, and without one for this machine only."""
+    if token is not None:
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise Unauthenticated("The metrics need the token METRICS_TOKEN as `Authorization: Bearer`.")
+    elif request.client is not None and not _on_this_machine(request.client.host):
+        raise Unauthenticated("Without METRICS_TOKEN in the API's settings the metrics are for its own machine only.")
+
+
+def _on_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return True  # no address of a network: a unix socket, or a client in this process

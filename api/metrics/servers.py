@@ -1,0 +1,190 @@
+"""PostgreSQL, Kafka, Redis and the machine: whether they answer, how fast, how large, how far behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import redis
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from prometheus_client.core import Metric
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.metrics.parts import Labels, Value, counter, gauge, single
+from configs.settings import Kafka
+
+KAFKA_TIMEOUT_S = 2.0
+_TABLES = """
+SELECT c.relname, pg_total_relation_size(c.oid) AS bytes, greatest(s.n_live_tup, 0) AS live
+FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relnamespace = 'public'::regnamespace
+"""
+
+
+class DatabaseFigures:
+    """What PostgreSQL says of itself."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def read(self) -> list[Metric]:
+        try:
+            return self._asked()
+        except SQLAlchemyError:
+            return [single("platform_database_up", "1 while PostgreSQL answers", 0)]
+
+    def _asked(self) -> list[Metric]:
+        with self._engine.connect() as db:
+            began = time.perf_counter()
+            db.execute(text("SELECT 1 FROM valuations LIMIT 1"))
+            took_s = time.perf_counter() - began
+            row = db.execute(text("SELECT * FROM pg_stat_database WHERE datname = current_database()")).mappings().one()
+            size = db.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+            tables = db.execute(text(_TABLES)).all()
+            sessions = db.execute(
+                text(
+                    "SELECT coalesce(state, 'other'), count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() GROUP BY 1"
+                )
+            ).all()
+        looked_up = row["blks_hit"] + row["blks_read"]
+        return [
+            single("platform_database_up", "1 while PostgreSQL answers", 1),
+            single("platform_database_query_seconds", "time of one small query, just now", took_s),
+            single("platform_database_size_bytes", "size of the database", size),
+            gauge(
+                "platform_database_table_bytes", "a table with its indexes", ("table",), {(t,): b for t, b, _ in tables}
+            ),
+            gauge(
+                "platform_database_table_rows",
+                "rows, as the statistics have them",
+                ("table",),
+                {(t,): n for t, _, n in tables},
+            ),
+            gauge("platform_database_connections", "sessions by state", ("state",), {(s,): n for s, n in sessions}),
+            counter("platform_database_commits", "transactions committed", (), {(): row["xact_commit"]}),
+            counter("platform_database_rollbacks", "transactions rolled back", (), {(): row["xact_rollback"]}),
+            counter(
+                "platform_database_rows_written",
+                "rows inserted or updated",
+                (),
+                {(): row["tup_inserted"] + row["tup_updated"]},
+            ),
+            counter("platform_database_deadlocks", "deadlocks", (), {(): row["deadlocks"]}),
+            single(
+                "platform_database_cache_hit_ratio",
+                "blocks found in shared buffers",
+                row["blks_hit"] / looked_up if looked_up else None,
+            ),
+        ]
+
+
+class Brokers:
+    """How long the topics are and how far each dataflow has read them, by what it committed for such tools."""
+
+    def __init__(self, kafka: Kafka, client: Callable[[], AdminClient]) -> None:
+        self._kafka, self._client = kafka, client
+        self._partitions = {
+            topic: kafka.symbol_partitions if entry.partitions == "symbols" else entry.partitions
+            for topic, entry in kafka.topics.items()
+        }
+
+    def read(self) -> list[Metric]:
+        try:
+            ends = self._ends()
+        except KafkaException:
+            return [single("platform_kafka_up", "1 while Kafka answers", 0)]
+        lags: dict[Labels, Value] = dict(self._lags(ends))
+        behind: dict[Labels, Value] = {}
+        for (service, _), lag in lags.items():
+            behind[(service,)] = (behind.get((service,)) or 0) + (lag or 0)
+        return [
+            single("platform_kafka_up", "1 while Kafka answers", 1),
+            gauge(
+                "platform_kafka_log_end_offset",
+                "messages ever written to a partition",
+                ("topic", "partition"),
+                {(topic, str(partition)): end for (topic, partition), end in ends.items()},
+            ),
+            gauge(
+                "platform_kafka_consumer_lag_messages",
+                "messages of a topic that a dataflow has not taken into a snapshot yet",
+                ("service", "topic"),
+                lags,
+            ),
+            gauge("platform_kafka_service_lag_messages", "the same over all its topics", ("service",), behind),
+        ]
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        asked = {
+            TopicPartition(prefix + topic, partition): latest
+            for topic, count in self._partitions.items()
+            for partition in range(count)
+        }
+        found = {}
+        for at, future in self._client().list_offsets(asked, request_timeout=KAFKA_TIMEOUT_S).items():
+            found[at.topic.removeprefix(prefix), at.partition] = future.result(KAFKA_TIMEOUT_S + 1).offset
+        return found
+
+    def _lags(self, ends: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
+        """Raises KafkaException. A group that never committed is not there."""
+        prefix, client = self._kafka.topic_prefix, self._client()
+        readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
+        asked = {
+            reader: client.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(f"{prefix}platform-{reader}")], request_timeout=KAFKA_TIMEOUT_S
+            )
+            for reader in readers
+        }
+        lags: dict[tuple[str, str], int] = {}
+        for reader, futures in asked.items():
+            [future] = futures.values()
+            for at in future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []:
+                topic = at.topic.removeprefix(prefix)
+                if at.offset >= 0 and (topic, at.partition) in ends:
+                    left = max(0, ends[topic, at.partition] - at.offset)
+                    lags[reader, topic] = lags.get((reader, topic), 0) + left
+        return list(lags.items())
+
+
+def read_redis(client: redis.Redis) -> list[Metric]:
+    try:
+        said = client.info()
+    except redis.RedisError:
+        return [single("platform_redis_up", "1 while Redis answers", 0)]
+    assert isinstance(said, dict)
+    return [
+        single("platform_redis_up", "1 while Redis answers", 1),
+        single("platform_redis_memory_bytes", "memory of Redis", said.get("used_memory")),
+        single("platform_redis_clients", "connections to Redis", said.get("connected_clients")),
+        counter("platform_redis_commands", "commands", (), {(): said.get("total_commands_processed")}),
+    ]
+
+
+def read_host(home: Path) -> list[Metric]:
+    """The machine the API runs on; the disk is that of the state folder."""
+    memory, times = psutil.virtual_memory(), psutil.cpu_times()
+    disk = shutil.disk_usage(home if home.exists() else "/")
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+    state = ("state",)
+    return [
+        counter("platform_host_cpu_busy_seconds", "processor time used, all processors", (), {(): busy}),
+        single("platform_host_cpus", "processors", psutil.cpu_count()),
+        gauge(
+            "platform_host_memory_bytes",
+            "memory of the machine",
+            state,
+            {("available",): memory.available, ("total",): memory.total},
+        ),
+        gauge(
+            "platform_host_disk_bytes",
+            "disk of the state folder",
+            state,
+            {("free",): disk.free, ("total",): disk.total},
+        ),
+    ]

@@ -1,0 +1,136 @@
+"""The platform's processes: whether they are well, what they counted, how far they are, what they use."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client.core import Metric
+
+from api.dataflow_stats import COUNTS, degraded, read_state, read_stats
+from api.metrics.parts import Labels, Value, counter, gauge, single
+from configs.settings import Settings
+
+SILENT_AFTER_S = 15.0
+_MEANINGS = {
+    "records_in": "records taken in",
+    "records_out": "records written to topics",
+    "dead_letters": "what could not be taken in",
+    "late_records": "bars behind their clock",
+    "duplicates": "repeats that were dropped",
+    "seq_gaps": "records that are missing in an input",
+    "ticks": "ticks handed to the stage",
+}
+Rows = dict[str, dict[str, Any]]
+
+
+class Services:
+    """Reads the files of the state folder, and the processes that they name."""
+
+    def __init__(self, settings: Settings, home: Path) -> None:
+        self._home = home
+        self._dataflows = sorted({topic.owner for topic in settings.kafka.topics.values() if topic.owner})
+
+    def read(self) -> list[Metric]:
+        stats, now = read_stats(self._home), time.time()
+        children = {str(child["name"]): child for child in read_state(self._home).get("children", [])}
+        return [
+            *self._health(stats, children, now),
+            *_counts(stats),
+            *_places(stats, now),
+            *_processes(stats, children),
+            single("platform_degraded", "1 when a stand-in replaces a service", bool(degraded(self._home))),
+        ]
+
+    def _health(self, stats: Rows, children: Rows, now: float) -> list[Metric]:
+        """By the supervisor where there is one; otherwise a dataflow is up while it reports."""
+        up: dict[Labels, Value] = {(name,): child.get("status") == "healthy" for name, child in children.items()}
+        for name in self._dataflows if not children else ():
+            up[(name,)] = name in stats and now - float(stats[name]["updated_at"]) < SILENT_AFTER_S
+        restarts: dict[Labels, Value] = {(name,): child.get("restarts") for name, child in children.items()}
+        return [
+            gauge("platform_service_up", "1 while a service is healthy", ("service",), up),
+            counter("platform_service_restarts", "starts after an end nobody asked for", ("service",), restarts),
+        ]
+
+
+def _of(stats: Rows, key: str) -> dict[Labels, Value]:
+    return {(service,): row.get(key) for service, row in stats.items()}
+
+
+def _counts(stats: Rows) -> list[Metric]:
+    return [
+        counter(f"platform_dataflow_{name}", f"{_MEANINGS[name]}, since the start", ("service",), _of(stats, name))
+        for name in (*COUNTS, "ticks")
+    ]
+
+
+def _places(stats: Rows, now: float) -> list[Metric]:
+    """How far each dataflow is: in event time behind the feed, and behind the clock on the wall."""
+    clocks = {service: row["last_tick_ns"] / 1e9 for service, row in stats.items() if row.get("last_tick_ns", -1) > 0}
+    newest = clocks.get("market_data", max(clocks.values(), default=0.0))
+    label = ("service",)
+    return [
+        gauge("platform_dataflow_event_timestamp_seconds", "event time of the last tick", label, _labelled(clocks)),
+        gauge(
+            "platform_dataflow_event_lag_seconds",
+            "event time between the feed's last tick and this one's",
+            label,
+            {(service,): max(0.0, newest - clock) for service, clock in clocks.items()},
+        ),
+        gauge(
+            "platform_dataflow_wall_lag_seconds",
+            "time between the last tick's event time and now; without meaning for a feed of old files",
+            label,
+            {(service,): now - clock for service, clock in clocks.items()},
+        ),
+        gauge(
+            "platform_dataflow_still_seconds",
+            "time since the last tick came; 0 for a feed at its end",
+            label,
+            {
+                (service,): 0.0 if row.get("feed_finished") else now - row["moved_at"]
+                for service, row in stats.items()
+                if "moved_at" in row
+            },
+        ),
+        gauge("platform_dataflow_feed_finished", "1 when a feed has no more input", label, _of(stats, "feed_finished")),
+        gauge(
+            "platform_dataflow_report_age_seconds",
+            "time since a dataflow last reported",
+            label,
+            {(service,): now - float(row["updated_at"]) for service, row in stats.items()},
+        ),
+        gauge(
+            "platform_dataflow_uptime_seconds",
+            "time since a dataflow started",
+            label,
+            {(service,): now - float(row["started_at"]) for service, row in stats.items() if "started_at" in row},
+        ),
+    ]
+
+
+def _labelled(values: dict[str, float]) -> dict[Labels, Value]:
+    return {(service,): value for service, value in values.items()}
+
+
+def _processes(stats: Rows, children: Rows) -> list[Metric]:
+    """Dataflows say it of themselves, which also works from another container; of the others the system is asked."""
+    cpu = {service: row["cpu_s"] for service, row in stats.items() if "cpu_s" in row}
+    memory = {service: row["rss_bytes"] for service, row in stats.items() if "rss_bytes" in row}
+    own = psutil.Process()
+    asked = {name: child["pid"] for name, child in children.items() if child.get("pid") and name not in cpu}
+    asked.setdefault("api", own.pid)
+    for service, pid in asked.items():
+        try:
+            process = own if pid == own.pid else psutil.Process(pid)
+            times = process.cpu_times()
+            cpu[service], memory[service] = times.user + times.system, process.memory_info().rss
+        except psutil.Error:
+            continue  # it has ended since the supervisor wrote its state
+    return [
+        counter("platform_process_cpu_seconds", "processor time of a service", ("service",), _labelled(cpu)),
+        gauge("platform_process_resident_memory_bytes", "memory of a service", ("service",), _labelled(memory)),
+    ]

@@ -1,0 +1,213 @@
+"""Orders, refusals and executions: counted as they come, and what the last fills cost."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+from prometheus_client.core import HistogramMetricFamily, Metric
+from sqlalchemy import Connection, Engine, RowMapping, text
+
+from api.metrics.parts import Labels, Value, counter, gauge, single
+
+LATENCY_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+FILLS, DECISIONS, WINDOW_S = 500, 1000, 900
+SHARES = ((0.001, "below 0.1 %"), (0.01, "0.1 to 1 %"), (0.05, "1 to 5 %"), (float("inf"), "above 5 %"))
+"""Of a bar's volume: how large a fill was."""
+
+# Each reads the rows with `after` < seq <= `upto`, so that a row is counted once and the history is read once.
+_COUNTED: dict[str, tuple[str, str]] = {
+    "orders": ("orders", "SELECT o.order_type a, o.side b, count(*) n FROM orders o {range} GROUP BY 1, 2"),
+    "refusals": (
+        "order_refusals",
+        'SELECT o."check" a, o.side b, count(*) n FROM order_refusals o {range} GROUP BY 1, 2',
+    ),
+    "cancels": ("order_cancels", "SELECT 'any' a, '' b, count(*) n FROM order_cancels o {range} HAVING count(*) > 0"),
+    "executions": ("executions", "SELECT o.exec_type a, o.side b, count(*) n FROM executions o {range} GROUP BY 1, 2"),
+    "ended": (
+        "executions",
+        "SELECT CASE WHEN o.exec_type = 'TRADE' THEN 'FILLED' ELSE o.exec_type END a, '' b, count(*) n"
+        " FROM executions o {range} AND (o.exec_type IN ('CANCELED', 'EXPIRED', 'REJECTED')"
+        " OR (o.exec_type = 'TRADE' AND o.leaves_quantity = 0)) GROUP BY 1",
+    ),
+    "latency": (
+        "executions",
+        "SELECT width_bucket((o.ts_ns - f.ts_ns) / 1e9::float8, ARRAY[{buckets}]::float8[]) a, count(*) n,"
+        " sum((o.ts_ns - f.ts_ns) / 1e9) s FROM executions o JOIN orders f ON f.order_id = o.order_id"
+        " {range} AND o.exec_type = 'TRADE' GROUP BY 1",
+    ),
+    "traded": (
+        "executions",
+        "SELECT coalesce(p.strategy, 'manual') a, count(*) n, sum(o.quantity * o.price) s, sum(o.fee) f"
+        " FROM executions o LEFT JOIN order_proposals p ON p.proposal_id = o.cause_id"
+        " {range} AND o.exec_type = 'TRADE' GROUP BY 1",
+    ),
+    "closed": (
+        "lot_matches",
+        "SELECT coalesce(p.strategy, 'manual') a, CASE WHEN o.pnl > o.fees THEN 'won' ELSE 'lost' END b, count(*) n,"
+        " sum(o.pnl - o.fees) s FROM lot_matches o JOIN executions e ON e.execution_id = o.close_execution_id"
+        " LEFT JOIN order_proposals p ON p.proposal_id = e.cause_id {range} GROUP BY 1, 2",
+    ),
+    "breakers": (
+        "risk_events",
+        "SELECT o.breaker a, '' b, count(*) n FROM risk_events o {range} AND o.state <> 'ACTIVE' GROUP BY 1",
+    ),
+}
+_LAST_FILLS = """
+SELECT CASE WHEN f.side = 'BUY' THEN 1 ELSE -1 END * (f.price / p.reference_price - 1) * 10000 AS bps,
+       f.quantity / nullif(b.volume, 0)::numeric AS share
+FROM (SELECT * FROM executions WHERE exec_type = 'TRADE' ORDER BY seq DESC LIMIT :fills) f
+JOIN order_proposals p ON p.proposal_id = f.cause_id AND p.reference_price > 0
+LEFT JOIN bars b ON b.symbol = f.symbol AND b.ts_ns = f.ts_ns
+"""
+_LAST_DECISIONS = """
+WITH o AS (SELECT ts_ns, 0 AS refused FROM orders ORDER BY seq DESC LIMIT :decisions),
+     r AS (SELECT ts_ns, 1 AS refused FROM order_refusals ORDER BY seq DESC LIMIT :decisions),
+     v AS (SELECT ts_ns, 1 AS refused FROM executions WHERE exec_type = 'REJECTED' ORDER BY seq DESC LIMIT :decisions),
+     newest AS (SELECT max(ts_ns) AS ts_ns FROM valuations)
+SELECT (SELECT count(*) FROM o, newest n WHERE o.ts_ns > n.ts_ns - :window_ns) AS orders,
+       (SELECT count(*) FROM r, newest n WHERE r.ts_ns > n.ts_ns - :window_ns) AS refusals,
+       (SELECT count(*) FROM v, newest n WHERE v.ts_ns > n.ts_ns - :window_ns) AS rejects
+"""
+
+
+class Trading:
+    """Counts from the first row on, whenever the API was started: a restart of it does not look like new orders.
+
+    A row is counted at the second reading after it was seen, so that the rows of other services that it is joined with
+    have come too.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._forget()
+
+    def _forget(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in _COUNTED}
+
+    def read(self) -> list[Metric]:
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
+            self._count(db)
+            fills = db.execute(text(_LAST_FILLS), {"fills": FILLS}).mappings().all()
+            decided = db.execute(
+                text(_LAST_DECISIONS), {"decisions": DECISIONS, "window_ns": WINDOW_S * 1_000_000_000}
+            ).mappings()
+            return [*self._counters(), self._latency(), *_costs(fills), *_rejections(decided.one())]
+
+    def _count(self, db: Connection) -> None:
+        tables = sorted({table for table, _ in _COUNTED.values()})
+        newest = {table: db.execute(text(f"SELECT max(seq) FROM {table}")).scalar() or 0 for table in tables}  # noqa: S608 - names of ours
+        if any(newest[table] < seen for table, seen in self._seen.items()):
+            self._forget()  # the tables were emptied, for a rebuild
+        upto = self._seen or newest
+        for name, (table, query) in _COUNTED.items():
+            if upto[table] > self._done.get(table, 0):
+                self._add(db, name, query, self._done.get(table, 0), upto[table])
+        self._done, self._seen = dict(upto), newest
+
+    def _add(self, db: Connection, name: str, query: str, after: int, upto: int) -> None:
+        buckets = ", ".join(str(bound) for bound in LATENCY_S)
+        filled = query.format(range="WHERE o.seq > :after AND o.seq <= :upto", buckets=buckets)
+        for row in db.execute(text(filled), {"after": after, "upto": upto}).mappings():
+            labels = tuple(str(row[label]) for label in ("a", "b") if label in row)
+            sums = self._sums[name].setdefault(labels, [0.0, 0.0, 0.0])
+            for at, value in enumerate(("n", "s", "f")):
+                sums[at] += float(row.get(value) or 0)
+
+    def _of(self, name: str, at: int = 0) -> dict[Labels, Value]:
+        return {labels: sums[at] for labels, sums in self._sums[name].items()}
+
+    def _first(self, name: str, at: int = 0) -> dict[Labels, Value]:
+        """By the first label alone."""
+        found: dict[Labels, float] = {}
+        for labels, sums in self._sums[name].items():
+            found[labels[:1]] = found.get(labels[:1], 0.0) + sums[at]
+        return dict(found)
+
+    def _counters(self) -> list[Metric]:
+        cancels = sum(sums[0] for sums in self._sums["cancels"].values())
+        return [
+            counter("platform_orders", "orders that risk approved", ("order_type", "side"), self._of("orders")),
+            counter("platform_order_refusals", "orders that risk refused", ("check", "side"), self._of("refusals")),
+            counter("platform_order_cancels", "cancels sent to the venue", (), {(): cancels}),
+            counter("platform_executions", "reports of the venue", ("exec_type", "side"), self._of("executions")),
+            counter("platform_orders_ended", "orders by how they ended", ("outcome",), self._first("ended")),
+            counter("platform_strategy_fills", "fills", ("strategy",), self._of("traded")),
+            counter(
+                "platform_strategy_notional", "quantity times price of fills", ("strategy",), self._of("traded", 1)
+            ),
+            gauge("platform_strategy_fees", "fees of fills", ("strategy",), self._of("traded", 2)),
+            counter("platform_closed_lots", "closed lots", ("strategy", "result"), self._of("closed")),
+            gauge(
+                "platform_strategy_realized_pnl",
+                "of the lots that a strategy's orders closed, net of fees",
+                ("strategy",),
+                self._first("closed", 1),
+            ),
+            counter("platform_circuit_breaker_activations", "breakers tripped", ("breaker",), self._first("breakers")),
+        ]
+
+    def _latency(self) -> Metric:
+        counts, total, below = [0.0] * (len(LATENCY_S) + 1), 0.0, 0.0
+        for (bucket,), sums in self._sums["latency"].items():
+            counts[int(bucket)] += sums[0]
+            total += sums[1]
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*LATENCY_S, float("inf")), counts, strict=True):
+            below += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), below))
+        family = HistogramMetricFamily(
+            "platform_order_to_fill_seconds", "event time between approval of an order and each of its fills"
+        )
+        family.add_metric([], buckets, total)
+        return family
+
+
+def _costs(fills: Sequence[RowMapping]) -> list[Metric]:
+    """Slippage: how much worse than the proposal's reference price, in basis points; negative is better."""
+    slippage = [float(row["bps"]) for row in fills]
+    by_share: dict[Labels, list[float]] = {}
+    for row in fills:
+        if row["share"] is not None:
+            bound = bisect_left([limit for limit, _ in SHARES], float(row["share"]))
+            by_share.setdefault((SHARES[bound][1],), []).append(float(row["bps"]))
+    shares = sorted(float(row["share"]) for row in fills if row["share"] is not None)
+    return [
+        single("platform_slippage_fills", f"fills in the slippage figures, at most the last {FILLS}", len(slippage)),
+        single("platform_slippage_mean_bps", "mean slippage of the last fills", _mean(slippage)),
+        gauge("platform_slippage_bps", "slippage of the last fills", ("quantile",), _quantiles(sorted(slippage))),
+        gauge(
+            "platform_market_impact_bps",
+            "mean slippage by how much of the bar's volume a fill was",
+            ("participation",),
+            {labels: _mean(found) for labels, found in by_share.items()},
+        ),
+        gauge(
+            "platform_fill_participation_ratio", "a fill's part of its bar's volume", ("quantile",), _quantiles(shares)
+        ),
+    ]
+
+
+def _rejections(row: RowMapping) -> list[Metric]:
+    """Refused by risk or rejected by the venue, of all that was proposed within the window of event time."""
+    decided = row["orders"] + row["refusals"]
+    refused = row["refusals"] + row["rejects"]
+    return [
+        single("platform_order_decisions", f"orders decided within {WINDOW_S} s of event time", decided),
+        single(
+            "platform_order_rejection_ratio",
+            "refused or rejected orders of them",
+            refused / decided if decided else None,
+        ),
+    ]
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None
+
+
+def _quantiles(ordered: Sequence[float]) -> dict[Labels, Value]:
+    return {(str(q),): ordered[min(len(ordered) - 1, int(q * len(ordered)))] for q in (0.5, 0.95) if ordered}

@@ -1,0 +1,244 @@
+"""The figures on `/metrics` against sums taken by hand, on a real Postgres and Kafka; and who may see them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.app import create_app
+from api.metrics.trading import Trading
+from api.resources import Resources
+from configs.settings import Settings, load_settings
+from operators.ledger import Ledger
+from schemas.records import (
+    CANCELED,
+    HALTED,
+    SELL,
+    TRADE,
+    Execution,
+    Order,
+    OrderProposal,
+    OrderRefusal,
+    Record,
+    RiskEvent,
+    RiskFence,
+    RiskUsage,
+    Valuation,
+)
+from sinks.postgres import PostgresWriter
+from tests.integration.recorded_platform import kafka_settings, make_topics
+from tests.unit.builders import bar
+
+D = Decimal
+SECOND, MINUTE, DAY = 1_000_000_000, 60_000_000_000, 86_400_000_000_000
+T0 = 1_705_314_600_000_000_000  # Monday 2024-01-15T10:30:00Z
+Figures = dict[tuple[str, tuple[str, ...]], float]
+
+
+def proposal(seq: int, strategy: str) -> OrderProposal:
+    terms = ("AAPL", "BUY", D(10), "MARKET", None, "DAY")
+    return OrderProposal(seq, T0, f"prop-{seq}", *terms, strategy, D(100), "", [])
+
+
+def order(seq: int, side: str = "BUY", kind: str = "MARKET") -> Order:
+    return Order(seq, T0 + seq * MINUTE, f"ord-{seq}", f"prop-{seq}", "AAPL", side, D(10), kind, None, "DAY", 0, [])
+
+
+def report(seq: int, side: str, price: str, kind: str = TRADE, latency_s: int = 1) -> Execution:
+    ts_ns, size = T0 + seq * MINUTE + latency_s * SECOND, D(10) if kind == TRADE else D(0)
+    ids = (f"exe-{seq}", f"ord-{seq}", "AAPL", side, kind)
+    return Execution(seq, ts_ns, *ids, size, D(price), D(1), D(0), size, ts_ns, 0, "", f"prop-{seq}")
+
+
+REPORTS = [
+    report(1, "BUY", "101"),  # 100 basis points above the proposal's 100
+    report(2, "BUY", "99", latency_s=100),  # 100 below
+    report(3, SELL, "97"),  # 300 worse; closes the lot of 101 at a loss
+    report(4, "BUY", "0", CANCELED),
+]
+
+
+def story() -> list[Record]:
+    ledger = Ledger(D(1_000_000))
+    booked = [record for one in REPORTS for record in (one, *ledger.apply(one))]
+    proposals = [proposal(1, "slow"), proposal(2, "fast"), proposal(3, "slow"), proposal(4, "fast")]
+    orders = [order(1), order(2), order(3, SELL), order(4, kind="LIMIT")]
+    refusal = OrderRefusal(1, T0, "prop-5", "AAPL", "BUY", D(1), "max_order_notional", "2", "1", "too much")
+    zero = D(0)
+    equity = [(T0 - 40 * DAY, 900_000), (T0 - 3 * DAY, 1_100_000), (T0, 1_000_000), (T0 + 10 * MINUTE, 990_000)]
+    values = [
+        Valuation(n, at, D(total), D(5000), D(198_000), D(198_000), zero, zero, D(3), 1)
+        for n, (at, total) in enumerate(equity, 1)
+    ]
+    return [
+        *proposals,
+        *orders,
+        *booked,
+        refusal,
+        *values,
+        RiskFence(5, T0, 1, HALTED, "drill", "cmd-1"),
+        RiskEvent(1, T0, "max_drawdown", "PORTFOLIO", "", HALTED, "0.2", "0.1", "automatic", "fell", "val-1"),
+        RiskUsage(2, T0, "margin_initial", "", D(50), D(200), 0.25),
+        bar("AAPL", 1, T0 + 2 * MINUTE, 120.0),
+    ]
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
+    given = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    return given.model_copy(update={"kafka": kafka_settings(given, kafka, make_topics(kafka))})
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    write(settings, story())
+    with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
+        yield client
+
+
+def write(settings: Settings, records: list[Record]) -> None:
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write(records)
+    writer.close()
+
+
+def figures(text: str) -> Figures:
+    """By name and label values, in the order of the labels' names, as the page has them."""
+    families = text_string_to_metric_families(text)
+    return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
+
+
+def test_the_portfolio_is_that_of_the_last_valuation(client: TestClient) -> None:
+    found = figures(client.get("/metrics").text)
+    assert found["platform_portfolio_value", ()] == 990_000
+    assert found["platform_portfolio_leverage_ratio", ()] == 0.2
+    # Monday: what was before the day began is the Friday's, and the month began before all but the first.
+    pnl = {window: found["platform_portfolio_pnl", (window,)] for window in ("day", "week", "month")}
+    assert pnl == {"day": -110_000, "week": -110_000, "month": 90_000}
+    assert found["platform_portfolio_return_ratio", ("month",)] == pytest.approx(0.1)
+    assert found["platform_portfolio_drawdown_ratio", ()] == pytest.approx(0.1)
+    held = {labels: value for (name, labels), value in found.items() if name == "platform_position_value"}
+    assert held == {("unlisted", "AAPL"): 10 * 120}
+    assert found["platform_position_share_ratio", ("unlisted", "AAPL")] == pytest.approx(1200 / 990_000)
+    assert found["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
+    assert found["platform_trading_halted", ()] == 1
+    assert found["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
+
+
+def test_orders_and_executions_are_counted(client: TestClient) -> None:
+    found = figures(client.get("/metrics").text)
+    assert found["platform_orders_total", ("MARKET", "BUY")] == 2
+    assert found["platform_order_refusals_total", ("max_order_notional", "BUY")] == 1
+    assert found["platform_executions_total", ("TRADE", "SELL")] == 1
+    assert found["platform_orders_ended_total", ("FILLED",)] == 3
+    assert found["platform_orders_ended_total", ("CANCELED",)] == 1
+    assert found["platform_strategy_fills_total", ("slow",)] == 2
+    assert found["platform_closed_lots_total", ("lost", "slow")] == 1
+    assert found["platform_strategy_realized_pnl", ("slow",)] == (97 - 101) * 10 - 2
+    assert found["platform_order_to_fill_seconds_bucket", ("1.0",)] == 0  # a fill after just 1 s is in the next
+    assert found["platform_order_to_fill_seconds_bucket", ("2.0",)] == 2
+    assert found["platform_order_to_fill_seconds_count", ()] == 3
+    assert found["platform_order_to_fill_seconds_sum", ()] == 102
+    assert found["platform_slippage_mean_bps", ()] == pytest.approx((100 - 100 + 300) / 3)
+    assert found["platform_order_rejection_ratio", ()] == pytest.approx(1 / 5)
+
+
+def test_counters_do_not_depend_on_when_the_api_began_to_count(settings: Settings, client: TestClient) -> None:
+    resources: Resources = client.app.state.resources  # type: ignore[attr-defined]
+    early = Trading(resources.engine)
+    early.read()
+    write(settings, [order(6), report(6, "BUY", "100", latency_s=2), proposal(6, "fast")])
+    early.read()  # sees them
+    assert _counted(early.read()) == _counted(Trading(resources.engine).read())
+    assert _counted(early.read())["platform_strategy_fills_total", ("fast",)] == 2
+
+
+def _counted(metrics: list[Any]) -> Figures:
+    return {(s.name, tuple(s.labels.values())): s.value for metric in metrics for s in metric.samples}
+
+
+def test_the_servers_say_how_large_they_are(client: TestClient, settings: Settings) -> None:
+    found = figures(client.get("/metrics").text)
+    assert found["platform_database_up", ()] == found["platform_kafka_up", ()] == found["platform_redis_up", ()] == 1
+    assert 0 < found["platform_database_query_seconds", ()] < 5
+    assert found["platform_database_table_bytes", ("orders",)] > 0
+    assert found["platform_kafka_log_end_offset", ("3", "market-bars")] == 0
+    assert {labels[1] for (name, labels) in found if name == "platform_kafka_log_end_offset"} == set(
+        settings.kafka.topics
+    )
+
+
+def test_results_of_checks_and_what_dataflows_say_are_shown(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checks").mkdir(parents=True)
+    (tmp_path / "run" / "stats").mkdir()
+    row = {
+        "name": "verify",
+        "ok": False,
+        "finished_at": 1e9,
+        "duration_s": 2.5,
+        "counts": {"differ": 3},
+        "message": "x",
+    }
+    (tmp_path / "run" / "checks" / "verify.json").write_text(json.dumps(row))
+    now = time.time()
+    said = {"pid": 1, "updated_at": now, "started_at": now - 60, "moved_at": now - 30, "ticks": 9, "cpu_s": 1.5}
+    for service, behind in (("market_data", 0), ("risk", 120)):
+        stats = {"service": service, "last_tick_ns": T0 - behind * SECOND, "records_in": 7, "rss_bytes": 5, **said}
+        (tmp_path / "run" / "stats" / f"{service}.json").write_text(json.dumps(stats))
+    with TestClient(create_app(settings, home=tmp_path)) as client:
+        found = figures(client.get("/metrics").text)
+    assert found["platform_check_ok", ("verify",)] == 0
+    assert found["platform_check_finished_timestamp_seconds", ("verify",)] == 1e9
+    assert found["platform_check_findings", ("verify", "differ")] == 3
+    assert found["platform_dataflow_event_lag_seconds", ("risk",)] == 120
+    assert found["platform_dataflow_still_seconds", ("risk",)] == pytest.approx(30, abs=5)
+    assert found["platform_dataflow_ticks_total", ("risk",)] == 9
+    assert found["platform_process_cpu_seconds_total", ("risk",)] == 1.5
+    # Without a supervisor a dataflow is up while it reports, and one that never did is down.
+    assert (found["platform_service_up", ("risk",)], found["platform_service_up", ("features",)]) == (1, 0)
+
+
+def test_what_is_away_does_not_take_the_rest_of_the_page_with_it(settings: Settings, tmp_path: Path) -> None:
+    away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    with TestClient(create_app(settings.model_copy(update={"kafka": away}), home=tmp_path)) as client:
+        found = figures(client.get("/metrics").text)
+    assert found["platform_kafka_up", ()] == 0 and found["platform_database_up", ()] == 1
+    nowhere = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
+    gone = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": nowhere})})
+    with TestClient(create_app(gone, home=tmp_path)) as client:
+        found = figures(client.get("/metrics").text)
+    assert found["platform_database_up", ()] == 0 and found["platform_kafka_up", ()] == 1
+    assert found["platform_metrics_readable", ("books",)] == 0
+    assert ("platform_portfolio_value", ()) not in found
+
+
+def test_many_scrapes_ask_the_servers_once(client: TestClient) -> None:
+    def statements() -> float:
+        return figures(client.get("/metrics").text)["platform_database_statement_seconds_count", ()]
+
+    before = statements()
+    for _ in range(10):
+        after = statements()
+    assert after - before < 60, "ten scrapes within a moment"
+
+
+def test_the_page_is_for_this_machine_or_for_who_knows_the_token(settings: Settings, tmp_path: Path) -> None:
+    with TestClient(create_app(settings, home=tmp_path), client=("203.0.113.5", 4000)) as other:
+        answer = other.get("/metrics")
+        assert answer.status_code == 401 and "METRICS_TOKEN" in answer.json()["detail"]
+    with TestClient(create_app(settings, home=tmp_path), client=("127.0.0.1", 4000)) as own:
+        assert own.get("/metrics").status_code == 200
+    given = load_settings(environment={"METRICS_TOKEN": "0123456789abcdef"}).api
+    with TestClient(create_app(settings.model_copy(update={"api": given}), home=tmp_path)) as client:
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        right = {"Authorization": "Bearer 0123456789abcdef"}
+        assert client.get("/metrics", headers=right).status_code == 200
