@@ -4,12 +4,16 @@
 
 `stage` and `raw` read `market-bars` to its end, write `features` and print what it took as JSON. `serve` is the stage
 that goes on until SIGTERM, for latency; with a database address it writes to Postgres as well.
+
+`stage` with PLATFORM_REPLICA is one of several processes with shards of its own. With the address of each process
+in CLUSTER and its number in CLUSTER_PROCESS it is one process of a Bytewax cluster (its store must be there already).
 """
 
 from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import time
 from datetime import timedelta
@@ -19,11 +23,11 @@ from typing import Any
 
 import fastavro
 from bytewax.recovery import RecoveryConfig, init_db_dir
-from bytewax.testing import run_main
+from bytewax.testing import cluster_main, run_main
 from confluent_kafka import Consumer, TopicPartition
 
 from configs.settings import load_settings
-from dataflows import features, stopping, topology
+from dataflows import features, live, stopping, topology
 from dataflows.sources.kafka import KafkaTicks, Until
 from dataflows.wiring import TickSink
 from operators.indicators import build
@@ -38,7 +42,7 @@ SPECS = ("ema_12", "ema_26", "rsi_14")
 
 def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database_url: str, *, bounded: bool) -> None:
     settings = load_settings(None, {"FEATURES__INDICATORS": "[]"})
-    shards = topology.shards("features", partitions)
+    shards = live.own_shards("features", partitions)
     source = KafkaTicks(
         servers,
         "features",
@@ -59,14 +63,18 @@ def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database
     }
     if database_url:
         sinks["postgres"] = PostgresSink(database_url)
-    folder.mkdir()
-    init_db_dir(folder, 1)
+    addresses = os.environ["CLUSTER"].split(";") if "CLUSTER" in os.environ else []
+    if not addresses:
+        folder.mkdir()
+        init_db_dir(folder, 1)
     stopping.install()
-    run_main(
-        features.build(settings, source, sinks),
-        epoch_interval=timedelta(seconds=1),
-        recovery_config=RecoveryConfig(folder, timedelta(0)),
-    )
+    flow, every = features.build(settings, source, sinks), timedelta(seconds=1)
+    recovery = RecoveryConfig(folder, timedelta(0))
+    if addresses:
+        number = int(os.environ["CLUSTER_PROCESS"])
+        cluster_main(flow, addresses, number, epoch_interval=every, recovery_config=recovery)
+    else:
+        run_main(flow, epoch_interval=every, recovery_config=recovery)
 
 
 def run_raw(servers: str, prefix: str, partitions: int) -> None:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import pytest
+from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from deploy.local.ports import free_ports
 from operators.partitions import partition_of
 from schemas.codec import decode, encode
 from schemas.records import Bar, Clock
@@ -63,12 +65,16 @@ def tick(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | No
     return out + [(partition, clock, None) for partition in partitions]
 
 
-def child(mode: str, kafka: str, prefix: str, folder: Path, *extra: str) -> subprocess.Popen[str]:
-    arguments = [mode, kafka, prefix, str(PARTITIONS), str(folder / f"{mode}-{prefix}"), *extra]
+def child(
+    mode: str, kafka: str, prefix: str, folder: Path, *extra: str, told: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    told = told or {}
+    store = f"{mode}-{prefix}{told.get('PLATFORM_REPLICA', '')}"
+    arguments = [mode, kafka, prefix, str(PARTITIONS), str(folder / store), *extra]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.performance.kafka_child", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **told},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,7 +84,8 @@ def child(mode: str, kafka: str, prefix: str, folder: Path, *extra: str) -> subp
 def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors[-2000:]
-    found: dict[str, Any] = json.loads(out)
+    # A Bytewax cluster has things to say on its own.
+    found: dict[str, Any] = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     return found
 
 
@@ -91,14 +98,19 @@ def log_ends(kafka: str, topic: str) -> list[int]:
         consumer.close()
 
 
-def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figure: Figure) -> None:
+def fill(kafka: str, prefix: str, minutes: int) -> int:
+    """Write so many ticks into `market-bars`; returns how many messages these are."""
     sender = producer(kafka)
     for minute in range(1, minutes + 1):
         for partition, value, key in tick(minute):
             sender.produce(f"{prefix}market-bars", value, key, partition)
         sender.poll(0)
     assert sender.flush(60) == 0
-    messages = minutes * (SYMBOLS + PARTITIONS)
+    return minutes * (SYMBOLS + PARTITIONS)
+
+
+def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figure: Figure) -> None:
+    messages = fill(kafka, prefix, minutes)
 
     stage = outcome(child("stage", kafka, prefix, folder))
     written = log_ends(kafka, f"{prefix}features")
@@ -127,6 +139,39 @@ def test_a_stage_is_not_far_behind_a_raw_loop_for_long(
     kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
 ) -> None:
     measure_throughput(kafka, new_prefix(), tmp_path, 25_000, figure)
+
+
+def alone(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+    return [child("stage", kafka, prefix, folder)]
+
+
+def shares(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+    """What `cli.py scale features 2` makes."""
+    return [child("stage", kafka, prefix, folder, told={"PLATFORM_REPLICA": f"{n}of2"}) for n in (1, 2)]
+
+
+def cluster(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+    """What it does not make (`docs/decisions/0004-scaling.md`): two processes that hand each other items."""
+    store = folder / f"stage-{prefix}"
+    store.mkdir()
+    init_db_dir(store, PARTITIONS)
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
+    told = [{"CLUSTER": addresses, "CLUSTER_PROCESS": str(number)} for number in (0, 1)]
+    return [child("stage", kafka, prefix, folder, told=each) for each in told]
+
+
+@pytest.mark.parametrize("minutes", [2_500, pytest.param(25_000, marks=pytest.mark.long)])
+def test_a_stage_as_one_and_two_processes(
+    minutes: int, kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+) -> None:
+    for name, start in (("1 process", alone), ("2 processes, own shards", shares), ("2 of a cluster", cluster)):
+        prefix = new_prefix()
+        messages = fill(kafka, prefix, minutes)
+        each = [outcome(process) for process in start(kafka, prefix, tmp_path)]
+        assert sum(log_ends(kafka, f"{prefix}features")) == messages, "each message was taken once"
+        rate = messages / max(one["wall_s"] for one in each)
+        spent = sum(one["cpu_s"] for one in each)
+        figure(f"features, {messages:,} messages, {name}", f"{rate:,.0f} messages/s, {spent:.1f} s of processor time")
 
 
 def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, symbols: int = SYMBOLS) -> list[float]:
