@@ -16,10 +16,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from operators.feedback import FeedbackSettings
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.minutes import FeedSettings
 from operators.portfolio import PortfolioSettings
 from operators.risk.settings import RiskSettings
+from operators.sentiment import SentimentSettings
 from operators.venue import VenueSettings
 from schemas.errors import BadInput
 
@@ -85,6 +87,24 @@ class MarketData(Section):
 
 class Features(Section):
     indicators: tuple[str, ...] = ()
+
+
+class News(Section):
+    """Where headlines come from, while no tape brings its own."""
+
+    feed: Literal["none"] = "none"
+
+
+class FundamentalsFeed(Section):
+    """Where companies' figures come from, while no tape brings its own."""
+
+    feed: Literal["none"] = "none"
+
+
+class Predictions(Section):
+    """`model` is the sha256 of a registered model, or its first digits; without one there are no predictions."""
+
+    model: str | None = None
 
 
 class StrategyEntry(Section):
@@ -177,15 +197,20 @@ def _portfolio(value: Any) -> Any:
 
 
 class Settings(Section):
-    """Everything that can be set. `market_data` to `execution` decide; the rest only places."""
+    """Everything that can be set. `market_data` to `feedback` decide; the rest only places."""
 
     instruments: Instruments = NOTHING_LISTED
     market_data: MarketData = MarketData()
+    news: News = News()
+    fundamentals: FundamentalsFeed = FundamentalsFeed()
     features: Features = Features()
+    sentiment: SentimentSettings = SentimentSettings()
+    predictions: Predictions = Predictions()
     signals: Signals = Signals()
     portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_portfolio)] = PortfolioSettings()
     risk_manager: RiskSettings = RiskSettings()
     execution: Execution = Execution()
+    feedback: FeedbackSettings = FeedbackSettings()
     platform: Platform = Platform()
     api: Api = Api()
     database: Database

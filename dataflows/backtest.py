@@ -1,4 +1,4 @@
-"""Bars -> features -> signals -> portfolio, risk, venue -> report: the services of the platform, fused in one process.
+"""Bars -> features -> signals -> portfolio, risk, venue -> feedback -> report: the services, fused in one process.
 
 The stages are the live ones; only the ends differ. Symbols are split into shards, analysed apart, brought together
 again tick by tick, and traded in one loop (`operators/trading_loop.py`). The result does not depend on the number of
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,14 @@ from dataflows.wiring import TickLogic, TickSink, TickSource
 from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, Tick
-from operators.trading_loop import Chain
-from schemas.records import BY_SYMBOL, Record
+from schemas.records import BY_SYMBOL, FeatureRow, Record
 
 VERSION = 1
 Piece = tuple[str, list[Tick]]
 
 
 class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
-    """Brings the shards' ticks together again and runs the trading loop over them."""
+    """Brings the shards' ticks together again and decides on them: all that needs to see every symbol."""
 
     def __init__(self, shards: int, loop: Stage, resume: Any) -> None:
         self._shards, self._loop = shards, loop
@@ -68,7 +68,8 @@ class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
 
     def _trade(self, ts_ns: int, records: Iterable[Record]) -> Tick:
         given = list(records)
-        return Tick(ts_ns, given + self._loop.on_tick(ts_ns, given))
+        made = self._loop.on_tick(ts_ns, given)
+        return Tick(ts_ns, [record for record in given if type(record) is not FeatureRow] + made)
 
     def on_eof(self) -> tuple[list[list[Tick]], bool]:
         return [], StatefulBatchLogic.RETAIN
@@ -81,18 +82,13 @@ class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
 
 def build(settings: Settings, source: TickSource, sink: TickSink, *, shards: int = 1) -> Dataflow:
     """Items of the source: (any key, ticks of Bars). To the sink: (BOOKS, ticks of everything the stages gave)."""
-    features, signals = stages.features(settings), stages.signals(settings)
-    loop = stages.trading_loop(settings)
-
-    def analysis(resume: Any) -> TickLogic:
-        return TickLogic(Chain(features(), signals(), keep_input=True), resume)
-
+    analysis, deciding = stages.analysis(settings), stages.deciding(settings)
     flow = Dataflow("backtest")
     ticks = op.input("ticks", flow, source)
     pieces = op.flat_map_batch("shards", ticks, _splitter(shards))
-    analysed = op.stateful_batch("analysis", pieces, analysis)
+    analysed = op.stateful_batch("analysis", pieces, lambda resume: TickLogic(analysis(), resume))
     gathered = op.map("gathered", analysed, lambda piece: (BOOKS, piece))
-    traded = op.stateful_batch("trading", gathered, lambda resume: Gathering(shards, loop(), resume))
+    traded = op.stateful_batch("trading", gathered, lambda resume: Gathering(shards, deciding(), resume))
     op.output("report", traded, sink)
     return flow
 
@@ -190,6 +186,6 @@ def _splitter(shards: int) -> Callable[[list[ShardTicks]], list[ShardTicks]]:
     return split
 
 
-def _place(record: Any) -> tuple[str, int]:
-    """Bars and signals of all shards in order of symbol; what has neither symbol nor seq (a dead letter) last."""
-    return (record.symbol, record.seq) if type(record) in BY_SYMBOL else ("\U0010ffff", 0)
+def _place(record: Any) -> tuple[float, str, int]:
+    """What has a symbol's place in order of time, symbol and seq, as aligned logs give it; what has none last."""
+    return (record.ts_ns, record.symbol, record.seq) if type(record) in BY_SYMBOL else (inf, "", 0)

@@ -52,7 +52,8 @@ def ends(service: str) -> Ends:
     stats = Stats(service, stats_folder(), replica=None if replica == topology.ALONE else str(replica))
     described = topology.SERVICES[service]
     log.info("service starts", release=release(), reads=[i.topic for i in described.inputs], writes=described.outputs)
-    topics = [*described.outputs, *(given.topic for given in described.inputs), "dead-letters"]
+    written_to = [*described.outputs, *described.unclocked, "dead-letters", "late-records"]
+    topics = [*written_to, *(given.topic for given in described.inputs)]
     wait_for_topics(kafka.bootstrap_servers, [kafka.topic_prefix + topic for topic in topics])
 
     def written(count: int) -> None:
@@ -62,7 +63,7 @@ def ends(service: str) -> Ends:
         "kafka": KafkaTickSink(
             kafka.bootstrap_servers,
             writer=f"{service}@{release()}",
-            topics=[*described.outputs, "dead-letters"],
+            topics=written_to,
             clocked={
                 shard: topology.clocked(service, shard, kafka.symbol_partitions)
                 for shard in own_shards(service, kafka.symbol_partitions)

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 from configs.settings import Settings
 from dataflows import stages
 from dataflows.replay_differences import Difference, derived, first_difference
-from dataflows.replay_topics import Recording
+from dataflows.replay_topics import GIVEN, Recording
 from operators.decisions import Decisions
 from operators.stage import Tick
-from schemas.records import Bar, Command, Record
+from schemas.records import TOPIC_OF, Record
 
 VERSION = 1
 Progress = Callable[["Compared"], None]
@@ -30,29 +30,25 @@ class Deciding(Protocol):
 
 
 class Pipeline:
-    """All stages of the platform as one: Bars and Commands of a tick in, every record that the services would write
-    out. A `Stage`; unlike the backtest's chain it gives the feature rows too.
+    """All stages of the platform as one: what edges wrote in a tick in, every record that the services would write
+    out. A `Stage`; unlike the backtest it gives the feature rows too.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._features = stages.features(settings)()
-        self._signals = stages.signals(settings)()
-        self._loop = stages.trading_loop(settings)()
+        self._analysis, self._deciding = stages.analysis(settings)(), stages.deciding(settings)()
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        rows = self._features.on_tick(ts_ns, records)
-        views = self._signals.on_tick(ts_ns, rows)
-        return rows + views + self._loop.on_tick(ts_ns, [*records, *views])
+        analysed = self._analysis.on_tick(ts_ns, records)
+        return analysed[len(records) :] + self._deciding.on_tick(ts_ns, analysed)
 
     def snapshot(self) -> Any:
-        return (VERSION, self._features.snapshot(), self._signals.snapshot(), self._loop.snapshot())
+        return (VERSION, self._analysis.snapshot(), self._deciding.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, features, signals, loop = snapshot
+        version, analysis, deciding = snapshot
         assert version == VERSION, f"pipeline state of version {version}, expected {VERSION}"
-        self._features.restore(features)
-        self._signals.restore(signals)
-        self._loop.restore(loop)
+        self._analysis.restore(analysis)
+        self._deciding.restore(deciding)
 
 
 class Compared(NamedTuple):
@@ -143,7 +139,7 @@ class _Tally:
         self.ticks += 1
         self._first_ns = self._first_ns or recorded.ts_ns
         self._last_ns = recorded.ts_ns
-        self._given.update(type(record) for record in replayed.records if type(record) in (Bar, Command))
+        self._given.update(type(record) for record in replayed.records if TOPIC_OF[type(record)] in GIVEN)
         self._records.update(type(record) for record in recorded.records)
         for record in recorded.records:
             self._decisions.add(record)

@@ -24,14 +24,20 @@ GIVEN = topology.SERVICES["market_data"].outputs
 """Topics that an edge writes: all that a replay starts from."""
 DERIVED = (
     "features",
+    "predictions",
+    "sentiment",
+    "llm-requests",
     "signals",
     "executions",
+    "order-intents",
     "positions",
     "valuations",
     "order-proposals",
     "orders",
     "order-refusals",
     "risk-events",
+    "weights",
+    "attribution",
 )
 """Topics that the stages write, in the order in which a tick passes them."""
 

@@ -9,7 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from operators.alignment import Log
-from schemas.records import BY_SYMBOL, TOPIC_OF
+from schemas.records import (
+    BY_SYMBOL,
+    TOPIC_OF,
+    BrokerAccount,
+    BrokerUpdate,
+    Command,
+    CorporateAction,
+    ExchangeRate,
+    LlmAnswer,
+)
 
 
 class Input(NamedTuple):
@@ -18,11 +27,16 @@ class Input(NamedTuple):
 
 
 class Service(NamedTuple):
-    """`by_shard`: one instance of the stage per partition of the topics by symbol; otherwise one instance in all."""
+    """`by_shard`: one instance of the stage per partition of the topics by symbol; otherwise one instance in all.
+
+    `outputs` carry this service's clock. `unclocked` it writes as well: edges' topics, whose clock is market_data's,
+    and those that nobody aligns on.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...]
-    by_shard: bool
+    by_shard: bool = False
+    unclocked: tuple[str, ...] = ()
 
 
 class Replica(NamedTuple):
@@ -55,34 +69,105 @@ class Replica(NamedTuple):
 ALONE = Replica(1, 1)
 
 SERVICES: dict[str, Service] = {
-    "market_data": Service(inputs=(), outputs=("market-bars", "commands"), by_shard=False),
-    "features": Service(inputs=(Input("market-bars"),), outputs=("features",), by_shard=True),
-    "signals": Service(inputs=(Input("features"),), outputs=("signals",), by_shard=True),
+    "market_data": Service(
+        inputs=(),
+        outputs=(
+            "market-quotes",
+            "market-bars",
+            "reference-data",
+            "news",
+            "fundamentals",
+            "llm-answers",
+            "broker-updates",
+            "commands",
+        ),
+        unclocked=("market-trades",),
+    ),
+    "news": Service(inputs=(), outputs=(), unclocked=("news",)),
+    "fundamentals": Service(inputs=(), outputs=(), unclocked=("fundamentals",)),
+    "features": Service(
+        inputs=(Input("market-quotes"), Input("reference-data"), Input("market-bars")),
+        outputs=("features",),
+        by_shard=True,
+    ),
+    "sentiment": Service(
+        inputs=(Input("llm-answers"), Input("news")),
+        outputs=("sentiment", "llm-requests"),
+        unclocked=("llm-answers",),
+    ),
+    "predictions": Service(inputs=(Input("features"),), outputs=("predictions",), by_shard=True),
+    "signals": Service(
+        inputs=(
+            Input("weights", feedback=True),
+            Input("features"),
+            Input("predictions"),
+            Input("fundamentals"),
+            Input("sentiment"),
+        ),
+        outputs=("signals",),
+        by_shard=True,
+    ),
     "execution": Service(
-        inputs=(Input("orders", feedback=True), Input("market-bars")), outputs=("executions",), by_shard=False
+        inputs=(
+            Input("orders", feedback=True),
+            Input("market-quotes"),
+            Input("reference-data"),
+            Input("broker-updates"),
+            Input("market-bars"),
+        ),
+        outputs=("executions", "order-intents"),
+        unclocked=("broker-updates",),
     ),
     "portfolio": Service(
         inputs=(
             Input("order-refusals", feedback=True),
+            Input("reference-data"),
             Input("executions"),
             Input("commands"),
             Input("market-bars"),
             Input("signals"),
         ),
         outputs=("order-proposals", "positions", "valuations"),
-        by_shard=False,
     ),
     "risk": Service(
-        inputs=(Input("executions"), Input("commands"), Input("market-bars"), Input("order-proposals")),
+        inputs=(
+            Input("reference-data"),
+            Input("executions"),
+            Input("commands"),
+            Input("market-bars"),
+            Input("order-proposals"),
+        ),
         outputs=("orders", "order-refusals", "risk-events"),
-        by_shard=False,
+    ),
+    "feedback": Service(
+        inputs=(
+            Input("reference-data"),
+            Input("market-bars"),
+            Input("predictions"),
+            Input("signals"),
+            Input("executions"),
+            Input("positions"),
+            Input("valuations"),
+            Input("order-proposals"),
+        ),
+        outputs=("weights", "attribution"),
     ),
 }
+STAGED = tuple(name for name, service in SERVICES.items() if service.inputs)
+"""The services that are a stage over topics; the others read feeds."""
+KEPT: dict[str, tuple[type, ...]] = {
+    "sentiment": (LlmAnswer,),
+    "execution": (BrokerUpdate, BrokerAccount),
+    "portfolio": (CorporateAction, ExchangeRate),
+    "risk": (Command,),
+}
+"""What an edge or a person wrote, stored by the one service that reads it first. News and fundamentals are stored by
+whoever writes them."""
 SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
 BOOKS = "books"
 """The one shard of a service that sees all symbols at once."""
 FEED = "feed"
-"""The one shard of the service that turns feeds into bars."""
+"""The one shard of a service that turns feeds into records."""
 
 
 def shards(service: str, partitions: int) -> list[str]:
@@ -91,7 +176,7 @@ def shards(service: str, partitions: int) -> list[str]:
     >>> shards("features", 2), shards("risk", 2)
     (['0', '1'], ['books'])
     """
-    if service == "market_data":
+    if not SERVICES[service].inputs:
         return [FEED]
     return [str(p) for p in range(partitions)] if SERVICES[service].by_shard else [BOOKS]
 
@@ -104,12 +189,13 @@ def partitions_of(topic: str, partitions: int) -> range:
 def logs(service: str, shard: str, partitions: int) -> list[Log]:
     """What one shard of a service reads.
 
-    >>> logs("features", "1", 4)
-    [Log(topic='market-bars', partition=1, rank=0, feedback=False)]
+    >>> logs("predictions", "1", 4)
+    [Log(topic='features', partition=1, rank=0, feedback=False)]
     """
     out: list[Log] = []
     for rank, (topic, feedback) in enumerate(SERVICES[service].inputs):
-        read = [int(shard)] if SERVICES[service].by_shard else partitions_of(topic, partitions)
+        by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS
+        read = [int(shard)] if by_shard else partitions_of(topic, partitions)
         out += [Log(topic, partition, rank, feedback) for partition in read]
     return out
 

@@ -14,8 +14,9 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink
 
+from dataflows.topology import KEPT
 from operators.stage import Stage, Tick
-from schemas.records import Command, DeadLetter, Record
+from schemas.records import UNTIMED, Record
 
 VERSION = 1
 
@@ -26,8 +27,8 @@ TickSink = FixedPartitionedSink[Any, Any]
 class TickLogic(StatefulBatchLogic[list[Tick], list[Tick], Any]):
     """Runs a stage over the ticks of one shard. `resume` is None or an earlier `snapshot()`.
 
-    Dead letters that the reader met ride behind a tick's records and pass by the stage. `keep` names input record types
-    that leave again with the stage's own, for a sink to store.
+    Dead letters and late records that the reader met ride behind a tick's records and pass by the stage. `keep` names
+    input record types that leave again with the stage's own, for a sink to store.
     """
 
     def __init__(self, stage: Stage, resume: Any, keep: tuple[type, ...] = ()) -> None:
@@ -44,8 +45,8 @@ class TickLogic(StatefulBatchLogic[list[Tick], list[Tick], Any]):
     def _step(self, tick: Tick) -> Tick:
         records = tick.records
         aside: list[Record] = []
-        if records and type(records[-1]) is DeadLetter:
-            aside = [record for record in records if type(record) is DeadLetter]
+        if records and type(records[-1]) in UNTIMED:
+            aside = [record for record in records if type(record) in UNTIMED]
             records = records[: len(records) - len(aside)]
         if self._keep:
             aside += [record for record in records if type(record) in self._keep]
@@ -67,10 +68,9 @@ def staged(
     sinks: Mapping[str, TickSink],
 ) -> Dataflow:
     """One service: source of `(shard, [Tick, ...])` -> its stage, an instance a shard -> each sink, by step name."""
-    keep = (Command,) if service == "risk" else ()
     flow = Dataflow(service)
     ticks = op.input("ticks", flow, source)
-    made = op.stateful_batch("stage", ticks, lambda resume: TickLogic(make_stage(), resume, keep))
+    made = op.stateful_batch("stage", ticks, lambda resume: TickLogic(make_stage(), resume, KEPT.get(service, ())))
     for name, sink in sinks.items():
         op.output(name, made, sink)
     return flow

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from dataflows.topology import SERVICES
+
 SERVICE_NAMES = ("kafka", "postgres", "redis")
-DATAFLOW_NAMES = ("market_data", "features", "signals", "portfolio", "risk", "execution")
+DATAFLOW_NAMES = tuple(SERVICES)
 
 
 class Kind(StrEnum):

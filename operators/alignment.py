@@ -11,8 +11,9 @@ stands above. A *tick* is complete when each input has shown its clock. What a t
 
 At least once becomes once here: a repeated record has a `seq` that its key had before, a repeated clock a time that has
 passed. A record behind its log's clock with a `seq` never seen is *late*: market data is set aside as a dead letter,
-since the minute it belongs to is over; anything else is taken at the clock. A command has no place in event time
-other than its place in the log, so it is taken at the first clock behind it.
+since the minute it belongs to is over; anything else is taken at the clock. What another edge than the feed wrote (a
+command, a headline, a broker's report) has no place in event time other than its place in the log, so it is taken at
+the first clock behind it.
 
 The in-band clocks are those of Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams"
 (SIGMOD 2005), section 3; time-aligned reading is the idea of Kafka Streams' KIP-353, here driven by the data.
@@ -27,12 +28,12 @@ from typing import Any, NamedTuple
 
 from operators.stage import Tick
 from schemas.errors import InvalidField
-from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, Clock, DeadLetter, Record
+from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, Bar, Clock, DeadLetter, Quote, Record
 
 VERSION = 1
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
-_MARKET_DATA = frozenset({"market-bars"})
-_WITHOUT_SEQ = frozenset({"commands"})
+_MARKET_DATA = frozenset({"market-bars", "market-quotes"})
+_WITHOUT_SEQ = frozenset(TOPIC_OF[record_type] for record_type in FROM_EDGES)
 
 
 class Log(NamedTuple):
@@ -166,12 +167,12 @@ class AlignedLogs:
             fed[key] = record.seq  # type: ignore[union-attr]
             open_.append(record)  # type: ignore[arg-type]
 
-    def _reason_against(self, cursor: _Cursor, bar: Bar) -> str | None:
-        if bar.ts_ns <= cursor.clock:
+    def _reason_against(self, cursor: _Cursor, record: Bar | Quote) -> str | None:
+        if record.ts_ns <= cursor.clock:
             self._late += 1
-            return f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {bar.ts_ns}"
+            return f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {record.ts_ns}"
         try:
-            check_bar(bar)
+            check_bar(record) if type(record) is Bar else check_quote(record)  # type: ignore[arg-type]
         except InvalidField as error:
             return str(error)
         return None
@@ -314,3 +315,20 @@ def check_bar(bar: Bar) -> None:
         if not bar.low <= price <= bar.high:
             raise InvalidField(f"field {name} must be in [{bar.low}, {bar.high}], found {price}")
     raise InvalidField(f"field volume must be >= 0 and finite, found {bar.volume}")
+
+
+def check_quote(quote: Quote) -> None:
+    """Raises InvalidField where the numbers cannot be a quote's: 0 < bid <= ask, both finite, sizes >= 0.
+
+    >>> check_quote(Quote("A", 1, 60, 10.0, 9.0, 1.0, 1.0))
+    Traceback (most recent call last):
+    schemas.errors.InvalidField: field ask must be >= bid 10.0 and finite, found 9.0
+    """
+    if not 0.0 < quote.bid < inf:
+        raise InvalidField(f"field bid must be > 0 and finite, found {quote.bid}")
+    if not quote.bid <= quote.ask < inf:
+        raise InvalidField(f"field ask must be >= bid {quote.bid} and finite, found {quote.ask}")
+    for name in ("bid_size", "ask_size"):
+        size = getattr(quote, name)
+        if not 0.0 <= size < inf:
+            raise InvalidField(f"field {name} must be >= 0 and finite, found {size}")

@@ -1,6 +1,6 @@
 """What a decision was made from: the tree of its causes, down to the bars.
 
-Every derived record names its causes by id (`schemas/records.py`); here they are followed. Where the records are looked
+Every derived record names its causes by id (`schemas/records/`); here they are followed. Where the records are looked
 up is the caller's affair: `Books` is anything that finds a record by its id.
 """
 

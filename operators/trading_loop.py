@@ -1,8 +1,8 @@
-"""The loop from bars and signals to the ledger, closed: venue, portfolio and risk as one stage.
+"""The loops of the platform, closed in one process: the inner one trades, the outer one weighs the strategies.
 
-It gives each of the three, tick by tick, exactly what the aligned topics would give it when they run as services of
-their own: orders and refusals come back one tick later (`operators/alignment.py`). The fused backtest runs this; a
-test holds that the staged services decide the same.
+They give each stage, tick by tick, exactly what the aligned topics would give it when it runs as a service of its own:
+orders, refusals and weights come back one tick later (`operators/alignment.py`). The fused backtest and replays run
+this; a test holds that the staged services decide the same.
 """
 
 from __future__ import annotations
@@ -12,23 +12,57 @@ from typing import Any
 
 from operators.stage import Stage
 from schemas.records import (
-    Bar,
-    Command,
+    TOPIC_OF,
     Execution,
+    GatewayStatus,
     Order,
     OrderCancel,
+    OrderIntent,
     OrderProposal,
     OrderRefusal,
     Record,
     RiskFence,
-    Signal,
+    SentimentScore,
+    StrategyWeights,
 )
 
 VERSION = 1
+_NONE: list[Record] = []
+_EXECUTION = frozenset({Execution, GatewayStatus, OrderIntent})
+_LEARNT_FROM = ("executions", "positions", "valuations", "order-proposals")
+"""What feedback reads of the trading loop, in the order of its inputs."""
+
+
+class ByTopic:
+    """The records of one tick, to be taken by topic, each topic in the order of the tick: a log keeps its order
+    whatever types it holds.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        found: dict[str, list[Record]] = {}
+        for record in records:
+            topic = TOPIC_OF[type(record)]
+            if topic in found:
+                found[topic].append(record)
+            else:
+                found[topic] = [record]
+        self._found = found
+
+    def of(self, topic: str) -> list[Record]:
+        """Not to be changed."""
+        return self._found.get(topic, _NONE)
+
+    def each(self, topics: Sequence[str]) -> list[Record]:
+        """Topic after topic."""
+        return [record for topic in topics if topic in self._found for record in self._found[topic]]
 
 
 class TradingLoop:
-    """Reads Bars, Signals and Commands of a tick; gives Executions, the books, Proposals, Orders and Refusals."""
+    """Reads what traders' topics hold of a tick (quotes, reference data, broker updates, bars, commands, signals);
+    gives Executions and intents, the books, Proposals, Orders and Refusals.
+    """
 
     def __init__(self, execution: Stage, portfolio: Stage, risk: Stage) -> None:
         self._execution, self._portfolio, self._risk = execution, portfolio, risk
@@ -36,20 +70,19 @@ class TradingLoop:
         self._refusals: list[Record] = []
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        bars: list[Record] = [record for record in records if type(record) is Bar]
-        signals: list[Record] = []
-        commands: list[Record] = []
-        if len(bars) < len(records):
-            signals = [record for record in records if type(record) is Signal]
-            commands = [record for record in records if type(record) is Command]
-        executions = self._execution.on_tick(ts_ns, self._orders + bars)
-        assert all(type(record) is Execution for record in executions), "the venue gives executions only"
-        books = self._portfolio.on_tick(ts_ns, self._refusals + executions + commands + bars + signals)
+        given = ByTopic(records)
+        bars, commands, reference = given.of("market-bars"), given.of("commands"), given.of("reference-data")
+        told = given.of("market-quotes") + reference + given.of("broker-updates")
+        done = self._execution.on_tick(ts_ns, self._orders + told + bars)
+        assert all(type(record) in _EXECUTION for record in done), "execution gives reports and intents only"
+        reports = [record for record in done if type(record) is not OrderIntent]
+        signals = given.of("signals")
+        books = self._portfolio.on_tick(ts_ns, self._refusals + reference + reports + commands + bars + signals)
         proposals: list[Record] = [record for record in books if type(record) is OrderProposal]
-        decided = self._risk.on_tick(ts_ns, executions + commands + bars + proposals)
+        decided = self._risk.on_tick(ts_ns, reference + reports + commands + bars + proposals)
         self._orders = [record for record in decided if type(record) in (Order, OrderCancel, RiskFence)]
         self._refusals = [record for record in decided if type(record) is OrderRefusal]
-        return executions + books + decided
+        return done + books + decided
 
     def snapshot(self) -> Any:
         waiting = [(type(record).__name__, tuple(record)) for record in self._orders + self._refusals]
@@ -67,23 +100,57 @@ class TradingLoop:
         self._risk.restore(risk)
 
 
-class Chain:
-    """Stages in a row, each reading what the one before it gives. `keep_input` gives the input as well, in front."""
+class LearningLoop:
+    """Sentiment and signals in front of the trading loop, feedback behind it; its weights come back a tick later.
 
-    def __init__(self, *stages: Stage, keep_input: bool = False) -> None:
-        self._stages, self._keep_input = stages, keep_input
+    Reads what edges wrote in a tick, and its feature rows and predictions; gives all that these stages write.
+    """
+
+    def __init__(self, sentiment: Stage, signals: Stage, trading: Stage, feedback: Stage) -> None:
+        self._sentiment, self._signals, self._trading, self._feedback = sentiment, signals, trading, feedback
+        self._weights: list[Record] = []
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        out = records
-        for stage in self._stages:
-            out = stage.on_tick(ts_ns, out)
-        return [*records, *out] if self._keep_input else list(out)
+        given = ByTopic(records)
+        judged = self._sentiment.on_tick(ts_ns, given.of("llm-answers") + given.of("news"))
+        scores: list[Record] = [record for record in judged if type(record) is SentimentScore]
+        predictions = given.of("predictions")
+        heard = self._weights + given.of("features") + predictions + given.of("fundamentals") + scores
+        signals = self._signals.on_tick(ts_ns, heard)
+        traded = self._trading.on_tick(ts_ns, [*records, *signals])
+        seen = given.of("reference-data") + given.of("market-bars") + predictions + signals
+        learnt = self._feedback.on_tick(ts_ns, seen + ByTopic(traded).each(_LEARNT_FROM))
+        self._weights = [record for record in learnt if type(record) is StrategyWeights]
+        return [*judged, *signals, *traded, *learnt]
 
     def snapshot(self) -> Any:
-        return (VERSION, *(stage.snapshot() for stage in self._stages))
+        stages = (self._sentiment, self._signals, self._trading, self._feedback)
+        return (VERSION, [tuple(record) for record in self._weights], *(stage.snapshot() for stage in stages))
 
     def restore(self, snapshot: Any) -> None:
-        version, *states = snapshot
-        assert version == VERSION, f"chain state of version {version}, expected {VERSION}"
-        for stage, state in zip(self._stages, states, strict=True):
+        version, weights, *states = snapshot
+        assert version == VERSION, f"learning loop state of version {version}, expected {VERSION}"
+        self._weights = [StrategyWeights._make(values) for values in weights]
+        stages = (self._sentiment, self._signals, self._trading, self._feedback)
+        for stage, state in zip(stages, states, strict=True):
             stage.restore(state)
+
+
+class Analysis:
+    """Features and predictions of one shard: gives what it is given, in front, then feature rows and predictions."""
+
+    def __init__(self, features: Stage, predictions: Stage) -> None:
+        self._features, self._predictions = features, predictions
+
+    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        rows = self._features.on_tick(ts_ns, records)
+        return [*records, *rows, *self._predictions.on_tick(ts_ns, rows)]
+
+    def snapshot(self) -> Any:
+        return (VERSION, self._features.snapshot(), self._predictions.snapshot())
+
+    def restore(self, snapshot: Any) -> None:
+        version, features, predictions = snapshot
+        assert version == VERSION, f"analysis state of version {version}, expected {VERSION}"
+        self._features.restore(features)
+        self._predictions.restore(predictions)

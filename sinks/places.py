@@ -15,7 +15,7 @@ from operators.lineage import Place
 from operators.partitions import partition_of
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable, Undecodable
-from schemas.records import BY_SYMBOL, TOPIC_OF, Command, DeadLetter, Record
+from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, UNTIMED, Record
 
 _PROBE_S = 5.0
 _NEXT_MAX = 10_000  # messages read on from where the time begins; a tick holds fewer
@@ -45,10 +45,10 @@ class Places:
     def find(self, record: Record) -> Place | None:
         """The place of a record that has a time of its own, or None where the log does not hold it (any more).
 
-        Not for commands: their time is the asker's clock and no place in the log.
+        Not for what edges wrote: its time is a wall clock's and no place in the log.
         """
         kind = type(record)
-        if kind in (Command, DeadLetter):
+        if kind in FROM_EDGES or kind in UNTIMED:
             return None
         topic = TOPIC_OF[kind]
         partition = partition_of(record.symbol, self._partitions) if kind in BY_SYMBOL else 0  # type: ignore[union-attr]

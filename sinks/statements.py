@@ -17,7 +17,7 @@ from typing import Any
 from psycopg2 import Binary
 from psycopg2.extras import Json
 
-from schemas.records import Command, DeadLetter
+from schemas.records import FROM_EDGES, UNTIMED
 from sinks.tables import LATEST, TABLE_OF, Field, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
@@ -31,7 +31,7 @@ _PACKED: dict[type, tuple[str, int, str]] = {
     bool: ("?", 1, "boolean"),
 }
 # Records whose texts nobody has checked.
-_FROM_OUTSIDE = frozenset({Command, DeadLetter})
+_FROM_OUTSIDE = FROM_EDGES | UNTIMED
 _CASTS: dict[type, str] = {Decimal: "::numeric", dict: "::jsonb", list: "::jsonb", int: "::bigint", float: "::float8"}
 
 

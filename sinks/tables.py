@@ -34,23 +34,43 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from schemas.records import (
+    Attribution,
     Bar,
+    BrokerAccount,
+    BrokerUpdate,
+    CashFlow,
     CheckResult,
     Command,
+    CorporateAction,
     DeadLetter,
+    ExchangeRate,
     Execution,
     FeatureRow,
+    Fundamentals,
+    GatewayStatus,
+    LateRecord,
+    LlmAnswer,
+    LlmRequest,
     Lot,
     LotMatch,
+    ModelScore,
+    NewsItem,
     Order,
     OrderCancel,
+    OrderIntent,
     OrderProposal,
     OrderRefusal,
     Position,
+    Prediction,
+    Quote,
     RiskEvent,
     RiskFence,
     RiskUsage,
+    SentimentScore,
     Signal,
+    SignalOutcome,
+    StrategyWeights,
+    Trade,
     Valuation,
 )
 
@@ -132,6 +152,26 @@ lots = _table("lots", Lot, ("lot_id",), Index("ix_lots_open", "symbol", postgres
 lot_matches = _table("lot_matches", LotMatch, ("match_id",), Index(None, "seq"), Index(None, "symbol", "seq"))
 valuations = _table("valuations", Valuation, ("seq",), Index(None, "ts_ns"))
 commands = _table("commands", Command, ("command_id",), Index(None, "ts_ns"))
+quotes = _table("quotes", Quote, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
+trades = _table("trades", Trade, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
+news = _table("news", NewsItem, ("news_id",), Index(None, "ts_ns"))
+fundamentals = _table("fundamentals", Fundamentals, ("fundamentals_id",), Index(None, "symbol", "filed"))
+corporate_actions = _table("corporate_actions", CorporateAction, ("action_id",), Index(None, "symbol"))
+exchange_rates = _table("exchange_rates", ExchangeRate, ("rate_id",), Index(None, "base", "quote", "ts_ns"))
+llm_requests = _table("llm_requests", LlmRequest, ("request_id",), Index(None, "seq"))
+llm_answers = _table("llm_answers", LlmAnswer, ("answer_id",), Index(None, "request_id"))
+sentiment = _table("sentiment", SentimentScore, ("seq",), Index(None, "symbol", "ts_ns"), Index(None, "news_id"))
+predictions = _table("predictions", Prediction, ("symbol", "seq"), Index(None, "ts_ns"))
+gateway_statuses = _table("gateway_statuses", GatewayStatus, ("seq",))
+order_intents = _table("order_intents", OrderIntent, ("intent_id",), Index(None, "seq"), Index(None, "order_id"))
+broker_updates = _table("broker_updates", BrokerUpdate, ("update_id",), Index(None, "client_order_id"))
+broker_accounts = _table("broker_accounts", BrokerAccount, ("update_id",), Index(None, "ts_ns"))
+cash_flows = _table("cash_flows", CashFlow, ("cash_flow_id",), Index(None, "seq"), Index(None, "symbol"))
+weights = _table("weights", StrategyWeights, ("seq",))
+signal_outcomes = _table("signal_outcomes", SignalOutcome, ("seq",), Index(None, "signal_id"), Index(None, "strategy"))
+attribution = _table("attribution", Attribution, ("seq",), Index(None, "strategy", "ts_ns"))
+model_scores = _table("model_scores", ModelScore, ("seq",), Index(None, "model_hash"))
+late_records = _table("late_records", LateRecord, ("stage", "topic", "partition", "offset"))
 dead_letters = _table("dead_letters", DeadLetter, ("stage", "topic", "partition", "offset"))
 
 TABLE_OF: dict[type, Table] = {
@@ -151,6 +191,26 @@ TABLE_OF: dict[type, Table] = {
     LotMatch: lot_matches,
     Valuation: valuations,
     Command: commands,
+    Quote: quotes,
+    Trade: trades,
+    NewsItem: news,
+    Fundamentals: fundamentals,
+    CorporateAction: corporate_actions,
+    ExchangeRate: exchange_rates,
+    LlmRequest: llm_requests,
+    LlmAnswer: llm_answers,
+    SentimentScore: sentiment,
+    Prediction: predictions,
+    GatewayStatus: gateway_statuses,
+    OrderIntent: order_intents,
+    BrokerUpdate: broker_updates,
+    BrokerAccount: broker_accounts,
+    CashFlow: cash_flows,
+    StrategyWeights: weights,
+    SignalOutcome: signal_outcomes,
+    Attribution: attribution,
+    ModelScore: model_scores,
+    LateRecord: late_records,
     DeadLetter: dead_letters,
 }
 

@@ -67,7 +67,9 @@ class _Consumption:
                 "enable.partition.eof": False,
             }
         )
-        self._readers: dict[tuple[str, int], AlignedLogs] = {}
+        # A log of all symbols (weights, news) is read by every shard of this process, each from a place of its own.
+        self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
+        self._wanted: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
         self._names: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # as on the broker -> without prefix
         self._paused: set[tuple[str, int]] = set()
         self._committed: dict[tuple[str, int], int] = {}
@@ -76,11 +78,18 @@ class _Consumption:
         self.shards: list[Shard] = []
 
     def add(self, reader: AlignedLogs) -> None:
-        positions = reader.next_offsets()
-        self.fed_to.update(positions)
-        self._names.update({(self._prefix + topic, partition): (topic, partition) for topic, partition in positions})
-        self._readers.update(dict.fromkeys(positions, reader))
-        self._consumer.incremental_assign([self._at(log, offset) for log, offset in positions.items()])
+        for log, offset in reader.next_offsets().items():
+            self._wanted[log, id(reader)] = offset
+            readers = self._readers.setdefault(log, [])
+            readers.append(reader)
+            if len(readers) == 1:
+                self._names[self._prefix + log[0], log[1]] = log
+                self._consumer.incremental_assign([self._at(log, offset)])
+                self.fed_to[log] = offset
+            elif offset < self.fed_to[log]:
+                self._consumer.incremental_unassign([self._at(log)])
+                self._consumer.incremental_assign([self._at(log, offset)])
+                self.fed_to[log] = offset
 
     def _at(self, log: tuple[str, int], offset: int = 0) -> TopicPartition:
         topic, partition = log
@@ -122,12 +131,18 @@ class _Consumption:
             if log is None:
                 log = by_log[name] = []
             log.append((message.offset() or 0, record))
-        for (topic, partition), fed in by_log.items():
-            self._readers[topic, partition].feed(topic, partition, fed)
-            self.fed_to[topic, partition] = fed[-1][0] + 1
-            if self._readers[topic, partition].buffered(topic, partition) > PAUSE_ABOVE:
-                self._pause(topic, partition)
+        for name, fed in by_log.items():
+            for reader in self._readers[name]:
+                self._feed(reader, name, fed)
+            self.fed_to[name] = fed[-1][0] + 1
         return len(messages)
+
+    def _feed(self, reader: AlignedLogs, log: tuple[str, int], fed: list[tuple[int, Any]]) -> None:
+        wanted = self._wanted[log, id(reader)]
+        reader.feed(*log, fed if fed[0][0] >= wanted else [one for one in fed if one[0] >= wanted])
+        self._wanted[log, id(reader)] = max(wanted, fed[-1][0] + 1)
+        if reader.buffered(*log) > PAUSE_ABOVE:
+            self._pause(*log)
 
     def _dead_letter(self, name: tuple[str, int], message: Message, reason: str) -> DeadLetter:
         value = message.value() or b""
@@ -149,7 +164,9 @@ class _Consumption:
             self._consumer.pause([self._at((topic, partition))])
 
     def resume_where_drained(self) -> None:
-        drained = [log for log in self._paused if self._readers[log].buffered(*log) < RESUME_BELOW]
+        drained = [
+            log for log in self._paused if all(reader.buffered(*log) < RESUME_BELOW for reader in self._readers[log])
+        ]
         if drained:
             self._paused.difference_update(drained)
             self._consumer.resume([self._at(log) for log in drained])

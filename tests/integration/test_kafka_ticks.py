@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from dataflows import topology
 from dataflows.sources.kafka import KafkaTicks, ShardTicks, Until
-from operators.alignment import Log
+from operators.alignment import AlignedLogs, Log
 from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import decode, encode
@@ -30,6 +30,8 @@ from sinks.kafka import KafkaTickSink, producer
 from tests.unit.builders import bar
 
 PARTITIONS, SYMBOLS, TICKS = 3, 7, 60
+
+CLOCKED = [*[("market-bars", p) for p in range(PARTITIONS)], ("commands", 0)]
 
 
 def tape(ticks: int = TICKS) -> list[Tick]:
@@ -116,7 +118,7 @@ def bars_sink(kafka: str, prefix: str) -> KafkaTickSink:
         kafka,
         writer="market_data@test",
         topics=["market-bars"],
-        clocked={topology.FEED: topology.clocked("market_data", topology.FEED, PARTITIONS)},
+        clocked={topology.FEED: CLOCKED},
         partitions=PARTITIONS,
         prefix=prefix,
     )
@@ -146,6 +148,15 @@ def read(kafka: str, prefix: str, until: Until | None = None, workers: int = 1, 
     return sink
 
 
+def as_written(partition: int) -> list[tuple[int, Any]]:
+    """What `write` puts into one partition of market-bars, with offsets."""
+    messages: list[Any] = []
+    for tick in tape():
+        messages += [b for b in tick.records if partition_of(b.symbol, PARTITIONS) == partition]  # type: ignore[union-attr]
+        messages.append(Clock(tick.ts_ns, ""))
+    return list(enumerate(messages))
+
+
 def put(kafka: str, prefix: str, partition: int, *values: bytes) -> None:
     made = producer(kafka)
     for value in values:
@@ -168,6 +179,33 @@ def test_each_shard_sees_its_own_symbols_and_every_tick(kafka: str, prefix: str,
             for t, records in tape()
         ]
         assert shards[str(shard)] == mine
+
+
+def test_a_log_that_all_shards_read_reaches_each_from_where_it_stood(kafka: str, prefix: str) -> None:
+    """As after a restart: one shard was ahead of the other when their states were saved."""
+    write(kafka, prefix, TapeSource(tape()))
+    logs = {str(p): [Log("market-bars", p, 0), Log("commands", 0, 1)] for p in range(PARTITIONS)}
+    source = KafkaTicks(kafka, "signals", logs, prefix=prefix, until=Until(end_of_logs=True))
+    upto = tape()[2].ts_ns
+    own = [message for message in as_written(0) if message[1].ts_ns <= upto]
+    ahead = AlignedLogs("signals", logs["0"])
+    ahead.feed("market-bars", 0, own)
+    ahead.feed("commands", 0, [(offset, Clock(tick.ts_ns, "")) for offset, tick in enumerate(tape()[:3])])
+    ahead.ticks()
+    saved = ahead.snapshot()
+    parts = {shard: source.build_part("ticks", shard, saved if shard == "0" else None) for shard in logs}
+    seen: dict[str, list[int]] = {shard: [] for shard in parts}
+    for _ in range(200):
+        for shard, part in list(parts.items()):
+            try:
+                seen[shard] += [tick.ts_ns for _, ticks in part.next_batch() for tick in ticks]
+            except StopIteration:
+                part.close()
+                del parts[shard]
+    every = [tick.ts_ns for tick in tape()]
+    assert not parts
+    assert seen.pop("0") == every[3:]
+    assert all(ticks == every for ticks in seen.values())
 
 
 def test_a_writer_that_died_and_came_back_leaves_the_same_ticks(kafka: str, prefix: str, tmp_path: Any) -> None:
@@ -231,7 +269,7 @@ def test_the_clock_names_its_writer_and_stands_in_every_partition(kafka: str, pr
     write(kafka, prefix, TapeSource(tape(3)))
     clocks = [Clock(t * 60, "market_data@test") for t in (1, 2, 3)]
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "look"})
-    for topic, partition in topology.clocked("market_data", topology.FEED, PARTITIONS):
+    for topic, partition in CLOCKED:
         consumer.assign([TopicPartition(prefix + topic, partition, 0)])
         end = consumer.get_watermark_offsets(TopicPartition(prefix + topic, partition), timeout=10)[1]
         messages: list[Any] = []

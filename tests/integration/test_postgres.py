@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -14,7 +17,9 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, select, text
 
+import schemas
 from operators.stage import Tick
+from schemas.codec import decode, file_name
 from schemas.errors import Unavailable
 from schemas.records import (
     CheckResult,
@@ -54,6 +59,18 @@ def _lot(lot_id: str, seq: int, quantity: str) -> Lot:
 
 
 def one_of_each() -> list[Record]:
+    """Records with awkward values, and the example of each type that is not among them."""
+    written = awkward()
+    kinds = {type(record) for record in written}
+    examples = Path(schemas.__file__).parent / "examples"
+    for record_type in TABLE_OF:
+        if record_type not in kinds:
+            example = json.loads((examples / file_name(record_type).replace(".avsc", ".json")).read_text())
+            written.append(decode(b64decode(example["message_base64"])))
+    return written
+
+
+def awkward() -> list[Record]:
     checks = [CheckResult("max_order_notional", "15025", "50000"), CheckResult("cash", "a \"b\" 'c' \\ é", "1")]
     numbers = [D("12345678901234567890.123456789"), *[D("-1.5")] * 6]
     return [

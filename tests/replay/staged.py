@@ -21,8 +21,6 @@ from schemas.codec import decode, encode
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, key_of
 
 Name = tuple[str, int]
-KEEP: dict[str, tuple[type, ...]] = {"risk": (Command,)}
-"""What `dataflows/wiring.py` lets pass through a stage for its sinks; it is in no topic of the service."""
 
 
 class Logs:
@@ -87,7 +85,7 @@ class Running:
         of_reader, of_logic = resume or (None, None)
         stage = getattr(stages, self.service)(self._settings)()
         self.reader = AlignedLogs(self.service, self._inputs, of_reader)
-        self.logic = TickLogic(stage, of_logic, KEEP.get(self.service, ()))
+        self.logic = TickLogic(stage, of_logic, topology.KEPT.get(self.service, ()))
         self.fed = dict(self.reader.next_offsets())
 
     def snap(self) -> None:
@@ -122,8 +120,7 @@ class Staged:
         self.deaths = 0
         self.shards = [
             Running(service, shard, settings, self.logs)
-            for service in topology.SERVICES
-            if service != "market_data"
+            for service in topology.STAGED
             for shard in topology.shards(service, partitions)
         ]
 

@@ -21,14 +21,12 @@ from dataflows.wiring import TickLogic
 from operators.alignment import AlignedLogs
 from operators.performance import Performance
 from operators.stage import Tick
-from operators.trading_loop import Chain
 from schemas.records import TOPIC_OF, Clock, DeadLetter
 from tests.replay import recorded
 from tests.replay.ends import Collected, TapeSource
 from tests.replay.runs import backtest_summary, feed_ticks, settings
-from tests.replay.staged import KEEP
 
-STAGED = [name for name in topology.SERVICES if name != "market_data"]
+STAGED = topology.STAGED
 BATCHES = (1, 7, 1000)
 
 
@@ -46,7 +44,7 @@ def reader(service: str, shard: str, start: Any = None) -> AlignedLogs:
 
 
 def logic(service: str, decided: Settings, resume: Any = None) -> TickLogic:
-    return TickLogic(getattr(stages, service)(decided)(), resume, KEEP.get(service, ()))
+    return TickLogic(getattr(stages, service)(decided)(), resume, topology.KEPT.get(service, ()))
 
 
 def read(reading: AlignedLogs, batch: int, most: int | None = None) -> list[Tick]:
@@ -186,8 +184,8 @@ def test_a_backtest_that_crashes_after_each_tick_gives_the_recorded_decisions(de
     decisions = Performance(decided.portfolio_manager.initial_capital)
     for tick in feed_ticks([recorded.BARS]):
         analysis, trading = pickle.loads(saved)  # noqa: S301  (our own, made here)
-        chain = TickLogic(Chain(stages.features(decided)(), stages.signals(decided)(), keep_input=True), analysis)
-        loop = backtest.Gathering(1, stages.trading_loop(decided)(), trading)
+        chain = TickLogic(stages.analysis(decided)(), analysis)
+        loop = backtest.Gathering(1, stages.deciding(decided)(), trading)
         [analysed], _ = chain.on_batch([[tick]])
         [[traded]], _ = loop.on_batch([("0", analysed)])
         decisions.on_tick(traded)

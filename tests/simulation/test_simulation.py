@@ -14,14 +14,17 @@ from typing import Any
 import pytest
 
 from operators.features import FeatureStage
+from operators.feedback import FeedbackSettings, FeedbackStage
 from operators.portfolio import PortfolioSettings, PortfolioStage
+from operators.predictions import PredictionStage
 from operators.risk import RiskStage
 from operators.risk.settings import RiskSettings
+from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.sizing import SizingSettings
 from operators.stage import Stage, Tick
 from operators.strategies import View
-from operators.trading_loop import Chain, TradingLoop
+from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import REGULAR, Bar, Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record
 from tests.simulation.invariants import Invariants
@@ -56,6 +59,9 @@ STAGES: dict[str, Callable[[], Stage]] = {
     ),
     "risk": lambda: RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL, max_position=POSITION_MAX)),
     "execution": lambda: VenueStage(VenueSettings()),
+    "sentiment": SentimentStage,
+    "predictions": lambda: PredictionStage(None),
+    "feedback": lambda: FeedbackStage(FeedbackSettings(horizon_bars=3)),
 }
 
 
@@ -96,16 +102,20 @@ class Fused:
     """The stages in one chain, giving everything they make."""
 
     def __init__(self, stages: dict[str, Callable[[], Stage]]) -> None:
-        self._features, self._signals = stages["features"](), stages["signals"]()
-        self._loop = TradingLoop(stages["execution"](), stages["portfolio"](), stages["risk"]())
+        self._analysis = Analysis(stages["features"](), stages["predictions"]())
+        trading = TradingLoop(stages["execution"](), stages["portfolio"](), stages["risk"]())
+        self._deciding = LearningLoop(stages["sentiment"](), stages["signals"](), trading, stages["feedback"]())
 
     def on_tick(self, ts_ns: int, records: Any) -> list[Record]:
-        rows = self._features.on_tick(ts_ns, records)
-        views = self._signals.on_tick(ts_ns, rows)
-        return rows + views + self._loop.on_tick(ts_ns, [*records, *views])
+        analysed = self._analysis.on_tick(ts_ns, records)
+        return analysed[len(records) :] + self._deciding.on_tick(ts_ns, analysed)
 
-    snapshot = Chain.snapshot
-    restore = Chain.restore
+    def snapshot(self) -> Any:
+        return (self._analysis.snapshot(), self._deciding.snapshot())
+
+    def restore(self, snapshot: Any) -> None:
+        self._analysis.restore(snapshot[0])
+        self._deciding.restore(snapshot[1])
 
 
 def simulate(seed: int, **broken: Callable[[], Stage]) -> tuple[World, Invariants]:

@@ -132,8 +132,7 @@ class World:
         self.feed = Feed(tape, self.topics)
         self.services = [
             Service(name, shard, stages[name], self.topics)
-            for name in topology.SERVICES
-            if name != "market_data"
+            for name in topology.STAGED
             for shard in topology.shards(name, PARTITIONS)
         ]
         self._parts: list[Feed | Service] = [self.feed, *self.services]

@@ -21,7 +21,7 @@ from schemas.codec import NESTED, SCHEMA_IDS, Codec, decode, encode, file_name, 
 from schemas.errors import Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, CheckResult, Clock
 
-SCHEMAS = Path(records.__file__).parent
+SCHEMAS = Path(records.__file__).parent.parent
 TYPES: list[Any] = list(SCHEMA_IDS)
 
 

@@ -54,9 +54,14 @@ def test_recovery_states_are_kept_under_these_shards() -> None:
     by_shard, books = ["0", "1", "2", "3"], ["books"]
     assert shards == {
         "market_data": ["feed"],
+        "news": ["feed"],
+        "fundamentals": ["feed"],
         "features": by_shard,
+        "sentiment": books,
+        "predictions": by_shard,
         "signals": by_shard,
         "portfolio": books,
         "risk": books,
         "execution": books,
+        "feedback": books,
     }

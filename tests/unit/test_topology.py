@@ -44,8 +44,16 @@ def test_every_record_type_is_declared_in_the_topic_it_goes_to() -> None:
     assert declared == kinds
 
 
-def test_every_topic_but_dead_letters_carries_a_clock() -> None:
-    assert {topic for topic, entry in TOPICS.items() if "Clock" not in entry.schemas} == {"dead-letters"}
+def test_every_topic_that_somebody_aligns_on_carries_a_clock() -> None:
+    without = {topic for topic, entry in TOPICS.items() if "Clock" not in entry.schemas}
+    assert without == {"dead-letters", "late-records", "market-trades"}
+    assert not any(TOPICS[topic].readers for topic in without)
+
+
+def test_what_a_service_writes_without_a_clock_has_the_clock_of_another_or_none() -> None:
+    for name, of in topology.SERVICES.items():
+        for topic in of.unclocked:
+            assert TOPICS[topic].owner in ("market_data", None), (name, topic)
 
 
 def test_each_log_is_read_and_clocked_by_exactly_one_shard_of_a_service() -> None:
@@ -55,14 +63,20 @@ def test_each_log_is_read_and_clocked_by_exactly_one_shard_of_a_service() -> Non
         expected = [(t, p) for t in of.outputs for p in topology.partitions_of(t, PARTITIONS)]
         assert sorted(clocked) == sorted(expected)
         read = [(log.topic, log.partition) for shard in shards for log in topology.logs(service, shard, PARTITIONS)]
-        inputs = [(i.topic, p) for i in of.inputs for p in topology.partitions_of(i.topic, PARTITIONS)]
-        assert sorted(read) == sorted(inputs)
+        inputs = {(i.topic, p) for i in of.inputs for p in topology.partitions_of(i.topic, PARTITIONS)}
+        assert set(read) == inputs
+        by_symbol = [name for name in read if name[0] in topology.SYMBOL_TOPICS]
+        assert len(by_symbol) == len(set(by_symbol))
 
 
-def test_a_sharded_service_reads_and_writes_topics_by_symbol_only() -> None:
-    for of in topology.SERVICES.values():
+def test_a_sharded_service_writes_topics_by_symbol_only_and_each_shard_reads_the_others_whole() -> None:
+    for name, of in topology.SERVICES.items():
         if of.by_shard:
-            assert {given.topic for given in of.inputs} | set(of.outputs) <= topology.SYMBOL_TOPICS
+            assert set(of.outputs) <= topology.SYMBOL_TOPICS
+            whole = {given.topic for given in of.inputs} - topology.SYMBOL_TOPICS
+            for shard in topology.shards(name, PARTITIONS):
+                read = {(log.topic, log.partition) for log in topology.logs(name, shard, PARTITIONS)}
+                assert {(topic, 0) for topic in whole} <= read
 
 
 def test_without_the_feedback_inputs_nobody_waits_for_himself() -> None:
@@ -74,7 +88,7 @@ def test_without_the_feedback_inputs_nobody_waits_for_himself() -> None:
         waits = {service: on - free for service, on in waits.items() if service not in free}
 
 
-@pytest.mark.parametrize("topic", ["orders", "order-refusals"])
+@pytest.mark.parametrize("topic", ["orders", "order-refusals", "weights"])
 def test_the_loop_is_closed_by_feedback(topic: str) -> None:
     readers = [given for of in topology.SERVICES.values() for given in of.inputs if given.topic == topic]
     assert readers

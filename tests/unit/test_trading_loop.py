@@ -6,17 +6,21 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.trading_loop import Chain, TradingLoop
+from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from schemas.records import (
     ACTIVE,
     BUY,
     DAY,
     MARKET,
-    Execution,
+    FeatureRow,
+    NewsItem,
     Order,
     OrderProposal,
+    Prediction,
     Record,
     RiskFence,
+    SentimentScore,
+    StrategyWeights,
 )
 from tests.unit.builders import bar, command, execution, refusal, signal
 
@@ -48,6 +52,7 @@ def order(seq: int, ts_ns: int) -> Order:
     return Order(seq, ts_ns, f"ord-{seq}", f"prop-{seq}", "A", BUY, Decimal(1), MARKET, None, DAY, 1, [])
 
 
+NEWS = NewsItem("n-1", 5, 4, "test", "A beats", "", "", ["A"])
 FENCE = RiskFence(2, 1, 1, ACTIVE, "", "c")
 
 
@@ -116,18 +121,45 @@ def test_a_venue_that_gives_anything_else_is_a_defect() -> None:
     try:
         loop.on_tick(1, [])
     except AssertionError as error:
-        assert "executions only" in str(error)
+        assert "reports and intents only" in str(error)
     else:
         raise AssertionError("an order from the venue went through")
 
 
-def test_a_chain_feeds_each_stage_with_what_the_one_before_gave() -> None:
-    first, second = Recorded(lambda t: [signal("A", 1, t)]), Recorded(lambda t: [execution(1, t, "A", 1, 1.0)])
-    out = Chain(first, second).on_tick(1, [bar("A", 1, 1)])
-    assert second.given == [(1, [signal("A", 1, 1)])]
-    assert [type(record) for record in out] == [Execution]
+def test_the_analysis_feeds_each_stage_with_what_the_one_before_gave_and_gives_it_all() -> None:
+    row = FeatureRow("A", 1, 1, 1, 10.0, {})
+    forecast = Prediction("A", 1, 1, "m", "0", "feat-A-1", 5, 0.0, 0.5, 0.0)
+    features, predictions = Recorded(lambda t: [row]), Recorded(lambda t: [forecast])
+    assert Analysis(features, predictions).on_tick(1, [bar("A", 1, 1)]) == [bar("A", 1, 1), row, forecast]
+    assert predictions.given == [(1, [row])]
 
 
-def test_a_chain_that_keeps_its_input_gives_it_in_front() -> None:
-    chain = Chain(Recorded(lambda t: [signal("A", 1, t)]), keep_input=True)
-    assert chain.on_tick(1, [bar("A", 1, 1)]) == [bar("A", 1, 1), signal("A", 1, 1)]
+def test_weights_reach_the_signals_one_tick_later_and_survive_a_restart() -> None:
+    weights = StrategyWeights(1, 1, {"ema_cross": 1.0}, {}, "test")
+    signals = Recorded()
+    loop = LearningLoop(Recorded(), signals, Recorded(), Recorded(lambda t: [weights] if t == 1 else []))
+    loop.on_tick(1, [])
+    again = LearningLoop(Recorded(), heard := Recorded(), Recorded(), Recorded())
+    again.restore(loop.snapshot())
+    loop.on_tick(2, [])
+    loop.on_tick(3, [])
+    again.on_tick(2, [])
+    assert signals.given == [(1, []), (2, [weights]), (3, [])]
+    assert heard.given[-1] == (2, [weights])
+
+
+def test_each_stage_of_the_learning_loop_reads_its_topics_in_their_order() -> None:
+    row, view, score = (
+        FeatureRow("A", 1, 5, 1, 10.0, {}),
+        signal("A", 1, 5),
+        SentimentScore(1, 5, "A", "n-1", 0.5, 0.5, "lexicon", "v", "", {}),
+    )
+    sentiment, signals = Recorded(lambda t: [score]), Recorded(lambda t: [view])
+    trading, feedback = Recorded(lambda t: [execution(1, t, "A", 1, 1.0)]), Recorded()
+    given: list[Record] = [bar("A", 1, 5), NEWS, row]
+    out = LearningLoop(sentiment, signals, trading, feedback).on_tick(5, given)
+    assert sentiment.given == [(5, [given[1]])]
+    assert signals.given == [(5, [row, score])]
+    assert trading.given == [(5, [*given, view])]
+    assert feedback.given == [(5, [given[0], view, execution(1, 5, "A", 1, 1.0)])]
+    assert out == [score, view, execution(1, 5, "A", 1, 1.0)]

@@ -1,0 +1,23 @@
+"""Sources of companies' figures -> fundamentals. Their topic's clock is market_data's: a slow source stops nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bytewax.dataflow import Dataflow
+
+from configs.settings import Settings
+from dataflows import live, stopping
+from dataflows.sources.polled import PolledSource
+from dataflows.wiring import TickSink, TickSource, unstaged
+
+
+def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+    """Items of the source and to the sinks: (shard, ticks of Fundamentals)."""
+    return unstaged("fundamentals", source, sinks)
+
+
+def flow() -> Dataflow:
+    """On the running platform: `python -m bytewax.run dataflows.fundamentals`."""
+    at = live.ends("fundamentals")
+    return build(at.settings, PolledSource("fundamentals", None, stopping=stopping.asked, stats=at.stats), at.sinks)

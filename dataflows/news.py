@@ -1,0 +1,23 @@
+"""Sources of headlines -> news. Their topic's clock is market_data's, so that a slow source stops nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bytewax.dataflow import Dataflow
+
+from configs.settings import Settings
+from dataflows import live, stopping
+from dataflows.sources.polled import PolledSource
+from dataflows.wiring import TickSink, TickSource, unstaged
+
+
+def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+    """Items of the source and to the sinks: (shard, ticks of NewsItems)."""
+    return unstaged("news", source, sinks)
+
+
+def flow() -> Dataflow:
+    """On the running platform: `python -m bytewax.run dataflows.news`."""
+    at = live.ends("news")
+    return build(at.settings, PolledSource("news", None, stopping=stopping.asked, stats=at.stats), at.sinks)

@@ -1,0 +1,22 @@
+"""features -> a registered model -> predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bytewax.dataflow import Dataflow
+
+from configs.settings import Settings
+from dataflows import live, stages
+from dataflows.wiring import TickSink, TickSource, staged
+
+
+def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+    """Items of the source: (shard, ticks of FeatureRows). To the sinks: (shard, ticks of Predictions)."""
+    return staged("predictions", stages.predictions(settings), source, sinks)
+
+
+def flow() -> Dataflow:
+    """On the running platform: `python -m bytewax.run dataflows.predictions`."""
+    at = live.ends("predictions")
+    return build(at.settings, live.topics_source("predictions", at), at.sinks)

@@ -1,0 +1,5 @@
+"""From feature rows to forecasts by a registered model."""
+
+from operators.predictions.stage import Model, PredictionStage
+
+__all__ = ["Model", "PredictionStage"]

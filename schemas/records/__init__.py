@@ -1,0 +1,302 @@
+"""One typed record per Avro schema in `schemas/avsc`; field order is the schema's field order.
+
+Conventions that hold for every record:
+
+* `ts_ns` is event time, nanoseconds since 1970-01-01 UTC: the moment from which the platform could know the record.
+* `seq` counts 1, 2, 3 ... within the record's key (see `key_of`), in the state of the stage that writes it. A repeated
+  delivery therefore carries a `seq` that was seen before, and a gap means loss.
+* Money and quantities are `Decimal` with at most 9 decimal places; market data and statistics are `float`.
+* An id is a function of its cause: `bar_id("AAPL", 7)` names the same bar in every run.
+"""
+
+from __future__ import annotations
+
+from schemas.records.analysis import (
+    FeatureRow,
+    LlmRequest,
+    ModelScore,
+    Prediction,
+    SentimentScore,
+    Signal,
+    SignalOutcome,
+    StrategyWeights,
+)
+from schemas.records.aside import DeadLetter, LateRecord
+from schemas.records.books import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
+from schemas.records.edges import (
+    BrokerAccount,
+    BrokerUpdate,
+    Command,
+    CorporateAction,
+    ExchangeRate,
+    Fundamentals,
+    LlmAnswer,
+    NewsItem,
+)
+from schemas.records.market import Bar, Clock, Quote, Trade
+from schemas.records.trading import (
+    CheckResult,
+    Execution,
+    GatewayStatus,
+    Order,
+    OrderCancel,
+    OrderIntent,
+    OrderProposal,
+    OrderRefusal,
+    RiskEvent,
+    RiskFence,
+    RiskUsage,
+)
+from schemas.records.words import (
+    ACTIVE,
+    BUY,
+    CANCELED,
+    CASH_DIVIDEND,
+    CLS,
+    CONTINUOUS,
+    DAY,
+    DELISTING,
+    DOWN,
+    EXPIRED,
+    FOK,
+    GTC,
+    GTD,
+    HALTED,
+    IOC,
+    KILL_SWITCH,
+    LIMIT,
+    MARKET,
+    NEW,
+    OPG,
+    POST,
+    PRE,
+    READY,
+    RECONCILING,
+    REDUCING,
+    REGULAR,
+    REJECTED,
+    RELEASE,
+    REPLACED,
+    SELL,
+    SPLIT,
+    STOCK_DIVIDEND,
+    STOP,
+    STOP_LIMIT,
+    SYMBOL_CHANGE,
+    TRADE,
+    TRAILING_STOP,
+)
+
+__all__ = [
+    "ACTIVE",
+    "BUY",
+    "BY_SYMBOL",
+    "CANCELED",
+    "CASH_DIVIDEND",
+    "CLS",
+    "CONTINUOUS",
+    "DAY",
+    "DELISTING",
+    "DOWN",
+    "EXPIRED",
+    "FOK",
+    "FROM_EDGES",
+    "GTC",
+    "GTD",
+    "HALTED",
+    "IOC",
+    "KILL_SWITCH",
+    "LIMIT",
+    "MARKET",
+    "NEW",
+    "OPG",
+    "POST",
+    "PRE",
+    "READY",
+    "RECONCILING",
+    "REDUCING",
+    "REGULAR",
+    "REJECTED",
+    "RELEASE",
+    "REPLACED",
+    "SELL",
+    "SPLIT",
+    "STOCK_DIVIDEND",
+    "STOP",
+    "STOP_LIMIT",
+    "SYMBOL_CHANGE",
+    "TOPIC_OF",
+    "TRADE",
+    "TRAILING_STOP",
+    "UNTIMED",
+    "Attribution",
+    "Bar",
+    "BrokerAccount",
+    "BrokerUpdate",
+    "CashFlow",
+    "CheckResult",
+    "Clock",
+    "Command",
+    "CorporateAction",
+    "DeadLetter",
+    "ExchangeRate",
+    "Execution",
+    "FeatureRow",
+    "Fundamentals",
+    "GatewayStatus",
+    "LateRecord",
+    "LlmAnswer",
+    "LlmRequest",
+    "Lot",
+    "LotMatch",
+    "ModelScore",
+    "NewsItem",
+    "Order",
+    "OrderCancel",
+    "OrderIntent",
+    "OrderProposal",
+    "OrderRefusal",
+    "Position",
+    "Prediction",
+    "Quote",
+    "Record",
+    "RiskEvent",
+    "RiskFence",
+    "RiskUsage",
+    "SentimentScore",
+    "Signal",
+    "SignalOutcome",
+    "StrategyWeights",
+    "Trade",
+    "Valuation",
+    "bar_id",
+    "execution_id",
+    "feature_id",
+    "key_of",
+    "order_id",
+    "proposal_id",
+    "signal_id",
+]
+
+Record = (
+    Bar
+    | Quote
+    | Trade
+    | NewsItem
+    | LlmAnswer
+    | Fundamentals
+    | CorporateAction
+    | ExchangeRate
+    | FeatureRow
+    | LlmRequest
+    | SentimentScore
+    | Prediction
+    | Signal
+    | OrderProposal
+    | Order
+    | OrderCancel
+    | RiskFence
+    | RiskEvent
+    | RiskUsage
+    | OrderRefusal
+    | Execution
+    | GatewayStatus
+    | OrderIntent
+    | BrokerUpdate
+    | BrokerAccount
+    | Position
+    | Lot
+    | LotMatch
+    | CashFlow
+    | Valuation
+    | StrategyWeights
+    | SignalOutcome
+    | Attribution
+    | ModelScore
+    | Command
+    | DeadLetter
+    | LateRecord
+)
+
+TOPIC_OF: dict[type, str] = {
+    Bar: "market-bars",
+    Quote: "market-quotes",
+    Trade: "market-trades",
+    NewsItem: "news",
+    LlmAnswer: "llm-answers",
+    Fundamentals: "fundamentals",
+    CorporateAction: "reference-data",
+    ExchangeRate: "reference-data",
+    FeatureRow: "features",
+    LlmRequest: "llm-requests",
+    SentimentScore: "sentiment",
+    Prediction: "predictions",
+    Signal: "signals",
+    OrderProposal: "order-proposals",
+    Order: "orders",
+    OrderCancel: "orders",
+    RiskFence: "orders",
+    RiskEvent: "risk-events",
+    RiskUsage: "risk-events",
+    OrderRefusal: "order-refusals",
+    Execution: "executions",
+    GatewayStatus: "executions",
+    OrderIntent: "order-intents",
+    BrokerUpdate: "broker-updates",
+    BrokerAccount: "broker-updates",
+    Position: "positions",
+    Lot: "positions",
+    LotMatch: "positions",
+    CashFlow: "positions",
+    Valuation: "valuations",
+    StrategyWeights: "weights",
+    SignalOutcome: "attribution",
+    Attribution: "attribution",
+    ModelScore: "attribution",
+    Command: "commands",
+    DeadLetter: "dead-letters",
+    LateRecord: "late-records",
+}
+BY_SYMBOL: frozenset[type] = frozenset({Bar, Quote, Trade, FeatureRow, Prediction, Signal})
+"""Record types whose topic is partitioned by symbol; all others live in partition 0 of theirs."""
+FROM_EDGES: frozenset[type] = frozenset(
+    {Command, NewsItem, LlmAnswer, Fundamentals, CorporateAction, ExchangeRate, BrokerUpdate, BrokerAccount}
+)
+"""What edges other than the feed write: without a `seq`, taken at the first clock behind it in its log. A repeat has
+the same id, its first field, and is dropped by the stage that reads it.
+"""
+UNTIMED: frozenset[type] = frozenset({DeadLetter, LateRecord})
+"""What was set aside: without a `seq` and in topics that carry no clock."""
+
+
+def key_of(record: Record) -> str | None:
+    """Within what `seq` counts: the symbol on a topic by symbol, "" (the whole log) on the others, None without a
+    seq.
+    """
+    if type(record) in BY_SYMBOL:
+        return record.symbol  # type: ignore[union-attr]
+    return None if type(record) in FROM_EDGES or type(record) in UNTIMED else ""
+
+
+def bar_id(symbol: str, seq: int) -> str:
+    return f"bar-{symbol}-{seq}"
+
+
+def feature_id(symbol: str, seq: int) -> str:
+    return f"feat-{symbol}-{seq}"
+
+
+def signal_id(symbol: str, seq: int) -> str:
+    return f"sig-{symbol}-{seq}"
+
+
+def proposal_id(seq: int) -> str:
+    return f"prop-{seq}"
+
+
+def order_id(seq: int) -> str:
+    return f"ord-{seq}"
+
+
+def execution_id(seq: int) -> str:
+    return f"exe-{seq}"

@@ -1,0 +1,97 @@
+"""The books: positions, tax lots, money, and the P&L by strategy."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """One symbol's holding after an execution. Short holdings have a negative `quantity` and `cost_basis`."""
+
+    seq: int
+    ts_ns: int
+    symbol: str
+    quantity: Decimal
+    avg_price: Decimal
+    cost_basis: Decimal
+    realized_pnl: Decimal  # gross of fees, since inception
+    fees: Decimal  # since inception
+    execution_id: str
+
+
+class Lot(NamedTuple):
+    """An open tax lot after an execution touched it; `quantity` 0 means closed. Short lots are negative."""
+
+    seq: int
+    ts_ns: int
+    lot_id: str
+    symbol: str
+    opened_ns: int
+    quantity: Decimal
+    price: Decimal
+    execution_id: str  # the one that opened it
+
+
+class LotMatch(NamedTuple):
+    """A closing execution matched against one lot. `pnl` is gross; `fees` is the share of both fees."""
+
+    seq: int
+    ts_ns: int
+    match_id: str
+    symbol: str
+    direction: str  # LONG or SHORT
+    quantity: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    pnl: Decimal
+    fees: Decimal
+    opened_ns: int
+    closed_ns: int
+    lot_id: str
+    open_execution_id: str
+    close_execution_id: str
+
+
+class CashFlow(NamedTuple):
+    """Money that came or went without a trade. `amount` is signed and in account currency."""
+
+    seq: int
+    ts_ns: int
+    cash_flow_id: str
+    kind: str  # DIVIDEND BORROW_FEE MARGIN_INTEREST CASH_IN_LIEU DELISTING
+    symbol: str  # "" for the whole account
+    amount: Decimal
+    quantity: Decimal  # held when it fell due, 0 where it means nothing
+    cause_id: str
+
+
+class Valuation(NamedTuple):
+    """The portfolio marked to the last closes, after the executions of the tick. All in account currency.
+
+    equity = cash + net_exposure = initial capital + realized_pnl + unrealized_pnl - fees.
+    """
+
+    seq: int
+    ts_ns: int
+    equity: Decimal
+    cash: Decimal
+    gross_exposure: Decimal
+    net_exposure: Decimal
+    unrealized_pnl: Decimal
+    realized_pnl: Decimal
+    fees: Decimal
+    open_positions: int
+
+
+class Attribution(NamedTuple):
+    """One strategy's share of the ledger's P&L since the beginning; the rows of one `ts_ns` sum to the ledger."""
+
+    seq: int
+    ts_ns: int
+    strategy: str
+    realized_pnl: Decimal  # gross of fees
+    unrealized_pnl: Decimal
+    fees: Decimal
+    cash_flows: Decimal
+    trades: int

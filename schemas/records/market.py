@@ -1,0 +1,57 @@
+"""What markets show, and the clock that orders it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Clock(NamedTuple):
+    """Everything of this log up to `ts_ns` stands above. Written behind the records it covers, by the log's one
+    writer.
+    """
+
+    ts_ns: int
+    writer: str  # "<service>@<version>": who made the records of this tick
+
+
+class Bar(NamedTuple):
+    """Trades of one symbol in `[open_ns, ts_ns)`. Prices in the instrument's currency, volume in units.
+
+    `traded` is False for a bar that fills a minute without a trade: all four prices are the last close, volume is 0.
+    `trading_day` is the session's date as yyyymmdd.
+    """
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    open_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    session: str  # PRE REGULAR POST CONTINUOUS
+    trading_day: int
+    traded: bool
+
+
+class Quote(NamedTuple):
+    """Best bid and offer of one symbol from `ts_ns` on. Prices in the instrument's currency, sizes in units."""
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    bid: float
+    ask: float
+    bid_size: float
+    ask_size: float
+
+
+class Trade(NamedTuple):
+    """One trade print of the tape: recorded for charts and research, no stage decides on it."""
+
+    symbol: str
+    seq: int
+    ts_ns: int
+    price: float
+    size: float
