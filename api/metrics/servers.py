@@ -96,9 +96,9 @@ class Brokers:
     def read(self) -> list[Metric]:
         try:
             ends = self._ends()
-        except KafkaException:
+        except (KafkaException, TimeoutError):
             return [single("platform_kafka_up", "1 while Kafka answers", 0)]
-        lags: dict[Labels, Value] = dict(self._lags(ends))
+        lags: dict[Labels, Value] = dict(self._lags(ends))  # none while the groups' coordinator is not there yet
         behind: dict[Labels, Value] = {}
         for (service, _), lag in lags.items():
             behind[(service,)] = (behind.get((service,)) or 0) + (lag or 0)
@@ -132,7 +132,7 @@ class Brokers:
         return found
 
     def _lags(self, ends: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
-        """Raises KafkaException. A group that never committed is not there."""
+        """A group that never committed, or whose coordinator does not answer, is not there."""
         prefix, client = self._kafka.topic_prefix, self._client()
         readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
         asked = {
@@ -144,7 +144,11 @@ class Brokers:
         lags: dict[tuple[str, str], int] = {}
         for reader, futures in asked.items():
             [future] = futures.values()
-            for at in future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []:
+            try:
+                places = future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []
+            except (KafkaException, TimeoutError):
+                continue
+            for at in places:
                 topic = at.topic.removeprefix(prefix)
                 if at.offset >= 0 and (topic, at.partition) in ends:
                     left = max(0, ends[topic, at.partition] - at.offset)
