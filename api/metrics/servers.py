@@ -120,6 +120,7 @@ class Brokers:
         ]
 
     def _ends(self) -> dict[tuple[str, int], int]:
+        """Raises KafkaException or TimeoutError where no broker answers; a topic that is not there yet is left out."""
         prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {
             TopicPartition(prefix + topic, partition): latest
@@ -128,7 +129,12 @@ class Brokers:
         }
         found = {}
         for at, future in self._client().list_offsets(asked, request_timeout=KAFKA_TIMEOUT_S).items():
-            found[at.topic.removeprefix(prefix), at.partition] = future.result(KAFKA_TIMEOUT_S + 1).offset
+            try:
+                found[at.topic.removeprefix(prefix), at.partition] = future.result(KAFKA_TIMEOUT_S + 1).offset
+            except KafkaException as error:
+                # Above 0 is a broker's answer, below the client's own trouble with reaching one.
+                if error.args[0].code() < 0:
+                    raise
         return found
 
     def _lags(self, ends: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
