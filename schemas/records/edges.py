@@ -52,14 +52,20 @@ class Fundamentals(NamedTuple):
 
 
 class CorporateAction(NamedTuple):
-    """What a company does to its shares. Takes effect at the first clock behind it in the log."""
+    """What a company does to its shares. Takes effect with the first bar of `ex_date` or later that comes behind it in
+    the log, before that tick's executions; with `ex_date` 0 at once.
+    """
 
     action_id: str
     ts_ns: int
     kind: str  # SPLIT STOCK_DIVIDEND CASH_DIVIDEND SYMBOL_CHANGE DELISTING
     symbol: str
+    ex_date: int  # yyyymmdd of the trading day that opens without the right to it; 0: at once
+    pay_date: int  # CASH_DIVIDEND: yyyymmdd; 0: when it takes effect
     ratio: Decimal | None  # SPLIT: new shares for one old; STOCK_DIVIDEND: new shares a share
-    amount: Decimal | None  # CASH_DIVIDEND: money a share; DELISTING: cash a share
+    amount: (
+        Decimal | None
+    )  # money a share. CASH_DIVIDEND, DELISTING: paid; SPLIT, STOCK_DIVIDEND: in lieu of a fraction
     currency: str
     new_symbol: str  # SYMBOL_CHANGE
     source: str

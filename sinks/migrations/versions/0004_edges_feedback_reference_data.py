@@ -91,6 +91,8 @@ def upgrade() -> None:
         ("ts_ns", LONG),
         ("kind", TEXT),
         ("symbol", TEXT),
+        ("ex_date", LONG),
+        ("pay_date", LONG),
         ("ratio", MONEY, True),
         ("amount", MONEY, True),
         ("currency", TEXT),
