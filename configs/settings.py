@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from configs.logs import hide
+from configs.secrets import found_secrets, known_secrets, state_secrets
 from operators.feedback import FeedbackSettings
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.minutes import FeedSettings
@@ -267,8 +269,10 @@ def seconds(duration: Any) -> int | None:
 def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process. `file` goes before the YAML files here; PLATFORM_SETTINGS names it otherwise.
 
+    Secrets come from where `configs/secrets.py` says; with an `environment` given, only where it names PLATFORM_HOME.
     Raises BadInput naming the file or variable, the key, what was expected and what was found.
     """
+    secrets = _secrets(os.environ if environment is None else environment, asked=environment is None)
     environment = os.environ if environment is None else environment
     tree: dict[str, Any] = _read(FOLDER / "services.yaml")
     tree["database"] = _read(FOLDER / "database.yaml")
@@ -277,7 +281,7 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
         file = Path(environment["PLATFORM_SETTINGS"])
     if file is not None:
         _merge(tree, _read(file))
-    for path, value in _from_environment(environment):
+    for path, value in [*secrets, *_from_environment(environment)]:
         _put(tree, path, value)
     try:
         return Settings.model_validate(tree)
@@ -310,6 +314,14 @@ def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
             tree[key] = value
 
 
+def _secrets(environment: Mapping[str, str], *, asked: bool) -> list[tuple[tuple[str, ...], str]]:
+    if not asked and not environment.get("PLATFORM_HOME"):
+        return []
+    found = found_secrets(environment, state_secrets(environment))
+    hide(value for value, _ in found.values())
+    return [(NAMED[name], value) for name, (value, _) in found.items() if name in NAMED]
+
+
 def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
     found: list[tuple[tuple[str, ...], Any]] = []
     for name, value in environment.items():
@@ -331,7 +343,9 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 def _sentence(error: ValidationError, file: Path | None) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    found = first["input"] if not isinstance(first["input"], dict) and not where.endswith(("jwt_key", "_token")) else ""
+    secret = {".".join(NAMED[name]) for name in known_secrets() if name in NAMED}
+    hidden = isinstance(first["input"], dict) or where in secret
+    found = "" if hidden else first["input"]
     known = "" if first["type"] != "extra_forbidden" else "this key is not known"
     said = known or first["msg"].removeprefix("Value error, ")
     return (

@@ -51,12 +51,16 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def fetch(api: str, timeout_s: float = 5.0) -> str:
-    """The page of an API such as http://127.0.0.1:8000. Raises DeployError when it does not answer."""
+def fetch(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
+    """The page of an API such as http://127.0.0.1:8000; one elsewhere wants its METRICS_TOKEN.
+
+    Raises DeployError when it does not answer.
+    """
     import httpx
 
     try:
-        answer = httpx.get(f"{api}/metrics", timeout=timeout_s)
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = httpx.get(f"{api}/metrics", headers=shown, timeout=timeout_s)
     except httpx.HTTPError as error:
         raise DeployError(f"{api}/metrics does not answer: {error}") from error
     if answer.status_code != 200:

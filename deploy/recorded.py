@@ -40,7 +40,8 @@ def settings_of(home: Home, changes: Mapping[str, str]) -> Settings:
     """
     from configs.settings import load_settings
 
-    return load_settings(environment={**os.environ, **remembered(home).environment(), **changes})
+    told = {**os.environ, **remembered(home).environment(), "PLATFORM_HOME": str(home.root), **changes}
+    return load_settings(environment=told)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from configs.secrets import secret
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.metrics import Figures, fetch, read
@@ -30,9 +31,10 @@ def register(app: typer.Typer) -> None:
 def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = False, url: Url = None) -> None:
     api = (url or _running()).rstrip("/")
     console = Console(highlight=False)
+    token = secret("METRICS_TOKEN") if url else None
     try:
         while True:
-            figures = read(fetch(api))
+            figures = read(fetch(api, token))
             if as_json:
                 print(json.dumps(figures.tree(), indent=None if watch else 2), flush=True)
             else:

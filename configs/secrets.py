@@ -1,0 +1,264 @@
+"""Where secrets come from: the environment, else a file in /run/secrets, else the state folder's encrypted file.
+
+The encrypted file (`secrets/secrets.age`, in the format of age) is opened by the key in PLATFORM_SECRETS_KEY, else by
+that in `secrets/secrets.key` beside it, which only its owner reads.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from pyrage.x25519 import Identity
+
+KEY_VARIABLE = "PLATFORM_SECRETS_KEY"
+RUN_SECRETS = Path("/run/secrets")
+VERSION = 1
+_FOLDER = Path(__file__).parent
+
+
+class Known(NamedTuple):
+    """A secret that the platform asks for. `generated`: any random text will do."""
+
+    name: str
+    purpose: str
+    required_when: str
+    generated: bool
+
+
+class Kept(NamedTuple):
+    """One secret in the encrypted file. `previous` is the value before the last rotation, until that is confirmed."""
+
+    value: str
+    previous: str | None
+    set_at: str
+    set_by: str
+
+
+@cache
+def known_secrets() -> dict[str, Known]:
+    """Those of `secrets.yaml`, by name."""
+    tree = yaml.safe_load((_FOLDER / "secrets.yaml").read_text())
+    return {
+        name: Known(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
+        for name, entry in tree.items()
+    }
+
+
+def state_secrets(environment: Mapping[str, str]) -> Path:
+    """The folder of the encrypted file: that of PLATFORM_HOME, else of `var/` in the repository."""
+    return Path(environment.get("PLATFORM_HOME") or _FOLDER.parent / "var").resolve() / "secrets"
+
+
+def found_secrets(
+    environment: Mapping[str, str], folder: Path, run_secrets: Path = RUN_SECRETS
+) -> dict[str, tuple[str, str]]:
+    """Each known secret that is set anywhere: name -> (value, where it is from).
+
+    Raises BadInput where the encrypted file is there and cannot be opened.
+    """
+    found = {name: (kept.value, "encrypted file") for name, kept in SecretFile(folder, environment).read().items()}
+    for name in known_secrets():
+        path = run_secrets / name
+        if path.is_file():
+            found[name] = (_text(path), str(path))
+        if environment.get(name):
+            found[name] = (environment[name], "environment")
+    return found
+
+
+def secret(name: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """The value of one known secret, None where it is set nowhere. For parts that have no setting for it."""
+    assert name in known_secrets(), f"{name} is not in secrets.yaml"
+    environment = os.environ if environment is None else environment
+    value, _ = found_secrets(environment, state_secrets(environment)).get(name, (None, ""))
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise BadInput(f"secret {path}: {error.strerror}") from error
+
+
+class SecretFile:
+    """The encrypted file. Reading one that does not exist gives nothing; the first write makes it and its key."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder, self._given = folder, environment.get(KEY_VARIABLE)
+        self.path, self.key_path = folder / "secrets.age", folder / "secrets.key"
+        self.audit_path = folder / "secrets-audit.log"
+
+    def read(self) -> dict[str, Kept]:
+        """Raises BadInput where the key is missing, open to others, or does not fit."""
+        if not self.path.exists():
+            return {}
+        import pyrage
+
+        identity = self._identity()
+        if identity is None:
+            raise BadInput(f"{self.path} cannot be opened: {self.key_path} is missing and {KEY_VARIABLE} is not set")
+        try:
+            tree = json.loads(pyrage.decrypt(self.path.read_bytes(), [identity]))
+        except (pyrage.DecryptError, ValueError) as error:
+            raise BadInput(f"{self.path} cannot be opened: the key does not fit, or the file is damaged") from error
+        except OSError as error:
+            raise BadInput(f"{self.path} cannot be read: {error.strerror}") from error
+        if tree.get("version") != VERSION:
+            raise BadInput(f"{self.path} has version {tree.get('version')!r}, this release reads {VERSION}")
+        return {name: Kept(**kept) for name, kept in tree["secrets"].items()}
+
+    def set(self, name: str, value: str, *, by: str) -> None:
+        """A new value; a previous one that waits for confirmation goes."""
+        with self._changing() as secrets:
+            secrets[name] = Kept(value, None, _now(), by)
+        self.note("set", name, by=by)
+
+    def rotate(self, name: str, value: str, *, by: str) -> None:
+        """A new value that keeps the one before until it is confirmed.
+
+        Raises BadInput where there is none, or where the last rotation waits.
+        """
+        with self._changing() as secrets:
+            kept = _of(secrets, name)
+            if kept.previous is not None:
+                raise BadInput(
+                    f"the last rotation of {name} is not confirmed: `secrets rotate {name} --confirm` or --back"
+                )
+            secrets[name] = Kept(value, kept.value, _now(), by)
+        self.note("rotate", name, by=by)
+
+    def confirm(self, name: str, *, by: str) -> None:
+        """The new value works: forget the one before."""
+        with self._changing() as secrets:
+            secrets[name] = _rotated(secrets, name)._replace(previous=None)
+        self.note("confirm", name, by=by)
+
+    def back(self, name: str, *, by: str) -> None:
+        """The new value does not work: the one before holds again."""
+        with self._changing() as secrets:
+            kept = _rotated(secrets, name)
+            assert kept.previous is not None, "a rotated secret has a previous value"
+            secrets[name] = Kept(kept.previous, None, _now(), by)
+        self.note("back", name, by=by)
+
+    def delete(self, name: str, *, by: str) -> None:
+        with self._changing() as secrets:
+            _of(secrets, name)
+            del secrets[name]
+        self.note("delete", name, by=by)
+
+    def new_key(self, *, by: str) -> None:
+        """Encrypt all anew for a new key; the old one opens nothing any more. A crash leaves a file that its key opens.
+
+        Raises BadInput where the key is given.
+        """
+        from pyrage import x25519
+
+        if self._given:
+            raise BadInput(f"the key comes from {KEY_VARIABLE}: unset it to let the platform make and keep one")
+        with self._locked():
+            secrets = self.read()
+            old, new = self._identity(), x25519.Identity.generate()
+            self._write(secrets, *([old] if old else []), new)
+            _write(self.key_path, f"{new}\n".encode())
+            self._write(secrets, new)
+        self.note("new-key", "*", by=by)
+
+    def note(self, action: str, name: str, *, by: str) -> None:
+        """Append who did what and when. Never a value."""
+        line = json.dumps({"at": _now(), "who": by, "action": action, "name": name}) + "\n"
+        with os.fdopen(os.open(self.audit_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+            file.write(line)
+
+    def notes(self) -> list[dict[str, str]]:
+        if not self.audit_path.exists():
+            return []
+        return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Kept]]:
+        """All secrets, written again behind the block; one change at a time."""
+        from pyrage import x25519
+
+        with self._locked():
+            secrets = self.read()
+            yield secrets
+            identity = self._identity()
+            if identity is None:
+                identity = x25519.Identity.generate()
+                _write(self.key_path, f"{identity}\n".encode())
+            self._write(secrets, identity)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self._folder / "secrets.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise BadInput(f"secrets in {self._folder} cannot be changed: {error.strerror}") from error
+
+    def _write(self, secrets: Mapping[str, Kept], *identities: Identity) -> None:
+        import pyrage
+
+        tree: dict[str, Any] = {"version": VERSION, "secrets": {name: kept._asdict() for name, kept in secrets.items()}}
+        _write(self.path, pyrage.encrypt(json.dumps(tree).encode(), [identity.to_public() for identity in identities]))
+
+    def _identity(self) -> Identity | None:
+        from pyrage import IdentityError, x25519
+
+        if self._given:
+            text, where = self._given, KEY_VARIABLE
+        elif self.key_path.exists():
+            if stat.S_IMODE(self.key_path.stat().st_mode) & 0o077:
+                raise BadInput(f"{self.key_path} may be read by others: `chmod 600` it, then `secrets new-key`")
+            text, where = _text(self.key_path), str(self.key_path)
+        else:
+            return None
+        try:
+            return x25519.Identity.from_str(text.strip())
+        except IdentityError as error:
+            raise BadInput(f"{where} holds no age key (AGE-SECRET-KEY-1…)") from error
+
+
+def _of(secrets: Mapping[str, Kept], name: str) -> Kept:
+    if name not in secrets:
+        raise BadInput(f"{name} is not in the encrypted file")
+    return secrets[name]
+
+
+def _rotated(secrets: Mapping[str, Kept], name: str) -> Kept:
+    kept = _of(secrets, name)
+    if kept.previous is None:
+        raise BadInput(f"no rotation of {name} waits to be confirmed")
+    return kept
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, for its owner only."""
+    beside = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
