@@ -117,7 +117,7 @@ def _install(folder: Path, lock: Path, home: Path) -> None:
         command = [uv, "pip", "install", "--quiet", "--no-progress", "--python", python, "--require-hashes"]
         # Compiled once here, not by ten processes at once at every start.
         command += ["--compile-bytecode", "--build-constraints", str(LOCKS / "build.txt"), "-r", str(lock)]
-        said.append(_run(command, _uv_environment(home)))
+        said.append(_run(command, uv_environment(home)))
         if said[-1] is None:
             return
     if (folder / "bin" / "pip").exists():
@@ -139,7 +139,7 @@ def _require_uv(folder: Path, python: str) -> str | None:
     return shutil.which("uv")
 
 
-def _uv_environment(home: Path) -> dict[str, str]:
+def uv_environment(home: Path) -> dict[str, str]:
     """uv does not read pip's settings: carry over the ones that say where packages come from."""
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
     for of_pip, of_uv in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):

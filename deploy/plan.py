@@ -1,8 +1,9 @@
-"""The platform's own processes: one Bytewax process per dataflow, and the API."""
+"""The platform's own processes: one Bytewax process per dataflow, the API and the dashboard's server."""
 
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from dataflows.topology import Replica
 from deploy.home import REPOSITORY, Home
@@ -69,5 +70,20 @@ def api_service(environment: Mapping[str, str], port: int) -> Service:
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/health"),
         environment=environment,
+        stop_timeout_s=5.0,
+    )
+
+
+def dashboard_service(environment: Mapping[str, str], port: int, *, bundle: Path, api: str) -> Service:
+    """The server of the built dashboard on 127.0.0.1; `api` is where it finds the API."""
+    return Service(
+        name="dashboard",
+        kind=Kind.DASHBOARD,
+        command=(
+            *(sys.executable, "-m", "uvicorn", "deploy.dashboard_server:create_app", "--factory"),
+            *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+        ),
+        probe=HttpProbe(f"http://127.0.0.1:{port}/"),
+        environment={**environment, "PLATFORM_DASHBOARD_BUNDLE": str(bundle), "PLATFORM_API_URL": api},
         stop_timeout_s=5.0,
     )

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     DATAFLOW = "dataflow"
     API = "api"
+    DASHBOARD = "dashboard"
 
 
 class Probe(Protocol):

@@ -57,7 +57,9 @@ class ChildState:
 
 @dataclass(frozen=True)
 class State:
-    """The platform as its supervisor saw it at `updated_at`."""
+    """The platform as its supervisor saw it at `updated_at`. `dashboard` is its address, or empty and
+    `without_dashboard` says why.
+    """
 
     phase: Phase
     message: str
@@ -66,6 +68,8 @@ class State:
     updated_at: float
     kafka: str = ""
     api: str = ""
+    dashboard: str = ""
+    without_dashboard: str = ""
     degraded: tuple[str, ...] = ()
     children: tuple[ChildState, ...] = field(default=())
     rescale: str = ""

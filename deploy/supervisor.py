@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 
 from configs import logs
@@ -22,10 +23,10 @@ from deploy.child import STOP_ORDER, Child, end_orphans
 from deploy.choices import remembered
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.local import postgres
+from deploy.local import dashboard, postgres
 from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
 from deploy.local.ports import require_free
-from deploy.plan import api_service, child_environment, dataflow_services, replica_services
+from deploy.plan import api_service, child_environment, dashboard_service, dataflow_services, replica_services
 from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
 from deploy.processes import identify, tail
 from deploy.replicas import replicas, require_scalable, settle
@@ -88,7 +89,7 @@ class Supervisor:
 
     def _waiting_for(self, child: Child) -> str | None:
         """What a child must wait for. A crash while Kafka is away says nothing about the dataflow."""
-        if child.service.kind is Kind.SERVICE:
+        if child.service.kind in (Kind.SERVICE, Kind.DASHBOARD):
             return None
         needed = [c for c in self._children if c.service.name in NEEDED_BY_DATAFLOWS]
         missing = [c.service.name for c in needed if c.status is not Status.HEALTHY]
@@ -245,6 +246,10 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         *dataflow_services(home, environment, snapshot_interval_s=interval_s),
         api_service(environment, ports.api),
     ]
+    api = f"http://127.0.0.1:{ports.api}"
+    bundle, without_dashboard = _dashboard(home, ports, report)
+    if bundle is not None:
+        services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
     partitions = settings.kafka.symbol_partitions
 
     def services_of(name: str, count: int) -> list[Service]:
@@ -260,8 +265,26 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         before_initialise=(lambda: postgres.make_database(home, ports.postgres)) if embedded_postgres else lambda: None,
         observe=observe,
         rescaling=Rescaling(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
-        state=replace(state, kafka=endpoints.kafka, api=f"http://127.0.0.1:{ports.api}", degraded=endpoints.degraded),
+        state=replace(
+            state,
+            kafka=endpoints.kafka,
+            api=api,
+            dashboard="" if bundle is None else f"http://localhost:{ports.dashboard}",
+            without_dashboard=without_dashboard,
+            degraded=endpoints.degraded,
+        ),
     )
+
+
+def _dashboard(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple[Path | None, str]:
+    """The built dashboard, or why there is none: what only shows must not keep what trades from starting."""
+    if os.environ.get("PLATFORM_DASHBOARD") == "off":
+        return None, "PLATFORM_DASHBOARD=off"
+    try:
+        require_free("the dashboard", ports.dashboard, port_variable("dashboard"))
+        return dashboard.bundle(home, report), ""
+    except DeployError as error:
+        return None, _line(error)
 
 
 def _services(endpoints: Endpoints) -> list[Service]:

@@ -19,6 +19,7 @@ from schemas.records import Bar
 from sinks.tables import bars, record_of
 
 BARS_MAX = 10_000
+DAY_NS = 86_400 * 10**9
 
 router = APIRouter(prefix=f"{PREFIX}/market", tags=["market"])
 
@@ -32,6 +33,12 @@ class Price(Shape):
     timestamp: str
     session: str
     traded: bool
+
+
+class DayPrice(Price):
+    """With the open of the trading day's first bar."""
+
+    day_open: float
 
 
 class HistoryBar(Shape):
@@ -66,15 +73,30 @@ def get_price(symbol: str, resources: Open, db: Db) -> Price:
 
 
 @router.get("/prices")
-def get_prices(db: Db) -> list[Price]:
-    """The last bar of every symbol that has one, by symbol."""
+def get_prices(db: Db) -> list[DayPrice]:
+    """The last bar of every symbol that has one, by symbol. Costs a look at each bar of the day before and of today."""
     # From one symbol to the next along the key: a plain DISTINCT would read every bar.
     names = select(func.min(bars.c.symbol).label("symbol")).cte("names", recursive=True)
     following = select(func.min(bars.c.symbol)).where(bars.c.symbol > names.c.symbol).scalar_subquery()
     names = names.union_all(select(following).where(names.c.symbol.is_not(None)))
     last = select(bars).where(bars.c.symbol == names.c.symbol).order_by(desc(bars.c.ts_ns)).limit(1).lateral("last")
-    query = select(last).select_from(names.join(last, true())).order_by(last.c.symbol)
-    return [_price(record_of(Bar, row)) for row in db.execute(query).mappings()]
+    first = (
+        select(bars.c.open.label("day_open"))
+        .where(
+            bars.c.symbol == last.c.symbol,
+            bars.c.trading_day == last.c.trading_day,
+            bars.c.ts_ns > last.c.ts_ns - DAY_NS,  # no trading day is longer
+        )
+        .order_by(bars.c.ts_ns)
+        .limit(1)
+        .lateral("first")
+    )
+    joined = names.join(last, true()).join(first, true())
+    query = select(last, first.c.day_open).select_from(joined).order_by(last.c.symbol)
+    return [
+        DayPrice(**_price(record_of(Bar, row)).model_dump(), day_open=row["day_open"])
+        for row in db.execute(query).mappings()
+    ]
 
 
 @router.get("/history/{symbol}")

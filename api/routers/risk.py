@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from sqlalchemy import desc, select
+from sqlalchemy import desc, func, select
 
 from api.access import Caller, Reader, allowed
 from api.problems import documented
@@ -20,9 +20,10 @@ from api.routers.orders import Check
 from api.shapes import MAX_SEQ, Amount, Line, Shape, plain, utc
 from operators.manual import MANUAL
 from operators.money import ZERO
+from operators.risk.usage import usage
 from operators.risk.verdict import Refusal
 from schemas.records import ACTIVE, OrderProposal, OrderRefusal, RiskUsage
-from sinks.tables import order_refusals, record_of, risk_fences, risk_usage
+from sinks.tables import bars, order_refusals, record_of, risk_fences, risk_usage
 
 PAGE_MAX = 500
 
@@ -39,7 +40,7 @@ class RiskLimits(Shape):
     epoch: int
     reason: str | None
     since: str | None  # None while nothing was ever halted
-    limits: dict[str, int | float | str | None]
+    limits: dict[str, bool | int | float | str | None]
 
 
 class Forecast(Shape):
@@ -100,14 +101,26 @@ def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
 
 
 @router.get("/usage")
-def get_usage(caller: Reader, db: Db) -> list[LimitUsage]:
-    """How much of each limit is used, as risk last reckoned it, the fullest first."""
-    query = select(risk_usage).order_by(desc(risk_usage.c.share).nulls_last(), risk_usage.c.measure)
-    found = [record_of(RiskUsage, row) for row in db.execute(query.order_by(risk_usage.c.scope_key)).mappings()]
-    return [
-        LimitUsage(timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k in LimitUsage.model_fields})
-        for one in found
-    ]
+def get_usage(caller: Reader, db: Db, resources: Open) -> list[LimitUsage]:
+    """How much of each limit is used, the fullest first: as risk last recorded it or, where `usage_interval_s` is 0 and
+    it records nothing, as it comes out of the books in Postgres now.
+    """
+    limits = resources.settings.risk()
+    if limits.usage_interval_s:
+        found = [record_of(RiskUsage, row) for row in db.execute(select(risk_usage)).mappings()]
+        shown = [
+            LimitUsage(
+                timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k in LimitUsage.model_fields}
+            )
+            for one in found
+        ]
+    else:
+        # Any symbol's bars tell which trading day it is.
+        standing = rebuild(db, limits, db.execute(select(func.min(bars.c.symbol))).scalar() or "")
+        at = utc(standing.ts_ns)
+        reckoned = usage(standing.book, standing.history, limits) if standing.ts_ns else ()
+        shown = [LimitUsage(timestamp=at, share=one.share, **one._asdict()) for one in reckoned]
+    return sorted(shown, key=lambda one: (one.share is None, -(one.share or 0.0), one.measure, one.scope_key))
 
 
 @router.post("/validate")

@@ -136,6 +136,7 @@ def _greet(console: Console, home: Home, state: State) -> None:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     lines = [
         "The platform runs.",
+        f"  dashboard   {state.dashboard or f'none: {state.without_dashboard}'}",
         f"  API         {state.api}/docs",
         f"  health      {state.api}/health",
         f"  Kafka       {state.kafka}",
@@ -143,5 +144,5 @@ def _greet(console: Console, home: Home, state: State) -> None:
         "  python cli.py status | logs SERVICE --follow | stop",
     ]
     if (home.secrets / "admin-password").exists():  # the API removes it when the password is changed
-        lines.insert(2, f"  log in as   admin, one-time password in {home.secrets / 'admin-password'}")
+        lines.insert(3, f"  log in as   admin, one-time password in {home.secrets / 'admin-password'}")
     console.print("\n".join(lines), highlight=False, markup=False)

@@ -72,7 +72,8 @@ def _show(home: Home, state: State, *, detailed: bool) -> None:
     console.width = max(console.width, 130)
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
-    console.print(f"{state.phase}: {state.message}   API {state.api}   Kafka {state.kafka}", highlight=False)
+    where = f"API {state.api}   Kafka {state.kafka}" + (f"   dashboard {state.dashboard}" if state.dashboard else "")
+    console.print(f"{state.phase}: {state.message}   {where}", highlight=False)
     table = Table(box=None, pad_edge=False)
     for title in ("service", "state", "pid", "restarts", *((*_COUNTS, "clock (UTC)", "MB") if detailed else ())):
         table.add_column(title, no_wrap=True)
@@ -134,6 +135,7 @@ def _ask(home: Home, state: State, child: ChildState) -> str | None:
         "postgres": PostgresProbe(told["DATABASE_URL"]),
         "redis": RedisProbe(told["REDIS_URL"]),
         "api": HttpProbe(f"{state.api}/health"),
+        "dashboard": HttpProbe(f"{state.dashboard}/"),
     }
     if child.pid is None and not child.external:
         return f"{child.status}: {child.reason}" if child.reason else str(child.status)

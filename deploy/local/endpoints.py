@@ -11,21 +11,22 @@ from deploy.local.kafka import broker
 from deploy.local.ports import free_ports, require_free
 from deploy.service import Embedded, Report, Service
 
-_DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000}
+_DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000, "dashboard": 3000}
 
 
 @dataclass(frozen=True)
 class Ports:
-    """TCP ports on 127.0.0.1 of the embedded servers and of the API."""
+    """TCP ports on 127.0.0.1 of the embedded servers, the API and the dashboard."""
 
     kafka: int
     postgres: int
     redis: int
     api: int
+    dashboard: int
 
     @staticmethod
     def from_environment() -> "Ports":
-        """`PLATFORM_KAFKA_PORT` and so on for postgres, redis and api, or the usual ones."""
+        """`PLATFORM_KAFKA_PORT` and so on for postgres, redis, api and dashboard, or the usual ones."""
         found = {}
         for name, usual in _DEFAULT_PORTS.items():
             text = os.environ.get(port_variable(name), str(usual))
@@ -37,7 +38,7 @@ class Ports:
     @staticmethod
     def free() -> "Ports":
         """Ports that nobody uses now, for tests."""
-        return Ports(*free_ports(4))
+        return Ports(*free_ports(5))
 
 
 def port_variable(service: str) -> str:

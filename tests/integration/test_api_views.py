@@ -56,7 +56,8 @@ def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     ledger = Ledger(D(1_000_000))
     records: list[Record] = [_proposal(seq, strategy) for seq, strategy in ((1, "slow"), (2, "fast"), (3, "slow"))]
     records += [record for report in REPORTS for record in (report, *ledger.apply(report))]
-    records += [bar(symbol, seq, T0 + seq * MINUTE, 50.0 + seq) for symbol in ("AAPL", "MSFT") for seq in (1, 2)]
+    records += [bar("AAPL", seq, T0 + seq * MINUTE, 50.0 + seq) for seq in (1, 2)]
+    records += [bar("MSFT", seq, T0 + seq * MINUTE, 50.0 + seq, day=20240113 + seq) for seq in (1, 2)]
     for seq, equity in enumerate(EQUITY):
         money = (equity, equity - 300, D(300), D(200), ZERO, ZERO, ZERO)
         records.append(Valuation(seq + 1, T0 + seq * MINUTE, *money, 1))
@@ -119,10 +120,22 @@ def test_a_strategys_result_is_that_of_the_lots_its_orders_closed(client: TestCl
 
 def test_the_last_price_of_every_symbol_comes_in_one_answer(client: TestClient) -> None:
     prices = _get(client, "/market/prices")
-    assert [(one["symbol"], one["price"], one["timestamp"]) for one in prices] == [
-        ("AAPL", 52.0, "2024-01-15T10:32:00Z"),
-        ("MSFT", 52.0, "2024-01-15T10:32:00Z"),
+    assert [(one["symbol"], one["price"], one["timestamp"], one["day_open"]) for one in prices] == [
+        ("AAPL", 52.0, "2024-01-15T10:32:00Z", 51.0),
+        ("MSFT", 52.0, "2024-01-15T10:32:00Z", 52.0),
     ]
+
+
+def test_usage_that_risk_does_not_record_is_reckoned_from_the_books(client: TestClient) -> None:
+    found = {(one["measure"], one["scope_key"]): one for one in _get(client, "/risk/usage")}
+    # Six are held at 52; cash is that of the last valuation.
+    held, cash = 6 * 52, float(EQUITY[-1]) - 300
+    assert found["gross_exposure", ""]["used"] == held
+    assert found["equity", ""]["used"] == held + cash
+    assert found["position_size", "AAPL"]["share"] == pytest.approx(held / 100_000)
+    assert found["portfolio_leverage", ""]["limit"] == 2
+    shares = [one["share"] for one in _get(client, "/risk/usage") if one["share"] is not None]
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_the_state_says_how_much_is_exposed(client: TestClient) -> None:

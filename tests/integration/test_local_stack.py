@@ -207,6 +207,7 @@ def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: St
         "PLATFORM_HOME": str(tmp_path),
         "PLATFORM_PYTHON_ENV": "current",
         "PLATFORM_API_PORT": str(own_stack.ports.api),
+        "PLATFORM_DASHBOARD": "off",
         "KAFKA_BOOTSTRAP_SERVERS": told.kafka,
         "DATABASE_URL": told.database_url,
         "REDIS_URL": told.redis_url,
@@ -215,6 +216,7 @@ def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: St
     try:
         assert started.returncode == 0, started.stderr + started.stdout
         assert f"http://127.0.0.1:{own_stack.ports.api}/docs" in started.stdout
+        assert "dashboard   none: PLATFORM_DASHBOARD=off" in started.stdout
         health = run_cli(environment, "health-check", "--json")
         found = json.loads(health.stdout)
         assert health.returncode == 0, health.stdout
@@ -222,7 +224,7 @@ def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: St
         assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
         assert "dead letters" in table
-        assert run_cli(environment, "logs", "nothing").stderr.startswith("error: no log of 'nothing'")
+        assert run_cli(environment, "logs", "nothing").stderr.startswith("error: there is no service 'nothing'")
         ours = run_cli(environment, "service", "stop", "kafka").stderr
         assert ours == "error: kafka is not ours to stop: its address came from the environment\n"
     finally:
