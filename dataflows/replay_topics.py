@@ -7,16 +7,16 @@ commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from configs.settings import Kafka
 from dataflows import topology
 from dataflows.sources.kafka import KafkaTicks, Until
-from operators.alignment import Log
+from operators.alignment import VERSION, Counts, Log
 from operators.stage import Tick
 from schemas.errors import Unavailable
 
@@ -41,6 +41,9 @@ DERIVED = (
 )
 """Topics that the stages write, in the order in which a tick passes them."""
 
+Counted = Callable[[Counts], None]
+"""Told what a reader met."""
+
 
 class Recording(NamedTuple):
     """Two streams of ticks over the same time, each with the records of its topics."""
@@ -64,12 +67,62 @@ def recording(kafka: Kafka, reader: str, until: Until | None = None) -> Recordin
     return Recording(_ticks(kafka, reader, GIVEN, until), _ticks(kafka, reader, DERIVED, until))
 
 
-def read_topics(kafka: Kafka, reader: str, topics: Sequence[str]) -> Generator[Tick]:
-    """Some topics alone, from their beginning to where they end now. Iterating raises Unavailable."""
-    return _ticks(kafka, reader, topics, Until(end_of_logs=True))
+def read_topics(
+    kafka: Kafka,
+    reader: str,
+    topics: Sequence[str],
+    *,
+    until: Until | None = None,
+    since_ns: int | None = None,
+    counted: Counted = lambda _: None,
+) -> Generator[Tick]:
+    """Some topics alone, to where they end now or as `until` says; from their beginning, or from what was written at a
+    moment of the wall clock. `counted` is told at the end what the reader met. Iterating raises Unavailable.
+    """
+    return _ticks(kafka, reader, topics, until or Until(end_of_logs=True), since_ns, counted)
 
 
-def _ticks(kafka: Kafka, reader: str, topics: Sequence[str], until: Until) -> Generator[Tick]:
+def ends_of(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The offset behind the last message of each log, for `Until`. Raises Unavailable."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
+    logs = [
+        (topic, partition) for topic in topics for partition in topology.partitions_of(topic, kafka.symbol_partitions)
+    ]
+    try:
+        found = {}
+        for topic, partition in logs:
+            at = TopicPartition(kafka.topic_prefix + topic, partition)
+            found[topic, partition] = consumer.get_watermark_offsets(at, timeout=10)[1]
+        return found
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def _since(kafka: Kafka, logs: Sequence[Log], since_ns: int) -> Any:
+    """The snapshot of a reader that stands at the first message written at a moment or later."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "since", "log_level": 0})
+    asked = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
+    try:
+        places = consumer.offsets_for_times(asked, timeout=10)
+        starts: dict[str, Any] = {}
+        for log, place in zip(logs, places, strict=True):
+            offset = place.offset if place.offset >= 0 else consumer.get_watermark_offsets(place, timeout=10)[1]
+            starts[f"{log.topic}/{log.partition}"] = (offset, -1, {})
+        return (VERSION, -1, starts)
+    finally:
+        consumer.close()
+
+
+def _ticks(
+    kafka: Kafka,
+    reader: str,
+    topics: Sequence[str],
+    until: Until,
+    since_ns: int | None = None,
+    counted: Counted = lambda _: None,
+) -> Generator[Tick]:
     # Commands before bars, as in every stage that reads both.
     ranked = sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS) if topics is GIVEN else topics
     logs = [
@@ -81,11 +134,13 @@ def _ticks(kafka: Kafka, reader: str, topics: Sequence[str], until: Until) -> Ge
         kafka.bootstrap_servers, reader, {topology.BOOKS: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
     )
     try:
-        with closing(source.build_part("replay", topology.BOOKS, None)) as part:
+        start = None if since_ns is None else _since(kafka, logs, since_ns)
+        with closing(source.build_part("replay", topology.BOOKS, start)) as part:
             while True:
                 try:
                     batch = part.next_batch()
                 except StopIteration:
+                    counted(part.counts)
                     return
                 for _, ticks in batch:
                     yield from ticks

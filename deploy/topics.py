@@ -72,3 +72,12 @@ def create_topics(bootstrap: str, topics: list[Topic], *, replication: int = 1, 
         if found != topic.partitions:
             raise DeployError(f"topic {topic.name} has {found} partitions, kafka_topics.yaml says {topic.partitions}")
     return [topic.name for topic in missing]
+
+
+def missing_topics(bootstrap: str, names: list[str], *, timeout_s: float = 10.0) -> list[str]:
+    """Which of these topics do not exist. Raises DeployError where the broker does not say."""
+    try:
+        existing = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        raise DeployError(f"{bootstrap} does not name its topics: {error.args[0].str()}") from error
+    return [name for name in names if name not in existing]

@@ -21,6 +21,7 @@ from psycopg2.extras import execute_values
 from operators.stage import Tick
 from schemas.errors import Unavailable
 from schemas.records import Record
+from sinks import audit
 from sinks.database import libpq_url
 from sinks.statements import WRITES, Write
 
@@ -38,11 +39,16 @@ class PostgresWriter:
     Not for use by several threads. Opens its connection with the first batch.
     """
 
-    def __init__(self, database_url: str, *, name: str, unavailable_after_s: float = 120.0) -> None:
-        """`name` shows in `pg_stat_activity`; `unavailable_after_s` bounds the attempts at one batch."""
+    def __init__(
+        self, database_url: str, *, name: str, unavailable_after_s: float = 120.0, audited: bool = True
+    ) -> None:
+        """`name` shows in `pg_stat_activity`; `unavailable_after_s` bounds the attempts at one batch. `audited` links
+        new records into the audit chain (`sinks/audit.py`): not for who writes rows again that it knows already.
+        """
         self._url = libpq_url(database_url)
         self._name = name
         self._unavailable_after_s = unavailable_after_s
+        self._audited, self._begun = audited, False
         self._connection: Connection | None = None
         self._staged: set[type] = set()
         self._away = False
@@ -93,7 +99,11 @@ class PostgresWriter:
                 execute_values(cursor, write.values_sql, write.value_rows(rows), page_size=len(rows))
             else:
                 self._copy(cursor, write, rows)
+        audited = self._audited and not audit.KINDS.isdisjoint(batches)
+        if audited:
+            audit.extend(cursor, batches, begin=not self._begun)
         connection.commit()
+        self._begun = self._begun or audited
 
     def _copy(self, cursor: Cursor, write: Write, rows: list[Any]) -> None:
         if write.record_type not in self._staged:

@@ -19,7 +19,7 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.stats import Stats
-from operators.alignment import AlignedLogs, Log
+from operators.alignment import AlignedLogs, Counts, Log
 from operators.stage import Tick
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable, Undecodable
@@ -212,6 +212,11 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
             ticks = self._bounded(ticks, self._source.until)
         self._source.stats.ticks += len(ticks)
         return [(self._name, ticks)] if ticks else []
+
+    @property
+    def counts(self) -> Counts:
+        """What this shard met so far."""
+        return self._reader.counts
 
     def _awaited(self) -> list[Tick]:
         """Poll until a tick is complete, within `wait_s`: the records of a tick seldom come all at once."""

@@ -138,7 +138,10 @@ def _write_again(settings: Settings, name: str, kind: type, topic: str) -> str:
 
     url = libpq_url(settings.database.postgres.url)
     try:
-        with closing(psycopg2.connect(url)) as connection, closing(PostgresWriter(url, name="rebuild")) as writer:
+        with (
+            closing(psycopg2.connect(url)) as connection,
+            closing(PostgresWriter(url, name="rebuild", audited=False)) as writer,
+        ):
             connection.autocommit = True
             with connection.cursor() as cursor:
                 table = sql.Identifier(name)

@@ -78,6 +78,11 @@ class RiskStage:
         self._event_seq = 0
         self._by_hand: dict[str, None] = {}  # commands that were an order, oldest first
 
+    @property
+    def book(self) -> RiskBook:
+        """What risk holds to be so, for reading."""
+        return self._book
+
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         proposals: list[OrderProposal] = []

@@ -6,7 +6,7 @@ at is that bar's open. A bar without a trade fills nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -74,6 +74,11 @@ class VenueStage:
         self._position: dict[str, Decimal] = {}
         # Trading day and session of the first bar of this tick and of the one before: says when a session opens.
         self._now = self._before = (0, "")
+
+    @property
+    def positions(self) -> Mapping[str, Decimal]:
+        """What was bought less what was sold here, by symbol; 0 is left out."""
+        return self._position
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, pool, text
 
 from schemas.errors import BadInput
 from sinks.accounts import users
+from sinks.audit import chain
 from sinks.database import sqlalchemy_url
 
 # One migration at a time, whoever starts it: `start` and `init-db` may well run together.
@@ -21,7 +22,9 @@ def run() -> None:
         raise BadInput("DATABASE_URL is not set: expected postgresql://user:password@host:port/name")
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=users.metadata, compare_server_default=True)
+        # All tables hang on one tree; `users` and `chain` are named so that their modules are there.
+        assert users.metadata is chain.metadata
+        context.configure(connection=connection, target_metadata=chain.metadata, compare_server_default=True)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
             context.run_migrations()

@@ -13,11 +13,12 @@ from decimal import Decimal
 import psycopg2
 import pytest
 
-from deploy.commands.verify import Verdict, settled_verdict
+from deploy.checks.books import compare_books
+from deploy.checks.verdict import Verdict
 from deploy.home import REPOSITORY
 from operators.decisions import decision_hash
 from operators.ledger import Ledger
-from schemas.records import Record, Valuation
+from schemas.records import Execution, Order, OrderProposal, Record, Valuation
 from sinks.postgres import PostgresWriter
 from tests.unit.builders import execution
 
@@ -33,11 +34,19 @@ def _books() -> list[Record]:
         quantity = rng.choice((-7, -3, 3, 5, 10))
         trade = execution(seq, seq, rng.choice(("A", "B", "C")), quantity, 100 + rng.randint(-500, 500) / 100, "0.35")
         trade = trade._replace(quantity=abs(trade.quantity), cum_quantity=abs(trade.cum_quantity))
-        records += [trade, *ledger.apply(trade)]
+        records += [*_asked(trade), trade, *ledger.apply(trade)]
     cash, cost = ledger.cash, ledger.cost
     zero = Decimal(0)
     records.append(Valuation(1, 300, cash + cost, cash, abs(cost), cost, zero, ledger.realized_pnl, ledger.fees, 3))
     return records
+
+
+def _asked(trade: Execution) -> list[Record]:
+    """The proposal and the order that stand before a trade."""
+    terms = (trade.symbol, trade.side, trade.quantity, "MARKET", None, "DAY")
+    name, ts_ns = f"prop-{trade.seq}", trade.ts_ns
+    proposal = OrderProposal(trade.seq, ts_ns, name, *terms, "x", Decimal(1), "all of it", [])
+    return [proposal, Order(trade.seq, ts_ns, trade.order_id, name, *terms, 0, [])]
 
 
 @pytest.fixture
@@ -61,7 +70,7 @@ def _differences(verdict: Verdict) -> list[str]:
 
 
 def test_right_books_agree_and_have_the_hash_of_the_records_themselves(books: str) -> None:
-    verdict = settled_verdict(books, CAPITAL, wait_s=0)
+    verdict = compare_books(books, Ledger(CAPITAL))
     assert verdict.agrees, verdict
     assert {check.name: check.records for check in verdict.checks}["executions"] == 300
     assert all(check.records > 0 for check in verdict.checks)
@@ -87,19 +96,19 @@ def test_right_books_agree_and_have_the_hash_of_the_records_themselves(books: st
 )
 def test_any_wrong_number_is_named(books: str, statement: str, words: str) -> None:
     _change(books, statement)
-    verdict = settled_verdict(books, CAPITAL, wait_s=0)
+    verdict = compare_books(books, Ledger(CAPITAL))
     assert not verdict.agrees
     assert any(words in difference for difference in _differences(verdict)), _differences(verdict)
 
 
 def test_a_wrong_initial_capital_shows_in_cash_only(books: str) -> None:
-    verdict = settled_verdict(books, CAPITAL + 1, wait_s=0)
+    verdict = compare_books(books, Ledger(CAPITAL + 1))
     (difference,) = _differences(verdict)
     assert difference.startswith("valuation 1: cash is")
 
 
 def test_an_empty_database_agrees(make_database: Callable[[], str]) -> None:
-    assert settled_verdict(make_database(), CAPITAL, wait_s=0).agrees
+    assert compare_books(make_database(), Ledger(CAPITAL)).agrees
 
 
 def _run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,96 @@
+"""All checks of `verify`, each tried again while the services that run write one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from dataflows import stages
+from dataflows.replay_topics import ends_of, read_topics
+from dataflows.sources.kafka import Until
+from deploy.checks.audit import Audited, Head, audit
+from deploy.checks.books import compare_books, moment
+from deploy.checks.kept import kept_books
+from deploy.checks.orders import check_orders, cut_now
+from deploy.checks.sequences import check_tables, read_sequences, sequenced_topics
+from deploy.checks.verdict import Check, Verdict
+from operators.ledger import Ledger
+from operators.portfolio import PortfolioStage
+from sinks.audit import AUDITED_TOPICS
+
+if TYPE_CHECKING:
+    from configs.settings import Kafka, Settings
+    from deploy.home import Home
+
+RETRY_PAUSE_S = 0.5
+NO_BROKER = Check("broker", 0, None, "no broker: simulated venue")
+
+
+def settled(check: Callable[[], Verdict], wait_s: float) -> Verdict:
+    """The first verdict without a difference, or the last one after `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        verdict = check()
+        if verdict.agrees or time.monotonic() + RETRY_PAUSE_S > deadline:
+            return verdict
+        time.sleep(RETRY_PAUSE_S)
+
+
+def empty_ledger(settings: Settings) -> Ledger:
+    """The portfolio's ledger before its first execution, with its instruments."""
+    stage = stages.portfolio(settings)()
+    assert isinstance(stage, PortfolioStage)
+    return stage.ledger
+
+
+def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdict:
+    """Executions against positions, lots, matches, cash and the recovery stores of `home`. Raises psycopg2.Error."""
+
+    def once() -> Verdict:
+        kept, without = kept_books(home, settings) if home is not None else ([], "no recovery stores are asked")
+        verdict = compare_books(settings.database.postgres.url, empty_ledger(settings), kept)
+        notes = [Check("snapshots", 0, None, without)] if without else []
+        return verdict._replace(checks=[*verdict.checks, *notes])
+
+    return settled(once, wait_s)
+
+
+def verify_orders(settings: Settings, wait_s: float) -> list[Check]:
+    """Nothing hangs in the air, up to one clock. Raises psycopg2.Error."""
+    url, venue = settings.database.postgres.url, settings.execution.venue
+    cut = cut_now(url)
+    return settled(lambda: Verdict(check_orders(url, cut, venue.latency_ns), ""), wait_s).checks
+
+
+def verify_sequences(settings: Settings, kafka: Kafka, since_ns: int | None, wait_s: float) -> list[Check]:
+    """Every topic, and its tables. Raises psycopg2.Error and Unavailable."""
+    url, checks = settings.database.postgres.url, list[Check]()
+    for topic in sequenced_topics():
+        seen = read_sequences(kafka, topic, since_ns)
+        checks.append(seen.check)
+        checks += settled(lambda seen=seen: Verdict(check_tables(url, seen), ""), wait_s).checks  # type: ignore[misc]
+    return checks
+
+
+def verify_audit(settings: Settings, kafka: Kafka | None, heads: Sequence[Head], wait_s: float) -> list[Audited]:
+    """Every audited topic's chain. Raises psycopg2.Error and Unavailable."""
+    url = settings.database.postgres.url
+    return [_audited(url, kafka, topic, heads, wait_s) for topic in AUDITED_TOPICS]
+
+
+def _audited(url: str, kafka: Kafka | None, topic: str, heads: Sequence[Head], wait_s: float) -> Audited:
+    # One end for all tries: what stood in the log by then must come into the database.
+    until = None if kafka is None else Until(offsets=ends_of(kafka, [topic]))
+    deadline = time.monotonic() + wait_s
+    while True:
+        if kafka is None:
+            with closing(moment(url)) as db:
+                found = audit(db, topic, heads)
+        else:
+            with closing(moment(url)) as db, closing(read_topics(kafka, "audit", [topic], until=until)) as log:
+                found = audit(db, topic, heads, log)
+        if not found.findings or time.monotonic() + RETRY_PAUSE_S > deadline:
+            return found
+        time.sleep(RETRY_PAUSE_S)

@@ -1,0 +1,42 @@
+"""Tables read back as records, streamed, so that a check of years takes no more memory than one of a day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, TypeVar
+
+from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+
+from schemas.records import Command
+from sinks.tables import TABLE_OF, record_of
+
+FETCH_ROWS = 2000
+R = TypeVar("R", bound=tuple[Any, ...])
+_names = count(1)
+
+
+def records_of(connection: Connection, kind: type[R]) -> Iterator[R]:
+    """All records of a type in order of `seq` (commands: of time), in the transaction of `connection`."""
+    order = "ts_ns, command_id" if kind is Command else "seq"
+    with connection.cursor(f"reading_{next(_names)}") as cursor:
+        cursor.itersize = FETCH_ROWS
+        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order}")  # noqa: S608  (our names)
+        for row in cursor:
+            yield _record(kind, row)
+
+
+def last_of(connection: Connection, kind: type[R]) -> R | None:
+    """The record with the highest `seq`."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY seq DESC LIMIT 1")  # noqa: S608
+        row = cursor.fetchone()
+    return None if row is None else _record(kind, row)
+
+
+def _columns(kind: Any) -> str:
+    return ", ".join(f'"{name}"' for name in kind._fields)
+
+
+def _record(kind: Any, row: tuple[Any, ...]) -> Any:
+    return record_of(kind, dict(zip(kind._fields, row, strict=True)))
