@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.indicators import build
-from operators.strategies import STRATEGIES, Strategy
+from operators.strategies import READABLE, STRATEGIES, Strategy, reads_of
 from schemas.errors import BadInput
 
 
@@ -110,6 +110,10 @@ def _checked(name: str, strategy: Any) -> Strategy:
     features = getattr(strategy, "features", None)
     if not isinstance(features, tuple) or not all(isinstance(spec, str) for spec in features):
         raise BadInput(f"strategy {name!r} needs a tuple of indicator specs as its features, found {features!r}")
+    reads = reads_of(strategy)
+    if not isinstance(reads, tuple) or not reads or not all(kind in READABLE for kind in reads):
+        known = ", ".join(kind.__name__ for kind in READABLE)
+        raise BadInput(f"strategy {name!r} needs a tuple of record types out of {known} as its reads, found {reads!r}")
     decide = getattr(strategy, "decide", None)
     if not callable(decide):
         raise BadInput(f"strategy {name!r} needs a method decide(row, state)")

@@ -6,9 +6,9 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
-from operators.strategies.strategy import Strategy, View
+from operators.strategies.strategy import READABLE, Strategy, View, id_of, reads_of
 
-__all__ = ["STRATEGIES", "Strategy", "View"]
+__all__ = ["READABLE", "STRATEGIES", "Strategy", "View", "id_of", "reads_of"]
 
 
 def _find() -> dict[str, Any]:

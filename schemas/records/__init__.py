@@ -174,7 +174,9 @@ __all__ = [
     "feature_id",
     "key_of",
     "order_id",
+    "prediction_id",
     "proposal_id",
+    "sentiment_id",
     "signal_id",
 ]
 
@@ -284,6 +286,14 @@ def bar_id(symbol: str, seq: int) -> str:
 
 def feature_id(symbol: str, seq: int) -> str:
     return f"feat-{symbol}-{seq}"
+
+
+def prediction_id(symbol: str, seq: int) -> str:
+    return f"pred-{symbol}-{seq}"
+
+
+def sentiment_id(seq: int) -> str:
+    return f"sent-{seq}"
 
 
 def signal_id(symbol: str, seq: int) -> str:

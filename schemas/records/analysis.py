@@ -72,6 +72,7 @@ class Signal(NamedTuple):
     price: float  # the close that the view was formed on
     feature_id: str
     parts: dict[str, float]  # the values that the view rests on
+    cause_ids: list[str] = []  # noqa: RUF012  (a record's field; beside the feature row: what else it rests on)
 
 
 class StrategyWeights(NamedTuple):

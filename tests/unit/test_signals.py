@@ -14,7 +14,7 @@ from operators.strategies import View
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
-from schemas.records import FeatureRow, Signal
+from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
 from tests.unit.test_features import MINUTE, SYMBOLS, ticks_of
 
 
@@ -49,6 +49,7 @@ def test_a_signal_says_what_it_rests_on() -> None:
     assert signals_of([None, view(1, 0.5, 0.25)]) == [
         Signal("AAPL", 1, 2 * MINUTE, "said", 1, 0.5, 0.25, 102.0, "feat-AAPL-2", {"ema_3": 7.0})
     ]
+    assert signals_of([view(1)])[0].cause_ids == []
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,104 @@ def test_a_view_out_of_range_is_refused_with_the_strategys_name(wrong: View) -> 
 def test_two_strategies_of_one_name_are_refused() -> None:
     with pytest.raises(BadInput, match="two strategies are called ema_cross"):
         SignalStage([EmaCross(), EmaCross(fast=5)])
+
+
+class Reader(Said):
+    """Says what it was told to, record by record, of whatever it reads."""
+
+    def __init__(self, views: Sequence[View | None], reads: tuple[type, ...], name: str = "reader") -> None:
+        super().__init__(views, name)
+        self.reads = reads
+
+
+def score(seq: int, symbol: str = "AAPL", minute: int = 1) -> SentimentScore:
+    return SentimentScore(seq, minute * MINUTE, symbol, f"news-{seq}", 0.5, 0.5, "lexicon", "v", "", {})
+
+
+def figures(number: int, symbol: str = "AAPL") -> Fundamentals:
+    return Fundamentals(f"fund-{number}", 987, symbol, 20240331, 20240501, "10-Q", "file:x", {}, {"roe": 0.1}, "USD")
+
+
+def forecast(seq: int, symbol: str = "AAPL") -> Prediction:
+    return Prediction(symbol, seq, seq * MINUTE, "gb", "hash", f"feat-{symbol}-{seq}", 10, 0.01, 0.6, 0.0)
+
+
+def test_a_signal_names_the_record_it_rests_on_and_the_last_rows_price() -> None:
+    stage = SignalStage([Reader([view(1), view(0, 0.0), view(-1)], (Prediction, Fundamentals, SentimentScore))])
+    assert stage.on_tick(2 * MINUTE, [row(2), forecast(2)]) == [
+        Signal("AAPL", 1, 2 * MINUTE, "reader", 1, 1.0, 1.0, 102.0, "feat-AAPL-2", {"ema_3": 7.0}, ["pred-AAPL-2"])
+    ]
+    (of_figures,) = stage.on_tick(3 * MINUTE, [figures(7)])
+    assert of_figures == Signal(
+        "AAPL", 2, 3 * MINUTE, "reader", 0, 0.0, 1.0, 102.0, "feat-AAPL-2", {"ema_3": 7.0}, ["fund-7"]
+    )
+    (of_score,) = stage.on_tick(4 * MINUTE, [row(4), score(9, minute=4)])
+    assert isinstance(of_score, Signal) and (of_score.price, of_score.cause_ids) == (104.0, ["sent-9"])
+
+
+def test_a_strategy_may_name_its_causes_itself() -> None:
+    one = View(1, 1.0, 1.0, {}, ("fund-1", "sent-2"))
+    stage = SignalStage([Reader([None, one], (FeatureRow, SentimentScore))])
+    (signal,) = stage.on_tick(MINUTE, [row(1), score(3)])
+    assert isinstance(signal, Signal) and signal.cause_ids == ["fund-1", "sent-2"]
+
+
+def test_what_came_before_a_symbols_first_price_is_taken_up_with_it() -> None:
+    stage = SignalStage([Reader([None, view(1)], (SentimentScore, Fundamentals))])
+    assert stage.on_tick(MINUTE, [figures(1), score(1), score(2), score(3, "MSFT")]) == []
+    again = SignalStage([Reader([None, view(1)], (SentimentScore, Fundamentals))])
+    again.restore(stage.snapshot())
+    for one in (stage, again):
+        (signal,) = one.on_tick(2 * MINUTE, [row(2)])
+        assert isinstance(signal, Signal) and (signal.cause_ids, signal.ts_ns) == (["sent-2"], 2 * MINUTE)
+        assert one.on_tick(3 * MINUTE, [row(3)]) == []
+
+
+def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operators.signals.KEPT_MAX", 5)
+    stage = SignalStage([Reader([view(1)] * 100, (SentimentScore,))])
+    for seq in range(1, 50):
+        assert stage.on_tick(seq * MINUTE, [score(seq, f"S{seq}")]) == []
+    _, symbols, waiting = stage.snapshot()
+    assert symbols == {} and [values[2] for _, values in waiting] == ["S45", "S46", "S47", "S48", "S49"]
+
+
+def test_what_a_symbol_waits_for_does_not_depend_on_the_other_symbols_of_the_shard() -> None:
+    """A late row in a whole market, and in a shard of its own."""
+    heard = [score(1, "B"), score(2, "A"), figures(3, "B"), score(4, "C")]
+    ticks: list[list[Any]] = [
+        [row(1, "A"), *heard],
+        [row(2, "A")],
+        [row(3, "A"), row(3, "B"), score(5, "B")],
+        [row(4, "C")],
+    ]
+
+    def run_with(symbols: str) -> list[Any]:
+        stage = SignalStage([Reader([view(1), view(0, 0.0), view(1)], (SentimentScore, Fundamentals))])
+        out: list[Any] = []
+        for minute, tick in enumerate(ticks, 1):
+            mine = [one for one in tick if type(one) is not FeatureRow or one.symbol in symbols]
+            out += stage.on_tick(minute * MINUTE, mine)
+        return out
+
+    whole = run_with("ABC")
+    assert [one.symbol for one in whole] == ["A", "B", "B", "B", "C"]
+    for symbol in "ABC":
+        assert run_with(symbol) == [one for one in whole if one.symbol == symbol]
+
+
+def test_signals_of_a_tick_stand_as_their_topic_gives_them() -> None:
+    stage = SignalStage([Reader([view(1), view(0, 0.0)], (FeatureRow, Prediction))])
+    got: list[Any] = stage.on_tick(MINUTE, [row(1, "A"), row(1, "B"), forecast(1, "A"), forecast(1, "B")])
+    assert [(one.symbol, one.seq) for one in got] == [("A", 1), ("A", 2), ("B", 1), ("B", 2)]
+
+
+def test_a_snapshot_of_the_first_version_goes_on_with_the_next_row() -> None:
+    stage = SignalStage([Reader([None, None, None, view(0, 0.0)], (FeatureRow, SentimentScore))])
+    stage.restore((1, {"AAPL": (7, {"reader": (2, 1, 1.0)})}))
+    assert stage.on_tick(MINUTE, [score(1)]) == []
+    (signal,) = stage.on_tick(2 * MINUTE, [row(2)])
+    assert isinstance(signal, Signal) and (signal.seq, signal.cause_ids, signal.price) == (8, ["sent-1"], 102.0)
 
 
 STRATEGIES = (EmaCross(fast=2, slow=4, rsi_period=3, rsi_max=95.0), BuyAndHold())

@@ -8,11 +8,11 @@ import pytest
 from configs.strategies import feature_specs, load_strategies
 from operators.features import FeatureStage
 from operators.signals import SignalStage
-from operators.strategies import STRATEGIES, Strategy, View
+from operators.strategies import STRATEGIES, Strategy, View, reads_of
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
-from schemas.records import FeatureRow, Signal
+from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
 from tests.unit.test_features import ticks_of
 
 
@@ -79,16 +79,26 @@ def test_buy_and_hold_buys_once() -> None:
     assert views_of(BuyAndHold(), [{}, {}, {}]) == [View(1, 1.0, 1.0, {"close": 100.0}), None, None]
 
 
+OTHERS = (
+    Prediction("AAPL", 1, 1, "gb", "hash", "feat-AAPL-1", 10, 0.02, 0.7, 0.0),
+    Fundamentals("f-1", 1, "AAPL", 20240331, 20240501, "10-Q", "file", {"eps": 5.0}, {"roe": 0.2}, "USD"),
+    SentimentScore(1, 1, "AAPL", "n-1", 0.8, 0.8, "lexicon", "v", "", {}),
+)
+
+
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_every_strategy_is_a_function_of_its_arguments(name: str) -> None:
     strategy = STRATEGIES[name]()
     before = repr(vars(strategy))
-    ticks = ticks_of(200)
-    rows: list[Any] = [row for tick in ticks for row in FeatureStage(strategy.features).on_tick(0, tick)]
+    rows: list[Any] = [row for tick in ticks_of(200) for row in FeatureStage(strategy.features).on_tick(0, tick)]
+    state: Any = None
     for row in rows:
-        state, view = strategy.decide(row, None)
-        assert strategy.decide(row, None) == (state, view)
-        hash(state)  # plain and not changed in place
+        for record in (row, *OTHERS):
+            if type(record) in reads_of(strategy):
+                after, view = strategy.decide(record, state)
+                assert strategy.decide(record, state) == (after, view)
+                state = after
+                hash(state)  # plain and not changed in place
     assert repr(vars(strategy)) == before
 
 
@@ -138,6 +148,11 @@ class WrongSpec(NoName):
 class NoDecision:
     name = "x"
     features = ()
+
+
+class WrongReads(NoName):
+    name = "x"
+    reads = ("FeatureRow",)
 
 
 class WrongDecision(NoDecision):
@@ -213,6 +228,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(own: Path) -> No
         ({"name": "OWN:NoFeatures"}, "needs a tuple of indicator specs"),
         ({"name": "OWN:WrongSpec"}, "indicator 'magic_3' is not known"),
         ({"name": "OWN:NoDecision"}, "needs a method decide(row, state)"),
+        ({"name": "OWN:WrongReads"}, "types out of FeatureRow, Prediction, Fundamentals, SentimentScore as its reads"),
         ({"name": "OWN:WrongDecision"}, "decide must take (row, state)"),
         ({"name": "OWN:Fails", "parameters": {"size": 0}}, "ZeroDivisionError: division by zero"),
     ],

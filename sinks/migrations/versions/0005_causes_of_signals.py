@@ -1,0 +1,26 @@
+"""What else a signal rests on beside its feature row
+
+Revision ID: 0005
+Revises: 0004
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # Signals from before rest on their feature row alone; new ones always say what they are.
+    op.add_column("signals", sa.Column("cause_ids", JSONB(), nullable=False, server_default="[]"))
+    op.alter_column("signals", "cause_ids", server_default=None)
+
+
+def downgrade() -> None:
+    op.drop_column("signals", "cause_ids")
