@@ -1,0 +1,222 @@
+"""The dashboard in a browser, on a platform that `start` has started: what a person sees, does, and is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from deploy.control import start_one, stop_one
+from deploy.service import DATAFLOW_NAMES
+from tests.e2e.browser import PASSWORD, VIEWS, Person, browser
+from tests.e2e.started import Started
+
+pytestmark = pytest.mark.timeout(600)
+
+SETTINGS = """
+risk_manager:
+  circuit_breaker_threshold: 0.05
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Started]:
+    """With a browser first: where there is none, nothing needs to be started."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    (folder / "settings.yaml").write_text(SETTINGS)
+    running = Started(folder / "home")
+    running.environment["PLATFORM_DASHBOARD"] = "on"
+    try:
+        said = running.says("start", "--settings", str(folder / "settings.yaml"))
+        assert address_of(running) in said
+        yield running
+    finally:
+        running.cli("stop")
+
+
+def address_of(platform: Started) -> str:
+    return f"http://localhost:{platform.ports.dashboard}"
+
+
+@pytest.fixture(scope="module")
+def admin(platform: Started, chromium: Browser) -> Iterator[Person]:
+    """Logged in with the one-time password of the first start, which had to be changed."""
+    one_time = (platform.home.secrets / "admin-password").read_text().strip()
+    person = Person(chromium, address_of(platform))
+    person.log_in("admin", "not the password")
+    expect(person.page.get_by_role("alert")).to_contain_text("wrong")
+    person.log_in("admin", one_time)
+    person.change_password(one_time)
+    person.is_live()
+    yield person
+    person.close()
+
+
+def test_every_view_shows_figures_and_reads_well_at_any_width(admin: Person) -> None:
+    page = admin.page
+    shown = {
+        "Portfolio": "Total value",
+        "Performance": "Max drawdown",
+        "Risk": "Exposure against limits",
+        "Trades": "New order",
+        "System": "market_data",
+    }
+    assert set(shown) == set(VIEWS)
+    for view, text in shown.items():
+        admin.look_at(view)
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+        expect(page.get_by_text("Loading…")).to_have_count(0)
+        for width in (390, 1440):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{view} is wider than {width}"
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("input, select, button, [role=img]")].filter(
+                one => !(one.labels?.length || one.ariaLabel || one.textContent.trim())).map(one => one.outerHTML)"""
+        )
+        assert nameless == [], f"{view}: a screen reader finds no name"
+    expect(page.locator(".flows tbody tr")).to_have_count(len(DATAFLOW_NAMES))
+    expect(page.locator(".flows .badge.bad")).to_have_count(0)
+
+
+def test_an_order_is_filled_and_the_fill_arrives_everywhere_without_a_reload(admin: Person) -> None:
+    page = admin.page
+    page.evaluate("window.loadedOnce = true")
+    admin.look_at("Trades")
+    order_id = admin.order("BUY", "7", "AAPL")
+    sent = page.locator(f'[data-order="{order_id}"]')
+    expect(sent).to_have_attribute("data-status", "FILLED")
+    row = page.locator("tr", has_text=order_id)
+    expect(row).to_contain_text("FILLED")
+    page.get_by_role("button", name="Executions").click()
+    expect(page.locator("tr", has_text=order_id).filter(has_text="Fill")).to_be_visible()
+    admin.look_at("Portfolio")
+    page.get_by_label("Symbol of the chart").select_option("AAPL")
+    expect(page.locator(".canvas")).not_to_have_attribute("data-fills", "0")
+    positions = page.get_by_role("region", name="Positions", exact=True)
+    expect(positions.get_by_role("row").filter(has_text="AAPL")).to_be_visible()
+    assert page.evaluate("window.loadedOnce"), "nothing was loaded anew"
+
+
+def test_a_resting_order_is_cancelled(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Trades")
+    order_id = admin.order("BUY", "5", "MSFT", limit="1.25")
+    sent = page.locator(f'[data-order="{order_id}"]')
+    expect(sent).to_have_attribute("data-status", "ACCEPTED")
+    page.locator("tr", has_text=order_id).get_by_role("button", name=f"Cancel {order_id}").click()
+    expect(sent).to_have_attribute("data-status", "CANCELLED")
+    expect(page.locator("tr", has_text=order_id)).to_contain_text("CANCELLED")
+    expect(page.locator("tr", has_text=order_id).get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_a_refused_order_says_why_and_its_lineage_leads_to_who_asked(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Trades")
+    form = page.get_by_role("region", name="New order")
+    form.get_by_label("Quantity").fill("many")
+    form.get_by_role("button", name="Ask risk").click()
+    expect(form.get_by_role("alert")).to_have_text("The quantity must be a number above 0.")
+    order_id = admin.order("BUY", "9000", "AAPL")
+    sent = page.locator(f'[data-order="{order_id}"]')
+    expect(sent).to_have_attribute("data-status", "REFUSED")
+    expect(sent).to_contain_text("max_order_notional")
+    form.get_by_role("button", name="Ask risk").click()
+    expect(form.locator(".forecast")).to_contain_text("Risk would refuse it: max_order_notional")
+    page.get_by_role("button", name="Refused", exact=True).click()
+    refused = page.locator("tr", has_text="max_order_notional").first
+    expect(refused).to_contain_text("9,000")
+    refused.get_by_role("button", name="Why").click()
+    why = page.get_by_role("dialog")
+    expect(why).to_contain_text("admin asked for SUBMIT_ORDER")
+    page.keyboard.press("Escape")
+    expect(why).to_have_count(0)
+
+
+def test_a_breaker_and_the_kill_switch_are_tripped_and_released(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Risk")
+    breaker = page.get_by_role("region", name="Circuit breakers").first.locator("tbody tr", has_text="Day fall")
+    expect(breaker).to_contain_text("ACTIVE")
+    breaker.get_by_role("button", name="Halt").click()
+    confirm = page.get_by_role("dialog")
+    expect(confirm.get_by_role("button", name="Halt the breaker")).to_be_disabled()
+    confirm.get_by_label("Reason").fill("a drill")
+    confirm.get_by_role("button", name="Halt the breaker").click()
+    expect(breaker).to_contain_text("HALTED")
+    expect(breaker).to_contain_text("a drill")
+    admin.look_at("Trades")
+    order_id = admin.order("BUY", "1", "SPY")
+    sent = page.locator(f'[data-order="{order_id}"]')
+    expect(sent).to_contain_text("circuit_breaker")
+    admin.look_at("Risk")
+    breaker.get_by_role("button", name="Release").click()
+    confirm.get_by_label("Reason").fill("the drill is over")
+    confirm.get_by_role("button", name="Release the breaker").click()
+    expect(breaker).to_contain_text("ACTIVE")
+
+    state = page.locator("#trading-state")
+    for action, becomes in (("Halt all trading", "Trading HALTED"), ("Release", "Trading active")):
+        page.get_by_role("region", name="Kill switch").get_by_role("button", name=action).click()
+        confirm.get_by_label("Reason").fill("a drill")
+        confirm.get_by_role("button", name=f"{action.split()[0]} all trading").click()
+        expect(state).to_have_text(becomes)
+    commands = page.get_by_role("region", name="Commands", exact=True)
+    expect(commands).to_contain_text("the drill is over")
+
+
+def test_a_viewer_sees_everything_and_no_button_that_would_be_refused(
+    admin: Person, platform: Started, chromium: Browser
+) -> None:
+    access = httpx.post(f"{platform.api}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
+    made = httpx.post(
+        f"{platform.api}/api/v1/users",
+        json={"username": "watcher", "role": "viewer"},
+        headers={"Authorization": f"Bearer {access['access_token']}"},
+    ).json()
+    viewer = Person(chromium, address_of(platform))
+    viewer.log_in("watcher", made["one_time_password"])
+    viewer.change_password(made["one_time_password"])
+    viewer.is_live()
+    page = viewer.page
+    viewer.look_at("Trades")
+    expect(page.locator("tbody tr").first).to_be_visible()
+    expect(page.get_by_role("region", name="New order")).to_have_count(0)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    viewer.look_at("Risk")
+    expect(page.get_by_role("region", name="Kill switch")).to_contain_text("The roles risk and admin can set it.")
+    expect(page.get_by_role("button", name="Halt")).to_have_count(0)
+    expect(page.get_by_role("region", name="Commands", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+    assert viewer.complaints == []
+    viewer.close()
+
+
+def test_an_api_that_restarts_is_waited_for_and_nobody_is_logged_out(admin: Person, platform: Started) -> None:
+    page = admin.page
+    admin.look_at("Portfolio")
+    admin.is_live()
+    value = page.locator(".figures dd").first
+    before = value.inner_text()
+    stop_one(platform.home, "api")
+    expect(page.locator("#connection-lost")).to_contain_text("Connection lost")
+    expect(page.locator("main")).to_have_class("stale")
+    assert value.inner_text() not in ("", "–"), f"what was known stays on the screen, {before} was"
+    expect(page.get_by_text("The API does not answer.").first).to_be_visible()
+    start_one(platform.home, "api")
+    admin.is_live()
+    expect(page.locator("#connection-lost")).to_have_count(0)
+    expect(page.get_by_text("The API does not answer.")).to_have_count(0)
+    page.reload()
+    admin.is_live()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    assert admin.complaints == [], "no script failed and the page's own policy forbade nothing"
