@@ -22,7 +22,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCKS = REPOSITORY / "deploy" / "locks"
 PYTHONS = ((3, 11), (3, 12))
-DEV_COMMANDS = {"test", "lint", "format"}
+DEV_COMMANDS = {"test", "test-env", "lint", "format", "security"}
 DISK_MIN_BYTES = 2_000_000_000
 _MARK = "complete"
 

@@ -1,18 +1,21 @@
 """`test`: all tests against their own copy of the services, on other ports, under a temporary home."""
 
-import os
+import json
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
-from deploy.home import REPOSITORY, Home
+from deploy.home import Home, home_from_environment
+from deploy.pytest_run import run_pytest, say, test_environment
+
+COVERAGE_TARGET = 95.0
+"""Per cent of lines that tests should reach. Printed beside what they do reach, not asserted."""
 
 
 def register(app: typer.Typer) -> None:
@@ -26,65 +29,50 @@ def register(app: typer.Typer) -> None:
 def test(
     context: typer.Context,
     long: Annotated[bool, typer.Option("--long", help="Also the tests that take minutes.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Say which lines the tests reach.")] = False,
 ) -> None:
     # The services belong to this process: it must clean up on whatever ends it.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     folder = Path(tempfile.mkdtemp(prefix="trading-test-"))
+    arguments = [*(["--long"] if long else []), *context.args]
+    kept = home_from_environment().root / "coverage"
     try:
-        status = _run_with_services(Home(folder), [*(["--long"] if long else []), *context.args])
+        status = _run_with_services(Home(folder), arguments, covered=kept if coverage else None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if coverage:
+        say(_covered(kept))
     raise typer.Exit(status)
 
 
-def _run_with_services(home: Home, arguments: list[str]) -> int:
+def _run_with_services(home: Home, arguments: list[str], *, covered: Path | None) -> int:
     from deploy.local.endpoints import Ports
     from deploy.local.stack import running_stack
 
     # An empty environment: tests create and drop databases, so they never get the user's own servers.
-    with running_stack(home, Ports.free(), _say, environ={}) as stack:
-        environment = {
-            **os.environ,
-            **stack.endpoints.environment(home),
-            "PLATFORM_TEST_HOME": str(home.root),
-            "PLATFORM_PYTHON_ENV": "current",
-            # The tests of the dashboard ask for it by name; the others need not wait for its build.
-            "PLATFORM_DASHBOARD": "off",
-        }
-        chosen = [argument for argument in arguments if not argument.startswith("-")]
-        command = [sys.executable, "-m", "pytest", *([] if _names_tests(chosen) else ["tests"]), *arguments]
-        _say("running " + " ".join(command[2:]))
-        # A shell starts background jobs with SIGINT ignored, and Python would leave it so.
-        child = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-        )
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            # The terminal sent Ctrl-C to pytest too: let it print its summary.
-            return child.wait()
-        finally:
-            if child.poll() is None:
-                _end(child)
+    with running_stack(home, Ports.free(), say, environ={}) as stack:
+        environment: Mapping[str, str] = test_environment(stack.endpoints.environment(home))
+        if covered is not None:
+            shutil.rmtree(covered, ignore_errors=True)
+            covered.mkdir(parents=True)
+            # Absolute: processes that tests start add to it from whatever folder they are in.
+            environment = {**environment, "COVERAGE_FILE": str(covered / "data")}
+            arguments = ["--cov", "--cov-report=term:skip-covered", *_reports(covered), *arguments]
+        return run_pytest(environment, arguments)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C would: tests that started processes of their own get to end them. SIGTERM gives pytest no time."""
-    child.send_signal(signal.SIGINT)
+def _reports(folder: Path) -> list[str]:
+    return [f"--cov-report=html:{folder / 'html'}", f"--cov-report=json:{folder / 'coverage.json'}"]
+
+
+def _covered(folder: Path) -> str:
     try:
-        child.wait(60)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-
-
-def _names_tests(arguments: list[str]) -> bool:
-    return any((REPOSITORY / argument.split("::")[0]).exists() for argument in arguments)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        found = json.loads((folder / "coverage.json").read_text())["totals"]["percent_covered"]
+    except (OSError, ValueError, KeyError):
+        return "no coverage was taken: pytest ended before it wrote any"
+    page = folder / "html" / "index.html"
+    return f"the tests reach {found:.1f} % of the lines (target {COVERAGE_TARGET:.0f} %); line by line: {page}"
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -29,6 +29,7 @@ class Started:
             "PLATFORM_HOME": str(home),
             "PLATFORM_PYTHON_ENV": "current",
             "PYTHONPATH": str(REPOSITORY),
+            "PLATFORM_DASHBOARD": "off",
         }
 
     @property

@@ -1,0 +1,97 @@
+"""`test-env`: services for tests that stay between runs, with a state folder and ports of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.processes import end, identify, tail
+from deploy.pytest_run import run_pytest, say, test_environment
+from deploy.test_stack import read_state
+
+SETUP_TIMEOUT_S = 180.0
+AsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as JSON, with passwords.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Services for tests that stay between runs.", no_args_is_help=True)
+    group.command("setup", help="Start Kafka, PostgreSQL and Redis for tests; they go on.")(setup)
+    group.command(
+        "run",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+        help="Run the tests with them; further arguments go to pytest.",
+    )(run)
+    group.command("cleanup", help="Stop them and remove all they wrote.")(cleanup)
+    app.add_typer(group, name="test-env")
+
+
+def setup(as_json: AsJson = False) -> None:
+    home = _home()
+    found = read_state(home)
+    if found is None:
+        _start(home)
+        found = read_state(home)
+        assert found is not None, "it was just seen"
+    elif not as_json:
+        say("it is there already")
+    _, told = found
+    if as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        print(f"services for tests run under {home.root}; `python cli.py test-env run`, later `cleanup`")
+
+
+def run(context: typer.Context) -> None:
+    found = read_state(_home())
+    if found is None:
+        raise DeployError("there is no test environment: `python cli.py test-env setup` makes it")
+    raise typer.Exit(run_pytest(test_environment(found[1]), list(context.args)))
+
+
+def cleanup() -> None:
+    home = _home()
+    found = read_state(home)
+    if found is not None and not end(found[0], timeout_s=60.0):
+        raise DeployError(f"the test environment (pid {found[0].pid}) did not stop when asked and was killed")
+    existed = home.root.exists()
+    shutil.rmtree(home.root, ignore_errors=True)
+    print(f"removed {home.root}" if existed else "there was no test environment")
+
+
+def _home() -> Home:
+    return Home(home_from_environment().root / "test-env")
+
+
+def _start(home: Home) -> None:
+    home.make()
+    log = home.logs / "test-env.log"
+    with log.open("wb") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "deploy.test_stack", str(home.root)],
+            cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # survives this shell
+        )
+    deadline = time.monotonic() + SETUP_TIMEOUT_S
+    try:
+        while read_state(home) is None:
+            if child.poll() is not None:
+                raise DeployError(f"{tail(log).removeprefix('error: ')} (log: {log})")
+            if time.monotonic() > deadline:
+                raise DeployError(f"the services are not there within {SETUP_TIMEOUT_S:.0f} s (log: {log})")
+            time.sleep(0.1)
+    except (DeployError, KeyboardInterrupt):
+        identity = identify(child.pid) if child.poll() is None else None
+        if identity is not None:
+            end(identity, timeout_s=30.0)
+        raise
