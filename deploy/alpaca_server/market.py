@@ -1,0 +1,68 @@
+"""The market that the local broker shows: the seeded simulator's prices, or those that are set from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dataflows.sources.simulator import PricePath
+
+SECOND_NS = 1_000_000_000
+
+
+class BarRow(NamedTuple):
+    """One bar as Alpaca sends it; `open_ns` is the bar's beginning."""
+
+    symbol: str
+    open_ns: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Market:
+    """Bars of `interval_s` seconds as a function of time, and what was recorded of set prices.
+
+    With `seed` None nothing happens by itself: prices and bars come through `record`.
+    """
+
+    def __init__(self, symbols: Sequence[str], seed: int | None, interval_s: int) -> None:
+        self.symbols = tuple(symbols)
+        self.interval_ns = interval_s * SECOND_NS
+        self._paths = {} if seed is None else {symbol: PricePath(seed, symbol) for symbol in symbols}
+        self._recorded: dict[str, dict[int, BarRow]] = {symbol: {} for symbol in symbols}
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self._paths)
+
+    def bar(self, symbol: str, open_ns: int) -> BarRow | None:
+        """The bar that opens at `open_ns`, None where nothing traded."""
+        if symbol in self._paths:
+            row = self._paths[symbol].row(symbol, open_ns // self.interval_ns)
+            return None if row is None else BarRow(symbol, open_ns, *row[1:])
+        return self._recorded.get(symbol, {}).get(open_ns)
+
+    def bars(self, symbol: str, start_ns: int, end_ns: int, now_ns: int, limit: int) -> list[BarRow]:
+        """Closed bars that open in [start_ns, end_ns], oldest first, at most `limit`."""
+        last_ns = min(end_ns, now_ns - self.interval_ns)
+        if symbol not in self._paths:
+            recorded = self._recorded.get(symbol, {})
+            return [recorded[at] for at in sorted(recorded) if start_ns <= at <= last_ns][:limit]
+        found: list[BarRow] = []
+        at = -(-start_ns // self.interval_ns) * self.interval_ns
+        while at <= last_ns and len(found) < limit:
+            row = self.bar(symbol, at)
+            if row is not None:
+                found.append(row)
+            at += self.interval_ns
+        return found
+
+    def price(self, symbol: str, now_ns: int) -> float | None:
+        """The simulated price of the moment."""
+        return self._paths[symbol].price(now_ns // self.interval_ns) if symbol in self._paths else None
+
+    def record(self, row: BarRow) -> None:
+        self._recorded.setdefault(row.symbol, {})[row.open_ns] = row

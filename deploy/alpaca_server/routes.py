@@ -1,0 +1,261 @@
+"""The REST endpoints: /v2 as Alpaca has them, historical bars and news, and /control for whoever plays the market."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from deploy.alpaca_server.book import CLOSED, EXTENDED, OPEN_STATES, REGULAR, ZERO, BrokerOrder, Refused, text
+from deploy.alpaca_server.broker import Broker, iso
+from deploy.alpaca_server.market import SECOND_NS, BarRow
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def routes(broker: Broker) -> list[Route]:
+    trading = Trading(broker)
+    return [
+        *_v2(trading),
+        *_data(trading),
+        Route("/control/{what}", trading.control, methods=["POST"]),
+        Route("/control/state", trading.state),
+    ]
+
+
+def _v2(trading: Trading) -> list[Route]:
+    table: list[tuple[str, str, str, Handler]] = [
+        ("/v2/orders", "POST", "submit", trading.submit),
+        ("/v2/orders", "GET", "ask", trading.list_orders),
+        ("/v2/orders:by_client_order_id", "GET", "ask", trading.by_client),
+        ("/v2/orders/{order_id}", "GET", "ask", trading.order),
+        ("/v2/orders/{order_id}", "PATCH", "submit", trading.replace),
+        ("/v2/orders/{order_id}", "DELETE", "cancel", trading.cancel),
+        ("/v2/positions", "GET", "account", trading.positions),
+        ("/v2/account", "GET", "account", trading.account),
+        ("/v2/account/activities/FILL", "GET", "account", trading.activities),
+        ("/v2/clock", "GET", "ask", trading.clock),
+        ("/v2/assets", "GET", "ask", trading.assets),
+        ("/v2/assets/{symbol:path}", "GET", "ask", trading.asset),
+    ]
+    return [Route(path, trading.guarded(place, handler), methods=[method]) for path, method, place, handler in table]
+
+
+def _data(trading: Trading) -> list[Route]:
+    paths = {"/v2/stocks/bars": trading.bars, "/v1beta3/crypto/us/bars": trading.bars, "/v1beta1/news": trading.news}
+    return [Route(path, trading.guarded("", handler)) for path, handler in paths.items()]
+
+
+class Trading:
+    """One method an endpoint."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def guarded(self, place: str, handler: Handler) -> Handler:
+        """Keys, the rate limit, scripted faults, and refusals as Alpaca words them."""
+        broker = self._broker
+
+        async def guard(request: Request) -> Response:
+            given = (request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key"))
+            if given != (broker.key, broker.secret):
+                return _problem(403, 40310000, "forbidden.")
+            if broker.over_rate():
+                return _problem(429, 42910000, "too many requests.", {"X-RateLimit-Limit": "200", "Retry-After": "1"})
+            fault = broker.faults.take(place) if place else None
+            if fault is not None and fault.kind == "status":
+                return _problem(fault.status, fault.status * 100_000, "scripted fault")
+            if fault is not None and fault.kind == "lost_request":
+                await asyncio.sleep(fault.delay_s)
+                return _problem(504, 50410000, "gateway timeout")
+            try:
+                answer = await handler(request)
+            except Refused as refused:
+                return _problem(refused.status, refused.code, refused.message)
+            except json.JSONDecodeError:
+                return _problem(400, 40010000, "request body format is invalid")
+            if fault is not None:
+                await asyncio.sleep(fault.delay_s)
+                return _problem(504, 50410000, "gateway timeout")
+            return answer
+
+        return guard
+
+    # -- orders --------------------------------------------------------------------------------------------------------
+
+    async def submit(self, request: Request) -> Response:
+        return JSONResponse(self._broker.book.submit(await request.json()).wire())
+
+    async def replace(self, request: Request) -> Response:
+        return JSONResponse(self._broker.book.replace(request.path_params["order_id"], await request.json()).wire())
+
+    async def cancel(self, request: Request) -> Response:
+        self._broker.book.cancel(request.path_params["order_id"])
+        return Response(status_code=204)
+
+    async def order(self, request: Request) -> Response:
+        return JSONResponse(self._broker.book.find(request.path_params["order_id"]).wire())
+
+    async def by_client(self, request: Request) -> Response:
+        return JSONResponse(self._broker.book.find_client(request.query_params.get("client_order_id", "")).wire())
+
+    async def list_orders(self, request: Request) -> Response:
+        asked = request.query_params
+        status, limit = asked.get("status", "open"), min(int(asked.get("limit", 50)), 500)
+        found: list[BrokerOrder] = list(self._broker.book.orders.values())
+        if status != "all":
+            found = [order for order in found if (order.status in OPEN_STATES) == (status == "open")]
+        if asked.get("after"):
+            found = [order for order in found if order.created_at > asked["after"]]
+        if asked.get("direction", "desc") == "desc":
+            found.reverse()
+        return JSONResponse([order.wire() for order in found[:limit]])
+
+    # -- the account ---------------------------------------------------------------------------------------------------
+
+    async def positions(self, request: Request) -> Response:
+        book = self._broker.book
+        rows = []
+        for symbol, held in book.positions.items():
+            price = book.prices.get(symbol, ZERO)
+            side = "long" if held > 0 else "short"
+            cost = book.costs[symbol]
+            value = held * price
+            numbers = {
+                "qty": held,
+                "qty_available": held,
+                "avg_entry_price": abs(cost / held),
+                "market_value": value,
+                "cost_basis": cost,
+                "unrealized_pl": value - cost,
+                "unrealized_plpc": ZERO,
+                "unrealized_intraday_pl": ZERO,
+                "unrealized_intraday_plpc": ZERO,
+                "current_price": price,
+                "lastday_price": price,
+                "change_today": ZERO,
+            }
+            asset_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol))
+            about = {"asset_id": asset_id, "symbol": symbol, "exchange": "NASDAQ", "asset_class": "us_equity"}
+            rows.append({**about, "side": side, **{name: text(number) for name, number in numbers.items()}})
+        return JSONResponse(rows)
+
+    async def account(self, request: Request) -> Response:
+        book = self._broker.book
+        power, equity = f"{book.buying_power():f}", f"{book.equity():f}"
+        money = {"cash": f"{book.cash:f}", "equity": equity, "portfolio_value": equity, "buying_power": power}
+        flags = {"pattern_day_trader": False, "trading_blocked": False, "account_blocked": False}
+        about = {"id": self._broker.account_id, "account_number": "LOCAL1", "status": "ACTIVE", "currency": "USD"}
+        return JSONResponse({**about, **money, **flags, "shorting_enabled": True, "multiplier": "2"})
+
+    async def activities(self, request: Request) -> Response:
+        rows = [
+            {"id": f["execution_id"], "activity_type": "FILL", "transaction_time": f["timestamp"], **f}
+            for f in self._broker.book.fills
+        ]
+        # As Alpaca's: without the id of the order.
+        return JSONResponse([{name: value for name, value in row.items() if name != "order_id"} for row in rows])
+
+    async def clock(self, request: Request) -> Response:
+        now = datetime.now(UTC)
+        times = {"next_open": (now + timedelta(hours=1)).isoformat(), "next_close": (now + timedelta(1)).isoformat()}
+        return JSONResponse(
+            {"timestamp": now.isoformat(), "is_open": self._broker.book.session == REGULAR, **times},
+        )
+
+    async def assets(self, request: Request) -> Response:
+        return JSONResponse([self._asset(symbol) for symbol in self._broker.market.symbols])
+
+    async def asset(self, request: Request) -> Response:
+        symbol = request.path_params["symbol"]
+        if symbol not in self._broker.market.symbols:
+            raise Refused(404, 40410000, f"asset not found for {symbol}")
+        return JSONResponse(self._asset(symbol))
+
+    def _asset(self, symbol: str) -> dict[str, Any]:
+        asset_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol))
+        about = {"id": asset_id, "class": "us_equity", "exchange": "NASDAQ", "symbol": symbol, "name": symbol}
+        flags = {"tradable": True, "marginable": True, "shortable": True, "easy_to_borrow": True, "fractionable": True}
+        return {**about, "status": "active", **flags}
+
+    # -- market data ---------------------------------------------------------------------------------------------------
+
+    async def bars(self, request: Request) -> Response:
+        asked = request.query_params
+        now_ns = time.time_ns()
+        start_ns, end_ns = _moment(asked.get("start"), 0), _moment(asked.get("end"), now_ns)
+        limit = min(int(asked.get("limit", 10_000)), 10_000)
+        found = {}
+        for symbol in asked.get("symbols", "").split(","):
+            rows = self._broker.market.bars(symbol, start_ns, end_ns, now_ns, limit)
+            if rows:
+                found[symbol] = [_bar(row) for row in rows]
+        return JSONResponse({"bars": found, "next_page_token": None})
+
+    async def news(self, request: Request) -> Response:
+        return JSONResponse({"news": self._broker.news[::-1], "next_page_token": None})
+
+    # -- control -------------------------------------------------------------------------------------------------------
+
+    async def control(self, request: Request) -> Response:
+        """price, bar, news, session, fault, disconnect, refuse, mute, fill-max: what the market and the network do."""
+        broker, what = self._broker, request.path_params["what"]
+        given = json.loads(await request.body() or b"{}")
+        if what == "price":
+            await broker.show_price(given["symbol"], float(given["price"]), time.time_ns())
+        elif what == "bar":
+            await broker.show_bar(BarRow(**given))
+        elif what == "news":
+            await broker.tell_news(given["headline"], given["symbols"])
+        elif what == "session" and given.get("session") in (REGULAR, EXTENDED, CLOSED):
+            broker.book.session = given["session"]
+        elif what == "fault":
+            try:
+                broker.plan(**given)
+            except (TypeError, ValueError) as error:
+                return _problem(422, 0, str(error))
+        elif what == "disconnect":
+            await broker.disconnect()
+        elif what == "refuse":
+            broker.refusing = bool(given["on"])
+        elif what == "mute":
+            broker.muted = bool(given["on"])
+        elif what == "fill-max":
+            broker.book.fill_max = None if given["quantity"] is None else Decimal(str(given["quantity"]))
+        else:
+            return _problem(404, 0, f"there is no control {what!r}")
+        return JSONResponse({})
+
+    async def state(self, request: Request) -> Response:
+        """How often each client_order_id was accepted, all orders, positions."""
+        book = self._broker.book
+        positions = {symbol: f"{held.normalize():f}" for symbol, held in book.positions.items()}
+        orders = [order.wire() for order in book.orders.values()]
+        return JSONResponse({"submits": book.submits, "orders": orders, "positions": positions, "fills": book.fills})
+
+
+def _problem(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"code": code, "message": message}, status, headers)
+
+
+def _bar(row: BarRow) -> dict[str, Any]:
+    values = {"o": row.open, "h": row.high, "l": row.low, "c": row.close, "v": row.volume, "n": 1, "vw": row.close}
+    return {"t": iso(row.open_ns), **values}
+
+
+def _moment(text: str | None, otherwise_ns: int) -> int:
+    if not text:
+        return otherwise_ns
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * SECOND_NS)

@@ -1,0 +1,103 @@
+"""The server process, or thread: one event loop with the broker and its routes on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from deploy.alpaca_server import routes, sockets
+from deploy.alpaca_server.broker import Broker
+from deploy.alpaca_server.market import Market
+
+LOCAL_KEY, LOCAL_SECRET = "local", "local"
+ACCOUNT = "00000000-0000-4000-8000-000000000001"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """`seed` None: prices are set from outside only. `bar_interval_s` is 60 at Alpaca; shorter ones are for trying."""
+
+    port: int
+    symbols: tuple[str, ...] = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
+    seed: int | None = 7
+    bar_interval_s: int = 60
+    step_s: float = 0.5
+    cash: Decimal = Decimal(1_000_000)
+    key: str = LOCAL_KEY
+    secret: str = LOCAL_SECRET
+    requests_per_minute: int = 200
+
+
+def make_broker(settings: ServerSettings) -> Broker:
+    market = Market(settings.symbols, settings.seed, settings.bar_interval_s)
+    broker = Broker(
+        market,
+        key=settings.key,
+        secret=settings.secret,
+        account_id=ACCOUNT,
+        requests_per_minute=settings.requests_per_minute,
+    )
+    broker.book.cash = settings.cash
+    for symbol in settings.symbols:
+        price = market.price(symbol, time.time_ns())
+        broker.book.prices[symbol] = Decimal(str(price)) if price is not None else Decimal(100)
+    return broker
+
+
+class Server:
+    """`run` blocks until SIGINT or SIGTERM; as a context manager it serves from a thread of its own."""
+
+    def __init__(self, settings: ServerSettings, broker: Broker | None = None) -> None:
+        """With `broker` the account of an earlier server goes on: a broker that was away for a while."""
+        self.broker = make_broker(settings) if broker is None else broker
+        self.url = f"http://127.0.0.1:{settings.port}"
+        app = Starlette(routes=[*routes.routes(self.broker), *sockets.routes(self.broker)], lifespan=self._lifespan)
+        self._step_s = settings.step_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._uvicorn = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                host="127.0.0.1",
+                port=settings.port,
+                log_level="warning",
+                timeout_graceful_shutdown=1,
+                ws_ping_interval=None,
+            )
+        )
+        self._thread = threading.Thread(target=self._uvicorn.run, daemon=True)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        market = self._loop.create_task(self.broker.run_market(self._step_s))
+        yield
+        market.cancel()
+
+    def run(self) -> None:
+        self._uvicorn.run()
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        deadline = time.monotonic() + 10
+        while not self._uvicorn.started:
+            assert time.monotonic() < deadline, f"the local broker does not listen at {self.url}"
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._uvicorn.should_exit = True
+        self._thread.join(10)
+
+    def do(self, coroutine: Any) -> Any:
+        """Run a coroutine of the broker on its loop, from another thread, and wait for it."""
+        assert self._loop is not None, "the server does not run"
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
