@@ -35,6 +35,8 @@ class Books:
         self._engine, self._settings = engine, settings
         self._capital = settings.portfolio_manager.initial_capital
         self._peak, self._peak_seq = self._capital, 0
+        feed = settings.market_data
+        self._bar_s = feed.simulator.interval_s if feed.feed == "simulator" else feed.files.bar_interval_s
         self._zone = ZoneInfo("America/New_York" if settings.market_data.files.calendar == "XNYS" else "UTC")
 
     def read(self) -> list[Metric]:
@@ -73,6 +75,7 @@ class Books:
                 "gross exposure over equity",
                 float(exposure / equity) if equity > 0 else None,
             ),
+            single("platform_bar_interval_seconds", "how long a bar is", self._bar_s),
             single("platform_portfolio_valued_timestamp_seconds", "event time of the last valuation", at_ns / 1e9),
         ]
 

@@ -122,10 +122,12 @@ class Brokers:
     def _ends(self) -> dict[tuple[str, int], int]:
         """Raises KafkaException or TimeoutError where no broker answers; a topic that is not there yet is left out."""
         prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        there = self._client().list_topics(timeout=KAFKA_TIMEOUT_S).topics
         asked = {
             TopicPartition(prefix + topic, partition): latest
             for topic, count in self._partitions.items()
             for partition in range(count)
+            if prefix + topic in there
         }
         found = {}
         for at, future in self._client().list_offsets(asked, request_timeout=KAFKA_TIMEOUT_S).items():

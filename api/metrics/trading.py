@@ -32,7 +32,8 @@ _COUNTED: dict[str, tuple[str, str]] = {
     ),
     "latency": (
         "executions",
-        "SELECT width_bucket((o.ts_ns - f.ts_ns) / 1e9::float8, ARRAY[{buckets}]::float8[]) a, count(*) n,"
+        # Prometheus' buckets hold their upper bound, Postgres' their lower.
+        "SELECT width_bucket((o.ts_ns - f.ts_ns - 1) / 1e9::float8, ARRAY[{buckets}]::float8[]) a, count(*) n,"
         " sum((o.ts_ns - f.ts_ns) / 1e9) s FROM executions o JOIN orders f ON f.order_id = o.order_id"
         " {range} AND o.exec_type = 'TRADE' GROUP BY 1",
     ),
@@ -55,9 +56,10 @@ _COUNTED: dict[str, tuple[str, str]] = {
 }
 _LAST_FILLS = """
 SELECT CASE WHEN f.side = 'BUY' THEN 1 ELSE -1 END * (f.price / p.reference_price - 1) * 10000 AS bps,
-       f.quantity / nullif(b.volume, 0)::numeric AS share
+       f.quantity / nullif(b.volume, 0)::numeric AS share, (f.ts_ns - o.ts_ns) / 1e9 AS latency_s
 FROM (SELECT * FROM executions WHERE exec_type = 'TRADE' ORDER BY seq DESC LIMIT :fills) f
 JOIN order_proposals p ON p.proposal_id = f.cause_id AND p.reference_price > 0
+JOIN orders o ON o.order_id = f.order_id
 LEFT JOIN bars b ON b.symbol = f.symbol AND b.ts_ns = f.ts_ns
 """
 _LAST_DECISIONS = """
@@ -174,7 +176,14 @@ def _costs(fills: Sequence[RowMapping]) -> list[Metric]:
             bound = bisect_left([limit for limit, _ in SHARES], float(row["share"]))
             by_share.setdefault((SHARES[bound][1],), []).append(float(row["bps"]))
     shares = sorted(float(row["share"]) for row in fills if row["share"] is not None)
+    latencies = sorted(float(row["latency_s"]) for row in fills)
     return [
+        gauge(
+            "platform_execution_latency_seconds",
+            "approval to fill of the last fills",
+            ("quantile",),
+            _quantiles(latencies),
+        ),
         single("platform_slippage_fills", f"fills in the slippage figures, at most the last {FILLS}", len(slippage)),
         single("platform_slippage_mean_bps", "mean slippage of the last fills", _mean(slippage)),
         gauge("platform_slippage_bps", "slippage of the last fills", ("quantile",), _quantiles(sorted(slippage))),

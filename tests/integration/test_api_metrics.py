@@ -143,8 +143,8 @@ def test_orders_and_executions_are_counted(client: TestClient) -> None:
     assert found["platform_strategy_fills_total", ("slow",)] == 2
     assert found["platform_closed_lots_total", ("lost", "slow")] == 1
     assert found["platform_strategy_realized_pnl", ("slow",)] == (97 - 101) * 10 - 2
-    assert found["platform_order_to_fill_seconds_bucket", ("1.0",)] == 0  # a fill after just 1 s is in the next
-    assert found["platform_order_to_fill_seconds_bucket", ("2.0",)] == 2
+    assert found["platform_order_to_fill_seconds_bucket", ("0.5",)] == 0
+    assert found["platform_order_to_fill_seconds_bucket", ("1.0",)] == 2
     assert found["platform_order_to_fill_seconds_count", ()] == 3
     assert found["platform_order_to_fill_seconds_sum", ()] == 102
     assert found["platform_slippage_mean_bps", ()] == pytest.approx((100 - 100 + 300) / 3)

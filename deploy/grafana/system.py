@@ -1,0 +1,180 @@
+"""The System dashboard: health, database, message queue, resources."""
+
+from deploy.grafana.panels import BARS, NUMBER, Board, Panel, Query, Row
+
+RATE, SHARE, BYTES, SECONDS = "ops", "percentunit", "bytes", "s"
+DOWN, PROCESS = "count(platform_service_up == 0)", "platform_process"
+
+
+def _quantiles(metric: str, by: str = "") -> list[Query]:
+    return [
+        Query(f"histogram_quantile({q}, sum by (le{by}) (rate({metric}_bucket[5m])))", f"p{q * 100:.0f}")
+        for q in (0.5, 0.99)
+    ]
+
+
+BOARD = Board(
+    "trading-system",
+    "System",
+    "Health and lag of the services, database, message queue, resources.",
+    [
+        Row(
+            "Health",
+            [
+                Panel(
+                    "Services down",
+                    [Query("count(platform_service_up == 0) or vector(0)")],
+                    "short",
+                    NUMBER,
+                    warn=0.5,
+                    bad=1,
+                ),
+                Panel("PostgreSQL", [Query("platform_database_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
+                Panel("Kafka", [Query("platform_kafka_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
+                Panel("Redis", [Query("platform_redis_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
+                Panel("Degraded", [Query("platform_degraded")], "bool", NUMBER, warn=0.5, bad=1),
+                Panel("Feed at its end", [Query("platform_dataflow_feed_finished")], "bool", NUMBER),
+                Panel("Up", [Query("platform_service_up", "{{service}}")]),
+                Panel(
+                    "Time since the start", [Query("platform_dataflow_uptime_seconds", "{{service}}")], SECONDS, BARS
+                ),
+                Panel("Restarts", [Query("platform_service_restarts_total", "{{service}}")], "short", BARS),
+                Panel(
+                    "Behind the feed",
+                    [Query("platform_dataflow_event_lag_seconds", "{{service}}")],
+                    SECONDS,
+                    meaning="In event time.",
+                ),
+                Panel("Since the last tick", [Query("platform_dataflow_still_seconds", "{{service}}")], SECONDS),
+                Panel("Behind the wall's clock", [Query("platform_dataflow_wall_lag_seconds", "{{service}}")], SECONDS),
+                Panel("Since the last report", [Query("platform_dataflow_report_age_seconds", "{{service}}")], SECONDS),
+                Panel("Checks", [Query("platform_check_ok", "{{check}}")], "bool_on_off", BARS, warn=1, bad=0.5),
+                Panel(
+                    "Since the last check",
+                    [Query("time() - platform_check_finished_timestamp_seconds", "{{check}}")],
+                    SECONDS,
+                ),
+            ],
+        ),
+        Row(
+            "Records",
+            [
+                Panel("In", [Query("rate(platform_dataflow_records_in_total[1m])", "{{service}}")], RATE),
+                Panel("Out", [Query("rate(platform_dataflow_records_out_total[1m])", "{{service}}")], RATE),
+                Panel("Ticks", [Query("rate(platform_dataflow_ticks_total[1m])", "{{service}}")], RATE),
+                Panel("Dead letters", [Query("increase(platform_dataflow_dead_letters_total[5m])", "{{service}}")]),
+                Panel("Late records", [Query("increase(platform_dataflow_late_records_total[5m])", "{{service}}")]),
+                Panel(
+                    "Repeats dropped, and gaps",
+                    [
+                        Query("increase(platform_dataflow_duplicates_total[5m])", "{{service}} repeats"),
+                        Query("increase(platform_dataflow_seq_gaps_total[5m])", "{{service}} gaps"),
+                    ],
+                ),
+            ],
+        ),
+        Row(
+            "Database",
+            [
+                Panel("A small query", [Query("platform_database_query_seconds", "now")], SECONDS),
+                Panel("Statements of the API", _quantiles("platform_database_statement_seconds"), SECONDS),
+                Panel("Statements", [Query("rate(platform_database_statement_seconds_count[1m])", "of the API")], RATE),
+                Panel(
+                    "Transactions",
+                    [
+                        Query("rate(platform_database_commits_total[1m])", "committed"),
+                        Query("rate(platform_database_rollbacks_total[1m])", "rolled back"),
+                    ],
+                    RATE,
+                ),
+                Panel("Rows written", [Query("rate(platform_database_rows_written_total[1m])", "rows")], RATE),
+                Panel("Sessions", [Query("platform_database_connections", "{{state}}")], stacked=True),
+                Panel("Size", [Query("platform_database_size_bytes", "database")], BYTES),
+                Panel("Largest tables", [Query("topk(8, platform_database_table_bytes)", "{{table}}")], BYTES, BARS),
+                Panel("Most rows", [Query("topk(8, platform_database_table_rows)", "{{table}}")], "short", BARS),
+                Panel("Found in memory", [Query("platform_database_cache_hit_ratio", "blocks")], SHARE),
+                Panel("Deadlocks", [Query("increase(platform_database_deadlocks_total[1h])", "within an hour")]),
+            ],
+        ),
+        Row(
+            "Message queue",
+            [
+                Panel(
+                    "Throughput",
+                    [Query("sum by (topic) (rate(platform_kafka_log_end_offset[1m]))", "{{topic}}")],
+                    RATE,
+                ),
+                Panel(
+                    "Lag",
+                    [Query("platform_kafka_service_lag_messages", "{{service}}")],
+                    meaning="Messages that are not in a snapshot yet; a second's worth is usual.",
+                ),
+                Panel(
+                    "Lag by topic",
+                    [Query("topk(8, platform_kafka_consumer_lag_messages)", "{{service}} {{topic}}")],
+                    "short",
+                    BARS,
+                ),
+                Panel("Redis commands", [Query("rate(platform_redis_commands_total[1m])", "commands")], RATE),
+                Panel("Redis memory", [Query("platform_redis_memory_bytes", "memory")], BYTES),
+                Panel("Redis connections", [Query("platform_redis_clients", "connections")]),
+            ],
+        ),
+        Row(
+            "API",
+            [
+                Panel(
+                    "Requests",
+                    [Query("sum by (status) (rate(platform_api_request_seconds_count[1m]))", "{{status}}")],
+                    RATE,
+                ),
+                Panel("Time of a request", _quantiles("platform_api_request_seconds"), SECONDS),
+                Panel(
+                    "Streams, and refused by rate",
+                    [
+                        Query("platform_api_streams", "open streams"),
+                        Query(
+                            "sum(increase(platform_api_rate_limited_total[5m])) or vector(0)",
+                            "refused by rate in 5 min",
+                        ),
+                    ],
+                ),
+            ],
+        ),
+        Row(
+            "Resources",
+            [
+                Panel(
+                    "Processors", [Query("rate(platform_process_cpu_seconds_total[1m])", "{{service}}")], stacked=True
+                ),
+                Panel("Memory", [Query("platform_process_resident_memory_bytes", "{{service}}")], BYTES, stacked=True),
+                Panel(
+                    "Machine",
+                    [
+                        Query("rate(platform_host_cpu_busy_seconds_total[1m]) / platform_host_cpus", "processors"),
+                        Query(
+                            '1 - platform_host_memory_bytes{state="available"}'
+                            ' / on () platform_host_memory_bytes{state="total"}',
+                            "memory",
+                        ),
+                        Query(
+                            '1 - platform_host_disk_bytes{state="free"}'
+                            ' / on () platform_host_disk_bytes{state="total"}',
+                            "disk",
+                        ),
+                    ],
+                    SHARE,
+                ),
+                Panel(
+                    "Metrics page",
+                    [Query("platform_metrics_read_seconds", "{{part}}")],
+                    SECONDS,
+                    meaning="How long reading each part of the page took.",
+                ),
+                Panel(
+                    "Parts that cannot be read", [Query("count(platform_metrics_readable == 0) or vector(0)", "parts")]
+                ),
+            ],
+        ),
+    ],
+)

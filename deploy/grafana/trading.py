@@ -1,0 +1,157 @@
+"""The Trading dashboard: order flow, success and slippage, results by strategy, market impact."""
+
+from deploy.grafana.panels import BARS, NUMBER, Board, Panel, Query, Row
+
+RATE, SHARE, BPS = "ops", "percentunit", "none"
+
+BOARD = Board(
+    "trading-trading",
+    "Trading",
+    "Order flow and executions, success and slippage, what each strategy made, market impact.",
+    [
+        Row(
+            "Order flow and executions",
+            [
+                Panel("Orders", [Query("sum(platform_orders_total)")], "short", NUMBER),
+                Panel("Fills", [Query('sum(platform_executions_total{exec_type="TRADE"})')], "short", NUMBER),
+                Panel("Refusals", [Query("sum(platform_order_refusals_total)")], "short", NUMBER),
+                Panel("Cancels", [Query("platform_order_cancels_total")], "short", NUMBER),
+                Panel("Rejection rate", [Query("platform_order_rejection_ratio")], SHARE, NUMBER, warn=0.02, bad=0.05),
+                Panel("Decisions in it", [Query("platform_order_decisions")], "short", NUMBER),
+                Panel(
+                    "Orders by type and side",
+                    [Query("sum by (order_type, side) (rate(platform_orders_total[1m]))", "{{order_type}} {{side}}")],
+                    RATE,
+                ),
+                Panel(
+                    "Reports of the venue",
+                    [Query("sum by (exec_type) (rate(platform_executions_total[1m]))", "{{exec_type}}")],
+                    RATE,
+                ),
+                Panel(
+                    "Refusals by check",
+                    [Query("sum by (check) (rate(platform_order_refusals_total[1m]))", "{{check}}")],
+                    RATE,
+                ),
+            ],
+        ),
+        Row(
+            "Success, time and slippage",
+            [
+                Panel(
+                    "How orders end",
+                    [Query("sum by (outcome) (platform_orders_ended_total)", "{{outcome}}")],
+                    "short",
+                    BARS,
+                ),
+                Panel(
+                    "Orders filled",
+                    [
+                        Query(
+                            'sum(platform_orders_ended_total{outcome="FILLED"}) / sum(platform_orders_ended_total)',
+                            "of those that ended",
+                        )
+                    ],
+                    SHARE,
+                ),
+                Panel(
+                    "Closed lots with a profit",
+                    [
+                        Query(
+                            'sum by (strategy) (platform_closed_lots_total{result="won"})'
+                            " / sum by (strategy) (platform_closed_lots_total)",
+                            "{{strategy}}",
+                        )
+                    ],
+                    SHARE,
+                ),
+                Panel(
+                    "From approval to fill",
+                    [
+                        Query(
+                            f"histogram_quantile({q}, sum by (le) (rate(platform_order_to_fill_seconds_bucket[5m])))",
+                            f"p{q * 100:.0f}",
+                        )
+                        for q in (0.5, 0.99)
+                    ],
+                    "s",
+                    meaning="In event time: with bars of a minute an order fills at the next minute's bar.",
+                ),
+                Panel(
+                    "Slippage",
+                    [
+                        Query("platform_slippage_bps", "quantile {{quantile}}"),
+                        Query("platform_slippage_mean_bps", "mean"),
+                    ],
+                    BPS,
+                    meaning="Basis points worse than the proposal's reference price, over the last 500 fills.",
+                ),
+                Panel(
+                    "Notional traded",
+                    [Query("sum by (strategy) (rate(platform_strategy_notional_total[1m]))", "{{strategy}}")],
+                    "currencyUSD",
+                    meaning="A second.",
+                ),
+            ],
+        ),
+        Row(
+            "What each strategy made",
+            [
+                Panel(
+                    "Realised by strategy",
+                    [Query("platform_strategy_realized_pnl", "{{strategy}}")],
+                    "currencyUSD",
+                    meaning="Of the lots that its orders closed, net of fees.",
+                ),
+                Panel("Fills by strategy", [Query("platform_strategy_fills_total", "{{strategy}}")], "short", BARS),
+                Panel("Fees by strategy", [Query("platform_strategy_fees", "{{strategy}}")], "currencyUSD", BARS),
+                Panel(
+                    "Profit of a closed lot",
+                    [
+                        Query(
+                            "platform_strategy_realized_pnl / on (strategy)"
+                            " (sum by (strategy) (platform_closed_lots_total) > 0)",
+                            "{{strategy}}",
+                        )
+                    ],
+                    "currencyUSD",
+                ),
+                Panel(
+                    "Signals",
+                    [Query('rate(platform_dataflow_records_out_total{service="signals"}[1m])', "changes of a view")],
+                    RATE,
+                ),
+            ],
+        ),
+        Row(
+            "Market impact",
+            [
+                Panel(
+                    "Slippage by size",
+                    [Query("platform_market_impact_bps", "{{participation}}")],
+                    BPS,
+                    BARS,
+                    meaning="Mean slippage in basis points by what part of its bar's volume a fill was.",
+                ),
+                Panel("Slippage by size over time", [Query("platform_market_impact_bps", "{{participation}}")], BPS),
+                Panel(
+                    "Part of the bar's volume",
+                    [Query("platform_fill_participation_ratio", "quantile {{quantile}}")],
+                    SHARE,
+                ),
+            ],
+        ),
+        Row(
+            "Halts",
+            [
+                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, bad=1),
+                Panel("Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, bad=1),
+                Panel(
+                    "Breakers tripped",
+                    [Query("increase(platform_circuit_breaker_activations_total[1h])", "{{breaker}}")],
+                    meaning="Within an hour.",
+                ),
+            ],
+        ),
+    ],
+)

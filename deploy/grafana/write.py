@@ -1,0 +1,23 @@
+"""`python -m deploy.grafana.write`: writes the dashboards' JSON, which Grafana reads and the repository keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from deploy.grafana import portfolio, system, trading
+from deploy.grafana.panels import built
+
+FOLDER = Path(__file__).parent / "dashboards"
+BOARDS = {"portfolio": portfolio.BOARD, "trading": trading.BOARD, "system": system.BOARD}
+
+
+def texts() -> dict[str, str]:
+    """The JSON of each dashboard, by its file's name without the ending."""
+    return {name: JSONEncoder(sort_keys=True, indent=2).encode(built(board)) + "\n" for name, board in BOARDS.items()}
+
+
+if __name__ == "__main__":
+    for name, text in texts().items():
+        (FOLDER / f"{name}.json").write_text(text)

@@ -1,0 +1,170 @@
+"""Every query of the dashboards and of the alert rules, put to a real Prometheus that scraped a running API."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+import yaml
+from confluent_kafka import Consumer, TopicPartition
+
+from api.app import create_app
+from configs.settings import Settings, load_settings
+from dataflows.topology import SERVICES
+from deploy.grafana.write import BOARDS
+from deploy.local.ports import free_ports
+from schemas.records import SELL, LotMatch, Record, RiskUsage
+from tests.debian import program
+from tests.integration.recorded_platform import kafka_settings, make_topics
+from tests.integration.test_api_metrics import MINUTE, SECOND, T0, D, order, proposal, report, story, write
+from tests.unit.builders import bar
+
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yml"
+QUERIES = sorted(
+    {query.expr for board in BOARDS.values() for row in board.rows for panel in row.panels for query in panel.queries}
+)
+CONDITIONS = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+NAME = re.compile(r"\bplatform_[a-z_]+\b")
+
+
+def a_platform(home: Path) -> None:
+    """What the supervisor, the dataflows and the checks leave in a state folder."""
+    now = time.time()
+    for folder in ("stats", "checks"):
+        (home / "run" / folder).mkdir(parents=True)
+    counts = dict.fromkeys(("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps"), 5)
+    said = {**counts, "pid": 1, "updated_at": now, "started_at": now - 9, "moved_at": now, "ticks": 9, "cpu_s": 1.5}
+    for service in SERVICES:
+        row = {"service": service, "last_tick_ns": T0, "rss_bytes": 5, "feed_finished": False, **said}
+        (home / "run" / "stats" / f"{service}.json").write_text(json.dumps(row))
+    children = [{"name": name, "status": "healthy", "pid": None, "restarts": 0} for name in (*SERVICES, "api")]
+    (home / "run" / "state.json").write_text(json.dumps({"children": children}))
+    check = {"name": "verify", "ok": True, "finished_at": now, "duration_s": 1.0, "counts": {"positions": 3}}
+    (home / "run" / "checks" / "verify.json").write_text(json.dumps(check))
+
+
+@pytest.fixture(scope="module")
+def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
+    given = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    return given.model_copy(update={"kafka": kafka_settings(given, kafka, make_topics(kafka))})
+
+
+@pytest.fixture(scope="module")
+def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an API with something to show, on a port of this machine."""
+    home, [port] = tmp_path_factory.mktemp("home"), free_ports(1)
+    a_platform(home)
+    write(settings, story())
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, home=home), port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    yield f"127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of a Prometheus that has scraped the API a few times; its rules are the platform's."""
+    folder, [port] = tmp_path_factory.mktemp("prometheus"), free_ports(1)
+    binary = program("prometheus", "prometheus", folder)
+    config = {
+        "global": {"scrape_interval": "2s", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [{"job_name": "platform", "static_configs": [{"targets": [api]}]}],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    command = [str(binary), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    with (folder / "log").open("wb") as log:
+        child = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=log, stdout=log)
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
+        try:
+            _wait(client, child, folder / "log", 2)
+            httpx.get(f"http://{api}/health")
+            # What is counted while Prometheus looks: something for the rates.
+            write(settings, more())
+            _commit(settings)
+            _wait(client, child, folder / "log", 6)
+            yield client
+        finally:
+            child.terminate()
+            child.wait(10)
+
+
+def more() -> list[Record]:
+    """A fill within a bar of its own, a lot closed with a profit, and the use of a position's limit."""
+    fill, at = report(7, SELL, "130"), T0 + 7 * MINUTE + SECOND
+    terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, at, "lot-1", "exe-1", fill.execution_id)
+    bought = LotMatch(1000, at, "match-1000", *terms)
+    usage = RiskUsage(3, at, "position_size", "AAPL", D(50), D(200), 0.25)
+    return [order(7, SELL), fill, proposal(7, "slow"), bought, usage, bar("AAPL", 2, at, 130.0)]
+
+
+def _commit(settings: Settings) -> None:
+    """As a dataflow does it, for such tools."""
+    kafka = settings.kafka
+    group = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": f"{kafka.topic_prefix}platform-risk"}
+    consumer = Consumer(group)
+    consumer.commit(offsets=[TopicPartition(kafka.topic_prefix + "commands", 0, 0)], asynchronous=False)
+    consumer.close()
+
+
+def _wait(client: httpx.Client, child: subprocess.Popen[bytes], log: Path, scrapes: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            counted = _asked(client, "count_over_time(platform_portfolio_value[5m])")
+            if counted and float(counted[0]["value"][1]) >= scrapes:
+                return
+        except (httpx.TransportError, ValueError):  # not there yet, or "Service Unavailable" while it reads its log
+            assert child.poll() is None, log.read_text()[-1000:]
+        assert time.monotonic() < deadline, log.read_text()[-1000:]
+        time.sleep(0.3)
+
+
+def _asked(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
+    answer = client.get("/query", params={"query": expr}).json()
+    assert answer["status"] == "success", f"{expr}: {answer}"
+    found: list[dict[str, Any]] = answer["data"]["result"]
+    return found
+
+
+def test_every_metric_that_is_asked_for_is_on_the_page(api: str) -> None:
+    httpx.get(f"http://{api}/metrics")
+    page = httpx.get(f"http://{api}/metrics").text
+    told = set(re.findall(r"^# HELP (\S+)", page, re.MULTILINE))
+    told |= {f"{name}_{part}" for name in told for part in ("bucket", "count", "sum")}
+    asked = {name for expr in (*QUERIES, *CONDITIONS) for name in NAME.findall(expr)}
+    assert len(asked) > 60
+    assert asked <= told, asked - told
+
+
+def test_every_query_of_the_dashboards_has_an_answer(prometheus: httpx.Client) -> None:
+    empty, deadline = set(QUERIES), time.monotonic() + 30
+    # A scrape that came too late on a busy machine leaves a hole; the next one fills it.
+    while empty and time.monotonic() < deadline:
+        empty = {expr for expr in empty if not _asked(prometheus, expr)}
+        time.sleep(0.5)
+    assert not empty
+
+
+def test_prometheus_evaluates_every_rule_without_an_error(prometheus: httpx.Client) -> None:
+    groups = prometheus.get("/rules").json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) == len(CONDITIONS)
+    assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
+    firing = {rule["name"] for rule in rules if rule["state"] == "firing"}
+    # Of the story: the loss of the day, a breaker and the kill switch.
+    assert {"DailyLoss", "CircuitBreaker", "TradingHalted"} <= firing
