@@ -128,7 +128,26 @@ LogLevel = Annotated[
 ]
 
 
+def _time_of_day(value: Any) -> Any:
+    """YAML reads 12:30 without quotes as 750 minutes."""
+    return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
+
+
+def _seconds(value: Any) -> Any:
+    return value if isinstance(value, int) else seconds(value)
+
+
+class Checks(Section):
+    """What the stack checks by itself: `verify` every so many seconds, `replay_check` at a time of day in UTC."""
+
+    verify: Annotated[int | None, BeforeValidator(_seconds)] = 300
+    replay_check: Annotated[
+        Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None, BeforeValidator(_time_of_day)
+    ] = "02:00"
+
+
 class Platform(Section):
+    checks: Checks = Checks()
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
     log_level: LogLevel = "INFO"
 

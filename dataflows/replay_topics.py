@@ -18,6 +18,7 @@ from dataflows import topology
 from dataflows.sources.kafka import KafkaTicks, Until
 from operators.alignment import VERSION, Counts, Log
 from operators.stage import Tick
+from schemas.codec import decode
 from schemas.errors import Unavailable
 
 GIVEN = topology.SERVICES["market_data"].outputs
@@ -80,6 +81,27 @@ def read_topics(
     moment of the wall clock. `counted` is told at the end what the reader met. Iterating raises Unavailable.
     """
     return _ticks(kafka, reader, topics, until or Until(end_of_logs=True), since_ns, counted)
+
+
+def read_untimed(kafka: Kafka, topic: str) -> Iterator[Any]:
+    """The records of a topic of one partition without a clock, to where it ends now. Raises Unavailable."""
+    name = kafka.topic_prefix + topic
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "untimed", "log_level": 0})
+    try:
+        low, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
+        consumer.assign([TopicPartition(name, 0, low)])
+        at = low
+        while at < high:
+            messages = consumer.consume(min(1000, high - at), timeout=10)
+            if not messages:
+                raise Unavailable(f"topic {name} does not answer")
+            for message in messages:
+                at = (message.offset() or 0) + 1
+                yield decode(message.value())
+    except KafkaException as error:
+        raise Unavailable(f"topic {name}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
 
 
 def ends_of(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], int]:

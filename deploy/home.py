@@ -44,6 +44,11 @@ class Home:
         return self.run / "stats"
 
     @property
+    def checks(self) -> Path:
+        """The last result of each scheduled check, NAME.json."""
+        return self.run / "checks"
+
+    @property
     def state_file(self) -> Path:
         return self.run / "state.json"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dataflows.topology import Replica
+from deploy import scheduled_checks
 from deploy.home import REPOSITORY, Home
 from deploy.probes import DataflowProbe, HttpProbe
 from deploy.replicas import replica_name, replicas_of, store_of
@@ -69,6 +70,18 @@ def api_service(environment: Mapping[str, str], port: int) -> Service:
             *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
         ),
         probe=HttpProbe(f"http://127.0.0.1:{port}/health"),
+        environment=environment,
+        stop_timeout_s=5.0,
+    )
+
+
+def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_at: str | None) -> Service:
+    """The scheduled checks. What they find is in their results; the process itself is well while it runs."""
+    return Service(
+        name="checks",
+        kind=Kind.CHECKS,
+        command=scheduled_checks.command(verify_s, replay_at),
+        probe=lambda pid: None,
         environment=environment,
         stop_timeout_s=5.0,
     )

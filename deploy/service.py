@@ -20,6 +20,7 @@ class Kind(StrEnum):
     DATAFLOW = "dataflow"
     API = "api"
     DASHBOARD = "dashboard"
+    CHECKS = "checks"
 
 
 class Probe(Protocol):

@@ -26,7 +26,14 @@ from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.local import dashboard, postgres
 from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
 from deploy.local.ports import require_free
-from deploy.plan import api_service, child_environment, dashboard_service, dataflow_services, replica_services
+from deploy.plan import (
+    api_service,
+    checks_service,
+    child_environment,
+    dashboard_service,
+    dataflow_services,
+    replica_services,
+)
 from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
 from deploy.processes import identify, tail
 from deploy.replicas import replicas, require_scalable, settle
@@ -250,6 +257,9 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     bundle, without_dashboard = _dashboard(home, ports, report)
     if bundle is not None:
         services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
+    checks = settings.platform.checks
+    if checks.verify is not None or checks.replay_check is not None:
+        services.append(checks_service(environment, checks.verify, checks.replay_check))
     partitions = settings.kafka.symbol_partitions
 
     def services_of(name: str, count: int) -> list[Service]:

@@ -23,6 +23,7 @@ import fastavro
 from schemas.errors import Undecodable
 from schemas.records import (
     Attribution,
+    AuditHead,
     Bar,
     BrokerAccount,
     BrokerUpdate,
@@ -105,6 +106,7 @@ SCHEMA_IDS: dict[type, int] = {
     Attribution: 36,
     ModelScore: 37,
     LateRecord: 40,
+    AuditHead: 41,
 }
 """Never reused and never changed: they are on every message that was ever written."""
 

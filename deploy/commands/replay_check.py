@@ -12,6 +12,7 @@ from rich.console import Console
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.moments import nanoseconds, written
+from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -21,16 +22,22 @@ if TYPE_CHECKING:
 
 From = Annotated[str | None, typer.Option("--from", help="Compare from this event time on.")]
 To = Annotated[str | None, typer.Option("--to", help="Compare up to this event time.")]
+Portfolio = Annotated[str, typer.Option(help="The portfolio whose decisions are compared.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+PORTFOLIO = "default_portfolio"
+"""The platform keeps the books of one account, under this name."""
 
 
 def register(app: typer.Typer) -> None:
     app.command("replay-check", help="Replay the recorded topics and compare with what was decided then.")(replay_check)
 
 
-def replay_check(since: From = None, to: To = None, as_json: AsJson = False) -> None:
+def replay_check(since: From = None, to: To = None, portfolio: Portfolio = PORTFOLIO, as_json: AsJson = False) -> None:
     from dataflows.replay import Window
 
+    if portfolio != PORTFOLIO:
+        raise BadInput(f"--portfolio {portfolio}: there is no such portfolio; there is {PORTFOLIO}")
     window = Window(nanoseconds("--from", since), nanoseconds("--to", to))
     compared = check(window)
     print(_as_json(compared) if as_json else _as_text(compared))

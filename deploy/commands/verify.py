@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,9 @@ def verify(
     audit: Annotated[bool, typer.Option("--audit", help="Only the audit chain.")] = False,
     heads: Heads = None,
     since: Since = None,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Put the heads of the chain into the topic audit-heads.")
+    ] = False,
 ) -> None:
     import psycopg2
 
@@ -54,7 +58,15 @@ def verify(
     since_ns = None if since is None else int(since_seconds("--since", since) * 1e9)
     try:
         settings = settings_of(home, {})
-        verdict = check_all(settings, None if named else home, audit=audit, heads=heads, since_ns=since_ns, wait_s=wait)
+        verdict = check_all(
+            settings,
+            None if named and "PLATFORM_HOME" not in os.environ else home,
+            audit=audit,
+            heads=heads,
+            since_ns=since_ns,
+            wait_s=wait,
+            publish=publish,
+        )
     except psycopg2.Error as error:
         raise DeployError(f"the books cannot be read: {_first_line(error)}") from error
     except Unavailable as error:
@@ -64,9 +76,17 @@ def verify(
 
 
 def check_all(
-    settings: Settings, home: Home | None, *, audit: bool, heads: Path | None, since_ns: int | None, wait_s: float
+    settings: Settings,
+    home: Home | None,
+    *,
+    audit: bool,
+    heads: Path | None,
+    since_ns: int | None,
+    wait_s: float,
+    publish: bool = False,
 ) -> Verdict:
-    """Every check, or those of the audit chain. Raises psycopg2.Error, Unavailable and BadInput."""
+    """Every check, or those of the audit chain. With `publish` the heads of a right chain go into `audit-heads`.
+    Raises psycopg2.Error, Unavailable and BadInput."""
     from deploy.checks.everything import NO_BROKER, verify_books, verify_orders, verify_sequences
     from deploy.checks.verdict import Check, Verdict
 
@@ -80,18 +100,23 @@ def check_all(
             checks += verify_sequences(settings, kafka, since_ns, wait_s)
     if kafka is None:
         checks.append(Check("topics", 0, None, f"not compared: {why_not}"))
-    return Verdict([*checks, *_audit(settings, kafka, heads, wait_s)], decision_hash)
+    return Verdict([*checks, *_audit(settings, kafka, heads, wait_s, publish)], decision_hash)
 
 
-def _audit(settings: Settings, kafka: Kafka | None, file: Path | None, wait_s: float) -> list[Check]:
+def _audit(settings: Settings, kafka: Kafka | None, file: Path | None, wait_s: float, publish: bool) -> list[Check]:
+    from deploy.checks import heads
     from deploy.checks.everything import verify_audit
-    from deploy.checks.heads import add_heads, read_heads
 
-    known = [] if file is None else read_heads(file)
-    audited = verify_audit(settings, kafka, known, wait_s)
+    in_file = [] if file is None else heads.read_heads(file)
+    in_topic = [] if kafka is None else heads.published_heads(kafka)
+    audited = verify_audit(settings, kafka, [*in_file, *in_topic], wait_s)
     # Heads of a chain that does not hold are worth nothing.
-    if file is not None and not any(one.findings for one in audited):
-        add_heads(file, [one.head for one in audited], known)
+    if not any(one.findings for one in audited):
+        found = [one.head for one in audited]
+        if file is not None:
+            heads.add_heads(file, found, in_file)
+        if publish and kafka is not None:
+            heads.publish(kafka, found, in_topic, time.time_ns())
     return [one.check for one in audited]
 
 

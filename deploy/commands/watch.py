@@ -57,8 +57,10 @@ def _not_running(state: State) -> str:
 
 def _as_tree(home: Home, state: State) -> dict[str, object]:
     from deploy.probes import read_stats
+    from deploy.scheduled_checks import read_results
 
     tree = asdict(state)
+    tree["checks"] = read_results(home)
     for child in tree["children"]:
         child["stats"] = read_stats(home.stats / f"{child['name']}.json")
     return tree
@@ -85,6 +87,27 @@ def _show(home: Home, state: State, *, detailed: bool) -> None:
             row += [str(stats.get(count, "-")) for count in _COUNTS.values()]
             row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
         table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
+    console.print(table)
+    if detailed:
+        _show_checks(console, home)
+
+
+def _show_checks(console: Console, home: Home) -> None:
+    """What the scheduled checks found last."""
+    from deploy.scheduled_checks import read_results
+
+    results = read_results(home)
+    if not results:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "result", "finished (UTC)", "seconds", "counts", "message"):
+        table.add_column(title, no_wrap=title != "message")
+    for row in results:
+        finished = _clock(int(row["finished_at"] * 1e9))
+        counts = ", ".join(f"{number} {what}" for what, number in row["counts"].items())
+        result = "ok" if row["ok"] else "FINDING"
+        table.add_row(row["name"], result, finished, f"{row['duration_s']:.1f}", counts, row["message"])
+    console.print()
     console.print(table)
 
 

@@ -21,7 +21,7 @@ from schemas.records.analysis import (
     SignalOutcome,
     StrategyWeights,
 )
-from schemas.records.aside import DeadLetter, LateRecord
+from schemas.records.aside import AuditHead, DeadLetter, LateRecord
 from schemas.records.books import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
 from schemas.records.edges import (
     BrokerAccount,
@@ -130,6 +130,7 @@ __all__ = [
     "TRAILING_STOP",
     "UNTIMED",
     "Attribution",
+    "AuditHead",
     "Bar",
     "BrokerAccount",
     "BrokerUpdate",
@@ -218,6 +219,7 @@ Record = (
     | Command
     | DeadLetter
     | LateRecord
+    | AuditHead
 )
 
 TOPIC_OF: dict[type, str] = {
@@ -258,6 +260,7 @@ TOPIC_OF: dict[type, str] = {
     Command: "commands",
     DeadLetter: "dead-letters",
     LateRecord: "late-records",
+    AuditHead: "audit-heads",
 }
 BY_SYMBOL: frozenset[type] = frozenset({Bar, Quote, Trade, FeatureRow, Prediction, Signal})
 """Record types whose topic is partitioned by symbol; all others live in partition 0 of theirs."""
@@ -267,7 +270,7 @@ FROM_EDGES: frozenset[type] = frozenset(
 """What edges other than the feed write: without a `seq`, taken at the first clock behind it in its log. A repeat has
 the same id, its first field, and is dropped by the stage that reads it.
 """
-UNTIMED: frozenset[type] = frozenset({DeadLetter, LateRecord})
+UNTIMED: frozenset[type] = frozenset({DeadLetter, LateRecord, AuditHead})
 """What was set aside: without a `seq` and in topics that carry no clock."""
 
 

@@ -1,4 +1,4 @@
-"""What could not be taken in and was set aside."""
+"""What could not be taken in and was set aside; and heads of the audit chain, put aside to hold the past to."""
 
 from __future__ import annotations
 
@@ -30,3 +30,12 @@ class LateRecord(NamedTuple):
     reason: str
     schema_id: int | None
     raw: bytes
+
+
+class AuditHead(NamedTuple):
+    """The head of a topic's audit chain as a check found it right (`sinks/audit.py`)."""
+
+    topic: str
+    position: int  # links up to here
+    ts_ns: int  # when, by the wall clock of the check
+    head: bytes

@@ -83,6 +83,9 @@ def test_a_kafka_that_is_away_and_an_empty_home_are_one_line(tmp_path: Path) -> 
     assert len(done.stderr.splitlines()) == 1
     done = cli(tmp_path, "replay-check", KAFKA_BOOTSTRAP_SERVERS="")
     assert done.returncode == 1 and "nothing is recorded in" in done.stderr
+    done = cli(tmp_path, "replay-check", "--portfolio", "mine")
+    assert done.returncode == 2
+    assert done.stderr == "error: --portfolio mine: there is no such portfolio; there is default_portfolio\n"
     done = cli(tmp_path, "replay-check", "--from", "yesterday")
     assert done.returncode == 2 and done.stderr.startswith("error: --from must be a time such as")
 

@@ -14,6 +14,7 @@ import pytest
 
 from configs.settings import Settings
 from dataflows import topology
+from dataflows.replay_topics import read_untimed
 from deploy.checks.verdict import Check, Verdict
 from deploy.commands.verify import check_all
 from operators.decisions import text
@@ -156,6 +157,17 @@ def test_heads_kept_in_a_file_hold_until_the_past_is_rewritten(session: Session,
     last = next(one["position"] for one in kept if one["topic"] == "executions")
     found = wrong(session.verify(audit=True, heads=file))["audit executions"]
     assert f"audit_chain executions/{last}: removed: a head of position {last} was put aside" in found
+
+
+def test_heads_published_to_their_topic_hold_the_past_too(kafka: str, make_database: Callable[[], str]) -> None:
+    session = Session(kafka, make_database())
+    assert wrong(session.verify(audit=True, publish=True)) == {}
+    assert wrong(session.verify(audit=True, publish=True)) == {}
+    assert len(list(read_untimed(session.settings.kafka, "audit-heads"))) == 4, "once a topic that has links"
+    session.change("DELETE FROM audit_chain WHERE topic = 'commands'")
+    session.change("DELETE FROM commands")
+    found = wrong(session.verify(audit=True, publish=True))["audit commands"]
+    assert found.startswith("audit_chain commands/1: removed: a head of position 1 was put aside")
 
 
 def test_only_what_was_written_lately_is_read_where_that_is_asked(whole: Session) -> None:
