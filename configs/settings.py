@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from configs.logs import hide
 from configs.secrets import found_secrets, known_secrets, state_secrets
+from operators.ensemble import ENSEMBLE, EnsembleSettings
 from operators.feedback import FeedbackSettings
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.minutes import FeedSettings
@@ -116,6 +117,7 @@ class StrategyEntry(Section):
 
 class Signals(Section):
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
+    ensemble: EnsembleSettings = EnsembleSettings()
 
 
 class Execution(Section):
@@ -247,11 +249,14 @@ class Settings(Section):
         )
 
     def portfolio(self) -> PortfolioSettings:
-        """The portfolio settings, with the bars a year of the feed where nothing else is said."""
+        """The portfolio settings, with the bars a year of the feed where nothing else is said, and only the ensemble's
+        signals to trade where there is one.
+        """
         portfolio, sizing = self.portfolio_manager, self.portfolio_manager.sizing
         bars_per_year = sizing.volatility.bars_per_year or self.market_data.bars_per_year()
         volatility = replace(sizing.volatility, bars_per_year=bars_per_year)
-        return replace(portfolio, sizing=replace(sizing, volatility=volatility))
+        traded = (ENSEMBLE,) if self.signals.ensemble.enabled else portfolio.strategies
+        return replace(portfolio, sizing=replace(sizing, volatility=volatility), strategies=traded)
 
     def risk(self) -> RiskSettings:
         """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same

@@ -27,7 +27,8 @@ def features(settings: Settings) -> Callable[[], Stage]:
 
 def signals(settings: Settings) -> Callable[[], Stage]:
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
-    return lambda: SignalStage(strategies)
+    ensemble = settings.signals.ensemble
+    return lambda: SignalStage(strategies, ensemble)
 
 
 def portfolio(settings: Settings) -> Callable[[], Stage]:

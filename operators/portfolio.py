@@ -14,11 +14,11 @@ from typing import Any
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
-from operators.manual import is_manual
+from operators.manual import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.portfolio_settings import PortfolioSettings
 from operators.sizing import REBALANCED, Estimates, Size, View, beyond_band, cap, part_of_the_way, size
-from operators.targets import GONE, Pending, Target, give_up, total, trade_by_hand
+from operators.targets import GONE, Pending, Target, give_up, leave, total, trade_by_hand
 from operators.valuation import Marks
 from schemas.errors import BadInput
 from schemas.records import (
@@ -167,6 +167,9 @@ class PortfolioStage:
             self._release(ts_ns, symbol, pending)
 
     def _see(self, signal: Signal) -> None:
+        traded = self.settings.strategies
+        if traded is not None and signal.strategy not in traded:
+            return
         targets = self._targets.setdefault(signal.symbol, {})
         old = targets.get(signal.strategy)
         if self._estimates.by_comparison and signal.direction != (0 if old is None else old.direction):
@@ -404,3 +407,7 @@ class PortfolioStage:
         self._estimates = Estimates(self.settings.sizing)
         for one in estimates:
             self._estimates.restore(one)
+        if self.settings.strategies is not None:
+            for symbol, wishes in self._targets.items():
+                for strategy in leave(wishes, (*self.settings.strategies, MANUAL)):
+                    self._due.setdefault(symbol, {})[strategy] = None

@@ -23,6 +23,7 @@ class PortfolioSettings:
       boundary of event time; None leaves them until the next signal.
     * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
       the sale that brought it. A session begins with the first bar of a new trading day.
+    * `strategies`: whose signals are traded; None: all. With the ensemble on it is the ensemble alone.
     * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
     """
 
@@ -40,6 +41,7 @@ class PortfolioSettings:
     settled_cash_only: bool = False
     settlement_days: int = 1
     exit_retry_s: int = 60
+    strategies: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.initial_capital <= 0:

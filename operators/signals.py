@@ -5,32 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from operators.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, Held, weigh
 from operators.strategies import READABLE, Strategy, View, id_of, reads_of
 from schemas.errors import BadInput
-from schemas.records import FeatureRow, Fundamentals, Prediction, Record, Signal, feature_id
+from schemas.records import (
+    FeatureRow,
+    Fundamentals,
+    Prediction,
+    Record,
+    Signal,
+    StrategyWeights,
+    feature_id,
+    signal_id,
+    weights_id,
+)
 
 VERSION = 2
 KEPT_MAX = 10_000
 """How many symbols' last score or figures wait for their first price."""
 
-FLAT = (0, 0.0)
+UNSPOKEN = Held()
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
 Decider = tuple[int, Callable[[Any, Any], tuple[Any, View | None]]]
 
 
 class SymbolViews:
-    """One symbol's signals so far: how many, the last row's close and seq, each strategy's state and its last
-    (direction, strength).
+    """One symbol's signals so far: how many, the last row's close and seq, each strategy's state and last view, and
+    the ensemble's.
     """
 
-    __slots__ = ("close", "held", "row_seq", "seq", "states")
+    __slots__ = ("close", "ensemble", "held", "row_seq", "seq", "states")
 
     def __init__(self, count: int) -> None:
         self.seq = 0
         self.close = 0.0
         self.row_seq = 0
         self.states: list[Any] = [None] * count
-        self.held: list[tuple[int, float]] = [FLAT] * count
+        self.held = [UNSPOKEN] * count
+        self.ensemble = UNSPOKEN
 
 
 class SignalStage:
@@ -42,10 +54,19 @@ class SignalStage:
     the row gives the price. Scores and figures come for all symbols of all shards; the last one of each symbol waits
     for that row, of the last `KEPT_MAX` symbols heard of. Raises BadInput for two strategies of one name, and when a
     strategy gives a view out of range.
+
+    With the ensemble enabled, a tick that changed a strategy's view or the weights ends with the ensemble's own Signals
+    wherever its view changed: `parts` are what each strategy contributes, `cause_ids` their signals.
     """
 
-    def __init__(self, strategies: Sequence[Strategy]) -> None:
+    def __init__(self, strategies: Sequence[Strategy], ensemble: EnsembleSettings | None = None) -> None:
         self.names = [strategy.name for strategy in strategies]
+        self._ensemble = ensemble if ensemble is not None and ensemble.enabled else None
+        if self._ensemble is not None:
+            self._weights = self._ensemble.weights_of(self.names)
+            if ENSEMBLE in self.names:
+                raise BadInput(f"a strategy is called {ENSEMBLE}, as all of them together are; give it another name")
+        self._weights_seq = 0
         for name in self.names:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies are called {name}; give one of them another name in its parameters")
@@ -62,9 +83,12 @@ class SignalStage:
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols, of_rows = self._symbols, self._of_rows
         signals: list[Signal] = []
-        heard = False
+        heard = weighed = False
         for record in records:
             if type(record) is not FeatureRow:
+                if type(record) is StrategyWeights:
+                    weighed = self._take_weights(record) or weighed
+                    continue
                 heard = self._hear(ts_ns, record, signals) or heard
                 continue
             row = record
@@ -77,10 +101,13 @@ class SignalStage:
             states = views.states
             for place, decide in of_rows:
                 states[place], view = decide(row, states[place])
-                if view is not None and (view.direction, view.strength) != views.held[place]:
+                if view is not None and _changes(view, views.held[place]):
                     signals.append(self._signal(row.symbol, row.ts_ns, views, place, view, view.causes))
             if fresh and self._waiting:
                 heard = self._catch_up(ts_ns, row.symbol, views, signals) or heard
+        if self._ensemble is not None and (signals or weighed):
+            self._agree(ts_ns, list(symbols) if weighed else list(dict.fromkeys(s.symbol for s in signals)), signals)
+            heard = True
         if heard:
             # As the topic's readers will have them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
@@ -115,7 +142,7 @@ class SignalStage:
     def _ask(self, ts_ns: int, record: Any, views: SymbolViews, signals: list[Signal]) -> None:
         for place, decide in self._deciders[type(record)]:
             views.states[place], view = decide(record, views.states[place])
-            if view is not None and (view.direction, view.strength) != views.held[place]:
+            if view is not None and _changes(view, views.held[place]):
                 causes = view.causes or (id_of(record),)
                 signals.append(self._signal(record.symbol, ts_ns, views, place, view, causes))
 
@@ -129,17 +156,48 @@ class SignalStage:
                 f"strategy {name} on {symbol}: direction must be -1, 0 or 1, strength and confidence in [0, 1], "
                 f"found {direction}, {strength} and {confidence}"
             )
-        views.held[place] = (direction, strength)
         views.seq += 1
+        views.held[place] = Held(direction, strength, confidence, views.seq)
         cause = feature_id(symbol, views.row_seq)
         parts = dict(view.parts)
         return Signal(
             symbol, views.seq, ts_ns, name, direction, strength, confidence, views.close, cause, parts, list(causes)
         )
 
+    def _take_weights(self, given: StrategyWeights) -> bool:
+        """Whether they are new and count here."""
+        if self._ensemble is None or self._ensemble.weights != LEARNED or given.seq <= self._weights_seq:
+            return False
+        self._weights_seq = given.seq
+        # A strategy that feedback does not know counts as much as the average one.
+        even = 1.0 / len(self.names)
+        self._weights = [given.weights.get(name, even) for name in self.names]
+        return True
+
+    def _agree(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal]) -> None:
+        """The ensemble's signals for those of these symbols where its view changed."""
+        settings = self._ensemble
+        assert settings is not None, "only with an ensemble"
+        for symbol in symbols:
+            views = self._symbols[symbol]
+            opinion = weigh(self.names, self._weights, views.held, settings.threshold)
+            if opinion is None:
+                continue
+            old, strength = views.ensemble, opinion.strength
+            if opinion.direction == old.direction and abs(strength - old.strength) < max(settings.change_min, 1e-12):
+                continue
+            views.seq += 1
+            views.ensemble = Held(opinion.direction, strength, opinion.confidence, views.seq)
+            causes = [signal_id(symbol, held.seq) for held in views.held if held.seq]
+            if self._weights_seq:
+                causes.append(weights_id(self._weights_seq))
+            cause, parts = feature_id(symbol, views.row_seq), opinion.contributions
+            said = (ENSEMBLE, opinion.direction, strength, opinion.confidence)
+            signals.append(Signal(symbol, views.seq, ts_ns, *said, views.close, cause, parts, causes))
+
     def snapshot(self) -> Any:
-        """(version, {symbol: (signals written, last close, seq of that row, {strategy: (its state, direction,
-        strength)})}, [(type, fields) of what waits for a first row]).
+        """(version, {symbol: (signals written, last close, seq of that row, {strategy: (its state, *its view)}, the
+        ensemble's view)}, [(type, fields) of what waits for a first row], (seq of the weights, {strategy: weight})).
         """
         symbols = {
             symbol: (
@@ -147,29 +205,42 @@ class SignalStage:
                 views.close,
                 views.row_seq,
                 {name: (state, *held) for name, state, held in zip(self.names, views.states, views.held, strict=True)},
+                tuple(views.ensemble),
             )
             for symbol, views in self._symbols.items()
         }
-        return (VERSION, symbols, [(kind.__name__, tuple(record)) for (kind, _), record in self._waiting.items()])
+        waiting = [(kind.__name__, tuple(record)) for (kind, _), record in self._waiting.items()]
+        weights = {} if self._ensemble is None else dict(zip(self.names, self._weights, strict=True))
+        return (VERSION, symbols, waiting, (self._weights_seq, weights))
 
     def restore(self, snapshot: Any) -> None:
         """A strategy that the snapshot does not hold starts afresh; one that is no longer wanted is dropped. Version 1
         did not keep the last row: its symbols have signals from their next one on.
         """
-        version, symbols, *waiting = snapshot
+        rest: Any
+        version, symbols, *rest = snapshot
         assert version in (1, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
         if version == 1:
-            symbols = {symbol: (seq, 0.0, 0, strategies) for symbol, (seq, strategies) in symbols.items()}
-        fresh = (None, *FLAT)
+            symbols = {s: (seq, 0.0, 0, strategies, tuple(UNSPOKEN)) for s, (seq, strategies) in symbols.items()}
+        waiting, (self._weights_seq, weights) = rest if rest else ((), (0, {}))
+        if weights and self._ensemble is not None and self._ensemble.weights == LEARNED and self._weights_seq:
+            self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
+        fresh = (None, *UNSPOKEN)
         self._symbols = {}
-        for symbol, (seq, close, row_seq, strategies) in symbols.items():
+        for symbol, (seq, close, row_seq, strategies, ensemble) in symbols.items():
             held = [strategies.get(name, fresh) for name in self.names]
             views = self._symbols[symbol] = SymbolViews(len(self.names))
             views.seq, views.close, views.row_seq = seq, close, row_seq
             views.states = [one[0] for one in held]
-            views.held = [(one[1], one[2]) for one in held]
+            views.held = [Held(*one[1:]) for one in held]
+            views.ensemble = Held(*ensemble)
         self._waiting = {}
-        for name, values in waiting[0] if waiting else ():
+        for name, values in waiting:
             record = _KINDS[name]._make(values)
             if type(record) in self._deciders:
                 self._waiting[type(record), record.symbol] = record
+
+
+def _changes(view: View, held: Held) -> bool:
+    """Whether it is another opinion; confidence alone changes none."""
+    return view.direction != held.direction or view.strength != held.strength

@@ -104,3 +104,11 @@ def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decim
     if amount:
         assert target is not None, "nobody to give up a quantity"
         target.quantity -= amount
+
+
+def leave(targets: dict[str, Target], traded: Iterable[str]) -> list[str]:
+    """The strategies that are no longer among those traded and still want something; from here on they want nothing."""
+    left = [name for name, target in targets.items() if name not in traded and target.direction]
+    for name in left:
+        targets[name].direction, targets[name].strength = 0, 0.0
+    return left

@@ -179,6 +179,7 @@ __all__ = [
     "proposal_id",
     "sentiment_id",
     "signal_id",
+    "weights_id",
 ]
 
 Record = (
@@ -305,6 +306,10 @@ def signal_id(symbol: str, seq: int) -> str:
 
 def proposal_id(seq: int) -> str:
     return f"prop-{seq}"
+
+
+def weights_id(seq: int) -> str:
+    return f"weights-{seq}"
 
 
 def order_id(seq: int) -> str:

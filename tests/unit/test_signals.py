@@ -156,7 +156,7 @@ def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch
     stage = SignalStage([Reader([view(1)] * 100, (SentimentScore,))])
     for seq in range(1, 50):
         assert stage.on_tick(seq * MINUTE, [score(seq, f"S{seq}")]) == []
-    _, symbols, waiting = stage.snapshot()
+    _, symbols, waiting, _ = stage.snapshot()
     assert symbols == {} and [values[2] for _, values in waiting] == ["S45", "S46", "S47", "S48", "S49"]
 
 

@@ -212,7 +212,7 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(own: Path) -> No
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"name": "ema_crss"}, "'ema_crss' is not known; known are buy_and_hold, ema_cross, or path/to/file.py:Class"),
+        ({"name": "ema_crss"}, "'ema_crss' is not known; known are buy_and_hold, ema_cross"),
         ({"name": "ema_cross", "parameters": {"fasst": 3}}, "unexpected keyword argument 'fasst'; it takes fast, slow"),
         ({"name": "ema_cross", "parameters": {"fast": 30}}, "fast must be below slow, found 30 and 26"),
         ({"name": "ema_cross", "parameters": [3]}, "parameters must be names with values"),
