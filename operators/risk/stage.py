@@ -27,6 +27,7 @@ from schemas.records import (
     HALTED,
     KILL_SWITCH,
     MARKET,
+    READY,
     REDUCING,
     RELEASE,
     SELL,
@@ -34,6 +35,7 @@ from schemas.records import (
     CheckResult,
     Command,
     Execution,
+    GatewayStatus,
     Order,
     OrderCancel,
     OrderProposal,
@@ -105,6 +107,8 @@ class RiskStage:
                     self._meters.fold_execution(record, "" if terms is None else terms.strategy)
                 book.fold_execution(record)
                 self._history.fold_execution(record)
+            elif isinstance(record, GatewayStatus):
+                book.reconciling = "" if record.state == READY else f"{record.state.lower()}: {record.reason}"
             elif isinstance(record, Command):
                 command = storable(record)
                 if command.kind in (SUBMIT_ORDER, CANCEL_ORDER, AMEND_ORDER):

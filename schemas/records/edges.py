@@ -90,7 +90,7 @@ class BrokerUpdate(NamedTuple):
     broker: str
     client_order_id: str
     broker_order_id: str
-    event: str  # NEW TRADE CANCELED REPLACED EXPIRED REJECTED PENDING UNKNOWN CONNECTED DISCONNECTED RECONCILED
+    event: str  # NEW TRADE CANCELED REPLACED EXPIRED REJECTED PENDING UNKNOWN ORDER CONNECTED DISCONNECTED
     symbol: str
     side: str
     quantity: Decimal  # of this trade; of the order otherwise
