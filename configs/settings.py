@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -49,10 +49,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+OTHER_FILES = ("quotes", "reference_data", "news", "fundamentals")
+"""Kinds of files that a tape may hold besides bars."""
+
+
 class FileFeed(Section):
-    """Bars from files. `speed` is "max" or a multiple of real time."""
+    """Bars from files (`paths`), and what else their tape holds. `speed` is "max" or a multiple of real time."""
 
     paths: tuple[Path, ...] = ()
+    quotes: tuple[Path, ...] = ()
+    reference_data: tuple[Path, ...] = ()
+    news: tuple[Path, ...] = ()
+    fundamentals: tuple[Path, ...] = ()
     speed: Literal["max"] | Annotated[float, Field(gt=0)] = "max"
     calendar: str = "XNYS"
     session: str = "extended"
@@ -65,7 +73,7 @@ class FileFeed(Section):
 
     def reading(self) -> FeedSettings:
         """How to read the rows. Raises BadInput."""
-        return FeedSettings(**self.model_dump(exclude={"paths", "speed"}))
+        return FeedSettings(**self.model_dump(exclude={"paths", "speed", *OTHER_FILES}))
 
 
 class SimulatorFeed(Section):
@@ -247,6 +255,13 @@ class Settings(Section):
         return self.model_copy(
             update={"market_data": files, "risk_manager": replace(self.risk_manager, usage_interval_s=0)}
         )
+
+    def with_files(self, others: Mapping[str, Sequence[Path]]) -> Settings:
+        """With these files, by kind, in place of those that the settings name; an empty kind stays as it is."""
+        named = {kind: tuple(paths) for kind, paths in others.items() if paths}
+        assert named.keys() <= set(OTHER_FILES), f"unknown kinds of files in {sorted(named)}"
+        files = self.market_data.files.model_copy(update=named)
+        return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
     def portfolio(self) -> PortfolioSettings:
         """The portfolio settings, with the bars a year of the feed where nothing else is said, and only the ensemble's

@@ -10,6 +10,7 @@ from configs.settings import MarketData
 from dataflows.sources.feed import FeedSource
 from dataflows.sources.files import FileFeed
 from dataflows.sources.simulator import Simulator
+from dataflows.sources.tape import Tape, TapeFiles
 from dataflows.stats import Stats
 from schemas.errors import BadInput
 
@@ -62,11 +63,16 @@ def _opening(
     if not paths:
         raise BadInput("no bar files: name them with --bars PATH or in setting market_data.files.paths")
     reading = files.reading()
+    others = TapeFiles(files.quotes, files.reference_data, files.news, files.fundamentals)
+
+    def open_files() -> FileFeed:
+        return FileFeed(paths, reading, Tape(others, reading) if any(others) else None)
+
     # Opened once here, so that a wrong path or column is said before anything runs.
-    FileFeed(paths, reading)
+    open_files()
 
     def opening() -> FileFeed:
-        feed = FileFeed(paths, reading)
+        feed = open_files()
         opened(feed)
         return feed
 

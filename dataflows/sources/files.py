@@ -1,4 +1,5 @@
-"""The file feed: CSV and Parquet files of bars as ticks, one per open interval of the calendar.
+"""The file feed: CSV and Parquet files of bars as ticks, one per open interval of the calendar, with what else the tape
+holds (`tape/`).
 
 Memory is flat in the number of rows, but for files that are grouped by symbol (`merge.py`). The outcome does not depend
 on the order in which the files are named, on block sizes, or on how often the feed was stopped and resumed.
@@ -19,6 +20,7 @@ from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.merge import Merge, PlacedBadRow, Window
 from dataflows.sources.rows import Ints, RowRules
 from dataflows.sources.tables import CSV_ENDINGS, PARQUET_ENDINGS, open_table
+from dataflows.sources.tape import Tape
 from operators.minutes import FeedSettings, MinuteCompletion
 from operators.stage import Tick
 from schemas.errors import BadInput
@@ -51,7 +53,7 @@ class FeedCounts:
 
     Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `left_out`
     in the pre- or post-market with the setting session=regular. Rows that `symbols`, `start` and `end` leave out are
-    not counted.
+    not counted. `others` are the records of the tape that are no bars.
     """
 
     ticks: int = 0
@@ -60,19 +62,22 @@ class FeedCounts:
     dead: int = 0
     closed: int = 0
     left_out: int = 0
+    others: int = 0
 
 
 class FileFeed:
     """Ticks of bar files: `for tick in FileFeed(paths, FeedSettings())`.
 
-    `paths` are files, or folders whose CSV and Parquet files are taken. A tick at `ts_ns` holds the bars that opened at
-    `ts_ns` - interval in order of symbol, then the dead letters found there. The first tick is that of the first row in
-    a session, the last that of the last. Raises BadInput (one sentence) for a file that is missing or has unknown
-    columns, and, at the first tick, when no row is usable.
+    `paths` are files, or folders whose CSV and Parquet files are taken. A tick at `ts_ns` holds what the `tape` has up
+    to `ts_ns`, the bars that opened at `ts_ns` - interval in order of symbol, then the dead letters found there. The
+    first tick is that of the first row in a session, the last that of the last. Raises BadInput (one sentence) for a
+    file that is missing or has unknown columns, and, at the first tick, when no row is usable.
     """
 
-    def __init__(self, paths: Sequence[str | Path], settings: FeedSettings | None = None) -> None:
-        self._settings = settings or FeedSettings()
+    def __init__(
+        self, paths: Sequence[str | Path], settings: FeedSettings | None = None, tape: Tape | None = None
+    ) -> None:
+        self._settings, self._tape = settings or FeedSettings(), tape
         self._paths = _files(paths)
         self.interval_ns = self._settings.interval_ns
         rules, self._symbols = RowRules(self._settings), SymbolTable()
@@ -113,6 +118,11 @@ class FileFeed:
                 records += [self._dead_letter(bad) for bad in sorted(group.bad, key=lambda b: (b.file, b.row.line))]
             self._group_ns = group.open_ns
             self._group = next(self._groups, None)
+        if self._tape is not None:
+            others, dead = self._tape.upto(minute.ts_ns, minute.open_ns, self._last_ns)
+            records = [*others, *records, *dead]
+            self.counts.others += len(others)
+            self.counts.dead += len(dead)
         self._last_ns = minute.ts_ns
         return Tick(minute.ts_ns, records)
 
@@ -140,6 +150,7 @@ class FileFeed:
             "group_ns": self._group_ns,
             "minutes": self._completion.snapshot(),
             "counts": asdict(self.counts),
+            "tape": None if self._tape is None else self._tape.state(),
         }
 
     def resume(self, state: dict[str, Any] | None) -> FileFeed:
@@ -151,6 +162,11 @@ class FileFeed:
         names = [path.name for path in self._paths]
         if state["files"] != names:
             raise BadInput(f"the feed was stopped with files {state['files']} and cannot go on with {names}")
+        tape = state.get("tape")  # states from before there were tapes have none
+        if (tape is None) != (self._tape is None):
+            raise BadInput(f"the feed was stopped {_with(tape is not None)} and cannot go on {_with(tape is None)}")
+        if self._tape is not None and tape is not None:
+            self._tape.resume(tape, state["last_ns"])
         self._last_ns, self._group_ns = state["last_ns"], state["group_ns"]
         self._completion.restore(state["minutes"])
         self.counts = FeedCounts(**state["counts"])
@@ -245,6 +261,10 @@ class FileFeed:
             reason = f"the first bad row is line {bad[1].line} of {self._paths[bad[0]].name}: {bad[1].reason}"
         names = ", ".join(path.name for path in self._paths)
         return f"no usable row in {names if len(names) < 100 else f'{len(self._paths)} files'}: {reason}"
+
+
+def _with(others: bool) -> str:
+    return f"{'with' if others else 'without'} files of quotes, reference data, news or fundamentals"
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:

@@ -17,6 +17,13 @@ MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
 JsonTarget = Annotated[str | None, typer.Option("--json", help="Write the figures to this file; - is standard output.")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a page with the equity curve and fills.")]
+More = "CSV or JSON lines files of {}, or folders of them; may be given several times."
+News = Annotated[list[Path] | None, typer.Option("--news", help=More.format("headlines"))]
+Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=More.format("companies' figures"))]
+Reference = Annotated[
+    list[Path] | None, typer.Option("--reference-data", help=More.format("corporate actions and exchange rates"))
+]
+Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=More.format("bids and offers"))]
 Workers = Annotated[int, typer.Option(min=1, help="Worker threads. One is fastest; the result is the same.")]
 Batch = Annotated[int, typer.Option(min=1, help="Ticks that travel together. The result is the same.")]
 
@@ -28,6 +35,10 @@ def register(app: typer.Typer) -> None:
 def backtest(
     bars: Bars,
     more_bars: MoreBars = None,
+    news: News = None,
+    fundamentals: Fundamentals = None,
+    reference_data: Reference = None,
+    quotes: Quotes = None,
     settings: SettingsFile = None,
     json_target: JsonTarget = None,
     report: ReportFile = None,
@@ -40,10 +51,11 @@ def backtest(
 
     # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
     paths = [*bars, *(more_bars or [])]
+    others = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
     shown = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True))
     with shown if shown.console.is_terminal else nullcontext():
         performance, summary = run(
-            load_settings(settings),
+            load_settings(settings).with_files({kind: files or () for kind, files in others.items()}),
             paths,
             workers=workers,
             batch_ticks=batch,

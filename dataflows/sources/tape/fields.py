@@ -1,0 +1,165 @@
+"""The fields of one row, whatever the file's format, read with the reason in words where they are wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dataflows.sources.rows import EARLIEST_NS, LATEST_NS, RowRules
+from operators.money import quantize
+from schemas.errors import InvalidField
+
+_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
+_SEPARATORS = re.compile(r"[\s,;|]+")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SCALE = Decimal(10) ** 18
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+class Fields:
+    """One row by its columns' names in lower case. Each reader raises InvalidField: field, expected, found."""
+
+    __slots__ = ("_rules", "_values")
+
+    def __init__(self, values: Mapping[str, Any], rules: RowRules) -> None:
+        self._values, self._rules = values, rules
+
+    def has(self, name: str) -> bool:
+        return self._values.get(name) not in (None, "")
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """One line of text; several spaces or line breaks in a row count as one space."""
+        found = self._values.get(name)
+        if found is None or found == "":
+            if default is None:
+                raise InvalidField(f"field {name} must be a text, found nothing")
+            return default
+        if not isinstance(found, str | int | float) or isinstance(found, bool):
+            raise InvalidField(f"field {name} must be a text, found {_quote(found)}")
+        return " ".join(str(found).encode("utf-8", "replace").decode().split())
+
+    def symbol(self, name: str = "symbol", default: str | None = None) -> str:
+        found = self.text(name, default)
+        if found and (not found.isprintable() or " " in found):
+            raise InvalidField(f"field {name} must be a printable name without spaces, found {_quote(found)}")
+        return found
+
+    def symbols(self, name: str) -> list[str]:
+        """A list, or a text with names between spaces, commas, semicolons or bars; each once, in their order."""
+        found = self._values.get(name)
+        names = _SEPARATORS.split(found) if isinstance(found, str) else [] if found is None else found
+        if not isinstance(names, list) or not all(isinstance(one, str) and one.isprintable() for one in names):
+            raise InvalidField(f"field {name} must be a list of symbols, found {_quote(found)}")
+        return list(dict.fromkeys(one.strip() for one in names if one.strip()))
+
+    def number(self, name: str, default: float | None = None) -> float:
+        found = self._values.get(name)
+        if (found is None or found == "") and default is not None:
+            return default
+        value = _number(found)
+        if value is None:
+            raise InvalidField(f"field {name} must be a number, found {_quote(found)}")
+        if not math.isfinite(value):
+            raise InvalidField(f"field {name} must be finite, found {value}")
+        return value
+
+    def numbers(self, name: str) -> dict[str, float]:
+        """An object of names with numbers, as JSON lines have it; what is null in it is left out."""
+        found = self._values.get(name)
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            raise InvalidField(f"field {name} must be an object of names and numbers, found {_quote(found)}")
+        inner = Fields(found, self._rules)
+        return {str(key): inner.number(str(key)) for key in found if found[key] is not None}
+
+    def positive(self, name: str) -> Decimal:
+        """A decimal above 0 with at most nine places; a ratio may be written 4:1."""
+        found = self.text(name)
+        parts = [_decimal(part) for part in found.split(":")]
+        if len(parts) > 2 or any(part is None or not 0 < part < _SCALE for part in parts):
+            raise InvalidField(f"field {name} must be a number > 0, found {_quote(found)}")
+        numbers = [part for part in parts if part is not None]
+        value = quantize(numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0])
+        if value <= 0:
+            raise InvalidField(f"field {name} must be a number > 0 with at most nine places, found {_quote(found)}")
+        return value
+
+    def one_of(self, name: str, allowed: Sequence[str]) -> str:
+        found = self.text(name).upper().replace(" ", "_").replace("-", "_")
+        if found not in allowed:
+            raise InvalidField(f"field {name} must be one of {', '.join(allowed)}, found {_quote(found)}")
+        return found
+
+    def day(self, name: str, default: int | None = None) -> int:
+        """A date as yyyymmdd, from 2024-11-01 or 20241101."""
+        if default is not None and not self.has(name):
+            return default
+        text = self.text(name)
+        match = _DATE.fullmatch(text)
+        try:
+            found = None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
+        except ValueError:
+            found = None
+        if found is None or not 1970 <= found.year < 2100:
+            raise InvalidField(f"field {name} must be a date such as 2024-11-01, found {_quote(text)}")
+        return found.year * 10_000 + found.month * 100 + found.day
+
+    def time_ns(self, names: Sequence[str]) -> int | None:
+        """The first of the names that is there, None where none is. ISO or epoch, as times of bars."""
+        name = next((name for name in names if self.has(name)), None)
+        if name is None:
+            return None
+        found = self._values[name]
+        number = isinstance(found, int | float) and not isinstance(found, bool)
+        ns = self._rules.parse_time(str(int(found)) if number and math.isfinite(found) else str(found))
+        if ns is None:
+            raise InvalidField(f"field {name} must be an ISO time or an epoch number, found {_quote(found)}")
+        if not EARLIEST_NS < ns < LATEST_NS:
+            raise InvalidField(f"field {name} must lie between 1970 and 2100, found {_quote(found)}")
+        return ns
+
+
+def start_of_day_ns(day: int, *, days_later: int = 0) -> int:
+    """Midnight in New York at the beginning of a day given as yyyymmdd, or some days later."""
+    local = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK) + timedelta(days=days_later)
+    return round((local.astimezone(UTC) - _EPOCH).total_seconds()) * 1_000_000_000
+
+
+def content_id(kind: str, *parts: object) -> str:
+    """An id that is a function of the content: equal parts have equal ids.
+
+    >>> content_id("news", "a", 1) == content_id("news", "a", 1) != content_id("news", "a", 2)
+    True
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()
+    return f"{kind}-{digest[:24]}"
+
+
+def _number(found: object) -> float | None:
+    if isinstance(found, bool) or not isinstance(found, str | int | float):
+        return None
+    if isinstance(found, str) and ("_" in found or not found.isascii()):
+        return None
+    try:
+        return float(found)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and "_" not in text else None
+
+
+def _quote(found: object) -> str:
+    return "nothing" if found is None or found == "" else ascii(found)[:80]

@@ -1,0 +1,5 @@
+"""Companies' figures: what is reported, and what follows from it."""
+
+from operators.fundamentals.ratios import FACTS, RATIOS, ratios
+
+__all__ = ["FACTS", "RATIOS", "ratios"]

@@ -1,0 +1,56 @@
+"""Ratios of one filing's figures. Those that need a price (P/E, P/B ...) are made where the price is: in a strategy.
+
+Flows (revenue, income, cash flows) are those of twelve months, stocks (assets, debt ...) those at the period's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import isfinite
+
+FACTS = (
+    *("revenue", "gross_profit", "operating_income", "net_income", "interest_expense"),
+    *("operating_cash_flow", "capital_expenditure", "eps", "dividends"),
+    *("assets", "current_assets", "current_liabilities", "equity", "debt", "shares"),
+)
+"""Names of figures that the platform knows; money in the filing's currency, `eps` money a share, `shares` a count."""
+Facts = Mapping[str, float]
+
+
+def _share(part: str, whole: str) -> Callable[[Facts], float | None]:
+    def ratio(facts: Facts) -> float | None:
+        above, below = facts.get(part), facts.get(whole)
+        # A ratio to nothing, or to a negative equity, says nothing of the company.
+        return above / below if above is not None and below is not None and below > 0 else None
+
+    return ratio
+
+
+def _free_cash_flow_margin(facts: Facts) -> float | None:
+    flow, spent, revenue = (facts.get(name) for name in ("operating_cash_flow", "capital_expenditure", "revenue"))
+    return (flow - spent) / revenue if flow is not None and spent is not None and revenue and revenue > 0 else None
+
+
+RATIOS: dict[str, Callable[[Facts], float | None]] = {
+    "gross_margin": _share("gross_profit", "revenue"),
+    "operating_margin": _share("operating_income", "revenue"),
+    "net_margin": _share("net_income", "revenue"),
+    "free_cash_flow_margin": _free_cash_flow_margin,
+    "return_on_equity": _share("net_income", "equity"),
+    "return_on_assets": _share("net_income", "assets"),
+    "asset_turnover": _share("revenue", "assets"),
+    "current_ratio": _share("current_assets", "current_liabilities"),
+    "debt_to_equity": _share("debt", "equity"),
+    "interest_coverage": _share("operating_income", "interest_expense"),
+}
+"""The ten ratios, each from facts of one filing, None where a fact is missing or the denominator is not above 0."""
+
+
+def ratios(facts: Facts) -> dict[str, float]:
+    """Those of the ten that the facts allow, in the order of `RATIOS`.
+
+    >>> ratios({"revenue": 200.0, "net_income": 30.0, "equity": -5.0})
+    {'net_margin': 0.15}
+    """
+    found = ((name, ratio(facts)) for name, ratio in RATIOS.items())
+    return {name: value for name, value in found if value is not None and isfinite(value)}
