@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,9 @@ def make_app(bundle: Path, api: str) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        # Not the environment's proxy: the API is a neighbour.
-        async with httpx.AsyncClient(base_url=api, timeout=API_TIMEOUT_S, trust_env=False) as client:
+        # Not the environment's proxy: the API is a neighbour. And no cookie of one browser's answer for the next one.
+        nobodys = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        async with httpx.AsyncClient(base_url=api, timeout=API_TIMEOUT_S, trust_env=False, cookies=nobodys) as client:
             app.state.client = client
             yield
 
@@ -108,7 +110,9 @@ async def _hand_on(request: Request) -> Response:
     if request.client is not None:
         headers["X-Forwarded-For"] = request.client.host
     client: httpx.AsyncClient = request.app.state.client
-    url = httpx.URL(path=request.url.path, query=request.url.query.encode())
+    # As it was written: what is encoded in a name stays so.
+    raw = request.scope["raw_path"] + (b"?" + request.scope["query_string"] if request.scope["query_string"] else b"")
+    url = httpx.URL("/").copy_with(raw_path=raw)
     try:
         answer = await client.request(request.method, url, content=body, headers=headers)
     except httpx.TimeoutException:

@@ -62,10 +62,7 @@ def installed_copy(node: Node, sources: Path, folder: Path, *, dev: bool) -> Non
 
     With `dev` also the compiler that checks types. Raises DeployError.
     """
-    for path in source_files(sources):
-        copy = folder / path.relative_to(sources)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
+    _mirror(sources, folder)
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
     failed = node.run([*node.npm, "ci", *options, *([] if dev else ["--omit=dev"])], folder)
     if failed is not None:
@@ -91,3 +88,29 @@ def _forget_others(folder: Path, built: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path != built:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def check(home: Home, report: Report, sources: Path = SOURCES) -> list[str]:
+    """Type check and unit tests of the sources; the checks that failed, each with its most telling line.
+
+    What the lock names is installed once into the state folder. Raises DeployError when that cannot be done.
+    """
+    node = require_node(home, report)
+    lock = hashlib.sha256((sources / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = home.root / "dashboard-check" / lock
+    if not (folder / "node_modules" / ".package-lock.json").exists():
+        report("installing the dashboard's packages (once)")
+        installed_copy(node, sources, folder, dev=True)
+    _mirror(sources, folder)
+    failed = {name: node.run([*node.npm, "run", "--silent", name], folder) for name in ("check", "test")}
+    return [f"dashboard {name}: {line}" for name, line in failed.items() if line is not None]
+
+
+def _mirror(sources: Path, folder: Path) -> None:
+    """The sources as they are now: a file that is gone must not be checked."""
+    for path in source_files(folder):
+        path.unlink()
+    for path in source_files(sources):
+        copy = folder / path.relative_to(sources)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)

@@ -69,6 +69,7 @@ function Platform(): JSX.Element {
   const chosen = VIEWS.find((one) => one.path === path.value) ?? VIEWS[0];
   useEffect(() => {
     document.title = `${chosen.title} · Trading Platform`;
+    window.scrollTo(0, 0);
   }, [chosen]);
   const connected = [market, portfolio].every((stream) => ["live", "quiet"].includes(stream.standing.value.state));
   return (

@@ -27,6 +27,10 @@ export interface Known<T> {
   readonly at: number | null;
 }
 
+/** Told of on `window` when requests are answered again after one that was not: streams need not wait out their pause. */
+export const BACK = "api-back";
+let away = false;
+
 interface Resource {
   readonly known: Signal<Known<unknown>>;
   readonly ask: () => Promise<void>;
@@ -59,9 +63,14 @@ function resource(path: string): Resource {
       if (made.timer !== null) clearTimeout(made.timer);
       try {
         known.value = { data: await call("GET", path), error: null, at: Date.now() };
+        if (away) {
+          away = false;
+          window.dispatchEvent(new Event(BACK));
+        }
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         known.value = { ...known.value, error: error.message };
+        away ||= error.passing;
       } finally {
         made.asking = false;
         const soon = made.again;

@@ -3,6 +3,7 @@ import { effect, signal, type ReadonlySignal } from "@preact/signals";
 
 import { pauseMs } from "../pure/backoff.ts";
 import { heard, isQuiet, NO_PACE, type Pace } from "../pure/freshness.ts";
+import { BACK } from "./api.ts";
 import { ApiError, loggedIn, mustChange, renewed, token } from "./session.ts";
 
 /** "live", "quiet" (connected, but its usual messages do not come), "connecting" or "lost". */
@@ -39,7 +40,7 @@ export class Stream<T> {
       else this.close();
     });
     setInterval(() => this.look(), 1000);
-    window.addEventListener("online", () => this.now());
+    for (const name of ["online", BACK]) window.addEventListener(name, () => this.now());
   }
 
   private show(change: Partial<Standing>): void {

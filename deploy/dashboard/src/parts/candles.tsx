@@ -17,7 +17,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { useResource } from "../net/api.ts";
 import { onBar } from "../net/live.ts";
 import type { ExecutionPage, History } from "../net/types.ts";
-import { add, candlesOf, marks, type Candle } from "../pure/candles.ts";
+import { add, candlesOf, marks, type Candle, type Mark } from "../pure/candles.ts";
 import { COLOURS } from "./colours.ts";
 import { Nothing, Panel } from "./panel.tsx";
 
@@ -80,7 +80,9 @@ export function Candles(props: { symbol: string; symbols: readonly string[]; cho
       price: one.price,
     }));
     const times = candles.current.map((candle) => candle.time);
-    drawn.current?.marks.setMarkers(marks(fills, times).map(asMarker));
+    // Where it is narrow the words would cover the candles.
+    const words = (place.current?.clientWidth ?? 0) > 700;
+    drawn.current?.marks.setMarkers(marks(fills, times).map((mark) => asMarker(mark, words)));
   }, [filled.data, history.data, seconds]);
 
   useEffect(
@@ -184,13 +186,13 @@ function asVolume(candle: Candle): { time: UTCTimestamp; value: number; color: s
   return { time: candle.time as UTCTimestamp, value: candle.volume, color };
 }
 
-function asMarker(mark: { time: number; side: string; text: string }): SeriesMarker<Time> {
+function asMarker(mark: Mark, words: boolean): SeriesMarker<Time> {
   const buy = mark.side === "BUY";
   return {
     time: mark.time as UTCTimestamp,
     position: buy ? "belowBar" : "aboveBar",
     shape: buy ? "arrowUp" : "arrowDown",
     color: buy ? COLOURS.accent : COLOURS.warn,
-    text: mark.text,
+    ...(words ? { text: mark.text } : {}),
   };
 }

@@ -49,7 +49,12 @@ export function RiskView(): JSX.Element {
           ]}
         />
       </Panel>
-      <Panel title="Exposure against limits" known={usage} class="usage">
+      <Panel
+        title="Exposure against limits"
+        known={usage}
+        class="usage"
+        aside={<span class="note">as of {brief(usage.data?.[0]?.timestamp, now.value)} UTC</span>}
+      >
         <Table
           caption="How much of each limit is used"
           known={usage}

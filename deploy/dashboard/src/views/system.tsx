@@ -30,7 +30,7 @@ export function SystemView(): JSX.Element {
   const flows: Row[] = Object.entries(health?.dataflows ?? {}).map(([name, part]) => ({
     ...part,
     name,
-    lag: feed === undefined || part.last_tick_ns === undefined ? null : Math.max(0, (feed - part.last_tick_ns) / 1e9),
+    lag: feed === undefined || !keepsTime(part) ? null : Math.max(0, (feed - (part.last_tick_ns ?? 0)) / 1e9),
     rate: rates.get(name) ?? null,
   }));
   const ill = [...parts, ...flows].filter((part) => part.status !== "ok").length;
@@ -64,7 +64,7 @@ export function SystemView(): JSX.Element {
             { title: "Dataflow", cell: (one) => one.name },
             { title: "Status", cell: (one) => <Standing status={one.status} /> },
             { title: "Lag", number: true, cell: (one) => span(one.lag), tone: (one) => ((one.lag ?? 0) > 10 ? "warn" : "") },
-            { title: "Clock (UTC)", number: true, cell: (one) => stamp(one.last_tick_ns === undefined ? null : one.last_tick_ns / 1e6) },
+            { title: "Clock (UTC)", number: true, cell: (one) => stamp(keepsTime(one) ? (one.last_tick_ns ?? 0) / 1e6 : null) },
             { title: "In", number: true, cell: (one) => count(one.records_in) },
             { title: "Out", number: true, cell: (one) => count(one.records_out) },
             { title: "Out /s", number: true, cell: (one) => money(one.rate, 1) },
@@ -110,6 +110,11 @@ export function SystemView(): JSX.Element {
       </Panel>
     </div>
   );
+}
+
+/** An edge that only writes (news, for instance) has no clock that it could have come to. */
+function keepsTime(part: Part): boolean {
+  return (part.last_tick_ns ?? 0) > 0;
 }
 
 function ago(at: number | null): string {

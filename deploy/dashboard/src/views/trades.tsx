@@ -103,16 +103,16 @@ function side(one: { side: string }): string {
 
 const ORDER_COLUMNS: readonly Column<Order>[] = [
   { title: "Time", cell: (one) => brief(one.submitted_at, now.value), class: "muted" },
-  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
   { title: "Symbol", cell: (one) => one.symbol },
   { title: "Side", cell: (one) => one.side, tone: side },
-  { title: "Type", cell: (one) => `${one.order_type} ${one.time_in_force}` },
   { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
+  { title: "Status", cell: (one) => <Status order={one} /> },
+  { title: "Type", cell: (one) => `${one.order_type} ${one.time_in_force}` },
   { title: "Limit", number: true, cell: (one) => price(one.limit_price) },
   { title: "Filled", number: true, cell: (one) => quantity(one.filled_quantity) },
   { title: "Avg fill", number: true, cell: (one) => price(one.avg_fill_price) },
   { title: "Fees", number: true, cell: (one) => money(one.fees) },
-  { title: "Status", cell: (one) => <Status order={one} /> },
+  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
   {
     title: "",
     class: "actions",
@@ -146,8 +146,6 @@ function Orders(props: { symbol: string; status: string; aside: JSX.Element }): 
 
 const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
   { title: "Time", cell: (one) => brief(one.filled_at ?? one.timestamp, now.value), class: "muted" },
-  { title: "Execution", cell: (one) => <code>{one.execution_id}</code>, class: "id" },
-  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
   { title: "Report", cell: (one) => (one.type === "TRADE" ? "Fill" : one.type) },
   { title: "Symbol", cell: (one) => one.symbol },
   { title: "Side", cell: (one) => one.side, tone: side },
@@ -155,6 +153,8 @@ const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
   { title: "Price", number: true, cell: (one) => (one.type === "TRADE" ? price(one.price) : "–") },
   { title: "Fee", number: true, cell: (one) => money(one.fee) },
   { title: "Leaves", number: true, cell: (one) => quantity(one.leaves_quantity) },
+  { title: "Execution", cell: (one) => <code>{one.execution_id}</code>, class: "id" },
+  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
   { title: "Text", cell: (one) => one.text, class: "text" },
   { title: "", cell: (one) => <WhyButton id={one.execution_id} />, class: "actions" },
 ];

