@@ -24,9 +24,13 @@ _NOT_FOR_CHILDREN = {"BYTEWAX_DATAFLOW_API_ENABLED"}
 
 
 def child_environment(told: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the platform's own processes: ours, with what they are `told` on top."""
+    """The environment of the platform's own processes: ours, with what they are `told` on top.
+
+    `PLATFORM_CHILD_PATH` is a folder of modules that go before ours: `chaos` sets their clocks by it.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_CHILDREN}
-    return {**inherited, **_SMALL_PROCESS, "PYTHONPATH": str(REPOSITORY), **told}
+    path = os.pathsep.join([*filter(None, [os.environ.get("PLATFORM_CHILD_PATH")]), str(REPOSITORY)])
+    return {**inherited, **_SMALL_PROCESS, "PYTHONPATH": path, **told}
 
 
 def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[Service]:

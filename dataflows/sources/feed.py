@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
@@ -17,6 +17,7 @@ from schemas.records import DeadLetter
 
 STATE_VERSION = 1
 LONGEST_SLEEP_NS = 100_000_000  # a stop must not wait longer for the next call
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 FeedTicks = tuple[str, list[Tick]]
@@ -130,6 +131,7 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
             if self._snapped:
                 raise AbortExecution()
             return []
+        self._wait()
         if self._feed.finished:
             if self._at_end == "stop":
                 raise StopIteration
@@ -163,17 +165,24 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
                 feed_finished=self._feed.finished,
             )
 
-    def next_awake(self) -> datetime | None:
-        if self._stopping():
-            return None
-        now = self._now_ns()
-        due = [ns for ns in (self._feed.due_ns(), self._paced_ns if self._step_ns else None) if ns is not None]
+    def _wait(self) -> None:
+        """Until something is due. Here and not by `next_awake`, which the engine compares with the wall clock: set back
+        by an hour, that would be an hour's silence.
+        """
+        left_ns = self._left_ns()
+        if left_ns > 0:
+            time.sleep(min(left_ns, LONGEST_SLEEP_NS) / 1e9)
+
+    def _left_ns(self) -> int:
+        """How long until there is something to give."""
         if self._feed.finished:
-            due = [now + LONGEST_SLEEP_NS] if self._at_end == "idle" else []
-        if not due or max(due) <= now:
-            return None
-        sleep_ns = min(max(due) - now, LONGEST_SLEEP_NS)
-        return datetime.now(UTC) + timedelta(microseconds=sleep_ns / 1000)
+            return LONGEST_SLEEP_NS if self._at_end == "idle" else 0
+        due = [ns for ns in (self._feed.due_ns(), self._paced_ns if self._step_ns else None) if ns is not None]
+        return max(due) - self._now_ns() if due else 0
+
+    def next_awake(self) -> datetime | None:
+        """At once, where the engine would pause after an empty batch: the waiting is done above."""
+        return AT_ONCE if not self._stopping() and self._left_ns() > 0 else None
 
     def snapshot(self) -> dict[str, Any]:
         self._snapped = self._stopping()

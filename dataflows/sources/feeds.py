@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ def feed_source(market_data: MarketData, *, stopping: Stopping = never, stats: S
         speed=speed,
         at_end="idle",
         stopping=stopping,
+        # A pace, not a time: a wall clock that is set while the files play must not hold or rush them.
+        now_ns=time.monotonic_ns,
         stats=stats,
     )
 

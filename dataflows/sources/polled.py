@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
-from dataflows.sources.feed import FeedTicks
+from dataflows.sources.feed import AT_ONCE, FeedTicks
 from dataflows.stats import Stats
 from dataflows.topology import FEED
 from operators.stage import Tick
@@ -80,6 +80,8 @@ class PolledPartition(StatefulSourcePartition[FeedTicks, None]):
             return []
         now_ns = self._now_ns()
         if self._outside is None or now_ns < self._due_ns:
+            # Here and not by `next_awake`, which the engine compares with a wall clock that may be set back.
+            time.sleep(LONGEST_SLEEP_S)
             return []
         self._due_ns = now_ns + round(self._outside.interval_s * 1e9)
         records = self._outside.poll()
@@ -90,7 +92,7 @@ class PolledPartition(StatefulSourcePartition[FeedTicks, None]):
         return [(FEED, [Tick(now_ns, records)])]
 
     def next_awake(self) -> datetime | None:
-        return None if self._stopping() else datetime.now(UTC) + timedelta(seconds=LONGEST_SLEEP_S)
+        return None if self._stopping() else AT_ONCE
 
     def snapshot(self) -> None:
         self._snapped = self._stopping()

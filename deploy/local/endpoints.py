@@ -45,6 +45,17 @@ def port_variable(service: str) -> str:
     return f"PLATFORM_{service.upper()}_PORT"
 
 
+def client_port(service: str, port: int, environ: Mapping[str, str]) -> int:
+    """Where clients are sent for a server on `port`: there, or to whatever stands in between and listens on
+    `PLATFORM_KAFKA_CLIENT_PORT` and so on.
+    """
+    return int(environ.get(f"PLATFORM_{service.upper()}_CLIENT_PORT") or port)
+
+
+def _for_clients(url: str, service: str, port: int, environ: Mapping[str, str]) -> str:
+    return url.replace(f"@127.0.0.1:{port}/", f"@127.0.0.1:{client_port(service, port, environ)}/")
+
+
 @dataclass(frozen=True)
 class Endpoints:
     """Addresses that clients use, what is embedded of them, and what is degraded (empty: nothing)."""
@@ -87,11 +98,11 @@ def prepare(home: Home, ports: Ports, report: Report, environ: Mapping[str, str]
     if not database_url:
         require_free("PostgreSQL", ports.postgres, port_variable("postgres"))
         embedded.append(postgres.prepare(home, ports.postgres))
-        database_url = embedded[-1].url
+        database_url = _for_clients(embedded[-1].url, "postgres", ports.postgres, environ)
     if not redis_url:
         require_free("Redis", ports.redis, port_variable("redis"))
         embedded.append(redis.prepare(home, ports.redis))
-        redis_url = embedded[-1].url
+        redis_url = _for_clients(embedded[-1].url, "redis", ports.redis, environ)
     return Endpoints(kafka, database_url, redis_url, tuple(embedded))
 
 
@@ -103,7 +114,7 @@ def _kafka(home: Home, port: int, report: Report, environ: Mapping[str, str]) ->
         why = "PLATFORM_KAFKA=tansu"
     else:
         try:
-            return broker.prepare(home, port, report)
+            return broker.prepare(home, port, report, advertised=client_port("kafka", port, environ))
         except DeployError as error:
             why = str(error)
     tansu.forget_recovery(home)

@@ -19,7 +19,7 @@ _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
@@ -49,8 +49,9 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
-def prepare(home: Home, port: int, report: Report) -> Embedded:
-    """Fetch the jars and format the log folder at first use, and describe the server.
+def prepare(home: Home, port: int, report: Report, *, advertised: int | None = None) -> Embedded:
+    """Fetch the jars and format the log folder at first use, and describe the server. Clients are sent to the port
+    `advertised`, which is its own unless something stands in between.
 
     Raises DeployError when there is no Java, no jars, or the folder cannot be formatted.
     """
@@ -59,11 +60,13 @@ def prepare(home: Home, port: int, report: Report) -> Embedded:
     data = home.data / "kafka"
     controller_port = port + 1 if port < 65535 and is_free(port + 1) else free_ports(1)[0]
     properties = home.run / "kafka.properties"
-    properties.write_text(_PROPERTIES.format(port=port, controller_port=controller_port, data=data))
+    advertised = advertised or port
+    text = _PROPERTIES.format(port=port, advertised=advertised, controller_port=controller_port, data=data)
+    properties.write_text(text)
     if not (data / "meta.properties").exists():
         _format(java, libs, properties, data, report)
     command = _java(java, libs, "kafka.Kafka", str(properties))
-    url = f"127.0.0.1:{port}"
+    url = f"127.0.0.1:{advertised}"
     service = Service("kafka", Kind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=20.0, start_grace_s=60.0)
     return Embedded(service, url, "Apache Kafka 4.2 (embedded, one node)")
 

@@ -1,0 +1,64 @@
+"""Gives a Python process a wall clock that can be set from outside while it runs; Python imports this file by itself.
+
+Each process keeps a file `<pid>` of one double in the folder `CHAOS_CLOCKS`: the seconds that its clock is ahead.
+Shifted is what Python's `time` and `datetime` say of the wall clock; monotonic clocks, and clocks that libraries in C
+read for themselves, stay.
+"""
+
+import ctypes
+import datetime
+import gc
+import mmap
+import os
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+_OFFSET = struct.Struct("d")
+_real_time, _real_time_ns = time.time, time.time_ns
+_real_gmtime, _real_localtime = time.gmtime, time.localtime
+
+
+def _shared(folder: str) -> mmap.mmap:
+    path = os.path.join(folder, str(os.getpid()))
+    with open(path, "w+b") as file:
+        file.write(_OFFSET.pack(0.0))
+        file.flush()
+        return mmap.mmap(file.fileno(), _OFFSET.size)
+
+
+def _install(offsets: mmap.mmap) -> None:
+    def offset_s() -> float:
+        return float(_OFFSET.unpack_from(offsets)[0])
+
+    def now() -> float:
+        return _real_time() + offset_s()
+
+    def of_datetime(cls, tz=None):  # type: ignore[no-untyped-def]
+        return cls.fromtimestamp(now(), tz)
+
+    def of_datetime_utc(cls):  # type: ignore[no-untyped-def]
+        return cls.fromtimestamp(now(), datetime.UTC).replace(tzinfo=None)
+
+    def of_today(cls):  # type: ignore[no-untyped-def]
+        return cls.fromtimestamp(now())
+
+    time.time = now
+    time.time_ns = lambda: _real_time_ns() + round(offset_s() * 1e9)
+    time.gmtime = lambda seconds=None: _real_gmtime(now() if seconds is None else seconds)
+    time.localtime = lambda seconds=None: _real_localtime(now() if seconds is None else seconds)
+    _replace(datetime.datetime, now=of_datetime, utcnow=of_datetime_utc, today=of_today)
+    _replace(datetime.date, today=of_today)
+
+
+def _replace(kind: type, **methods: Callable[..., Any]) -> None:
+    """Class methods of a type written in C, in place: another class in its place would break whoever has a subclass."""
+    [attributes] = gc.get_referents(kind.__dict__)
+    for name, method in methods.items():
+        attributes[name] = classmethod(method)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+
+if "CHAOS_CLOCKS" in os.environ:
+    _install(_shared(os.environ["CHAOS_CLOCKS"]))

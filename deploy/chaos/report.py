@@ -1,0 +1,52 @@
+"""The table of a run: service x fault x times, for the terminal and for docs/guarantees.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deploy.chaos.run import Result
+from deploy.chaos.storm import KINDS, times
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY
+
+GUARANTEES = REPOSITORY / "docs" / "guarantees.md"
+BEGIN, END = "<!-- chaos: made by `python cli.py chaos --write-docs` -->", "<!-- end of chaos -->"
+
+
+def rows(result: Result) -> list[list[str]]:
+    """Per service how often it was hit by what; the last row is the sum."""
+    counted = times([each.fault for each in result.struck])
+    out = [[target, *(str(hits[kind] or "-") for kind in KINDS)] for target, hits in counted.items()]
+    return [*out, ["all", *(str(sum(hits[kind] for hits in counted.values())) for kind in KINDS)]]
+
+
+def sentence(result: Result) -> str:
+    """What was compared and what came of it."""
+    compared = (
+        f"{result.tables} tables ({result.rows:,} rows), {result.topics} topics ({result.messages:,} messages, of them "
+        f"{result.repeats:,} repeats), {result.restarts} restarts, {result.elapsed_s:.0f} s"
+    )
+    return f"{'equal' if result.difference is None else 'DIFFERENT: ' + result.difference} ({compared})"
+
+
+def markdown(result: Result) -> str:
+    lines = [f"**Seed {result.seed}**, {result.date}: {sentence(result)}", ""]
+    lines += ["| service | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows(result)]
+    return "\n".join(lines)
+
+
+def write_docs(result: Result, path: Path = GUARANTEES) -> None:
+    """Put the run's table between the markers, in the place of an earlier one of its seed. Raises DeployError."""
+    text = path.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise DeployError(f"{path.name} must have the markers `{BEGIN}` and `{END}` once each")
+    before, rest = text.split(BEGIN)
+    between, after = rest.split(END)
+    blocks = {
+        int(found[1]): found[0].strip() for found in re.finditer(r"\*\*Seed (\d+)\*\*.*?(?=\*\*Seed|\Z)", between, re.S)
+    }
+    blocks[result.seed] = markdown(result)
+    tables = "\n\n".join(blocks[seed] for seed in sorted(blocks))
+    path.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}")

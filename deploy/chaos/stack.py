@@ -1,0 +1,198 @@
+"""A whole platform of its own for one run of `chaos`: own state folder, free ports, proxies before its services."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from dataflows import topology
+from deploy import control
+from deploy.chaos.proxy import Proxy
+from deploy.choices import Choices, remember
+from deploy.errors import DeployError
+from deploy.follow import follow_start, stop_platform
+from deploy.home import REPOSITORY, Home
+from deploy.local.ports import free_ports
+from deploy.probes import read_stats
+from deploy.service import DATAFLOW_NAMES, SERVICE_NAMES
+from deploy.state import ChildState, State, Status, running_state
+
+PRELOAD = Path(__file__).parent / "preload"
+SETTINGS = Path(__file__).parent / "settings.yaml"
+STANDSTILL_S = 120.0
+"""So long without any dataflow moving is a deadlock."""
+
+
+class ChaosStack:
+    """Use as a context manager: it starts the platform on `files`, and stops it whatever happens.
+
+    `speed` is `max` or times real time; `say` gets lines of progress.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[Path], speed: str, say: Callable[[str], None]) -> None:
+        self.home, self._say = Home(folder), say
+        self._choices = Choices("files", tuple(str(file) for file in files), speed, str(SETTINGS))
+        self.clocks = folder / "clocks"
+        names = (*SERVICE_NAMES, "api")
+        ports = dict(zip([*names, *(f"{name} client" for name in SERVICE_NAMES)], free_ports(7), strict=True))
+        self.proxies = {name: Proxy(ports[f"{name} client"], ports[name]) for name in SERVICE_NAMES}
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name not in _ADDRESSES},
+            **{f"PLATFORM_{name.upper()}_PORT": str(ports[name]) for name in names},
+            **{f"PLATFORM_{name.upper()}_CLIENT_PORT": str(ports[f"{name} client"]) for name in SERVICE_NAMES},
+            "PLATFORM_HOME": str(folder),
+            "PLATFORM_CHILD_PATH": str(PRELOAD),
+            "CHAOS_CLOCKS": str(self.clocks),
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        self._exits = contextlib.ExitStack()
+
+    def __enter__(self) -> ChaosStack:
+        self.home.make()
+        self.clocks.mkdir()
+        remember(self.home, self._choices)
+        for proxy in self.proxies.values():
+            self._exits.enter_context(proxy)
+        self._exits.callback(stop_platform, self.home, lambda state: None)
+        try:
+            with (self.home.logs / "supervisor.log").open("wb") as log:
+                supervisor = subprocess.Popen(
+                    [sys.executable, "-m", "deploy.supervisor"],
+                    cwd=REPOSITORY,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            # Reaped in a moment's notice: a supervisor that has ended must not look alive to `stop_platform`.
+            self._exits.callback(supervisor.poll)
+            follow_start(self.home, supervisor, lambda state: None)
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+
+    # -- what runs
+
+    def state(self) -> State:
+        state = running_state(self.home)
+        if state is None:
+            raise DeployError(f"the supervisor has ended; its log is {self.home.logs / 'supervisor.log'}")
+        failed = [child for child in state.children if child.status is Status.FAILED]
+        if failed:
+            raise DeployError(f"{failed[0].name} was given up: {failed[0].reason}")
+        return state
+
+    def children(self, service: str) -> tuple[ChildState, ...]:
+        """The processes of a service."""
+        return self.state().named(service)
+
+    def one_running(self, child: str, timeout_s: float = 90.0) -> int:
+        """The pid of a child that runs, once it does."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = self.state().child(child)
+            if found is not None and found.pid is not None and found.identity is not None and found.identity.alive():
+                return found.pid
+            time.sleep(0.05)
+        raise DeployError(f"{child} did not come back within {timeout_s:.0f} s")
+
+    def wait_gone(self, child: str, pid: int, timeout_s: float) -> bool:
+        """Whether the supervisor has seen the end of that process within the time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            found = self.state().child(child)
+            if found is None or found.pid != pid:
+                return True
+            time.sleep(0.05)
+        return False
+
+    # -- how far it is
+
+    def passed_ns(self, service: str) -> int:
+        """The last tick of a dataflow by its statistics; of several processes the slowest. -1 before there is one."""
+        found = []
+        for child in self.children(service):
+            stats = read_stats(self.home.stats / f"{child.name}.json") or {}
+            ours = stats.get("pid") == child.pid
+            found.append(int(str(stats.get("last_tick_ns", -1))) if ours else -1)
+        return min(found, default=-1)
+
+    def wait_until(self, true: Callable[[], bool], what: str) -> None:
+        """Raises DeployError when nobody moves any more."""
+        where, deadline = self._where(), time.monotonic() + STANDSTILL_S
+        while not true():
+            before, where = where, self._where()
+            if where != before:
+                deadline = time.monotonic() + STANDSTILL_S
+            if time.monotonic() > deadline:
+                raise DeployError(f"waiting for {what}, all stand still: {where}")
+            time.sleep(0.2)
+
+    def _where(self) -> str:
+        return ", ".join(f"{name} at {self.passed_ns(name)}" for name in DATAFLOW_NAMES)
+
+    def run_to_end(self, last_ns: int) -> None:
+        """Until every dataflow has passed the last tick; then stop them: from here on nothing changes."""
+        told = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
+        self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in told), "the last tick")
+        for name in (*DATAFLOW_NAMES, "api"):
+            control.request(self.home, "stop", name)
+        for name in (*DATAFLOW_NAMES, "api"):
+            control.wait_for(self.home, name, Status.STOPPED)
+
+    # -- what it left
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Addresses, with passwords, as the platform's processes are told them."""
+        told: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
+        return told
+
+    def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
+        """Every message of every topic that a service owns, repeats too."""
+        control.wait_for(self.home, "kafka", Status.HEALTHY)
+        servers = self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]
+        consumer = Consumer({"bootstrap.servers": servers, "group.id": "chaos", "enable.auto.commit": False})
+        try:
+            seen: set[str] = set()
+            for service in topology.SERVICES.values():
+                for topic in {*service.outputs, *service.unclocked} - seen:
+                    seen.add(topic)
+                    for partition in topology.partitions_of(topic, partitions):
+                        yield (topic, partition), _messages(consumer, topic, partition)
+        finally:
+            consumer.close()
+
+
+_ADDRESSES = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
+"""Of the caller's environment nothing may say what this platform is: it must never touch the one that runs."""
+
+
+def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
+    at = TopicPartition(topic, partition, 0)
+    _, end = consumer.get_watermark_offsets(at, timeout=20)
+    consumer.assign([at])
+    out: list[bytes] = []
+    while len(out) < end:
+        batch = consumer.consume(min(1000, end - len(out)), timeout=20)
+        if not batch:
+            raise DeployError(f"topic {topic} partition {partition}: {len(out)} of {end} messages came")
+        out += [message.value() or b"" for message in batch if message.error() is None]
+    return out

@@ -1,0 +1,88 @@
+"""Every table of records against what the uninterrupted run writes, by EXCEPT ALL both ways, in the database itself.
+
+The expected rows lie in a schema `expected` beside the platform's own and are written there by the platform's own
+writer, each record once. Compared are all columns: none is a wall-clock time (`ts` is computed from `ts_ns`).
+
+Left out is what is no copy of a topic: the audit chain, which links rows in the order in which they were committed
+(`verify --audit` checks it), and the API's own tables, which hold times of day and salted hashes; of these the number
+of rows is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from operators.stage import Tick
+from sinks.database import libpq_url
+from sinks.postgres import PostgresWriter
+from sinks.tables import TABLE_OF, fields_of
+
+_SCHEMA = "expected"
+_OWN_TABLES = {"users": 1, "sessions": 0, "submissions": 0}
+"""The API's tables and how many rows they have when nobody has logged in: the first administrator."""
+
+
+def first_difference(database_url: str, ticks: Iterable[Tick]) -> str | None:
+    """Write the expected rows and compare. In one sentence; None when all tables are equal."""
+    with closing(psycopg2.connect(libpq_url(database_url))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            _write_expected(cursor, database_url, ticks)
+            for record_type, table in TABLE_OF.items():
+                columns = [field.name for field in fields_of(record_type)]
+                for left, right, says in (("public", _SCHEMA, "too many"), (_SCHEMA, "public", "missing")):
+                    rows = _except(cursor, table.name, columns, left, right)
+                    if rows:
+                        shown = ", ".join(f"{name}={value}" for name, value in zip(columns, rows[0][1:], strict=True))
+                        return f"table {table.name}: {rows[0][0]} rows {says}, the first: {shown}"
+            for name, expected in _OWN_TABLES.items():
+                cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name)))
+                [(count,)] = cursor.fetchall()
+                if count != expected:
+                    return f"table {name}: {count} rows, expected {expected}"
+    return None
+
+
+def counts(database_url: str) -> dict[str, int]:
+    """Rows of each table of records."""
+    found = {}
+    with closing(psycopg2.connect(libpq_url(database_url))) as connection, connection.cursor() as cursor:
+        for table in TABLE_OF.values():
+            cursor.execute(sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(table.name)))
+            [(found[table.name],)] = cursor.fetchall()
+    return found
+
+
+def _write_expected(cursor: Any, database_url: str, ticks: Iterable[Tick]) -> None:
+    cursor.execute("SELECT current_database()")
+    [(database,)] = cursor.fetchall()
+    schema, named = sql.Identifier(_SCHEMA), sql.Identifier(database)
+    cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
+    cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
+    for table in TABLE_OF.values():
+        name = sql.Identifier(table.name)
+        cursor.execute(sql.SQL("CREATE TABLE {}.{} (LIKE public.{} INCLUDING ALL)").format(schema, name, name))
+    # The writer names no schema; for a moment the expected one comes first for new connections.
+    cursor.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}, public").format(named, schema))
+    try:
+        with closing(PostgresWriter(database_url, name="expected", audited=False)) as writer:
+            for tick in ticks:
+                writer.write(tick.records)
+    finally:
+        cursor.execute(sql.SQL("ALTER DATABASE {} RESET search_path").format(named))
+
+
+def _except(cursor: Any, table: str, columns: list[str], left: str, right: str) -> list[Any]:
+    names = sql.SQL(", ").join(map(sql.Identifier, columns))
+    select = sql.SQL("SELECT {} FROM {}.{}")
+    query = sql.SQL("SELECT count(*) OVER (), d.* FROM ({} EXCEPT ALL {}) d LIMIT 1").format(
+        select.format(names, sql.Identifier(left), sql.Identifier(table)),
+        select.format(names, sql.Identifier(right), sql.Identifier(table)),
+    )
+    cursor.execute(query)
+    return list(cursor.fetchall())

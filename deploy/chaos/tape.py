@@ -1,0 +1,37 @@
+"""The fixed tape: a seeded market in bar files, a Monday of the New York exchange from its opening on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dataflows.sources.simulator import Simulator
+from schemas.records import Bar
+
+SYMBOLS = ("AAPL", "AMZN", "GOOG", "META", "MSFT", "NVDA", "SPY", "TSLA")
+OPENING = datetime(2024, 3, 11, 13, 30, tzinfo=UTC)
+MINUTES_MAX = 390
+_HEADER = "ts_open_utc,symbol,open,high,low,close,volume"
+
+
+def write_tape(folder: Path, seed: int, minutes: int) -> list[Path]:
+    """One CSV file a symbol. Equal arguments give equal bytes. Minutes without a trade have no row."""
+    assert 0 < minutes <= MINUTES_MAX, "a trading day"
+    folder.mkdir(parents=True)
+    start_ns = int(OPENING.timestamp()) * 1_000_000_000
+    market = Simulator(SYMBOLS, seed, interval_s=60, start_ns=start_ns, end_after_ticks=minutes, fast=True)
+    rows: dict[str, list[str]] = {symbol: [] for symbol in SYMBOLS}
+    for tick in market.take(minutes):
+        for bar in tick.records:
+            if type(bar) is Bar and bar.traded:
+                rows[bar.symbol].append(_row(bar))
+    files = []
+    for symbol in SYMBOLS:
+        files.append(folder / f"{symbol}.csv")
+        files[-1].write_text("\n".join([_HEADER, *rows[symbol]]) + "\n")
+    return files
+
+
+def _row(bar: Bar) -> str:
+    when = datetime.fromtimestamp(bar.open_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{when},{bar.symbol},{bar.open},{bar.high},{bar.low},{bar.close},{bar.volume:.0f}"
