@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 
 from configs.logs import hide
 from configs.secrets import found_secrets, known_secrets, state_secrets
+from operators.dead_letter_rate import RateLimits
 from operators.ensemble import ENSEMBLE, EnsembleSettings
 from operators.feedback import FeedbackSettings
 from operators.instruments import NOTHING_LISTED, Instruments
@@ -156,8 +157,19 @@ class Checks(Section):
     ] = "02:00"
 
 
+class DeadLetters(Section):
+    """How much a service may set aside before it halts; `services` says otherwise for some."""
+
+    every: RateLimits = RateLimits()
+    services: dict[str, RateLimits] = {}
+
+    def of(self, service: str) -> RateLimits:
+        return self.services.get(service, self.every)
+
+
 class Platform(Section):
     checks: Checks = Checks()
+    dead_letters: DeadLetters = DeadLetters()
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
     log_level: LogLevel = "INFO"
 

@@ -13,7 +13,7 @@ import structlog
 
 from configs import logs
 from configs.settings import Settings, load_settings
-from dataflows import record_log, stopping, topology
+from dataflows import halting, record_log, stopping, topology
 from dataflows.sources.kafka import KafkaTicks, wait_for_topics
 from dataflows.stats import Stats
 from dataflows.wiring import TickSink
@@ -85,6 +85,8 @@ def topics_source(service: str, at: Ends) -> KafkaTicks:
     """The service's input topics, aligned by time."""
     kafka = at.settings.kafka
     partitions = kafka.symbol_partitions
+    folder, name = stats_folder(), at.stats.name
+    run = None if folder is None else folder.parent
     return KafkaTicks(
         kafka.bootstrap_servers,
         service,
@@ -92,6 +94,9 @@ def topics_source(service: str, at: Ends) -> KafkaTicks:
         prefix=kafka.topic_prefix,
         stopping=stopping.asked,
         stats=at.stats,
+        limits=at.settings.platform.dead_letters.of(service),
+        released_ns=-1 if run is None else halting.released_ns(run, name),
+        halted=lambda at_ns, reason: None if run is None else halting.write_halt(run, name, at_ns, reason),
     )
 
 

@@ -21,8 +21,8 @@ class Stats:
         self, service: str, folder: Path | None, *, interval_s: float = 1.0, replica: str | None = None
     ) -> None:
         self._service = service
-        name = service if replica is None else f"{service}-{replica}"
-        self._path = None if folder is None else folder / f"{name}.json"
+        self.name = service if replica is None else f"{service}-{replica}"
+        self._path = None if folder is None else folder / f"{self.name}.json"
         self._interval_s = interval_s
         self._started_at = time.time()
         self._due = 0.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from dataflows import halting
 from deploy.home import REPOSITORY, Home
 from deploy.processes import Identity, end, identify, last_words, rotate, spawn
 from deploy.service import Kind, Service
@@ -73,7 +74,7 @@ class Child:
             self._watch(now)
         elif self.external:
             self._probe(now)
-        elif self.wanted and self.status is not Status.FAILED and now >= self._retry_at:
+        elif self.wanted and self.status not in (Status.FAILED, Status.HALTED) and now >= self._retry_at:
             if waiting_for is None:
                 self._start(now)
             else:
@@ -82,7 +83,8 @@ class Child:
     def want(self) -> None:
         """Start it, again if it was stopped or had failed."""
         self.wanted = True
-        if self.status in (Status.STOPPED, Status.FAILED, Status.BACKING_OFF):
+        halting.release(self.home.run, self.service.name)
+        if self.status in (Status.STOPPED, Status.FAILED, Status.HALTED, Status.BACKING_OFF):
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             self._exits.clear()
 
@@ -144,6 +146,11 @@ class Child:
         self._process, self.identity = None, None
         if not self.wanted:
             self.status, self.reason = Status.STOPPED, None
+            return
+        halt = halting.read_halt(self.home.run, self.service.name)
+        if halt is not None:
+            self.status, self.reason = Status.HALTED, halt.reason
+            logger.error("service halted", about=self.service.name, reason=halt.reason, at_ns=halt.at_ns)
             return
         self.restarts += 1
         self._unhealthy_exits += 1

@@ -32,6 +32,7 @@ class Status(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
     FAILED = "failed"
+    HALTED = "halted"
 
 
 @dataclass(frozen=True)

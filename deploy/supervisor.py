@@ -18,6 +18,7 @@ from types import FrameType
 
 from configs import logs
 from configs.settings import load_settings
+from dataflows import halting
 from deploy import control, initialise
 from deploy.child import STOP_ORDER, Child, end_orphans
 from deploy.choices import remembered
@@ -267,6 +268,8 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
 
     for path in home.stats.glob("*.json"):
         path.unlink()
+    for halt in halting.release_all(home.run):
+        print(f"released {halt.service}, which had halted: {halt.reason}", flush=True)
     embedded_postgres = any(service.name == "postgres" for service in endpoints.services)
     return Supervisor(
         home,

@@ -10,7 +10,7 @@ stands above. A *tick* is complete when each input has shown its clock. What a t
 * each clock is passed on by itself, never two as one.
 
 At least once becomes once here: a repeated record has a `seq` that its key had before, a repeated clock a time that has
-passed. A record behind its log's clock with a `seq` never seen is *late*: market data is set aside as a dead letter,
+passed. A record behind its log's clock with a `seq` never seen is *late*: market data is set aside (`LateRecord`),
 since the minute it belongs to is over; anything else is taken at the clock. What another edge than the feed wrote (a
 command, a headline, a broker's report) has no place in event time other than its place in the log, so it is taken at
 the first clock behind it.
@@ -27,10 +27,12 @@ from math import inf
 from typing import Any, NamedTuple
 
 from operators.stage import Tick
+from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
-from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, Bar, Clock, DeadLetter, Quote, Record
+from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, Bar, Clock, DeadLetter, LateRecord, Quote, Record
 
 VERSION = 1
+SetAside = DeadLetter | LateRecord
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
 _MARKET_DATA = frozenset({"market-bars", "market-quotes"})
 _WITHOUT_SEQ = frozenset(TOPIC_OF[record_type] for record_type in FROM_EDGES)
@@ -58,7 +60,7 @@ class Counts(NamedTuple):
 class _Segment(NamedTuple):
     ts_ns: int
     records: list[Record]
-    dead: list[DeadLetter]
+    dead: list[SetAside]
     next_offset: int
     at_clock: bool  # every record carries the clock's own time
 
@@ -93,7 +95,7 @@ class _Cursor:
         self.passed: dict[str, int] = {}  # key -> last seq passed on
         self.segments: deque[_Segment] = deque()
         self.open: list[Record] = []
-        self.dead: list[DeadLetter] = []
+        self.dead: list[SetAside] = []
         self.buffered = 0
 
     def close(self, clock: Clock, offset: int) -> None:
@@ -157,33 +159,30 @@ class AlignedLogs:
             if record.seq <= last:  # type: ignore[union-attr]
                 self._duplicates += 1
                 continue
-            if cursor.market_data:
-                reason = self._reason_against(cursor, record)  # type: ignore[arg-type]
-                if reason is not None:
-                    self._set_aside(cursor, offset, record, reason)  # type: ignore[arg-type]
-                    continue
+            if cursor.market_data and self._sets_aside(cursor, offset, record):  # type: ignore[arg-type]
+                continue
             if record.seq != last + 1 and last:  # type: ignore[union-attr]
                 self._gaps += 1
             fed[key] = record.seq  # type: ignore[union-attr]
             open_.append(record)  # type: ignore[arg-type]
 
-    def _reason_against(self, cursor: _Cursor, record: Bar | Quote) -> str | None:
+    def _sets_aside(self, cursor: _Cursor, offset: int, record: Bar | Quote) -> bool:
+        """Whether market data is late or breaks a rule of its fields; it then rides behind the tick's records."""
+        log, clock = cursor.log, max(cursor.clock, 0)
+        place = (log.topic, log.partition, offset, self._stage, clock)
         if record.ts_ns <= cursor.clock:
             self._late += 1
-            return f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {record.ts_ns}"
+            reason = f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {record.ts_ns}"
+            raw, schema_id = encode(record), SCHEMA_IDS[type(record)]
+            cursor.dead.append(LateRecord(*place, record.ts_ns, reason, schema_id, raw))
+            return True
         try:
             check_bar(record) if type(record) is Bar else check_quote(record)  # type: ignore[arg-type]
         except InvalidField as error:
-            return str(error)
-        return None
-
-    def _set_aside(self, cursor: _Cursor, offset: int, record: Record, reason: str) -> None:
-        self._dead += 1
-        log = cursor.log
-        raw = repr(record).encode()
-        cursor.dead.append(
-            DeadLetter(log.topic, log.partition, offset, self._stage, max(cursor.clock, 0), reason, None, raw)
-        )
+            self._dead += 1
+            cursor.dead.append(DeadLetter(*place, str(error), None, repr(record).encode()))
+            return True
+        return False
 
     def buffered(self, topic: str, partition: int) -> int:
         """Records and clocks of one log that wait for the other logs."""
@@ -228,7 +227,7 @@ class AlignedLogs:
 
     def _in_order(self, parts: list[tuple[_Cursor, _Segment]], ts_ns: int) -> list[Record]:
         records: list[Record] = []
-        dead: list[DeadLetter] = []
+        dead: list[SetAside] = []
         by_rank: dict[int, list[list[Record]]] = {}
         for cursor, segment in parts:
             dead += segment.dead
@@ -281,7 +280,7 @@ class AlignedLogs:
         return (VERSION, self.passed_ns, logs)
 
     def _restore(self, start: Any) -> None:
-        version, self.passed_ns, logs = start
+        version, self.passed_ns, logs, *_ = start
         assert version == VERSION, f"reader state of version {version}, expected {VERSION}"
         for (topic, partition), cursor in self._cursors.items():
             saved = logs.get(f"{topic}/{partition}")

@@ -5,6 +5,7 @@
     │   ├── Undecodable    bytes that are not Confluent-framed Avro of a known schema
     │   └── InvalidField   a decoded value that breaks a rule of its field
     ├── BadInput           a setting, file or argument of a caller: one sentence, exit code 2 or a 4xx
+    ├── TooManyDeadLetters  a flow that loses too much of its input: it halts until a person lets it go on
     └── Unavailable        the environment did not answer in time: the worker stops, recovery replays
 
 A broken invariant is an `assert`, not one of these.
@@ -29,6 +30,10 @@ class InvalidField(BadRecord):
 
 class BadInput(PlatformError):
     """A caller's setting, file or argument is wrong."""
+
+
+class TooManyDeadLetters(PlatformError):
+    """So much of a flow was set aside that the rest must not be acted on."""
 
 
 class Unavailable(PlatformError):

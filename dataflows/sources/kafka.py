@@ -20,10 +20,11 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from dataflows.stats import Stats
 from operators.alignment import AlignedLogs, Counts, Log
+from operators.dead_letter_rate import DeadLetterRate, RateLimits
 from operators.stage import Tick
 from schemas.codec import DEFAULT, Codec
-from schemas.errors import Unavailable, Undecodable
-from schemas.records import DeadLetter
+from schemas.errors import TooManyDeadLetters, Unavailable, Undecodable
+from schemas.records import UNTIMED, DeadLetter, LateRecord
 
 FETCH_MAX = 1000  # messages a poll
 CLOSE_WITHIN_S = 2.0
@@ -187,15 +188,35 @@ class _Consumption:
 class Shard(StatefulSourcePartition[ShardTicks, Any]):
     """One shard's logs as ticks. Raises Unavailable where a saved position has left the log."""
 
-    def __init__(self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks) -> None:
+    def __init__(
+        self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks, counted: Any = None
+    ) -> None:
         self._name, self._reader, self._shared, self._source = name, reader, shared, source
         self._snapped_after_stop = False
+        limits = source.limits
+        self._rate = None if limits is None else DeadLetterRate(limits, source.released_ns, counted)
         if source.until is not None:
             # Before there is anything to fetch: the broker answers a connection's requests one after the other, and a
             # fetch that waits for messages holds up the question where a log ends.
             shared.bound(list(reader.next_offsets()), source.until)
         shared.add(reader)
         shared.shards.append(self)
+
+    def _counted(self, ticks: list[Tick]) -> None:
+        """Halt where too much was set aside, before any of these ticks is given out: the last snapshot stands before
+        them. Raises TooManyDeadLetters.
+        """
+        if self._rate is None:
+            return
+        for ts_ns, records in ticks:
+            aside = sum(type(record) in UNTIMED for record in records) if records else 0
+            reason = self._rate.fold(ts_ns, len(records) - aside, aside)
+            if reason is not None:
+                letter = next(record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord))
+                where = f"{letter.topic}/{letter.partition}@{letter.offset}"
+                reason = f"{reason}, the last of them {where}: {letter.reason}"
+                self._source.halted(ts_ns, reason)
+                raise TooManyDeadLetters(f"halted at {ts_ns}: {reason}; `python cli.py dead-letters release` goes on")
 
     def next_batch(self) -> list[ShardTicks]:
         if self._source.stopping():
@@ -207,6 +228,7 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         if not ticks:
             self._shared.resume_where_drained()
             ticks = self._awaited()
+        self._counted(ticks)
         self._show()
         if self._source.until is not None:
             ticks = self._bounded(ticks, self._source.until)
@@ -264,7 +286,8 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
     def snapshot(self) -> Any:
         self._snapped_after_stop = self._source.stopping()
         self._shared.commit(self._reader.next_offsets())
-        return self._reader.snapshot()
+        snapshot = self._reader.snapshot()
+        return snapshot if self._rate is None else (*snapshot, self._rate.snapshot())
 
     def close(self) -> None:
         self._shared.shards.remove(self)
@@ -276,7 +299,8 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
     """Shards of one service as a Bytewax source. Items are `(shard, [Tick, ...])`.
 
     `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
-    `prefix` goes before every topic's name, for several platforms on one cluster.
+    `prefix` goes before every topic's name, for several platforms on one cluster. `limits` bounds what may be set aside
+    behind the tick `released_ns`; `halted` is told of the tick that goes over them before TooManyDeadLetters is raised.
     """
 
     def __init__(
@@ -292,9 +316,13 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         stats: Stats | None = None,
         wait_s: float = 0.1,
         records_max: int = 2000,
+        limits: RateLimits | None = None,
+        released_ns: int = -1,
+        halted: Callable[[int, str], None] = lambda at_ns, reason: None,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
         self._prefix = prefix
+        self.limits, self.released_ns, self.halted = limits, released_ns, halted
         self.until, self.stopping, self.wait_s, self.records_max = until, stopping, wait_s, records_max
         self.stats = stats or Stats(service, None)
         self._shared: dict[int, _Consumption] = {}
@@ -309,7 +337,9 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
             if worker not in self._shared:
                 self._shared[worker] = _Consumption(self._servers, self._prefix, self._codec, self._service)
             shared = self._shared[worker]
-        return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self)
+        # A fourth part, behind the reader's own three, where a rate was kept.
+        counted = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
+        return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self, counted)
 
 
 def wait_for_topics(servers: str, topics: Sequence[str], timeout_s: float = 30.0) -> None:

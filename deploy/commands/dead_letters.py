@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from schemas.records import DeadLetter
 
 Where = Annotated[str, typer.Argument(help="As `list` shows it: TOPIC/PARTITION@OFFSET.")]
+Late = Annotated[bool, typer.Option("--late", help="Late records instead: market data behind its clock.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 _CLOCK_WITHIN = 20_000  # messages from the end of a log among which a clock must stand
 
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="What could not be taken in, and why.", no_args_is_help=True)
     group.command("list", help="Newest first, a line each.")(list_letters)
     group.command("show", help="One of them, with its bytes.")(show)
+    group.command("release", help="Let a service go on that halted because it set too much aside.")(release)
     group.command("replay", help="Write one into its topic again, at the end.")(replay)
     app.add_typer(group, name="dead-letters")
 
@@ -38,15 +40,16 @@ def register(app: typer.Typer) -> None:
 def list_letters(
     topic: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,
     limit: Annotated[int, typer.Option(min=1)] = 50,
+    late: Late = False,
     as_json: AsJson = False,
 ) -> None:
-    with _stored() as (_, letters):
+    with _stored(late=late) as (_, letters):
         found = [stages for stages in letters.values() if topic in (None, stages[0].topic)][:limit]
     if as_json:
         print(json.dumps([_tree(stages) for stages in found], indent=2))
         return
     if not found:
-        print("no dead letters")
+        print("no late records" if late else "no dead letters")
         return
     table = Table(box=None)
     for title in ("place", "at", "read by", "reason"):
@@ -57,8 +60,24 @@ def list_letters(
     Console(width=160, highlight=False, markup=False).print(table)
 
 
-def show(where: Where, as_json: AsJson = False) -> None:
-    with _stored() as (settings, letters):
+def release(service: Annotated[str, typer.Argument(help="As `status` names it.")]) -> None:
+    from dataflows import halting
+    from deploy.control import start_one
+    from deploy.state import running_state
+
+    home = home_from_environment()
+    halt = halting.read_halt(home.run, service)
+    if halt is None:
+        raise DeployError(f"{service} has not halted; `python cli.py status` shows what has")
+    if running_state(home) is None:
+        halting.release(home.run, service)
+    else:
+        start_one(home, service)
+    print(f"released {service}, which had halted at {written(halt.at_ns)}: {halt.reason}")
+
+
+def show(where: Where, late: Late = False, as_json: AsJson = False) -> None:
+    with _stored(late=late) as (settings, letters):
         stages = _named(letters, where)
         raw = _original(settings.kafka, stages[0])
     tree = _tree(stages) | {"raw": raw.hex(" "), "decoded": _decoded(raw)}
@@ -113,16 +132,19 @@ def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
 
 
 @contextmanager
-def _stored() -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
+def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
     """The settings, and by place the letters of every stage that met it, newest place first."""
     from sqlalchemy import desc, select
     from sqlalchemy.exc import DBAPIError
 
     from deploy.recorded import settings_of
     from deploy.running import use_running_services
-    from schemas.records import DeadLetter
+    from schemas.records import DeadLetter, LateRecord
     from sinks.database import open_engine
-    from sinks.tables import dead_letters, record_of
+    from sinks.tables import TABLE_OF, record_of
+
+    kind: Any = LateRecord if late else DeadLetter
+    table = TABLE_OF[kind]
 
     home = home_from_environment()
     if not all(os.environ.get(name) for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")):
@@ -132,9 +154,9 @@ def _stored() -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
     letters: dict[str, list[DeadLetter]] = {}
     try:
         with engine.connect() as db:
-            order = (desc(dead_letters.c.ts_ns), dead_letters.c.topic, desc(dead_letters.c.offset))
-            for row in db.execute(select(dead_letters).order_by(*order)).mappings():
-                letter = record_of(DeadLetter, row)
+            order = (desc(table.c.ts_ns), table.c.topic, desc(table.c.offset))
+            for row in db.execute(select(table).order_by(*order)).mappings():
+                letter = record_of(kind, row)
                 letters.setdefault(_place(letter), []).append(letter)
     except DBAPIError as error:
         raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error

@@ -22,7 +22,13 @@ _COUNTS = {
     "duplicates": "duplicates",
     "gaps": "seq_gaps",
 }
-_STYLES = {Status.HEALTHY: "green", Status.STOPPED: "dim", Status.FAILED: "bold red", Status.UNHEALTHY: "red"}
+_STYLES = {
+    Status.HEALTHY: "green",
+    Status.STOPPED: "dim",
+    Status.FAILED: "bold red",
+    Status.HALTED: "bold red",
+    Status.UNHEALTHY: "red",
+}
 
 
 def register(app: typer.Typer) -> None:

@@ -9,22 +9,22 @@ import pytest
 
 from operators.partitions import partition_of
 from schemas.codec import encode
-from schemas.records import Bar
+from schemas.records import Bar, LateRecord
 from tests.e2e.conftest import MakePlatform, Outcome, assert_same_tables
 
 pytestmark = pytest.mark.timeout(1200)
 
 READERS = ("execution", "features", "portfolio", "risk")
 GOOD = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
+LATE = GOOD._replace(ts_ns=60)
 GARBAGE = {
     b"not avro": "",
     (b"\0" + (9999).to_bytes(4, "big") + b"xx"): "9999",
-    encode(GOOD._replace(ts_ns=60)): "late: field ts_ns must be >",
     encode(GOOD._replace(high=8.0)): "field high must be >= low 9.0, found 8.0",
     encode(GOOD._replace(low=-1.0)): "field low must be > 0",
     encode(GOOD._replace(close=float("nan"))): "field close must be > 0 and finite",
 }
-"""What somebody else writes into market-bars, and what the reason must say. A late bar is one behind the clock."""
+"""What somebody else writes into market-bars, and what the reason must say."""
 BAD_ROWS = {
     "not a time,A,1,1,1,1,1": "time",
     "2024-03-11T13:00:00Z,A,1,1,1,1,1": "must be after",
@@ -45,13 +45,14 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
     partition = partition_of("A", 4)
     with make_platform(files, speed="1500") as platform:
         platform.begin()
-        platform.produce("market-bars", partition, *GARBAGE)
+        platform.produce("market-bars", partition, *GARBAGE, encode(LATE))
         platform.produce("signals", 0, b"not a signal")
         platform.run_to_end()
         tables = platform.tables()
-        assert_same_tables(tables, uninterrupted.tables, "dead_letters")
+        assert_same_tables(tables, uninterrupted.tables, "dead_letters", "late_records")
         assert platform.decision_hash() == uninterrupted.decision_hash
         check_dead_letters(tables["dead_letters"], partition)
+        check_late_records(tables["late_records"], partition)
         counted = {name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals", "market_data")}
         assert counted == {
             **dict.fromkeys(READERS, len(GARBAGE)),
@@ -61,6 +62,15 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
         }
         assert platform.stats("portfolio")["late_records"] == 1
         assert len(platform.messages("dead-letters")) == len(tables["dead_letters"])
+        assert len(platform.messages("late-records")) == len(tables["late_records"])
+
+
+def check_late_records(rows: list[tuple[Any, ...]], partition: int) -> None:
+    assert sorted(row[3] for row in rows) == sorted(READERS), "each reader of bars says that it left it out"
+    for row in rows:
+        late = LateRecord._make(row)
+        assert (late.topic, late.partition, late.record_ts_ns, late.raw) == ("market-bars", partition, 60, encode(LATE))
+        assert late.ts_ns > 60 and late.reason.startswith("late: field ts_ns must be >")
 
 
 def check_dead_letters(rows: list[tuple[Any, ...]], partition: int) -> None:

@@ -21,11 +21,12 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from dataflows import topology
 from dataflows.sources.kafka import KafkaTicks, ShardTicks, Until
 from operators.alignment import AlignedLogs, Log
+from operators.dead_letter_rate import RateLimits
 from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import decode, encode
-from schemas.errors import Unavailable
-from schemas.records import Bar, Clock, DeadLetter
+from schemas.errors import TooManyDeadLetters, Unavailable
+from schemas.records import Bar, Clock, DeadLetter, LateRecord
 from sinks.kafka import KafkaTickSink, producer
 from tests.unit.builders import bar
 
@@ -231,11 +232,56 @@ def test_what_is_no_record_becomes_a_dead_letter_and_the_rest_goes_on(kafka: str
     assert [(letter.reason.split(",")[0], letter.schema_id, letter.stage) for letter in letters] == [
         ("expected a zero byte and a 4-byte schema id", None, "features"),
         ("schema id 999 is not known", 999, "features"),
-        ("late: field ts_ns must be > 60", None, "features"),
         ("field high must be >= low 100.0", None, "features"),
     ]
     assert letters[0].raw == b"not avro"
-    assert len({(letter.topic, letter.partition, letter.offset) for letter in letters}) == 4
+    assert len({(letter.topic, letter.partition, letter.offset) for letter in letters}) == 3
+    [found] = [record for record in second.records if isinstance(record, LateRecord)]
+    assert (found.ts_ns, found.record_ts_ns, decode(found.raw)) == (60, 60, late)
+
+
+def test_a_flow_that_sets_too_much_aside_halts_before_that_tick_and_goes_on_when_released(
+    kafka: str, prefix: str, tmp_path: Any
+) -> None:
+    ticks = tape(6)
+    write(kafka, prefix, TapeSource(ticks[:3]))
+    put(kafka, prefix, 0, *[b"not avro"] * 6)
+    write(kafka, prefix, TapeSource(ticks[3:]))
+    logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
+    halts: list[tuple[int, str]] = []
+
+    def run(released_ns: int) -> list[Tick]:
+        limits = RateLimits(per_minute=5)
+        source = KafkaTicks(
+            kafka,
+            "features",
+            logs,
+            prefix=prefix,
+            until=Until(end_of_logs=True),
+            records_max=1,
+            limits=limits,
+            released_ns=released_ns,
+            halted=lambda at_ns, reason: halts.append((at_ns, reason)),
+        )
+        out: list[Tick] = []
+        part = source.build_part("ticks", "books", None)
+        try:
+            while True:
+                out += [tick for _, batch in part.next_batch() for tick in batch]
+        except StopIteration:
+            return out
+        except TooManyDeadLetters:
+            return out
+        finally:
+            part.close()
+
+    assert run(-1) == ticks[:3]
+    [(at_ns, reason)] = halts
+    assert at_ns == 240 and reason.startswith(
+        "6 records set aside within a minute, limit 5, the last of them market-bars/0@"
+    )
+    assert run(-1) == ticks[:3] and len(halts) == 2, "it comes to the same tick again"
+    assert [tick.ts_ns for tick in run(at_ns)] == [tick.ts_ns for tick in ticks]
 
 
 def test_a_replay_ends_at_a_time(kafka: str, prefix: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from operators.alignment import AlignedLogs, Log
 from operators.stage import Tick
-from schemas.records import Bar, Clock, Command, DeadLetter, Execution, OrderRefusal, Signal
+from schemas.codec import SCHEMA_IDS, encode
+from schemas.records import Bar, Clock, Command, DeadLetter, Execution, LateRecord, OrderRefusal, Signal
 from tests.unit.builders import bar, command, execution, refusal, signal
 
 TICKS, SYMBOLS, PARTITIONS = 40, 6, 2
@@ -211,7 +212,6 @@ def test_a_lost_record_is_counted_as_a_gap() -> None:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (bar("A", 9, 60), "late: field ts_ns must be > 60, the clock of the log, found 60"),
         (bar("A", 9, 120)._replace(high=1.0), "field high must be >= low 100.0, found 1.0"),
         (bar("A", 9, 120)._replace(close=float("nan")), "field close must be > 0 and finite, found nan"),
         (bar("A", 9, 120)._replace(low=-3.0), "field low must be > 0 and finite, found -3.0"),
@@ -228,6 +228,19 @@ def test_a_bad_bar_is_set_aside_and_the_good_ones_go_on(bad: Bar, reason: str) -
     assert isinstance(letter, DeadLetter)
     assert (letter.topic, letter.partition, letter.offset, letter.stage) == ("market-bars", 0, 2, "test")
     assert letter.reason == reason
+
+
+def test_a_late_bar_is_set_aside_with_its_bytes_and_is_no_dead_letter() -> None:
+    r = reader(BARS_0)
+    late = bar("A", 9, 60)
+    r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), late, bar("A", 2, 120), Clock(120, "w")))
+    _, second = r.ticks()
+    reason = "late: field ts_ns must be > 60, the clock of the log, found 60"
+    assert second.records == [
+        bar("A", 2, 120),
+        LateRecord("market-bars", 0, 2, "test", 60, 60, reason, SCHEMA_IDS[Bar], encode(late)),
+    ]
+    assert (r.counts.late, r.counts.dead) == (1, 0)
 
 
 def test_a_command_is_taken_at_the_first_clock_behind_it_whatever_its_time() -> None:

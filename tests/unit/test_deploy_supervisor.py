@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from dataflows import halting
 from deploy import control
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
@@ -132,6 +133,22 @@ def test_a_crash_loop_becomes_visible_with_the_last_words(dummies: Dummies, monk
         failed = child(home, "signals")
         assert failed.reason == "crash loop: ended with 1; last words: no such strategy"
         assert failed.restarts == 6
+
+
+def test_a_service_that_halts_itself_is_held_until_it_is_released(dummies: Dummies) -> None:
+    home, told = dummies.home, dummies.home.root / "again"
+    script = f"import os, time; time.sleep(0.2); os.path.exists({str(told)!r}) and time.sleep(60)"
+    halting.write_halt(home.run, "features", 60, "6 records set aside within a minute")
+    with supervised(home, [dummies.command("features", Kind.DATAFLOW, script, lambda pid: None)]):
+        eventually(lambda: child(home, "features").status is Status.HALTED)
+        time.sleep(0.5)
+        held = child(home, "features")
+        assert (held.status, held.pid, held.restarts) == (Status.HALTED, None, 0)
+        assert held.reason == "6 records set aside within a minute"
+        told.touch()
+        control.start_one(home, "features")
+        assert child(home, "features").status is Status.HEALTHY
+        assert halting.released_ns(home.run, "features") == 60
 
 
 def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
