@@ -296,12 +296,15 @@ class RiskStage:
         """What has changed of the limits' usage since it was last written."""
         if ts_ns - self._usage_ns < self.settings.usage_interval_s * 1_000_000_000:
             return []
-        before = set(self._usage)
-        self._usage = list(usage(self._book, self._history, self.settings))
+        before, self._usage = self._usage, list(usage(self._book, self._history, self.settings))
         self._usage_ns = ts_ns
+        shown = {(one.measure, one.scope_key) for one in self._usage}
+        # The book forgets a closed position; what was written of it last must not stand for ever.
+        closed = [one for one in before if one.scope_key and (one.measure, one.scope_key) not in shown]
+        written = set(before)
         out: list[Record] = []
-        for one in self._usage:
-            if one not in before:
+        for one in [*self._usage, *(one._replace(used=ZERO) for one in closed if self._usage)]:
+            if one not in written:
                 self._event_seq += 1
                 out.append(RiskUsage(self._event_seq, ts_ns, *one, one.share))
         return out

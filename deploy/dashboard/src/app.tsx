@@ -131,12 +131,18 @@ function skip(event: Event): void {
   document.getElementById("main")?.focus();
 }
 
+const STATES: Readonly<Record<string, readonly [string, string]>> = {
+  ACTIVE: ["good", "Trading active"],
+  REDUCING: ["warn", "Only reducing"],
+  HALTED: ["bad", "Trading HALTED"],
+};
+
 function TradingState(): JSX.Element {
   const limits = useResource<RiskLimits>("/api/v1/risk/limits", 2000).value.data;
-  const halted = limits?.state === "HALTED";
+  const [kind, text] = STATES[limits?.state ?? ""] ?? ["", "Trading ?"];
   return (
-    <a class={`badge ${halted ? "bad" : limits === null ? "" : "good"}`} href="#/risk" id="trading-state">
-      {limits === null ? "Trading ?" : halted ? "Trading HALTED" : "Trading active"}
+    <a class={`badge ${kind}`} href="#/risk" id="trading-state">
+      {text}
     </a>
   );
 }

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 
-import { call, refresh, useResource } from "../net/api.ts";
+import { call, refresh, useResource, type Known } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import { may } from "../net/session.ts";
 import type { AuditPage, Breaker, LimitUsage, RefusalPage, RiskLimits } from "../net/types.ts";
@@ -29,7 +29,7 @@ export function RiskView(): JSX.Element {
   const refusals = useResource<RefusalPage>("/api/v1/risk/refusals?limit=50", 3000).value;
   return (
     <div class="risk">
-      <KillSwitch known={limits} want={setWanted} />
+      <KillSwitch known={limits} breakers={breakers.data ?? []} want={setWanted} />
       <Panel title="Circuit breakers" known={breakers} class="breakers">
         <Table
           caption="Circuit breakers"
@@ -39,8 +39,8 @@ export function RiskView(): JSX.Element {
           rowKey={(one) => `${one.measure} ${one.scope} ${one.key}`}
           columns={[
             { title: "Measure", cell: (one) => words(one.measure) },
-            { title: "Scope", cell: (one) => (one.key === "" ? words(one.scope) : one.key) },
             { title: "State", cell: (one) => <State state={one.state} /> },
+            { title: "Scope", cell: (one) => (one.key === "" ? words(one.scope) : one.key) },
             { title: "Threshold", number: true, cell: (one) => quantity(one.threshold) },
             { title: "Since", number: true, cell: (one) => brief(one.since, now.value), class: "muted" },
             { title: "By", cell: (one) => one.actor ?? "" },
@@ -53,7 +53,7 @@ export function RiskView(): JSX.Element {
         title="Exposure against limits"
         known={usage}
         class="usage"
-        aside={<span class="note">as of {brief(usage.data?.[0]?.timestamp, now.value)} UTC</span>}
+        aside={<span class="note">as of {brief(newest(usage.data), now.value)} UTC</span>}
       >
         <Table
           caption="How much of each limit is used"
@@ -103,11 +103,14 @@ export function RiskView(): JSX.Element {
 }
 
 function KillSwitch(props: {
-  known: ReturnType<typeof useResource<RiskLimits>>["value"];
+  known: Known<RiskLimits>;
+  breakers: readonly Breaker[];
   want: (wanted: Wanted) => void;
 }): JSX.Element {
   const limits = props.known.data;
   const halted = limits?.state === "HALTED";
+  // What holds is the severest of the switch and the portfolio's breakers: each is released by itself.
+  const tripped = props.breakers.filter((one) => one.scope === "PORTFOLIO" && one.state !== "ACTIVE");
   return (
     <Panel title="Kill switch" known={props.known} class={`switch ${halted ? "halted" : ""}`}>
       {limits === null ? (
@@ -115,8 +118,14 @@ function KillSwitch(props: {
       ) : (
         <>
           <p class="state">
-            <State state={limits.state} /> <span>{halted ? "No order gets through, working ones are cancelled." : "Orders that pass every check are sent."}</span>
+            <State state={limits.state} /> <span>{HOLDS[limits.state] ?? ""}</span>
           </p>
+          {tripped.length > 0 && (
+            <p class="note warn">
+              Tripped: {tripped.map((one) => words(one.measure).toLowerCase()).join(", ")}. A breaker is released where it
+              stands.
+            </p>
+          )}
           <p class="note">
             Epoch {limits.epoch}
             {limits.since !== null && `, since ${brief(limits.since, now.value)} UTC`}
@@ -138,6 +147,12 @@ function KillSwitch(props: {
     </Panel>
   );
 }
+
+const HOLDS: Readonly<Record<string, string>> = {
+  ACTIVE: "Orders that pass every check are sent.",
+  REDUCING: "Only orders that reduce a position get through.",
+  HALTED: "No order gets through, working ones are cancelled.",
+};
 
 function Switches(props: { breaker: Breaker; want: (wanted: Wanted) => void }): JSX.Element | null {
   if (!may("BREAKER")) return null;
@@ -191,6 +206,11 @@ function Ask(props: { wanted: Wanted; close: () => void }): JSX.Element {
 function State(props: { state: string }): JSX.Element {
   const kind = props.state === "ACTIVE" ? "good" : props.state === "HALTED" ? "bad" : "warn";
   return <b class={`badge ${kind}`}>{props.state}</b>;
+}
+
+/** Only what changed is written anew: the newest line says when risk last reckoned. */
+function newest(usage: readonly LimitUsage[] | null): string | null {
+  return (usage ?? []).reduce<string | null>((last, one) => (last === null || one.timestamp > last ? one.timestamp : last), null);
 }
 
 function Meter(props: { usage: LimitUsage }): JSX.Element | null {
