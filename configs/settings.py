@@ -101,10 +101,46 @@ class Features(Section):
     indicators: tuple[str, ...] = ()
 
 
-class News(Section):
-    """Where headlines come from, while no tape brings its own."""
+class NewsSimulator(Section):
+    """A headline for one stretch of `interval_s` seconds in two."""
 
-    feed: Literal["none"] = "none"
+    seed: int = 7
+    interval_s: Annotated[float, Field(gt=0)] = 15.0
+
+
+class NewsFiles(Section):
+    paths: tuple[Path, ...] = ()
+
+
+class Rss(Section):
+    """RSS and Atom feeds. `max_bytes` bounds one answer, `timeout_s` each wait within it."""
+
+    urls: tuple[str, ...] = ()
+    timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    max_bytes: Annotated[int, Field(ge=1000)] = 5_000_000
+
+
+class AlpacaNews(Section):
+    """`url` and `socket_url` replace Alpaca's own addresses; without symbols all news are asked for."""
+
+    url: str | None = None
+    socket_url: str | None = None
+    symbols: tuple[str, ...] = ()
+
+
+class News(Section):
+    """Where headlines come from, beside those of a tape. `companies` gives each symbol the names by which texts call
+    it; `remembered` ids are kept to drop repeats.
+    """
+
+    feed: Literal["none", "simulator", "files", "rss", "alpaca"] = "none"
+    poll_interval_s: Annotated[float, Field(gt=0)] = 60.0
+    companies: dict[str, tuple[str, ...]] = {}
+    remembered: Annotated[int, Field(ge=1)] = 100_000
+    simulator: NewsSimulator = NewsSimulator()
+    files: NewsFiles = NewsFiles()
+    rss: Rss = Rss()
+    alpaca: AlpacaNews = AlpacaNews()
 
 
 class FundamentalsFeed(Section):

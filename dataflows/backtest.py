@@ -23,7 +23,7 @@ from bytewax.testing import cluster_main, run_main
 from configs.settings import Settings, load_settings
 from dataflows import stages, stopping
 from dataflows.report import ReportSink, Stopwatch
-from dataflows.sources.feeds import files_source
+from dataflows.sources.feeds import files_source, tagger
 from dataflows.sources.files import FileFeed
 from dataflows.sources.kafka import ShardTicks
 from dataflows.topology import BOOKS
@@ -99,7 +99,7 @@ def flow() -> Dataflow:
     """
     stopping.install()
     settings = load_settings().of_files()
-    source = files_source(settings.market_data.files, stopping=stopping.asked)
+    source = files_source(settings.market_data.files, stopping=stopping.asked, tag=tagger(settings))
     return build(settings, source, ReportSink(settings.portfolio_manager.initial_capital, print_at_end=True))
 
 
@@ -124,7 +124,9 @@ def run(
         progress(performance, feeds[-1].share_read)
 
     sink = ReportSink(settings.portfolio_manager.initial_capital, progress=tell)
-    source = files_source(settings.market_data.files, paths, batch_ticks=batch_ticks, opened=feeds.append)
+    source = files_source(
+        settings.market_data.files, paths, batch_ticks=batch_ticks, opened=feeds.append, tag=tagger(settings)
+    )
     wired = build(settings.of_files(), source, sink, shards=workers)
     try:
         with _few_collections():

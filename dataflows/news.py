@@ -8,7 +8,9 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows import live, stopping
+from dataflows.sources.news import news_source
 from dataflows.sources.polled import PolledSource
+from dataflows.sources.written import ids_at_the_end
 from dataflows.wiring import TickSink, TickSource, unstaged
 
 
@@ -20,4 +22,5 @@ def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink])
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.news`."""
     at = live.ends("news")
-    return build(at.settings, PolledSource("news", None, stopping=stopping.asked, stats=at.stats), at.sinks)
+    outside = news_source(at.settings, ids_at_the_end(at.settings.kafka, "news"))
+    return build(at.settings, PolledSource("news", outside, stopping=stopping.asked, stats=at.stats), at.sinks)

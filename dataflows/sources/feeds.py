@@ -7,22 +7,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.settings import FileFeed as FileFeedSettings
-from configs.settings import MarketData
+from configs.settings import MarketData, Settings
 from dataflows.sources.feed import FeedSource
 from dataflows.sources.files import FileFeed
 from dataflows.sources.simulator import Simulator
 from dataflows.sources.tape import Tape, TapeFiles
 from dataflows.stats import Stats
+from operators.news import SymbolTagger
 from schemas.errors import BadInput
 
 Stopping = Callable[[], bool]
+Tagger = Callable[[str], list[str]]
 
 
 def never() -> bool:
     return False
 
 
-def feed_source(market_data: MarketData, *, stopping: Stopping = never, stats: Stats | None = None) -> FeedSource:
+def untagged(text: str) -> list[str]:
+    return []
+
+
+def tagger(settings: Settings) -> Tagger:
+    """Finds the symbols that a headline names, by the companies in the settings."""
+    return SymbolTagger(settings.news.companies).tag
+
+
+def feed_source(
+    market_data: MarketData, *, tag: Tagger = untagged, stopping: Stopping = never, stats: Stats | None = None
+) -> FeedSource:
     """The feed of a running platform: it stays when a file ends, so that the services behind it stay too."""
     if market_data.feed == "simulator":
         simulator = market_data.simulator
@@ -34,7 +47,7 @@ def feed_source(market_data: MarketData, *, stopping: Stopping = never, stats: S
         )
     speed = None if market_data.files.speed == "max" else market_data.files.speed
     return FeedSource(
-        _opening(market_data.files, market_data.files.paths),
+        _opening(market_data.files, market_data.files.paths, tag),
         speed=speed,
         at_end="idle",
         stopping=stopping,
@@ -51,17 +64,22 @@ def files_source(
     batch_ticks: int = 256,
     stopping: Stopping = never,
     opened: Callable[[FileFeed], None] = lambda _: None,
+    tag: Tagger = untagged,
 ) -> FeedSource:
     """The feed of a backtest: as fast as it is taken, ending with the files. `paths` go before those in the settings.
 
-    `opened` is given the feed when it starts, to watch how far it is.
+    `opened` is given the feed when it starts, to watch how far it is. `tag` finds the symbols of a headline that names
+    none by itself.
     """
-    opening = _opening(files, paths or files.paths, opened)
+    opening = _opening(files, paths or files.paths, tag, opened)
     return FeedSource(opening, batch_ticks=batch_ticks, at_end="stop", stopping=stopping)
 
 
 def _opening(
-    files: FileFeedSettings, paths: Sequence[Path], opened: Callable[[FileFeed], None] = lambda _: None
+    files: FileFeedSettings,
+    paths: Sequence[Path],
+    tag: Tagger,
+    opened: Callable[[FileFeed], None] = lambda _: None,
 ) -> Callable[[], FileFeed]:
     if not paths:
         raise BadInput("no bar files: name them with --bars PATH or in setting market_data.files.paths")
@@ -69,7 +87,7 @@ def _opening(
     others = TapeFiles(files.quotes, files.reference_data, files.news, files.fundamentals)
 
     def open_files() -> FileFeed:
-        return FileFeed(paths, reading, Tape(others, reading) if any(others) else None)
+        return FileFeed(paths, reading, Tape(others, reading, tag) if any(others) else None)
 
     # Opened once here, so that a wrong path or column is said before anything runs.
     open_files()

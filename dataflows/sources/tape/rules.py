@@ -13,6 +13,7 @@ from dataflows.sources.rows import TIME_NAMES
 from dataflows.sources.tape.fields import Fields, content_id, start_of_day_ns
 from operators.alignment import check_quote
 from operators.fundamentals import FACTS, RATIOS, ratios
+from operators.news import news_id
 from schemas.errors import InvalidField
 from schemas.records import (
     CASH_DIVIDEND,
@@ -81,8 +82,8 @@ def news(fields: Fields, context: Context) -> Placed:
     source = fields.text("source", context.source)
     headline, summary, url = fields.text("headline"), fields.text("summary", ""), fields.text("url", "")
     symbols = fields.symbols("symbols") or context.tag(f"{headline} {summary}")
-    news_id = fields.text("news_id", content_id("news", url or source, headline.lower(), time_ns // DAY_NS))
-    return time_ns, NewsItem(news_id, time_ns, published_ns, source, headline, summary, url, symbols)
+    found = fields.text("news_id", news_id(source, headline, published_ns, url))
+    return time_ns, NewsItem(found, time_ns, published_ns, source, headline, summary, url, symbols)
 
 
 def fundamentals(fields: Fields, context: Context) -> Placed:

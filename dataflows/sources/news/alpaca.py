@@ -1,0 +1,111 @@
+"""Alpaca's news: the socket for what happens, requests for what a socket that was away has missed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import requests
+import structlog
+from alpaca.common.exceptions import APIError
+from alpaca.data.historical.news import NewsClient
+from alpaca.data.live.news import NewsDataStream
+from alpaca.data.requests import NewsRequest
+
+from dataflows.sources.news.items import Tagger, make_item
+from schemas.errors import Unavailable
+from schemas.records import NewsItem, Record
+
+log = structlog.get_logger(__name__)
+
+SOURCE = "alpaca"
+OVERLAP = timedelta(minutes=15)
+REACH = timedelta(hours=24)  # how far the first request looks back
+SOON_S = 1.0
+WAITING_MAX = 5000
+
+
+class AlpacaNews:
+    """An `Outside`. `url` and `socket_url` replace Alpaca's own; `symbols` empty asks for all.
+
+    The socket runs in alpaca-py's loop in a thread of its own, and connects again by itself. Every `request_s` the REST
+    endpoint is asked for the time since the last answer with some overlap; what both give has one id.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        *,
+        request_s: float,
+        tag: Tagger,
+        symbols: Sequence[str] = (),
+        url: str | None = None,
+        socket_url: str | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.interval_s = min(SOON_S, request_s)
+        self._request_s, self._tag, self._symbols, self._now_ns = request_s, tag, tuple(symbols), now_ns
+        self._client = NewsClient(key, secret, url_override=url)
+        self._stream = NewsDataStream(key, secret, url_override=socket_url)
+        self._lock = threading.Lock()
+        self._heard: list[NewsItem] = []
+        self._answered_until: datetime | None = None
+        self._due = 0.0
+        self._thread: threading.Thread | None = None
+
+    def ask(self) -> list[Record]:
+        self._listen()
+        found: list[NewsItem] = []
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + self._request_s
+            found = self._requested()
+        with self._lock:
+            heard, self._heard = self._heard, []
+        return [*found, *heard]
+
+    def close(self) -> None:
+        self._stream.stop()
+
+    def _listen(self) -> None:
+        """A socket that ended for good (alpaca-py gives up on a refused key) is begun again."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if self._thread is None:
+            self._stream.subscribe_news(self._on_news, *(self._symbols or ("*",)))
+        self._thread = threading.Thread(target=self._stream.run, name="alpaca news", daemon=True)
+        self._thread.start()
+
+    async def _on_news(self, news: Any) -> None:
+        item = self._item(news)
+        with self._lock:
+            if item is not None and len(self._heard) < WAITING_MAX:
+                self._heard.append(item)
+
+    def _requested(self) -> list[NewsItem]:
+        now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
+        start = now - REACH if self._answered_until is None else self._answered_until - OVERLAP
+        wanted = NewsRequest(start=start, symbols=",".join(self._symbols) or None, limit=200)
+        try:
+            answer: Any = self._client.get_news(wanted)
+        except (APIError, requests.RequestException) as error:
+            raise Unavailable(f"Alpaca's news: {' '.join(str(error).split())[:300]}") from error
+        self._answered_until = now
+        items = [self._item(news) for news in answer.data.get("news", [])]
+        return sorted((item for item in items if item is not None), key=lambda item: item.published_ns)
+
+    def _item(self, news: Any) -> NewsItem | None:
+        return make_item(
+            SOURCE,
+            news.headline or "",
+            published_ns=round(news.created_at.timestamp() * 1000) * 1_000_000,
+            tag=self._tag,
+            key=str(news.id),
+            summary=news.summary or "",
+            url=news.url or "",
+            symbols=news.symbols or (),
+            now_ns=self._now_ns,
+        )

@@ -1,0 +1,48 @@
+"""One headline as a source tells it, as a NewsItem."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from operators.news import news_id
+from schemas.records import NewsItem
+
+HEADLINE_MAX, SUMMARY_MAX, URL_MAX, SYMBOLS_MAX = 500, 4000, 1000, 50
+_TAG = re.compile(r"<[^<>]*>")
+Tagger = Callable[[str], list[str]]
+
+
+def make_item(
+    source: str,
+    headline: str,
+    *,
+    published_ns: int,
+    tag: Tagger,
+    key: str = "",
+    summary: str = "",
+    url: str = "",
+    symbols: Sequence[str] = (),
+    now_ns: Callable[[], int] = time.time_ns,
+) -> NewsItem | None:
+    """`key` is the source's own id of the item, "" for none. Markup is taken out of the texts, and they are cut where
+    they are longer than a news item can be. None without a headline.
+    """
+    headline, summary = plain(headline)[:HEADLINE_MAX], plain(summary)[:SUMMARY_MAX]
+    if not headline:
+        return None
+    named = list(dict.fromkeys(symbols)) or tag(f"{headline} {summary}")
+    found = news_id(source, headline, published_ns, key)
+    return NewsItem(found, now_ns(), published_ns, source, headline, summary, url[:URL_MAX], named[:SYMBOLS_MAX])
+
+
+def plain(text: str) -> str:
+    """Without markup, entities resolved, one space between words.
+
+    >>> plain("<p>AT&amp;T <b>rises</b>\\n 3 &lt; 4</p>")
+    'AT&T rises 3 < 4'
+    """
+    told = html.unescape(_TAG.sub(" ", text)).encode("utf-8", "replace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in told).split())

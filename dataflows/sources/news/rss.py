@@ -1,0 +1,111 @@
+"""RSS and Atom feeds over HTTP: asked with what the server said of the last answer, bounded in size and time."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import feedparser
+import httpx
+import structlog
+
+from dataflows.sources.news.items import Tagger, make_item
+from schemas.errors import Unavailable
+from schemas.records import NewsItem, Record
+
+log = structlog.get_logger(__name__)
+
+AGENT = "institutional-trading-platform"
+DAY_NS = 86_400 * 1_000_000_000
+
+
+class RssFeeds:
+    """An `Outside` (`background.py`). `max_bytes` bounds an answer after decompression.
+
+    One feed that fails does not keep the others from being read; where all fail, `ask` raises Unavailable.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        interval_s: float,
+        timeout_s: float,
+        max_bytes: int,
+        tag: Tagger,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.interval_s = interval_s
+        self._urls, self._timeout_s, self._max_bytes, self._tag, self._now_ns = urls, timeout_s, max_bytes, tag, now_ns
+        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True, headers={"User-Agent": AGENT})
+        self._validators: dict[str, dict[str, str]] = {}  # url -> headers of a conditional request
+
+    def ask(self) -> list[Record]:
+        found: list[NewsItem] = []
+        failures: list[str] = []
+        for url in self._urls:
+            try:
+                content = self._get(url)
+            except (httpx.HTTPError, httpx.InvalidURL, Unavailable) as error:
+                failures.append(f"{url}: {error or type(error).__name__}")
+                continue
+            if content is not None:
+                found += self._items(url, content)
+        if failures and len(failures) == len(self._urls):
+            raise Unavailable("; ".join(failures))
+        for failure in failures:
+            log.warning("feed does not answer", reason=failure)
+        return [*sorted(found, key=lambda item: item.published_ns)]
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _get(self, url: str) -> bytes | None:
+        """The feed's bytes, None where it has not changed."""
+        deadline = time.monotonic() + 2 * self._timeout_s  # httpx's own timeout starts anew with each piece
+        with self._client.stream("GET", url, headers=self._validators.get(url, {})) as answer:
+            if answer.status_code == httpx.codes.NOT_MODIFIED:
+                return None
+            answer.raise_for_status()
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > self._max_bytes:
+                    raise Unavailable(f"its answer is larger than {self._max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"its answer took longer than {2 * self._timeout_s:g} s")
+        said = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
+        self._validators[url] = {asks: answer.headers[told] for asks, told in said if told in answer.headers}
+        return bytes(content)
+
+    def _items(self, url: str, content: bytes) -> list[NewsItem]:
+        parsed = feedparser.parse(content)
+        if not parsed.entries:
+            if parsed.get("bozo"):
+                log.warning("feed cannot be read", url=url, reason=str(parsed.get("bozo_exception"))[:200])
+            return []
+        source = f"rss:{urlsplit(url).hostname}"
+        made = (self._item(source, entry) for entry in parsed.entries)
+        return [item for item in made if item is not None]
+
+    def _item(self, source: str, entry: Any) -> NewsItem | None:
+        when = entry.get("published_parsed") or entry.get("updated_parsed")
+        now = self._now_ns()
+        # A wrong clock at the source must not put a headline into the future.
+        published_ns = min(calendar.timegm(when) * 1_000_000_000, now) if when else now
+        key = str(entry.get("id") or entry.get("link") or "")
+        if not key and not when:
+            published_ns -= published_ns % DAY_NS  # the same words on one day are one item
+        return make_item(
+            source,
+            str(entry.get("title") or ""),
+            published_ns=max(published_ns, 0),
+            tag=self._tag,
+            key=key,
+            summary=str(entry.get("summary") or ""),
+            url=str(entry.get("link") or ""),
+            now_ns=self._now_ns,
+        )

@@ -1,0 +1,61 @@
+"""Seeded headlines for the simulator's symbols, to see news move through the platform without a key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+
+from operators.news import news_id
+from schemas.errors import BadInput
+from schemas.records import NewsItem, Record
+
+GOOD = (
+    "{} beats estimates and raises its outlook",
+    "{} wins a record order from a new customer",
+    "Analysts upgrade {} after strong growth",
+    "{} announces a larger buyback, shares surge",
+)
+BAD = (
+    "{} misses estimates, shares plunge",
+    "{} cuts its outlook and warns of weak demand",
+    "Regulators open an investigation into {}",
+    "Analysts downgrade {} on mounting losses",
+)
+PLAIN = ("{} names a new head of operations", "{} will report quarterly results on Thursday", "What to know about {}")
+TEMPLATES = (*GOOD, *BAD, *PLAIN)
+CATCH_UP = 4  # slots that are given at most after a pause
+
+
+class NewsSimulator:
+    """A headline for one slot of `interval_s` in two, a pure function of (seed, slot); only the pace is read from a
+    clock. A `Polled`.
+    """
+
+    def __init__(
+        self, symbols: Sequence[str], seed: int, *, interval_s: float, now_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        if not symbols or interval_s <= 0:
+            raise BadInput(f"simulated news need symbols and an interval > 0, found {list(symbols)} and {interval_s}")
+        self.interval_s = interval_s
+        self._symbols, self._seed, self._now_ns = sorted(symbols), seed, now_ns
+        self._slot_ns = round(interval_s * 1e9)
+        self._next = now_ns() // self._slot_ns
+
+    def poll(self) -> list[Record]:
+        now = self._now_ns() // self._slot_ns
+        first = max(self._next, now - CATCH_UP)
+        self._next = max(self._next, now)
+        return [item for slot in range(first, now) if (item := self.item(slot)) is not None]
+
+    def item(self, slot: int) -> NewsItem | None:
+        """The headline of a slot: known at its end."""
+        dice = int.from_bytes(blake2b(f"{self._seed}:{slot}".encode(), digest_size=8).digest(), "big")
+        if dice % 2:
+            return None
+        symbol = self._symbols[dice // 2 % len(self._symbols)]
+        template = TEMPLATES[dice // 1_000_003 % len(TEMPLATES)]
+        known_ns = (slot + 1) * self._slot_ns
+        headline = template.format(symbol)
+        found = news_id("simulator", headline, known_ns, f"{self._seed}:{slot}")
+        return NewsItem(found, known_ns, known_ns, "simulator", headline, "", "", [symbol])

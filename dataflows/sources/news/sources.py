@@ -1,0 +1,68 @@
+"""From the settings to the source of headlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from configs.secrets import secret
+from configs.settings import Settings
+from dataflows.sources.background import Background, Outside
+from dataflows.sources.news.alpaca import AlpacaNews
+from dataflows.sources.news.files import NewsFiles
+from dataflows.sources.news.rss import RssFeeds
+from dataflows.sources.news.simulator import NewsSimulator
+from dataflows.sources.polled import Polled
+from operators.news import SymbolTagger
+from schemas.errors import BadInput
+
+Written = Callable[[], list[str]]
+
+
+def news_source(settings: Settings, written: Written) -> Polled | None:
+    """What the service asks; None where there are no headlines to ask for. `written` gives the ids in the topic.
+
+    Simulated headlines are about simulated prices: a platform that plays files has none.
+    """
+    news, market = settings.news, settings.market_data
+    if news.feed == "simulator":
+        if market.feed != "simulator":
+            return None
+        return NewsSimulator(market.simulator.symbols, news.simulator.seed, interval_s=news.simulator.interval_s)
+    outside = _outside(settings)
+    if outside is None:
+        return None
+    return Background("news", outside, written=written, remembered=news.remembered).start()
+
+
+def _outside(settings: Settings) -> Outside | None:
+    news = settings.news
+    tag = SymbolTagger(news.companies).tag
+    if news.feed == "rss":
+        if not news.rss.urls:
+            raise BadInput("news.feed rss needs news.rss.urls, found none")
+        return RssFeeds(
+            news.rss.urls,
+            interval_s=news.poll_interval_s,
+            timeout_s=news.rss.timeout_s,
+            max_bytes=news.rss.max_bytes,
+            tag=tag,
+        )
+    if news.feed == "files":
+        if not news.files.paths:
+            raise BadInput("news.feed files needs news.files.paths, found none")
+        return NewsFiles(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
+    if news.feed == "alpaca":
+        alpaca = news.alpaca
+        key, hidden = secret("ALPACA_API_KEY"), secret("ALPACA_SECRET_KEY")
+        if not key or not hidden:
+            raise BadInput("news.feed alpaca needs the secrets ALPACA_API_KEY and ALPACA_SECRET_KEY")
+        return AlpacaNews(
+            key,
+            hidden,
+            request_s=news.poll_interval_s,
+            tag=tag,
+            symbols=alpaca.symbols,
+            url=alpaca.url,
+            socket_url=alpaca.socket_url,
+        )
+    return None

@@ -1,0 +1,65 @@
+"""What stands at the end of an edge's own topic: what it wrote before it was started again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from configs.settings import Kafka
+from schemas.codec import DEFAULT
+from schemas.errors import Unavailable, Undecodable
+from schemas.records import Clock
+
+MESSAGES_MAX = 200_000  # clocks among them: more than two days at one a second
+WITHIN_S = 60.0
+
+
+def ids_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[str]]:
+    """A function that reads the ids (first fields) of the last records of a topic's partition 0, oldest first.
+
+    It raises Unavailable where Kafka does not answer within a minute.
+    """
+
+    def read() -> list[str]:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "group.id": "none",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        with closing(consumer):
+            try:
+                return _read(consumer, kafka.topic_prefix + topic, messages_max)
+            except KafkaException as error:
+                raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
+
+    return read
+
+
+def _read(consumer: Consumer, topic: str, messages_max: int) -> list[str]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=WITHIN_S)
+    at = max(low, high - messages_max)
+    ids: list[str] = []
+    if at >= high:
+        return ids
+    consumer.assign([TopicPartition(topic, 0, at)])
+    deadline = time.monotonic() + WITHIN_S
+    while at < high:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"topic {topic}: its end was not read in {WITHIN_S:.0f} s")
+        for message in consumer.consume(1000, 0.5):
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            at = (message.offset() or 0) + 1
+            try:
+                record = DEFAULT.decode(message.value())
+            except Undecodable:
+                continue  # what reads the topic makes a dead letter of it
+            if type(record) is not Clock:
+                ids.append(str(record[0]))
+    return ids

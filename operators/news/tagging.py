@@ -1,0 +1,35 @@
+"""Which symbols a text names: `$AAPL`, `(NASDAQ: AAPL)`, and companies by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_TICKER = r"[A-Z][A-Z0-9]{0,5}(?:[.-][A-Z]{1,2})?"
+_MARKED = re.compile(rf"\$({_TICKER})(?![\w.-]*\w)|\((?:NYSE|NASDAQ|Nasdaq|AMEX|NYSEARCA|OTC)\s*:\s*({_TICKER})\)")
+
+
+class SymbolTagger:
+    """`companies` gives each symbol the names by which texts call it. Names count as whole words, in any case; of names
+    within one another the longest counts.
+
+    >>> tag = SymbolTagger({"AAPL": ["Apple"], "APLE": ["Apple Hospitality"], "F": ["Ford Motor"]}).tag
+    >>> tag("apple hospitality falls, $TSLA and Apple's rival rise; pineapples (NYSE: F)")
+    ['APLE', 'TSLA', 'AAPL', 'F']
+    """
+
+    def __init__(self, companies: Mapping[str, Sequence[str]]) -> None:
+        self._symbol_of = {
+            " ".join(name.lower().split()): symbol for symbol, names in companies.items() for name in names
+        }
+        longest_first = sorted(self._symbol_of, key=lambda name: (-len(name), name))
+        words = "|".join(r"\s+".join(map(re.escape, name.split())) for name in longest_first if name)
+        self._names = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) if words else None
+
+    def tag(self, text: str) -> list[str]:
+        """Each symbol once, in the order of its first place in the text."""
+        found = [(match.start(), match[1] or match[2]) for match in _MARKED.finditer(text)]
+        if self._names is not None:
+            matches = self._names.finditer(text)
+            found += [(match.start(), self._symbol_of[" ".join(match[0].lower().split())]) for match in matches]
+        return list(dict.fromkeys(symbol for _, symbol in sorted(found)))
