@@ -11,9 +11,13 @@ import pytest
 
 from dataflows.replay import Compared, compare
 from dataflows.replay_topics import DERIVED, GIVEN, recording
+from operators.manual import SUBMIT_ORDER
+from operators.partitions import partition_of
 from operators.stage import Tick
+from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.records import KILL_SWITCH, Command, Order, Signal
+from schemas.records import KILL_SWITCH, RELEASE, Bar, Command, Order, Signal
+from sinks.kafka import producer
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import QUICK, decided, market, settings, with_command
 
@@ -48,6 +52,29 @@ def test_writers_that_died_and_wrote_again_change_nothing(kafka: str, prefix: st
         write(kafka, prefix, MADE[part], DERIVED)
     result = checked(kafka, prefix)
     assert (result.difference, result.ticks) == (None, 60)
+
+
+def test_a_session_with_orders_by_hand_a_halt_restarts_and_late_data_replays(kafka: str, prefix: str) -> None:
+    terms = {"symbol": "IBM", "side": "BUY", "quantity": "3"}
+    by_hand = Command("cmd-order-1", 5, SUBMIT_ORDER, "ann", "I want them", terms)
+    given = with_command(with_command(market(60), 20, by_hand), 40, HALT)
+    given = with_command(given, 45, Command("cmd-2", 2, RELEASE, "tester", "over", {}))
+    made = decided(given, settings())
+    late = next(r for r in given[3].records if type(r) is Bar)._replace(seq=10**6, close=1.0, low=1.0)
+    for part in (slice(0, 30), slice(20, 50), slice(45, 60)):
+        # What a person sent once stands in the log once.
+        again = [Tick(ts, [r for r in rs if type(r) is Bar]) for ts, rs in given[part]]
+        fresh = given[part][-10 if part.start == 45 else (-20 if part.start else -30) :]
+        write(kafka, prefix, again[: len(again) - len(fresh)] + fresh, GIVEN)
+        write(kafka, prefix, made[part], DERIVED)
+        client = producer(kafka)
+        client.produce(prefix + "market-bars", encode(late), partition=partition_of(late.symbol, 4))
+        assert client.flush(20) == 0
+    result = checked(kafka, prefix)
+    assert (result.difference, result.ticks) == (None, 60)
+    assert result.given == {"Bar": 180, "Command": 3}
+    manual = [r for tick in made for r in tick.records if type(r) is Order and r.cause_id == by_hand.command_id]
+    assert len(manual) == 1 and result.records["RiskFence"] == 2
 
 
 def test_a_session_that_ends_in_the_middle_is_compared_up_to_the_last_tick_of_all(kafka: str, prefix: str) -> None:
