@@ -26,7 +26,9 @@ from psycopg2.extensions import connection, parse_dsn
 from deploy.errors import DeployError
 from deploy.local.postgres import binaries
 from schemas.errors import BadInput
+from sinks import audit
 from sinks.database import libpq_url
+from sinks.reading import records_of
 
 VERSION = 1
 MANIFEST, DUMP = "manifest.json", "database.dump"
@@ -36,7 +38,7 @@ _VARIABLES = {
     "hostaddr": "PGHOSTADDR",
     "port": "PGPORT",
     "user": "PGUSER",
-    "password": "PGPASSWORD",
+    "password": "PGPASSWORD",  # pragma: allowlist secret
     "dbname": "PGDATABASE",
     "options": "PGOPTIONS",
     "sslmode": "PGSSLMODE",
@@ -174,6 +176,16 @@ def _connected(database_url: str) -> Iterator[connection]:
             yield db
     except psycopg2.Error as error:
         raise DeployError(f"the database cannot be read: {str(error).strip().splitlines()[0]}") from error
+
+
+def link_the_rest(database_url: str) -> None:
+    """Go on with the audit chain of a restored database over the rows that came back from the topics behind it.
+
+    The links follow from the records alone, so they are those that the lost database had.
+    """
+    with _connected(database_url) as db, db.cursor() as cursor:
+        audit.extend(cursor, {kind: list(records_of(db, kind)) for kind in audit.AUDITED}, begin=True)
+        db.commit()
 
 
 def _counts(db: connection) -> dict[str, int]:

@@ -47,7 +47,7 @@ def backup(file: File = None, as_json: AsJson = False) -> None:
 
 
 def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
-    from deploy.backup_file import read_manifest, require_room, restore_backup
+    from deploy.backup_file import link_the_rest, read_manifest, require_room, restore_backup
     from deploy.commands.rebuild import rebuild_table, tables_of_topics
     from deploy.migrate import migrate
 
@@ -61,6 +61,8 @@ def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json
             manifest = restore_backup(url, file, force=force)
             migrate(url)
             rebuilt = [rebuild_table(home, name) for name in tables_of_topics()] if rebuild else []
+            if rebuild:
+                link_the_rest(url)
     if as_json:
         print(json.dumps({"file": str(file), **manifest._asdict()}, indent=2))
         return

@@ -1,0 +1,80 @@
+"""A whole platform for a while, with a temporary state folder, free ports and a synthetic market, for measurements."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home
+from deploy.local.endpoints import Ports, port_variable
+
+SYMBOLS = 5
+SETTINGS = {
+    "market_data": {"files": {"calendar": "24/7"}},
+    # Crosses often, so that there are orders to time.
+    "signals": {"strategies": [{"name": "ema_cross", "parameters": {"fast": 3, "slow": 8, "rsi_max": 100.0}}]},
+}
+_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
+
+
+@contextmanager
+def own_platform(minutes: int, speed: float) -> Iterator[Home]:
+    """Runs while the block lasts: `minutes` one-minute bars of five symbols, `speed` times as fast as the clock.
+
+    Raises DeployError where it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="trading-benchmark-") as folder:
+        home = Home(Path(folder) / "home")
+        settings = Path(folder) / "settings.json"
+        settings.write_text(json.dumps(SETTINGS))  # JSON is YAML
+        files = [str(write_walk(Path(folder) / f"S{number}.csv", minutes, number)) for number in range(SYMBOLS)]
+        environment = {
+            **{name: value for name, value in os.environ.items() if name not in _SERVERS},
+            **{port_variable(name): str(port) for name, port in vars(Ports.free()).items()},
+            "PLATFORM_HOME": str(home.root),
+            "PLATFORM_DASHBOARD": "off",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+        try:
+            feed = ["--feed", "files", "--speed", str(speed), "--bars", *files]
+            _run(["start", "--settings", str(settings), *feed], environment)
+            yield home
+        finally:
+            _run(["stop"], environment)
+
+
+def write_walk(file: Path, minutes: int, seed: int) -> Path:
+    """A seeded random walk of one-minute bars as CSV."""
+    market, close = random.Random(seed), 100.0  # noqa: S311 - a market, not a secret
+    rows = ["timestamp,open,high,low,close,volume\n"]
+    for number in range(minutes):
+        opened, close = close, round(max(1.0, close * (1 + market.gauss(0, 0.001))), 2)
+        high, low = round(max(opened, close) + 0.02, 2), round(min(opened, close) - 0.02, 2)
+        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+        rows.append(f"{time:%Y-%m-%dT%H:%M:%SZ},{opened},{high},{low},{close},{market.randint(1000, 9000)}\n")
+    file.write_text("".join(rows))
+    return file
+
+
+def _run(arguments: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise DeployError(f"the platform to measure did not {arguments[0]}: {last.removeprefix('error: ')}")

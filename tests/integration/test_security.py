@@ -1,0 +1,181 @@
+"""The scanners find what is planted and fail loudly; the checklist and the audit tell what is there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from configs.settings import load_settings
+from deploy import security_scan
+from deploy.commands.security import deeds_of
+from deploy.compliance import checks, database_checks
+from deploy.home import REPOSITORY, Home
+from deploy.security_scan import Outcome
+from schemas.records import Command
+from sinks.accounts import submissions, users
+from sinks.database import open_engine
+from sinks.postgres import PostgresWriter
+
+HASH = "--hash=sha256:" + "0" * 64
+FLAW = {
+    "id": "OSV-1",
+    "summary": "bad",
+    "aliases": [],
+    "affected": [
+        {
+            "package": {"name": "jinja2", "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.0"}]}],
+        }
+    ],
+}
+
+
+class Osv(BaseHTTPRequestHandler):
+    """Speaks enough of OSV's protocol: one flaw, in jinja2."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"vulns": [FLAW]} if asked["package"]["name"] == "jinja2" else {}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not on the tests' output."""
+
+
+@contextmanager
+def osv_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Osv)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1/query"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    file = tmp_path / "lock.txt"
+    file.write_text(f"jinja2==2.0 {HASH}\nclick==8.1.7 {HASH}\n")
+    return file
+
+
+def test_a_known_vulnerability_is_found(lock: Path) -> None:
+    with osv_server() as url:
+        found = security_scan.vulnerabilities(url, lock)
+        lock.write_text(f"click==8.1.7 {HASH}\n")
+        clean = security_scan.vulnerabilities(url, lock)
+    assert found.outcome is Outcome.FOUND
+    assert found.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
+    assert clean.outcome is Outcome.CLEAN
+    assert clean.said == "knows no vulnerability of the 1 packages of the lock"
+
+
+def test_a_service_that_does_not_answer_is_never_a_clean_result(lock: Path) -> None:
+    failed = security_scan.vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
+    assert failed.outcome is Outcome.FAILED
+    assert failed.said.startswith("whether packages have known vulnerabilities is not known: pip-audit")
+
+
+def test_what_is_planted_in_the_code_is_found(tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "bad.py").write_text("import subprocess\nsubprocess.run('ls ' + input(), shell=True)\n")
+    for scan in security_scan.code(tmp_path):
+        assert scan.outcome is Outcome.FOUND, scan
+        assert all(line.startswith("api/bad.py:2 ") for line in scan.lines), scan
+    (tmp_path / "api" / "bad.py").write_text("print('good')\n")
+    assert [scan.outcome for scan in security_scan.code(tmp_path)] == [Outcome.CLEAN, Outcome.CLEAN]
+
+
+def test_a_planted_secret_is_found_and_an_allowed_line_is_not(tmp_path: Path) -> None:
+    key = "AKIA" + "Q" * 6 + "7Z2KX4LMNP"
+    (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"\n')
+    scan = security_scan.secrets(tmp_path)
+    assert scan.outcome is Outcome.FOUND
+    assert scan.lines[0].startswith("settings.py:1 ")
+    assert key not in "".join(scan.lines)
+    (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"  # pragma: allowlist secret\n')
+    assert security_scan.secrets(tmp_path).outcome is Outcome.CLEAN
+
+
+def test_the_bill_of_materials_has_every_package_of_the_lock(tmp_path: Path) -> None:
+    security_scan.bill_of_materials(tmp_path / "sbom.json")
+    tree = json.loads((tmp_path / "sbom.json").read_text())
+    assert tree["bomFormat"] == "CycloneDX"
+    found = {(part["name"].lower(), part["version"]) for part in tree["components"]}
+    lines = (REPOSITORY / security_scan.LOCK).read_text().splitlines()
+    locked = [line.split(" ")[0].split("==") for line in lines if "==" in line and line[0].isalpha()]
+    assert len(locked) > 50
+    assert {(name.split("[")[0].lower(), version) for name, version in locked} <= found
+
+
+def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.make()
+    home.secret("api-jwt-key")
+    told = {
+        "DATABASE_URL": "postgresql://platform:a-long-password-of-its-own@127.0.0.1:5432/trading",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    }
+
+    def failed(**changes: str) -> set[str]:
+        return {c.name for c in checks(home, load_settings(environment={**told, **changes})) if c.passed is False}
+
+    backup = {"there is a backup of the last 7 days"}
+    assert failed() == backup
+    far = "postgresql://platform:postgres@db.example:5432/trading"
+    assert failed(DATABASE_URL=far) == backup | {
+        "the database password cannot be guessed",
+        "PostgreSQL is reached by TLS, or does not leave the machine",
+    }
+    assert (
+        failed(DATABASE_URL=f"{told['DATABASE_URL'].replace('127.0.0.1', 'db.example')}?sslmode=verify-full") == backup
+    )
+    assert failed(REDIS_URL="redis://cache.example") == backup | {
+        "Redis is reached by TLS, or does not leave the machine"
+    }
+    assert failed(API__LOGIN_RATE="100/second") == backup | {"at most 60 log-ins a minute"}
+    (home.secrets / "api-jwt-key").chmod(0o644)
+    assert failed() == backup | {"files with secrets are for their owner only"}
+    (home.secrets / "api-jwt-key").chmod(0o600)
+    (home.secrets / "admin-password").touch(0o600)
+    assert failed() == backup | {"the one-time password of admin is not in use"}
+
+
+def test_users_anddeeds_of_are_those_of_the_tables(make_database: Callable[[], str]) -> None:
+    url = make_database()
+    with closing(PostgresWriter(url, name="test")) as writer:
+        writer.write([Command("cmd-1", 60_000_000_000, "KILL_SWITCH", "ann", "too hot", {"symbol": "SPY"})])
+    engine = open_engine(url)
+    person = {"password_hash": "x", "disabled": False, "token_version": 1}
+    asked = {"ts_ns": 0, "kind": "SUBMIT_ORDER", "actor": "bob", "reason": "", "arguments": {}, "acknowledged": False}
+    with engine.begin() as db:
+        db.execute(insert(users).values(username="ann", role="admin", must_change_password=True, **person))
+        db.execute(insert(submissions).values(command_id="cmd-1", **asked))
+        db.execute(insert(submissions).values(command_id="cmd-2", **asked))
+    with engine.connect() as db:
+        found = {check.name: check.passed for check in database_checks(db)}
+        deeds = {(deed["who"], deed["did"], deed["what"]) for deed in deeds_of(db)}
+    engine.dispose()
+    assert found == {
+        "there is an admin, and not everybody is one": True,
+        "passwords are the users' own": False,
+        "every command names who asked": True,
+    }
+    assert ("ann", "KILL_SWITCH", "symbol SPY; too hot") in deeds
+    assert ("bob", "SUBMIT_ORDER (not in the log)", "") in deeds
+    assert len([deed for deed in deeds if deed[0] == "bob"]) == 1, "cmd-1 is in the log"
