@@ -1,7 +1,7 @@
 """A dataflow that halts itself leaves a file: the supervisor then holds it, until a person lets it go on.
 
-`run/halted/NAME.json` says why and at which tick. Letting go moves it to `run/released/`, whose tick the next process
-takes as looked at. A file and not an exit code: what ends a process is not ours to choose inside of the engine.
+`run/halted/NAME.json` says why and at which tick. Letting go moves it to `run/released/`: that tick has been looked at,
+for every process that meets it. A file and not an exit code: inside of the engine the exit code is not ours to choose.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def release_all(run: Path) -> list[Halt]:
     return [halt for halt in found if halt is not None]
 
 
-def released_ns(run: Path, name: str) -> int:
-    """The last tick that was released, -1 where none was."""
-    halt = _read(_released(run, name))
-    return -1 if halt is None else halt.at_ns
+def released_ns(run: Path) -> int:
+    """The last tick that a person has released, for whichever process: others meet the same records. -1 for none."""
+    halts = [_read(path) for path in (run / "released").glob("*.json")]
+    return max((halt.at_ns for halt in halts if halt is not None), default=-1)
 
 
 def _halted(run: Path, name: str) -> Path:

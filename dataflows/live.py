@@ -95,7 +95,7 @@ def topics_source(service: str, at: Ends) -> KafkaTicks:
         stopping=stopping.asked,
         stats=at.stats,
         limits=at.settings.platform.dead_letters.of(service),
-        released_ns=-1 if run is None else halting.released_ns(run, name),
+        released=lambda: -1 if run is None else halting.released_ns(run),
         halted=lambda at_ns, reason: None if run is None else halting.write_halt(run, name, at_ns, reason),
     )
 

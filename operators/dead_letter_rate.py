@@ -26,10 +26,10 @@ class RateLimits:
 
 
 class DeadLetterRate:
-    """Folds one reader's ticks in. What was released, up to and with `released_ns`, is not counted again."""
+    """Folds one reader's ticks in. `start` is the snapshot of an earlier one."""
 
-    def __init__(self, limits: RateLimits, released_ns: int = -1, start: Any = None) -> None:
-        self._limits, self._released_ns = limits, released_ns
+    def __init__(self, limits: RateLimits, start: Any = None) -> None:
+        self._limits, self._released_ns = limits, -1
         self._minute: deque[tuple[int, int]] = deque()  # (ts_ns, set aside) of ticks that set anything aside
         self._ticks: deque[tuple[int, int]] = deque(maxlen=limits.ticks)  # (taken, set aside)
         self._taken = self._aside = 0
@@ -43,9 +43,6 @@ class DeadLetterRate:
     def fold(self, ts_ns: int, taken: int, aside: int) -> str | None:
         """Count one tick. Returns what is wrong where it goes over a limit."""
         if ts_ns <= self._released_ns:
-            self._minute.clear()
-            self._ticks.clear()
-            self._taken = self._aside = 0
             return None
         self._count(taken, aside)
         if not aside:
@@ -61,6 +58,13 @@ class DeadLetterRate:
         if limits.share is not None and self._aside >= limits.least and share > limits.share:
             return f"{share:.1%} of the records of {len(self._ticks)} ticks set aside, limit {limits.share:.1%}"
         return None
+
+    def release(self, upto_ns: int) -> None:
+        """What was counted so far has been looked at, and ticks up to `upto_ns` are let through."""
+        self._released_ns = upto_ns
+        self._minute.clear()
+        self._ticks.clear()
+        self._taken = self._aside = 0
 
     def _count(self, taken: int, aside: int) -> None:
         ticks = self._ticks

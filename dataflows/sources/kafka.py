@@ -194,7 +194,7 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         self._name, self._reader, self._shared, self._source = name, reader, shared, source
         self._snapped_after_stop = False
         limits = source.limits
-        self._rate = None if limits is None else DeadLetterRate(limits, source.released_ns, counted)
+        self._rate = None if limits is None else DeadLetterRate(limits, counted)
         if source.until is not None:
             # Before there is anything to fetch: the broker answers a connection's requests one after the other, and a
             # fetch that waits for messages holds up the question where a log ends.
@@ -211,7 +211,9 @@ class Shard(StatefulSourcePartition[ShardTicks, Any]):
         for ts_ns, records in ticks:
             aside = sum(type(record) in UNTIMED for record in records) if records else 0
             reason = self._rate.fold(ts_ns, len(records) - aside, aside)
-            if reason is not None:
+            if reason is not None and ts_ns <= (released_ns := self._source.released()):
+                self._rate.release(released_ns)
+            elif reason is not None:
                 letter = next(record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord))
                 where = f"{letter.topic}/{letter.partition}@{letter.offset}"
                 reason = f"{reason}, the last of them {where}: {letter.reason}"
@@ -300,7 +302,8 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
 
     `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
     `prefix` goes before every topic's name, for several platforms on one cluster. `limits` bounds what may be set aside
-    behind the tick `released_ns`; `halted` is told of the tick that goes over them before TooManyDeadLetters is raised.
+    behind the tick that `released` gives; `halted` is told of the tick that goes over them, then TooManyDeadLetters is
+    raised.
     """
 
     def __init__(
@@ -317,12 +320,12 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         wait_s: float = 0.1,
         records_max: int = 2000,
         limits: RateLimits | None = None,
-        released_ns: int = -1,
+        released: Callable[[], int] = lambda: -1,
         halted: Callable[[int, str], None] = lambda at_ns, reason: None,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
         self._prefix = prefix
-        self.limits, self.released_ns, self.halted = limits, released_ns, halted
+        self.limits, self.released, self.halted = limits, released, halted
         self.until, self.stopping, self.wait_s, self.records_max = until, stopping, wait_s, records_max
         self.stats = stats or Stats(service, None)
         self._shared: dict[int, _Consumption] = {}

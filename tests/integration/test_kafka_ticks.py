@@ -260,7 +260,7 @@ def test_a_flow_that_sets_too_much_aside_halts_before_that_tick_and_goes_on_when
             until=Until(end_of_logs=True),
             records_max=1,
             limits=limits,
-            released_ns=released_ns,
+            released=lambda: released_ns,
             halted=lambda at_ns, reason: halts.append((at_ns, reason)),
         )
         out: list[Tick] = []

@@ -14,8 +14,8 @@ from operators.dead_letter_rate import DeadLetterRate, RateLimits
 SECOND_NS = 1_000_000_000
 
 
-def trips_at(limits: RateLimits, ticks: list[tuple[int, int, int]], released_ns: int = -1) -> int | None:
-    rate = DeadLetterRate(limits, released_ns)
+def trips_at(limits: RateLimits, ticks: list[tuple[int, int, int]]) -> int | None:
+    rate = DeadLetterRate(limits)
     return next((ts_ns for ts_ns, taken, aside in ticks if rate.fold(ts_ns, taken, aside) is not None), None)
 
 
@@ -55,8 +55,10 @@ def test_it_trips_at_the_same_tick_after_a_restart_anywhere() -> None:
 def test_what_was_released_is_not_counted_again() -> None:
     limits = RateLimits(per_minute=10, share=None)
     ticks = [(second * SECOND_NS, 1, 1) for second in range(1, 100)]
-    assert trips_at(limits, ticks) == 11 * SECOND_NS
-    assert trips_at(limits, ticks, released_ns=11 * SECOND_NS) == 22 * SECOND_NS
+    rate = DeadLetterRate(limits)
+    assert next(ts for ts, *counts in ticks if rate.fold(ts, *counts)) == 11 * SECOND_NS
+    rate.release(15 * SECOND_NS)
+    assert next(ts for ts, *counts in ticks[11:] if rate.fold(ts, *counts)) == 26 * SECOND_NS
 
 
 def test_a_halt_is_held_in_a_file_until_it_is_released(tmp_path: Path) -> None:
@@ -64,12 +66,12 @@ def test_a_halt_is_held_in_a_file_until_it_is_released(tmp_path: Path) -> None:
     halting.write_halt(tmp_path, "risk", 60, "too many")
     halt = halting.read_halt(tmp_path, "risk")
     assert halt is not None and halt[:3] == ("risk", 60, "too many")
-    assert halting.released_ns(tmp_path, "risk") == -1
+    assert halting.released_ns(tmp_path) == -1
     assert halting.release(tmp_path, "risk") == halt
-    assert (halting.read_halt(tmp_path, "risk"), halting.released_ns(tmp_path, "risk")) == (None, 60)
+    assert (halting.read_halt(tmp_path, "risk"), halting.released_ns(tmp_path)) == (None, 60)
     halting.write_halt(tmp_path, "risk", 120, "again")
     assert [one.at_ns for one in halting.release_all(tmp_path)] == [120]
-    assert halting.released_ns(tmp_path, "risk") == 120
+    assert halting.released_ns(tmp_path) == 120
 
 
 def test_limits_are_settings_for_every_service_and_for_one() -> None:

@@ -148,7 +148,7 @@ def test_a_service_that_halts_itself_is_held_until_it_is_released(dummies: Dummi
         told.touch()
         control.start_one(home, "features")
         assert child(home, "features").status is Status.HEALTHY
-        assert halting.released_ns(home.run, "features") == 60
+        assert halting.released_ns(home.run) == 60
 
 
 def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
