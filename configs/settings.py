@@ -326,7 +326,14 @@ class Settings(Section):
         start.
         """
         capital = self.portfolio_manager.initial_capital
-        return replace(self.risk_manager, initial_capital=capital, instruments=self.instruments)
+        account = self.portfolio_manager
+        return replace(
+            self.risk_manager,
+            initial_capital=capital,
+            instruments=self.instruments,
+            account_currency=account.currency,
+            accruals=account.accruals,
+        )
 
     def venue(self) -> VenueSettings:
         """The simulated venue's settings, with the instruments that risk and the portfolio know too."""

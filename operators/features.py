@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from operators.indicators import Indicator, build
-from schemas.records import Bar, FeatureRow, Record
+from operators.reference import ReferenceData
+from schemas.records import SPLIT, STOCK_DIVIDEND, Bar, CorporateAction, FeatureRow, Record
 
-VERSION = 1
+VERSION = 2
 
 
 class SymbolFeatures:
@@ -26,7 +27,8 @@ class FeatureStage:
     """Bars of a shard's symbols in, one FeatureRow per Bar out, in the bars' order.
 
     A bar without a trade counts like any other: it holds the last close, and a moving average over 20 bars is one over
-    20 minutes. `specs` name the indicators (`operators.indicators.build`); raises BadInput for one that is unknown.
+    20 minutes. After a split or stock dividend a symbol's indicators warm up anew. `specs` name the indicators
+    (`operators.indicators.build`); raises BadInput for one that is unknown.
     """
 
     def __init__(self, specs: Sequence[str]) -> None:
@@ -34,10 +36,20 @@ class FeatureStage:
         for spec in self.specs:
             build(spec)  # a wrong spec is the caller's mistake at the start, not the first bar's
         self._symbols: dict[str, SymbolFeatures] = {}
+        self._reference = ReferenceData(by_symbol=True)
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols = self._symbols
         rows: list[Record] = []
+        for action in self._reference.due(records):
+            if (
+                isinstance(action, CorporateAction)
+                and action.kind in (SPLIT, STOCK_DIVIDEND)
+                and action.symbol in symbols
+            ):
+                # Prices of the old shares say nothing about the new ones: the indicators warm up again.
+                fresh = [build(spec) for spec in self.specs]
+                symbols[action.symbol] = SymbolFeatures(fresh, symbols[action.symbol].seq)
         # NamedTuple's own constructor is a Python function around this one; a row per bar makes the difference felt.
         new = tuple.__new__
         for bar in records:
@@ -55,7 +67,9 @@ class FeatureStage:
         return rows
 
     def snapshot(self) -> Any:
-        """(version, specs, {symbol: (rows written, (state of each spec, ...))}); see each indicator for its state."""
+        """(version, specs, {symbol: (rows written, (state of each spec, ...))}, reference data); see each indicator
+        for its state.
+        """
         return (
             VERSION,
             self.specs,
@@ -63,12 +77,15 @@ class FeatureStage:
                 symbol: (state.seq, tuple([indicator.snapshot() for indicator in state.indicators]))
                 for symbol, state in self._symbols.items()
             },
+            self._reference.snapshot(),
         )
 
     def restore(self, snapshot: Any) -> None:
         """A spec that the snapshot does not hold starts warming up; one that is no longer wanted is dropped."""
-        version, specs, symbols = snapshot
-        assert version == VERSION, f"features snapshot of version {version}, expected {VERSION}"
+        version, specs, symbols, *reference = snapshot
+        assert version in (1, VERSION), f"features snapshot of version {version}, expected {VERSION}"
+        for one in reference:
+            self._reference.restore(one)
         self._symbols = {}
         for symbol, (seq, states) in symbols.items():
             held = dict(zip(specs, states, strict=True))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from operators.entitlements import Entitlements
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
@@ -18,9 +19,8 @@ from operators.manual import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.portfolio_settings import PortfolioSettings
 from operators.sizing import REBALANCED, Estimates, Size, View, beyond_band, cap, part_of_the_way, size
-from operators.targets import GONE, Pending, Target, give_up, leave, total, trade_by_hand
+from operators.targets import GONE, Pending, Target, Targets, give_up, leave, total, trade_by_hand
 from operators.valuation import Marks
-from schemas.errors import BadInput
 from schemas.records import (
     BUY,
     LIMIT,
@@ -38,15 +38,16 @@ from schemas.records import (
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
 _SECOND_NS = 1_000_000_000
 
 
 class PortfolioStage:
     """`operators.stage.Stage` of the portfolio: one instance for the whole account.
 
-    Takes OrderRefusal, Execution, Command, Bar and Signal, in this order within a tick. Gives the ledger's records, one
-    Valuation where the tick held a Bar or an Execution, then the proposals, by symbol.
+    Takes OrderRefusal, CorporateAction and ExchangeRate, Execution, Command, Bar and Signal, in this order within a
+    tick. Gives the ledger's records, one Valuation where the tick held a Bar or an Execution, then the proposals, by
+    symbol.
 
     Multiplier, lot and tick size of a symbol that `instruments` lists come from there; for others the multiplier is 1
     and the steps are those of the settings.
@@ -55,20 +56,15 @@ class PortfolioStage:
     def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NOTHING_LISTED) -> None:
         self.settings = settings or PortfolioSettings()
         self._listed = {instrument.symbol: instrument for instrument in instruments.listed}
-        for instrument in instruments.listed:
-            if instrument.currency != self.settings.currency:
-                found = f"{instrument.symbol} in {instrument.currency}"
-                raise BadInput(
-                    f"the portfolio trades in {self.settings.currency} and has no exchange rates, found {found}"
-                )
         multipliers = {symbol: one.multiplier for symbol, one in self._listed.items() if one.multiplier != 1}
-        self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers)
+        currencies = {s: one.currency for s, one in self._listed.items() if one.currency != self.settings.currency}
+        self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers, currencies=currencies)
         self.marks = Marks()
         self._settled: SettledCash | None = None
         if self.settings.settled_cash_only:
             self._settled = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
         self._trading_day = 0
-        self._targets: dict[str, dict[str, Target]] = {}
+        self._targets = Targets()
         self._pending: dict[str, Pending] = {}
         self._due: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
         self._retry: dict[str, tuple[int, tuple[str, ...]]] = {}  # symbol -> when its exit is proposed again, for whom
@@ -78,6 +74,7 @@ class PortfolioStage:
         self._refusal_seq = 0
         self._rebalanced = 0
         self._estimates = Estimates(self.settings.sizing)
+        self._entitlements = self._entitled()
         self._rebalances = self.settings.sizing.method in REBALANCED
         self._reads_bars = self._estimates.reads_bars
         self._regroup = False  # a view came or went whose symbol shares the exposure with the others
@@ -90,8 +87,10 @@ class PortfolioStage:
         prices = marks.prices
         moved: dict[str, None] = {}
         valued = False
-        if self._settled is not None:
-            self._settle(self._settled, records)
+        first = next((record for record in records if type(record) is Bar), None)
+        if first is not None and first.trading_day > self._trading_day:
+            out += self._open_day(ts_ns, first.trading_day)
+        out += self._take_effect(ts_ns, records, moved)
         if self._reads_bars:
             self._estimates.see(records)
         for record in records:
@@ -127,13 +126,30 @@ class PortfolioStage:
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
-    def _settle(self, cash: SettledCash, records: Sequence[Record]) -> None:
+    def _open_day(self, ts_ns: int, day: int) -> list[Record]:
         """Begin a new session when the tick's bars do: ahead of its executions, which belong to it."""
-        day = max((record.trading_day for record in records if type(record) is Bar), default=0)
-        if day > self._trading_day:
-            if self._trading_day:
-                cash.next_session()
-            self._trading_day = day
+        before, self._trading_day = self._trading_day, day
+        if self._settled is not None and before:
+            self._settled.next_session()
+        cash = self.ledger.cash
+        paid = self._entitlements.open_day(ts_ns, before, day)
+        if self._settled is not None:
+            self._settled.credited(self.ledger.cash - cash)
+        return paid
+
+    def _take_effect(self, ts_ns: int, records: Sequence[Record], moved: dict[str, None]) -> list[Record]:
+        """Corporate actions and exchange rates, ahead of the tick's executions as well."""
+        cash = self.ledger.cash
+        changed = self._entitlements.take_effect(ts_ns, records, self._trading_day, moved)
+        if self._settled is not None:
+            self._settled.credited(self.ledger.cash - cash)
+        return changed
+
+    def _entitled(self) -> Entitlements:
+        settings = self.settings
+        return Entitlements(
+            settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates
+        )
 
     def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
         cash_before = self.ledger.cash
@@ -154,8 +170,7 @@ class PortfolioStage:
         if pending is None or not pending.is_of(execution):
             return
         if changes and self._estimates.by_trades:
-            listed = self._listed.get(symbol)
-            self._estimates.closed(symbol, changes, ONE if listed is None else listed.multiplier)
+            self._estimates.closed(symbol, changes, self.ledger.unit_value(symbol))
         if execution.exec_type == TRADE:
             self._reserved -= pending.reserved
             filled = quantize(execution.quantity)
@@ -285,7 +300,9 @@ class PortfolioStage:
         listed = self._listed.get(symbol)
         if listed is None:
             return price, price, self.settings.sizing.lot_size
-        return price, multiply(price, listed.multiplier), listed.lot_size
+        if not self.ledger.can_value(symbol):
+            return ZERO, ZERO, listed.lot_size  # no exchange rate yet
+        return price, multiply(price, self.ledger.unit_value(symbol)), listed.lot_size
 
     def _direction(self, target: Target) -> int:
         return target.direction if self.settings.allow_short else max(target.direction, 0)
@@ -387,26 +404,28 @@ class PortfolioStage:
             [(symbol, list(strategies)) for symbol, strategies in self._due.items()],
             [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._retry.items()],
             self._estimates.snapshot(),
+            self._entitlements.snapshot(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Version 1 knew no estimates, and some of its pending orders end with an order id."""
-        version, ledger, marks, counters, settled, targets, pending, due, retry, *estimates = snapshot
-        assert version in (1, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
+        """Version 1 knew no estimates, and some of its pending orders end with an order id; 2 knew no entitlements."""
+        version, ledger, marks, counters, settled, targets, pending, due, retry, *later = snapshot
+        assert version in (1, 2, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
         self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day = counters
         if self._settled is not None:
             # Where the setting is new, all that is there counts as settled.
             self._settled.restore(settled or SettledCash(self.ledger.cash, days=0).snapshot())
-        self._targets = {symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets}
+        self._targets = Targets({symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets})
         self._pending = {symbol: Pending(*row[:5]) for symbol, row in pending}
         self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)
         self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
         self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}
         self._estimates = Estimates(self.settings.sizing)
-        for one in estimates:
-            self._estimates.restore(one)
+        self._entitlements = self._entitled()
+        for part, state in zip((self._estimates, self._entitlements), later, strict=False):
+            part.restore(state)  # type: ignore[attr-defined]
         if self.settings.strategies is not None:
             for symbol, wishes in self._targets.items():
                 for strategy in leave(wishes, (*self.settings.strategies, MANUAL)):

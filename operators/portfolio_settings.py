@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
 
+from operators.ledger.cash import AccrualSettings
 from operators.sizing import SizingSettings
 from schemas.errors import BadInput
 from schemas.records import DAY, GTC, LIMIT, MARKET
@@ -24,6 +25,8 @@ class PortfolioSettings:
     * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
       the sale that brought it. A session begins with the first bar of a new trading day.
     * `strategies`: whose signals are traded; None: all. With the ensemble on it is the ensemble alone.
+    * `accruals`: interest and borrow fees, night by night.
+    * `currency` is the account's; an instrument in another one is traded once its exchange rate is known.
     * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
     """
 
@@ -40,6 +43,7 @@ class PortfolioSettings:
     rebalance_interval_s: int | None = None
     settled_cash_only: bool = False
     settlement_days: int = 1
+    accruals: AccrualSettings = field(default_factory=AccrualSettings)
     exit_retry_s: int = 60
     strategies: tuple[str, ...] | None = None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from operators.ledger.corporate_actions import fraction_of
+from operators.ledger.lots import DUST, split_quantity
 from operators.manual import MANUAL
 from operators.money import ZERO, multiply
 from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
@@ -60,6 +62,35 @@ class Pending:
     @property
     def reserved(self) -> Decimal:
         return multiply(self.leaves, self.unit_cost) if self.leaves > 0 else ZERO
+
+
+class Targets(dict[str, dict[str, Target]]):
+    """By symbol and strategy."""
+
+    def split(self, symbol: str, ratio: Decimal, *, whole: bool) -> None:
+        """`ratio` new units for one old, as of the holding: no dust is wanted, and no fraction where cash comes in its
+        place (`whole`).
+        """
+        for target in self.get(symbol, {}).values():
+            quantity = split_quantity(target.quantity, ratio)
+            fraction = fraction_of(quantity) if whole else ZERO
+            target.quantity = ZERO if abs(quantity) <= DUST else quantity - fraction
+            target.price /= float(ratio)
+
+    def rename(self, symbol: str, new_symbol: str) -> None:
+        """What is wanted of one symbol is wanted of another; of the old one nothing is, but its orders may yet end."""
+        moved = self.setdefault(new_symbol, {})
+        for strategy, target in self.get(symbol, {}).items():
+            there = moved.get(strategy)
+            moved[strategy] = Target(*target.as_tuple())
+            if there is not None:
+                moved[strategy].quantity += there.quantity
+        self.close(symbol)
+
+    def close(self, symbol: str) -> None:
+        """Nothing is wanted of a symbol any more."""
+        for target in self.get(symbol, {}).values():
+            target.direction, target.quantity = 0, ZERO
 
 
 def total(targets: dict[str, Target]) -> Decimal:

@@ -49,6 +49,11 @@ class Atr(Indicator):
         if self.seen == self.period:
             self.value = values[self.name] = self.value / self.period
 
+    def rescale(self, factor: float) -> None:
+        """Prices are `factor` times what they were: the shares were split."""
+        self.close *= factor
+        self.value *= factor
+
     def snapshot(self) -> tuple[Any, ...]:
         return self.seen, self.close, self.value
 

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from operators.ledger.cash import Charge
 from operators.ledger.corporate_actions import CorporateAction, Delisting, SymbolChange, check, fraction_of
 from operators.ledger.lots import FIFO, LotBook, OpenLot
 from operators.money import ONE, ZERO, divide, is_positive, multiply, quantize
 from schemas.errors import InvalidField
-from schemas.records import BUY, TRADE, Execution, Lot, LotMatch, Position
+from schemas.records import BUY, TRADE, CashFlow, Execution, Lot, LotMatch, Position
 
 SNAPSHOT_VERSION = 1
 LedgerRecord = Position | Lot | LotMatch
@@ -98,6 +99,11 @@ class Ledger:
         """All symbols ever traded, in the order of their first trade."""
         return iter(self._holdings.values())
 
+    def can_value(self, symbol: str) -> bool:
+        """Whether the symbol's currency is the account's, or its rate is known."""
+        currency = self._currencies.get(symbol)
+        return currency is None or currency in self._rates
+
     def set_rate(self, currency: str, rate: Decimal) -> list[str]:
         """One unit of `currency` is worth `rate` in account currency now. Returns the symbols to mark again."""
         if not is_positive(rate):
@@ -105,7 +111,7 @@ class Ledger:
         self._rates[currency] = quantize(rate)
         changed = [h for h in self._holdings.values() if self._currencies.get(h.symbol) == currency]
         for holding in changed:
-            holding.unit_value = self._unit_value(holding.symbol)
+            holding.unit_value = self.unit_value(holding.symbol)
         return [holding.symbol for holding in changed]
 
     def credit(self, amount: Decimal) -> None:
@@ -114,6 +120,16 @@ class Ledger:
         self.cash += amount
         self.income += amount
         self._check()
+
+    def pay(self, ts_ns: int, charge: Charge) -> CashFlow:
+        """Book money that is due without a trade, and say so on record."""
+        self.credit(charge.amount)
+        self._seq += 1
+        held = self.quantity(charge.symbol)
+        name = f"cash-{self._seq}"
+        return CashFlow(
+            self._seq, ts_ns, name, charge.kind, charge.symbol, quantize(charge.amount), held, charge.cause_id
+        )
 
     def apply(self, execution: Execution, chosen: Sequence[str] = ()) -> list[LedgerRecord]:
         """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position.
@@ -212,10 +228,11 @@ class Ledger:
     def _hold(self, symbol: str) -> Holding:
         holding = self._holdings.get(symbol)
         if holding is None:
-            holding = self._holdings[symbol] = Holding(symbol, self._unit_value(symbol), LotBook(self._method))
+            holding = self._holdings[symbol] = Holding(symbol, self.unit_value(symbol), LotBook(self._method))
         return holding
 
-    def _unit_value(self, symbol: str) -> Decimal:
+    def unit_value(self, symbol: str) -> Decimal:
+        """What one unit is worth in account currency at a price of 1. Raises `InvalidField` without a rate."""
         currency = self._currencies.get(symbol)
         if currency is None:
             return self._multipliers.get(symbol, ONE)
@@ -271,5 +288,5 @@ class Ledger:
         self._rates = dict(rates)
         self._holdings = {}
         for symbol, realized_pnl, fees, book in holdings:
-            holding = self._holdings[symbol] = Holding(symbol, self._unit_value(symbol), LotBook.of(book))
+            holding = self._holdings[symbol] = Holding(symbol, self.unit_value(symbol), LotBook.of(book))
             holding.realized_pnl, holding.fees = realized_pnl, fees

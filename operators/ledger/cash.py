@@ -22,12 +22,15 @@ DIVIDEND, SHORT_DIVIDEND = "DIVIDEND", "SHORT_DIVIDEND"
 
 
 class Charge(NamedTuple):
-    """Money due on `day`: positive comes in, negative goes out. `symbol` is "" for interest on the account."""
+    """Money due on `day`: positive comes in, negative goes out. `symbol` is "" for interest on the account, `cause_id`
+    the corporate action where there is one.
+    """
 
     day: int
     kind: str
     symbol: str
     amount: Decimal
+    cause_id: str = ""
 
 
 class SettledCash:
@@ -200,7 +203,7 @@ class Dividends:
         charges = []
         for pay_day, action_id in due:
             _, symbol, amount = self._waiting.pop(action_id)
-            charges.append(Charge(pay_day, DIVIDEND if amount > 0 else SHORT_DIVIDEND, symbol, amount))
+            charges.append(Charge(pay_day, DIVIDEND if amount > 0 else SHORT_DIVIDEND, symbol, amount, action_id))
         return charges
 
     def snapshot(self) -> tuple[Any, ...]:

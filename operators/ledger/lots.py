@@ -20,6 +20,17 @@ DUST = Decimal("0.000001")
 """Units that no one can trade: what a split's rounded ratio leaves behind. Only symbols that were split have dust."""
 
 
+def split_quantity(quantity: Decimal, ratio: Decimal) -> Decimal:
+    """What a holding becomes with `ratio` new units for one old: whole where it is within dust of that.
+
+    >>> split_quantity(Decimal(3), Decimal("0.333333333"))
+    Decimal('1.000000000')
+    """
+    after = multiply(quantity, ratio)
+    whole = quantize(after.to_integral_value())
+    return whole if whole and abs(after - whole) <= DUST else after
+
+
 class OpenLot:
     """What is left of one opening trade. Long lots have positive `quantity` and `cost`, short lots negative ones.
 
@@ -221,10 +232,7 @@ class LotBook:
         """
         if not self.quantity:
             return
-        before, after = self.quantity, multiply(self.quantity, ratio)
-        whole = quantize(after.to_integral_value())
-        if whole and abs(after - whole) <= DUST:
-            after = whole
+        before, after = self.quantity, split_quantity(self.quantity, ratio)
         if abs(after) <= DUST:
             raise InvalidField(f"split ratio must leave at least {DUST} of {before} units, found {ratio}")
         self.dust = DUST

@@ -6,7 +6,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.instruments import Instruments
-from operators.money import ONE, ZERO, multiply, to_decimal
+from operators.ledger.corporate_actions import fraction_of
+from operators.ledger.lots import DUST, split_quantity
+from operators.money import ONE, ZERO, divide, multiply, to_decimal
 from schemas.records import (
     ACTIVE,
     BUY,
@@ -136,8 +138,11 @@ class Exposure(NamedTuple):
 class RiskBook:
     """Positions, cash, open orders and last prices. Cost of a bar: one dictionary write."""
 
-    def __init__(self, initial_capital: Decimal, instruments: Instruments) -> None:
-        self._instruments = instruments
+    def __init__(self, initial_capital: Decimal, instruments: Instruments, currency: str = "USD") -> None:
+        """`currency` is the account's."""
+        self._instruments, self._currency = instruments, currency
+        self.rates: dict[str, Decimal] = {}  # currency -> what one unit is worth in the account's
+        self._dust: dict[str, None] = {}  # symbols that were split: what no one can trade of them counts as nothing
         self.cash = initial_capital
         self.reserved = ZERO  # sum of the holdings' reserves
         self.holdings: dict[str, Holding] = {}
@@ -157,9 +162,70 @@ class RiskBook:
         return None if bar is None else to_decimal(bar.close)
 
     def multiplier(self, symbol: str) -> Decimal:
-        """Money per unit and price point; 1 for a symbol that is not known, which no order gets past."""
+        """Account money per unit and price point; 1 for a symbol that is not known, which no order gets past."""
         instrument = self._instruments.get(symbol)
-        return ONE if instrument is None else instrument.multiplier
+        if instrument is None:
+            return ONE
+        if instrument.currency == self._currency:
+            return instrument.multiplier
+        return multiply(instrument.multiplier, self.rates.get(instrument.currency, ONE))
+
+    def quantity(self, symbol: str) -> Decimal:
+        """Signed units held."""
+        holding = self.holdings.get(symbol)
+        return ZERO if holding is None else holding.quantity
+
+    # -- without a trade -----------------------------------------------------------------------------------------------
+
+    def set_rate(self, currency: str, rate: Decimal) -> None:
+        """One unit of `currency` is worth `rate` in account currency. What open orders set aside stays as it was."""
+        self.rates[currency] = rate
+        for symbol, holding in self.holdings.items():
+            instrument = self._instruments.get(symbol)
+            if instrument is not None and instrument.currency == currency:
+                holding.multiplier = self.multiplier(symbol)
+                self._rebalance(holding)
+
+    def reprice(self, symbol: str, ratio: Decimal) -> None:
+        """A unit is worth 1 / `ratio` of what it was, until its next bar says more."""
+        last = self.last.get(symbol)
+        if last is not None:
+            self.last[symbol] = Mark(last.ts_ns, float(divide(to_decimal(last.close), ratio)), last.session)
+
+    def split(self, symbol: str, ratio: Decimal, cash_in_lieu: Decimal | None) -> None:
+        """`ratio` new units for one old; the fraction of a unit goes where cash comes in its place."""
+        holding = self.holdings[symbol]
+        holding.quantity = split_quantity(holding.quantity, ratio)
+        self._dust[symbol] = None
+        fraction = fraction_of(holding.quantity)
+        if cash_in_lieu is not None and fraction:
+            self.sell_out(symbol, fraction, cash_in_lieu)
+        else:
+            self._refresh(symbol, holding)
+
+    def sell_out(self, symbol: str, quantity: Decimal, price: Decimal) -> None:
+        """`quantity` (signed like the position) leaves for `price` each."""
+        holding = self.holdings[symbol]
+        holding.quantity -= quantity
+        self.cash += holding.value(quantity, price)
+        self._refresh(symbol, holding)
+
+    def rename(self, symbol: str, new_symbol: str) -> None:
+        """A position goes by another symbol; its open orders end under the old one."""
+        held = self.holdings.get(symbol)
+        if symbol in self.last:
+            self.last.setdefault(new_symbol, self.last[symbol])
+        if held is None or not held.quantity:
+            return
+        if self._dust.pop(symbol, ()) is None:
+            self._dust[new_symbol] = None
+        moved = self.holdings.get(new_symbol) or self._open(new_symbol)
+        moved.quantity += held.quantity
+        held.quantity = ZERO
+        self._refresh(symbol, held)
+        self._refresh(new_symbol, moved)
+
+    # -- orders and trades ---------------------------------------------------------------------------------------------
 
     def add_order(self, order_id: str, terms: OrderProposal, order: OpenOrder) -> None:
         symbol = terms.symbol
@@ -191,7 +257,10 @@ class RiskBook:
             if holding is None:
                 holding = self._open(report.symbol)
             signed = report.quantity if report.side == BUY else -report.quantity
+            before = holding.quantity
             holding.quantity += signed
+            if report.symbol in self._dust and abs(holding.quantity) <= min(DUST, abs(before)):
+                holding.quantity = ZERO
             self.cash -= holding.value(signed, report.price) + report.fee
             if report.order_id in self.symbol_of:
                 order = holding.take(report.order_id)
@@ -276,11 +345,13 @@ class RiskBook:
             ],
             {symbol: (bar.ts_ns, bar.close, bar.session) for symbol, bar in self.last.items()},
             {name: (*terms[:12], list(terms.signal_ids), *terms[13:]) for name, terms in self.terms.items()},
+            list(self._dust),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         self.cash, self.state, self.epoch, self.trading_day, self.day_equity, *rest = snapshot
-        self.reconciling, holdings, last, terms = rest
+        self.reconciling, holdings, last, terms, dust = rest
+        self._dust = dict.fromkeys(dust)
         self.reserved, self.holdings, self.symbol_of, self._unpriced = ZERO, {}, {}, {}
         self.terms = {name: OrderProposal._make((*one[:12], list(one[12]), *one[13:])) for name, one in terms.items()}
         self.last = {symbol: Mark(*mark) for symbol, mark in last.items()}

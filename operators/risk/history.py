@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.money import ZERO, to_decimal
+from operators.money import ZERO, divide, multiply, to_decimal
 from operators.risk.book import RiskBook
 from operators.risk.settings import RiskSettings
 from schemas.records import BUY, TRADE, Bar, Execution, OrderProposal, Record
@@ -151,6 +151,18 @@ class History:
         """Mean daily volume of the finished days on record, None before the first."""
         days = self.volumes.get(symbol)
         return None if not days else to_decimal(sum(days) / len(days))
+
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """`ratio` new units for one old: what is remembered is of the new ones."""
+        if symbol in self.today:
+            opened, closing = self.today[symbol]
+            self.today[symbol] = Today(multiply(opened, ratio), closing)
+        if symbol in self.costs:
+            quantity, average, loss_ns = self.costs[symbol]
+            self.costs[symbol] = Cost(multiply(quantity, ratio), divide(average, ratio), loss_ns)
+        factor = float(ratio)
+        self.closes[symbol] = [close / factor for close in self.closes.pop(symbol, [])]
+        self.volumes[symbol] = [volume * factor for volume in self.volumes.pop(symbol, [])]
 
     def snapshot(self) -> tuple[Any, ...]:
         return (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.money import ZERO, divide, to_decimal
+from operators.money import ZERO, divide, multiply, to_decimal
 from operators.risk.book import RiskBook
 from operators.risk.breakers import (
     DAILY_LOSS,
@@ -133,6 +133,15 @@ class Meters:
                 if holding.quantity and symbol in book.last
             }
         return out
+
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """`ratio` new units for one old: neither a return of the market nor a loss."""
+        if symbol in self._costs:
+            quantity, average = self._costs[symbol]
+            self._costs[symbol] = (multiply(quantity, ratio), divide(average, ratio))
+        if symbol in self._returns:
+            before = self._returns[symbol]
+            self._returns[symbol] = before._replace(close=before.close / float(ratio))
 
     def snapshot(self) -> tuple[Any, ...]:
         return (

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
 from operators.instruments import NOTHING_LISTED, Instruments
+from operators.ledger.cash import AccrualSettings
 from operators.risk.breakers import Breaker
 from operators.risk.margin import MarginSettings
 from schemas.errors import BadInput
@@ -37,7 +38,8 @@ class RiskSettings:
     reserve_bps                what a market order sets aside above the last price, in basis points
 
     instruments                what may be ordered, in which steps
-    account_currency           an instrument in another currency is refused: its value is not known
+    account_currency           an instrument in another currency is refused until its exchange rate is known
+    accruals                   interest and borrow fees in risk's own cash: those of the portfolio
     max_order_quantity         units of one order, whatever the instrument says
     min_order_notional         smallest order value; an order that closes a position may be smaller
     price_collar_bps           how far a limit may be on the wrong side of the last price (a buy above, a sell below)
@@ -78,6 +80,7 @@ class RiskSettings:
 
     instruments: Instruments = NOTHING_LISTED
     account_currency: str = "USD"
+    accruals: AccrualSettings = field(default_factory=AccrualSettings)
     max_order_quantity: Limit = UNLIMITED
     min_order_notional: Decimal = Decimal(0)
     price_collar_bps: Limit = UNLIMITED
@@ -112,15 +115,15 @@ class RiskSettings:
     def __post_init__(self) -> None:
         if not (self.initial_capital.is_finite() and self.initial_capital >= 0):
             raise BadInput(f"risk setting initial_capital must be a number of at least 0, found {self.initial_capital}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if "Limit" not in str(field.type) and str(field.type) != "Decimal":
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if "Limit" not in str(one.type) and str(one.type) != "Decimal":
                 continue
-            if "Limit" in str(field.type) and (value is None or value == UNLIMITED):
+            if "Limit" in str(one.type) and (value is None or value == UNLIMITED):
                 continue
             if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
                 raise BadInput(
-                    f'risk setting {field.name} must be a Decimal of at least 0, "{UNLIMITED}" or None, found {value!r}'
+                    f'risk setting {one.name} must be a Decimal of at least 0, "{UNLIMITED}" or None, found {value!r}'
                 )
         if not 0 < self.shortfall_confidence < 1:
             raise BadInput(
@@ -150,5 +153,4 @@ class RiskSettings:
     def unlimited(cls, **limits: Any) -> RiskSettings:
         """Settings with every limit that is not named switched off in so many words: for research and tests."""
         off = {f.name: UNLIMITED for f in fields(cls) if f.default is None and f.name != "margin"}
-        assert all(f.default is not MISSING for f in fields(cls)), "every setting has a default"
         return cls(**{**off, "buying_power_multiple": UNLIMITED, **limits})

@@ -11,6 +11,7 @@ from operators.money import ZERO, plain
 from operators.risk.book import OpenOrder, RiskBook
 from operators.risk.breakers import PORTFOLIO, SEVERITY, SYMBOL, Breakers, Change
 from operators.risk.checks import checks_for
+from operators.risk.claims import Claims
 from operators.risk.commands import AMEND_ORDER, RECONCILED, RECONCILING, SET_BREAKER, amended, breaker_of
 from operators.risk.history import History
 from operators.risk.margin import MarginSettings, forced_reduction, requirement
@@ -47,7 +48,7 @@ from schemas.records import (
     order_id,
 )
 
-SNAPSHOT_VERSION = 4
+SNAPSHOT_VERSION = 5
 MARGIN_CALL = "margin_call"
 """The event, and the strategy that stands on the orders of a forced reduction."""
 REPEATS_KNOWN = 1000
@@ -55,8 +56,9 @@ REPEATS_KNOWN = 1000
 
 
 class RiskStage:
-    """Reads executions, commands, bars and proposals, in this order within a tick; writes `Order`, `OrderCancel`,
-    `RiskFence` (one `seq` for all three), `OrderRefusal` (its own), `RiskEvent` and `RiskUsage` (theirs).
+    """Reads reference data, executions, commands, bars and proposals, in this order within a tick. Writes `Order`,
+    `OrderCancel` and `RiskFence` (one `seq` for all three), `OrderRefusal` (its own), `RiskEvent` and `RiskUsage`
+    (theirs).
 
     Orders by hand are judged last in their tick, at the prices of that tick, by the same checks as all others.
 
@@ -66,11 +68,12 @@ class RiskStage:
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings
-        self._book = RiskBook(settings.initial_capital, settings.instruments)
+        self._book = RiskBook(settings.initial_capital, settings.instruments, settings.account_currency)
         self._history = History(settings, settings.initial_capital)
         self._checks = checks_for(settings)
         self._breakers = Breakers(settings.all_breakers())
         self._meters = Meters(settings.all_breakers(), settings.initial_capital)
+        self._claims = self._claimed()
         self._fenced = ACTIVE  # the state of the last fence
         self._called = False  # a margin call is in force
         self._usage_ns = 0  # when the usage of limits was last written
@@ -91,6 +94,7 @@ class RiskStage:
         by_hand: list[Command] = []
         book, last = self._book, self._book.last
         self._open_day(records)
+        self._claims.take_effect(ts_ns, records, book.trading_day)
         if self._history.bars_wanted:
             self._history.fold_bars(records)
         if self._meters.bars_wanted:
@@ -128,11 +132,16 @@ class RiskStage:
             out += self._write_usage(ts_ns)
         return out
 
+    def _claimed(self) -> Claims:
+        settings = self.settings
+        return Claims(settings.accruals, settings.account_currency, self._book, self._history, self._meters)
+
     def _open_day(self, records: Sequence[Record]) -> None:
         """With the first bar of a later trading day, before its prices and executions, the day's equity is struck."""
         first = next((record for record in records if type(record) is Bar), None)
         if first is None or first.trading_day <= self._book.trading_day:
             return
+        self._claims.open_day(self._book.trading_day, first.trading_day)
         self._book.trading_day = first.trading_day
         self._history.open_day(first.trading_day, self._book)
         equity = self._book.equity()
@@ -324,18 +333,19 @@ class RiskStage:
 
     def snapshot(self) -> Any:
         counts = (self._order_seq, self._refusal_seq, self._event_seq, self._fenced, self._called, self._usage_ns)
-        parts = (self._book, self._history, self._breakers, self._meters)
+        parts = (self._book, self._history, self._breakers, self._meters, self._claims)
         rest = (list(self._by_hand), [tuple(one) for one in self._usage])
         return (SNAPSHOT_VERSION, counts, *(part.snapshot() for part in parts), *rest)
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
         assert version == SNAPSHOT_VERSION, f"risk snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
-        counts, book, history, breakers, meters, by_hand, used = state
+        counts, book, history, breakers, meters, claims, by_hand, used = state
         self._order_seq, self._refusal_seq, self._event_seq, self._fenced, self._called, self._usage_ns = counts
         self._book.restore(book)
         self._history.restore(history)
         self._breakers.restore(breakers)
         self._meters.restore(meters)
+        self._claims.restore(claims)
         self._by_hand = dict.fromkeys(by_hand)
         self._usage = [Usage(*one) for one in used]

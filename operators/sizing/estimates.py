@@ -72,6 +72,14 @@ class Estimates:
                     one = self._ranges[record.symbol] = Atr("atr", self._period)
                 one.update(record, values)
 
+    def split(self, symbol: str, ratio: Decimal) -> None:
+        """A share is worth 1 / `ratio` of what it was: no return, and no range, of the market's."""
+        volatility, true_range = self._volatilities.get(symbol), self._ranges.get(symbol)
+        if volatility is not None:
+            volatility.close /= float(ratio)
+        if true_range is not None:
+            true_range.rescale(1.0 / float(ratio))
+
     def closed(self, symbol: str, changes: Iterable[LedgerRecord], multiplier: Decimal) -> None:
         """A strategy's order closed lots. What it closes over all its fills counts as one trade."""
         for match in changes:

@@ -28,13 +28,14 @@ class Halt:
 class VenueSettings:
     """Money in account currency, shares as fractions.
 
+    fills_from            bars, or quotes: the ask for a buy and the bid for a sell, at most the size that it shows
     fee_model             none, per_share, per_notional, alpaca_equity or alpaca_crypto (`operators/venue/fees.py`)
     fee_per_share         per_share: for each unit traded
     fee_min               for each order that trades at all, however many fills it takes
     fee_max_share         per_share: at most this part of the order's traded value, None: no such bound
     fee_bps               per_notional: basis points of the traded value
     slippage_model        fixed, volume_share or square_root (`operators/venue/slippage.py`)
-    slippage_bps          fixed: how much worse than the open a taker trades, in basis points of the price
+    slippage_bps          fixed: how much worse than the open or quote a taker trades, in basis points of the price
     impact                volume_share: price impact at a volume share of 1; zipline's is 0.1
     impact_bps            square_root: basis points at a volume share of 1
     tick_size             prices after slippage are rounded to it, against the taker; None: nine decimal places
@@ -48,6 +49,7 @@ class VenueSettings:
     instruments           lot sizes for partial fills, and how many units can be borrowed
     """
 
+    fills_from: Literal["bars", "quotes"] = "bars"
     fee_model: Literal["none", "per_share", "per_notional", "alpaca_equity", "alpaca_crypto"] = "per_share"
     fee_per_share: Decimal = Decimal("0.005")
     fee_min: Decimal = Decimal(1)
@@ -86,5 +88,7 @@ class VenueSettings:
                 raise BadInput(
                     f"venue setting {field} must be one of {', '.join(known)}, found {getattr(self, field)!r}"
                 )
+        if self.fills_from not in ("bars", "quotes"):
+            raise BadInput(f"venue setting fills_from must be bars or quotes, found {self.fills_from!r}")
         if self.latency_ns < 0:
             raise BadInput(f"venue setting latency_ns must be at least 0, found {self.latency_ns}")

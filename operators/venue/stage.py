@@ -1,4 +1,4 @@
-"""Orders meet bars.
+"""Orders meet bars, or quotes.
 
 An order is decided on bars up to one clock and reaches the venue before the next bar, so the first price it can trade
 at is that bar's open. A bar without a trade fills nothing.
@@ -10,16 +10,20 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
+from operators.ledger.events import moved
+from operators.ledger.lots import DUST
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.orders import FINAL, OrderEvent, follow
+from operators.reference import ReferenceData
 from operators.venue.arrival import Arrival
 from operators.venue.fees import owed
-from operators.venue.matching import match, without_limit
+from operators.venue.matching import Match, match, without_limit
 from operators.venue.settings import VenueSettings
 from operators.venue.slippage import slippage
 from operators.venue.working import WorkingOrder
 from schemas.records import (
     CANCELED,
+    CASH_DIVIDEND,
     CLS,
     DAY,
     EXPIRED,
@@ -34,15 +38,19 @@ from schemas.records import (
     REPLACED,
     TRADE,
     Bar,
+    CorporateAction,
+    ExchangeRate,
     Execution,
     Order,
     OrderCancel,
+    Quote,
     Record,
     RiskFence,
     execution_id,
 )
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
+_ORDERS = frozenset({Order, OrderCancel, RiskFence})
 _EVENT = {
     NEW: OrderEvent.ACCEPT,
     CANCELED: OrderEvent.CANCEL,
@@ -53,7 +61,8 @@ _EVENT = {
 
 
 class VenueStage:
-    """Reads orders, cancels and fences, then bars; writes `Execution`. Orders of a symbol fill in order of approval.
+    """Reads orders, cancels and fences, quotes, reference data, then bars; writes `Execution`. Orders of a symbol fill
+    in order of approval.
 
     Market order: the next bar with a trade, at its open, worse by the slippage. Limit order: at the open where that is
     at the limit or better, else at the limit where the bar touches it, else it rests. On its first bar a limit order
@@ -72,6 +81,9 @@ class VenueStage:
         self._working: dict[str, list[WorkingOrder]] = {}  # by symbol, in the order of approval
         self._held = 0  # orders that wait for a parent
         self._position: dict[str, Decimal] = {}
+        self._dust: dict[str, None] = {}  # symbols that were split
+        self._reference = ReferenceData()
+        self._by_quotes = settings.fills_from == "quotes"
         # Trading day and session of the first bar of this tick and of the one before: says when a session opens.
         self._now = self._before = (0, "")
 
@@ -84,8 +96,13 @@ class VenueStage:
         out: list[Record] = []
         working = self._working
         opened = False
+        due = self._reference.due(records)
         for record in records:
             kind = type(record)
+            if due and kind not in _ORDERS:
+                # Behind the orders, which were decided before it, and ahead of the prices that know of it.
+                self._take_effect(ts_ns, due, out)
+                due = []
             if kind is Bar:
                 if not opened:
                     opened = True
@@ -94,6 +111,9 @@ class VenueStage:
                     break  # bars come last; without an order none of them matters
                 if record.symbol in working:  # type: ignore[union-attr]
                     self._meet_bar(ts_ns, record, out)  # type: ignore[arg-type]
+            elif kind is Quote:
+                if self._by_quotes and record.symbol in working:  # type: ignore[union-attr]
+                    self._meet_quote(ts_ns, record, out)  # type: ignore[arg-type]
             elif isinstance(record, Order):
                 self._take_order(ts_ns, record, out)
             elif isinstance(record, OrderCancel):
@@ -161,6 +181,18 @@ class VenueStage:
         held = self._position.get(order.symbol, ZERO)
         return order.reduce_only or order.leaves <= (-held if order.buying else held)
 
+    def _take_effect(self, ts_ns: int, due: Sequence[CorporateAction | ExchangeRate], out: list[Record]) -> None:
+        """What works in a symbol whose shares become others is cancelled: its prices and quantities are of the old."""
+        for action in due:
+            if not isinstance(action, CorporateAction) or action.kind == CASH_DIVIDEND:
+                continue
+            symbol = action.symbol
+            for order in list(self._working.get(symbol, ())):
+                self._end(ts_ns, order, CANCELED, f"{action.kind} of {symbol}: {action.action_id}", out)
+            self._position = {
+                name: held for name, held in moved(self._position, self._dust, action, ts_ns).items() if held
+            }
+
     # -- an order in the book ------------------------------------------------------------------------------------------
 
     def _everything(self) -> list[WorkingOrder]:
@@ -201,6 +233,20 @@ class VenueStage:
                 traded = self._meet(ts_ns, order, bar, room, out)
                 room = None if room is None else room - traded
 
+    def _meet_quote(self, ts_ns: int, quote: Quote, out: list[Record]) -> None:
+        """A quote is a bar of one price and of the size that it shows, one for each side."""
+        day, session = self._now
+        asked = Bar(
+            *(quote.symbol, 0, quote.ts_ns, quote.ts_ns, quote.ask, quote.ask, quote.ask, quote.ask, quote.ask_size),
+            *(session or REGULAR, day, True),
+        )
+        bid = asked._replace(open=quote.bid, high=quote.bid, low=quote.bid, close=quote.bid, volume=quote.bid_size)
+        rooms = {True: to_decimal(quote.ask_size), False: to_decimal(quote.bid_size)}
+        for order in list(self._working[quote.symbol]):
+            if order in self._working.get(quote.symbol, ()) and order.time_in_force not in (OPG, CLS):
+                side = asked if order.buying else bid
+                rooms[order.buying] -= self._meet(ts_ns, order, side, rooms[order.buying], out)
+
     def _room(self, bar: Bar) -> Decimal | None:
         """What our orders of the symbol may trade in a bar in all, None without a bound."""
         share = self.settings.max_volume_share
@@ -225,9 +271,13 @@ class VenueStage:
             return self._at_close(ts_ns, order, bar, out)
         if not bar.traded or not self._arrival.trades(order, bar):
             return ZERO
+        if self._by_quotes and bar.seq and order.time_in_force != OPG:
+            return ZERO
         if order.time_in_force == OPG and (bar.session != REGULAR or self._before == (day, REGULAR)):
             return ZERO
         found = match(order, bar)
+        if found is not None and not bar.seq and order.rests and not found.takes and order.limit_price is not None:
+            found = Match(order.limit_price, takes=False)  # who came to it paid what it showed
         order.rests = True
         traded = ZERO
         if found is not None:
@@ -315,8 +365,9 @@ class VenueStage:
         event = OrderEvent.FILL_PART if leaves else OrderEvent.FILL
         order.state = follow(order.state, event, order_id=order.order_id)
         signed = quantity if order.buying else -quantity
-        position = self._position.get(order.symbol, ZERO) + signed
-        if position:
+        before = self._position.get(order.symbol, ZERO)
+        position = before + signed
+        if position and not (order.symbol in self._dust and abs(position) <= min(DUST, abs(before))):
             self._position[order.symbol] = position
         else:
             self._position.pop(order.symbol, None)
@@ -359,12 +410,24 @@ class VenueStage:
 
     def snapshot(self) -> Any:
         orders = [order.plain() for working in self._working.values() for order in working]
-        return (SNAPSHOT_VERSION, self._seq, self._epoch, self._state, orders, dict(self._position), self._now)
+        reference = (list(self._dust), self._reference.snapshot())
+        return (
+            SNAPSHOT_VERSION,
+            self._seq,
+            self._epoch,
+            self._state,
+            orders,
+            dict(self._position),
+            self._now,
+            reference,
+        )
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
         assert version == SNAPSHOT_VERSION, f"venue snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
-        self._seq, self._epoch, self._state, orders, position, self._now = state
+        self._seq, self._epoch, self._state, orders, position, self._now, (dust, reference) = state
+        self._dust = dict.fromkeys(dust)
+        self._reference.restore(reference)
         self._position = dict(position)
         self._working, self._held = {}, 0
         for plain in orders:

@@ -204,6 +204,7 @@ ROWS = [
 ]
 
 
+IN_EUR = "instrument: SAP is in EUR, must be in USD or a currency whose rate is known"
 LISTED = Instruments(
     listed=(
         Instrument(symbol="AAPL", sector="tech", group="mega", beta=Decimal("1.2"), max_quantity=Decimal(500)),
@@ -259,7 +260,7 @@ PORTFOLIO_ROWS = [
         "instrument: XYZ is unknown, must be a defined instrument",
     ),
     Row("instrument", DEFINED, BUY_10, proposal(symbol="OLD"), "instrument: OLD is not tradable, must be tradable"),
-    Row("instrument", DEFINED, BUY_10, proposal(symbol="SAP"), "instrument: SAP is in EUR, must be in USD"),
+    Row("instrument", DEFINED, BUY_10, proposal(symbol="SAP"), IN_EUR),
     Row(
         "session_open",
         DEFINED,

@@ -125,7 +125,7 @@ def test_a_snapshot_is_plain_data_with_its_version_first() -> None:
     stage = FeatureStage(SPECS)
     rows_of(stage, ticks_of(10))
     snapshot = stage.snapshot()
-    assert snapshot[0] == 1
+    assert snapshot[0] == 2
 
     def plain(value: Any) -> bool:
         if type(value) is dict:

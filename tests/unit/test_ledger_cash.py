@@ -142,7 +142,7 @@ def test_a_dividend_goes_to_who_held_on_the_ex_date_and_is_owed_by_who_was_short
     dividends.go_ex(CashDividend("d3", FRIDAY, MONDAY, "Z", Decimal("9")), Decimal(0))
     assert dividends.receivable == Decimal("22")
     assert dividends.pay(FRIDAY) == []
-    assert dividends.pay(MONDAY) == [Charge(MONDAY, "DIVIDEND", "X", Decimal(25))]
+    assert dividends.pay(MONDAY) == [Charge(MONDAY, "DIVIDEND", "X", Decimal(25), "d1")]
     again = Dividends()
     again.restore(pickle.loads(pickle.dumps(dividends.snapshot())))  # noqa: S301 our own bytes
     ledger = Ledger(Decimal(0))

@@ -272,12 +272,6 @@ def test_a_listed_instrument_brings_its_multiplier_lot_and_tick() -> None:
     assert (valuation.net_exposure, valuation.unrealized_pnl) == (Decimal(401_000), Decimal(1_000))
 
 
-def test_an_instrument_in_another_currency_is_refused_at_the_start() -> None:
-    foreign = Instruments(listed=(Instrument(symbol="SAP", currency="EUR"),))
-    with pytest.raises(BadInput, match="trades in USD and has no exchange rates, found SAP in EUR"):
-        PortfolioStage(SHARES, foreign)
-
-
 def test_the_ledger_comes_first_then_the_valuation_then_the_proposals() -> None:
     desk = Desk()
     desk.signal(1, "X")

@@ -252,7 +252,7 @@ def test_each_order_fares_as_in_the_naive_walk_also_across_restarts(bars: Any, o
         if at < len(tape):
             assert ends.get(one_order.order_id, ("works", "", 0)) == naive(tape, at, one_order)
     version, seq, _, _, working, *_ = stage.snapshot()
-    assert (version, seq) == (2, len(out))
+    assert (version, seq) == (3, len(out))
     still = {o.order_id for at, o in given_orders if at < len(tape)} - set(ends)
     assert {terms[2] for terms, _ in working} == still, "what has ended has left the state"
 

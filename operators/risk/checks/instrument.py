@@ -14,8 +14,9 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
         return _refused(order, "unknown", "a defined instrument")
     if not one.tradable:
         return _refused(order, "not tradable", "tradable")
-    if one.currency != limits.account_currency:
-        return _refused(order, f"in {one.currency}", f"in {limits.account_currency}")
+    if one.currency != limits.account_currency and one.currency not in view.book.rates:
+        wanted = f"in {limits.account_currency} or a currency whose rate is known"
+        return _refused(order, f"in {one.currency}", wanted)
     return passed(NAME, one.asset_class, "tradable")
 
 

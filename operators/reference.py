@@ -1,0 +1,153 @@
+"""When what a company does takes effect, and the exchange rates: the same in every stage that reads `reference-data`.
+
+A corporate action waits for the first tick with a bar of its `ex_date` or later, and counts before that tick's
+executions: they are of the new shares. Stages that read the same bars and the same log agree on the tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from operators.money import ONE, is_not_negative, is_positive
+from schemas.errors import InvalidField
+from schemas.records import (
+    CASH_DIVIDEND,
+    DELISTING,
+    SPLIT,
+    STOCK_DIVIDEND,
+    SYMBOL_CHANGE,
+    Bar,
+    CorporateAction,
+    ExchangeRate,
+    Record,
+)
+
+VERSION = 1
+KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
+REMEMBERED = 10_000
+"""Ids of the last actions and rates: an edge that is unsure writes them again."""
+RATIO_MAX = Decimal(1_000_000)
+
+
+class ReferenceData:
+    """The actions that wait for their day. `by_symbol`: for a stage of one shard, which goes by each symbol's own bars
+    and not by the first bar of any.
+    """
+
+    def __init__(self, *, by_symbol: bool = False, currency: str = "USD") -> None:
+        """`currency` is the account's. A dividend in another one waits until its rate is known."""
+        self._by_symbol = by_symbol
+        self._currency = currency
+        self.rates: dict[str, Decimal] = {}  # currency -> its last rate in account currency
+        self._seen: dict[str, None] = {}
+        self._waiting: list[CorporateAction] = []
+
+    def due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
+        """What counts from this tick on: rates and actions without a date as they stand in the log, then those whose
+        day has come, by date. What is no action (`check`) is left out.
+        """
+        out: list[CorporateAction | ExchangeRate] = []
+        for record in records:
+            kind = type(record)
+            if kind is ExchangeRate and self._first(record.rate_id):  # type: ignore[union-attr]
+                if is_positive(record.rate):  # type: ignore[union-attr]
+                    if record.quote == self._currency:  # type: ignore[union-attr]
+                        self.rates[record.base] = record.rate  # type: ignore[union-attr]
+                    out.append(record)  # type: ignore[arg-type]
+            elif kind is CorporateAction and self._first(record.action_id) and _is_one(record):  # type: ignore
+                if record.ex_date or not self._can_value(record):  # type: ignore
+                    self._waiting.append(record)  # type: ignore[arg-type]
+                else:
+                    out.append(record)  # type: ignore[arg-type]
+        if self._waiting:
+            ripe = self._ripe(records)
+            out += ripe
+            self._waiting = [action for action in self._waiting if action not in ripe]
+        return out
+
+    def _ripe(self, records: Sequence[Record]) -> list[CorporateAction]:
+        days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
+        latest = max(days.values(), default=0)
+        ripe = [
+            action
+            for action in self._waiting
+            if action.ex_date <= (days.get(action.symbol, 0) if self._by_symbol else latest) and self._can_value(action)
+        ]
+        return sorted(ripe, key=lambda action: action.ex_date)
+
+    def _can_value(self, action: CorporateAction) -> bool:
+        return action.kind != CASH_DIVIDEND or action.currency in ("", self._currency) or action.currency in self.rates
+
+    def rate_of(self, currency: str) -> Decimal:
+        """What one unit is worth in account currency; 1 for the account's own."""
+        return self.rates.get(currency, ONE)
+
+    def _first(self, name: str) -> bool:
+        if name in self._seen:
+            return False
+        self._seen[name] = None
+        if len(self._seen) > REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+    def snapshot(self) -> Any:
+        return (VERSION, list(self._seen), [tuple(action) for action in self._waiting], dict(self.rates))
+
+    def restore(self, snapshot: Any) -> None:
+        version, seen, waiting, rates = snapshot
+        assert version == VERSION, f"reference data state of version {version}, expected {VERSION}"
+        self._seen, self.rates = dict.fromkeys(seen), dict(rates)
+        self._waiting = [CorporateAction(*values) for values in waiting]
+
+
+def check(action: CorporateAction) -> None:
+    """Raise InvalidField for a corporate action that says nothing that can be done; whoever writes one asks first.
+
+    >>> check(CorporateAction("a", 0, "SPLIT", "AAPL", 20200831, 0, None, None, "USD", "", "test"))
+    Traceback (most recent call last):
+    schemas.errors.InvalidField: a: field ratio must be > 0 and at most 1000000 for SPLIT, found None
+    """
+    name, kind = action.action_id, action.kind
+    if kind not in KINDS:
+        raise InvalidField(f"{name}: field kind must be one of {', '.join(KINDS)}, found {kind!r}")
+    if not name or not action.symbol:
+        raise InvalidField(f"fields action_id and symbol must not be empty, found {name!r} and {action.symbol!r}")
+    for field in ("ex_date", "pay_date"):
+        if getattr(action, field):
+            day_of(name, field, getattr(action, field))
+    if kind in (SPLIT, STOCK_DIVIDEND) and not (
+        action.ratio is not None and is_positive(action.ratio) and action.ratio <= RATIO_MAX
+    ):
+        raise InvalidField(f"{name}: field ratio must be > 0 and at most {RATIO_MAX} for {kind}, found {action.ratio}")
+    if kind in (CASH_DIVIDEND, DELISTING) and action.amount is None:
+        raise InvalidField(f"{name}: field amount must be a number for {kind}, found none")
+    if action.amount is not None and not is_not_negative(action.amount):
+        raise InvalidField(f"{name}: field amount must be >= 0, found {action.amount}")
+    if kind == CASH_DIVIDEND and action.pay_date and action.pay_date < action.ex_date:
+        raise InvalidField(
+            f"{name}: field pay_date must not be before ex_date {action.ex_date}, found {action.pay_date}"
+        )
+    if kind == SYMBOL_CHANGE and action.new_symbol in ("", action.symbol):
+        raise InvalidField(f"{name}: field new_symbol must be another symbol, found {action.new_symbol!r}")
+
+
+def day_of(name: str, field: str, yyyymmdd: int) -> date:
+    """
+    >>> day_of("a", "ex_date", 20240229).isoformat()
+    '2024-02-29'
+    """
+    try:
+        return date(yyyymmdd // 10_000, yyyymmdd // 100 % 100, yyyymmdd % 100)
+    except ValueError:
+        raise InvalidField(f"{name}: field {field} must be a day as yyyymmdd, found {yyyymmdd}") from None
+
+
+def _is_one(action: Any) -> bool:
+    try:
+        check(action)
+    except InvalidField:
+        return False
+    return True
