@@ -31,10 +31,12 @@ from dataflows.wiring import TickLogic, TickSink, TickSource
 from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, Tick
-from schemas.records import BY_SYMBOL, FeatureRow, Record
+from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, Record
 
 VERSION = 1
 Piece = tuple[str, list[Tick]]
+_WHOLE = frozenset({CorporateAction, ExchangeRate})
+"""Without a symbol of their own, and read by every shard of features (`dataflows/topology.py`)."""
 
 
 class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
@@ -55,14 +57,17 @@ class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
         for shard, ticks in values:
             self._waiting.setdefault(shard, []).extend(ticks)
         ready = min(map(len, self._waiting.values())) if len(self._waiting) == self._shards else 0
-        merged = [self._merged([ticks[i] for ticks in self._waiting.values()]) for i in range(ready)]
+        shards = [self._waiting[shard] for shard in sorted(self._waiting)] if ready else []
+        merged = [self._merged([ticks[i] for ticks in shards]) for i in range(ready)]
         for ticks in self._waiting.values():
             del ticks[:ready]
         return [merged], StatefulBatchLogic.RETAIN
 
     def _merged(self, parts: list[Tick]) -> Tick:
         assert len({part.ts_ns for part in parts}) == 1, "shards of one feed see the same ticks"
-        records = [record for part in parts for record in part.records]
+        # What all shards were given is passed on by the first alone.
+        first, *others = parts
+        records = [*first.records, *(r for part in others for r in part.records if type(r) not in _WHOLE)]
         records.sort(key=_place)
         return self._trade(parts[0].ts_ns, records)
 
@@ -165,7 +170,9 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _splitter(shards: int) -> Callable[[list[ShardTicks]], list[ShardTicks]]:
-    """Every shard gets every tick, with the records of its own symbols; what has no symbol goes to the first."""
+    """Every shard gets every tick, with the records of its own symbols. What has no symbol goes to the first, and what
+    the analysis reads of that to all (`_WHOLE`).
+    """
 
     def split(items: list[ShardTicks]) -> list[ShardTicks]:
         out: list[ShardTicks] = []
@@ -178,6 +185,9 @@ def _splitter(shards: int) -> Callable[[list[ShardTicks]], list[ShardTicks]]:
                 parts: list[list[Record]] = [[] for _ in range(shards)]
                 for record in records:
                     by_symbol = type(record) in BY_SYMBOL
+                    if type(record) in _WHOLE:
+                        for part in parts[1:]:
+                            part.append(record)
                     shard = partition_of(record.symbol, shards) if by_symbol else 0  # type: ignore[union-attr]
                     parts[shard].append(record)
                 for piece, part in zip(pieces, parts, strict=True):

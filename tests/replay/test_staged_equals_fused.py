@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import time
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from operators.stage import Tick
-from schemas.records import Command
+from schemas.records import Bar, Command, CorporateAction, ExchangeRate, Record
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
 from tests.replay.runs import feed_ticks, fused_hash, settings, staged_hash
@@ -32,6 +33,27 @@ def fused(ticks: list[Tick]) -> str:
 @pytest.mark.parametrize("partitions", [1, 2, 3])
 def test_any_order_of_arrival_decides_the_same(ticks: list[Tick], fused: str, partitions: int, seed: int) -> None:
     assert staged_hash(Staged(settings(), ticks, partitions=partitions, seed=seed).run()) == fused
+
+
+def with_reference_data(ticks: list[Tick]) -> list[Tick]:
+    """A split, a dividend and a rate on the way, each written twice, and the split before its day has come."""
+    day = next(r.trading_day for r in ticks[0].records if type(r) is Bar)
+    split = CorporateAction("s", 0, "SPLIT", "A", day, 0, Decimal(2), None, "USD", "", "test")
+    dividend = CorporateAction("d", 0, "CASH_DIVIDEND", "B", 0, 0, None, Decimal("0.7"), "EUR", "", "test")
+    rate = ExchangeRate("r", 0, "EUR", "USD", Decimal("1.1"), "test")
+    given: dict[int, list[Record]] = {40: [split, dividend], 41: [split], 60: [rate], 61: [dividend, rate]}
+    return [Tick(t.ts_ns, [*given.get(number, []), *t.records]) for number, t in enumerate(ticks)]
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_reference_data_decides_the_same_also_when_services_die(ticks: list[Tick], fused: str, partitions: int) -> None:
+    ticks = with_reference_data(ticks)
+    decided = fused_hash(ticks)
+    assert decided != fused
+    assert fused_hash(ticks, shards=3) == decided
+    staged = Staged(settings(), ticks, partitions=partitions, seed=3, crashes=0.02)
+    assert staged_hash(staged.run()) == decided
+    assert staged.deaths
 
 
 @pytest.mark.long

@@ -181,7 +181,7 @@ def test_a_dividend_in_another_currency_waits_for_its_rate() -> None:
 def test_a_symbol_that_changes_takes_position_view_and_price_along() -> None:
     desk = holder()
     desk.tick({"B": 50.0, "NEW": 100.0}, action("c", "SYMBOL_CHANGE", new_symbol="NEW"))
-    assert (desk.portfolio.ledger.quantity("A"), desk.portfolio.ledger.quantity("NEW")) == (0, 100)
+    assert (desk.portfolio.ledger.quantity("A"), desk.portfolio.ledger.quantity("NEW")) == (Decimal(0), Decimal(100))
     desk.tick({"B": 50.0, "NEW": 100.0}, views={"NEW": 0})
     desk.tick({"B": 50.0, "NEW": 100.0})
     assert desk.portfolio.ledger.quantity("NEW") == 0
