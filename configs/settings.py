@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ from configs.secrets import found_secrets, known_secrets, state_secrets
 from operators.dead_letter_rate import RateLimits
 from operators.ensemble import ENSEMBLE, EnsembleSettings
 from operators.feedback import FeedbackSettings
+from operators.gateway import GatewaySettings
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.minutes import FeedSettings
 from operators.portfolio import PortfolioSettings
@@ -40,6 +42,9 @@ NAMED = {
     "API_JWT_KEY": ("api", "jwt_key"),
     "METRICS_TOKEN": ("api", "metrics_token"),
     "LOG_LEVEL": ("platform", "log_level"),
+    "ALPACA_API_KEY": ("alpaca", "api_key"),
+    "ALPACA_SECRET_KEY": ("alpaca", "secret_key"),
+    "TRADING_MODE": ("execution", "mode"),
 }
 """Environment variables that are known by these names elsewhere, and what they set."""
 
@@ -165,8 +170,53 @@ class Signals(Section):
     ensemble: EnsembleSettings = EnsembleSettings()
 
 
+class Alpaca(Section):
+    """The account at Alpaca. `url` names another server that speaks its protocol, such as `cli.py alpaca-server`."""
+
+    api_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] | None = None
+
+    def keys(self) -> tuple[str, str]:
+        """Key and secret; a server of one's own gets `local` where none are set. Raises BadInput."""
+        if self.api_key is not None and self.secret_key is not None:
+            return self.api_key.get_secret_value(), self.secret_key.get_secret_value()
+        if self.url is not None and self.api_key is None and self.secret_key is None:
+            return "local", "local"
+        raise BadInput("Alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY, found none or one of them")
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class AlpacaGateway(Section):
+    """How orders go through Alpaca: `GatewaySettings` of operators/gateway, and times of the edge in seconds
+    (`EdgeSettings` of dataflows/broker/asking.py). `platform_id` goes before the id of every order at the broker.
+    """
+
+    extended_hours: bool = False
+    collar_bps: Decimal = Decimal(50)
+    foreign_positions: dict[str, Decimal] = {}
+    platform_id: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] | None = None
+    order_age_max_s: Seconds = 60.0
+    request_timeout_s: Seconds = 10.0
+    settle_s: Seconds = 10.0
+    refetch_s: Seconds = 2.0
+    poll_s: Seconds = 15.0
+    reconcile_s: Seconds = 60.0
+    requests_per_minute: Annotated[int, Field(ge=10, le=10_000)] = 180
+
+
 class Execution(Section):
+    """`broker`: the simulated venue, or Alpaca. `mode` live trades real money: it needs `live_account`, the number of
+    the account that is meant.
+    """
+
+    broker: Literal["simulated", "alpaca"] = "simulated"
+    mode: Literal["paper", "live"] = "paper"
+    live_account: str | None = None
     venue: VenueSettings = VenueSettings()
+    alpaca: AlpacaGateway = AlpacaGateway()
 
 
 LogLevel = Annotated[
@@ -288,6 +338,7 @@ class Settings(Section):
     signals: Signals = Signals()
     portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_portfolio)] = PortfolioSettings()
     risk_manager: RiskSettings = RiskSettings()
+    alpaca: Alpaca = Alpaca()
     execution: Execution = Execution()
     feedback: FeedbackSettings = FeedbackSettings()
     platform: Platform = Platform()
@@ -300,8 +351,10 @@ class Settings(Section):
         costs a third of its speed at a report a minute.
         """
         files = self.market_data.model_copy(update={"feed": "files"})
+        execution = self.execution.model_copy(update={"broker": "simulated", "mode": "paper"})
+        risk_manager = replace(self.risk_manager, usage_interval_s=0)
         return self.model_copy(
-            update={"market_data": files, "risk_manager": replace(self.risk_manager, usage_interval_s=0)}
+            update={"market_data": files, "risk_manager": risk_manager, "execution": execution},
         )
 
     def with_files(self, others: Mapping[str, Sequence[Path]]) -> Settings:
@@ -338,6 +391,33 @@ class Settings(Section):
     def venue(self) -> VenueSettings:
         """The simulated venue's settings, with the instruments that risk and the portfolio know too."""
         return replace(self.execution.venue, instruments=self.instruments)
+
+    def gateway(self) -> GatewaySettings:
+        """What the gateway's stage knows of its broker. Raises BadInput."""
+        given = self.execution.alpaca
+        return GatewaySettings(
+            extended_hours=given.extended_hours,
+            collar_bps=given.collar_bps,
+            foreign_positions=given.foreign_positions,
+            instruments=self.instruments,
+        )
+
+    @model_validator(mode="after")
+    def _real_money_on_purpose(self) -> Self:
+        """Live trading takes two things said by a person; one alone is a mistake of one kind or the other."""
+        execution = self.execution
+        if execution.mode == "live":
+            if execution.broker != "alpaca":
+                raise ValueError("TRADING_MODE=live needs execution.broker: alpaca, found simulated")
+            if self.alpaca.url is not None:
+                raise ValueError("TRADING_MODE=live trades at Alpaca itself and allows no alpaca.url")
+            if not execution.live_account:
+                raise ValueError(
+                    "TRADING_MODE=live trades real money: name the account with `start --live-account NUMBER`"
+                )
+        elif execution.live_account:
+            raise ValueError("execution.live_account is for TRADING_MODE=live, and the mode is paper")
+        return self
 
     @model_validator(mode="after")
     def _instruments_in_one_place(self) -> Self:

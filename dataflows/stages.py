@@ -8,6 +8,7 @@ from configs.settings import Settings
 from configs.strategies import feature_specs, load_strategies
 from operators.features import FeatureStage
 from operators.feedback import FeedbackStage
+from operators.gateway import GatewayStage
 from operators.portfolio import PortfolioStage
 from operators.predictions import PredictionStage
 from operators.risk import RiskStage
@@ -40,6 +41,9 @@ def risk(settings: Settings) -> Callable[[], Stage]:
 
 
 def execution(settings: Settings) -> Callable[[], Stage]:
+    """The simulated venue, or the gateway to a broker."""
+    if settings.execution.broker == "alpaca":
+        return lambda: GatewayStage(settings.gateway())
     return lambda: VenueStage(settings.venue())
 
 

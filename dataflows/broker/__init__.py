@@ -1,0 +1,1 @@
+"""The edge behind the gateway: it asks the broker what `operators/gateway` intends, and records the answers."""

@@ -1,0 +1,65 @@
+"""The trade-updates socket in a thread of its own: tells when it is authorised, when it is cut, and what it heard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from alpaca.trading.stream import TradingStream
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.25, 15.0
+# It logs a traceback for every attempt; whoever listens here is told in a sentence.
+logging.getLogger("alpaca.trading.stream").setLevel(logging.CRITICAL)
+
+
+class UpdatesStream(TradingStream):
+    """`on_state(True)` once updates are listened to, `on_state(False)` when they no longer are; `on_update(data)`.
+
+    All are called in the thread of the stream. It connects again by itself.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        *,
+        paper: bool,
+        url: str | None,
+        on_state: Callable[[bool], None],
+        on_update: Callable[[dict[str, Any]], None],
+    ) -> None:
+        stream = None if url is None else url.replace("http", "ws", 1) + "/stream"
+        super().__init__(key, secret, paper=paper, raw_data=True, url_override=stream)  # type: ignore[arg-type]
+        self._reconnect_min_backoff, self._reconnect_max_backoff = FIRST_WAIT_S, LONGEST_WAIT_S
+        self._on_state, self._on_update = on_state, on_update
+        self.subscribe_trade_updates(self._heard)
+        self._thread = threading.Thread(target=self.run, daemon=True, name="broker-updates")
+
+    async def _heard(self, message: dict[str, Any]) -> None:
+        self._on_update(message.get("data", {}))
+
+    async def _start_ws(self) -> None:
+        await super()._start_ws()  # type: ignore[no-untyped-call]
+        self._on_state(True)
+
+    async def close(self) -> None:
+        self._on_state(False)
+        await super().close()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let go of the socket; what it still delivers is not awaited."""
+        loop: Any = self._loop
+        if loop is not None and loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._leave(), loop)
+        self._thread.join(3)
+
+    async def _leave(self) -> None:
+        await self.stop_ws()
+        if self._ws is not None:
+            await self._ws.close()  # wakes the reader, which would wait for seconds
