@@ -82,7 +82,7 @@ class Session:
     def until_ready(self) -> None:
         self.until(lambda: bool(self.statuses) and self.statuses[-1].state == READY, "READY")
 
-    def trades(self, order_id: str) -> list[tuple[Decimal, Decimal]]:
+    def trades(self, order_id: str) -> list[Any]:
         return [(t.quantity, t.price) for t in self.executions if t.order_id == order_id and t.exec_type == TRADE]
 
     def ended(self, order_id: str) -> str | None:

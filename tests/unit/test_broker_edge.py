@@ -119,7 +119,7 @@ def test_an_order_waits_until_updates_are_listened_to(server: Server, session: S
 
 
 def test_a_cancel_and_a_fence_reach_the_broker(server: Server, session: Session) -> None:
-    low = {"kind": LIMIT, "limit": Decimal(50)}
+    low: dict[str, Any] = {"kind": LIMIT, "limit": Decimal(50)}
     session.tick(order(1, **low), order(2, **low))
     session.until(lambda: at_broker(server, "ord-2"), "both arrive")
     server.broker.plan("cancel", "status", 2, status=500)
