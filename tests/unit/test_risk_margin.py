@@ -115,8 +115,8 @@ def test_usage_is_written_when_it_changed_and_not_more_often_than_asked() -> Non
     assert stage.on_tick(NOW + 2 * MINUTE, [bar("AAPL", 3, NOW + 2 * MINUTE, 110.0)]) == []
     sold = execution(2, NOW, "AAPL", -10, 110.0)._replace(quantity=Decimal(10))
     out = stage.on_tick(NOW + 3 * MINUTE, [sold, bar("AAPL", 4, NOW + 3 * MINUTE, 110.0)])
-    now = {r.measure + r.scope_key: (r.used, r.share) for r in out if isinstance(r, RiskUsage)}
-    assert now["position_sizeAAPL"] == (0, 0.0), "a closed position uses nothing, and that is written"
+    now = {r.measure + r.scope_key: r.used for r in out if isinstance(r, RiskUsage)}
+    assert now["position_sizeAAPL"] == Decimal(0), "a closed position uses nothing, and that is written"
     assert stage.on_tick(NOW + 4 * MINUTE, [bar("AAPL", 5, NOW + 4 * MINUTE, 111.0)]) == []
 
 

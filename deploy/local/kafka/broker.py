@@ -4,6 +4,7 @@ import base64
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from deploy.errors import DeployError
@@ -76,12 +77,19 @@ def _java(java: Path, libs: Path, main: str, *arguments: str) -> list[str]:
     return [str(java), *_HEAP, "-Djava.awt.headless=true", logging, "-cp", f"{libs}/*", main, *arguments]
 
 
+def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
+    """A new one, in Kafka's spelling; never with a dash in front, which the tool would read as an option."""
+    while True:
+        text = base64.urlsafe_b64encode(random().bytes).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
 def _format(java: Path, libs: Path, properties: Path, data: Path, report: Report) -> None:
     """Give the empty log folder its cluster id. A folder that was left half-formatted holds no records: start anew."""
     report("formatting Kafka's log folder")
     shutil.rmtree(data, ignore_errors=True)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = _java(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties))
+    command = _java(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
         said = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
