@@ -148,10 +148,32 @@ class News(Section):
     alpaca: AlpacaNews = AlpacaNews()
 
 
-class FundamentalsFeed(Section):
-    """Where companies' figures come from, while no tape brings its own."""
+class SecFacts(Section):
+    """The SEC's companyfacts. `companies` gives each symbol its CIK; `user_agent` names who asks, with an e-mail
+    address, as the SEC wants it; `url` replaces its address, with `{cik}` in it; filings older than `history_days` are
+    left out.
+    """
 
-    feed: Literal["none"] = "none"
+    companies: dict[str, Annotated[int, Field(ge=1)]] = {}
+    user_agent: str = ""
+    url: str | None = None
+    requests_per_s: Annotated[float, Field(gt=0, le=10)] = 5.0
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    history_days: Annotated[int, Field(ge=1)] = 400
+
+
+class FundamentalsFiles(Section):
+    paths: tuple[Path, ...] = ()
+
+
+class FundamentalsFeed(Section):
+    """Where companies' figures come from, beside those of a tape."""
+
+    feed: Literal["none", "sec", "files"] = "none"
+    poll_interval_s: Annotated[float, Field(gt=0)] = 3600.0
+    remembered: Annotated[int, Field(ge=1)] = 100_000
+    sec: SecFacts = SecFacts()
+    files: FundamentalsFiles = FundamentalsFiles()
 
 
 class Predictions(Section):

@@ -8,7 +8,9 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows import live, stopping
+from dataflows.sources.fundamentals import fundamentals_source
 from dataflows.sources.polled import PolledSource
+from dataflows.sources.written import ids_at_the_end
 from dataflows.wiring import TickSink, TickSource, unstaged
 
 
@@ -20,4 +22,5 @@ def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink])
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.fundamentals`."""
     at = live.ends("fundamentals")
-    return build(at.settings, PolledSource("fundamentals", None, stopping=stopping.asked, stats=at.stats), at.sinks)
+    outside = fundamentals_source(at.settings, ids_at_the_end(at.settings.kafka, "fundamentals"))
+    return build(at.settings, PolledSource("fundamentals", outside, stopping=stopping.asked, stats=at.stats), at.sinks)

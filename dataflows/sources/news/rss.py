@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import feedparser
-import httpx
 import structlog
 
+from dataflows.sources.conditional_get import ConditionalGet
 from dataflows.sources.news.items import Tagger, make_item
 from schemas.errors import Unavailable
 from schemas.records import NewsItem, Record
@@ -39,18 +39,17 @@ class RssFeeds:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.interval_s = interval_s
-        self._urls, self._timeout_s, self._max_bytes, self._tag, self._now_ns = urls, timeout_s, max_bytes, tag, now_ns
-        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True, headers={"User-Agent": AGENT})
-        self._validators: dict[str, dict[str, str]] = {}  # url -> headers of a conditional request
+        self._urls, self._tag, self._now_ns = urls, tag, now_ns
+        self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=max_bytes, headers={"User-Agent": AGENT})
 
     def ask(self) -> list[Record]:
         found: list[NewsItem] = []
         failures: list[str] = []
         for url in self._urls:
             try:
-                content = self._get(url)
-            except (httpx.HTTPError, httpx.InvalidURL, Unavailable) as error:
-                failures.append(f"{url}: {error or type(error).__name__}")
+                content = self._http.get(url)
+            except Unavailable as error:
+                failures.append(str(error))
                 continue
             if content is not None:
                 found += self._items(url, content)
@@ -61,25 +60,7 @@ class RssFeeds:
         return [*sorted(found, key=lambda item: item.published_ns)]
 
     def close(self) -> None:
-        self._client.close()
-
-    def _get(self, url: str) -> bytes | None:
-        """The feed's bytes, None where it has not changed."""
-        deadline = time.monotonic() + 2 * self._timeout_s  # httpx's own timeout starts anew with each piece
-        with self._client.stream("GET", url, headers=self._validators.get(url, {})) as answer:
-            if answer.status_code == httpx.codes.NOT_MODIFIED:
-                return None
-            answer.raise_for_status()
-            content = bytearray()
-            for piece in answer.iter_bytes():
-                content += piece
-                if len(content) > self._max_bytes:
-                    raise Unavailable(f"its answer is larger than {self._max_bytes} bytes")
-                if time.monotonic() > deadline:
-                    raise Unavailable(f"its answer took longer than {2 * self._timeout_s:g} s")
-        said = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
-        self._validators[url] = {asks: answer.headers[told] for asks, told in said if told in answer.headers}
-        return bytes(content)
+        self._http.close()
 
     def _items(self, url: str, content: bytes) -> list[NewsItem]:
         parsed = feedparser.parse(content)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataflows.sources.rows import RowRules
+from dataflows.sources.tape.companyfacts import ENDING as COMPANY_FACTS
+from dataflows.sources.tape.companyfacts import open_fundamentals
 from dataflows.sources.tape.files import CSV_ENDINGS, JSON_ENDINGS, TapeFile, TapeRow
 from dataflows.sources.tape.rules import FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, Kind, Tagger
 from operators.minutes import FeedSettings
@@ -49,7 +51,10 @@ class Tape:
         rules = RowRules(settings)
         self._symbols = None if settings.symbols is None else frozenset(settings.symbols)
         found = [(kind, path) for kind in KINDS for path in _files(kind, getattr(files, kind.name))]
-        self._files = [TapeFile(path, kind, rules, tag) for kind, path in found]
+        self._files = [
+            open_fundamentals(path, rules) if kind is FUNDAMENTALS else TapeFile(path, kind, rules, tag)
+            for kind, path in found
+        ]
         self._names = [f"{kind.name}/{path.name}" for kind, path in found]
         self._seqs: dict[str, int] = {}
         self._rows: Iterator[tuple[int, int, TapeRow]] | None = None
@@ -128,6 +133,8 @@ def _files(kind: Kind, paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if path.is_dir():
             endings = tuple(f"{ending}{zipped}" for ending in (*CSV_ENDINGS, *JSON_ENDINGS) for zipped in ("", ".gz"))
+            if kind is FUNDAMENTALS:
+                endings += (COMPANY_FACTS,)
             inside = {inner for inner in path.iterdir() if inner.name.lower().endswith(endings)}
             if not inside:
                 raise BadInput(f"folder {path} holds no CSV or JSON lines file of {kind.name}")

@@ -1,0 +1,51 @@
+"""GET over HTTP that sends along what the server said of its last answer, bounded in size and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import httpx
+
+from schemas.errors import Unavailable
+
+
+class ConditionalGet:
+    """`max_bytes` bounds an answer after decompression, `timeout_s` each wait within it and, twice, the whole."""
+
+    def __init__(self, *, timeout_s: float, max_bytes: int, headers: Mapping[str, str]) -> None:
+        self._timeout_s, self._max_bytes = timeout_s, max_bytes
+        self._client = httpx.Client(timeout=timeout_s, follow_redirects=True, headers=dict(headers))
+        self._validators: dict[str, dict[str, str]] = {}  # url -> headers of a conditional request
+
+    def get(self, url: str) -> bytes | None:
+        """The body; None where it has not changed. Raises Unavailable, naming the url."""
+        try:
+            return self._get(url)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            said = " ".join((str(error) or type(error).__name__).split())
+            raise Unavailable(f"{url}: {said}") from error
+
+    def _get(self, url: str) -> bytes | None:
+        deadline = time.monotonic() + 2 * self._timeout_s  # httpx's own timeout starts anew with each piece
+        with self._client.stream("GET", url, headers=self._validators.get(url, {})) as answer:
+            if answer.status_code == httpx.codes.NOT_MODIFIED:
+                return None
+            answer.raise_for_status()
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > self._max_bytes:
+                    raise Unavailable(f"{url}: its answer is larger than {self._max_bytes} bytes")
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{url}: its answer took longer than {2 * self._timeout_s:g} s")
+        said = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
+        self._validators[url] = {asks: answer.headers[told] for asks, told in said if told in answer.headers}
+        return bytes(content)
+
+    def forget(self, url: str) -> None:
+        """The answer could not be used: ask for all of it next time."""
+        self._validators.pop(url, None)
+
+    def close(self) -> None:
+        self._client.close()

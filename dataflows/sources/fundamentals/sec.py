@@ -1,0 +1,78 @@
+"""The SEC's companyfacts over HTTP, company by company, at the pace that its rules ask for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from dataflows.sources.conditional_get import ConditionalGet
+from operators.fundamentals import filings
+from schemas.errors import InvalidField, Unavailable
+from schemas.records import Record
+
+log = structlog.get_logger(__name__)
+
+URL = "https://data.sec.gov/api/xbrl/companyfacts/CIK{cik:010d}.json"
+MAX_BYTES = 100_000_000
+
+
+class SecFacts:
+    """An `Outside` (`background.py`): filings of the last `history_days`, oldest first.
+
+    `companies` gives each symbol its CIK. `user_agent` must name who asks, with an address: the SEC refuses others.
+    """
+
+    def __init__(
+        self,
+        companies: Mapping[str, int],
+        *,
+        user_agent: str,
+        interval_s: float,
+        requests_per_s: float,
+        timeout_s: float,
+        history_days: int,
+        url: str = URL,
+        now_ns: Callable[[], int] = time.time_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.interval_s = interval_s
+        self._companies, self._url, self._history_days = companies, url, history_days
+        self._pause_s, self._now_ns, self._sleep = 1.0 / requests_per_s, now_ns, sleep
+        self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=MAX_BYTES, headers={"User-Agent": user_agent})
+
+    def ask(self) -> list[Record]:
+        out: list[Record] = []
+        failures: list[str] = []
+        for number, (symbol, cik) in enumerate(self._companies.items()):
+            if number:
+                self._sleep(self._pause_s)
+            try:
+                out += self._of(symbol, self._url.format(cik=cik))
+            except (Unavailable, InvalidField) as error:
+                failures.append(f"{symbol}: {error}")
+        if failures and len(failures) == len(self._companies):
+            raise Unavailable("; ".join(failures[:3]))
+        for failure in failures:
+            log.warning("companyfacts not read", reason=failure)
+        return out
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _of(self, symbol: str, url: str) -> list[Record]:
+        content = self._http.get(url)
+        if content is None:
+            return []
+        try:
+            found = filings(json.loads(content), symbol)
+        except ValueError as error:
+            self._http.forget(url)
+            raise InvalidField(f"{url}: the answer must be JSON, found {content[:40]!r}") from error
+        now_ns = self._now_ns()
+        since = datetime.fromtimestamp(now_ns / 1e9, UTC) - timedelta(days=self._history_days)
+        first = since.year * 10_000 + since.month * 100 + since.day
+        return [record._replace(ts_ns=now_ns) for record in found if record.filed >= first]

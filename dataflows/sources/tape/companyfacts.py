@@ -1,0 +1,46 @@
+"""A companyfacts file of the SEC as a file of a tape: `AAPL.json` holds the filings of AAPL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from dataflows.sources.rows import RowRules
+from dataflows.sources.tape.fields import start_of_day_ns
+from dataflows.sources.tape.files import TapeFile, TapeRow
+from dataflows.sources.tape.rules import FUNDAMENTALS
+from operators.fundamentals import filings
+from schemas.errors import BadInput, InvalidField
+
+ENDING = ".json"
+
+
+class CompanyFactsFile:
+    """Known from the end of the day on which each filing was filed. Read whole. Raises BadInput."""
+
+    kind = FUNDAMENTALS
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._symbol = path.name[: -len(ENDING)].split("_")[0]
+        if not path.is_file():
+            raise BadInput(f"file {path} does not exist")
+        if self._symbol.upper().startswith("CIK"):
+            raise BadInput(f"file {path} must be named after its symbol, such as AAPL{ENDING}")
+
+    def rows(self) -> Iterator[TapeRow]:
+        try:
+            found = filings(json.loads(self.path.read_bytes()), self._symbol)
+        except (InvalidField, ValueError) as error:
+            raise BadInput(f"file {self.path} is not the SEC's companyfacts: {' '.join(str(error).split())}") from error
+        for number, record in enumerate(found, 1):
+            time_ns = start_of_day_ns(record.filed, days_later=1)
+            yield TapeRow(time_ns, number, record._replace(ts_ns=time_ns))
+
+
+def open_fundamentals(path: Path, rules: RowRules) -> TapeFile | CompanyFactsFile:
+    """By the file's name: companyfacts, or rows. Raises BadInput."""
+    if path.name.lower().endswith(ENDING):
+        return CompanyFactsFile(path)
+    return TapeFile(path, FUNDAMENTALS, rules, lambda text: [])
