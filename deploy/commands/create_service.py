@@ -1,0 +1,33 @@
+"""`create-service`: a new dataflow, wired and tested, that reads bars."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from deploy.home import REPOSITORY
+from deploy.new_service import create_service
+
+Name = Annotated[str, typer.Argument(help="Of the dataflow, such as order_flow.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("create-service", help="Write a new dataflow: stage, wiring, entries and test.")(create)
+
+
+def create(name: Name, as_json: AsJson = False) -> None:
+    made = create_service(REPOSITORY, name)
+    if as_json:
+        print(json.dumps(made._asdict(), indent=2))
+        return
+    for path in made.new:
+        print(f"new      {path}")
+    for path in made.changed:
+        print(f"changed  {path}")
+    print("It reads bars, keeps their last closes and writes nothing. Next:")
+    print(f"  python cli.py test {made.new[-1]}")
+    print("  what it makes, and the topic it goes to: docs/howto/topic.md; then `outputs` in dataflows/topology.py")
+    print("  what it reads and decides: docs/howto/dataflow.md")

@@ -1,0 +1,78 @@
+"""What `create-service` makes is whole: it passes the style, the types, the tests of the topology, and its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.home import REPOSITORY
+from deploy.new_service import checked_name
+from schemas.errors import BadInput
+
+LEFT_OUT = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node_modules", ".hypothesis")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the repository."""
+    shutil.copytree(REPOSITORY, tmp_path / "tree", ignore=LEFT_OUT)
+    return tmp_path / "tree"
+
+
+def run(tree: Path, *command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]} {done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.timeout(600)
+def test_a_new_service_passes_lint_and_every_test_that_knows_all_services(tree: Path) -> None:
+    said = run(tree, "deploy.cli", "create-service", "order-flow")
+    made = [f"{folder}/order_flow.py" for folder in ("operators", "dataflows")] + ["tests/unit/test_order_flow.py"]
+    assert all(f"new      {path}" in said for path in made)
+    run(tree, "ruff", "check", ".")
+    run(tree, "ruff", "format", "--check", ".")
+    run(tree, "mypy", "--strict", *made, "dataflows/stages.py")
+    known = ("test_topology", "test_step_ids", "test_docs", "test_order_flow")
+    run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/unit/{name}.py" for name in known))
+    again = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "create-service", "order_flow"],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (again.returncode, again.stderr) == (
+        2,
+        "error: the name order_flow is taken: there is operators/order_flow.py\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Order", "named in small letters"),
+        ("1st", "named in small letters"),
+        ("class", "named in small letters"),
+        ("../x", "named in small letters"),
+        ("order_manager", "order_manager says nothing of what it does"),
+        ("features", "the name features is taken"),
+        ("risk", "the name risk is taken"),
+    ],
+)
+def test_a_name_that_will_not_do_is_refused(name: str, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        checked_name(REPOSITORY, name)
