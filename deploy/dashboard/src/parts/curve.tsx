@@ -59,6 +59,7 @@ function options(lines: readonly Line[], width: number, height: number): uPlot.O
     height,
     tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
     cursor: { points: { size: 6 } },
+    scales: { y: { range: around } },
     hooks: {
       // Away from the plot the legend shows the last values.
       setCursor: [(plot) => (plot.cursor.idx == null ? showLast(plot) : undefined)],
@@ -80,6 +81,13 @@ function options(lines: readonly Line[], width: number, height: number): uPlot.O
       })),
     ],
   };
+}
+
+/** A little room above and below; a line that never moved stands in the middle of a narrow band. */
+function around(_: uPlot, least: number | null, most: number | null): uPlot.Range.MinMax {
+  if (least === null || most === null) return [0, 1];
+  const room = most > least ? 0.05 * (most - least) : 0.001 * Math.abs(most) || 0.001;
+  return [least - room, most + room];
 }
 
 function showLast(plot: uPlot): void {
