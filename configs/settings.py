@@ -89,7 +89,10 @@ class SimulatorFeed(Section):
 
 
 class MarketData(Section):
+    """`heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never."""
+
     feed: Literal["simulator", "files"] = "simulator"
+    heartbeat_s: Annotated[float, Field(ge=0)] = 0.0
     files: FileFeed = FileFeed()
     simulator: SimulatorFeed = SimulatorFeed()
 

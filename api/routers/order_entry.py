@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 import structlog
 from fastapi import APIRouter, Depends, Header, Response
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -22,7 +22,8 @@ from api.shapes import Line, Shape, Symbol, utc
 from api.submissions import find_command, submit
 from operators.manual import CANCEL_ORDER, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
 from operators.money import plain
-from schemas.records import DAY, LIMIT, MARKET
+from operators.risk.commands import AMEND_ORDER
+from schemas.records import DAY, GTD, LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP
 from sinks.commands import new_command
 from sinks.tables import order_refusals
 
@@ -42,8 +43,27 @@ IdempotencyKey = Annotated[
 ]
 
 
+Name = Annotated[str, Field(pattern=r"^[!-~]{0,64}$")]
+_PRICES_OF = {
+    MARKET: (),
+    LIMIT: ("limit_price",),
+    STOP: ("stop_price",),
+    STOP_LIMIT: ("limit_price", "stop_price"),
+    TRAILING_STOP: (),
+}
+_PRICES = (
+    *("limit_price", "stop_price", "trail_amount", "trail_percent"),
+    *("take_profit_price", "stop_loss_price", "stop_loss_limit_price"),
+)
+
+
 class OrderTicket(Shape):
-    """An order by hand. `limit_price` exactly where the type is LIMIT. Exact decimals may be given as text."""
+    """An order by hand. Each type has its own prices (`_PRICES_OF`). Exact decimals may be given as text.
+
+    `take_profit_price` and `stop_loss_price` make a bracket: once the order is filled, what closes it works at the
+    venue, and one of the two cancels the other. `parent_id` (an order's `command_id`) lets it wait for that order's
+    fill.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -61,21 +81,80 @@ class OrderTicket(Shape):
     symbol: Symbol
     side: Side
     quantity: Quantity
-    order_type: Literal["MARKET", "LIMIT"] = MARKET  # type: ignore[assignment]
+    order_type: Literal["MARKET", "LIMIT", "STOP", "STOP_LIMIT", "TRAILING_STOP"] = MARKET  # type: ignore[assignment]
     limit_price: Price | None = None
-    time_in_force: Literal["DAY", "GTC"] = DAY  # type: ignore[assignment]
+    stop_price: Price | None = None
+    trail_amount: Price | None = None
+    trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
+    time_in_force: Literal["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"] = DAY  # type: ignore[assignment]
+    expires_at: AwareDatetime | None = Field(default=None, description="of a GTD order")
+    reduce_only: bool = False
+    group_id: Name = Field(default="", description="one of a group that trades cancels the others")
+    parent_id: Name = ""
+    take_profit_price: Price | None = None
+    stop_loss_price: Price | None = None
+    stop_loss_limit_price: Price | None = None
 
     @model_validator(mode="after")
-    def _price_where_it_belongs(self) -> Self:
-        if (self.order_type == LIMIT) is not (self.limit_price is not None):
-            raise ValueError("limit_price belongs to a LIMIT order, and only there")
+    def _prices_where_they_belong(self) -> Self:
+        wanted = _PRICES_OF[self.order_type]
+        for name in ("limit_price", "stop_price"):
+            if (name in wanted) is not (getattr(self, name) is not None):
+                kinds = " or ".join(kind for kind, names in _PRICES_OF.items() if name in names)
+                raise ValueError(f"{name} belongs to a {kinds} order, and only there")
+        trails = [name for name in ("trail_amount", "trail_percent") if getattr(self, name) is not None]
+        if len(trails) != (self.order_type == TRAILING_STOP):
+            raise ValueError("either trail_amount or trail_percent belongs to a TRAILING_STOP order, and only there")
+        if (self.time_in_force == GTD) is not (self.expires_at is not None):
+            raise ValueError("expires_at belongs to a GTD order, and only there")
+        if self.stop_loss_limit_price is not None and self.stop_loss_price is None:
+            raise ValueError("stop_loss_limit_price needs a stop_loss_price")
         return self
 
     def arguments(self) -> dict[str, str]:
         """The command's: the same order always reads the same."""
         terms = {"symbol": self.symbol, "side": self.side, "quantity": plain(self.quantity)}
         terms |= {"order_type": self.order_type, "time_in_force": self.time_in_force}
-        return terms if self.limit_price is None else {**terms, "limit_price": plain(self.limit_price)}
+        prices = {name: getattr(self, name) for name in _PRICES}
+        terms |= {name: plain(price) for name, price in prices.items() if price is not None}
+        if self.expires_at is not None:
+            terms["expires_ns"] = str(int(self.expires_at.timestamp()) * 1_000_000_000)
+        if self.reduce_only:
+            terms["reduce_only"] = "true"
+        return terms | {name: text for name in ("group_id", "parent_id") if (text := getattr(self, name))}
+
+
+class OrderChange(Shape):
+    """What shall be another about a working order; `quantity` is the new total, traded units included."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_price": "149.50"}})
+
+    quantity: Quantity | None = None
+    limit_price: Price | None = None
+    stop_price: Price | None = None
+    trail_amount: Price | None = None
+    trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.arguments():
+            raise ValueError("nothing to change: give a quantity or a price")
+        return self
+
+    def arguments(self) -> dict[str, str]:
+        """The command's."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: plain(value) for name, value in given.items() if value is not None}
+
+
+class ChangeAsked(Shape):
+    """The changed order has an id of its own and takes the place of `replaces` once risk and venue have agreed."""
+
+    order_id: str
+    replaces: str
+    status: Literal["PENDING"]
+    submitted_at: str
+    command_id: str
 
 
 class Submitted(Shape):
@@ -122,6 +201,26 @@ def submit_order(
     )
 
 
+@router.patch("/{order_id}", status_code=202)
+def change_order(order_id: str, change: OrderChange, caller: Trader, resources: Open) -> ChangeAsked:
+    """Ask for a working order to be changed. Judged by the same checks as a new one. 409 where it has ended already."""
+    order_id = _open_order(resources, order_id)
+    command = new_command(
+        AMEND_ORDER,
+        actor=caller.username,
+        reason="changed by hand",
+        arguments={"order_id": order_id, **change.arguments()},
+    )
+    resources.commands.send(command)
+    return ChangeAsked(
+        order_id=order_id_of(command.command_id),
+        replaces=order_id,
+        status="PENDING",
+        submitted_at=utc(command.ts_ns),
+        command_id=command.command_id,
+    )
+
+
 @router.delete("/{order_id}", status_code=202)
 def cancel_order(order_id: str, caller: Canceller, resources: Open, reason: Line = "cancelled by hand") -> CancelAsked:
     """Ask for an order to be cancelled. 409 where it has ended already.
@@ -146,7 +245,7 @@ def _open_order(resources: Resources, wanted: str) -> str:
         if found is not None:
             order, status = found
             if status in FINISHED:
-                raise Conflict(f"Order {order.order_id} is {status}: there is nothing to cancel.")
+                raise Conflict(f"Order {order.order_id} is {status}: there is nothing to do.")
             return order.order_id
         command_id = command_id_of(wanted) or wanted
         command = find_command(db, command_id)

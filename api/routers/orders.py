@@ -16,8 +16,10 @@ from api.resources import Db
 from api.routers import PREFIX
 from api.shapes import MAX_SEQ, Amount, Shape, utc
 from api.submissions import find_command
-from operators.manual import SUBMIT_ORDER, command_id_of, is_manual, order_id_of, proposal_of
+from operators.manual import MANUAL, SUBMIT_ORDER, BadTerms, command_id_of, is_manual, order_id_of, proposal_of
 from operators.orders import FINAL, OrderState, event_of, follow
+from operators.risk.commands import AMEND_ORDER, amended
+from schemas.errors import BadInput
 from schemas.records import (
     CANCELED,
     EXPIRED,
@@ -25,6 +27,7 @@ from schemas.records import (
     REJECTED,
     REPLACED,
     TRADE,
+    Command,
     Execution,
     Order,
     OrderProposal,
@@ -204,12 +207,12 @@ def _undecided(db: Connection, wanted: str) -> OrderDetail:
     """An order by hand that risk has refused or not looked at yet. Raises NotFound."""
     command_id = command_id_of(wanted) or wanted
     command = find_command(db, command_id)
-    if command is None or command.kind != SUBMIT_ORDER:
+    if command is None or command.kind not in (SUBMIT_ORDER, AMEND_ORDER):
         raise NotFound(f"There is no order {wanted}.")
     query = select(order_refusals).where(order_refusals.c.cause_id == command_id)
     row = db.execute(query).mappings().first()
     refusal = None if row is None else record_of(OrderRefusal, row)
-    proposal = proposal_of(command, command.ts_ns)
+    proposal = _wish(db, command)
     full = proposal if isinstance(proposal, OrderProposal) else None
     return OrderDetail(
         order_id=order_id_of(command_id),
@@ -231,6 +234,22 @@ def _undecided(db: Connection, wanted: str) -> OrderDetail:
         executions=[],
         cancel_asked_at=None,
     )
+
+
+def _wish(db: Connection, command: Command) -> OrderProposal | BadTerms:
+    """What a command asks for. A change asks for the order that it changes, with other terms."""
+    if command.kind == SUBMIT_ORDER:
+        return proposal_of(command, command.ts_ns)
+    old = find_order(db, command.arguments.get("order_id", ""))
+    if old is None:
+        raise NotFound(f"There is no order {order_id_of(command.command_id)}.")
+    order = old[0]
+    terms = (order.symbol, order.side, order.quantity, order.order_type, order.limit_price, order.time_in_force)
+    before = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [])
+    try:
+        return amended(command, before)
+    except BadInput as error:
+        return BadTerms(order.symbol, order.side, order.quantity, str(error), "an order")
 
 
 def _asked_at(db: Connection, found: Sequence[Order]) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.sources.heartbeat import Heartbeat
 from dataflows.stats import Stats
 from dataflows.topology import FEED
 from operators.stage import Tick
@@ -61,6 +62,7 @@ class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
         stopping: Callable[[], bool] = lambda: False,
         now_ns: Callable[[], int] = time.time_ns,
         stats: Stats | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         if speed is not None and not speed > 0:
             raise BadInput(f"the speed of a feed must be > 0, found {speed}")
@@ -68,6 +70,7 @@ class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
             raise BadInput(f"a feed ends with stop or idle and gives >= 1 tick, found {at_end} and {batch_ticks}")
         self._open_feed = open_feed
         self._options = (batch_ticks, speed, at_end, stopping, now_ns, stats or Stats("market_data", None))
+        self._heartbeat = heartbeat
         self._partition: FeedPartition | None = None
 
     def list_parts(self) -> list[str]:
@@ -81,7 +84,7 @@ class FeedSource(FixedPartitionedSource[FeedTicks, dict[str, Any]]):
             feed = feed.resume(resume_state["feed"])
         # A restarted feed stands where it stood, also when it has nothing left to give.
         last_tick_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
-        self._partition = FeedPartition(feed, *self._options, last_tick_ns)
+        self._partition = FeedPartition(feed, *self._options, last_tick_ns, self._heartbeat)
         return self._partition
 
     @staticmethod
@@ -113,7 +116,9 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
         now_ns: Callable[[], int],
         stats: Stats,
         last_tick_ns: int,
+        heartbeat: Heartbeat | None,
     ) -> None:
+        self._heartbeat = heartbeat
         self._stats, self._last_tick_ns, self._records, self._dead = stats, last_tick_ns, 0, 0
         self._feed, self._batch_ticks, self._at_end = feed, batch_ticks, at_end
         self._stopping, self._now_ns = stopping, now_ns
@@ -145,6 +150,8 @@ class FeedPartition(StatefulSourcePartition[FeedTicks, dict[str, Any]]):
             self._paced_ns += self._step_ns * len(ticks)
         if not ticks:
             return []
+        if self._heartbeat is not None:
+            ticks = self._heartbeat.add(ticks)
         self._last_tick_ns = ticks[-1].ts_ns
         self._stats.ticks += len(ticks)
         for tick in ticks:

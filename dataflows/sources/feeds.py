@@ -10,6 +10,7 @@ from configs.settings import FileFeed as FileFeedSettings
 from configs.settings import MarketData, Settings
 from dataflows.sources.feed import FeedSource
 from dataflows.sources.files import FileFeed
+from dataflows.sources.heartbeat import Heartbeat
 from dataflows.sources.simulator import Simulator
 from dataflows.sources.tape import Tape, TapeFiles
 from dataflows.stats import Stats
@@ -44,6 +45,7 @@ def feed_source(
             at_end="idle",
             stopping=stopping,
             stats=stats,
+            heartbeat=Heartbeat(market_data.heartbeat_s) if market_data.heartbeat_s else None,
         )
     speed = None if market_data.files.speed == "max" else market_data.files.speed
     return FeedSource(

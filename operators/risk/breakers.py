@@ -19,7 +19,7 @@ from schemas.records import ACTIVE, HALTED, REDUCING
 PORTFOLIO, STRATEGY, SYMBOL = "PORTFOLIO", "STRATEGY", "SYMBOL"
 DAILY_LOSS, DAY_FALL, DRAWDOWN = "daily_loss", "day_fall", "drawdown"
 LOSS_STREAK, REJECT_RATE = "loss_streak", "reject_rate"
-VOLATILITY_JUMP, STALENESS = "volatility_jump", "staleness"
+VOLATILITY_JUMP, STALENESS, LAG = "volatility_jump", "staleness", "lag"
 SCOPES_OF: Mapping[str, tuple[str, ...]] = {
     DAILY_LOSS: (PORTFOLIO,),
     DAY_FALL: (PORTFOLIO,),
@@ -28,6 +28,7 @@ SCOPES_OF: Mapping[str, tuple[str, ...]] = {
     REJECT_RATE: (PORTFOLIO, STRATEGY, SYMBOL),
     VOLATILITY_JUMP: (SYMBOL,),
     STALENESS: (SYMBOL,),
+    LAG: (PORTFOLIO,),
 }
 SEVERITY = {ACTIVE: 0, REDUCING: 1, HALTED: 2}
 _SECOND_NS = 1_000_000_000
@@ -44,6 +45,8 @@ class Breaker:
                  reject_rate      part of the last `window` orders that the venue rejected, once there are so many
                  volatility_jump  |return| of a bar in standard deviations of the `window` bars before (exponential)
                  staleness        seconds without a bar of a symbol that is held
+                 lag              seconds by which the log's time was behind the wall clock at the last heartbeat of
+                                  market_data (`market_data.heartbeat_s`)
     threshold    trips beyond it; at it, it does not
     scope        PORTFOLIO, or each STRATEGY or SYMBOL by itself
     trips_to     REDUCING or HALTED
@@ -51,7 +54,9 @@ class Breaker:
     window       see measure
     """
 
-    measure: Literal["daily_loss", "day_fall", "drawdown", "loss_streak", "reject_rate", "volatility_jump", "staleness"]
+    measure: Literal[
+        "daily_loss", "day_fall", "drawdown", "loss_streak", "reject_rate", "volatility_jump", "staleness", "lag"
+    ]
     threshold: Decimal
     scope: Literal["PORTFOLIO", "STRATEGY", "SYMBOL"] = "PORTFOLIO"
     trips_to: Literal["REDUCING", "HALTED"] = "REDUCING"

@@ -59,6 +59,8 @@ class History:
         self._volume_days = settings.volume_days if settings.wants("max_volume_share") else 0
         self._close_days = settings.shortfall_days + 1 if settings.wants("max_expected_shortfall") else 0
         self.sent: deque[Sent] = deque()
+        self._amend_ns = int(settings.order_window_s * _NS) if settings.wants("max_amends_in_window") else 0
+        self.amends: deque[int] = deque()
         self.today: dict[str, Today] = {}
         self.trades: list[tuple[int, int]] = []  # (trading day, round trips) of the last five days
         self.costs: dict[str, Cost] = {}
@@ -137,6 +139,13 @@ class History:
         if self._window_ns:
             self.sent.append(Sent(ts_ns, order.symbol, order.side, order.quantity, order.limit_price))
 
+    def note_amend(self, ts_ns: int) -> None:
+        """Somebody wants to change an order."""
+        if self._amend_ns:
+            self.amends.append(ts_ns)
+            while self.amends[0] <= ts_ns - self._amend_ns:
+                self.amends.popleft()
+
     def recent(self, ts_ns: int) -> deque[Sent]:
         """Approvals within the longest window, oldest first."""
         while self.sent and self.sent[0].ts_ns <= ts_ns - self._window_ns:
@@ -174,10 +183,12 @@ class History:
             dict(self.volume_today),
             _copied(self.volumes),
             _copied(self.closes),
+            list(self.amends),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        sent, today, trades, costs, self.peak_equity, volume_today, volumes, closes = snapshot
+        sent, today, trades, costs, self.peak_equity, volume_today, volumes, closes, amends = snapshot
+        self.amends = deque(amends)
         self.sent = deque(Sent(*one) for one in sent)
         self.today = {symbol: Today(*one) for symbol, one in today.items()}
         self.trades = [(day, count) for day, count in trades]

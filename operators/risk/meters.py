@@ -13,6 +13,7 @@ from operators.risk.breakers import (
     DAILY_LOSS,
     DAY_FALL,
     DRAWDOWN,
+    LAG,
     LOSS_STREAK,
     PORTFOLIO,
     REJECT_RATE,
@@ -22,7 +23,7 @@ from operators.risk.breakers import (
     VOLATILITY_JUMP,
     Breaker,
 )
-from schemas.records import BUY, NEW, REJECTED, TRADE, Bar, Execution, Record
+from schemas.records import BUY, HEARTBEAT, NEW, REJECTED, TRADE, Bar, Command, Execution, Record
 
 _EQUITY = (DAILY_LOSS, DAY_FALL, DRAWDOWN)
 _SECOND_NS = 1_000_000_000
@@ -53,6 +54,12 @@ class Meters:
         self._answers: dict[tuple[str, str], list[int]] = {}  # 1 for a rejected order, latest last
         self._returns: dict[str, Returns] = {}
         self._jumps: dict[str, Decimal] = {}
+        self._lag: Decimal | None = None
+
+    def fold_command(self, ts_ns: int, command: Command) -> None:
+        """A heartbeat says what the wall clock showed when it was put behind the log's last clock."""
+        if command.kind == HEARTBEAT:
+            self._lag = max(ZERO, Decimal(command.ts_ns - ts_ns) / _SECOND_NS)
 
     def fold_execution(self, report: Execution, strategy: str) -> None:
         """`strategy` is the one that the order came from, "" where it is not known."""
@@ -126,6 +133,8 @@ class Meters:
             }
         if self.bars_wanted:
             out[VOLATILITY_JUMP, SYMBOL] = self._jumps
+        if self._lag is not None:
+            out[LAG, PORTFOLIO] = {"": self._lag}
         if (STALENESS, SYMBOL) in self._wanted:
             out[STALENESS, SYMBOL] = {
                 symbol: Decimal(ts_ns - book.last[symbol].ts_ns) / _SECOND_NS
@@ -151,10 +160,11 @@ class Meters:
             {at: list(answers) for at, answers in self._answers.items()},
             {symbol: tuple(one) for symbol, one in self._returns.items()},
             dict(self._jumps),
+            self._lag,
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.peak, costs, streaks, answers, returns, jumps = snapshot
+        self.peak, costs, streaks, answers, returns, jumps, self._lag = snapshot
         self._costs, self._streaks, self._jumps = dict(costs), dict(streaks), dict(jumps)
         self._answers = {at: list(one) for at, one in answers.items()}
         self._returns = {symbol: Returns(*one) for symbol, one in returns.items()}

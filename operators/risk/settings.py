@@ -46,6 +46,7 @@ class RiskSettings:
     duplicate_window_s         the same order again within so many seconds of event time is refused; 0: never
     prevent_self_trade         refuse what would meet an own open order of the other side
     max_orders_in_window       approvals within `order_window_s` seconds of event time
+    max_amends_in_window       wishes to change an order within `order_window_s` seconds of event time
     max_open_orders            approved orders that have not ended
     allow_short                whether a position may be short at all
     allow_reversal             whether one order may close a position and open the opposite (many brokers refuse it)
@@ -88,6 +89,7 @@ class RiskSettings:
     prevent_self_trade: bool = False
     max_orders_in_window: Limit = UNLIMITED
     order_window_s: Decimal = Decimal(60)
+    max_amends_in_window: Limit = UNLIMITED
     max_open_orders: Limit = UNLIMITED
     allow_short: bool = True
     allow_reversal: bool = True

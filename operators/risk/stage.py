@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, BadTerms, order_id_of, proposal_of, storable
+from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, BadTerms, exits_of, order_id_of, proposal_of, storable
 from operators.money import ZERO, plain
 from operators.risk.book import OpenOrder, RiskBook
 from operators.risk.breakers import PORTFOLIO, SEVERITY, SYMBOL, Breakers, Change
@@ -115,6 +115,7 @@ class RiskStage:
                 book.reconciling = "" if record.state == READY else f"{record.state.lower()}: {record.reason}"
             elif isinstance(record, Command):
                 command = storable(record)
+                self._meters.fold_command(ts_ns, command)
                 if command.kind in (SUBMIT_ORDER, CANCEL_ORDER, AMEND_ORDER):
                     by_hand.append(command)
                 else:
@@ -153,7 +154,7 @@ class RiskStage:
     ) -> Order | OrderRefusal:
         """Ask every check. `filled` of the quantity was traded by the order that this one replaces."""
         asked = proposal._replace(quantity=proposal.quantity - filled) if filled else proposal
-        view = View(asked, self._book, self._history, self._breakers, self.settings, ts_ns)
+        view = View(asked, self._book, self._history, self._breakers, self.settings, ts_ns, amends=bool(replaces))
         checks: list[CheckResult] = []
         for check in self._checks:
             verdict = check(asked, view, self.settings)
@@ -211,10 +212,18 @@ class RiskStage:
             del self._by_hand[next(iter(self._by_hand))]
         proposal = proposal_of(command, ts_ns)
         if not isinstance(proposal, BadTerms):
-            return [self._decide(ts_ns, proposal, order_id_of(command.command_id))]
+            return self._decide_with_exits(ts_ns, command, proposal)
         message = f"order_terms: {proposal.symbol} {proposal.found}, must be {proposal.limit}"
         verdict = Refusal("order_terms", proposal.found, proposal.limit, message)
         return [self._refuse(ts_ns, command.command_id, proposal[:3], verdict)]
+
+    def _decide_with_exits(self, ts_ns: int, command: Command, proposal: OrderProposal) -> list[Record]:
+        """An order by hand, and where it is a bracket's and approved, the orders that close it."""
+        decided = self._decide(ts_ns, proposal, order_id_of(command.command_id))
+        if not isinstance(decided, Order):
+            return [decided]
+        exits = [self._decide(ts_ns, one, order_id_of(one.proposal_id)) for one in exits_of(command, proposal)]
+        return [decided, *exits]
 
     def _amend(self, ts_ns: int, command: Command) -> list[Record]:
         """Judge the changed order as if the old one were gone; until the venue says which works, both count."""
@@ -230,6 +239,7 @@ class RiskStage:
             return [self._refuse(ts_ns, command.command_id, (old.symbol, old.side, old.quantity), verdict)]
         waiting = book.set_aside(old_id)
         filled = old.quantity - waiting.leaves
+        self._history.note_amend(ts_ns)
         answer = self._decide(ts_ns, new, order_id_of(command.command_id), old_id, filled)
         book.put_back(old_id, waiting)
         return [answer]

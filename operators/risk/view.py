@@ -27,6 +27,7 @@ class View:
     instrument   the definition of the symbol, or None where it is not known
     history      what the book remembers of before: highs, volumes, recent orders
     breakers     the circuit breakers' states
+    amends       whether it changes an order that works already
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class View:
         "_needed",
         "_price",
         "_reached",
+        "amends",
         "book",
         "breakers",
         "history",
@@ -53,8 +55,10 @@ class View:
         breakers: Breakers,
         limits: RiskSettings,
         ts_ns: int,
+        amends: bool = False,
     ) -> None:
         self.order = order
+        self.amends = amends
         self.book = book
         self.limits = limits
         self.ts_ns = ts_ns

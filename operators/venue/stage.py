@@ -378,12 +378,17 @@ class VenueStage:
         if not leaves:
             self._leave(order)
         if order.group_id or (self._held and not leaves):
-            self._follow_up(ts_ns, order, out)
+            self._follow_up(ts_ns, order, quantity, out)
 
-    def _follow_up(self, ts_ns: int, order: WorkingOrder, out: list[Record]) -> None:
-        """The others of an OCO group end with its first trade; what waited for a filled parent begins to work."""
+    def _follow_up(self, ts_ns: int, order: WorkingOrder, traded: Decimal, out: list[Record]) -> None:
+        """The others of an OCO group are left with what this one did not trade, and end where nothing is left or they
+        are of the other side; what waited for a filled parent begins to work.
+        """
         for other in self._everything():
             if order.group_id and other.group_id == order.group_id and other is not order:
+                if order.leaves and other.buying is order.buying and other.leaves > traded:
+                    other.quantity -= traded
+                    continue
                 self._end(ts_ns, other, CANCELED, f"{order.order_id} of group {order.group_id} traded", out)
             elif not order.leaves and other.held and other.parent_id == order.cause_id:
                 other.held = False

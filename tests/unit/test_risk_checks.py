@@ -58,7 +58,7 @@ def test_every_check_has_a_row_here() -> None:
     names = [entry.check.__module__.rsplit(".", 1)[1] for entry in CHECKS]
     rows = {row.check for row in EVERY}
     # States of the whole of risk and a mere note have tests of their own.
-    assert set(names) - rows == {"kill_switch", "reconciling", "circuit_breaker", "wash_sale"}
+    assert set(names) - rows == {"kill_switch", "reconciling", "circuit_breaker", "amend_rate", "wash_sale"}
 
 
 def test_an_approved_order_says_what_every_check_found() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from operators.instruments import NOTHING_LISTED
 from operators.risk.checks import (
+    amend_rate,
     cash,
     circuit_breaker,
     day_trades,
@@ -97,6 +98,7 @@ CHECKS: tuple[Entry, ...] = (
     Entry(duplicate.check, lambda limits: limits.duplicate_window_s > 0),
     Entry(self_trade.check, lambda limits: limits.prevent_self_trade),
     Entry(order_rate.check, _on("max_orders_in_window")),
+    Entry(amend_rate.check, _on("max_amends_in_window")),
     Entry(max_open_orders.check, _on("max_open_orders")),
     Entry(short_sale.check, lambda limits: _defined(limits) or not limits.allow_short),
     Entry(reversal.check, lambda limits: not limits.allow_reversal),

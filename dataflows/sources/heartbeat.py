@@ -1,0 +1,27 @@
+"""What the wall clock shows, put into the log now and then, so that a pure stage can tell how far the log is behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from operators.stage import Tick
+from schemas.records import HEARTBEAT, Command
+
+
+class Heartbeat:
+    """A `HEARTBEAT` command behind a tick's records every `interval_s` seconds of wall-clock time."""
+
+    def __init__(self, interval_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._interval_ns, self._now_ns = round(interval_s * 1e9), now_ns
+        self._due_ns = 0
+
+    def add(self, ticks: list[Tick]) -> list[Tick]:
+        """The same ticks, the last of them with a heartbeat where one is due."""
+        now_ns = self._now_ns()
+        if not ticks or now_ns < self._due_ns:
+            return ticks
+        self._due_ns = now_ns + self._interval_ns
+        ts_ns, records = ticks[-1]
+        beat = Command(f"cmd-heartbeat-{ts_ns}", now_ns, HEARTBEAT, "market_data", "", {})
+        return [*ticks[:-1], Tick(ts_ns, [*records, beat])]
