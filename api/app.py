@@ -19,6 +19,7 @@ from api.request_ids import HEADER, RequestIds
 from api.resources import Resources
 from api.roles import Permission
 from api.routers import (
+    alerts,
     audit,
     auth,
     breakers,
@@ -44,7 +45,7 @@ DESCRIPTION = (
 )
 BOOKS = (portfolio, orders, executions, lineage, market)
 """What everybody may see who is logged in."""
-GUARDED = (order_entry, risk, breakers, audit, auth, users, streams)
+GUARDED = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
 """Each endpoint asks for a permission of its own."""
 OPEN = (health, schema_registry)
 """Asked by machines without a name: the supervisor, Prometheus, `kcat`."""
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         )
     for router in (
         order_entry.router,
+        alerts.router,
         risk.router,
         breakers.router,
         audit.router,

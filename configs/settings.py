@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from configs.alerts import Alerts
 from configs.logs import hide
 from configs.secrets import found_secrets, known_secrets, state_secrets
 from operators.dead_letter_rate import RateLimits
@@ -368,6 +369,7 @@ class Settings(Section):
     feedback: FeedbackSettings = FeedbackSettings()
     platform: Platform = Platform()
     api: Api = Api()
+    alerts: Alerts = Alerts()
     database: Database
     kafka: Kafka
 
@@ -474,6 +476,7 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     secrets = _secrets(os.environ if environment is None else environment, asked=environment is None)
     environment = os.environ if environment is None else environment
     tree: dict[str, Any] = _read(FOLDER / "services.yaml")
+    tree.update(_read(FOLDER / "alerts.yaml"))
     tree["database"] = _read(FOLDER / "database.yaml")
     tree["kafka"] = _read(FOLDER / "kafka_topics.yaml")
     if file is None and environment.get("PLATFORM_SETTINGS"):

@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
 UNHEALTHY_EXITS_MAX = 6
 """Exits in a row without having been healthy in between: a crash loop."""
-STOP_ORDER = (Kind.CHECKS, Kind.DASHBOARD, Kind.API, Kind.DATAFLOW, Kind.SERVICE)
+STOP_ORDER = (Kind.ALERTS, Kind.CHECKS, Kind.DASHBOARD, Kind.API, Kind.DATAFLOW, Kind.SERVICE)
 EXITS_MAX, EXITS_WINDOW_S = 30, 600.0
 _PROBE_STARTING_S, _PROBE_RUNNING_S, _ROTATE_S = 0.25, 4.0, 30.0
 

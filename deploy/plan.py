@@ -91,6 +91,22 @@ def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_
     )
 
 
+def alerts_service(home: Home, environment: Mapping[str, str], api: str) -> Service:
+    """Reads the API's metrics and tells people. A round may wait for a channel that is slow."""
+    return Service(
+        name="alerts",
+        kind=Kind.ALERTS,
+        command=(sys.executable, "-m", "api.alerting"),
+        probe=alerts_probe(home),
+        environment={**environment, "ALERTS__METRICS_URL": f"{api}/metrics"},
+        stop_timeout_s=5.0,
+    )
+
+
+def alerts_probe(home: Home) -> DataflowProbe:
+    return DataflowProbe(home.run / "alerts.json", age_max_s=60.0)
+
+
 def dashboard_service(environment: Mapping[str, str], port: int, *, bundle: Path, api: str) -> Service:
     """The server of the built dashboard on 127.0.0.1; `api` is where it finds the API."""
     return Service(

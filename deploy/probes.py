@@ -91,10 +91,11 @@ class RedisProbe:
 class DataflowProbe:
     """Reads the statistics file that a dataflow writes about every second.
 
-    Healthy: the file is of the supervised process (`pid`) and less than 5 s old.
+    Healthy: the file is of the supervised process (`pid`) and less than `age_max_s` old.
     """
 
     path: Path
+    age_max_s: float = STATS_AGE_MAX_S
 
     def __call__(self, pid: int = 0) -> str | None:
         stats = read_stats(self.path)
@@ -107,7 +108,7 @@ class DataflowProbe:
             age = time.time() - self.path.stat().st_mtime
         except FileNotFoundError:
             return "has not reported yet"
-        return None if age < STATS_AGE_MAX_S else f"has not reported for {age:.0f} s"
+        return None if age < self.age_max_s else f"has not reported for {age:.0f} s"
 
 
 @dataclass(frozen=True)

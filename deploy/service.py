@@ -21,6 +21,7 @@ class Kind(StrEnum):
     API = "api"
     DASHBOARD = "dashboard"
     CHECKS = "checks"
+    ALERTS = "alerts"
 
 
 class Probe(Protocol):

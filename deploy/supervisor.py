@@ -28,6 +28,7 @@ from deploy.local import dashboard, postgres
 from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
 from deploy.local.ports import require_free
 from deploy.plan import (
+    alerts_service,
     api_service,
     checks_service,
     child_environment,
@@ -261,6 +262,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     checks = settings.platform.checks
     if checks.verify is not None or checks.replay_check is not None:
         services.append(checks_service(environment, checks.verify, checks.replay_check))
+    services.append(alerts_service(home, environment, api))
     partitions = settings.kafka.symbol_partitions
 
     def services_of(name: str, count: int) -> list[Service]:

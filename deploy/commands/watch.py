@@ -155,6 +155,7 @@ def health(as_json: AsJson = False) -> None:
 
 def _ask(home: Home, state: State, child: ChildState) -> str | None:
     """The same questions the supervisor asks, asked now from here."""
+    from deploy.plan import alerts_probe
     from deploy.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
     from deploy.service import Probe
 
@@ -165,6 +166,7 @@ def _ask(home: Home, state: State, child: ChildState) -> str | None:
         "redis": RedisProbe(told["REDIS_URL"]),
         "api": HttpProbe(f"{state.api}/health"),
         "dashboard": HttpProbe(f"{state.dashboard}/"),
+        "alerts": alerts_probe(home),
     }
     if child.pid is None and not child.external:
         return f"{child.status}: {child.reason}" if child.reason else str(child.status)

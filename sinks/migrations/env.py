@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, pool, text
 
 from schemas.errors import BadInput
 from sinks.accounts import users
+from sinks.alerts import alerts
 from sinks.audit import chain
 from sinks.database import sqlalchemy_url
 
@@ -22,8 +23,8 @@ def run() -> None:
         raise BadInput("DATABASE_URL is not set: expected postgresql://user:password@host:port/name")
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as connection:
-        # All tables hang on one tree; `users` and `chain` are named so that their modules are there.
-        assert users.metadata is chain.metadata
+        # All tables hang on one tree; they are named so that their modules are there.
+        assert users.metadata is alerts.metadata is chain.metadata
         context.configure(connection=connection, target_metadata=chain.metadata, compare_server_default=True)
         with context.begin_transaction():
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})

@@ -41,6 +41,7 @@ NEEDS: dict[tuple[str, str], Permission | str | None] = {
     ("GET", "/api/v1/market/price/{symbol}"): READ,
     ("GET", "/api/v1/market/prices"): READ,
     ("GET", "/api/v1/market/history/{symbol}"): READ,
+    ("GET", "/api/v1/alerts"): READ,
     ("GET", "/api/v1/risk/limits"): READ,
     ("GET", "/api/v1/risk/refusals"): READ,
     ("GET", "/api/v1/risk/breakers"): READ,

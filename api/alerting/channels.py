@@ -1,0 +1,55 @@
+"""The channels: addresses of apprise out of secrets. An address is a secret and is never logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import apprise
+import structlog
+
+from api.alerting.outbox import Message
+from configs import logs
+from configs.alerts import CRITICAL, INFO, Alerts
+from configs.secrets import secret
+from schemas.errors import BadInput
+
+log = structlog.get_logger(__name__)
+
+_KINDS = {INFO: apprise.NotifyType.INFO, CRITICAL: apprise.NotifyType.FAILURE}
+
+
+class Channels:
+    """Sends messages to the addresses of the settings' channels."""
+
+    def __init__(self, settings: Alerts, environment: Mapping[str, str] | None = None) -> None:
+        """Raises BadInput where a line of a secret is no address that apprise knows."""
+        self._targets: dict[str, apprise.Apprise] = {}
+        for channel in settings.channels:
+            lines = [line.strip() for line in (secret(channel.secret, environment) or "").splitlines() if line.strip()]
+            logs.hide(lines)
+            target = apprise.Apprise()
+            for number, line in enumerate(lines, 1):
+                if not target.add(line):
+                    raise BadInput(
+                        f"secret {channel.secret}: line {number} is no address that apprise knows, "
+                        "expected something like mailto://… or json://…"
+                    )
+            self._targets[channel.name] = target
+
+    def addresses(self, channel: str) -> int:
+        """How many addresses a channel has."""
+        return len(self._targets[channel]) if channel in self._targets else 0
+
+    def send(self, message: Message) -> str | None:
+        """What went wrong, None when every address took it. A channel without an address takes everything silently."""
+        target = self._targets.get(message.channel)
+        if target is None:
+            return f"there is no channel {message.channel!r} in the settings any more"
+        if not len(target):
+            log.warning("alert", title=message.title, body=message.body, channel=message.channel, addresses=0)
+            return None
+        kind = _KINDS.get(message.severity, apprise.NotifyType.WARNING)
+        body = f"{message.body}\nid {message.delivery_id}"
+        taken = target.notify(body=body, title=message.title, notify_type=kind)
+        log.info("alert sent" if taken else "alert not sent", title=message.title, channel=message.channel)
+        return None if taken else "an address of the channel did not take it"

@@ -1,0 +1,216 @@
+"""Alerts' settings and conditions: each fires beyond its threshold and not short of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from api.alerting.__main__ import market_open
+from api.alerting.conditions import WINDOW_S, Conditions, Figures
+from configs.alerts import NAMES, QuietHours
+from configs.settings import Settings, load_settings
+from schemas.errors import BadInput
+
+ROOT = Path(__file__).parents[2]
+ALERTS = load_settings(environment={}).alerts
+BRIEF = yaml.safe_load(
+    """
+alerts:
+  portfolio: {daily_loss_threshold: -5000, position_concentration: 0.15, margin_utilization: 0.8}
+  system: {service_downtime: 30s, database_latency: 100ms, message_queue_lag: 1000}
+  trading: {order_rejection_rate: 0.05, execution_latency: 5s, circuit_breaker_activation: immediate}
+"""
+)["alerts"]
+
+
+def keys(page: str, conditions: Conditions | None = None, now: float = 0.0) -> set[str]:
+    return {found.key for found in (conditions or Conditions(ALERTS)).of(Figures(page), now)}
+
+
+# What does not fire, what does, and the key of the alert.
+CASES = {
+    "loss": (
+        'platform_portfolio_pnl{window="day"} -5000\nplatform_portfolio_pnl{window="month"} -9000',
+        'platform_portfolio_pnl{window="day"} -5000.01',
+        "daily_loss_threshold",
+    ),
+    "position": (
+        'platform_position_share_ratio{sector="x",symbol="SPY"} 0.15',
+        'platform_position_share_ratio{sector="x",symbol="SPY"} 0.151',
+        "position_concentration/SPY",
+    ),
+    "margin": (
+        'platform_risk_limit_usage_ratio{measure="daily_loss",symbol=""} 0.9',
+        'platform_risk_limit_usage_ratio{measure="margin_initial",symbol=""} 0.81',
+        "margin_utilization/margin_initial",
+    ),
+    "service": (
+        'platform_service_up{service="risk"} 1',
+        'platform_service_up{service="risk"} 0',
+        "service_downtime/risk",
+    ),
+    "postgres": ("platform_database_up 1", "platform_database_up 0", "service_downtime/postgres"),
+    "query": (
+        "platform_database_query_seconds 0.1",
+        "platform_database_query_seconds 0.11",
+        "database_latency",
+    ),
+    "lag": (
+        'platform_kafka_service_lag_messages{service="risk"} 1000',
+        'platform_kafka_service_lag_messages{service="risk"} 1001',
+        "message_queue_lag/risk",
+    ),
+    "feed": (
+        'platform_dataflow_still_seconds{service="market_data"} 300\nplatform_dataflow_still_seconds{service="x"} 999',
+        'platform_dataflow_still_seconds{service="market_data"} 301',
+        "stale_feed",
+    ),
+    "check": ('platform_check_ok{check="verify"} 1', 'platform_check_ok{check="verify"} 0', "check_failure/verify"),
+    "rejections": (
+        "platform_order_rejection_ratio 0.5\nplatform_order_decisions 19",
+        "platform_order_rejection_ratio 0.06\nplatform_order_decisions 20",
+        "order_rejection_rate",
+    ),
+    "fills": (
+        'platform_execution_latency_seconds{quantile="0.95"} 65\nplatform_bar_interval_seconds 60',
+        'platform_execution_latency_seconds{quantile="0.95"} 6',
+        "execution_latency",
+    ),
+    "breaker": (
+        "platform_circuit_breakers_open 0",
+        'platform_circuit_breaker_open{breaker="loss",key="",scope="PORTFOLIO",state="HALTED"} 1',
+        "circuit_breaker_activation/loss/PORTFOLIO",
+    ),
+    "kill switch": (
+        "platform_trading_halted 0",
+        "platform_trading_halted 1",
+        "circuit_breaker_activation/kill_switch",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_condition_is_met_beyond_its_threshold_only(case: str) -> None:
+    short, beyond, key = CASES[case]
+    assert keys(short + "\n") == set()
+    assert keys(beyond + "\n") == {key}
+
+
+def test_dead_letters_and_gaps_count_within_the_window() -> None:
+    page = (
+        'platform_dataflow_records_in_total{{service="risk"}} {0}\n'
+        'platform_dataflow_dead_letters_total{{service="risk"}} {1}\n'
+        'platform_dataflow_seq_gaps_total{{service="risk"}} {2}\n'
+    )
+    conditions = Conditions(ALERTS)
+    assert keys(page.format(1000, 50, 2), conditions, 0) == set(), "what was before the first reading is old"
+    assert keys(page.format(2000, 59, 2), conditions, 10) == set(), "9 of 1,009"
+    assert keys(page.format(2100, 70, 2), conditions, 20) == {"dead_letter_rate/risk"}
+    # Begun anew: 3 gaps since the restart.
+    assert keys(page.format(500, 0, 3), conditions, 30) == {"dead_letter_rate/risk", "missing_records/risk"}
+    assert keys(page.format(9000, 0, 3), conditions, 31 + WINDOW_S) == set()
+
+
+def test_a_page_that_does_not_answer_is_the_api_that_is_down() -> None:
+    [found] = Conditions(ALERTS).of(None, 0.0)
+    assert (found.key, found.hold_s) == ("service_downtime/api", 30.0)
+
+
+def test_a_silent_feed_is_no_alert_while_the_market_is_closed() -> None:
+    page = 'platform_dataflow_still_seconds{service="market_data"} 9999\n'
+    assert keys(page, Conditions(ALERTS, market_open=lambda: False)) == set()
+
+
+@pytest.mark.parametrize(
+    ("at", "is_open"),
+    [
+        ("2024-03-08T14:30", True),  # Friday 9:30 at New York
+        ("2024-03-08T09:30", True),  # 4:30: pre-market
+        ("2024-03-08T08:30", False),
+        ("2024-03-09T15:00", False),  # Saturday
+        ("2024-07-04T15:00", False),  # a holiday
+        ("2024-07-03T20:30", True),  # closes at 13:00, then four hours
+        ("2024-07-03T22:30", False),
+    ],
+)
+def test_bars_are_expected_while_the_exchange_trades(at: str, is_open: bool) -> None:
+    settings = load_settings(environment={"MARKET_DATA__FEED": "files"})
+    assert market_open(settings, datetime.fromisoformat(at).replace(tzinfo=UTC)) is is_open
+    assert market_open(load_settings(environment={}), datetime(2024, 3, 9, tzinfo=UTC)), "a simulator never closes"
+
+
+def _settings(**over: Any) -> Settings:
+    given = {f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in over.items()}
+    return load_settings(environment=given)
+
+
+def test_the_thresholds_are_those_of_the_brief_and_prometheus_has_the_same() -> None:
+    shipped = yaml.safe_load((ROOT / "configs" / "alerts.yaml").read_text())["alerts"]
+    for part, entries in BRIEF.items():
+        assert entries.items() <= shipped[part].items()
+    rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
+    for condition in (
+        f'platform_portfolio_pnl{{window="day"}} < {ALERTS.portfolio.daily_loss_threshold:.0f}\n',
+        f"platform_position_share_ratio > {ALERTS.portfolio.position_concentration}\n",
+        f"> {ALERTS.portfolio.margin_utilization}\n",
+        f"platform_database_query_seconds[1m]) > {ALERTS.system.database_latency}\n",
+        f"platform_kafka_service_lag_messages > {ALERTS.system.message_queue_lag}\n",
+        f'{{service="market_data"}} > {ALERTS.system.stale_feed:.0f}\n',
+        f"> {ALERTS.system.dead_letter_rate}\n",
+        f"platform_order_rejection_ratio > {ALERTS.trading.order_rejection_rate} and",
+        f"platform_bar_interval_seconds > {ALERTS.trading.execution_latency:.0f}\n",
+    ):
+        assert condition in rules, condition
+    assert f"platform_service_up == 0\n        for: {ALERTS.system.service_downtime:.0f}s" in rules
+    assert set(shipped["severity"]) <= NAMES
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ALERTS__PORTFOLIO__DAILY_LOSS": "1"}, "alerts.portfolio.daily_loss"),
+        ({"ALERTS__SYSTEM__SERVICE_DOWNTIME": "soon"}, "must be a duration"),
+        ({"ALERTS__PORTFOLIO__DAILY_LOSS_THRESHOLD": "5000"}, "less than 0"),
+        ({"ALERTS__SEVERITY": "{weather: info}"}, "severity names the alert 'weather'"),
+        ({"ALERTS__CHANNELS": "[{name: a, secret: NONE}]"}, "configs/secrets.yaml"),
+        ({"ALERTS__QUIET_HOURS": "{begin: '22:00', end: '07:00', timezone: Mars/Base}"}, "Mars/Base"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(given: dict[str, str], said: str) -> None:
+    with pytest.raises(BadInput, match=r"^setting alerts") as error:
+        load_settings(environment=given)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_switched_off_alert_stays_silent() -> None:
+    off = _settings(trading={"circuit_breaker_activation": None}).alerts
+    assert keys("platform_trading_halted 1\n", Conditions(off)) == set()
+
+
+@pytest.mark.parametrize(
+    ("at", "until"),
+    [
+        ("2024-03-08T21:59", None),
+        ("2024-03-08T22:00", "2024-03-09T07:00"),
+        ("2024-03-09T06:59", "2024-03-09T07:00"),
+        ("2024-03-09T07:00", None),
+    ],
+)
+def test_quiet_hours_hold_back_till_their_end(at: str, until: str | None) -> None:
+    quiet = QuietHours.model_validate({"begin": "22:00", "end": "07:00", "timezone": "UTC"})
+    now = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    wanted = None if until is None else datetime.fromisoformat(until).replace(tzinfo=UTC)
+    assert quiet.holds_back("warning", now) == wanted
+    assert quiet.holds_back("critical", now) is None
+
+
+def test_quiet_hours_keep_the_clock_of_their_place() -> None:
+    quiet = QuietHours.model_validate({"begin": "09:00", "end": "17:00", "timezone": "America/New_York"})
+    # 12:00 at New York, before and behind the change to daylight saving time.
+    for hour, day in ((17, 8), (16, 11)):
+        until = quiet.holds_back("warning", datetime(2024, 3, day, hour, tzinfo=UTC))
+        assert until is not None and until.astimezone(UTC).hour == hour + 5
