@@ -16,13 +16,15 @@ from rich.console import Console
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.service import Kind
-from deploy.state import running_state
+from deploy.state import Status, running_state
 
 File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME.tar in the state folder.")]
 Given = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the database.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Then write the tables of the topics anew from them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")]
+
+START_TIMEOUT_S = 240.0
 
 
 def register(app: typer.Typer) -> None:
@@ -123,18 +125,23 @@ def _embedded(home: Home) -> Iterator[str]:
 @contextmanager
 def _nobody_writes(home: Home) -> Iterator[None]:
     """Dataflows and the API of the running platform are stopped meanwhile; those that ran run again."""
-    from deploy.control import start_one, stop_one
+    from deploy.control import request, wait_for
 
     state = running_state(home)
     users = [child for child in state.children if child.kind != Kind.SERVICE] if state is not None else []
     running = [child.name for child in users if child.pid is not None]
-    for name in reversed(running):
-        stop_one(home, name)
+    for name in running:
+        request(home, "stop", name)
+    for name in running:
+        wait_for(home, name, Status.STOPPED)
     try:
         yield
     finally:
         for name in running:
-            start_one(home, name)
+            request(home, "start", name)
+        # All of them at once, on a machine that may do other things too.
+        for name in running:
+            wait_for(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
 
 
 def _ends(home: Home) -> dict[str, int]:
