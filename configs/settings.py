@@ -340,6 +340,7 @@ class Kafka(Section):
     bootstrap_servers: str
     topic_prefix: str = ""
     symbol_partitions: Annotated[int, Field(ge=1)]
+    replication: Annotated[int, Field(ge=1)] = 1
     topics: dict[str, Topic]
 
 

@@ -16,9 +16,9 @@ RECOVERY_PARTITIONS = 4
 """Fixed for the life of a store; more workers than this would gain nothing in it."""
 
 
-def initialise(home: Home, *, bootstrap: str, database_url: str) -> None:
+def initialise(home: Home, *, bootstrap: str, database_url: str, replication: int = 1) -> None:
     """Create what is missing. Raises DeployError with the first thing that cannot be had."""
-    created = create_topics(bootstrap, read_topics())
+    created = create_topics(bootstrap, read_topics(), replication=replication)
     print(f"topics: {', '.join(created) if created else 'all there'}")
     migrate(database_url)
     print("database: at the newest schema")
@@ -48,6 +48,7 @@ def main() -> int:
             home_from_environment(),
             bootstrap=settings.kafka.bootstrap_servers,
             database_url=settings.database.postgres.url,
+            replication=settings.kafka.replication,
         )
     except (DeployError, BadInput) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,0 +1,161 @@
+"""Image, compose file and Kubernetes manifests against the code: what no engine has run is at least not out of date."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configs.secrets import known_secrets
+from configs.settings import NAMED, load_settings
+from dataflows.topology import SERVICES
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+BASE = ROOT / "deploy" / "kubernetes" / "base"
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
+SCRIPT = ROOT / "deploy" / "container.sh"
+OUR_OWN = {"PLATFORM_HOME", "PLATFORM_API_URL"}
+PINNED = re.compile(r"^[a-z0-9./-]+:v?\d+(\.\d+)*$")
+OURS = {name: s for name, s in COMPOSE["services"].items() if s["image"].startswith("trading-platform:")}
+
+
+def manifests() -> list[dict[str, Any]]:
+    resources = yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    return [tree for name in resources for tree in yaml.safe_load_all((BASE / name).read_text())]
+
+
+MANIFESTS = manifests()
+
+
+def containers() -> list[dict[str, Any]]:
+    pods = [tree["spec"]["template"]["spec"] for tree in MANIFESTS if "template" in tree.get("spec", {})]
+    return [container for pod in pods for container in pod["containers"]]
+
+
+def test_every_dataflow_has_a_container_with_a_store_of_its_own() -> None:
+    for service in SERVICES:
+        described = COMPOSE["services"][service]
+        assert described["command"] == [service]
+        assert f"recovery-{service}:/state/recovery" in described["volumes"]
+    assert OURS.keys() == {*SERVICES, "migrate", "api", "alerts", "dashboard"}
+    sets = {tree["metadata"]["name"]: tree["spec"] for tree in MANIFESTS if tree["kind"] == "StatefulSet"}
+    assert sets.keys() == {service.replace("_", "-") for service in SERVICES}
+    for service in SERVICES:
+        spec = sets[service.replace("_", "-")]
+        [container] = spec["template"]["spec"]["containers"]
+        assert container["args"] == [service] and spec["replicas"] == 1
+        assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["recovery"]
+
+
+def test_images_are_pinned_and_have_no_registry() -> None:
+    images = [service["image"] for service in COMPOSE["services"].values()]
+    images += [container["image"] for container in containers()]
+    images += re.findall(r"^FROM (\S+)", DOCKERFILE.replace("-slim-bookworm", "").replace("-bookworm-slim", ""), re.M)
+    for image in images:
+        assert PINNED.match(image) and "." not in image.split("/")[0].split(":")[0], image
+
+
+def test_every_setting_that_is_given_is_known() -> None:
+    given: dict[str, str] = {}
+    for name, service in OURS.items():
+        given |= {key: str(value) for key, value in service.get("environment", {}).items()}
+        assert set(_names(service.get("secrets", []))) <= known_secrets().keys(), name
+    [config] = [tree for tree in MANIFESTS if tree["kind"] == "ConfigMap"]
+    given |= config["data"]
+    for name in given.keys() - NAMED.keys() - OUR_OWN:
+        assert "__" in name, name
+    load_settings(environment=given)
+    template = yaml.safe_load((BASE / "secret.template.yaml").read_text())["stringData"]
+    assert template.keys() <= known_secrets().keys() and not any(template.values())
+
+
+def _names(secrets: list[Any]) -> list[str]:
+    return [secret if isinstance(secret, str) else secret["source"] for secret in secrets]
+
+
+@pytest.mark.parametrize("name", COMPOSE["services"])
+def test_a_container_is_bounded_watched_and_reached_from_this_machine_only(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
+    assert service["restart"] in ("unless-stopped", "on-failure:3")
+    # The image of the platform brings its own question.
+    assert "healthcheck" in service or name in OURS
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+    assert set(_names(service.get("secrets", []))) <= COMPOSE["secrets"].keys()
+    mounted = [volume.split(":")[0] for volume in service.get("volumes", [])]
+    for source in mounted:
+        known = source in COMPOSE["volumes"] or (ROOT / "deploy" / source).exists()
+        assert known, f"{name} mounts {source}"
+    assert not ("edge" in service["networks"] and name in ("postgres", "valkey", "kafka-1", "kafka-2", "kafka-3"))
+
+
+def test_nothing_runs_as_root_or_grows_without_bound_on_kubernetes() -> None:
+    for tree in MANIFESTS:
+        if "template" in tree.get("spec", {}):
+            pod = tree["spec"]["template"]["spec"]
+            assert pod["securityContext"]["runAsNonRoot"] and not pod["automountServiceAccountToken"]
+            volumes = {volume["name"] for volume in pod.get("volumes", [])}
+            volumes |= {claim["metadata"]["name"] for claim in tree["spec"].get("volumeClaimTemplates", [])}
+            for container in pod["containers"]:
+                assert container["securityContext"]["readOnlyRootFilesystem"]
+                assert container["resources"]["limits"].keys() == {"cpu", "memory"}
+                assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+                assert tree["kind"] == "Job" or {"livenessProbe", "readinessProbe"} <= container.keys()
+    policies = [tree for tree in MANIFESTS if tree["kind"] == "NetworkPolicy"]
+    closed = [one for one in policies if one["spec"]["podSelector"] == {} and "ingress" not in one["spec"]]
+    assert any(set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"} for one in closed)
+
+
+def test_what_the_image_copies_is_there() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert (ROOT / source).exists(), source
+            assert f"!{source.split('/')[0]}" in ignored, f"{source} is not sent to the engine"
+    assert "\nUSER platform\n" in DOCKERFILE and "\nHEALTHCHECK " in DOCKERFILE and "--require-hashes" in DOCKERFILE
+
+
+def test_the_script_of_the_image_starts_every_service(tmp_path: Path) -> None:
+    """With a `python` that says what it was asked for, in place of the real one."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    for service in (*SERVICES, "api", "alerts", "dashboard", "migrate"):
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PLATFORM_HOME": str(tmp_path / "state")}
+        done = subprocess.run(
+            ["/bin/sh", str(SCRIPT), service], env=environment, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        last = done.stdout.splitlines()[-1]
+        if service in SERVICES:
+            assert f"bytewax.run dataflows.{service} -r {tmp_path}/state/recovery/{service} " in last
+        module = re.search(r"-m (?:uvicorn )?([\w.]+)", last)
+        assert module is not None
+        name = module[1]
+        assert (
+            name == "bytewax.run"
+            or (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
+            or (ROOT / name.replace(".", "/") / "__main__.py").exists()
+        )
+
+
+def test_the_health_of_a_container_is_that_of_its_service(tmp_path: Path) -> None:
+    def asked() -> int:
+        command = [sys.executable, "-m", "deploy.container_health", "risk"]
+        environment = {**os.environ, "PLATFORM_HOME": str(tmp_path)}
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
+        ).returncode
+
+    assert asked() == 1
+    (tmp_path / "run" / "stats").mkdir(parents=True)
+    (tmp_path / "run" / "stats" / "risk.json").write_text('{"service": "risk", "pid": 7, "updated_at": 9999999999}')
+    assert asked() == 0
