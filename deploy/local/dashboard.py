@@ -63,7 +63,9 @@ def installed_copy(node: Node, sources: Path, folder: Path, *, dev: bool) -> Non
     With `dev` also the compiler that checks types. Raises DeployError.
     """
     _mirror(sources, folder)
-    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    # A registry that does not answer must not hold up the start for minutes.
+    options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
     failed = node.run([*node.npm, "ci", *options, *([] if dev else ["--omit=dev"])], folder)
     if failed is not None:
         raise DeployError(f"the dashboard's packages cannot be installed (is the npm registry reachable?): {failed}")

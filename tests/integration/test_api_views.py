@@ -48,7 +48,7 @@ EQUITY = [D(1_000_000 + 10 * number) for number in range(100)]
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str) -> Settings:
     given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    return load_settings(environment=given)
+    return load_settings(environment={**given, "RISK_MANAGER__USAGE_INTERVAL_S": "0"})
 
 
 @pytest.fixture(scope="module")
