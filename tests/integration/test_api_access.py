@@ -37,6 +37,7 @@ NEEDS: dict[tuple[str, str], Permission | str | None] = {
     ("GET", "/api/v1/lineage/{record_id}"): READ,
     ("GET", "/api/v1/inaction/{symbol}"): READ,
     ("POST", "/api/v1/orders"): TRADE,
+    ("PATCH", "/api/v1/orders/{order_id}"): TRADE,
     ("DELETE", "/api/v1/orders/{order_id}"): CANCEL,
     ("GET", "/api/v1/market/price/{symbol}"): READ,
     ("GET", "/api/v1/market/prices"): READ,

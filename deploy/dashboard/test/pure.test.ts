@@ -115,10 +115,13 @@ test("each record of a lineage says what it is in one line", () => {
 });
 
 test("a form becomes a ticket with exact amounts, or one sentence at the field that is wrong", () => {
-  const draft: Draft = { symbol: " aapl ", side: "BUY", quantity: "1,000.5", orderType: "MARKET", limitPrice: "", timeInForce: "DAY" };
+  const draft: Draft = { symbol: " aapl ", side: "BUY", quantity: "1,000.5", orderType: "MARKET", limitPrice: "", stopPrice: "", timeInForce: "DAY" };
   const market = { symbol: "AAPL", side: "BUY", quantity: "1000.5", order_type: "MARKET", time_in_force: "DAY" };
   assert.deepEqual(ticketOf(draft), market);
   assert.deepEqual(ticketOf({ ...draft, orderType: "LIMIT", limitPrice: "9.50" }), { ...market, order_type: "LIMIT", limit_price: "9.50" });
+  const stop = { ...draft, orderType: "STOP_LIMIT", limitPrice: "9.50", stopPrice: "9.40" };
+  assert.deepEqual(ticketOf(stop), { ...market, order_type: "STOP_LIMIT", stop_price: "9.40", limit_price: "9.50" });
+  assert.deepEqual(ticketOf({ ...stop, orderType: "STOP" }), { ...market, order_type: "STOP", stop_price: "9.40" });
   for (const [change, field] of [
     [{ symbol: "" }, "symbol"],
     [{ symbol: "A B" }, "symbol"],
@@ -126,6 +129,7 @@ test("a form becomes a ticket with exact amounts, or one sentence at the field t
     [{ quantity: "-5" }, "quantity"],
     [{ quantity: "1e9" }, "quantity"],
     [{ orderType: "LIMIT" }, "limitPrice"],
+    [{ orderType: "STOP_LIMIT", limitPrice: "1" }, "stopPrice"],
   ] as const) {
     const found = ticketOf({ ...draft, ...change });
     assert.ok(isMistake(found), JSON.stringify(change));

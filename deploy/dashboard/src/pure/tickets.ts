@@ -6,6 +6,7 @@ export interface Draft {
   readonly quantity: string;
   readonly orderType: string;
   readonly limitPrice: string;
+  readonly stopPrice: string;
   readonly timeInForce: string;
 }
 
@@ -16,6 +17,7 @@ export interface Ticket {
   readonly quantity: string;
   readonly order_type: string;
   readonly limit_price?: string;
+  readonly stop_price?: string;
   readonly time_in_force: string;
 }
 
@@ -35,12 +37,26 @@ export function ticketOf(draft: Draft): Ticket | Mistake {
     return { field: "quantity", message: "The quantity must be a number above 0." };
   }
   const terms = { symbol, side: draft.side, quantity, order_type: draft.orderType, time_in_force: draft.timeInForce };
-  if (draft.orderType !== "LIMIT") return terms;
-  const limit = draft.limitPrice.trim().replaceAll(",", "");
-  if (!AMOUNT.test(limit) || Number(limit) <= 0) {
-    return { field: "limitPrice", message: "A limit order needs a limit price above 0." };
+  const prices: { limit_price?: string; stop_price?: string } = {};
+  for (const [field, name] of PRICES) {
+    if (!needs(draft.orderType, field)) continue;
+    const found = draft[field].trim().replaceAll(",", "");
+    if (!AMOUNT.test(found) || Number(found) <= 0) {
+      return { field, message: `This type of order needs a ${name.replace("_", " ")} above 0.` };
+    }
+    prices[name] = found;
   }
-  return { ...terms, limit_price: limit };
+  return { ...terms, ...prices };
+}
+
+const PRICES = [
+  ["stopPrice", "stop_price"],
+  ["limitPrice", "limit_price"],
+] as const;
+
+/** Whether an order of this type has this price. */
+export function needs(orderType: string, field: "limitPrice" | "stopPrice"): boolean {
+  return orderType.includes(field === "limitPrice" ? "LIMIT" : "STOP");
 }
 
 export function isMistake(found: Ticket | Mistake): found is Mistake {

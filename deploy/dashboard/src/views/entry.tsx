@@ -11,9 +11,15 @@ import { CancelButton, OPEN, Status } from "../parts/orders.tsx";
 import { Panel } from "../parts/panel.tsx";
 import { WhyButton } from "../parts/why.tsx";
 import { money, price, quantity } from "../pure/format.ts";
-import { isMistake, ticketOf, type Draft, type Mistake, type Ticket } from "../pure/tickets.ts";
+import { isMistake, needs, ticketOf, type Draft, type Mistake, type Ticket } from "../pure/tickets.ts";
 
-const EMPTY: Draft = { symbol: "", side: "BUY", quantity: "", orderType: "MARKET", limitPrice: "", timeInForce: "DAY" };
+const EMPTY: Draft = { symbol: "", side: "BUY", quantity: "", orderType: "MARKET", limitPrice: "", stopPrice: "", timeInForce: "DAY" };
+const TYPES = ["MARKET", "LIMIT", "STOP", "STOP_LIMIT"];
+const IN_FORCE = ["DAY", "GTC", "IOC", "FOK"];
+const PRICES = [
+  ["stopPrice", "stop_price", "Stop price"],
+  ["limitPrice", "limit_price", "Limit price"],
+] as const;
 const ASK_EVERY_MS = 400;
 
 /** Orders of this tab, newest first. */
@@ -119,8 +125,11 @@ export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
           <label>
             Type
             <select name="order_type" value={draft.orderType} onChange={(event) => change({ orderType: event.currentTarget.value })}>
-              <option>MARKET</option>
-              <option>LIMIT</option>
+              {TYPES.map((one) => (
+                <option key={one} value={one}>
+                  {one.replace("_", " ")}
+                </option>
+              ))}
             </select>
           </label>
           <label>
@@ -130,25 +139,26 @@ export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
               value={draft.timeInForce}
               onChange={(event) => change({ timeInForce: event.currentTarget.value })}
             >
-              <option>DAY</option>
-              <option>GTC</option>
+              {IN_FORCE.map((one) => (
+                <option key={one}>{one}</option>
+              ))}
             </select>
           </label>
         </div>
-        {draft.orderType === "LIMIT" && (
-          <label>
-            Limit price
+        {PRICES.filter(([field]) => needs(draft.orderType, field)).map(([field, name, label]) => (
+          <label key={field}>
+            {label}
             <input
-              name="limit_price"
+              name={name}
               inputMode="decimal"
               autoComplete="off"
-              value={draft.limitPrice}
-              aria-invalid={mistake?.field === "limitPrice"}
-              onInput={(event) => change({ limitPrice: event.currentTarget.value })}
+              value={draft[field]}
+              aria-invalid={mistake?.field === field}
+              onInput={(event) => change({ [field]: event.currentTarget.value })}
             />
-            {wrong("limitPrice")}
+            {wrong(field)}
           </label>
-        )}
+        ))}
         <p class="note">{last === undefined ? "Last price: –" : `Last price: ${price(last.price)}, about ${about(draft, last.price)}`}</p>
         {error !== "" && (
           <p class="failing" role="alert">
