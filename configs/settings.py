@@ -130,10 +130,8 @@ class Rss(Section):
 
 
 class AlpacaNews(Section):
-    """`url` and `socket_url` replace Alpaca's own addresses; without symbols all news are asked for."""
+    """Without symbols all news are asked for. The account and the address are those of the section `alpaca`."""
 
-    url: str | None = None
-    socket_url: str | None = None
     symbols: tuple[str, ...] = ()
 
 

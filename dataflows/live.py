@@ -73,6 +73,7 @@ def ends(service: str) -> Ends:
             written=written,
             noted=record_log.LINES,
             note=record_log.RecordLog(),
+            passing=topology.KEPT.get(service, ()),
         ),
         "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
     }

@@ -97,7 +97,8 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
 
     `topics` are those this service owns: records of others pass by unwritten. `clocked` gives for each shard the
     (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>". `prefix` goes
-    before every topic's name. `note` is called with each record of a type in `noted`, for a log.
+    before every topic's name. `note` is called with each record of a type in `noted`, for a log. Records of the types
+    in `passing` came out of the topics and go on to other sinks: writing them again would never end.
     """
 
     def __init__(
@@ -113,11 +114,14 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
         written: Written = lambda count: None,
         noted: Collection[type] = (),
         note: Noted = lambda record: None,
+        passing: Collection[type] = (),
     ) -> None:
         self.writer, self.partitions, self.codec, self.written = writer, partitions, codec, written
         self.prefix = prefix
         self.noted, self.note = frozenset(noted), note
-        self.topics = {kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics}
+        self.topics = {
+            kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in passing
+        }
         self._servers, self._clocked = servers, clocked
         self._producer: Producer | None = None
         self._lock = threading.Lock()

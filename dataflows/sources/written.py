@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -17,36 +18,36 @@ MESSAGES_MAX = 200_000  # clocks among them: more than two days at one a second
 WITHIN_S = 60.0
 
 
+def records_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[Any]]:
+    """As `ids_at_the_end`, for the records themselves."""
+    return lambda: _opened(kafka, topic, messages_max)
+
+
 def ids_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[str]]:
     """A function that reads the ids (first fields) of the last records of a topic's partition 0, oldest first.
 
     It raises Unavailable where Kafka does not answer within a minute.
     """
 
-    def read() -> list[str]:
-        consumer = Consumer(
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "group.id": "none",
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
-        with closing(consumer):
-            try:
-                return _read(consumer, kafka.topic_prefix + topic, messages_max)
-            except KafkaException as error:
-                raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
-
-    return read
+    return lambda: [str(record[0]) for record in _opened(kafka, topic, messages_max)]
 
 
-def _read(consumer: Consumer, topic: str, messages_max: int) -> list[str]:
+def _opened(kafka: Kafka, topic: str, messages_max: int) -> list[Any]:
+    servers = kafka.bootstrap_servers
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "none", "enable.auto.commit": False, "log_level": 0})
+    with closing(consumer):
+        try:
+            return _read(consumer, kafka.topic_prefix + topic, messages_max)
+        except KafkaException as error:
+            raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
+
+
+def _read(consumer: Consumer, topic: str, messages_max: int) -> list[Any]:
     low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=WITHIN_S)
     at = max(low, high - messages_max)
-    ids: list[str] = []
+    found: list[Any] = []
     if at >= high:
-        return ids
+        return found
     consumer.assign([TopicPartition(topic, 0, at)])
     deadline = time.monotonic() + WITHIN_S
     while at < high:
@@ -61,5 +62,5 @@ def _read(consumer: Consumer, topic: str, messages_max: int) -> list[str]:
             except Undecodable:
                 continue  # what reads the topic makes a dead letter of it
             if type(record) is not Clock:
-                ids.append(str(record[0]))
-    return ids
+                found.append(record)
+    return found

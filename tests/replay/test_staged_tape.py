@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
+from configs.settings import Settings
 from dataflows.replay import Pipeline
 from dataflows.replay_topics import DERIVED
 from dataflows.sources.files import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.alignment import AlignedLogs, Log
+from operators.sentiment import LlmSettings, SentimentSettings, SentimentStage
 from operators.stage import Tick
 from schemas.codec import decode
-from schemas.records import BY_SYMBOL, TOPIC_OF, NewsItem, Quote
+from schemas.records import BY_SYMBOL, TOPIC_OF, LlmAnswer, LlmRequest, NewsItem, Quote, SentimentScore
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import fused_hash, settings, staged_hash
 from tests.replay.staged import Logs, Staged
@@ -92,6 +94,35 @@ def test_staged_and_fused_write_the_same(
 ) -> None:
     logs = Staged(settings(), ticks, partitions=partitions, seed=seed, crashes=crashes).run()
     assert {topic: _in_order(logs.records(topic)) for topic in DERIVED} == fused
+
+
+def with_answers(ticks: list[Tick], decided: Settings) -> list[Tick]:
+    """Two of three questions are answered three ticks later: one well, one with an error; the third never."""
+    stage = SentimentStage(decided.sentiment)
+    extra: dict[int, list[LlmAnswer]] = {}
+    for number, tick in enumerate(ticks):
+        for asked in stage.on_tick(tick.ts_ns, tick.records):
+            if isinstance(asked, LlmRequest) and asked.seq % 3:
+                scores = [{"symbol": symbol, "score": 0.5, "confidence": 0.5} for symbol in SYMBOLS]
+                text, error = (json.dumps({"scores": scores}), "") if asked.seq % 3 == 1 else ("", "away")
+                answer = LlmAnswer(f"a{asked.seq}", 1, *asked[2:], text, 1, 1, error)
+                extra.setdefault(number + 3, []).append(answer)
+    return [Tick(tick.ts_ns, [*extra.get(number, []), *tick.records]) for number, tick in enumerate(ticks)]
+
+
+def test_a_run_with_recorded_answers_is_replayed_without_asking(ticks: list[Tick]) -> None:
+    """A replay has the answers among its inputs: fused stages over them write what the services wrote."""
+    llm = LlmSettings(enabled=True, base_url="http://127.0.0.1:9/v1", model="m", timeout_s=300.0)
+    decided = settings().model_copy(update={"sentiment": SentimentSettings(llm=llm)})
+    answered = with_answers(ticks, decided)
+    pipeline = Pipeline(decided)
+    made = [record for tick in answered for record in pipeline.on_tick(tick.ts_ns, tick.records)]
+    scores = [record for record in made if isinstance(record, SentimentScore)]
+    ways = {"llm", "llm_error", "llm_timeout"}
+    assert {name for score in scores for name in score.parts} >= ways
+    logs = Staged(decided, answered, partitions=2, seed=4, crashes=0.01).run()
+    for topic in ("sentiment", "llm-requests", "signals", "orders"):
+        assert _in_order(logs.records(topic)) == _in_order([r for r in made if TOPIC_OF[type(r)] == topic])
 
 
 @pytest.mark.parametrize("shards", [1, 2])

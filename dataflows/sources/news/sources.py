@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from configs.secrets import secret
 from configs.settings import Settings
 from dataflows.sources.background import Background, Outside
 from dataflows.sources.news.alpaca import AlpacaNews
@@ -34,6 +33,15 @@ def news_source(settings: Settings, written: Written) -> Polled | None:
     return Background("news", outside, written=written, remembered=news.remembered).start()
 
 
+def socket_of(url: str | None) -> str | None:
+    """The news socket of a server that speaks Alpaca's protocol.
+
+    >>> socket_of("http://127.0.0.1:9000"), socket_of(None)
+    ('ws://127.0.0.1:9000/v1beta1/news', None)
+    """
+    return None if url is None else f"ws{url.removeprefix('http')}/v1beta1/news"
+
+
 def _outside(settings: Settings) -> Outside | None:
     news = settings.news
     tag = SymbolTagger(news.companies).tag
@@ -53,16 +61,12 @@ def _outside(settings: Settings) -> Outside | None:
         return NewsFiles(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
     if news.feed == "alpaca":
         alpaca = news.alpaca
-        key, hidden = secret("ALPACA_API_KEY"), secret("ALPACA_SECRET_KEY")
-        if not key or not hidden:
-            raise BadInput("news.feed alpaca needs the secrets ALPACA_API_KEY and ALPACA_SECRET_KEY")
         return AlpacaNews(
-            key,
-            hidden,
+            *settings.alpaca.keys(),
             request_s=news.poll_interval_s,
             tag=tag,
             symbols=alpaca.symbols,
-            url=alpaca.url,
-            socket_url=alpaca.socket_url,
+            url=settings.alpaca.url,
+            socket_url=socket_of(settings.alpaca.url),
         )
     return None

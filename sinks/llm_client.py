@@ -1,0 +1,109 @@
+"""One question to a language model behind an OpenAI-compatible address; what goes wrong becomes a sentence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import httpx
+
+from schemas.errors import Unavailable
+
+BACK_OFF_S, BACK_OFF_MAX_S = 0.25, 5.0
+ANSWER_BYTES_MAX = 200_000
+AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+class Told(NamedTuple):
+    """The model's text and what it cost."""
+
+    text: str
+    tokens_in: int
+    tokens_out: int
+
+
+class LlmClient:
+    """`POST {base_url}/chat/completions`, temperature 0, with the JSON schema of the answer.
+
+    A try may take `timeout_s`; after a refused connection, a timeout, 429 or 5xx it is tried again `retries` times,
+    each time later, or when Retry-After says so within reason.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str | None,
+        *,
+        timeout_s: float,
+        retries: int,
+        answer_tokens_max: int,
+        schema: dict[str, Any],
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._url, self._retries, self._sleep = base_url.rstrip("/") + "/chat/completions", retries, sleep
+        self._timeout_s, self._tokens_max, self._schema = timeout_s, answer_tokens_max, schema
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(timeout=timeout_s, headers=headers)
+
+    def ask(self, model: str, prompt: str) -> Told:
+        """Raises Unavailable, one sentence without the key, when there is no answer."""
+        body = {
+            "model": model,
+            "temperature": 0,
+            "max_tokens": self._tokens_max,
+            "messages": [{"role": "user", "content": prompt}],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "scores", "strict": True, "schema": self._schema},
+            },
+        }
+        for number in range(self._retries + 1):
+            wait_s = min(BACK_OFF_S * 2**number, BACK_OFF_MAX_S)
+            try:
+                status, headers, content = self._post(body)
+            except httpx.HTTPError as error:
+                reason = f"no answer: {type(error).__name__} {' '.join(str(error).split())}".rstrip()
+            else:
+                if status == httpx.codes.OK:
+                    return _read(content)
+                reason = f"answered with status {status}"
+                if status not in AGAIN:
+                    break
+                wait_s = _retry_after_s(headers, wait_s)
+            if number < self._retries:
+                self._sleep(wait_s)
+        raise Unavailable(f"language model {reason}")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
+        deadline = time.monotonic() + self._timeout_s  # httpx's own timeout starts anew with each piece
+        with self._client.stream("POST", self._url, json=body) as answer:
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > ANSWER_BYTES_MAX:
+                    raise httpx.DecodingError(f"more than {ANSWER_BYTES_MAX} bytes")
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout(f"longer than {self._timeout_s:g} s")
+            return answer.status_code, answer.headers, bytes(content)
+
+
+def _read(content: bytes) -> Told:
+    try:
+        found = httpx.Response(200, content=content).json()
+        text = found["choices"][0]["message"]["content"]
+        usage = found.get("usage") or {}
+        told = Told(text, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise Unavailable(f"language model answered {content[:60]!r}, which is no chat completion") from error
+    if not isinstance(text, str):
+        raise Unavailable("language model answered without a text")
+    return told
+
+
+def _retry_after_s(headers: httpx.Headers, otherwise_s: float) -> float:
+    said = headers.get("retry-after", "")
+    return min(float(said), BACK_OFF_MAX_S) if said.isdecimal() else otherwise_s
