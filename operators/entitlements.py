@@ -17,7 +17,7 @@ from operators.reference import ReferenceData
 from operators.sizing import Estimates
 from operators.targets import Targets
 from operators.valuation import Marks
-from schemas.records import CASH_DIVIDEND, DELISTING, SYMBOL_CHANGE, CorporateAction, Record
+from schemas.records import CASH_DIVIDEND, DELISTING, EXCHANGE_RATE, SYMBOL_CHANGE, CorporateAction, Record
 
 VERSION = 1
 
@@ -52,7 +52,9 @@ class Entitlements:
         out: list[Record] = []
         for one in self._reference.due(records):
             if not isinstance(one, CorporateAction):
-                moved.update(dict.fromkeys(self._ledger.set_rate(one.base, one.rate)))
+                if self._ledger.trades_in(one.base):
+                    out.append(self._ledger.note(ts_ns, EXCHANGE_RATE, "", one.rate_id))
+                    moved.update(dict.fromkeys(self._ledger.set_rate(one.base, one.rate)))
             elif one.kind == CASH_DIVIDEND:
                 held, rate = self._ledger.quantity(one.symbol), self._reference.rate_of(one.currency)
                 out += self._paid(ts_ns, self._income.go_ex(one, held, day, rate))
@@ -78,7 +80,9 @@ class Entitlements:
             self._targets.split(symbol, ratio, whole=action.amount is not None)
             self._estimates.split(symbol, ratio)
         moved[symbol] = None
-        return [] if event is None else list(self._ledger.act(event))
+        if event is None:
+            return []
+        return [self._ledger.note(ts_ns, action.kind, symbol, action.action_id), *self._ledger.act(event)]
 
     def _paid(self, ts_ns: int, charges: Sequence[Charge]) -> list[Record]:
         return [self._ledger.pay(ts_ns, charge) for charge in charges]

@@ -122,7 +122,7 @@ def check(action: CorporateAction) -> None:
         action.ratio is not None and is_positive(action.ratio) and action.ratio <= RATIO_MAX
     ):
         raise InvalidField(f"{name}: field ratio must be > 0 and at most {RATIO_MAX} for {kind}, found {action.ratio}")
-    if kind in (CASH_DIVIDEND, DELISTING) and action.amount is None:
+    if kind == CASH_DIVIDEND and action.amount is None:
         raise InvalidField(f"{name}: field amount must be a number for {kind}, found none")
     if action.amount is not None and not is_not_negative(action.amount):
         raise InvalidField(f"{name}: field amount must be >= 0, found {action.amount}")

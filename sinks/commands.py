@@ -1,4 +1,4 @@
-"""What a person asks for enters the platform here: as a record in the topic `commands`, before anything acts on it."""
+"""What a person asks for or tells enters the platform here: as a record in its topic, before anything acts on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.codec import encode
 from schemas.errors import Unavailable
-from schemas.records import TOPIC_OF, Command
+from schemas.records import TOPIC_OF, Command, Record
 
 POLL_S = 0.02
 
@@ -22,10 +22,12 @@ def new_command(kind: str, *, actor: str, reason: str, arguments: Mapping[str, s
 
 
 class CommandLog:
-    """The end of the topic `commands`. Any number of threads may send; they share one producer and its connection."""
+    """The end of the topic `commands` and of the others that edges write. Any number of threads may send; they share
+    one producer and its connection.
+    """
 
     def __init__(self, servers: str, *, prefix: str = "", timeout_s: float = 10.0) -> None:
-        self._topic = prefix + TOPIC_OF[Command]
+        self._prefix = prefix
         self._timeout_s = timeout_s
         self._producer = Producer(
             {
@@ -40,8 +42,8 @@ class CommandLog:
             }
         )
 
-    def send(self, command: Command) -> None:
-        """Return once the broker has the command for good. Sending it again is safe: its id stays the same.
+    def send(self, command: Record) -> None:
+        """Return once the broker has the record for good. Sending it again is safe: its id stays the same.
 
         Raises Unavailable when the broker did not acknowledge it in time; then it may or may not be in the log.
         """
@@ -54,16 +56,22 @@ class CommandLog:
             done.set()
 
         try:
-            self._producer.produce(self._topic, encode(command), partition=0, on_delivery=delivered)
+            self._producer.produce(
+                self._prefix + TOPIC_OF[type(command)], encode(command), partition=0, on_delivery=delivered
+            )
         except (BufferError, KafkaException) as error:
-            raise Unavailable(f"command {command.command_id}: {error}") from error
+            raise Unavailable(f"{_name(command)}: {error}") from error
         # A little longer than the producer itself waits: it knows best what became of the message.
         deadline = time.monotonic() + self._timeout_s + 1.0
         while not done.is_set() and time.monotonic() < deadline:
             self._producer.poll(POLL_S)
         if failed or not done.is_set():
             reason = failed[0] if failed else f"no answer in {self._timeout_s:g} s"
-            raise Unavailable(f"command {command.command_id}: {reason}")
+            raise Unavailable(f"{_name(command)}: {reason}")
+
+
+def _name(record: Record) -> str:
+    return f"{type(record).__name__.lower()} {record[0]}"
 
 
 def send(servers: str, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import Command
+from schemas.records import FROM_EDGES
 from sinks.tables import TABLE_OF, record_of
 
 FETCH_ROWS = 2000
@@ -17,8 +17,8 @@ _names = count(1)
 
 
 def records_of(connection: Connection, kind: type[R]) -> Iterator[R]:
-    """All records of a type in order of `seq` (commands: of time), in the transaction of `connection`."""
-    order = "ts_ns, command_id" if kind is Command else "seq"
+    """All records of a type in order of `seq` (those from edges: of time), in the transaction of `connection`."""
+    order = f"ts_ns, {kind._fields[0]}" if kind in FROM_EDGES else "seq"  # type: ignore[attr-defined]
     with connection.cursor(f"reading_{next(_names)}") as cursor:
         cursor.itersize = FETCH_ROWS
         cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order}")  # noqa: S608  (our names)

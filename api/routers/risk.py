@@ -18,11 +18,10 @@ from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from api.routers.orders import Check
 from api.shapes import MAX_SEQ, Amount, Line, Shape, plain, utc
-from operators.manual import MANUAL
-from operators.money import ZERO
+from operators.manual import SUBMIT_ORDER, proposal_of
 from operators.risk.usage import usage
 from operators.risk.verdict import Refusal
-from schemas.records import ACTIVE, OrderProposal, OrderRefusal, RiskUsage
+from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage
 from sinks.tables import bars, order_refusals, record_of, risk_fences, risk_usage
 
 PAGE_MAX = 500
@@ -129,8 +128,9 @@ def validate_order(
 ) -> Forecast:
     """What risk would say of the order now. Nothing is sent."""
     standing = rebuild(db, resources.settings.risk(), ticket.symbol)
-    terms = (ticket.symbol, ticket.side, ticket.quantity, ticket.order_type, ticket.limit_price, ticket.time_in_force)
-    proposal = OrderProposal(0, standing.ts_ns, "", *terms, MANUAL, ZERO, "", [])
+    asked = Command("cmd-validate", standing.ts_ns, SUBMIT_ORDER, caller.username, "", ticket.arguments())
+    proposal = proposal_of(asked, standing.ts_ns)
+    assert isinstance(proposal, OrderProposal), f"a ticket makes an order, found {proposal}"
     verdicts = judge(standing, proposal)
     last = verdicts[-1]
     price = standing.book.price(ticket.symbol)

@@ -1,5 +1,5 @@
-"""The books rebuilt from the executions, compared with positions, lots, matches and cash in Postgres and with what the
-services keep in their recovery stores.
+"""The books rebuilt from executions and corporate actions, compared with positions, lots, matches and cash in Postgres
+and with what the services keep in their recovery stores.
 
 While the platform runs, each of these stands at a clock of its own. The portfolio's tables are read at one moment and
 stand at the clock of their last valuation; the executions are read after that, when all up to that clock are there,
@@ -20,7 +20,22 @@ import psycopg2
 from deploy.checks.verdict import Check, Verdict
 from operators.decisions import Decisions
 from operators.ledger import Ledger
-from schemas.records import Execution, GatewayStatus, Lot, LotMatch, Order, Position, RiskFence, Valuation
+from operators.ledger.cash import Charge
+from operators.ledger.events import event_of
+from schemas.records import (
+    EXCHANGE_RATE,
+    CashFlow,
+    CorporateAction,
+    ExchangeRate,
+    Execution,
+    GatewayStatus,
+    Lot,
+    LotMatch,
+    Order,
+    Position,
+    RiskFence,
+    Valuation,
+)
 from sinks.database import libpq_url
 from sinks.reading import last_of, records_of
 
@@ -70,10 +85,13 @@ class _Books:
         self._seq = 0
         self._gap: str | None = None
         self._closed = False
+        self._events: dict[str, CorporateAction] = {}
+        self._rates: dict[str, ExchangeRate] = {}
         self._walks: dict[type, _Walk] = {
             Position: _Walk("positions", "symbol", self._counted(records_of(db, Position)), latest=True),
             Lot: _Walk("lots", "lot_id", self._counted(records_of(db, Lot)), latest=True),
             LotMatch: _Walk("lot_matches", "match_id", self._counted(records_of(db, LotMatch)), latest=False),
+            CashFlow: _Walk("cash_flows", "cash_flow_id", records_of(db, CashFlow), latest=False),
         }
         self.kept_checks: list[Check] = []
         self.cash: dict[str, Any] = self._money()
@@ -86,9 +104,12 @@ class _Books:
     def book(self, db: Connection, upto_ns: int | None, kept: Sequence[Kept]) -> None:
         """Executions up to a clock (None is all) against the tables, and on to the clock of the last of `kept`."""
         waiting = list(kept)
-        # Both count in one topic's `seq`; only executions are booked.
-        reports: list[Iterator[Any]] = [records_of(db, Execution), records_of(db, GatewayStatus)]
-        for execution in merge(*reports, key=lambda record: record.seq):
+        self._events = {record.action_id: record for record in records_of(db, CorporateAction)}
+        self._rates = {record.rate_id: record for record in records_of(db, ExchangeRate)}
+        # The first two count in one topic's `seq`, and only executions are booked. What came without a trade came
+        # ahead of the trades of its tick.
+        reports: list[Iterator[Any]] = [records_of(db, kind) for kind in (Execution, GatewayStatus, CashFlow)]
+        for execution in merge(*reports, key=lambda record: (record.ts_ns, type(record) is not CashFlow, record.seq)):
             while waiting and waiting[0].clock_ns < execution.ts_ns:
                 self._compare_kept(waiting.pop(0))
             if upto_ns is not None and execution.ts_ns > upto_ns:
@@ -100,7 +121,10 @@ class _Books:
         for one in waiting:
             self._compare_kept(one)
 
-    def _apply(self, execution: Execution | GatewayStatus) -> None:
+    def _apply(self, execution: Execution | GatewayStatus | CashFlow) -> None:
+        if isinstance(execution, CashFlow):
+            self._expect(self._entitled(execution))
+            return
         if not self._closed and execution.seq != self._seq + 1 and self._gap is None:
             self._gap = f"executions: seq {self._seq + 1} is missing, the next one is {execution.seq}"
         self._seq = execution.seq
@@ -109,9 +133,25 @@ class _Books:
         if not self._closed:
             self.executions += 1
             self.decisions.add(execution)
-        for record in self._ledger.apply(execution):
+        self._expect(self._ledger.apply(execution))
+
+    def _expect(self, rebuilt: Iterable[Any]) -> None:
+        for record in rebuilt:
             if not self._closed:
                 self._walks[type(record)].expect(record)
+
+    def _entitled(self, flow: CashFlow) -> list[Any]:
+        """Book what came without a trade: a corporate action or a rate that took effect, or money."""
+        ledger, name = self._ledger, flow.cause_id
+        if flow.kind == EXCHANGE_RATE and name in self._rates:
+            noted = ledger.note(flow.ts_ns, flow.kind, "", name)
+            ledger.set_rate(self._rates[name].base, self._rates[name].rate)
+            return [noted]
+        if name in self._events and flow.kind == self._events[name].kind:
+            noted = ledger.note(flow.ts_ns, flow.kind, flow.symbol, name)
+            event = event_of(self._events[name], flow.ts_ns, ledger.quantity(flow.symbol))
+            return [noted, *(ledger.act(event) if event is not None else [])]
+        return [ledger.pay(flow.ts_ns, Charge(0, flow.kind, flow.symbol, flow.amount, name))]
 
     def _close(self) -> None:
         """The clock of the tables is reached: what is booked from here on is for the snapshots only."""
@@ -124,7 +164,7 @@ class _Books:
 
     def _money(self) -> dict[str, Any]:
         ledger = self._ledger
-        return {"cash": ledger.cash, "realized_pnl": ledger.realized_pnl, "fees": ledger.fees}
+        return {"cash": ledger.cash, "realized_pnl": ledger.realized_pnl + ledger.income, "fees": ledger.fees}
 
     def checks(self) -> list[Check]:
         return [Check("executions", self.executions, self._gap), *(walk.check() for walk in self._walks.values())]

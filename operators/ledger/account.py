@@ -99,6 +99,10 @@ class Ledger:
         """All symbols ever traded, in the order of their first trade."""
         return iter(self._holdings.values())
 
+    def trades_in(self, currency: str) -> bool:
+        """Whether a symbol of the books is traded in a currency that is not the account's."""
+        return currency in self._currencies.values()
+
     def can_value(self, symbol: str) -> bool:
         """Whether the symbol's currency is the account's, or its rate is known."""
         currency = self._currencies.get(symbol)
@@ -130,6 +134,11 @@ class Ledger:
         return CashFlow(
             self._seq, ts_ns, name, charge.kind, charge.symbol, quantize(charge.amount), held, charge.cause_id
         )
+
+    def note(self, ts_ns: int, kind: str, symbol: str, cause_id: str) -> CashFlow:
+        """That a corporate action or an exchange rate counts from here on, on record among the books' changes."""
+        self._seq += 1
+        return CashFlow(self._seq, ts_ns, f"cash-{self._seq}", kind, symbol, ZERO, self.quantity(symbol), cause_id)
 
     def apply(self, execution: Execution, chosen: Sequence[str] = ()) -> list[LedgerRecord]:
         """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position.

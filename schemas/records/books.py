@@ -54,12 +54,14 @@ class LotMatch(NamedTuple):
 
 
 class CashFlow(NamedTuple):
-    """Money that came or went without a trade. `amount` is signed and in account currency."""
+    """Money that came or went without a trade, signed and in account currency. A corporate action or an exchange rate
+    that took effect stands here as well, with the amount 0: its shares are in the lots behind it.
+    """
 
     seq: int
     ts_ns: int
     cash_flow_id: str
-    kind: str  # DIVIDEND BORROW_FEE MARGIN_INTEREST CASH_IN_LIEU DELISTING
+    kind: str  # DIVIDEND SHORT_DIVIDEND BORROW_FEE MARGIN_INTEREST, the action's kind, EXCHANGE_RATE
     symbol: str  # "" for the whole account
     amount: Decimal
     quantity: Decimal  # held when it fell due, 0 where it means nothing

@@ -18,9 +18,11 @@ from deploy.checks.verdict import Verdict
 from deploy.home import REPOSITORY
 from operators.decisions import decision_hash
 from operators.ledger import Ledger
-from schemas.records import Execution, Order, OrderProposal, Record, Valuation
+from schemas.records import CashFlow, CorporateAction, Execution, Order, OrderProposal, Record, Valuation
 from sinks.postgres import PostgresWriter
 from tests.unit.builders import execution
+from tests.unit.test_reference_data import CAPITAL as DESK_CAPITAL
+from tests.unit.test_reference_data import DAYS, Desk, action
 
 CAPITAL = Decimal(1_000_000)
 
@@ -56,6 +58,30 @@ def books(make_database: Callable[[], str]) -> str:
     writer.write(_books())
     writer.close()
     return url
+
+
+def test_books_with_corporate_actions_agree_and_a_changed_payment_is_named(make_database: Callable[[], str]) -> None:
+    """From the stages themselves: a split, a dividend, cash for a fraction, a delisting."""
+    desk = Desk()
+    records: list[Record] = []
+    actions: dict[int, list[CorporateAction]] = {
+        2: [action("s", "SPLIT", ratio=Decimal("1.5"), amount=Decimal(60))],
+        3: [action("d", "CASH_DIVIDEND", amount=Decimal("0.4"), pay_date=DAYS[2])],
+        9: [action("x", "DELISTING", "B", ex_date=DAYS[3], amount=Decimal(7))],
+    }
+    for number in range(16):
+        views = {"A": 1, "B": 1} if number == 0 else {"A": 0} if number == 7 else None
+        given = actions.get(number, [])
+        records += [*given, *desk.tick({"A": 101.0, "B": 50.0}, *given, views=views)]
+    url = make_database()
+    writer = PostgresWriter(url, name="test")
+    writer.write(records)
+    writer.close()
+    flows = [record for record in records if type(record) is CashFlow]
+    assert [flow.kind for flow in flows] == ["SPLIT", "DIVIDEND", "DELISTING"]
+    assert _differences(compare_books(url, Ledger(DESK_CAPITAL))) == []
+    _change(url, "UPDATE cash_flows SET amount = amount + 1 WHERE kind = 'DIVIDEND'")
+    assert any("valuation" in one for one in _differences(compare_books(url, Ledger(DESK_CAPITAL))))
 
 
 def _change(url: str, statement: str) -> None:

@@ -1,0 +1,79 @@
+"""`reference`: tell the platform of splits, dividends, symbol changes, delistings and exchange rates."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.home import home_from_environment
+
+File = Annotated[Path, typer.Argument(help="CSV or JSON lines, as in docs/howto/feed.md.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the records as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Corporate actions and exchange rates.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("load")(load)
+    app.add_typer(group, name="reference")
+
+
+def check(file: File, as_json: Json = False) -> None:
+    """Read the file and print what it holds; nothing is written."""
+    _show(_records(file), as_json)
+
+
+def load(file: File, as_json: Json = False) -> None:
+    """Write the file's rows into the topic reference-data: all of them, or none where one of them is bad.
+
+    A row that was loaded before has the same id and changes nothing.
+    """
+    from configs.settings import load_settings
+    from deploy.running import use_running_services
+    from sinks.commands import CommandLog
+
+    records = _records(file)
+    use_running_services(home_from_environment())
+    kafka = load_settings().kafka
+    log = CommandLog(kafka.bootstrap_servers, prefix=kafka.topic_prefix)
+    for record in records:
+        log.send(record)
+    _show(records, as_json)
+
+
+def _records(file: Path) -> list:  # type: ignore[type-arg]
+    """Raises BadInput naming file, line, field, found and expected for the first row that is none."""
+    from configs.settings import load_settings
+    from dataflows.sources.rows import RowRules
+    from dataflows.sources.tape.files import TapeFile
+    from dataflows.sources.tape.rules import REFERENCE_DATA
+    from operators.reference import check as check_action
+    from schemas.errors import BadInput, InvalidField
+    from schemas.records import CorporateAction
+
+    rules = RowRules(load_settings().market_data.files.reading())
+    records = []
+    for row in TapeFile(file, REFERENCE_DATA, rules, lambda text: []).rows():
+        if row.record is None:
+            raise BadInput(f"file {file}, line {row.line}: {row.reason}")
+        if isinstance(row.record, CorporateAction):
+            try:
+                check_action(row.record)
+            except InvalidField as error:
+                raise BadInput(f"file {file}, line {row.line}: {error}") from error
+        records.append(row.record)
+    return records
+
+
+def _show(records: list, as_json: bool) -> None:  # type: ignore[type-arg]
+    if as_json:
+        print(json.dumps([{"type": type(one).__name__, **one._asdict()} for one in records], default=str))
+        return
+    for one in records:
+        if type(one).__name__ == "ExchangeRate":
+            print(f"{one.rate_id}  1 {one.base} = {one.rate} {one.quote}")
+        else:
+            terms = [f"{name} {value}" for name in ("ratio", "amount", "new_symbol") if (value := getattr(one, name))]
+            print(f"{one.action_id}  {one.kind} {one.symbol} from {one.ex_date or 'now'}  {', '.join(terms)}")
+    print(f"{len(records)} records")
