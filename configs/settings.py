@@ -89,21 +89,48 @@ class SimulatorFeed(Section):
     interval_s: Annotated[int, Field(ge=1)] = 1
 
 
-class MarketData(Section):
-    """`heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never."""
+class AlpacaFeed(Section):
+    """Live bars of `symbols`; the account is that of the section `alpaca`. `stale_s`: so long without a word, in a
+    session, the provider counts as gone. For the other times see `LiveFeedSettings` of dataflows/sources/market/.
+    """
 
-    feed: Literal["simulator", "files"] = "simulator"
+    symbols: tuple[str, ...] = ("AAPL", "MSFT")
+    asset_class: Literal["stocks", "crypto"] = "stocks"
+    data_feed: Literal["iex", "sip"] = "iex"
+    quotes: bool = True
+    trades: bool = False
+    calendar: Literal["XNYS", "24/7"] = "XNYS"
+    session: Literal["extended", "regular"] = "extended"
+    bar_interval_s: Annotated[int, Field(ge=1, le=60)] = 60
+    clock_ms: Annotated[int, Field(ge=10, le=60_000)] = 250
+    wait_s: Annotated[float, Field(ge=0)] = 5.0
+    stale_s: Annotated[float, Field(gt=0)] = 90.0
+    backfill_minutes_max: Annotated[int, Field(ge=0)] = 960
+
+
+class MarketData(Section):
+    """`providers` of a live feed, the preferred one first: Alpaca's socket, its bars by request, invented prices.
+    `heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never.
+    """
+
+    feed: Literal["simulator", "files", "alpaca"] = "simulator"
     heartbeat_s: Annotated[float, Field(ge=0)] = 0.0
     files: FileFeed = FileFeed()
     simulator: SimulatorFeed = SimulatorFeed()
+    alpaca: AlpacaFeed = AlpacaFeed()
+    providers: Annotated[tuple[Literal["alpaca", "alpaca_rest", "simulator"], ...], Field(min_length=1)] = (
+        "alpaca",
+        "alpaca_rest",
+    )
 
     def bars_per_year(self) -> float:
         """How many bars a symbol has in a year: XNYS has 252 days of 6.5 hours, of 16 with pre and post-market."""
         if self.feed == "simulator":
             return 365 * 86_400 / self.simulator.interval_s
-        regular = 6.5 if self.files.session == "regular" else 16
-        hours = 252 * regular if self.files.calendar == "XNYS" else 365 * 24
-        return hours * 3600 / self.files.bar_interval_s
+        read = self.files if self.feed == "files" else self.alpaca
+        regular = 6.5 if read.session == "regular" else 16
+        hours = 252 * regular if read.calendar == "XNYS" else 365 * 24
+        return hours * 3600 / read.bar_interval_s
 
 
 class Features(Section):
@@ -431,7 +458,10 @@ class Settings(Section):
     @model_validator(mode="after")
     def _real_money_on_purpose(self) -> Self:
         """Live trading takes two things said by a person; one alone is a mistake of one kind or the other."""
-        execution = self.execution
+        execution, market = self.execution, self.market_data
+        invented = market.feed == "simulator" or (market.feed == "alpaca" and "simulator" in market.providers)
+        if execution.broker == "alpaca" and self.alpaca.url is None and invented:
+            raise ValueError("execution.broker alpaca takes no orders at the simulator's prices; set market_data.feed")
         if execution.mode == "live":
             if execution.broker != "alpaca":
                 raise ValueError("TRADING_MODE=live needs execution.broker: alpaca, found simulated")

@@ -10,7 +10,7 @@ from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
 from dataflows import live, stopping
-from dataflows.sources.feeds import feed_source, tagger
+from dataflows.sources.feeds import platform_feed
 from dataflows.wiring import TickSink, TickSource, unstaged
 
 
@@ -22,5 +22,5 @@ def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink])
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.market_data`."""
     at = live.ends("market_data")
-    source = feed_source(at.settings.market_data, tag=tagger(at.settings), stopping=stopping.asked, stats=at.stats)
+    source = platform_feed(at.settings, stopping=stopping.asked, stats=at.stats)
     return build(at.settings, source, at.sinks)

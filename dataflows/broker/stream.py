@@ -61,5 +61,6 @@ class UpdatesStream(TradingStream):
 
     async def _leave(self) -> None:
         await self.stop_ws()
-        if self._ws is not None:
-            await self._ws.close()  # wakes the reader, which would wait for seconds
+        socket: Any = self._ws
+        if socket is not None:
+            await socket.close()  # wakes the reader, which would wait for seconds

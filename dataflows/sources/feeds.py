@@ -34,10 +34,21 @@ def tagger(settings: Settings) -> Tagger:
     return SymbolTagger(settings.news.companies).tag
 
 
+def platform_feed(settings: Settings, *, stopping: Stopping = never, stats: Stats | None = None) -> FeedSource:
+    """The feed of a running platform."""
+    if settings.market_data.feed != "alpaca":
+        return feed_source(settings.market_data, tag=tagger(settings), stopping=stopping, stats=stats)
+    # Slow to import, and of no use to the other feeds.
+    from dataflows.sources.market.opening import live_feed
+
+    opening = live_feed(settings)
+    return FeedSource(opening, at_end="idle", stopping=stopping, stats=stats)
+
+
 def feed_source(
     market_data: MarketData, *, tag: Tagger = untagged, stopping: Stopping = never, stats: Stats | None = None
 ) -> FeedSource:
-    """The feed of a running platform: it stays when a file ends, so that the services behind it stay too."""
+    """A feed that needs nobody outside: it stays when a file ends, so that the services behind it stay too."""
     if market_data.feed == "simulator":
         simulator = market_data.simulator
         return FeedSource(

@@ -1,0 +1,113 @@
+"""What stands at the end of the feed's own topics: after a crash more than its last snapshot knows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from configs.settings import Kafka
+from schemas.codec import DEFAULT
+from schemas.errors import Unavailable, Undecodable
+from schemas.records import Bar, Clock, Quote, Trade
+
+TOPICS = ("market-bars", "market-quotes", "market-trades")
+WITHIN_S = 60.0
+MARGIN_NS = 30_000_000_000
+"""A message's time is the producer's: so long before the snapshot nothing is missed."""
+
+
+@dataclass
+class Written:
+    """`clocks` of each partition of market-bars; the last bar, `seq` of quotes and of trades by symbol."""
+
+    clocks: dict[int, int] = field(default_factory=dict)
+    bars: dict[str, Bar] = field(default_factory=dict)
+    quotes: dict[str, int] = field(default_factory=dict)
+    trades: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def passed_ns(self) -> int:
+        """The clock that stands in every partition: a tick behind it is there in part, or not at all."""
+        return min(self.clocks.values(), default=-1)
+
+    def onto(self, minutes: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot of minute completion brought up to the topics."""
+        symbols = dict(minutes["symbols"])
+        for symbol, bar in self.bars.items():
+            if bar.seq >= symbols.get(symbol, (0, 0.0))[0]:
+                symbols[symbol] = (bar.seq, bar.close)
+        return {**minutes, "symbols": symbols}
+
+    def add(self, partition: int, record: Any) -> None:
+        if type(record) is Clock:
+            self.clocks[partition] = max(record.ts_ns, self.clocks.get(partition, -1))
+        elif type(record) is Bar:
+            self.bars[record.symbol] = record
+        elif type(record) is Quote:
+            self.quotes[record.symbol] = max(record.seq, self.quotes.get(record.symbol, 0))
+        elif type(record) is Trade:
+            self.trades[record.symbol] = max(record.seq, self.trades.get(record.symbol, 0))
+
+
+def own_topics(kafka: Kafka) -> Callable[[int | None], Written]:
+    """A function that reads them, from a wall-clock time on or from the beginning. Raises Unavailable."""
+
+    def read(since_ns: int | None) -> Written:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": kafka.bootstrap_servers,
+                "group.id": "none",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        with closing(consumer):
+            try:
+                return _read(consumer, kafka, since_ns)
+            except KafkaException as error:
+                raise Unavailable(f"the feed's own topics: {error.args[0].str()}") from error
+
+    return read
+
+
+def _read(consumer: Consumer, kafka: Kafka, since_ns: int | None) -> Written:
+    written = Written(dict.fromkeys(range(kafka.symbol_partitions), -1))
+    starts, ends = [], {}
+    for topic in TOPICS:
+        for partition in range(kafka.symbol_partitions):
+            at = TopicPartition(kafka.topic_prefix + topic, partition)
+            low, high = consumer.get_watermark_offsets(at, timeout=WITHIN_S)
+            start = low
+            if since_ns is not None:
+                asked = TopicPartition(at.topic, partition, max(0, (since_ns - MARGIN_NS) // 1_000_000))
+                found = consumer.offsets_for_times([asked], timeout=WITHIN_S)[0].offset
+                # Nothing since then: what stands there is older than the snapshot, and known to it.
+                start = max(low, found) if found >= 0 else high
+            if start < high:
+                starts.append(TopicPartition(at.topic, partition, start))
+                ends[at.topic, partition] = high
+            elif since_ns is not None and topic == "market-bars":
+                written.clocks.pop(partition, None)
+    consumer.assign(starts)
+    deadline = time.monotonic() + WITHIN_S
+    while ends:
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the feed's own topics were not read in {WITHIN_S:.0f} s")
+        for message in consumer.consume(1000, 0.5):
+            if message.error() is not None:
+                raise KafkaException(message.error())
+            topic, partition = message.topic() or "", message.partition() or 0
+            try:
+                record = DEFAULT.decode(message.value())
+            except Undecodable:
+                record = None  # who reads the topic makes a dead letter of it
+            if type(record) is not Clock or topic == kafka.topic_prefix + "market-bars":
+                written.add(partition, record)
+            if (message.offset() or 0) + 1 >= ends.get((topic, partition), 0):
+                ends.pop((topic, partition), None)
+    return written
