@@ -41,8 +41,14 @@ def platform_feed(settings: Settings, *, stopping: Stopping = never, stats: Stat
     # Slow to import, and of no use to the other feeds.
     from dataflows.sources.market.opening import live_feed
 
-    opening = live_feed(settings)
-    return FeedSource(opening, at_end="idle", stopping=stopping, stats=stats)
+    heartbeat_s = settings.market_data.heartbeat_s
+    return FeedSource(
+        live_feed(settings),
+        at_end="idle",
+        stopping=stopping,
+        stats=stats,
+        heartbeat=Heartbeat(heartbeat_s) if heartbeat_s else None,
+    )
 
 
 def feed_source(

@@ -16,6 +16,7 @@ import psycopg2
 from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg2 import sql
 
+from configs.settings import Settings, load_settings
 from deploy.home import REPOSITORY, Home
 from deploy.initialise import make_recovery_store
 from deploy.local.ports import free_ports
@@ -41,7 +42,7 @@ class Platform:
     """Use as a context manager: whatever is still running at its end is killed.
 
     `speed` is "max" or times real time. `workers` gives a service more than one worker thread, `processes` more than
-    one process; both may be changed before a service is started again.
+    one process; both may be changed before a service is started again. `told` are settings as environment variables.
     """
 
     def __init__(
@@ -53,13 +54,14 @@ class Platform:
         speed: str = "max",
         workers: Mapping[str, int] | None = None,
         processes: Mapping[str, int] | None = None,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
         self.partitions = settings().kafka.symbol_partitions
         self.home = Home(folder)
         self.workers, self.processes = dict(workers or {}), dict(processes or {})
         self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
-        told = {
+        environment = {
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
             "DATABASE_URL": servers.database_url,
             "REDIS_URL": servers.redis_url,
@@ -69,8 +71,10 @@ class Platform:
             "MARKET_DATA__FEED": "files",
             "MARKET_DATA__FILES__PATHS": json.dumps([str(path) for path in bars]),
             "MARKET_DATA__FILES__SPEED": speed,
+            **(told or {}),
         }
-        services = dataflow_services(self.home, child_environment(told), snapshot_interval_s=1)
+        self._environment = environment
+        services = dataflow_services(self.home, child_environment(environment), snapshot_interval_s=1)
         self._services = {service.name: service for service in services}
 
     def __enter__(self) -> Platform:
@@ -210,6 +214,10 @@ class Platform:
         return "\n".join((self.home.logs / f"{name}.log").read_text().splitlines()[-15:])
 
     # -- results
+
+    def own_settings(self) -> Settings:
+        """As its services read them."""
+        return load_settings(environment=self._environment)
 
     def tables(self) -> Rows:
         """Every table's rows in order of their text, without `ts`, which is computed from `ts_ns`."""
