@@ -17,6 +17,7 @@ from dataflows import halting, record_log, stopping, topology
 from dataflows.sources.kafka import KafkaTicks, wait_for_topics
 from dataflows.stats import Stats
 from dataflows.wiring import TickSink
+from schemas.records import TOPIC_OF
 from sinks.kafka import KafkaTickSink
 from sinks.postgres import PostgresSink
 from sinks.redis import RedisLatest
@@ -52,6 +53,7 @@ def ends(service: str) -> Ends:
     stats = Stats(service, stats_folder(), replica=None if replica == topology.ALONE else str(replica))
     described = topology.SERVICES[service]
     log.info("service starts", release=release(), reads=[i.topic for i in described.inputs], writes=described.outputs)
+    kept = {TOPIC_OF[kind] for kind in topology.KEPT.get(service, ())}
     written_to = [*described.outputs, *described.unclocked, "dead-letters", "late-records"]
     topics = [*written_to, *(given.topic for given in described.inputs)]
     wait_for_topics(kafka.bootstrap_servers, [kafka.topic_prefix + topic for topic in topics])
@@ -63,7 +65,8 @@ def ends(service: str) -> Ends:
         "kafka": KafkaTickSink(
             kafka.bootstrap_servers,
             writer=f"{service}@{release()}",
-            topics=written_to,
+            # What a service keeps of an edge's topic passes its sinks; written there again it would go round for ever.
+            topics=[topic for topic in written_to if topic not in kept],
             clocked={
                 shard: topology.clocked(service, shard, kafka.symbol_partitions)
                 for shard in own_shards(service, kafka.symbol_partitions)

@@ -9,17 +9,23 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.home import Home
 
-FEEDS = ("simulator", "files")
+FEEDS = ("simulator", "files", "alpaca")
+BROKERS = ("simulated", "alpaca", "local-alpaca")
+LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The feed and the user's settings file. `speed` is `max` or a number: times as fast as the clock."""
+    """The feed, the broker and the user's settings file. `speed` is `max` or a number: times as fast as the clock.
+    `live_account`: the account whose real money is meant.
+    """
 
     feed: str | None = None
     bars: tuple[str, ...] = ()
     speed: str | None = None
     settings: str | None = None
+    broker: str | None = None
+    live_account: str | None = None
 
     def environment(self) -> dict[str, str]:
         """The settings' environment variables that say the same."""
@@ -32,10 +38,46 @@ class Choices:
             told["MARKET_DATA__FILES__SPEED"] = self.speed
         if self.settings is not None:
             told["PLATFORM_SETTINGS"] = self.settings
+        if self.broker is not None:
+            told |= _local_broker() if self.broker == "local-alpaca" else {"EXECUTION__BROKER": self.broker}
+            if self.broker == "local-alpaca" and self.feed not in (None, "alpaca"):
+                told["MARKET_DATA__FEED"] = self.feed
+        if self.live_account is not None:
+            told |= {"TRADING_MODE": "live", "EXECUTION__LIVE_ACCOUNT": json.dumps(self.live_account)}
         return told
 
 
-def choose(feed: str | None, bars: list[Path], speed: str | None, settings: Path | None) -> Choices:
+def local_broker_port() -> int:
+    """`PLATFORM_ALPACA_PORT`, or the usual one. Raises DeployError."""
+    text = os.environ.get("PLATFORM_ALPACA_PORT", "8090")
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise DeployError(f"PLATFORM_ALPACA_PORT must be a port from 1 to 65535, found {text!r}")
+    return int(text)
+
+
+def _local_broker() -> dict[str, str]:
+    """Bars of a second around the clock and orders, both by the local server that `start` runs."""
+    return {
+        "EXECUTION__BROKER": "alpaca",
+        "ALPACA__URL": f"http://127.0.0.1:{local_broker_port()}",
+        "ALPACA_API_KEY": "local",
+        "ALPACA_SECRET_KEY": "local",
+        "MARKET_DATA__FEED": "alpaca",
+        "MARKET_DATA__ALPACA__SYMBOLS": json.dumps(LOCAL_SYMBOLS),
+        "MARKET_DATA__ALPACA__CALENDAR": "24/7",
+        "MARKET_DATA__ALPACA__BAR_INTERVAL_S": "1",
+        "MARKET_DATA__ALPACA__WAIT_S": "0.5",
+    }
+
+
+def choose(
+    feed: str | None,
+    bars: list[Path],
+    speed: str | None,
+    settings: Path | None,
+    broker: str | None = None,
+    live_account: str | None = None,
+) -> Choices:
     """Check what was typed. Raises DeployError naming the option, what was expected and what was found."""
     if bars and feed is None:
         feed = "files"
@@ -47,11 +89,17 @@ def choose(feed: str | None, bars: list[Path], speed: str | None, settings: Path
         raise DeployError("--bars belongs to --feed files, found --feed simulator")
     if speed is not None and speed != "max" and not _is_positive(speed):
         raise DeployError(f"--speed must be `max` or a number > 0, found {speed!r}")
+    if broker is not None and broker not in BROKERS:
+        raise DeployError(f"--broker must be one of {', '.join(BROKERS)}, found {broker!r}")
+    mode = os.environ.get("TRADING_MODE", "paper")
+    if live_account is not None and mode != "live":
+        raise DeployError(f"--live-account is for TRADING_MODE=live in the environment, found {mode}")
     for path in [*bars, *([settings] if settings else [])]:
         if not os.access(path, os.R_OK) or (path.is_dir() and path not in bars):
             raise DeployError(f"{path} is not a file that can be read")
     absolute = tuple(str(path.resolve()) for path in bars)
-    return Choices(feed, absolute, speed, str(settings.resolve()) if settings else None)
+    file = str(settings.resolve()) if settings else None
+    return Choices(feed, absolute, speed, file, broker, live_account)
 
 
 def remember(home: Home, choices: Choices) -> None:

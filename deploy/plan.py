@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataflows.topology import Replica
 from deploy import scheduled_checks
+from deploy.choices import LOCAL_SYMBOLS
 from deploy.home import REPOSITORY, Home
 from deploy.probes import DataflowProbe, HttpProbe
 from deploy.replicas import replica_name, replicas_of, store_of
@@ -62,6 +63,21 @@ def replica_services(
         )
         for replica in wanted
     ]
+
+
+def local_broker_service(home: Home, environment: Mapping[str, str], port: int) -> Service:
+    """The local broker that speaks Alpaca's protocol; its account stays in the state folder."""
+    return Service(
+        name="alpaca_server",
+        kind=Kind.SERVICE,
+        command=(
+            *(sys.executable, "-m", "deploy.cli", "alpaca-server", "--port", str(port), "--bar-interval-s", "1"),
+            *("--symbols", ",".join(LOCAL_SYMBOLS), "--state", str(home.data / "alpaca.json")),
+        ),
+        probe=HttpProbe(f"http://127.0.0.1:{port}/control/state"),
+        environment=environment,
+        stop_timeout_s=5.0,
+    )
 
 
 def api_service(environment: Mapping[str, str], port: int) -> Service:

@@ -21,7 +21,7 @@ from configs.settings import load_settings
 from dataflows import halting
 from deploy import control, initialise
 from deploy.child import STOP_ORDER, Child, end_orphans
-from deploy.choices import remembered
+from deploy.choices import local_broker_port, remembered
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.local import dashboard, postgres
@@ -34,6 +34,7 @@ from deploy.plan import (
     child_environment,
     dashboard_service,
     dataflow_services,
+    local_broker_service,
     replica_services,
 )
 from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
@@ -243,6 +244,10 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     require_free("the API", ports.api, port_variable("api"))
     # The settings must be right before anything is started.
     settings = load_settings(environment={**os.environ, **choices.environment()})
+    if "alpaca" in (settings.execution.broker, settings.market_data.feed):
+        settings.alpaca.keys()  # missing ones are said before anything starts
+    if choices.broker == "local-alpaca":
+        require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT")
     endpoints = prepare(home, ports, report)
     told = {**choices.environment(), **endpoints.environment(home)}
     # With the passwords: for `verify`, `init-db` and whoever else needs the running services. Only the owner reads it.
@@ -252,6 +257,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     settle(home)
     services = [
         *_services(endpoints),
+        *([local_broker_service(home, environment, local_broker_port())] if choices.broker == "local-alpaca" else []),
         *dataflow_services(home, environment, snapshot_interval_s=interval_s),
         api_service(environment, ports.api),
     ]

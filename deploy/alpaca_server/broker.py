@@ -8,11 +8,13 @@ import time
 from collections import deque
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgpack
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from deploy.alpaca_server import memory
 from deploy.alpaca_server.book import Book, BrokerOrder
 from deploy.alpaca_server.faults import Fault, Faults
 from deploy.alpaca_server.market import SECOND_NS, BarRow, Market
@@ -56,12 +58,19 @@ class Broker:
         self.muted = False  # sockets stay, nothing is sent
         self.requests: deque[float] = deque()
         self.requests_per_minute = requests_per_minute
+        self.state: Path | None = None
         self._held: dict[str, Any] | None = None  # a swapped update waits for the next one
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- trade updates -------------------------------------------------------------------------------------------------
 
+    def keep(self) -> None:
+        """Put the account on record, where there is a place for it."""
+        if self.state is not None:
+            memory.save(self.book, self.state)
+
     def _tell(self, event: str, order: BrokerOrder, fields: dict[str, Any]) -> None:
+        self.keep()
         at = iso(time.time_ns())
         data = {"event": event, "event_id": f"{len(self.book.fills)}", "at": at, "timestamp": at, **fields}
         update = {"stream": "trade_updates", "data": {**data, "order": order.wire()}}

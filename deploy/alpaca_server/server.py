@@ -9,12 +9,13 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
-from deploy.alpaca_server import routes, sockets
+from deploy.alpaca_server import memory, routes, sockets
 from deploy.alpaca_server.broker import Broker
 from deploy.alpaca_server.market import Market
 
@@ -24,7 +25,9 @@ ACCOUNT = "00000000-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """`seed` None: prices are set from outside only. `bar_interval_s` is 60 at Alpaca; shorter ones are for trying."""
+    """`seed` None: prices are set from outside only. `bar_interval_s` is 60 at Alpaca; shorter ones are for trying.
+    `state`: a file that keeps the account over restarts.
+    """
 
     port: int
     symbols: tuple[str, ...] = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
@@ -35,6 +38,7 @@ class ServerSettings:
     key: str = LOCAL_KEY
     secret: str = LOCAL_SECRET
     requests_per_minute: int = 200
+    state: Path | None = None
 
 
 def make_broker(settings: ServerSettings) -> Broker:
@@ -47,6 +51,9 @@ def make_broker(settings: ServerSettings) -> Broker:
         requests_per_minute=settings.requests_per_minute,
     )
     broker.book.cash = settings.cash
+    broker.state = settings.state
+    if settings.state is not None:
+        memory.load(broker.book, settings.state)
     for symbol in settings.symbols:
         price = market.price(symbol, time.time_ns())
         broker.book.prices[symbol] = Decimal(str(price)) if price is not None else Decimal(100)
@@ -81,6 +88,7 @@ class Server:
         market = self._loop.create_task(self.broker.run_market(self._step_s))
         yield
         market.cancel()
+        self.broker.keep()
 
     def run(self) -> None:
         self._uvicorn.run()

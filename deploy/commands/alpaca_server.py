@@ -1,5 +1,6 @@
 """`alpaca-server`: the local broker, for trying the platform against Alpaca's protocol without a key."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ Symbols = Annotated[str, typer.Option(help="What it trades, with commas between.
 Seed = Annotated[int, typer.Option(help="Of its simulated prices.")]
 Interval = Annotated[int, typer.Option("--bar-interval-s", help="Length of its bars; Alpaca's are 60 s.")]
 
+State = Annotated[Path | None, typer.Option(help="A file that keeps the account over restarts.")]
+
 
 def register(app: typer.Typer) -> None:
     app.command("alpaca-server", help="A local broker that speaks Alpaca's protocol, until Ctrl-C.")(alpaca_server)
@@ -22,6 +25,7 @@ def alpaca_server(
     symbols: Symbols = "AAPL,MSFT,NVDA,SPY,TSLA",
     seed: Seed = 7,
     bar_interval_s: Interval = 60,
+    state: State = None,
 ) -> None:
     from deploy.alpaca_server import Server, ServerSettings
 
@@ -31,6 +35,7 @@ def alpaca_server(
     if bar_interval_s < 1 or 86_400 % bar_interval_s:
         raise DeployError(f"--bar-interval-s must divide 86400, found {bar_interval_s}")
     require_free("the local broker", port, "--port")
-    server = Server(ServerSettings(port=port, symbols=names, seed=seed, bar_interval_s=bar_interval_s))
+    settings = ServerSettings(port=port, symbols=names, seed=seed, bar_interval_s=bar_interval_s, state=state)
+    server = Server(settings)
     typer.echo(f"a local broker listens at {server.url}; key and secret are `local`")
     server.run()

@@ -14,11 +14,15 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.state import State, running_state
 
-Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator or files.")]
+Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files or alpaca.")]
 Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 Speed = Annotated[str | None, typer.Option(help="max, or so many times as fast as the clock.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
+Broker = Annotated[str | None, typer.Option(help="Where orders go: simulated, alpaca or local-alpaca.")]
+LiveAccount = Annotated[
+    str | None, typer.Option(help="With TRADING_MODE=live: the number of the account whose real money is meant.")
+]
 Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop all on Ctrl-C.")]
 Ignored = Annotated[bool, typer.Option(help="Accepted; a local start needs no build.", hidden=True)]
 
@@ -39,6 +43,8 @@ def start(
     bars: Bars = None,
     speed: Speed = None,
     settings: SettingsFile = None,
+    broker: Broker = None,
+    live_account: LiveAccount = None,
     foreground: Foreground = False,
     dev: Ignored = False,
     build: Ignored = False,
@@ -48,7 +54,10 @@ def start(
         raise DeployError(f"unexpected argument {more_bars[0]}; files of bars follow --bars")
     home = home_from_environment()
     _require_stopped(home)
-    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings)
+    if live_account is None and os.environ.get("TRADING_MODE") == "live" and sys.stdin.isatty():
+        typer.echo("TRADING_MODE=live: orders will trade real money.")
+        live_account = typer.prompt("Type the number of the account that is meant")
+    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account)
     _begin(home, choices, foreground=foreground)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,10 @@ from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import GetOrdersRequest, LimitOrderRequest, MarketOrderRequest, TrailingStopOrderRequest
 from alpaca.trading.stream import TradingStream
 
-from deploy.alpaca_server import Server
+from deploy.alpaca_server import Server, ServerSettings
 from deploy.alpaca_server.book import CLOSED, EXTENDED, Refused
 from deploy.alpaca_server.market import BarRow
+from deploy.local.ports import free_ports
 from tests.unit.alpaca_broker import client, local_broker, wait_for
 
 
@@ -201,3 +203,22 @@ def test_an_unknown_fault_is_refused(server: Server) -> None:
         server.broker.plan("submit", "explode")
     with pytest.raises(Refused, match="order not found"):
         server.broker.book.find("nothing")
+
+
+def test_the_account_is_there_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "account.json"
+    settings = ServerSettings(port=free_ports(1)[0], symbols=("AAPL",), seed=None, state=file)
+    with Server(settings) as first:
+        trading = client(first)
+        trading.submit_order(buy(3, "filled"))
+        move(first, 101)
+        trading.submit_order(buy(2, "open", extended_hours=False))
+        before = first.broker.book
+    with Server(settings) as again:
+        book = again.broker.book
+        assert (book.cash, book.positions) == (before.cash, before.positions) == (Decimal(1_000_000 - 303), {"AAPL": Decimal(3)})
+        assert book.orders == before.orders
+        with pytest.raises(APIError, match="must be unique"):
+            client(again).submit_order(buy(3, "filled"))
+        move(again, 102)
+        assert book.by_client["open"].status == "filled"
