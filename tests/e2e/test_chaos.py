@@ -1,0 +1,53 @@
+"""`cli.py chaos` itself: a storm on a platform that the supervisor looks after leaves what the fused run leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.home import REPOSITORY
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def chaos(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Exit code, result, progress."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "chaos", "--json", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1500,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout), done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--seed", "11", "--kills", "3", "--services", "market_data,signals,portfolio,postgres"),
+        pytest.param(("--seed", "12", "--kills", "20"), marks=pytest.mark.long),
+    ],
+    ids=["short", "long"],
+)
+def test_a_storm_leaves_every_table_and_topic_as_an_uninterrupted_run(
+    kafka: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """(Asks for `kafka` so that plain pytest fails at once.)"""
+    status, result, progress = chaos(*options, "--keep", str(tmp_path / "kept"))
+    assert status == 0, f"{result['difference']}\n{progress}"
+    struck = {fault["kind"] for fault in result["struck"]}
+    assert struck == {"kill", "connection", "disk", "clock", "scale"}
+    assert result["restarts"] >= 3
+    assert result["repeats"] > 0, "somebody was hit in the middle of the tape"
+    assert result["topics"] > 10
+    assert result["rows"] > 1000
