@@ -47,6 +47,11 @@ class HeldFeed:
         """The feed may come to this tick, and `lead` beyond."""
         self._goal = tick
 
+    def reached_ns(self) -> int:
+        """The last tick of the feed. One that has just been started again, and is held, still stands where it stood."""
+        self._reached[FEED] = max(self._reached[FEED], self._stack.passed_ns(FEED))
+        return self._reached[FEED]
+
     def _watch(self) -> None:
         while not self._ended.wait(_LOOK_S):
             # A supervisor that has ended is found by whoever waits for it, and said there.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from configs.settings import load_settings
 from deploy.chaos import tables
 from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused
-from deploy.chaos.held import HeldFeed
+from deploy.chaos.held import FEED, HeldFeed
 from deploy.chaos.stack import SETTINGS, ChaosStack
 from deploy.chaos.storm import Fault, plan, strike, times
 from deploy.chaos.tape import MINUTES_MAX, write_tape
@@ -109,7 +109,9 @@ def _storm(stack: ChaosStack, faults: Sequence[Fault], clocks: Sequence[int], fe
         due = int(fault.share * len(clocks))
         feed.go_to(due)
         due_ns = clocks[due]
-        stack.wait_until(lambda ns=due_ns: stack.passed_ns("market_data") >= ns, f"the feed at {due_ns}")  # type: ignore[misc]
+        stack.wait_until(lambda ns=due_ns: feed.reached_ns() >= ns, f"the feed at {due_ns}")  # type: ignore[misc]
+        if fault.target == FEED:
+            feed.go_to(len(clocks))  # a process that is held would not notice that its disk is full
         did = strike(stack, fault)
         struck.append(Struck(fault, did, round(time.monotonic() - began, 1)))
         say(f"{struck[-1].at_s:6.1f} s  {100 * fault.share:3.0f} % of the tape  {fault.kind} {fault.target}: {did}")

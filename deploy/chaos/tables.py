@@ -3,9 +3,8 @@
 The expected rows lie in a schema `expected` beside the platform's own and are written there by the platform's own
 writer, each record once. Compared are all columns: none is a wall-clock time (`ts` is computed from `ts_ns`).
 
-Left out is what is no copy of a topic: the audit chain, which links rows in the order in which they were committed
-(`verify --audit` checks it), and the API's own tables, which hold times of day and salted hashes; of these the number
-of rows is looked at.
+So is the audit chain, link by link, which is a function of the log. Left out are the API's own tables, which hold times
+of day and salted hashes; of these the number of rows is looked at.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ import psycopg2
 from psycopg2 import sql
 
 from operators.stage import Tick
+from sinks import audit
 from sinks.database import libpq_url
 from sinks.postgres import PostgresWriter
-from sinks.tables import TABLE_OF, fields_of
+from sinks.tables import TABLE_OF
 
 _SCHEMA = "expected"
+COMPARED = (*TABLE_OF.values(), audit.chain, audit.segments)
 _OWN_TABLES = {"users": 1, "sessions": 0, "submissions": 0}
 """The API's tables and how many rows they have when nobody has logged in: the first administrator."""
 
@@ -33,8 +34,8 @@ def first_difference(database_url: str, ticks: Iterable[Tick]) -> str | None:
         connection.autocommit = True
         with connection.cursor() as cursor:
             _write_expected(cursor, database_url, ticks)
-            for record_type, table in TABLE_OF.items():
-                columns = [field.name for field in fields_of(record_type)]
+            for table in COMPARED:
+                columns = [column.name for column in table.columns if column.computed is None]
                 for left, right, says in (("public", _SCHEMA, "too many"), (_SCHEMA, "public", "missing")):
                     rows = _except(cursor, table.name, columns, left, right)
                     if rows:
@@ -49,10 +50,10 @@ def first_difference(database_url: str, ticks: Iterable[Tick]) -> str | None:
 
 
 def counts(database_url: str) -> dict[str, int]:
-    """Rows of each table of records."""
+    """Rows of each table that is compared."""
     found = {}
     with closing(psycopg2.connect(libpq_url(database_url))) as connection, connection.cursor() as cursor:
-        for table in TABLE_OF.values():
+        for table in COMPARED:
             cursor.execute(sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(table.name)))
             [(found[table.name],)] = cursor.fetchall()
     return found
@@ -64,13 +65,13 @@ def _write_expected(cursor: Any, database_url: str, ticks: Iterable[Tick]) -> No
     schema, named = sql.Identifier(_SCHEMA), sql.Identifier(database)
     cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(schema))
     cursor.execute(sql.SQL("CREATE SCHEMA {}").format(schema))
-    for table in TABLE_OF.values():
+    for table in COMPARED:
         name = sql.Identifier(table.name)
         cursor.execute(sql.SQL("CREATE TABLE {}.{} (LIKE public.{} INCLUDING ALL)").format(schema, name, name))
     # The writer names no schema; for a moment the expected one comes first for new connections.
     cursor.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}, public").format(named, schema))
     try:
-        with closing(PostgresWriter(database_url, name="expected", audited=False)) as writer:
+        with closing(PostgresWriter(database_url, name="expected")) as writer:
             for tick in ticks:
                 writer.write(tick.records)
     finally:
