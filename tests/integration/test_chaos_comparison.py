@@ -19,7 +19,7 @@ from deploy.chaos.tape import SYMBOLS, write_tape
 from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import encode
-from schemas.records import Clock, Execution, Position
+from schemas.records import Bar, Clock, Execution, Position
 from sinks.postgres import PostgresWriter
 
 PARTITIONS = 4
@@ -106,9 +106,7 @@ def messages(ticks: list[Tick]) -> list[bytes]:
     """The partition of `market-bars` as market_data writes it."""
     out = []
     for tick in ticks:
-        bars = [
-            r for r in tick.records if type(r).__name__ == "Bar" and partition_of(r.symbol, PARTITIONS) == PARTITION
-        ]  # type: ignore[union-attr]
+        bars = [bar for bar in tick.records if type(bar) is Bar and partition_of(bar.symbol, PARTITIONS) == PARTITION]
         out += [encode(bar) for bar in bars] + [encode(Clock(tick.ts_ns, "market_data@test"))]
     return out
 
