@@ -206,9 +206,12 @@ class FundamentalsFeed(Section):
 
 
 class Predictions(Section):
-    """`model` is the sha256 of a registered model, or its first digits; without one there are no predictions."""
+    """`model` is the sha256 of a registered model or its first digits, or "none"; where nothing is said it is the one
+    that was activated. `registry` is the folder of models: `models/` of the state folder.
+    """
 
     model: str | None = None
+    registry: Path | None = None
 
 
 class StrategyEntry(Section):
@@ -512,6 +515,9 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
         file = Path(environment["PLATFORM_SETTINGS"])
     if file is not None:
         _merge(tree, _read(file))
+    home = environment.get("PLATFORM_HOME") or (FOLDER.parent / "var" if environment is os.environ else None)
+    if home is not None:
+        tree["predictions"] = {"registry": Path(home).resolve() / "models"} | (tree.get("predictions") or {})
     for path, value in [*secrets, *_from_environment(environment)]:
         _put(tree, path, value)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from configs.model_registry import serving_model
 from configs.settings import Settings
 from configs.strategies import feature_specs, load_strategies
 from operators.features import FeatureStage
@@ -20,9 +21,11 @@ from operators.venue import VenueStage
 
 
 def features(settings: Settings) -> Callable[[], Stage]:
-    """Computes what is configured and what the strategies need."""
+    """Computes what is configured, what the strategies need and what the serving model does."""
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
-    specs = feature_specs(strategies, settings.features.indicators)
+    serving = serving_model(settings.predictions.registry, settings.predictions.model)
+    learnt = () if serving is None else serving[1].features
+    specs = tuple(dict.fromkeys([*feature_specs(strategies, settings.features.indicators), *learnt]))
     return lambda: FeatureStage(specs)
 
 
@@ -52,11 +55,20 @@ def sentiment(settings: Settings) -> Callable[[], Stage]:
 
 
 def predictions(settings: Settings) -> Callable[[], Stage]:
-    return lambda: PredictionStage(None)
+    """Loads the serving model once, if there is one; it keeps nothing, so that all shards may share it."""
+    serving = serving_model(settings.predictions.registry, settings.predictions.model)
+    if serving is None:
+        return lambda: PredictionStage(None)
+    registry, card = serving
+    model = registry.load(card)
+    return lambda: PredictionStage(model)
 
 
 def feedback(settings: Settings) -> Callable[[], Stage]:
-    return lambda: FeedbackStage(settings.feedback)
+    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    names = [strategy.name for strategy in strategies]
+    multipliers = {one.symbol: one.multiplier for one in settings.instruments.listed if one.multiplier != 1}
+    return lambda: FeedbackStage(settings.feedback, names, multipliers)
 
 
 def analysis(settings: Settings) -> Callable[[], Stage]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from operators.predictions.drift import Reference, Window, drift
+from operators.predictions.inputs import inputs_of
 from schemas.records import FeatureRow, Prediction, Record, feature_id
 
-VERSION = 1
+VERSION = 2
 
 
 class Model(Protocol):
-    """A registered model, loaded. `features` are the specs of the indicators it reads."""
+    """A registered model, loaded. `inputs` are the values of a feature row that it reads, in its order."""
 
     @property
     def name(self) -> str: ...
@@ -20,44 +22,78 @@ class Model(Protocol):
     def sha256(self) -> str: ...
 
     @property
-    def features(self) -> tuple[str, ...]: ...
+    def inputs(self) -> tuple[str, ...]: ...
 
     @property
     def horizon_bars(self) -> int: ...
 
-    def forecast(self, values: Mapping[str, float]) -> tuple[float, float]:
-        """Expected return as a fraction, and the probability that it is above zero."""
+    @property
+    def reference(self) -> Reference: ...
+
+    def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+        """For each row of inputs the expected return as a fraction, and the probability that it is above zero.
+
+        A row's forecast must not depend on the rows beside it: shards and restarts group them differently.
+        """
         ...
 
 
 class PredictionStage:
-    """One Prediction for each feature row that holds all the model's features."""
+    """One Prediction for each feature row that holds all the model's inputs, in the rows' order.
+
+    The rows of a tick are forecast together: a call of the model costs about as much as the rows in it. `drift` is of
+    the symbol's own recent rows, so that it does not depend on which symbols share a shard.
+    """
 
     def __init__(self, model: Model | None) -> None:
         self._model = model
         self._seqs: dict[str, int] = {}
+        self._windows: dict[str, Window] = {}
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         model = self._model
         if model is None:
             return []
-        out: list[Record] = []
+        rows: list[FeatureRow] = []
+        given: list[list[float]] = []
         for row in records:
-            if type(row) is FeatureRow and all(spec in row.values for spec in model.features):
-                seq = self._seqs[row.symbol] = self._seqs.get(row.symbol, 0) + 1
-                gain, up = model.forecast(row.values)
-                cause = feature_id(row.symbol, row.seq)
-                out.append(
-                    Prediction(
-                        row.symbol, seq, row.ts_ns, model.name, model.sha256, cause, model.horizon_bars, gain, up, 0.0
-                    )
-                )
-        return out
+            if type(row) is FeatureRow:
+                inputs = inputs_of(row, model.inputs)
+                if inputs is not None:
+                    rows.append(row)
+                    given.append(inputs)
+        if not rows:
+            return []
+        return [
+            self._prediction(model, row, inputs, *forecast)
+            for row, inputs, forecast in zip(rows, given, model.forecast(given), strict=True)
+        ]
+
+    def _prediction(self, model: Model, row: FeatureRow, inputs: list[float], gain: float, up: float) -> Prediction:
+        symbol, reference = row.symbol, model.reference
+        seq = self._seqs[symbol] = self._seqs.get(symbol, 0) + 1
+        window = self._windows.get(symbol)
+        if window is None:
+            window = self._windows[symbol] = Window(reference)
+        window.add(reference, inputs)
+        drifted = drift(window.index, reference.usual)
+        cause = feature_id(symbol, row.seq)
+        return Prediction(
+            symbol, seq, row.ts_ns, model.name, model.sha256, cause, model.horizon_bars, gain, up, drifted
+        )
 
     def snapshot(self) -> Any:
-        return (VERSION, dict(self._seqs))
+        """(version, {symbol: predictions written}, hash of the model, {symbol: its window})."""
+        sha256 = "" if self._model is None else self._model.sha256
+        return (VERSION, dict(self._seqs), sha256, {symbol: one.as_tuple() for symbol, one in self._windows.items()})
 
     def restore(self, snapshot: Any) -> None:
-        version, seqs = snapshot
-        assert version == VERSION, f"predictions state of version {version}, expected {VERSION}"
+        """Another model than the snapshot's looks at the inputs afresh. Version 1 knew no windows."""
+        version, seqs, *rest = snapshot
+        assert version in (1, VERSION), f"predictions state of version {version}, expected {VERSION}"
+        sha256, windows = rest if rest else ("", {})
         self._seqs = dict(seqs)
+        self._windows = {}
+        if self._model is not None and self._model.sha256 == sha256:
+            reference = self._model.reference
+            self._windows = {symbol: Window.of(reference, state) for symbol, state in windows.items()}

@@ -10,7 +10,19 @@ from dataflows import topology
 from dataflows.replay_topics import GIVEN
 from operators.alignment import AlignedLogs, Log
 from operators.stage import Stage
-from schemas.records import BUY, BY_SYMBOL, TOPIC_OF, TRADE, Clock, Execution, Order, OrderProposal, Record, Valuation
+from schemas.records import (
+    BUY,
+    BY_SYMBOL,
+    TOPIC_OF,
+    TRADE,
+    Attribution,
+    Clock,
+    Execution,
+    Order,
+    OrderProposal,
+    Record,
+    Valuation,
+)
 from tests.simulation.world import DERIVED_LOGS, PARTITIONS, Feed, LogName, Service, World, unrepeated
 
 ZERO = Decimal(0)
@@ -91,7 +103,20 @@ class Invariants:
                 self._check_order(record)
             elif isinstance(record, Valuation):
                 self._check_valuation(record)
+        self._check_attribution(records)
         self._books[ts_ns] = self._now.copy()
+
+    def _check_attribution(self, records: list[Record]) -> None:
+        rows = [record for record in records if isinstance(record, Attribution)]
+        for valuation in records:
+            if isinstance(valuation, Valuation):
+                made = (
+                    sum((row.realized_pnl + row.cash_flows for row in rows), ZERO),
+                    sum((row.unrealized_pnl for row in rows), ZERO),
+                    sum((row.fees for row in rows), ZERO),
+                )
+                assert made == (valuation.realized_pnl, valuation.unrealized_pnl, valuation.fees), (rows, valuation)
+        assert not any(row.strategy == "unattributed" for row in rows), rows
 
     def _check_execution(self, execution: Execution) -> None:
         order = self._orders.get(execution.order_id)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from operators.ensemble import ENSEMBLE, EnsembleSettings
 from operators.features import FeatureStage
 from operators.feedback import FeedbackSettings, FeedbackStage
 from operators.portfolio import PortfolioSettings, PortfolioStage
@@ -26,7 +27,7 @@ from operators.stage import Stage, Tick
 from operators.strategies import View
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
-from schemas.records import REGULAR, Bar, Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record
+from schemas.records import REGULAR, Bar, Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record, StrategyWeights
 from tests.simulation.invariants import Invariants
 from tests.simulation.world import World
 
@@ -45,23 +46,40 @@ class Restless:
         return direction, View(direction, 1.0, 1.0, {"close": row.close})
 
 
+class Stubborn(Restless):
+    """Another mind about the same digits: what both say is weighed."""
+
+    name = "stubborn"
+
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+        direction = round(row.close * 100) % 5 - 2
+        direction = (direction > 0) - (direction < 0)
+        return direction, View(direction, 1.0, 0.05, {"close": row.close})
+
+
 STAGES: dict[str, Callable[[], Stage]] = {
     "features": lambda: FeatureStage(["ema_2"]),
-    "signals": lambda: SignalStage([Restless()]),
+    "signals": lambda: SignalStage(
+        [Restless(), Stubborn()], EnsembleSettings(enabled=True, weights="learned", threshold=0.05, change_min=0.0)
+    ),
     "portfolio": lambda: PortfolioStage(
         PortfolioSettings(
             initial_capital=CAPITAL,
             max_position_percentage=Decimal(2),
-            sizing=SizingSettings(fraction=Decimal("0.3")),
+            sizing=SizingSettings(fraction=Decimal("0.315")),
             allow_short=True,
             exit_retry_s=0,
+            strategies=(ENSEMBLE,),
         )
     ),
     "risk": lambda: RiskStage(RiskSettings.unlimited(initial_capital=CAPITAL, max_position=POSITION_MAX)),
     "execution": lambda: VenueStage(VenueSettings()),
     "sentiment": SentimentStage,
     "predictions": lambda: PredictionStage(None),
-    "feedback": lambda: FeedbackStage(FeedbackSettings(horizon_bars=3)),
+    "feedback": lambda: FeedbackStage(
+        FeedbackSettings(horizon_bars=2, attribution_interval_s=60, weights_interval_s=60, half_life_s=600),
+        ("restless", "stubborn"),
+    ),
 }
 
 
@@ -150,7 +168,7 @@ def test_the_tapes_trade_and_meet_the_limits() -> None:
         fused = Fused(STAGES)
         for ts_ns, records in tape(number):
             kinds.update(type(record) for record in fused.on_tick(ts_ns, records))
-    assert all(kinds[kind] > 3 * TAPES for kind in (LotMatch, Order, OrderRefusal)), kinds
+    assert all(kinds[kind] > 3 * TAPES for kind in (LotMatch, Order, OrderRefusal, StrategyWeights)), kinds
 
 
 # -- a simulation that finds nothing in a broken platform would prove nothing ------------------------------------------

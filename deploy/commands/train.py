@@ -1,0 +1,157 @@
+"""`train` and `models`: from recorded features to a model that `predictions` serves."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import home_from_environment
+
+if TYPE_CHECKING:
+    from configs.model_registry import ModelCard, Registry
+    from configs.settings import Settings
+    from schemas.records import FeatureRow
+
+models = typer.Typer(help="The registered models: what they are, how they did, which one serves.", no_args_is_help=True)
+Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, or folders, one or more.")]
+MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
+FromTopics = Annotated[bool, typer.Option("--from-topics", help="Learn from the features that the platform recorded.")]
+ModelName = Annotated[str, typer.Option("--model", help="Which kind of model: gradient_boosting.")]
+Horizon = Annotated[int, typer.Option(min=1, help="How many bars ahead it forecasts.")]
+Features = Annotated[
+    str | None, typer.Option(help="Indicators to learn from, with commas; else all that are computed but volume's.")
+]
+Folds = Annotated[int, typer.Option(min=1, help="How many times it is tested on what came after its training.")]
+Embargo = Annotated[int | None, typer.Option(min=0, help="Bars left out before each test; else the horizon.")]
+Trees = Annotated[int, typer.Option(min=1, help="How many trees each half of the model has.")]
+Activate = Annotated[bool, typer.Option("--activate", help="Serve it from the next start of `predictions` on.")]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wanted = Annotated[str, typer.Argument(help="The model's sha256, or its first digits.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train", help="Train a model on recorded features, test it walk-forward, and register it.")(train)
+    app.add_typer(models, name="models")
+
+
+def train(
+    bars: Bars = None,
+    more_bars: MoreBars = None,
+    from_topics: FromTopics = False,
+    model: ModelName = "gradient_boosting",
+    horizon: Horizon = 30,
+    features: Features = None,
+    folds: Folds = 5,
+    embargo: Embargo = None,
+    trees: Trees = 100,
+    activate: Activate = False,
+    settings: SettingsFile = None,
+    as_json: AsJson = False,
+) -> None:
+    from dataflows import training
+
+    paths = [*(bars or []), *(more_bars or [])]
+    if bool(paths) == from_topics:
+        raise DeployError("say what to learn from: --bars FILES or --from-topics")
+    if model not in training.MODELS:
+        raise DeployError(f"--model must be one of {', '.join(training.MODELS)}, found {model!r}")
+    told = _settings(settings)
+    specs = _specs(told, features)
+    made = training.train(
+        _rows(told, paths, specs), specs, horizon_bars=horizon, folds=folds, embargo_bars=embargo, trees=trees
+    )
+    registry = _registry(told)
+    card = registry.register(made.frozen, made.card)
+    if activate:
+        registry.activate(card.sha256)
+    _show(registry, card, as_json=as_json)
+
+
+@models.command("list", help="All models, those trained on the newest data last.")
+def list_models(as_json: AsJson = False) -> None:
+    registry = _registry(_settings(None))
+    cards = registry.cards()
+    if as_json:
+        print(json.dumps([_plain(registry, card) for card in cards], indent=1))
+        return
+    table = Table(box=None)
+    for title in ("model", "kind", "horizon", "rows", "hit rate", "naive", "IC", "Brier", "naive", "status"):
+        table.add_column(title)
+    for card in cards:
+        figures = [f"{card.metrics[name]:.4f}" for name in ("hit_rate", "hit_rate_naive", "ic", "brier", "brier_naive")]
+        status = registry.status(card.sha256)
+        table.add_row(card.sha256[:12], card.name, str(card.horizon_bars), f"{card.rows:,}", *figures, status)
+    Console(width=130).print(table)
+
+
+@models.command("show", help="One model's card.")
+def show(model: Wanted, as_json: AsJson = False) -> None:
+    registry = _registry(_settings(None))
+    _show(registry, registry.card(model), as_json=as_json)
+
+
+@models.command("activate", help="Serve this model from the next start of `predictions` on.")
+def activate(model: Wanted) -> None:
+    card = _registry(_settings(None)).activate(model)
+    print(f"{card.sha256[:12]} serves from the next start on: python cli.py restart")
+
+
+@models.command("retire", help="Never serve this model again.")
+def retire(model: Wanted) -> None:
+    print(f"{_registry(_settings(None)).retire(model).sha256[:12]} is retired")
+
+
+def _settings(file: Path | None) -> "Settings":
+    from configs.settings import load_settings
+    from deploy.recorded import settings_of
+
+    return load_settings(file) if file is not None else settings_of(home_from_environment(), {})
+
+
+def _registry(settings: "Settings") -> "Registry":
+    from configs.model_registry import Registry
+
+    folder = settings.predictions.registry
+    return Registry(folder if folder is not None else home_from_environment().root / "models")
+
+
+def _specs(settings: "Settings", features: str | None) -> tuple[str, ...]:
+    from configs.strategies import feature_specs, load_strategies
+
+    if features is not None:
+        return tuple(spec.strip() for spec in features.split(",") if spec.strip())
+    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    specs = feature_specs(strategies, settings.features.indicators)
+    return tuple(spec for spec in specs if not spec.startswith("obv"))
+
+
+def _rows(settings: "Settings", paths: list[Path], specs: tuple[str, ...]) -> "Iterable[FeatureRow]":
+    from dataflows import recorded_features
+    from sinks.database import open_engine
+
+    if paths:
+        return recorded_features.of_files(settings, paths, specs)
+    return recorded_features.of_table(open_engine(settings.database.postgres.url, pool_size=1))
+
+
+def _plain(registry: "Registry", card: "ModelCard") -> dict[str, Any]:
+    return {**card.model_dump(mode="json"), "status": registry.status(card.sha256)}
+
+
+def _show(registry: "Registry", card: "ModelCard", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(_plain(registry, card), indent=1))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in _plain(registry, card).items():
+        if name != "folds":
+            table.add_row(name.replace("_", " "), json.dumps(value) if isinstance(value, dict) else str(value))
+    for number, fold in enumerate(card.folds, 1):
+        table.add_row(f"fold {number}", ", ".join(f"{name} {value:.4g}" for name, value in fold.items()))
+    Console(width=150).print(table)

@@ -1,0 +1,104 @@
+"""What the outcomes of its signals are worth to a strategy's weight.
+
+The score of a strategy is the information ratio of its outcomes (R. Grinold, R. Kahn, Active Portfolio Management,
+2000, ch. 5), mean over standard deviation, both fading with a half-life, shrunk towards 0 by n / (n + prior). Weights
+are those of Hedge (Y. Freund, R. Schapire, 1997): proportional to exp(learning rate * score), mixed with an equal share
+so that nobody's weight goes to nothing and who was wrong can come back (fixed share: M. Herbster, M. Warmuth, 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp, sqrt
+from typing import Any
+
+from operators.feedback.settings import FeedbackSettings
+from schemas.records import SignalOutcome, StrategyWeights
+
+_SECOND_NS = 1_000_000_000
+_DIGITS = 6
+
+
+class StrategyRecord:
+    """One strategy's faded outcomes: how many, their sum and the sum of their squares, as of `ts_ns`."""
+
+    __slots__ = ("count", "squares", "ts_ns", "whole")
+
+    def __init__(self, ts_ns: int = 0, count: float = 0.0, whole: float = 0.0, squares: float = 0.0) -> None:
+        self.ts_ns = ts_ns
+        self.count = count
+        self.whole = whole
+        self.squares = squares
+
+    def fade(self, ts_ns: int, half_life_ns: float) -> None:
+        share = 0.5 ** ((ts_ns - self.ts_ns) / half_life_ns)
+        self.ts_ns = ts_ns
+        self.count *= share
+        self.whole *= share
+        self.squares *= share
+
+    def score(self, prior: float) -> float:
+        """The shrunk information ratio; 0 without two outcomes' worth."""
+        if self.count < 2.0:
+            return 0.0
+        mean = self.whole / self.count
+        spread = sqrt(max(self.squares / self.count - mean * mean, 0.0))
+        if not spread:
+            return 0.0
+        return mean / spread * self.count / (self.count + prior)
+
+
+class Weighing:
+    """The weights of the strategies that run, from their outcomes."""
+
+    def __init__(self, strategies: Sequence[str], settings: FeedbackSettings) -> None:
+        self._settings = settings
+        self._half_life_ns = float(settings.half_life_s * _SECOND_NS)
+        self._records = {name: StrategyRecord() for name in sorted(strategies)}
+        self._given = {name: 1.0 / len(self._records) for name in self._records}
+        self._seq = 0
+
+    def learn(self, outcome: SignalOutcome) -> None:
+        record = self._records.get(outcome.strategy)
+        if record is not None:
+            record.fade(outcome.ts_ns, self._half_life_ns)
+            record.count += 1.0
+            record.whole += outcome.gained
+            record.squares += outcome.gained * outcome.gained
+
+    def weights(self, ts_ns: int) -> StrategyWeights | None:
+        """The weights as of now; None where they are about what they were, or there is nothing to weigh."""
+        settings, records = self._settings, self._records
+        if len(records) < 2:
+            return None
+        for record in records.values():
+            record.fade(ts_ns, self._half_life_ns)
+        scores = {name: record.score(settings.prior_outcomes) for name, record in records.items()}
+        best = max(scores.values())
+        raw = {name: exp(settings.learning_rate * (score - best)) for name, score in scores.items()}
+        total, count = sum(raw.values()), len(raw)
+        floor = settings.weight_min
+        found = {name: round(floor / count + (1.0 - floor) * one / total, _DIGITS) for name, one in raw.items()}
+        if max(abs(found[name] - self._given[name]) for name in found) < max(settings.weight_change_min, 1e-9):
+            return None
+        self._given = found
+        self._seq += 1
+        told = ", ".join(f"{name} {records[name].count:.1f}" for name in found)
+        return StrategyWeights(
+            self._seq,
+            ts_ns,
+            dict(found),
+            {name: round(score, _DIGITS) for name, score in scores.items()},
+            f"shrunk information ratios of faded outcomes: {told}",
+        )
+
+    def snapshot(self) -> Any:
+        records = {name: (r.ts_ns, r.count, r.whole, r.squares) for name, r in self._records.items()}
+        return (self._seq, dict(self._given), records)
+
+    def restore(self, snapshot: Any) -> None:
+        """A strategy that is new starts with nothing; one that no longer runs is forgotten."""
+        self._seq, given, records = snapshot
+        self._records = {name: StrategyRecord(*records.get(name, ())) for name in self._records}
+        even = 1.0 / max(len(self._records), 1)
+        self._given = {name: given.get(name, even) for name in self._records}

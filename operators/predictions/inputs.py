@@ -1,0 +1,60 @@
+"""What a model reads of a feature row: numbers that mean the same at a price of 5 and of 500.
+
+Averages become their distance from the close, and what is in money becomes a fraction of the close; the rest (RSI, ADX,
+rates of change ...) stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from operators.indicators import outputs
+from schemas.errors import BadInput
+from schemas.records import FeatureRow
+
+_LEVELS = frozenset({"sma", "ema", "vwap", "bollinger"})
+_IN_MONEY = frozenset({"macd", "atr"})
+_UNBOUNDED = frozenset({"obv"})
+
+
+def input_names(specs: Iterable[str]) -> tuple[str, ...]:
+    """The values of these indicators, in their order. Raises BadInput for an unknown one, and for one whose size means
+    nothing because it grows with the history.
+
+    >>> input_names(["ema_12", "macd_12_26_9"])
+    ('ema_12', 'macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
+    """
+    names = tuple(dict.fromkeys(name for spec in specs for name in outputs(spec)))
+    wrong = [name for name in names if _kind(name) in _UNBOUNDED]
+    if wrong:
+        raise BadInput(f"a model cannot learn from {', '.join(wrong)}: the value grows with the history")
+    if not names:
+        raise BadInput("a model needs at least one indicator to learn from, found none")
+    return names
+
+
+def inputs_of(row: FeatureRow, names: Sequence[str]) -> list[float] | None:
+    """The row's values for a model, in the order of `names`; None while one of them has not warmed up.
+
+    >>> inputs_of(FeatureRow("A", 1, 60, 1, 50.0, {"ema_3": 49.0, "rsi_3": 60.0}), ["ema_3", "rsi_3"])
+    [-0.02, 60.0]
+    """
+    close, values = row.close, row.values
+    if close <= 0:
+        return None
+    found: list[float] = []
+    for name in names:
+        value = values.get(name)
+        if value is None:
+            return None
+        kind = _kind(name)
+        if kind in _LEVELS:
+            value = (value - close) / close
+        elif kind in _IN_MONEY:
+            value = value / close
+        found.append(value)
+    return found
+
+
+def _kind(name: str) -> str:
+    return name.partition("_")[0]

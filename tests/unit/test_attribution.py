@@ -1,0 +1,235 @@
+"""Whatever is traded by whom: the rows by strategy sum to the ledger, to the last of nine places."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.feedback import FeedbackSettings, FeedbackStage
+from operators.feedback.attribution import share_out
+from operators.ledger import Ledger
+from operators.ledger.corporate_actions import Split
+from operators.ledger.lots import METHODS
+from operators.valuation import Marks
+from schemas.records import (
+    BUY,
+    MARKET,
+    SELL,
+    SPLIT,
+    TRADE,
+    Attribution,
+    CashFlow,
+    CorporateAction,
+    Execution,
+    OrderProposal,
+    Signal,
+    StrategyWeights,
+)
+from tests.unit.builders import bar
+
+MINUTE = 60_000_000_000
+SYMBOLS = ("A", "B")
+EVERY_MINUTE = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
+
+
+class Account:
+    """A ledger with its marks, and the records that the portfolio would write of it."""
+
+    def __init__(self, method: str = "fifo", stage: FeedbackStage | None = None) -> None:
+        self.ledger = Ledger(Decimal(1_000_000), method=method)
+        self.marks = Marks()
+        self.feedback = stage or FeedbackStage(EVERY_MINUTE, ("a", "b"))
+        self.minute = self.seq = self.valuations = self.signals = 0
+
+    def tick(self, fills: list[tuple[str, Decimal, float, str, str]], closes: dict[str, float]) -> list[Any]:
+        """`fills` as (symbol, signed quantity, price, cause, order id). Returns what feedback gives."""
+        self.minute += 1
+        ts_ns = self.minute * MINUTE
+        bars: list[Any] = [bar(symbol, self.minute, ts_ns, price) for symbol, price in closes.items()]
+        executions: list[Any] = []
+        books: list[Any] = []
+        for symbol, price in closes.items():
+            self.marks.prices[symbol] = price
+        for symbol, quantity, price, cause, order_id in fills:
+            self.seq += 1
+            side = BUY if quantity > 0 else SELL
+            one = Execution(
+                self.seq, ts_ns, f"exe-{self.seq}", order_id, symbol, side, TRADE, abs(quantity), Decimal(str(price)),
+                Decimal("1.000000007"), Decimal(0), abs(quantity), ts_ns, self.minute, "", cause,
+            )  # fmt: skip
+            executions.append(one)
+            books += self.ledger.apply(one)
+        for symbol in closes:
+            self.marks.revalue(self.ledger, symbol)
+        self.valuations += 1
+        valuation = self.marks.value(self.ledger, self.valuations, ts_ns)
+        made = self.feedback.on_tick(ts_ns, [*bars, *executions, *books, valuation])
+        rows = [one for one in made if type(one) is Attribution]
+        assert_sums(rows, valuation)
+        return made
+
+    def own(self, symbol: str, cause: str, strategy: str, views: dict[str, float], side: str) -> None:
+        """A proposal of strategies with these views; of the ensemble, with these contributions."""
+        records: list[Any] = []
+        for name, view in views.items() if strategy != "ensemble" else [("ensemble", 1.0)]:
+            self.signals += 1
+            parts = views if strategy == "ensemble" else {}
+            direction = (view > 0) - (view < 0)
+            records.append(Signal(symbol, self.signals, 1, name, direction, abs(view), 1.0, 100.0, "f", parts))
+        records.append(
+            OrderProposal(1, 1, cause, symbol, side, Decimal(1), MARKET, None, "DAY", strategy, Decimal(100), "", [])
+        )
+        self.minute += 1
+        self.feedback.on_tick(self.minute * MINUTE, records)
+
+
+def assert_sums(rows: list[Any], valuation: Any) -> None:
+    assert sum(row.realized_pnl + row.cash_flows for row in rows) == valuation.realized_pnl
+    assert sum(row.unrealized_pnl for row in rows) == valuation.unrealized_pnl
+    assert sum(row.fees for row in rows) == valuation.fees
+    assert "unattributed" not in {row.strategy for row in rows}
+
+
+def by_name(made: list[Any]) -> dict[str, Attribution]:
+    return {one.strategy: one for one in made if type(one) is Attribution}
+
+
+D = Decimal
+prices = st.integers(5_000, 15_000).map(lambda cents: cents / 100)
+orders = st.tuples(
+    st.sampled_from(SYMBOLS),
+    st.integers(-70, 70).filter(bool),
+    prices,
+    st.sampled_from(["a", "b", "a+b", "ensemble", "manual"]),
+    st.dictionaries(st.sampled_from(["a", "b"]), st.floats(-1, 1, allow_nan=False), max_size=2),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.tuples(orders, prices, prices), min_size=1, max_size=14), st.sampled_from(METHODS[:4]))
+def test_the_rows_sum_to_the_ledger_after_every_event(steps: list[Any], method: str) -> None:
+    account = Account(method)
+    for number, ((symbol, quantity, price, who, views), a, b) in enumerate(steps):
+        cause, order_id = f"prop-{number}", f"ord-{number}"
+        if who == "manual":
+            cause, order_id = f"cmd-{number}", f"ord-cmd-{number}"
+        else:
+            account.own(symbol, cause, who, views, BUY if quantity > 0 else SELL)
+        restored = FeedbackStage(EVERY_MINUTE, ("a", "b"))
+        restored.restore(account.feedback.snapshot())
+        assert restored.snapshot() == account.feedback.snapshot()
+        account.feedback = restored
+        account.tick([(symbol, D(quantity), price, cause, order_id)], {"A": a, "B": b})
+
+
+def test_an_ensembles_position_belongs_to_those_who_were_for_it_by_their_contributions() -> None:
+    account = Account()
+    account.own("A", "prop-1", "ensemble", {"a": 0.6, "b": 0.3, "c": -0.2}, BUY)
+    account.tick([("A", D(90), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.own("A", "prop-2", "ensemble", {"a": 0.0}, SELL)
+    rows = by_name(account.tick([("A", D(-90), 110.0, "prop-2", "ord-2")], {"A": 110.0}))
+    assert {name: row.realized_pnl for name, row in rows.items()} == {"a": 600, "b": 300}
+    assert rows["a"].fees + rows["b"].fees == D("2.000000014") and rows["a"].trades == 2
+
+
+def test_a_strategys_total_does_not_depend_on_whose_lots_the_ledger_closes() -> None:
+    account = Account()
+    account.own("A", "prop-1", "b", {"b": 1.0}, BUY)
+    account.tick([("A", D(50), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.own("A", "prop-2", "a", {"a": 1.0}, BUY)
+    account.tick([("A", D(100), 120.0, "prop-2", "ord-2")], {"A": 120.0})
+    account.own("A", "prop-3", "a", {"a": 0.0}, SELL)
+    rows = by_name(account.tick([("A", D(-100), 130.0, "prop-3", "ord-3")], {"A": 130.0}))
+    assert rows["a"].realized_pnl + rows["a"].unrealized_pnl == 100 * (130 - 120)
+    assert rows["b"].realized_pnl + rows["b"].unrealized_pnl == 50 * (130 - 100)
+
+
+def test_what_a_person_sells_comes_off_the_strategies_as_in_the_portfolio() -> None:
+    account = Account()
+    account.own("A", "prop-1", "a", {"a": 1.0}, BUY)
+    account.tick([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    rows = by_name(account.tick([("A", D(-25), 104.0, "cmd-1", "ord-cmd-1")], {"A": 101.0}))
+    assert rows["a"].realized_pnl == 40 and rows["a"].unrealized_pnl == 0
+    assert rows["manual"].unrealized_pnl == 15 * 3 and rows["manual"].realized_pnl == 0
+
+
+def test_a_cash_flow_goes_to_the_holders_and_interest_to_the_account() -> None:
+    account = Account()
+    account.own("A", "prop-1", "ensemble", {"a": 0.5, "b": 0.25}, BUY)
+    account.tick([("A", D(30), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    flows: list[Any] = [
+        CashFlow(1, 1, "c-1", "DIVIDEND", "A", D(10), D(30), "x"),
+        CashFlow(2, 1, "c-2", "MARGIN_INTEREST", "", D(-3), D(0), "x"),
+    ]
+    for flow in flows:
+        account.ledger.credit(flow.amount)
+    account.minute += 1
+    account.feedback.on_tick(account.minute * MINUTE, flows)
+    rows = by_name(account.tick([], {"A": 100.0}))
+    assert {n: r.cash_flows for n, r in rows.items()} == {"a": D("6.666666667"), "b": D("3.333333333"), "account": -3}
+
+
+def test_a_split_changes_nobodys_total_and_the_outcome_of_an_open_signal_knows_it() -> None:
+    account = Account(stage=FeedbackStage(FeedbackSettings(horizon_bars=3, attribution_interval_s=60)))
+    account.own("A", "prop-1", "a", {"a": 1.0}, BUY)
+    account.tick([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    action = CorporateAction("act-1", 1, SPLIT, "A", 0, 0, D(4), None, "USD", "", "test")
+    changes = account.ledger.act(Split("act-1", 1, "A", D(4)))
+    account.minute += 1
+    account.feedback.on_tick(account.minute * MINUTE, [action, *changes])
+    account.feedback.on_tick(account.minute * MINUTE + 1, [action])
+    made = account.tick([], {"A": 27.0})
+    assert by_name(made)["a"].unrealized_pnl == 40 * 27 - 1000
+    (outcome,) = [one for one in made if type(one).__name__ == "SignalOutcome"]
+    assert (outcome.entry_price, outcome.exit_price, outcome.gained) == (25.0, 27.0, 0.08)
+
+
+@given(st.decimals(-1000, 1000, places=9), st.lists(st.decimals(0, 50, places=9), min_size=1, max_size=6))
+def test_shares_sum_to_the_whole(total: Decimal, weights: list[Decimal]) -> None:
+    assert sum(share for _, share in share_out(total, [(str(i), w) for i, w in enumerate(weights)])) == total
+
+
+# -- weights -----------------------------------------------------------------------------------------------------------
+
+
+def learning(gains: dict[str, list[float]], **how: Any) -> list[StrategyWeights]:
+    """Feeds signals whose outcomes are these returns, a minute each."""
+    settings = FeedbackSettings(horizon_bars=1, attribution_interval_s=0, weights_interval_s=60, **how)
+    stage = FeedbackStage(settings, tuple(gains))
+    out: list[Any] = []
+    for minute in range(1, 2 * len(next(iter(gains.values()))) + 1):
+        records: list[Any] = []
+        for name, series in gains.items():
+            step, judged = divmod(minute - 1, 2)
+            price = 100.0 * (1 + series[step]) if judged else 100.0
+            records.append(bar(name.upper(), minute, minute * MINUTE, price))
+            if not judged:
+                records.append(Signal(name.upper(), step + 1, minute * MINUTE, name, 1, 1.0, 1.0, 100.0, "f", {}))
+        out += stage.on_tick(minute * MINUTE, records)
+    return [one for one in out if type(one) is StrategyWeights]
+
+
+GOOD, BAD = [0.01, 0.02] * 20, [-0.01, 0.005] * 20
+
+
+def test_weights_go_to_who_was_right_never_to_nothing_and_sum_to_one() -> None:
+    given_out = learning({"a": GOOD, "b": BAD, "c": [0.001, -0.001] * 20})
+    last = given_out[-1]
+    assert last.weights["a"] > last.weights["c"] > last.weights["b"] >= 0.2 / 3
+    assert sum(last.weights.values()) == pytest.approx(1.0, abs=1e-5)
+    assert last.scores["a"] > 0 > last.scores["b"] and [one.seq for one in given_out] == list(
+        range(1, len(given_out) + 1)
+    )
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    turned = {"a": GOOD + BAD, "b": BAD + GOOD}
+    assert learning(turned, half_life_s=600)[-1].weights["b"] > 0.5 > learning(turned)[0].weights["b"]
+
+
+def test_equal_records_give_no_weights_and_one_strategy_none() -> None:
+    assert learning({"a": GOOD, "b": GOOD}) == [] and learning({"a": GOOD}) == []
