@@ -22,8 +22,8 @@ def duration_s(given: Any) -> Any:
     >>> duration_s("100ms"), duration_s("5m"), duration_s("immediate"), duration_s(None)
     (0.1, 300.0, 0.0, None)
     """
-    if given is None or isinstance(given, bool):
-        return given
+    if given is None or isinstance(given, bool | float):
+        return given  # a float is in seconds already: settings made out of settings
     if given == "immediate":
         return 0.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", str(given).strip())

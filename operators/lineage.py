@@ -16,8 +16,11 @@ from schemas.records import (
     Command,
     Execution,
     FeatureRow,
+    Fundamentals,
+    LlmAnswer,
     Lot,
     LotMatch,
+    NewsItem,
     Order,
     OrderCancel,
     OrderProposal,
@@ -27,10 +30,12 @@ from schemas.records import (
     RiskEvent,
     RiskFence,
     RiskUsage,
+    SentimentScore,
     Signal,
     Valuation,
     bar_id,
     feature_id,
+    sentiment_id,
     signal_id,
 )
 
@@ -76,6 +81,10 @@ class Books(Protocol):
     def signal(self, symbol: str, seq: int) -> Signal | None: ...
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None: ...
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None: ...
+    def score(self, seq: int) -> SentimentScore | None: ...
+    def news(self, news_id: str) -> NewsItem | None: ...
+    def answer(self, answer_id: str) -> LlmAnswer | None: ...
+    def filing(self, fundamentals_id: str) -> Fundamentals | None: ...
 
 
 _NAMES: dict[type, Callable[[Any], str]] = {
@@ -95,10 +104,15 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     LotMatch: lambda r: str(r.match_id),
     Valuation: lambda r: f"valuation-{r.seq}",
     Command: lambda r: str(r.command_id),
+    SentimentScore: lambda r: sentiment_id(r.seq),
+    NewsItem: lambda r: str(r.news_id),
+    LlmAnswer: lambda r: str(r.answer_id),
+    Fundamentals: lambda r: str(r.fundamentals_id),
 }
 _CAUSES: dict[type, Callable[[Any], list[str]]] = {
     FeatureRow: lambda r: [bar_id(r.symbol, r.bar_seq)],
-    Signal: lambda r: [r.feature_id],
+    Signal: lambda r: [r.feature_id, *r.cause_ids],
+    SentimentScore: lambda r: [r.news_id, *([r.answer_id] if r.answer_id else [])],
     OrderProposal: lambda r: list(r.signal_ids),
     Order: lambda r: [r.cause_id],
     RiskFence: lambda r: [r.cause_id],
@@ -248,7 +262,30 @@ def _trace_signal(books: Books, name: str) -> Node:
     if signal is None:
         return Node("Signal", name, None)
     _, row_seq = keyed(signal.feature_id)
-    return _node(signal, trace_feature(books, signal.symbol, row_seq, signal.ts_ns))
+    read = (_trace_read(books, cause) for cause in signal.cause_ids)
+    return _node(signal, trace_feature(books, signal.symbol, row_seq, signal.ts_ns), *read)
+
+
+def _trace_read(books: Books, name: str) -> Node:
+    """What a signal rests on beside its feature row: another signal, a score of news, a filing."""
+    kind, _, rest = name.partition("-")
+    if kind == "sig":
+        return _trace_signal(books, name)
+    if kind == "sent" and rest.isdecimal():
+        score = books.score(int(rest))
+        return Node("SentimentScore", name, None) if score is None else _trace_score(books, score)
+    filing = books.filing(name)
+    return Node("Fundamentals" if kind == "fund" else "Record", name, None) if filing is None else _node(filing)
+
+
+def _trace_score(books: Books, score: SentimentScore) -> Node:
+    """A score with the headline, and with what a language model was asked and answered."""
+    news = books.news(score.news_id)
+    causes = [Node("NewsItem", score.news_id, None) if news is None else _node(news)]
+    if score.answer_id:
+        answer = books.answer(score.answer_id)
+        causes.append(Node("LlmAnswer", score.answer_id, None) if answer is None else _node(answer))
+    return _node(score, *causes)
 
 
 def trace_feature(books: Books, symbol: str, seq: int, ts_ns: int) -> Node:

@@ -11,10 +11,14 @@ from schemas.records import (
     Command,
     Execution,
     FeatureRow,
+    Fundamentals,
+    LlmAnswer,
+    NewsItem,
     Order,
     OrderProposal,
     OrderRefusal,
     RiskFence,
+    SentimentScore,
     Signal,
 )
 from sinks.tables import (
@@ -23,11 +27,15 @@ from sinks.tables import (
     commands,
     executions,
     features,
+    fundamentals,
+    llm_answers,
+    news,
     order_proposals,
     order_refusals,
     orders,
     record_of,
     risk_fences,
+    sentiment,
     signals,
 )
 
@@ -76,6 +84,18 @@ class StoredBooks:
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
         return self._one(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
+
+    def score(self, seq: int) -> SentimentScore | None:
+        return self._one(SentimentScore, sentiment.c.seq == seq)
+
+    def news(self, news_id: str) -> NewsItem | None:
+        return self._one(NewsItem, news.c.news_id == news_id)
+
+    def answer(self, answer_id: str) -> LlmAnswer | None:
+        return self._one(LlmAnswer, llm_answers.c.answer_id == answer_id)
+
+    def filing(self, fundamentals_id: str) -> Fundamentals | None:
+        return self._one(Fundamentals, fundamentals.c.fundamentals_id == fundamentals_id)
 
     # -- what stood at a moment
 

@@ -155,8 +155,8 @@ def _facts(record: Record) -> list[str]:
             long += [f"check {check.check}: found {check.found}, limit {check.limit}" for check in value]
         elif isinstance(value, dict):
             long.append(f"{field}: " + ", ".join(f"{key} {item}" for key, item in value.items()))
-        elif field in ("sizing", "message", "text", "reason") and value:
-            long.append(f"{field}: {value}")
+        elif field in ("sizing", "message", "text", "reason", "headline", "summary", "prompt", "answer") and value:
+            long += [f"{field}: {line}" for line in str(value).splitlines()]
         elif value not in ("", None, []) and field not in ("ts_ns", "seq"):
             short.append(f"{field} {value}")
     return [", ".join(short), *long]

@@ -39,7 +39,6 @@ NEEDS: dict[tuple[str, str], Permission | str | None] = {
     ("POST", "/api/v1/orders"): TRADE,
     ("PATCH", "/api/v1/orders/{order_id}"): TRADE,
     ("DELETE", "/api/v1/orders/{order_id}"): CANCEL,
-    ("PATCH", "/api/v1/orders/{order_id}"): TRADE,
     ("GET", "/api/v1/market/price/{symbol}"): READ,
     ("GET", "/api/v1/market/prices"): READ,
     ("GET", "/api/v1/market/history/{symbol}"): READ,

@@ -216,7 +216,11 @@ def test_the_account_is_there_after_a_restart(tmp_path: Path) -> None:
         before = first.broker.book
     with Server(settings) as again:
         book = again.broker.book
-        assert (book.cash, book.positions) == (before.cash, before.positions) == (Decimal(1_000_000 - 303), {"AAPL": Decimal(3)})
+        assert (
+            (book.cash, book.positions)
+            == (before.cash, before.positions)
+            == (Decimal(1_000_000 - 303), {"AAPL": Decimal(3)})
+        )
         assert book.orders == before.orders
         with pytest.raises(APIError, match="must be unique"):
             client(again).submit_order(buy(3, "filled"))

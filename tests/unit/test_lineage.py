@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -17,11 +18,15 @@ from schemas.records import (
     Command,
     Execution,
     FeatureRow,
+    Fundamentals,
+    LlmAnswer,
+    NewsItem,
     Order,
     OrderProposal,
     OrderRefusal,
     Record,
     RiskFence,
+    SentimentScore,
     Signal,
 )
 from tests.unit.tape import START_NS, decided, market, settings, with_command
@@ -78,6 +83,18 @@ class MemoryBooks:
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
         return self._last(Bar, symbol=symbol, seq=seq, ts_ns=ts_ns)  # type: ignore[no-any-return]
+
+    def score(self, seq: int) -> SentimentScore | None:
+        return self._last(SentimentScore, seq=seq)  # type: ignore[no-any-return]
+
+    def news(self, news_id: str) -> NewsItem | None:
+        return self._last(NewsItem, news_id=news_id)  # type: ignore[no-any-return]
+
+    def answer(self, answer_id: str) -> LlmAnswer | None:
+        return self._last(LlmAnswer, answer_id=answer_id)  # type: ignore[no-any-return]
+
+    def filing(self, fundamentals_id: str) -> Fundamentals | None:
+        return self._last(Fundamentals, fundamentals_id=fundamentals_id)  # type: ignore[no-any-return]
 
     def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
         return self._until(Bar, ts_ns, symbol=symbol)  # type: ignore[no-any-return]
@@ -182,3 +199,28 @@ def test_why_no_trade_names_the_first_step_with_nothing_to_pass_on(traded: Memor
     assert halted.reasons[-1] == "trading was halted by fence-1: drill"
     kept = MemoryBooks([r for r in traded.records if r.ts_ns <= proposals[0].ts_ns or type(r) in (Bar, FeatureRow)])
     assert "was still under way" in reasons(minute + 1, those=kept)
+
+
+def test_a_signal_walks_back_to_the_headline_the_models_answer_and_the_filing() -> None:
+    ids = ["sent-1", "fund-A-1", "sig-A-1", "sent-9", "fund-gone"]
+    records: list[Record] = [
+        NewsItem("news-1", 1, 1, "s", "Profit beats estimates", "", "", ["A"]),
+        LlmAnswer("answer-1", 2, "ask-1", "news-1", "m", "What of it?", "good", 9, 9, ""),
+        SentimentScore(1, 3, "A", "news-1", 0.5, 0.5, "llm", "m", "answer-1", {}),
+        Fundamentals("fund-A-1", 1, "A", 20231231, 20240201, "10-K", "sec", {"eps": 1.0}, {}, "USD"),
+        Bar("A", 1, 60, 0, 1.0, 1.0, 1.0, 1.0, 1.0, "REGULAR", 20240102, True),
+        FeatureRow("A", 1, 60, 1, 1.0, {}),
+        Signal("A", 1, 60, "sentiment", 1, 1.0, 1.0, 1.0, "feat-A-1", {}, ["sent-1"]),
+        Signal("A", 2, 60, "ensemble", 1, 1.0, 1.0, 1.0, "feat-A-1", {}, ids),
+        OrderProposal(1, 60, "prop-1", "A", "BUY", Decimal(1), "MARKET", None, "DAY", "e", Decimal(1), "", ["sig-A-2"]),
+    ]
+    found = explain(MemoryBooks(records), "prop-1")
+    assert found is not None
+    (signal,) = found.root.causes
+    assert [cause.name for cause in signal.causes] == ["feat-A-1", *ids]
+    assert path(signal.causes[1]) == ["SentimentScore", "NewsItem", "LlmAnswer"]
+    assert path(signal.causes[3]) == ["Signal", "FeatureRow", "Bar", "SentimentScore", "NewsItem", "LlmAnswer"]
+    assert [node.name for node in nodes(found.root) if node.record is None] == ["sent-9", "fund-gone"]
+    for node in nodes(found.root):
+        if node.record is not None and node.kind not in ("OrderProposal", "Bar"):
+            assert causes_of(node.record) == [cause.name for cause in node.causes]

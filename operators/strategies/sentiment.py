@@ -1,0 +1,55 @@
+"""Follow the tone of the news, as long as it is fresh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from operators.strategies.strategy import View, id_of
+from schemas.errors import BadInput
+from schemas.records import FeatureRow, SentimentScore
+
+CAUSES_MAX = 3
+
+
+class Sentiment:
+    """Long when the tone of a symbol's news reaches `enter`, short when it reaches -`enter`, out when what is left
+    of it is below `exit`.
+
+    The tone is the sum of score times confidence over all headlines, each halved every `half_life_s` of event time. So
+    one very good headline fades, and a contrary one cancels it. Confidence is the tone, at most 1. The state is (time,
+    tone as of then, direction held, last scores' ids): the size of it does not grow.
+    """
+
+    reads = (FeatureRow, SentimentScore)
+    features: tuple[str, ...] = ()
+
+    def __init__(
+        self, *, half_life_s: float = 3600.0, enter: float = 0.5, exit: float = 0.2, name: str = "sentiment"
+    ) -> None:
+        """Raises BadInput for a half-life that is not above 0, and unless 0 < exit < enter."""
+        if type(half_life_s) not in (int, float) or not 0 < half_life_s < float("inf"):
+            raise BadInput(f"strategy {name}: half_life_s must be > 0, found {half_life_s!r}")
+        if not all(type(value) in (int, float) for value in (enter, exit)) or not 0 < exit < enter < float("inf"):
+            raise BadInput(f"strategy {name}: 0 < exit < enter must hold, found exit {exit!r} and enter {enter!r}")
+        self.name = name
+        self.half_life_ns = half_life_s * 1e9
+        self.enter, self.exit = enter, exit
+
+    def decide(self, record: Any, state: Any) -> tuple[Any, View | None]:
+        if type(record) is FeatureRow:
+            if state is None or not state[2]:
+                return state, None  # nothing is held: time alone changes nothing
+            at_ns, tone, held, causes = state
+            tone *= 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns)
+            if held * tone >= self.exit:
+                return state, None
+            return (record.ts_ns, tone, 0, causes), View(0, 0.0, 1.0, {"tone": tone}, causes)
+        at_ns, tone, held, causes = state or (record.ts_ns, 0.0, 0, ())
+        tone = tone * 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns) + record.score * record.confidence
+        causes = (*causes, id_of(record))[-CAUSES_MAX:]
+        wanted = 1 if tone >= self.enter else -1 if tone <= -self.enter else held if held * tone >= self.exit else 0
+        state = (record.ts_ns, tone, wanted, causes)
+        if wanted == held:
+            return state, None
+        parts = {"tone": tone, "score": record.score}
+        return state, View(wanted, float(abs(wanted)), min(1.0, abs(tone)) if wanted else 1.0, parts, causes)

@@ -1,0 +1,129 @@
+"""The strategies that trade on the tone of news and on figures of companies, alone and in the signal stage."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from configs.strategies import load_strategies
+from operators.signals import SignalStage
+from operators.strategies.fundamental_value import FundamentalValue
+from operators.strategies.sentiment import Sentiment
+from schemas.errors import BadInput
+from schemas.records import FeatureRow, Fundamentals, Record, SentimentScore
+
+HOUR = 3600 * 10**9
+DAY = 24 * HOUR
+FILED_NS = 1_704_067_200 * 10**9  # 2024-01-01
+
+
+def row(ts_ns: int, close: float = 100.0, symbol: str = "A", seq: int = 1) -> FeatureRow:
+    return FeatureRow(symbol, seq, ts_ns, seq, close, {})
+
+
+def score(seq: int, ts_ns: int, value: float, sure: float = 1.0, symbol: str = "A") -> SentimentScore:
+    return SentimentScore(seq, ts_ns, symbol, f"n{seq}", value, sure, "lexicon", "v", "", {})
+
+
+def filing(number: int = 1, filed: int = 20240101, period_end: int = 20231231, **changes: Any) -> Fundamentals:
+    facts = {"eps": 10.0, "equity": 500.0, "shares": 10.0} | changes.get("facts", {})
+    ratios = {"return_on_equity": 0.2, "debt_to_equity": 0.5} | changes.get("ratios", {})
+    currency = changes.get("currency", "USD")
+    return Fundamentals(f"fund-{number}", 5, "A", period_end, filed, "10-K", "s", facts, ratios, currency)
+
+
+def views(strategy: Any, records: list[Record]) -> list[tuple[int, int, tuple[str, ...]]]:
+    """(place of the record, direction, causes) of each view."""
+    state, out = None, []
+    for at, record in enumerate(records):
+        state, view = strategy.decide(record, pickle.loads(pickle.dumps(state)))  # noqa: S301  (its own pickle)
+        if view is not None:
+            out.append((at, view.direction, view.causes))
+    return out
+
+
+def test_good_news_is_followed_until_it_has_faded() -> None:
+    """Tone 0.8 is 0.2 after two half-lives: out behind them."""
+    records: list[Record] = [score(1, 0, 0.8), row(HOUR), row(2 * HOUR), row(2 * HOUR + 1), row(9 * HOUR)]
+    assert views(Sentiment(), records) == [(0, 1, ("sent-1",)), (3, 0, ("sent-1",))]
+
+
+def test_several_small_headlines_count_together_and_a_contrary_one_cancels_them() -> None:
+    given = ((0.3, 0.9), (0.3, 0.9), (-0.5, 1.0), (-0.7, 1.0))
+    records: list[Record] = [score(n, n, *one) for n, one in enumerate(given, 1)]
+    assert views(Sentiment(), records) == [
+        (1, 1, ("sent-1", "sent-2")),
+        (2, 0, ("sent-1", "sent-2", "sent-3")),
+        (3, -1, ("sent-2", "sent-3", "sent-4")),
+    ]
+
+
+def test_an_unsure_score_counts_less() -> None:
+    assert views(Sentiment(), [score(1, 0, 1.0, 0.4)]) == []
+
+
+def test_between_news_time_costs_a_position_only_once() -> None:
+    records: list[Record] = [score(1, 0, -0.9), *(row(n * HOUR) for n in range(1, 50))]
+    assert [direction for _, direction, _ in views(Sentiment(), records)] == [-1, 0]
+
+
+def test_a_cheap_sound_company_is_bought_and_sold_when_it_is_dear() -> None:
+    # P/E at most 15: 150; P/B at most 3 of 50 a share: 150; out above 22 times 10
+    closes = (160.0, 150.0, 200.0, 220.0, 220.1, 200.0)
+    records: list[Record] = [filing(), *(row(FILED_NS + n, close) for n, close in enumerate(closes))]
+    assert views(FundamentalValue(), records) == [(2, 1, ("fund-1",)), (5, 0, ("fund-1",))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"facts": {"eps": -1.0}},
+        {"facts": {"equity": -5.0}},
+        {"facts": {"shares": 0.0}},
+        {"ratios": {"return_on_equity": 0.05}},
+        {"ratios": {"debt_to_equity": 2.0}},
+        {"currency": "EUR"},
+    ],
+)
+def test_what_is_not_sound_is_not_bought_at_any_price(changes: dict[str, Any]) -> None:
+    assert views(FundamentalValue(), [filing(**changes), row(FILED_NS, 0.01)]) == []
+
+
+def test_a_new_filing_that_fails_ends_it_and_an_older_period_changes_nothing() -> None:
+    old = filing(2, filed=20240102, period_end=20230930, facts={"eps": -1.0})
+    bad = filing(3, filed=20240301, period_end=20240131, facts={"eps": -1.0})
+    records: list[Record] = [filing(), row(FILED_NS), old, row(FILED_NS + DAY), bad, row(FILED_NS + 70 * DAY)]
+    assert views(FundamentalValue(), records) == [(1, 1, ("fund-1",)), (5, 0, ("fund-3",))]
+
+
+def test_figures_grow_old() -> None:
+    records: list[Record] = [filing(), row(FILED_NS), row(FILED_NS + 200 * DAY - 1), row(FILED_NS + 200 * DAY)]
+    assert [(at, direction) for at, direction, _ in views(FundamentalValue(), records)] == [(1, 1), (3, 0)]
+
+
+def test_in_the_stage_their_signals_name_what_they_rest_on() -> None:
+    stage = SignalStage([Sentiment(), FundamentalValue()])
+    assert stage.on_tick(1, [score(1, 1, 0.9), filing()]) == [], "there is no price yet"
+    first: Any = stage.on_tick(FILED_NS, [row(FILED_NS)])
+    assert [(s.strategy, s.direction, s.price, s.cause_ids) for s in first] == [("sentiment", 1, 100.0, ["sent-1"])]
+    second: Any = stage.on_tick(FILED_NS + 1, [row(FILED_NS + 1, seq=2)])
+    assert [(s.strategy, s.direction, s.cause_ids) for s in second] == [
+        ("sentiment", 0, ["sent-1"]),
+        ("fundamental_value", 1, ["fund-1"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("sentiment", {"half_life_s": 0}, "half_life_s must be > 0, found 0"),
+        ("sentiment", {"enter": 0.1}, "0 < exit < enter must hold"),
+        ("fundamental_value", {"pe_max": "x"}, "pe_max must be a number > 0, found 'x'"),
+        ("fundamental_value", {"pe_max": 30}, "pe_max must be below pe_exit"),
+    ],
+)
+def test_impossible_parameters_are_one_sentence(name: str, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        load_strategies([{"name": name, "parameters": parameters}])
