@@ -27,9 +27,10 @@ def records_of(connection: Connection, kind: type[R]) -> Iterator[R]:
 
 
 def last_of(connection: Connection, kind: type[R]) -> R | None:
-    """The record with the highest `seq`."""
+    """The record with the highest `seq`; of what an edge wrote, which has none, the latest."""
+    order = "seq" if "seq" in kind._fields else "ts_ns"  # type: ignore[attr-defined]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY seq DESC LIMIT 1")  # noqa: S608
+        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order} DESC LIMIT 1")  # noqa: S608
         row = cursor.fetchone()
     return None if row is None else _record(kind, row)
 

@@ -12,6 +12,7 @@ from dataflows.replay_topics import ends_of, read_topics
 from dataflows.sources.kafka import Until
 from deploy.checks.audit import Audited, Head, audit
 from deploy.checks.books import compare_books, moment
+from deploy.checks.broker import SIMULATED, check_broker
 from deploy.checks.kept import kept_books
 from deploy.checks.orders import check_orders, cut_now
 from deploy.checks.sequences import check_tables, read_sequences, sequenced_topics
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from deploy.home import Home
 
 RETRY_PAUSE_S = 0.5
-NO_BROKER = Check("broker", 0, None, "no broker: simulated venue")
 
 
 def settled(check: Callable[[], Verdict], wait_s: float) -> Verdict:
@@ -55,6 +55,14 @@ def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdic
         return verdict._replace(checks=[*verdict.checks, *notes])
 
     return settled(once, wait_s)
+
+
+def verify_broker(settings: Settings, wait_s: float) -> list[Check]:
+    """The ledger's positions against the broker's books. Raises psycopg2.Error."""
+    if settings.execution.broker == "simulated":
+        return [SIMULATED]
+    url, foreign = settings.database.postgres.url, settings.execution.alpaca.foreign_positions
+    return settled(lambda: Verdict([check_broker(url, foreign)], ""), wait_s).checks
 
 
 def verify_orders(settings: Settings, wait_s: float) -> list[Check]:

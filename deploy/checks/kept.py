@@ -89,11 +89,12 @@ def _risk(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
 
 def _execution(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
     from dataflows import stages
+    from operators.gateway import GatewayStage
     from operators.venue import VenueStage
 
     stage = stages.execution(settings)()
     stage.restore(state)
-    assert isinstance(stage, VenueStage)
+    assert isinstance(stage, VenueStage | GatewayStage)
     held = dict(stage.positions)
     return lambda ledger: _quantities("execution", held, ledger)
 

@@ -5,7 +5,7 @@ Sources: FIX 4.4 (ExecutionReport), Alpaca's order life cycle and trade updates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -79,6 +79,11 @@ class GatewayStage:
         self._market: dict[str, tuple[Decimal, str, int]] = {}  # symbol -> last price, session, trading day
         self._ts_ns = 0
         self._moved = False  # something changed that may let a waiting order go on
+
+    @property
+    def positions(self) -> Mapping[str, Decimal]:
+        """Signed units by symbol, by our own executions."""
+        return self._positions.held
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         self._ts_ns = ts_ns
