@@ -348,8 +348,12 @@ class RiskStage:
         return (SNAPSHOT_VERSION, counts, *(part.snapshot() for part in parts), *rest)
 
     def restore(self, snapshot: Any) -> None:
+        """Version 4 knew nothing that comes without a trade, no lag and no rate of changes."""
         version, *state = snapshot
-        assert version == SNAPSHOT_VERSION, f"risk snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        assert version in (4, SNAPSHOT_VERSION), f"risk snapshot: version {version} is not known"
+        if version == 4:
+            counts, book, history, breakers, meters, *rest = state
+            state = [counts, (*book, []), (*history, []), breakers, (*meters, None), self._claims.snapshot(), *rest]
         counts, book, history, breakers, meters, claims, by_hand, used = state
         self._order_seq, self._refusal_seq, self._event_seq, self._fenced, self._called, self._usage_ns = counts
         self._book.restore(book)

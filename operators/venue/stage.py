@@ -428,8 +428,11 @@ class VenueStage:
         )
 
     def restore(self, snapshot: Any) -> None:
+        """Version 2 knew no corporate actions."""
         version, *state = snapshot
-        assert version == SNAPSHOT_VERSION, f"venue snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        assert version in (2, SNAPSHOT_VERSION), f"venue snapshot: version {version} is not known"
+        if version == 2:
+            state.append(([], self._reference.snapshot()))
         self._seq, self._epoch, self._state, orders, position, self._now, (dust, reference) = state
         self._dust = dict.fromkeys(dust)
         self._reference.restore(reference)
