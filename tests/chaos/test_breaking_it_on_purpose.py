@@ -57,8 +57,8 @@ class Forgetting:
 
 
 def without_symbol_a(snapshot: Any) -> Any:
-    version, specs, symbols = snapshot
-    return version, specs, {symbol: state for symbol, state in symbols.items() if symbol != "A"}
+    version, specs, symbols, *rest = snapshot
+    return version, specs, {symbol: state for symbol, state in symbols.items() if symbol != "A"}, *rest
 
 
 def without_seq(snapshot: Any) -> Any:

@@ -21,6 +21,7 @@ from deploy.home import REPOSITORY, Home
 from deploy.initialise import make_recovery_store
 from deploy.local.ports import free_ports
 from deploy.plan import child_environment, dataflow_services
+from dataflows.topology import STAGED
 from deploy.service import DATAFLOW_NAMES
 from deploy.topics import create_topics, read_topics
 from sinks.tables import TABLE_OF, fields_of
@@ -187,7 +188,9 @@ class Platform:
     def drained(self) -> bool:
         """By the stats of all services as they run now. Of several workers only one shows: those behind it tell."""
         feed = self.stats("market_data")
-        alone = [name for name in DATAFLOW_NAMES if name not in self.workers and name not in self.processes]
+        several = {*self.workers, *self.processes}
+        # News and fundamentals come by the wall clock and pass no tick.
+        alone = [name for name in ("market_data", *STAGED) if name not in several]
         return bool(feed.get("feed_finished")) and all(
             self.stats(name).get("pid") == self._running[name][0].pid
             and self.last_tick_ns(name) == feed["last_tick_ns"]
