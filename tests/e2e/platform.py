@@ -17,11 +17,11 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg2 import sql
 
 from configs.settings import Settings, load_settings
+from dataflows.topology import STAGED
 from deploy.home import REPOSITORY, Home
 from deploy.initialise import make_recovery_store
 from deploy.local.ports import free_ports
 from deploy.plan import child_environment, dataflow_services
-from dataflows.topology import STAGED
 from deploy.service import DATAFLOW_NAMES
 from deploy.topics import create_topics, read_topics
 from sinks.tables import TABLE_OF, fields_of
