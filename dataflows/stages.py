@@ -67,8 +67,8 @@ def predictions(settings: Settings) -> Callable[[], Stage]:
 def feedback(settings: Settings) -> Callable[[], Stage]:
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     names = [strategy.name for strategy in strategies]
-    multipliers = {one.symbol: one.multiplier for one in settings.instruments.listed if one.multiplier != 1}
-    return lambda: FeedbackStage(settings.feedback, names, multipliers)
+    listed, currency = settings.instruments.listed, settings.portfolio_manager.currency
+    return lambda: FeedbackStage(settings.feedback, names, listed, currency)
 
 
 def analysis(settings: Settings) -> Callable[[], Stage]:

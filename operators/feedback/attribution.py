@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from operators.ensemble import ENSEMBLE
+from operators.instruments import Instrument
 from operators.manual import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
 from schemas.records import BUY, TRADE, Attribution, CashFlow, Execution, OrderProposal, Position, Signal, Valuation
@@ -77,8 +78,12 @@ class Owner(NamedTuple):
 class AttributionBook:
     """Folds signals, proposals, executions and the ledger's records; gives the rows of a Valuation."""
 
-    def __init__(self, multipliers: Mapping[str, Decimal] | None = None) -> None:
-        self._multipliers = dict(multipliers or {})
+    def __init__(self, instruments: Iterable[Instrument] = (), currency: str = "USD") -> None:
+        """`currency` is the account's."""
+        listed = list(instruments)
+        self._multipliers = {one.symbol: one.multiplier for one in listed if one.multiplier != 1}
+        self._currencies = {one.symbol: one.currency for one in listed if one.currency != currency}
+        self._rates: dict[str, Decimal] = {}
         self._books: dict[str, SymbolBook] = {}
         self._totals: dict[str, Totals] = {}
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
@@ -135,6 +140,10 @@ class AttributionBook:
         holders = [] if book is None else book.holders() or book.last
         for name, amount in share_out(quantize(flow.amount), holders or [(ACCOUNT, ONE)]):
             self._total(name).cash_flows += amount
+
+    def set_rate(self, currency: str, rate: Decimal) -> None:
+        """One unit of `currency` is worth `rate` in account currency from here on."""
+        self._rates[currency] = quantize(rate)
 
     def rename(self, old: str, new: str) -> None:
         """A symbol has another name, ahead of the ledger's Position under it."""
@@ -287,18 +296,23 @@ class AttributionBook:
         moved = dict(share_out(book.cost - sum((part.cost for part in book.parts.values()), ZERO), shares))
         worth: dict[str, Decimal] = {}
         if symbol in closes:
-            price, multiplier = to_decimal(closes[symbol]), self._multipliers.get(symbol, ONE)
+            price, unit = to_decimal(closes[symbol]), self._unit(symbol)
             worth = {
-                name: multiply(multiply(part.quantity, price), multiplier)
+                name: multiply(multiply(part.quantity, price), unit)
                 for name, part in book.parts.items()
                 if part.quantity
             }
-            whole = multiply(multiply(book.quantity, price), multiplier)
+            whole = multiply(multiply(book.quantity, price), unit)
             worth[max(shares, key=lambda share: share[1])[0]] += whole - sum(worth.values(), ZERO)
         for name, part in book.parts.items():
             shift = moved.get(name, ZERO)
             realized[name] = realized.get(name, ZERO) + shift
             unrealized[name] = unrealized.get(name, ZERO) + worth.get(name, part.cost + shift) - part.cost - shift
+
+    def _unit(self, symbol: str) -> Decimal:
+        """What one unit is worth in account currency at a price of 1, as the ledger has it."""
+        multiplier, currency = self._multipliers.get(symbol, ONE), self._currencies.get(symbol)
+        return multiplier if currency is None else multiply(multiplier, self._rates.get(currency, ONE))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -317,10 +331,17 @@ class AttributionBook:
         totals = [(name, t.realized, t.fees, t.cash_flows, t.trades) for name, t in self._totals.items()]
         owners = [(symbol, [tuple(one) for one in kept]) for symbol, kept in self._owners.items()]
         views = {symbol: dict(views) for symbol, views in self._views.items()}
-        return (books, totals, views, {symbol: dict(parts) for symbol, parts in self._parts.items()}, owners)
+        return (
+            books,
+            totals,
+            views,
+            {symbol: dict(parts) for symbol, parts in self._parts.items()},
+            owners,
+            dict(self._rates),
+        )
 
     def restore(self, snapshot: Any) -> None:
-        books, totals, views, parts, owners = snapshot
+        books, totals, views, parts, owners, rates = snapshot
         self._books, self._totals = {}, {}
         for symbol, quantity, cost, realized, held, last in books:
             book = self._books[symbol] = SymbolBook()
@@ -332,6 +353,7 @@ class AttributionBook:
         self._views = {symbol: dict(one) for symbol, one in views.items()}
         self._parts = {symbol: dict(one) for symbol, one in parts.items()}
         self._owners = {symbol: [Owner(*one) for one in kept] for symbol, kept in owners}
+        self._rates = dict(rates)
         self._executions = {}
 
 

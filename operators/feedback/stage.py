@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import Any
 
 from operators.feedback.attribution import AttributionBook
 from operators.feedback.outcomes import ModelScores, SignalOutcomes
 from operators.feedback.settings import FeedbackSettings
 from operators.feedback.weights import Weighing
+from operators.instruments import Instrument
+from operators.ledger.events import ratio_of
+from operators.reference import ReferenceData
 from schemas.records import (
-    SPLIT,
-    STOCK_DIVIDEND,
     SYMBOL_CHANGE,
     Bar,
     CashFlow,
     CorporateAction,
+    ExchangeRate,
     Execution,
     OrderProposal,
     Position,
@@ -27,10 +28,8 @@ from schemas.records import (
 )
 
 VERSION = 2
-ACTIONS_KEPT = 1_000
-"""How many corporate actions are remembered: those that wait for their day, and those done, against repeats."""
 _SECOND_NS = 1_000_000_000
-_CHANGING = (SPLIT, STOCK_DIVIDEND, SYMBOL_CHANGE)
+_REFERENCE = (CorporateAction, ExchangeRate)
 
 
 class FeedbackStage:
@@ -38,25 +37,24 @@ class FeedbackStage:
     tick. Gives the SignalOutcomes that fell due, then what its intervals ask for: ModelScores, Attribution rows of the
     tick's Valuation, StrategyWeights.
 
-    `strategies` are those that are weighed, `multipliers` the value of a unit at a price of 1 where it is not 1.
+    `strategies` are those that are weighed, `instruments` are those listed, `currency` is the account's.
     """
 
     def __init__(
         self,
         settings: FeedbackSettings | None = None,
         strategies: Sequence[str] = (),
-        multipliers: Mapping[str, Decimal] | None = None,
+        instruments: Sequence[Instrument] = (),
+        currency: str = "USD",
     ) -> None:
         self.settings = settings or FeedbackSettings()
         self._outcomes = SignalOutcomes(self.settings.horizon_bars)
         self._models = ModelScores()
         self._weighing = Weighing(strategies, self.settings)
-        self._book = AttributionBook(multipliers)
+        self._book = AttributionBook(instruments, currency)
         self._bars: dict[str, int] = {}  # symbol -> seq of its last bar
         self._closes: dict[str, float] = {}
-        self._actions: dict[str, CorporateAction | None] = {}  # by id; None: done
-        self._waiting = False
-        self._asked_day = 0  # for which day those that wait were looked through
+        self._reference = ReferenceData(currency=currency)
         self._seq = 0  # of the topic attribution
         self._stood: dict[str, int] = {}  # what is written at intervals -> the number of the last one
 
@@ -65,13 +63,13 @@ class FeedbackStage:
         bars, closes = self._bars, self._closes
         outcomes, models, book = self._outcomes, self._models, self._book
         valuation: Valuation | None = None
+        if self._reference.waits or (records and type(records[0]) in _REFERENCE):
+            self._take_effect(self._reference.due(records))
         for record in records:
             kind = type(record)
             if kind is Bar:
                 bar: Any = record
                 symbol, seq, close = bar.symbol, bar.seq, bar.close
-                if self._waiting and bar.trading_day != self._asked_day:
-                    self._take_effect(bar.trading_day)
                 bars[symbol] = seq
                 closes[symbol] = close
                 if symbol in outcomes.open:
@@ -95,8 +93,6 @@ class FeedbackStage:
                 models.add(forecast, bars.get(forecast.symbol, 0), closes.get(forecast.symbol, 0.0))
             elif kind is CashFlow:
                 book.flowed(record)  # type: ignore[arg-type]
-            elif kind is CorporateAction:
-                self._hear(record)  # type: ignore[arg-type]
         for outcome in out:
             self._weighing.learn(outcome)  # type: ignore[arg-type]
         self._write(ts_ns, valuation, out)
@@ -132,42 +128,33 @@ class FeedbackStage:
         self._stood[what] = number
         return True
 
-    # -- corporate actions ---------------------------------------------------------------------------------------------
-
-    def _hear(self, action: CorporateAction) -> None:
-        if action.kind not in _CHANGING or action.action_id in self._actions:
-            return
-        self._actions[action.action_id] = action
-        self._waiting = True
-        self._asked_day = 0
-        if len(self._actions) > ACTIONS_KEPT:
-            del self._actions[next(iter(self._actions))]
-        if not action.ex_date:
-            self._take_effect(0)
-
-    def _take_effect(self, day: int) -> None:
-        """What is due on this trading day: ahead of the day's first bar, and of the ledger's records on it."""
-        self._asked_day = day
-        due = [one for one in self._actions.values() if one is not None and one.ex_date <= day]
-        for action in due:
-            self._actions[action.action_id] = None
-            if action.kind == SYMBOL_CHANGE:
+    def _take_effect(self, due: Sequence[CorporateAction | ExchangeRate]) -> None:
+        """Ahead of the tick's bars, and of the ledger's records on it."""
+        for one in due:
+            if isinstance(one, ExchangeRate):
+                self._book.set_rate(one.base, self._reference.rate_of(one.base))
+            elif one.kind == SYMBOL_CHANGE:
                 for part in (self._outcomes, self._models, self._book):
-                    part.rename(action.symbol, action.new_symbol)
+                    part.rename(one.symbol, one.new_symbol)
             else:
-                ratio = float(action.ratio or 0) + (action.kind == STOCK_DIVIDEND)
-                if ratio > 0:
-                    self._outcomes.split(action.symbol, ratio)
-                    self._models.split(action.symbol, ratio)
-        self._waiting = any(one is not None for one in self._actions.values())
+                ratio = float(ratio_of(one))
+                if ratio != 1.0:
+                    self._outcomes.split(one.symbol, ratio)
+                    self._models.split(one.symbol, ratio)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
-        actions = [(name, None if one is None else tuple(one)) for name, one in self._actions.items()]
         parts = (self._outcomes, self._models, self._weighing, self._book)
         stood = (self._seq, dict(self._stood))
-        return (VERSION, dict(self._bars), dict(self._closes), actions, stood, [part.snapshot() for part in parts])
+        return (
+            VERSION,
+            dict(self._bars),
+            dict(self._closes),
+            self._reference.snapshot(),
+            stood,
+            [part.snapshot() for part in parts],
+        )
 
     def restore(self, snapshot: Any) -> None:
         """Version 1 knew outcomes only: its attribution begins with the books as they stand."""
@@ -179,9 +166,8 @@ class FeedbackStage:
             price = Signal._fields.index("price")
             self._outcomes.restore({s: [(due, one[price], one) for due, one in held] for s, held in waiting.items()})
             return
-        bars, closes, actions, (self._seq, stood), parts = rest
+        bars, closes, reference, (self._seq, stood), parts = rest
         self._bars, self._closes, self._stood = dict(bars), dict(closes), dict(stood)
-        self._actions = {name: None if one is None else CorporateAction._make(one) for name, one in actions}
-        self._waiting = any(one is not None for one in self._actions.values())
+        self._reference.restore(reference)
         for part, state in zip((self._outcomes, self._models, self._weighing, self._book), parts, strict=True):
             part.restore(state)  # type: ignore[attr-defined]
