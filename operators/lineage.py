@@ -26,17 +26,21 @@ from schemas.records import (
     OrderProposal,
     OrderRefusal,
     Position,
+    Prediction,
     Record,
     RiskEvent,
     RiskFence,
     RiskUsage,
     SentimentScore,
     Signal,
+    StrategyWeights,
     Valuation,
     bar_id,
     feature_id,
+    prediction_id,
     sentiment_id,
     signal_id,
+    weights_id,
 )
 
 
@@ -85,11 +89,15 @@ class Books(Protocol):
     def news(self, news_id: str) -> NewsItem | None: ...
     def answer(self, answer_id: str) -> LlmAnswer | None: ...
     def filing(self, fundamentals_id: str) -> Fundamentals | None: ...
+    def prediction(self, symbol: str, seq: int) -> Prediction | None: ...
+    def weights(self, seq: int) -> StrategyWeights | None: ...
 
 
 _NAMES: dict[type, Callable[[Any], str]] = {
     Bar: lambda r: bar_id(r.symbol, r.seq),
     FeatureRow: lambda r: feature_id(r.symbol, r.seq),
+    Prediction: lambda r: prediction_id(r.symbol, r.seq),
+    StrategyWeights: lambda r: weights_id(r.seq),
     Signal: lambda r: signal_id(r.symbol, r.seq),
     OrderProposal: lambda r: str(r.proposal_id),
     Order: lambda r: str(r.order_id),
@@ -111,6 +119,7 @@ _NAMES: dict[type, Callable[[Any], str]] = {
 }
 _CAUSES: dict[type, Callable[[Any], list[str]]] = {
     FeatureRow: lambda r: [bar_id(r.symbol, r.bar_seq)],
+    Prediction: lambda r: [r.feature_id],
     Signal: lambda r: [r.feature_id, *r.cause_ids],
     SentimentScore: lambda r: [r.news_id, *([r.answer_id] if r.answer_id else [])],
     OrderProposal: lambda r: list(r.signal_ids),
@@ -267,15 +276,29 @@ def _trace_signal(books: Books, name: str) -> Node:
 
 
 def _trace_read(books: Books, name: str) -> Node:
-    """What a signal rests on beside its feature row: another signal, a score of news, a filing."""
+    """What a signal rests on beside its feature row: another signal, a forecast, weights, a score of news, a filing."""
     kind, _, rest = name.partition("-")
     if kind == "sig":
         return _trace_signal(books, name)
     if kind == "sent" and rest.isdecimal():
         score = books.score(int(rest))
         return Node("SentimentScore", name, None) if score is None else _trace_score(books, score)
+    if kind == "pred":
+        return _trace_prediction(books, name)
+    if kind == "weights" and rest.isdecimal():
+        weights = books.weights(int(rest))
+        return Node("StrategyWeights", name, None) if weights is None else _node(weights)
     filing = books.filing(name)
     return Node("Fundamentals" if kind == "fund" else "Record", name, None) if filing is None else _node(filing)
+
+
+def _trace_prediction(books: Books, name: str) -> Node:
+    """A forecast, which names its model's hash, with the feature row that the model read."""
+    forecast = books.prediction(*keyed(name))
+    if forecast is None:
+        return Node("Prediction", name, None)
+    _, row_seq = keyed(forecast.feature_id)
+    return _node(forecast, trace_feature(books, forecast.symbol, row_seq, forecast.ts_ns))
 
 
 def _trace_score(books: Books, score: SentimentScore) -> Node:

@@ -17,9 +17,11 @@ from schemas.records import (
     Order,
     OrderProposal,
     OrderRefusal,
+    Prediction,
     RiskFence,
     SentimentScore,
     Signal,
+    StrategyWeights,
 )
 from sinks.tables import (
     TABLE_OF,
@@ -33,10 +35,12 @@ from sinks.tables import (
     order_proposals,
     order_refusals,
     orders,
+    predictions,
     record_of,
     risk_fences,
     sentiment,
     signals,
+    weights,
 )
 
 R = TypeVar("R", bound=tuple[Any, ...])
@@ -80,7 +84,13 @@ class StoredBooks:
         return self._one(Signal, signals.c.symbol == symbol, signals.c.seq == seq)
 
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None:
-        return self._one(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns, features.c.seq == seq)
+        """The row of this seq; `ts_ns` is of what rests on it, which may be later than the row."""
+        wanted = (features.c.symbol == symbol, features.c.seq == seq)
+        exact = self._one(FeatureRow, features.c.ts_ns == ts_ns, *wanted)
+        if exact is not None:
+            return exact
+        query = select(features).where(*wanted, features.c.ts_ns < ts_ns).order_by(desc(features.c.ts_ns)).limit(1)
+        return next(iter(self._all(FeatureRow, query)), None)
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
         return self._one(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
@@ -96,6 +106,12 @@ class StoredBooks:
 
     def filing(self, fundamentals_id: str) -> Fundamentals | None:
         return self._one(Fundamentals, fundamentals.c.fundamentals_id == fundamentals_id)
+
+    def prediction(self, symbol: str, seq: int) -> Prediction | None:
+        return self._one(Prediction, predictions.c.symbol == symbol, predictions.c.seq == seq)
+
+    def weights(self, seq: int) -> StrategyWeights | None:
+        return self._one(StrategyWeights, weights.c.seq == seq)
 
     # -- what stood at a moment
 

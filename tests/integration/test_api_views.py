@@ -13,7 +13,18 @@ from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
 from operators.ledger import Ledger
-from schemas.records import CANCELED, SELL, TRADE, Execution, OrderProposal, Record, Valuation
+from schemas.records import (
+    CANCELED,
+    SELL,
+    TRADE,
+    Attribution,
+    Execution,
+    OrderProposal,
+    Prediction,
+    Record,
+    StrategyWeights,
+    Valuation,
+)
 from sinks.postgres import PostgresWriter
 from tests.integration.api_people import bearer, logged_in, token_of
 from tests.unit.builders import bar
@@ -151,3 +162,29 @@ def test_whoever_is_logged_in_learns_what_the_role_may_do(client: TestClient) ->
     assert permissions(Role.VIEWER) == ["READ"]
     assert permissions(Role.TRADER) == ["CANCEL", "READ", "TRADE", "VALIDATE"]
     assert permissions(Role.RISK) == ["AUDIT", "BREAKER", "CANCEL", "READ", "VALIDATE"]
+
+
+def test_the_pnl_by_strategy_the_weights_and_the_forecasts_are_the_last_ones(
+    client: TestClient, settings: Settings
+) -> None:
+    rows = [
+        Attribution(1, T0, "slow", D(5), D(1), D(2), ZERO, 3),
+        Attribution(2, T0 + MINUTE, "slow", D("5.5"), D(1), D(2), D("0.25"), 4),
+        Attribution(3, T0 + MINUTE, "fast", D(-1), ZERO, ZERO, ZERO, 1),
+    ]
+    weighed = [StrategyWeights(seq, T0 + seq, {"slow": 0.5 + seq / 10}, {"slow": 0.1}, "why") for seq in (1, 2)]
+    said = [
+        Prediction("AAPL", n, T0 + n * MINUTE, "gradient_boosting", "ab", f"feat-AAPL-{n}", 5, 0.01 * n, 0.6, 0.0)
+        for n in (1, 2)
+    ]
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write([*rows, *weighed, *said])
+    writer.close()
+    found = _get(client, "/portfolio/attribution")
+    assert [(one["strategy"], one["total_pnl"]) for one in found["strategies"]] == [("fast", -1.0), ("slow", 4.75)]
+    assert found["last_updated"] == "2024-01-15T10:31:00Z"
+    assert _get(client, "/strategies/weights")["weights"] == {"slow": 0.7}
+    forecasts = _get(client, "/predictions/AAPL?limit=1")
+    assert [(one["expected_return"], one["model_hash"]) for one in forecasts] == [(0.02, "ab")]
+    assert client.get("/api/v1/predictions/NONE").status_code == 404
+    assert _get(client, "/models") == []

@@ -24,10 +24,12 @@ from schemas.records import (
     Order,
     OrderProposal,
     OrderRefusal,
+    Prediction,
     Record,
     RiskFence,
     SentimentScore,
     Signal,
+    StrategyWeights,
 )
 from tests.unit.tape import START_NS, decided, market, settings, with_command
 
@@ -95,6 +97,12 @@ class MemoryBooks:
 
     def filing(self, fundamentals_id: str) -> Fundamentals | None:
         return self._last(Fundamentals, fundamentals_id=fundamentals_id)  # type: ignore[no-any-return]
+
+    def prediction(self, symbol: str, seq: int) -> Prediction | None:
+        return self._last(Prediction, symbol=symbol, seq=seq)  # type: ignore[no-any-return]
+
+    def weights(self, seq: int) -> StrategyWeights | None:
+        return self._last(StrategyWeights, seq=seq)  # type: ignore[no-any-return]
 
     def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
         return self._until(Bar, ts_ns, symbol=symbol)  # type: ignore[no-any-return]
@@ -224,3 +232,22 @@ def test_a_signal_walks_back_to_the_headline_the_models_answer_and_the_filing() 
     for node in nodes(found.root):
         if node.record is not None and node.kind not in ("OrderProposal", "Bar"):
             assert causes_of(node.record) == [cause.name for cause in node.causes]
+
+
+def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() -> None:
+    minute = 60_000_000_000
+    bar = Bar("A", 1, minute, 0, 10.0, 10.0, 10.0, 10.0, 1.0, "REGULAR", 20240102, True)
+    row = FeatureRow("A", 1, minute, 1, 10.0, {})
+    forecast = Prediction("A", 4, minute, "gradient_boosting", "hash-of-the-model", "feat-A-1", 5, 0.01, 0.6, 0.0)
+    part = Signal("A", 1, minute, "model", 1, 1.0, 0.2, 10.0, "feat-A-1", {}, ["pred-A-4"])
+    both = Signal("A", 2, minute, "ensemble", 1, 1.0, 0.2, 10.0, "feat-A-1", {"model": 1.0}, ["sig-A-1", "weights-3"])
+    weights = StrategyWeights(3, 1, {"model": 1.0}, {}, "")
+    terms = ("A", "BUY", Decimal(1), "MARKET", None, "DAY", "ensemble", Decimal(10), "", ["sig-A-2"])
+    proposal = OrderProposal(1, minute, "prop-1", *terms)
+    found = explain(MemoryBooks([bar, row, forecast, part, both, weights, proposal]), "prop-1")
+    assert found is not None
+    named = {node.name: node for node in nodes(found.root)}
+    assert list(named) == ["prop-1", "sig-A-2", "feat-A-1", "bar-A-1", "sig-A-1", "pred-A-4", "weights-3"]
+    model = named["pred-A-4"].record
+    assert isinstance(model, Prediction) and model.model_hash == "hash-of-the-model"
+    assert all(node.record is not None for node in named.values())

@@ -1,0 +1,164 @@
+"""What strategies and models are worth: P&L by strategy, weights, registered models and their forecasts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import desc, func, select
+
+from api.problems import NotFound
+from api.resources import Db, Open
+from api.routers import PREFIX
+from api.shapes import Amount, Shape, utc
+from configs.model_registry import ModelCard, Registry
+from sinks.tables import attribution, model_scores, predictions, weights
+
+PREDICTIONS_MAX = 1000
+
+router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
+
+
+class StrategyShare(Shape):
+    """One strategy's share of the ledger's P&L since the beginning."""
+
+    strategy: str
+    realized_pnl: Amount
+    unrealized_pnl: Amount
+    fees: Amount
+    cash_flows: Amount
+    total_pnl: Amount
+    trades: int
+
+
+class AttributionState(Shape):
+    """The last rows, by strategy: they sum to the ledger as of `last_updated`, None before the first."""
+
+    last_updated: str | None
+    strategies: list[StrategyShare]
+
+
+class Weights(Shape):
+    """What feedback says how much each strategy counts; empty before it has said anything."""
+
+    last_updated: str | None
+    weights: dict[str, float]
+    scores: dict[str, float]
+    reason: str
+
+
+class LiveScore(Shape):
+    """How a model's predictions did once their horizon had passed."""
+
+    predictions: int
+    hit_rate: float
+    brier: float
+    drift: float
+    last_updated: str
+
+
+class ModelState(Shape):
+    """A registered model. `status` is active, registered or retired; `live` None where none of its predictions is due
+    yet.
+    """
+
+    sha256: str
+    name: str
+    status: str
+    features: list[str]
+    horizon_bars: int
+    rows: int
+    trained_from: str
+    trained_until: str
+    data_sha256: str
+    metrics: dict[str, float]
+    live: LiveScore | None
+
+
+class Forecast(Shape):
+    """The return over `horizon_bars` bars from `timestamp` on, as a fraction."""
+
+    timestamp: str
+    model: str
+    model_hash: str
+    horizon_bars: int
+    expected_return: float
+    probability_up: float
+    drift: float
+    feature_id: str
+
+
+@router.get("/portfolio/attribution")
+def get_attribution(db: Db) -> AttributionState:
+    """The ledger's P&L by strategy, as it was last written."""
+    last = select(func.max(attribution.c.ts_ns)).scalar_subquery()
+    rows = list(
+        db.execute(select(attribution).where(attribution.c.ts_ns == last).order_by(attribution.c.strategy)).mappings()
+    )
+    shares = [
+        StrategyShare(
+            **{
+                name: row[name]
+                for name in ("strategy", "realized_pnl", "unrealized_pnl", "fees", "cash_flows", "trades")
+            },
+            total_pnl=row["realized_pnl"] + row["unrealized_pnl"] - row["fees"] + row["cash_flows"],
+        )
+        for row in rows
+    ]
+    return AttributionState(last_updated=utc(rows[0]["ts_ns"]) if rows else None, strategies=shares)
+
+
+@router.get("/strategies/weights")
+def get_weights(db: Db) -> Weights:
+    """The newest weights of the strategies."""
+    row = db.execute(select(weights).order_by(desc(weights.c.seq)).limit(1)).mappings().first()
+    if row is None:
+        return Weights(last_updated=None, weights={}, scores={}, reason="")
+    return Weights(last_updated=utc(row["ts_ns"]), weights=row["weights"], scores=row["scores"], reason=row["reason"])
+
+
+@router.get("/models")
+def get_models(db: Db, resources: Open) -> list[ModelState]:
+    """The registered models, those trained on the newest data first."""
+    folder = resources.settings.predictions.registry
+    registry = Registry(resources.home / "models" if folder is None else folder)
+    newest = select(model_scores.c.model_hash, func.max(model_scores.c.seq).label("seq")).group_by(
+        model_scores.c.model_hash
+    )
+    last = newest.subquery()
+    scored = db.execute(select(model_scores).join(last, model_scores.c.seq == last.c.seq)).mappings()
+    live = {row["model_hash"]: row for row in scored}
+    return [_model(registry, card, live.get(card.sha256)) for card in reversed(registry.cards())]
+
+
+@router.get("/predictions/{symbol}")
+def get_predictions(
+    symbol: str, db: Db, limit: Annotated[int, Query(ge=1, le=PREDICTIONS_MAX)] = 100
+) -> list[Forecast]:
+    """The last forecasts of a symbol, newest first."""
+    query = select(predictions).where(predictions.c.symbol == symbol).order_by(desc(predictions.c.seq)).limit(limit)
+    rows = list(db.execute(query).mappings())
+    if not rows:
+        raise NotFound(f"there is no prediction of {symbol}")
+    names = [name for name in Forecast.model_fields if name != "timestamp"]
+    return [Forecast(timestamp=utc(row["ts_ns"]), **{name: row[name] for name in names}) for row in rows]
+
+
+def _model(registry: Registry, card: ModelCard, row: Any) -> ModelState:
+    live = None
+    if row is not None:
+        names = ("predictions", "hit_rate", "brier", "drift")
+        live = LiveScore(**{name: row[name] for name in names}, last_updated=utc(row["ts_ns"]))
+    return ModelState(
+        sha256=card.sha256,
+        name=card.name,
+        status=registry.status(card.sha256),
+        features=list(card.features),
+        horizon_bars=card.horizon_bars,
+        rows=card.rows,
+        trained_from=utc(card.trained_from_ns),
+        trained_until=utc(card.trained_until_ns),
+        data_sha256=card.data_sha256,
+        metrics=card.metrics,
+        live=live,
+    )
