@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 SIMULATED = Check("broker", 0, None, "no broker: simulated venue")
 WINDOW_NS = 10_000_000_000
 """A broker's books and its reports come by different ways: what we held at any time so near to them may be in them."""
-_HELD_SQL = """
-    SELECT symbol, quantity FROM positions WHERE ts_ns BETWEEN %(from)s AND %(to)s
-    UNION ALL
-    (SELECT DISTINCT ON (symbol) symbol, quantity FROM positions WHERE ts_ns < %(from)s ORDER BY symbol, seq DESC)
+_TRADES_SQL = """
+    SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END, ts_ns FROM executions
+    WHERE exec_type = 'TRADE' AND ts_ns >= %s ORDER BY seq DESC
 """
 
 
@@ -47,14 +46,16 @@ def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Check:
 
 
 def _held(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
-    """What each symbol's position was around that time."""
+    """What each symbol's position was around that time: what it is now, and trade by trade back from there."""
     with db.cursor() as cursor:
-        cursor.execute(_HELD_SQL, {"from": at_ns - WINDOW_NS, "to": at_ns + WINDOW_NS})
-        found: dict[str, set[Decimal]] = {}
-        for symbol, quantity in cursor.fetchall():
-            found.setdefault(symbol, set()).add(quantity)
-        cursor.execute("SELECT symbol, min(ts_ns) FROM positions GROUP BY symbol")
-        for symbol, first_ns in cursor.fetchall():
-            if first_ns >= at_ns - WINDOW_NS:
-                found.setdefault(symbol, set()).add(ZERO)
+        cursor.execute("SELECT symbol, quantity FROM positions")
+        now: dict[str, Decimal] = dict(cursor.fetchall())
+        found = {symbol: {quantity} for symbol, quantity in now.items()}
+        cursor.execute(_TRADES_SQL, (at_ns - WINDOW_NS,))
+        for symbol, signed, ts_ns in cursor.fetchall():
+            now[symbol] = now.get(symbol, ZERO) - signed
+            if ts_ns > at_ns + WINDOW_NS:
+                found[symbol] = {now[symbol]}
+            else:
+                found.setdefault(symbol, set()).add(now[symbol])
     return found
