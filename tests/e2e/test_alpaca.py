@@ -138,7 +138,7 @@ def test_from_a_bar_of_the_socket_to_a_fill_of_the_broker_with_a_kill_in_between
     assert counted is not None and counted[0] == counted[1] == len(submits)
 
     checked = check_broker(platform.servers.database_url, {})
-    assert checked.difference is None and checked.records == len(theirs)
+    assert checked.difference is None and checked.records >= len(theirs)
     somebody_elses = check_broker(platform.servers.database_url, {"AAPL": Decimal(7)})
     assert somebody_elses.difference is not None and "position of AAPL is" in somebody_elses.difference
 
