@@ -28,6 +28,7 @@ from api.routers import (
     lineage,
     market,
     models,
+    news,
     order_entry,
     orders,
     portfolio,
@@ -44,7 +45,7 @@ DESCRIPTION = (
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
     "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
 )
-BOOKS = (portfolio, orders, executions, lineage, market, models)
+BOOKS = (portfolio, orders, executions, lineage, market, models, news)
 """What everybody may see who is logged in."""
 GUARDED = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
 """Each endpoint asks for a permission of its own."""

@@ -1,0 +1,122 @@
+"""What the news say and what is made of it, and companies' figures: newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import desc, select
+
+from api.problems import NotFound
+from api.resources import Db
+from api.routers import PREFIX
+from api.shapes import Shape, Symbol, utc
+from schemas.records import Fundamentals, NewsItem, SentimentScore, sentiment_id
+from sinks.tables import fundamentals, news, record_of, sentiment
+
+PAGE_MAX = 500
+
+router = APIRouter(prefix=PREFIX, tags=["news"])
+
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+
+
+class Headline(Shape):
+    """`timestamp` is when the platform learnt it, `published` what the source says."""
+
+    id: str
+    timestamp: str
+    published: str
+    source: str
+    headline: str
+    summary: str
+    url: str
+    symbols: list[str]
+
+
+class Score(Shape):
+    """`score` in [-1, 1], `confidence` in [0, 1]; `method` is lexicon or llm; `parts` say what it rests on."""
+
+    id: str
+    timestamp: str
+    symbol: str
+    score: float
+    confidence: float
+    method: str
+    model: str
+    parts: dict[str, float]
+    news_id: str
+    headline: str | None
+    answer_id: str
+
+
+class Filing(Shape):
+    """What was known when a filing was made: figures in `currency`, and the ratios that need no price."""
+
+    id: str
+    timestamp: str
+    symbol: str
+    period_end: str
+    filed: str
+    form: str
+    source: str
+    currency: str
+    facts: dict[str, float]
+    ratios: dict[str, float]
+
+
+@router.get("/news")
+def get_news(db: Db, symbol: Symbol | None = None, limit: Limit = 50) -> list[Headline]:
+    """Headlines, newest first; of one symbol where it is given."""
+    query = select(news).order_by(desc(news.c.ts_ns), news.c.news_id).limit(limit)
+    if symbol is not None:
+        query = query.where(news.c.symbols.contains([symbol]))
+    return [_headline(record_of(NewsItem, row)) for row in db.execute(query).mappings()]
+
+
+@router.get("/sentiment/{symbol}")
+def get_sentiment(symbol: Symbol, db: Db, limit: Limit = 50) -> list[Score]:
+    """Scores of a symbol's news, newest first."""
+    query = select(sentiment).where(sentiment.c.symbol == symbol)
+    rows = db.execute(query.order_by(desc(sentiment.c.ts_ns), desc(sentiment.c.seq)).limit(limit)).mappings()
+    scores = [record_of(SentimentScore, row) for row in rows]
+    told = select(news.c.news_id, news.c.headline).where(news.c.news_id.in_({score.news_id for score in scores}))
+    headlines = {row.news_id: row.headline for row in db.execute(told)}
+    return [_score(score, headlines.get(score.news_id)) for score in scores]
+
+
+@router.get("/fundamentals/{symbol}")
+def get_fundamentals(symbol: Symbol, db: Db, limit: Limit = 8) -> list[Filing]:
+    """A company's filings, last filed first. 404 where none is known."""
+    query = select(fundamentals).where(fundamentals.c.symbol == symbol)
+    rows = db.execute(query.order_by(desc(fundamentals.c.filed), desc(fundamentals.c.period_end)).limit(limit))
+    found = [_filing(record_of(Fundamentals, row)) for row in rows.mappings()]
+    if not found:
+        raise NotFound(f"There are no figures of {symbol}.")
+    return found
+
+
+def _headline(item: NewsItem) -> Headline:
+    times: dict[str, Any] = {"timestamp": utc(item.ts_ns), "published": utc(item.published_ns)}
+    rest: dict[str, Any] = {name: getattr(item, name) for name in ("source", "headline", "summary", "url", "symbols")}
+    return Headline(id=item.news_id, **times, **rest)
+
+
+def _score(score: SentimentScore, headline: str | None) -> Score:
+    fields = {name: value for name, value in score._asdict().items() if name not in ("seq", "ts_ns")}
+    return Score(id=sentiment_id(score.seq), timestamp=utc(score.ts_ns), headline=headline, **fields)
+
+
+def _filing(filing: Fundamentals) -> Filing:
+    named: dict[str, Any] = {"period_end": _day(filing.period_end), "filed": _day(filing.filed)}
+    same = ("symbol", "form", "source", "currency", "facts", "ratios")
+    rest: dict[str, Any] = {name: getattr(filing, name) for name in same}
+    return Filing(id=filing.fundamentals_id, timestamp=utc(filing.ts_ns), **named, **rest)
+
+
+def _day(day: int) -> str:
+    """
+    >>> _day(20241101)
+    '2024-11-01'
+    """
+    return f"{day // 10_000:04d}-{day // 100 % 100:02d}-{day % 100:02d}"

@@ -1,0 +1,74 @@
+"""Headlines, scores and filings through the API, as they stand in the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from configs.settings import load_settings
+from schemas.records import Fundamentals, NewsItem, Record, SentimentScore
+from sinks.postgres import PostgresWriter
+from tests.integration.api_people import logged_in
+
+T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
+RECORDS: list[Record] = [
+    *(
+        NewsItem(f"news-{n}", T0 + n, T0, "s", f"Headline {n}", "", "", ["AAPL", "X"] if n % 2 else ["MSFT"])
+        for n in range(5)
+    ),
+    *(
+        SentimentScore(n, T0 + n, "AAPL", f"news-{n if n < 3 else 99}", 0.5, 0.25, "lexicon", "v", "", {"pos": 1.0})
+        for n in range(1, 4)
+    ),
+    Fundamentals("fund-1", T0, "AAPL", 20230930, 20231103, "10-K", "sec", {"eps": 6.0}, {"net_margin": 0.25}, "USD"),
+    Fundamentals("fund-2", T0, "AAPL", 20231231, 20240202, "10-Q", "sec", {"eps": 6.5}, {}, "USD"),
+]
+
+
+@pytest.fixture(scope="module")
+def client(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    writer = PostgresWriter(database_url, name="test")
+    writer.write(RECORDS)
+    writer.close()
+    with TestClient(create_app(load_settings(environment=given), home=tmp_path_factory.mktemp("home"))) as client:
+        yield logged_in(client)
+
+
+def get(client: TestClient, path: str, status: int = 200) -> Any:
+    answer = client.get(f"/api/v1{path}")
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def test_headlines_come_newest_first_and_by_symbol(client: TestClient) -> None:
+    assert [item["headline"] for item in get(client, "/news")] == [f"Headline {n}" for n in (4, 3, 2, 1, 0)]
+    of_one = get(client, "/news?symbol=AAPL&limit=1")
+    assert [(item["id"], item["symbols"]) for item in of_one] == [("news-3", ["AAPL", "X"])]
+    assert of_one[0]["published"] == "2024-01-15T10:30:00Z"
+    assert get(client, "/news?symbol=NONE") == []
+    get(client, "/news?limit=0", 422)
+
+
+def test_scores_come_with_their_headlines(client: TestClient) -> None:
+    found = get(client, "/sentiment/AAPL")
+    assert [(score["id"], score["headline"]) for score in found] == [
+        ("sent-3", None),
+        ("sent-2", "Headline 2"),
+        ("sent-1", "Headline 1"),
+    ]
+    assert found[0]["parts"] == {"pos": 1.0}
+    assert get(client, "/sentiment/NONE") == []
+
+
+def test_filings_come_last_filed_first(client: TestClient) -> None:
+    found = get(client, "/fundamentals/AAPL")
+    assert [(filing["filed"], filing["facts"]) for filing in found] == [
+        ("2024-02-02", {"eps": 6.5}),
+        ("2023-11-03", {"eps": 6.0}),
+    ]
+    assert get(client, "/fundamentals/NONE", 404)["detail"] == "There are no figures of NONE."
