@@ -404,13 +404,21 @@ class Settings(Section):
 
     def of_files(self) -> Settings:
         """For a backtest: the feed is the files, whatever the platform's is, and nobody watches the limits, which
-        costs a third of its speed at a report a minute.
+        costs a third of its speed at a report a minute. The P&L by strategy comes once an hour at most: every five
+        minutes it is a fifth.
         """
         files = self.market_data.model_copy(update={"feed": "files"})
         execution = self.execution.model_copy(update={"broker": "simulated", "mode": "paper"})
         risk_manager = replace(self.risk_manager, usage_interval_s=0)
+        asked_s = self.feedback.attribution_interval_s
+        feedback = replace(self.feedback, attribution_interval_s=max(asked_s, 3600) if asked_s else 0)
         return self.model_copy(
-            update={"market_data": files, "risk_manager": risk_manager, "execution": execution},
+            update={
+                "market_data": files,
+                "risk_manager": risk_manager,
+                "execution": execution,
+                "feedback": feedback,
+            },
         )
 
     def with_files(self, others: Mapping[str, Sequence[Path]]) -> Settings:
