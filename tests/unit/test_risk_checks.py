@@ -12,7 +12,7 @@ from operators.risk import UNLIMITED, RiskSettings, RiskStage
 from operators.risk.checks import CHECKS, checks_for
 from operators.risk.commands import RECONCILED, RECONCILING
 from schemas.errors import BadInput
-from schemas.records import BUY, KILL_SWITCH, RELEASE, SELL, Order, OrderProposal, OrderRefusal
+from schemas.records import BUY, KILL_SWITCH, RELEASE, SELL, GatewayStatus, Order, OrderProposal, OrderRefusal
 from tests.unit.builders import bar, command, execution
 from tests.unit.risk_rows import BUY_10, MINUTE, NOW, PORTFOLIO_ROWS, ROWS, SECOND, Row, held, proposal
 
@@ -125,6 +125,19 @@ def test_nothing_goes_out_while_the_gateway_is_not_reconciled() -> None:
     assert isinstance(refused, OrderRefusal)
     assert refused.message == "reconciling: the gateway is not reconciled with its broker (because), AAPL is refused"
     [approved] = stage.on_tick(NOW + 1, [command("c-2", NOW, RECONCILED), BUY_10])
+    assert isinstance(approved, Order)
+
+
+def test_the_gateways_own_word_opens_and_closes_the_way() -> None:
+    stage = RiskStage(RiskSettings.unlimited())
+    unsure = GatewayStatus(1, NOW, "RECONCILING", "alpaca", "AAPL: 0 here, 7 at the broker", "tick-1")
+    [refused] = stage.on_tick(NOW, [unsure, bar("AAPL", 9, NOW), BUY_10])
+    assert isinstance(refused, OrderRefusal)
+    assert refused.found == "reconciling: AAPL: 0 here, 7 at the broker"
+    away = unsure._replace(seq=2, state="DOWN", reason="the socket is cut")
+    [refused] = stage.on_tick(NOW + 1, [away, BUY_10])
+    assert isinstance(refused, OrderRefusal) and refused.found == "down: the socket is cut"
+    [approved] = stage.on_tick(NOW + 2, [unsure._replace(seq=3, state="READY"), BUY_10])
     assert isinstance(approved, Order)
 
 
