@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from configs.settings import Settings
 from dataflows.sources.background import Background, Outside
-from dataflows.sources.news.alpaca import AlpacaNews
 from dataflows.sources.news.files import NewsFiles
-from dataflows.sources.news.rss import RssFeeds
 from dataflows.sources.news.simulator import NewsSimulator
 from dataflows.sources.polled import Polled
 from operators.news import SymbolTagger
@@ -48,6 +46,8 @@ def _outside(settings: Settings) -> Outside | None:
     if news.feed == "rss":
         if not news.rss.urls:
             raise BadInput("news.feed rss needs news.rss.urls, found none")
+        from dataflows.sources.news.rss import RssFeeds
+
         return RssFeeds(
             news.rss.urls,
             interval_s=news.poll_interval_s,
@@ -60,6 +60,8 @@ def _outside(settings: Settings) -> Outside | None:
             raise BadInput("news.feed files needs news.files.paths, found none")
         return NewsFiles(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
     if news.feed == "alpaca":
+        from dataflows.sources.news.alpaca import AlpacaNews  # 90 MB, and of no use to the other feeds
+
         alpaca = news.alpaca
         return AlpacaNews(
             *settings.alpaca.keys(),
