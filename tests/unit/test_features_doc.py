@@ -1,0 +1,151 @@
+"""docs/features.md is honest: what it names exists, and no row is without a test or a reason in words."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from starlette.routing import Match
+
+from api.app import create_app
+from configs.alerts import Alerts
+from configs.settings import load_settings
+from dataflows.topology import SERVICES
+from deploy.benchmark import HOPS
+from deploy.grafana.write import BOARDS
+from tests.unit.test_brief_commands import ASKED_FOR, parsed
+from tests.unit.test_docs import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+HEAD = ("asked for", "where", "shown by", "thinner than asked")
+METHODS = ("GET", "POST", "PATCH", "DELETE", "WS")
+CODE = re.compile(r"`([^`]+)`")
+
+
+class Row(NamedTuple):
+    """One point: its line in the file, what was asked for, what is named in backticks, and the reason."""
+
+    line: int
+    asked: str
+    places: list[str]
+    tests: list[str]
+    thinner: str
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of all tables, each of which must have the columns of `HEAD`."""
+    found = []
+    lines = ["", *text.splitlines()]
+    for number, line in enumerate(lines):
+        if not line.startswith("|"):
+            continue
+        cells = tuple(cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|"))
+        assert len(cells) == len(HEAD), f"line {number}: {len(cells)} columns"
+        if not lines[number - 1].startswith("|"):
+            assert cells == HEAD, f"line {number}: another head"
+        elif cells[1].strip("-"):
+            asked, where, shown, thinner = cells
+            assert not CODE.sub("", where).strip(), f"line {number}: column 2 says more than names"
+            assert not CODE.sub("", shown).strip(), f"line {number}: column 3 says more than names"
+            found.append(Row(number, asked, CODE.findall(where), CODE.findall(shown), thinner))
+    return found
+
+
+TEXT = (ROOT / "docs" / "features.md").read_text()
+ROWS = read_rows(TEXT)
+each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"line {row.line}")
+
+
+@pytest.fixture(scope="module")
+def endpoints(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """`METHOD /path` of the OpenAPI, and `WS /path` of those sockets that the tables name and the app routes."""
+    app = create_app(load_settings(environment={}), home=tmp_path_factory.mktemp("home"))
+    found = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    for name in (place for row in ROWS for place in row.places if place.startswith("WS ")):
+        scope = {"type": "websocket", "path": name.removeprefix("WS "), "headers": []}
+        if any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
+            found.add(name)
+    return found
+
+
+@cache
+def functions_of(file: str) -> frozenset[str]:
+    """The tests of a file: its functions, also those of classes."""
+    tree = ast.parse((ROOT / file).read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@each_row
+def test_what_a_row_names_exists(row: Row, endpoints: set[str]) -> None:
+    assert row.places, f"line {row.line}: no file, command or endpoint"
+    for place in row.places:
+        if place.startswith("python cli.py "):
+            command_of(place)
+        elif place.split()[0] in METHODS:
+            assert place in endpoints, f"line {row.line}: no endpoint {place}"
+        else:
+            assert (ROOT / place).is_file(), f"line {row.line}: no file {place}"
+
+
+@each_row
+def test_the_tests_of_a_row_exist(row: Row) -> None:
+    for name in row.tests:
+        file, _, function = name.partition("::")
+        assert function.startswith("test_") and Path(file).name.startswith("test_"), (
+            f"line {row.line}: {name} is no test"
+        )
+        assert function in functions_of(file), f"line {row.line}: {file} has no {function}"
+
+
+@each_row
+def test_a_row_without_a_test_says_why(row: Row) -> None:
+    assert row.tests or len(row.thinner.split()) >= 4, f"line {row.line}: {row.asked}: neither a test nor a reason"
+
+
+def command_of(place: str) -> str:
+    """The command, with its subcommand if it has one: `secrets list`."""
+    words = place.removeprefix("python cli.py ").split()
+    assert words[0] in COMMANDS.commands, f"no command {words[0]}"
+    inner = getattr(COMMANDS.commands[words[0]], "commands", None)
+    if inner and len(words) > 1:
+        assert words[1] in inner, f"no command {words[0]} {words[1]}"
+        return " ".join(words[:2])
+    return words[0]
+
+
+def test_every_command_that_was_asked_for_has_a_row() -> None:
+    named = {command_of(place) for row in ROWS for place in row.places if place.startswith("python cli.py ")}
+    for words in ASKED_FOR:
+        assert parsed(words) == []
+        assert command_of("python cli.py " + " ".join(words)) in named, f"no row names {' '.join(words)}"
+
+
+def test_every_dataflow_alert_dashboard_and_measured_target_has_a_row() -> None:
+    asked = "\n".join(row.asked for row in ROWS)
+    places = {place for row in ROWS for place in row.places}
+    alerts = [
+        name for part in (Alerts().portfolio, Alerts().system, Alerts().trading) for name in type(part).model_fields
+    ]
+    assert {name for name in (*SERVICES, *alerts) if f"`{name}`" not in asked} == set()
+    assert {f"dataflows/{name}.py" for name in SERVICES} <= places
+    assert {f"deploy/grafana/{name}.py" for name in BOARDS} <= places
+    assert {hop[0] for hop in HOPS if hop[0] not in asked} == set()
+
+
+def test_a_row_that_promises_too_much_is_found() -> None:
+    head = "| asked for | where | shown by | thinner than asked |\n|---|---|---|---|\n"
+    [bare] = read_rows(head + "| A | `docs/features.md` | | |\n")
+    with pytest.raises(AssertionError, match="neither a test nor a reason"):
+        test_a_row_without_a_test_says_why(bare)
+    [wrong] = read_rows(head + "| A | `docs/no.md` `python cli.py fly` | `tests/unit/test_docs.py::test_no` | |\n")
+    with pytest.raises(AssertionError, match=r"no file docs/no\.md"):
+        test_what_a_row_names_exists(wrong, set())
+    with pytest.raises(AssertionError, match="has no test_no"):
+        test_the_tests_of_a_row_exist(wrong)
+    [endpoint] = read_rows(head + "| A | `GET /api/v1/no` | | nothing of it is there |\n")
+    with pytest.raises(AssertionError, match="no endpoint"):
+        test_what_a_row_names_exists(endpoint, {"GET /api/v1/yes"})
