@@ -14,7 +14,7 @@ from operators.ledger.cash import AccrualSettings, Charge, Short
 from operators.ledger.events import Income, event_of, ratio_of
 from operators.money import divide, to_decimal
 from operators.reference import ReferenceData
-from operators.sizing import Estimates
+from operators.sizing import Estimates, TargetWeights
 from operators.targets import Targets
 from operators.valuation import Marks
 from schemas.records import CASH_DIVIDEND, DELISTING, EXCHANGE_RATE, SYMBOL_CHANGE, CorporateAction, Record
@@ -23,7 +23,7 @@ VERSION = 1
 
 
 class Entitlements:
-    """The account's claims. What they change is in `ledger`, `marks`, `targets` and `estimates`."""
+    """The account's claims. What they change is in `ledger`, `marks`, `targets`, `estimates` and `weights`."""
 
     def __init__(
         self,
@@ -33,9 +33,11 @@ class Entitlements:
         marks: Marks,
         targets: Targets,
         estimates: Estimates,
+        weights: TargetWeights,
     ) -> None:
         self._reference, self._income = ReferenceData(currency=currency), Income(settings)
         self._ledger, self._marks, self._targets, self._estimates = ledger, marks, targets, estimates
+        self._weights = weights
 
     def open_day(self, ts_ns: int, before: int, day: int) -> list[Record]:
         """A trading day (yyyymmdd) begins, with the books of the evening before. Returns what was paid."""
@@ -71,6 +73,7 @@ class Entitlements:
             if symbol in prices:
                 prices.setdefault(action.new_symbol, prices[symbol])
             self._targets.rename(symbol, action.new_symbol)
+            self._weights.rename(symbol, action.new_symbol)
             moved[action.new_symbol] = None
         elif action.kind == DELISTING:
             self._targets.close(symbol)

@@ -18,7 +18,17 @@ from operators.ledger.cash import SettledCash
 from operators.manual import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
 from operators.portfolio_settings import PortfolioSettings
-from operators.sizing import REBALANCED, Estimates, Size, View, beyond_band, cap, part_of_the_way, size
+from operators.sizing import (
+    REBALANCED,
+    Estimates,
+    Size,
+    TargetWeights,
+    View,
+    beyond_band,
+    cap,
+    part_of_the_way,
+    size,
+)
 from operators.targets import GONE, Pending, Target, Targets, give_up, leave, total, trade_by_hand
 from operators.valuation import Marks
 from schemas.records import (
@@ -27,6 +37,7 @@ from schemas.records import (
     SELL,
     TRADE,
     Bar,
+    Command,
     Execution,
     OrderProposal,
     OrderRefusal,
@@ -38,7 +49,7 @@ from schemas.records import (
 
 __all__ = ["PortfolioSettings", "PortfolioStage"]
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 _SECOND_NS = 1_000_000_000
 
 
@@ -74,6 +85,9 @@ class PortfolioStage:
         self._refusal_seq = 0
         self._rebalanced = 0
         self._estimates = Estimates(self.settings.sizing)
+        # Kept whatever the method: who turns to target weights finds those that were recorded.
+        self._weights = TargetWeights()
+        self._by_weights = self.settings.sizing.method == "target_weights"
         self._entitlements = self._entitled()
         self._rebalances = self.settings.sizing.method in REBALANCED
         self._reads_bars = self._estimates.reads_bars
@@ -109,6 +123,8 @@ class PortfolioStage:
                 self._see(record)  # type: ignore[arg-type]
             elif kind is OrderRefusal:
                 self._refused(ts_ns, record)  # type: ignore[arg-type]
+            elif kind is Command and self._weights.fold(record) and self._by_weights:  # type: ignore[arg-type]
+                self._take_up_all()
         for symbol in moved:
             marks.revalue(self.ledger, symbol)
         if valued:
@@ -148,7 +164,7 @@ class PortfolioStage:
     def _entitled(self) -> Entitlements:
         settings = self.settings
         return Entitlements(
-            settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates
+            settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates, self._weights
         )
 
     def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
@@ -311,6 +327,8 @@ class PortfolioStage:
         """What a strategy's view asks for, and the arithmetic."""
         target = self._targets[symbol][strategy]
         view = View(self._direction(target), to_decimal(target.strength), unit, equity, target.quantity, lot)
+        if self._by_weights:
+            view = view._replace(weight=self._weights.of(symbol), weights_cause=self._weights.cause)
         return size(self.settings.sizing, self._estimates.add_to(view, symbol, strategy))
 
     @staticmethod
@@ -405,12 +423,15 @@ class PortfolioStage:
             [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._retry.items()],
             self._estimates.snapshot(),
             self._entitlements.snapshot(),
+            self._weights.snapshot(),
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Version 1 knew no estimates, and some of its pending orders end with an order id; 2 knew no entitlements."""
+        """Version 1 knew no estimates, and some of its pending orders end with an order id; 2 knew no entitlements, 3
+        no target weights.
+        """
         version, ledger, marks, counters, settled, targets, pending, due, retry, *later = snapshot
-        assert version in (1, 2, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
+        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
         self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day = counters
@@ -422,9 +443,9 @@ class PortfolioStage:
         self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)
         self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
         self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}
-        self._estimates = Estimates(self.settings.sizing)
+        self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
         self._entitlements = self._entitled()
-        for part, state in zip((self._estimates, self._entitlements), later, strict=False):
+        for part, state in zip((self._estimates, self._entitlements, self._weights), later, strict=False):
             part.restore(state)  # type: ignore[attr-defined]
         if self.settings.strategies is not None:
             for symbol, wishes in self._targets.items():

@@ -13,12 +13,14 @@ from operators.sizing.settings import (
     SizingSettings,
     VolatilitySettings,
 )
+from operators.sizing.target_weights import TARGET_WEIGHTS, TargetWeights, weights_of
 from operators.sizing.trade_record import TradeRecord
 from operators.sizing.volatility import EwmaVolatility
 
 __all__ = [
     "METHODS",
     "REBALANCED",
+    "TARGET_WEIGHTS",
     "AtrStopSettings",
     "Estimates",
     "EwmaVolatility",
@@ -27,6 +29,7 @@ __all__ = [
     "Size",
     "SizingMethod",
     "SizingSettings",
+    "TargetWeights",
     "TradeRecord",
     "View",
     "VolatilitySettings",
@@ -34,4 +37,5 @@ __all__ = [
     "cap",
     "part_of_the_way",
     "size",
+    "weights_of",
 ]

@@ -30,6 +30,8 @@ class View(NamedTuple):
     inverse_volatilities: float = 0.0  # sum over all active views
     average_range: float | None = None  # as a share of the price
     record: TradeRecord = TradeRecord()
+    weight: Decimal | None = None  # of the symbol, in the weights recorded last
+    weights_cause: str = ""  # the command that they come from, "" where there is none
 
 
 class Size(NamedTuple):
@@ -146,6 +148,17 @@ def _atr_stop(settings: SizingSettings, view: View) -> Share:
     return Share(share, text)
 
 
+def _target_weights(settings: SizingSettings, view: View) -> Share:
+    if not view.weights_cause:
+        return Share(None, "no weights recorded yet")
+    if view.weight is None:
+        return Share(ZERO, f" (not among the weights of {view.weights_cause})")
+    most = settings.share_max
+    return Share(
+        min(view.weight, most), f" (weight {plain(view.weight)} of {view.weights_cause}, at most {plain(most)})"
+    )
+
+
 def _no_volatility(view: View) -> Share:
     return Share(None, "no volatility yet" if view.volatility is None else "the price does not move")
 
@@ -164,4 +177,5 @@ SHARES: dict[str, Callable[[SizingSettings, View], Share]] = {
     "volatility_target": _volatility_target,
     "risk_parity": _risk_parity,
     "atr_stop": _atr_stop,
+    "target_weights": _target_weights,
 }

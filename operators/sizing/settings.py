@@ -10,10 +10,17 @@ from operators.money import ONE, quantize
 from schemas.errors import BadInput
 
 SizingMethod = Literal[
-    "fixed_fraction", "target_percent", "fixed_quantity", "kelly", "volatility_target", "risk_parity", "atr_stop"
+    "fixed_fraction",
+    "target_percent",
+    "fixed_quantity",
+    "kelly",
+    "volatility_target",
+    "risk_parity",
+    "atr_stop",
+    "target_weights",
 ]
 METHODS: tuple[str, ...] = get_args(SizingMethod)
-REBALANCED = frozenset({"target_percent", "volatility_target", "risk_parity"})
+REBALANCED = frozenset({"target_percent", "volatility_target", "risk_parity", "target_weights"})
 """Traded to at each signal and each rebalance. The others size on entry, and keep that while the direction stays."""
 
 
@@ -103,10 +110,12 @@ class SizingSettings:
     * `kelly`, `atr_stop`: on entry like `fixed_fraction`, the fraction as in `KellySettings`, `AtrStopSettings`.
     * `volatility_target`, `risk_parity`: traded to like `target_percent`, the fraction as in `VolatilitySettings`,
       `RiskParitySettings`.
+    * `target_weights`: traded to like `target_percent`, the fraction being the symbol's in the last command
+      TARGET_WEIGHTS of the log (`target_weights.py`), also when a new one comes; 0 for a symbol that it does not name.
 
-    What is computed from estimates is at most `share_max` of equity, however calm the market.
+    What is computed from estimates, or recorded, is at most `share_max` of equity, however calm the market.
 
-    For the three that are traded to: a difference of less than `no_trade_band` (a share of the target's value) is left
+    For the four that are traded to: a difference of less than `no_trade_band` (a share of the target's value) is left
     alone; and of what one tick would adjust in positions that stay, at most `turnover_max` of equity is traded, each
     by the same part (None: all of it). Entries, exits and reversals are not held back.
 

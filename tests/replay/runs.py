@@ -38,9 +38,9 @@ def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **how: Any) -> di
     return {name: value for name, value in summary.items() if name not in _TIMINGS}
 
 
-def fused_hash(ticks: Sequence[Tick], *, shards: int = 1, batch: int = 64) -> str:
+def fused_hash(ticks: Sequence[Tick], *, shards: int = 1, batch: int = 64, decided: Settings | None = None) -> str:
     """The decision hash of the fused backtest over ticks in memory."""
-    decided = settings()
+    decided = decided or settings()
     sink = ReportSink(decided.portfolio_manager.initial_capital)
     pieces = [(FEED, list(ticks[i : i + batch])) for i in range(0, len(ticks), batch)]
     run_main(backtest.build(decided, TestingSource(pieces), sink, shards=shards))

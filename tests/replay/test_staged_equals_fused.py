@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from configs.settings import load_settings
+from operators.sizing import TARGET_WEIGHTS
 from operators.stage import Tick
 from schemas.records import Bar, Command, CorporateAction, ExchangeRate, Record
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
-from tests.replay.runs import feed_ticks, fused_hash, settings, staged_hash
+from tests.replay.runs import SETTINGS_FILE, feed_ticks, fused_hash, settings, staged_hash
 from tests.replay.staged import Staged
 
 
@@ -52,6 +54,33 @@ def test_reference_data_decides_the_same_also_when_services_die(ticks: list[Tick
     assert decided != fused
     assert fused_hash(ticks, shards=3) == decided
     staged = Staged(settings(), ticks, partitions=partitions, seed=3, crashes=0.02)
+    assert staged_hash(staged.run()) == decided
+    assert staged.deaths
+
+
+def with_weights(ticks: list[Tick]) -> list[Tick]:
+    """Target weights on the way, the first ones again behind the second, and some that are none."""
+
+    def weigh(name: str, **weights: str) -> Command:
+        return Command(name, 0, TARGET_WEIGHTS, "tester", "recorded", weights)
+
+    first = weigh("w-1", A="0.1", B="0.15", C="0.05", D="0.1")
+    given = {30: [first], 70: [weigh("w-2", A="0.03", E="0.12")], 90: [weigh("w-3", B="much"), first]}
+    return [Tick(t.ts_ns, [*given.get(number, []), *t.records]) for number, t in enumerate(ticks)]
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_target_weights_decide_the_same_also_when_services_die(
+    ticks: list[Tick], partitions: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "weights.yaml"
+    file.write_text(SETTINGS_FILE.read_text().replace("method: fixed_fraction", "method: target_weights"))
+    told = load_settings(file, environment={})
+    weighed = with_weights(ticks)
+    decided = fused_hash(weighed, decided=told)
+    assert decided != fused_hash(ticks, decided=told), "without weights nothing is traded"
+    assert fused_hash(weighed, shards=3, decided=told) == decided
+    staged = Staged(told, weighed, partitions=partitions, seed=3, crashes=0.02)
     assert staged_hash(staged.run()) == decided
     assert staged.deaths
 

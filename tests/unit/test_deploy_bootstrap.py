@@ -74,7 +74,9 @@ def test_a_state_folder_that_cannot_be_made_gives_one_line(tmp_path: Path, locks
         require_environment(tmp_path / "file" / "home", dev=False)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "uv.txt", "build.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-optimization.txt", "uv.txt", "build.txt"]
+)
 def test_locks_hold_a_hash_for_every_package_and_no_registry(name: str) -> None:
     text = (REPOSITORY / "deploy" / "locks" / name).read_text()
     packages = [line for line in text.splitlines() if re.match(r"\S+==", line)]

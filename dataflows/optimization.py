@@ -1,0 +1,234 @@
+"""Target weights by an optimiser: from closes to the command `TARGET_WEIGHTS` that the sizing method reads.
+
+An edge: a numerical solver's last digits depend on the machine, so it runs here, once, and what it found is a record
+in the log before anything acts on it. skfolio is an extra (`optimization` in pyproject.toml) and imported when used.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import ROUND_DOWN, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from sqlalchemy import Engine, func, select
+
+from configs.settings import Settings
+from dataflows.sources.files import FileFeed
+from operators.ledger.events import ratio_of
+from operators.money import plain
+from schemas.errors import BadInput
+from schemas.records import SPLIT, Bar, CorporateAction
+from sinks.tables import bars, corporate_actions, record_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+METHODS = ("max_sharpe", "hrp", "cvar")
+DAILY, BAR = "daily", "bar"
+DAYS = {DAILY: 365, BAR: 5}
+"""Calendar days to look back where nobody says."""
+CVAR_BETA = 0.95
+RETURNS_MIN = {"max_sharpe": 30, "hrp": 30, "cvar": 100}
+"""The worst 5 % of 100 returns are five: an average of fewer says nothing."""
+JUMP = 0.4
+_MILLIONTH = Decimal("0.000001")
+_DAY_NS = 86_400 * 10**9
+
+Closes = dict[str, dict[int, float]]
+"""By symbol and time: the trading day as yyyymmdd, or the end of a bar in ns."""
+
+
+class Close(NamedTuple):
+    symbol: str
+    trading_day: int
+    ts_ns: int
+    close: float
+
+
+class Returns(NamedTuple):
+    """Simple price returns, one row a time that all `symbols` have, one column a symbol."""
+
+    symbols: list[str]
+    values: NDArray[np.float64]
+    times: list[int]  # of the end of each return
+    each: str  # DAILY or BAR
+
+
+class Found(NamedTuple):
+    """Shares of equity that sum to at most 1, and what they were computed from and with."""
+
+    method: str
+    weights: dict[str, Decimal]
+    returns: int
+    each: str
+    first: int
+    last: int
+    max_weight: Decimal
+    version: str
+
+    @property
+    def reason(self) -> str:
+        """For the command: how the weights came about."""
+        window = f"{self.returns} {self.each} returns to {self.first}..{self.last}"
+        return f"{self.method} over {window}, at most {plain(self.max_weight)} each, skfolio {self.version}"
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        return {symbol: plain(weight) for symbol, weight in self.weights.items()}
+
+
+# -- where closes come from --------------------------------------------------------------------------------------------
+
+
+def closes_of_files(settings: Settings, paths: Sequence[Path], each: str, days: int) -> Closes:
+    """Raises BadInput where a file is wrong. The prices are taken as they are: adjust them for splits before."""
+    found = _gathered(_of_feed(FileFeed(paths, settings.market_data.files.reading())), each)
+    last = max((at for _, at in found.values()), default=0)
+    return _by_symbol(((key, close) for key, (close, at) in found.items() if at > last - days * _DAY_NS))
+
+
+def closes_of_table(engine: Engine, each: str, days: int, symbols: Sequence[str] = ()) -> Closes:
+    """What the platform recorded, adjusted for the splits that it knows by their day."""
+    wanted = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(bars.c.symbol, bars.c.ts_ns)
+    if symbols:
+        wanted = wanted.where(bars.c.symbol.in_(symbols))
+    if each == DAILY:
+        wanted = wanted.distinct(bars.c.symbol, bars.c.trading_day).order_by(None)
+        wanted = wanted.order_by(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns.desc())
+    with engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
+        last = connection.execute(select(func.max(bars.c.ts_ns))).scalar() or 0
+        rows = connection.execute(wanted.where(bars.c.ts_ns > last - days * _DAY_NS))
+        found = [Close(*row) for row in rows]
+        asked = select(corporate_actions).where(corporate_actions.c.kind == SPLIT)
+        splits = [record_of(CorporateAction, row) for row in connection.execute(asked).mappings()]
+    adjusted = _gathered(adjusted_for(found, splits), each)
+    return _by_symbol((key, close) for key, (close, _) in adjusted.items())
+
+
+def adjusted_for(closes: Iterable[Close], splits: Iterable[CorporateAction]) -> Iterator[Close]:
+    """Closes before the day of a split as if it had been then already. A split without a day is left out."""
+    known: dict[str, dict[str, tuple[int, float]]] = {}
+    for one in splits:
+        if one.ex_date:
+            known.setdefault(one.symbol, {})[one.action_id] = (one.ex_date, float(ratio_of(one)))
+    for close in closes:
+        price = close.close
+        for day, ratio in known.get(close.symbol, {}).values():
+            price = price / ratio if close.trading_day < day else price
+        yield close._replace(close=price)
+
+
+def _of_feed(feed: FileFeed) -> Iterator[Close]:
+    for _, records in feed:
+        for one in records:
+            if isinstance(one, Bar):
+                yield Close(one.symbol, one.trading_day, one.ts_ns, one.close)
+
+
+def _gathered(closes: Iterable[Close], each: str) -> dict[tuple[str, int], tuple[float, int]]:
+    """The last close of each symbol and time, and when it was."""
+    return {(c.symbol, c.trading_day if each == DAILY else c.ts_ns): (c.close, c.ts_ns) for c in closes}
+
+
+def _by_symbol(rows: Iterable[tuple[tuple[str, int], float]]) -> Closes:
+    out: Closes = {}
+    for (symbol, at), close in rows:
+        out.setdefault(symbol, {})[at] = close
+    return out
+
+
+# -- from closes to weights --------------------------------------------------------------------------------------------
+
+
+def returns_of(closes: Mapping[str, Mapping[int, float]], each: str, symbols: Sequence[str] = ()) -> Returns:
+    """Of the times that all symbols have; in order of symbol. Raises BadInput for a symbol without a close."""
+    names = sorted(set(symbols) or closes)
+    for name in names:
+        if name not in closes:
+            raise BadInput(f"there are no bars of {name}; there are of {', '.join(sorted(closes)) or 'no symbol'}")
+    if not names:
+        raise BadInput("there are no bars to compute returns from")
+    times = sorted(set.intersection(*(set(closes[name]) for name in names)))
+    prices = np.array([[closes[name][at] for name in names] for at in times], dtype=np.float64)
+    values = prices[1:] / prices[:-1] - 1.0 if len(times) > 1 else np.empty((0, len(names)))
+    return Returns(names, values, times[1:], each)
+
+
+def jumps(returns: Returns) -> list[str]:
+    """Returns so large that they may be a split that nobody told of, in words."""
+    found = zip(*np.nonzero(np.abs(returns.values) > JUMP), strict=True)
+    return [
+        f"{returns.symbols[column]} moved by {returns.values[row, column]:+.1%} to {returns.times[row]}: a split?"
+        for row, column in found
+    ]
+
+
+def optimize(returns: Returns, method: str, max_weight: Decimal = Decimal(1)) -> Found:
+    """Weights >= 0 that sum to 1 before each is rounded down to millionths.
+
+    `max_sharpe` maximises mean over standard deviation, `hrp` is hierarchical risk parity by variance, `cvar` minimises
+    the mean of the worst 5 % of returns. Sources: H. Markowitz (1952), M. Lopez de Prado (2016), R. T. Rockafellar and
+    S. Uryasev (2000). Raises BadInput, one sentence, where there is no answer, or no skfolio.
+    """
+    _check(returns, method, max_weight)
+    try:
+        import skfolio
+        from cvxpy.error import SolverError
+        from skfolio.exceptions import SkfolioError
+    except ImportError as error:
+        raise BadInput(
+            f"{error.name} is not installed: {sys.executable} -m pip install --require-hashes"
+            " -r deploy/locks/requirements-optimization.txt"
+        ) from error
+    try:
+        weights = _estimator(method, float(max_weight)).fit(returns.values).weights_
+    except (SkfolioError, SolverError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{method} found no weights for {len(returns.symbols)} symbols: {said}") from error
+    rounded = {symbol: _share(float(w), max_weight) for symbol, w in zip(returns.symbols, weights, strict=True)}
+    count, times = len(returns.times), returns.times
+    return Found(method, rounded, count, returns.each, times[0], times[-1], max_weight, skfolio.__version__)
+
+
+def _check(returns: Returns, method: str, max_weight: Decimal) -> None:
+    if method not in METHODS:
+        raise BadInput(f"method must be one of {', '.join(METHODS)}, found {method!r}")
+    symbols, values = returns.symbols, returns.values
+    if not 0 < max_weight <= 1:
+        raise BadInput(f"max weight must be in (0, 1], found {max_weight}")
+    if max_weight * len(symbols) < 1:
+        raise BadInput(f"max weight must be at least 1/{len(symbols)} for {len(symbols)} symbols, found {max_weight}")
+    least = max(RETURNS_MIN[method], len(symbols) + 1)
+    if len(values) < least:
+        raise BadInput(
+            f"{method} of {len(symbols)} symbols needs at least {least} {returns.each} returns that all of them have,"
+            f" found {len(values)}"
+        )
+    for symbol, moves in zip(symbols, values.T, strict=True):
+        if not moves.var() > 0:
+            raise BadInput(f"{symbol} did not move in {len(values)} {returns.each} returns: leave it out")
+    if method == "max_sharpe" and not (values.mean(axis=0) > 0).any():
+        raise BadInput(
+            f"max_sharpe has no answer: the mean return of all {len(symbols)} symbols is negative or 0; hrp and cvar do"
+            " without means"
+        )
+
+
+def _estimator(method: str, max_weight: float) -> Any:
+    from skfolio import RiskMeasure
+    from skfolio.optimization import HierarchicalRiskParity, MeanRisk, ObjectiveFunction
+
+    if method == "hrp":
+        return HierarchicalRiskParity(risk_measure=RiskMeasure.VARIANCE, max_weights=max_weight)
+    if method == "cvar":
+        return MeanRisk(risk_measure=RiskMeasure.CVAR, cvar_beta=CVAR_BETA, max_weights=max_weight)
+    ratio = ObjectiveFunction.MAXIMIZE_RATIO
+    return MeanRisk(objective_function=ratio, risk_measure=RiskMeasure.VARIANCE, max_weights=max_weight)
+
+
+def _share(weight: float, max_weight: Decimal) -> Decimal:
+    """To millionths, down but for the last digits of a float."""
+    return min(Decimal(repr(max(weight, 0.0) + 1e-9)).quantize(_MILLIONTH, ROUND_DOWN), max_weight)
