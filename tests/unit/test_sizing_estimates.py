@@ -39,6 +39,8 @@ VOLATILITY = VolatilitySettings(target=Decimal("0.02"), half_life_bars=5, bars_m
 TARGET = SizingSettings(method="volatility_target", volatility=VOLATILITY)
 PARITY = SizingSettings(method="risk_parity", volatility=VOLATILITY)
 STOP = SizingSettings(method="atr_stop", atr_stop=AtrStopSettings(period=3))
+ESTIMATES = 9
+"""Where they are in the portfolio's snapshot."""
 KELLY = SizingSettings(method="kelly", kelly=KellySettings(trades_min=2, shrinkage_trades=2))
 
 prices = st.lists(st.integers(50, 200).map(float), min_size=2, max_size=60)
@@ -119,7 +121,7 @@ def test_volatility_without_the_bars_a_year_is_refused_at_the_start() -> None:
 def test_the_default_method_stores_nothing_for_a_bar() -> None:
     stage = PortfolioStage()
     stage.on_tick(MINUTE, [bar("X", 1, MINUTE)])
-    assert stage.snapshot()[-2] == (1, {}, {}, {}, {})
+    assert stage.snapshot()[ESTIMATES] == (1, {}, {}, {}, {})
 
 
 # -- in the portfolio --------------------------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
         "kelly 0.005 (1 of 2 trades closed)",
         "kelly 0.05 (0.5 x 2/4 x won 1/2 x (1 - lost 0.01 / won 0.02), in [0, 0.05])",
     ], "two fills of one exit are one trade, of 2 %"
-    (record,) = desk.stage.snapshot()[-2][3].items()
+    (record,) = desk.stage.snapshot()[ESTIMATES][3].items()
     assert record == ("s", (3, 1, 0.02, 0.01))
 
 
@@ -226,7 +228,7 @@ def test_a_trade_counts_after_fees_on_what_was_paid_with_the_multiplier() -> Non
     # One contract of 50 x 100: a gain of 50 less a fee of 60 is a loss of 10 on 5,000.
     desk.next[-1] = desk.next[-1]._replace(fee=Decimal(60))  # type: ignore[call-arg]
     desk.tick()
-    assert desk.stage.snapshot()[-2][3] == {"s": (1, 0, 0.0, 0.002)}
+    assert desk.stage.snapshot()[ESTIMATES][3] == {"s": (1, 0, 0.0, 0.002)}
 
 
 @given(st.permutations(range(12)))
@@ -245,10 +247,10 @@ def test_a_snapshot_without_estimates_is_read() -> None:
     desk = Desk(account(TARGET))
     desk.signal(1)
     desk.tick()
-    old = (1, *desk.stage.snapshot()[1:-2])
+    old = (1, *desk.stage.snapshot()[1:ESTIMATES])
     fresh = PortfolioStage(desk.settings)
     fresh.restore(old)
-    assert fresh.snapshot()[-2] == (1, {}, {}, {}, {})
+    assert fresh.snapshot()[ESTIMATES] == (1, {}, {}, {}, {})
 
 
 def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
@@ -258,7 +260,7 @@ def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
     for sizing in (TARGET, KELLY, SizingSettings(), replace(STOP, atr_stop=AtrStopSettings(period=4))):
         other = PortfolioStage(replace(desk.settings, sizing=sizing))
         other.restore(stored)
-        assert other.snapshot()[-2] == (1, {}, {}, {}, {})
+        assert other.snapshot()[ESTIMATES] == (1, {}, {}, {}, {})
 
 
 actions = st.sampled_from(["fill", "fill", "part", "cancel", "refuse", "wait"])
