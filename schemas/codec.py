@@ -66,12 +66,13 @@ from schemas.records import (
 )
 
 AVSC = Path(__file__).parent / "avsc"
+OLDER = Path(__file__).parent / "older"
 MAGIC = 0
 SCHEMA_IDS: dict[type, int] = {
     Clock: 1,
     Bar: 2,
     FeatureRow: 3,
-    Signal: 4,
+    Signal: 42,
     OrderProposal: 5,
     Order: 6,
     RiskFence: 7,
@@ -108,7 +109,9 @@ SCHEMA_IDS: dict[type, int] = {
     LateRecord: 40,
     AuditHead: 41,
 }
-"""Never reused and never changed: they are on every message that was ever written."""
+"""Never reused and never changed: they are on every message that was ever written. A record that gets a field gets a
+new id, and what it was goes to `OLDER`.
+"""
 
 NESTED: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
 """Records that hold a list of records: which field, of which type."""
@@ -218,6 +221,17 @@ class Codec:
         return record
 
 
-DEFAULT = Codec()
+@cache
+def older() -> dict[int, tuple[type, str]]:
+    """Schemas of earlier releases, from `schemas/older/ID.avsc`: id -> (record type, JSON as of `schema_json`)."""
+    types = {record_type.__name__: record_type for record_type in SCHEMA_IDS}
+    found = {}
+    for file in sorted(OLDER.glob("*.avsc")):
+        schema = json.loads(file.read_text())
+        found[int(file.stem)] = (types[schema["name"]], json.dumps(schema, separators=(",", ":")))
+    return found
+
+
+DEFAULT = Codec(older=older())
 encode = DEFAULT.encode
 decode = DEFAULT.decode

@@ -6,19 +6,16 @@ Subjects are record names (RecordNameStrategy): a topic holds several record typ
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from schemas.codec import SCHEMA_IDS, schema_json
+from schemas.codec import SCHEMA_IDS, older, schema_json
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
-VERSION = 1
 
 router = APIRouter(prefix="/schema-registry", tags=["schema registry"])
-
-_TYPE_OF_ID = {schema_id: record_type for record_type, schema_id in SCHEMA_IDS.items()}
 
 
 def _subject(record_type: type) -> str:
@@ -26,7 +23,30 @@ def _subject(record_type: type) -> str:
     return f"{schema['namespace']}.{schema['name']}"
 
 
-_TYPE_OF_SUBJECT = {_subject(record_type): record_type for record_type in SCHEMA_IDS}
+class _Version(NamedTuple):
+    """One schema under its subject; `version` counts 1, 2, 3 ... in order of id."""
+
+    subject: str
+    version: int
+    schema_id: int
+    schema: str
+
+
+def _versions() -> list[_Version]:
+    found = {number: (_subject(record_type), schema) for number, (record_type, schema) in older().items()}
+    found |= {number: (_subject(kind), schema_json(kind)) for kind, number in SCHEMA_IDS.items()}
+    counts: dict[str, int] = {}
+    out = []
+    for number, (subject, schema) in sorted(found.items()):
+        counts[subject] = counts.get(subject, 0) + 1
+        out.append(_Version(subject, counts[subject], number, schema))
+    return out
+
+
+_BY_ID = {one.schema_id: one for one in _versions()}
+_BY_SUBJECT: dict[str, list[_Version]] = {}
+for _one in _BY_ID.values():
+    _BY_SUBJECT.setdefault(_one.subject, []).append(_one)
 
 
 def _answer(body: Any, status: int = 200) -> JSONResponse:
@@ -39,17 +59,19 @@ def _missing(code: int, message: str) -> JSONResponse:
 
 
 def _version(subject: str, version: str) -> dict[str, Any] | JSONResponse:
-    record_type = _TYPE_OF_SUBJECT.get(subject)
-    if record_type is None:
+    versions = _BY_SUBJECT.get(subject)
+    if versions is None:
         return _missing(40401, f"Subject '{subject}' not found.")
-    if version not in (str(VERSION), "latest", "-1"):
+    latest = version in ("latest", "-1")
+    found = versions[-1] if latest else next((one for one in versions if str(one.version) == version), None)
+    if found is None:
         return _missing(40402, f"Version {version} not found.")
     return {
         "subject": subject,
-        "version": VERSION,
-        "id": SCHEMA_IDS[record_type],
+        "version": found.version,
+        "id": found.schema_id,
         "schemaType": "AVRO",
-        "schema": schema_json(record_type),
+        "schema": found.schema,
     }
 
 
@@ -68,30 +90,28 @@ def get_types() -> JSONResponse:
 @router.get("/schemas/ids/{schema_id}")
 def get_schema(schema_id: int) -> JSONResponse:
     """The schema of an id that stands in a message's first five bytes."""
-    record_type = _TYPE_OF_ID.get(schema_id)
-    if record_type is None:
-        return _missing(40403, f"Schema {schema_id} not found.")
-    return _answer({"schema": schema_json(record_type)})
+    found = _BY_ID.get(schema_id)
+    return _missing(40403, f"Schema {schema_id} not found.") if found is None else _answer({"schema": found.schema})
 
 
 @router.get("/schemas/ids/{schema_id}/versions")
 def get_schema_versions(schema_id: int) -> JSONResponse:
-    record_type = _TYPE_OF_ID.get(schema_id)
-    if record_type is None:
+    found = _BY_ID.get(schema_id)
+    if found is None:
         return _missing(40403, f"Schema {schema_id} not found.")
-    return _answer([{"subject": _subject(record_type), "version": VERSION}])
+    return _answer([{"subject": found.subject, "version": found.version}])
 
 
 @router.get("/subjects")
 def get_subjects() -> JSONResponse:
-    return _answer(sorted(_TYPE_OF_SUBJECT))
+    return _answer(sorted(_BY_SUBJECT))
 
 
 @router.get("/subjects/{subject}/versions")
 def get_versions(subject: str) -> JSONResponse:
-    if subject not in _TYPE_OF_SUBJECT:
+    if subject not in _BY_SUBJECT:
         return _missing(40401, f"Subject '{subject}' not found.")
-    return _answer([VERSION])
+    return _answer([one.version for one in _BY_SUBJECT[subject]])
 
 
 @router.get("/subjects/{subject}/versions/{version}")

@@ -59,7 +59,9 @@ def prepare(home: Home, port: int, report: Report, *, advertised: int | None = N
     java = require_java()
     libs = require_jars(cache_folder(home), report)
     data = home.data / "kafka"
-    controller_port = port + 1 if port < 65535 and is_free(port + 1) else free_ports(1)[0]
+    # Away from the ports beside Kafka's own, which people give to the other services.
+    beside = port + 10_000 if port <= 55_535 else port - 10_000
+    controller_port = beside if is_free(beside) else free_ports(1)[0]
     properties = home.run / "kafka.properties"
     advertised = advertised or port
     text = _PROPERTIES.format(port=port, advertised=advertised, controller_port=controller_port, data=data)
