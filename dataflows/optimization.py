@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,7 +73,8 @@ class Found(NamedTuple):
     @property
     def reason(self) -> str:
         """For the command: how the weights came about."""
-        window = f"{self.returns} {self.each} returns to {self.first}..{self.last}"
+        first, last = (_when(at, self.each) for at in (self.first, self.last))
+        window = f"{self.returns} {self.each} returns to {first}..{last}"
         return f"{self.method} over {window}, at most {plain(self.max_weight)} each, skfolio {self.version}"
 
     @property
@@ -148,7 +150,8 @@ def returns_of(closes: Mapping[str, Mapping[int, float]], each: str, symbols: Se
     names = sorted(set(symbols) or closes)
     for name in names:
         if name not in closes:
-            raise BadInput(f"there are no bars of {name}; there are of {', '.join(sorted(closes)) or 'no symbol'}")
+            there = f"; there are of {', '.join(sorted(closes))}" if closes else ""
+            raise BadInput(f"there are no bars of {name} in the days asked for{there}")
     if not names:
         raise BadInput("there are no bars to compute returns from")
     times = sorted(set.intersection(*(set(closes[name]) for name in names)))
@@ -159,11 +162,15 @@ def returns_of(closes: Mapping[str, Mapping[int, float]], each: str, symbols: Se
 
 def jumps(returns: Returns) -> list[str]:
     """Returns so large that they may be a split that nobody told of, in words."""
-    found = zip(*np.nonzero(np.abs(returns.values) > JUMP), strict=True)
-    return [
-        f"{returns.symbols[column]} moved by {returns.values[row, column]:+.1%} to {returns.times[row]}: a split?"
-        for row, column in found
-    ]
+    out = []
+    for row, column in zip(*np.nonzero(np.abs(returns.values) > JUMP), strict=True):
+        moved, when = returns.values[row, column], _when(returns.times[row], returns.each)
+        out.append(f"{returns.symbols[column]} moved by {moved:+.1%} to {when}: a split?")
+    return out
+
+
+def _when(at: int, each: str) -> str:
+    return str(at) if each == DAILY else f"{datetime.fromtimestamp(at // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def optimize(returns: Returns, method: str, max_weight: Decimal = Decimal(1)) -> Found:

@@ -89,11 +89,14 @@ def test_without_skfolio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_returns_are_between_the_times_that_all_symbols_have() -> None:
-    found = returns_of({"B": {1: 10.0, 2: 11.0, 4: 22.0}, "A": {1: 5.0, 2: 6.0, 3: 9.0, 4: 3.0}}, BAR)
-    assert (found.symbols, found.times) == (["A", "B"], [2, 4])
+    found = returns_of({"B": {1: 10.0, 2: 11.0, 4 * 10**9: 22.0}, "A": {1: 5.0, 2: 6.0, 3: 9.0, 4 * 10**9: 3.0}}, BAR)
+    assert (found.symbols, found.times) == (["A", "B"], [2, 4 * 10**9])
     assert found.values == pytest.approx(np.array([[0.2, 0.1], [-0.5, 1.0]]))
-    assert jumps(found) == ["A moved by -50.0% to 4: a split?", "B moved by +100.0% to 4: a split?"]
-    with pytest.raises(BadInput, match="there are no bars of C; there are of A, B"):
+    assert jumps(found) == [
+        "A moved by -50.0% to 1970-01-01T00:00:04Z: a split?",
+        "B moved by +100.0% to 1970-01-01T00:00:04Z: a split?",
+    ]
+    with pytest.raises(BadInput, match="there are no bars of C in the days asked for; there are of A, B"):
         returns_of({"A": {1: 1.0}, "B": {1: 1.0}}, BAR, ["A", "C"])
     with pytest.raises(BadInput, match="there are no bars to compute"):
         returns_of({}, DAILY)
@@ -128,4 +131,4 @@ def test_the_command_prints_weights_and_writes_nothing_when_dry(
     assert Decimal("0.99999") < sum(map(Decimal, told["weights"].values())) <= 1
     monkeypatch.setattr(sys, "argv", ["cli.py", *asked, "--symbols", "A,NONE"])
     assert cli.main() == 2
-    assert capsys.readouterr().err == "error: there are no bars of NONE; there are of A, B\n"
+    assert capsys.readouterr().err == "error: there are no bars of NONE in the days asked for; there are of A, B\n"
