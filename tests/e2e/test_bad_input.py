@@ -14,7 +14,7 @@ from tests.e2e.conftest import MakePlatform, Outcome, assert_same_tables
 
 pytestmark = pytest.mark.timeout(1200)
 
-READERS = ("execution", "features", "portfolio", "risk")
+READERS = ("execution", "features", "portfolio", "risk", "feedback")
 GOOD = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
 LATE = GOOD._replace(ts_ns=60)
 GARBAGE = {
@@ -57,6 +57,7 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
         assert counted == {
             **dict.fromkeys(READERS, len(GARBAGE)),
             "portfolio": len(GARBAGE) + 1,
+            "feedback": len(GARBAGE) + 1,
             "signals": 0,
             "market_data": len(BAD_ROWS),
         }
@@ -84,8 +85,9 @@ def check_dead_letters(rows: list[tuple[Any, ...]], partition: int) -> None:
             assert expected in reason and reason, f"{stage} at {offset}: {reason!r} of {message!r}"
         assert found[0][3] == b"not avro"
         assert found[1][2] == 9999
-    [(_, _, _, raw)] = by_place.pop(("portfolio", "signals", 0))
-    assert raw == b"not a signal"
+    for stage in ("portfolio", "feedback"):
+        [(_, _, _, raw)] = by_place.pop((stage, "signals", 0))
+        assert raw == b"not a signal"
     rows_of_file = sorted(by_place.pop(("market_data", "file:A.csv", 0)))
     for (_, reason, _, raw), (row, expected) in zip(rows_of_file, BAD_ROWS.items(), strict=True):
         assert expected in reason, f"{row}: {reason}"
