@@ -29,7 +29,8 @@ from deploy.state import ChildState, State, Status, running_state
 
 PRELOAD = Path(__file__).parent / "preload"
 SETTINGS = Path(__file__).parent / "settings.yaml"
-STANDSTILL_S = 120.0
+# Longer than what a service holds out by itself before it gives up and is started again (120 s).
+STANDSTILL_S = 240.0
 """So long without any dataflow moving is a deadlock."""
 
 
