@@ -6,6 +6,7 @@ message; readers drop repeats by `seq` (`operators/alignment.py`).
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,6 +22,7 @@ from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Record
 
 DELIVERY_TIMEOUT_S = 120.0
 FLUSH_SLICE_S = 1.0
+PRODUCER_ID_WAIT_S = 2.0
 
 Written = Callable[[int], None]
 """Told how many records were handed to the broker."""
@@ -135,8 +137,36 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Part:
         with self._lock:
             if self._producer is None:
+                wait_for_producer_ids(self._servers)
                 self._producer = producer(self._servers)
         return _Part(self, self._producer, self._clocked[for_part])
+
+
+def wait_for_producer_ids(servers: str, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
+    """Return once the broker gives out producer ids, which every idempotent producer needs before its first message.
+
+    A broker that has just started answers the first request with COORDINATOR_LOAD_IN_PROGRESS, after which librdkafka
+    2.16 at times does not ask again: all that it is given then waits in vain. So producers of no use ask until one is
+    answered; those that come after it get their ids at once. Raises Unavailable.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        states: list[str] = []
+        probe = Producer(
+            {
+                "bootstrap.servers": servers,
+                "enable.idempotence": True,
+                "statistics.interval.ms": 20,
+                "stats_cb": lambda text, found=states: found.append(json.loads(text)["eos"]["idemp_state"]),
+                "log_level": 0,
+            }
+        )
+        asked = time.monotonic()
+        while time.monotonic() < asked + PRODUCER_ID_WAIT_S:
+            probe.poll(0.02)
+            if states and states[-1] == "Assigned":
+                return
+    raise Unavailable(f"Kafka at {servers} gave no producer id for {timeout_s:.0f} s")
 
 
 def producer(servers: str) -> Producer:
