@@ -220,7 +220,7 @@ def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: St
         health = run_cli(environment, "health-check", "--json")
         found = json.loads(health.stdout)
         assert health.returncode == 0, health.stdout
-        assert found["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api"}
+        assert found["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api", "checks", "alerts"}
         assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
         assert "dead letters" in table
