@@ -46,7 +46,11 @@ def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database
     source = KafkaTicks(
         servers,
         "features",
-        {shard: topology.logs("features", shard, partitions) for shard in shards},
+        # Of the one topic that the raw loop reads too.
+        {
+            shard: [log for log in topology.logs("features", shard, partitions) if log.topic == "market-bars"]
+            for shard in shards
+        },
         prefix=prefix,
         until=Until(end_of_logs=True) if bounded else None,
         stopping=stopping.asked,
