@@ -53,6 +53,7 @@ class ChaosStack:
             **{f"PLATFORM_{name.upper()}_CLIENT_PORT": str(ports[f"{name} client"]) for name in SERVICE_NAMES},
             "PLATFORM_HOME": str(folder),
             "PLATFORM_CHILD_PATH": str(PRELOAD),
+            "PLATFORM_DASHBOARD": "off",  # it decides nothing, and its port may be another platform's
             "CHAOS_CLOCKS": str(self.clocks),
             "PYTHONPATH": str(REPOSITORY),
         }
