@@ -1,0 +1,12 @@
+"""The settings as one frozen, typed tree. Unknown keys and impossible values are errors of one sentence.
+
+Sections by subject: `feeds`, `analysis`, `execution`, `platform`, `stores`. `tree` holds them all, `loading` reads it.
+Settings of a stage itself are beside the stage, in `operators/`.
+"""
+
+from configs.settings.feeds import FileFeed, MarketData
+from configs.settings.loading import NAMED, load_settings
+from configs.settings.stores import Kafka
+from configs.settings.tree import Settings
+
+__all__ = ["NAMED", "FileFeed", "Kafka", "MarketData", "Settings", "load_settings"]

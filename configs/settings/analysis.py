@@ -1,0 +1,34 @@
+"""What is made of the market: features, forecasts, signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from configs.settings.sections import Section
+from operators.ensemble import EnsembleSettings
+
+
+class Features(Section):
+    indicators: tuple[str, ...] = ()
+
+
+class Predictions(Section):
+    """`model` is the sha256 of a registered model or its first digits, or "none"; where nothing is said it is the one
+    that was activated. `registry` is the folder of models: `models/` of the state folder.
+    """
+
+    model: str | None = None
+    registry: Path | None = None
+
+
+class StrategyEntry(Section):
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Signals(Section):
+    strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
+    ensemble: EnsembleSettings = EnsembleSettings()

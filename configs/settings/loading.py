@@ -1,0 +1,128 @@
+"""The tree out of files and variables. What is wrong in them becomes one sentence.
+
+From weakest to strongest: the YAML files of `configs/`, a settings file of the user's own, `SECTION__KEY` environment
+variables, and the few environment variables with names of their own (`NAMED`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from configs.logs import hide
+from configs.secrets import found_secrets, known_secrets, state_secrets
+from configs.settings.tree import Settings
+from schemas.errors import BadInput
+
+FOLDER = Path(__file__).parents[1]
+NAMED = {
+    "DATABASE_URL": ("database", "postgres", "url"),
+    "REDIS_URL": ("database", "redis", "url"),
+    "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "INITIAL_CAPITAL": ("portfolio_manager", "initial_capital"),
+    "MAX_POSITION_SIZE": ("risk_manager", "max_position_size"),
+    "RISK_TOLERANCE": ("portfolio_manager", "sizing", "fraction"),
+    "API_JWT_KEY": ("api", "jwt_key"),
+    "METRICS_TOKEN": ("api", "metrics_token"),
+    "LOG_LEVEL": ("platform", "log_level"),
+    "ALPACA_API_KEY": ("alpaca", "api_key"),
+    "ALPACA_SECRET_KEY": ("alpaca", "secret_key"),
+    "TRADING_MODE": ("execution", "mode"),
+}
+"""Environment variables that are known by these names elsewhere, and what they set."""
+
+
+def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. `file` goes before the YAML files here; PLATFORM_SETTINGS names it otherwise.
+
+    Secrets come from where `configs/secrets.py` says; with an `environment` given, only where it names PLATFORM_HOME.
+    Raises BadInput naming the file or variable, the key, what was expected and what was found.
+    """
+    secrets = _secrets(os.environ if environment is None else environment, asked=environment is None)
+    environment = os.environ if environment is None else environment
+    tree: dict[str, Any] = _read(FOLDER / "services.yaml")
+    tree.update(_read(FOLDER / "alerts.yaml"))
+    tree["database"] = _read(FOLDER / "database.yaml")
+    tree["kafka"] = _read(FOLDER / "kafka_topics.yaml")
+    if file is None and environment.get("PLATFORM_SETTINGS"):
+        file = Path(environment["PLATFORM_SETTINGS"])
+    if file is not None:
+        _merge(tree, _read(file))
+    home = environment.get("PLATFORM_HOME") or (FOLDER.parent / "var" if environment is os.environ else None)
+    if home is not None:
+        tree["predictions"] = {"registry": Path(home).resolve() / "models"} | (tree.get("predictions") or {})
+    for path, value in [*secrets, *_from_environment(environment)]:
+        _put(tree, path, value)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise BadInput(_sentence(error, file)) from error
+    except BadInput as error:
+        # A part's own check, which does not know where the value is from.
+        raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise BadInput(f"settings file {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"settings file {file}: {' '.join(str(error).split())}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise BadInput(f"settings file {file}: expected keys and values, found {type(tree).__name__}")
+    return tree
+
+
+def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _secrets(environment: Mapping[str, str], *, asked: bool) -> list[tuple[tuple[str, ...], str]]:
+    if not asked and not environment.get("PLATFORM_HOME"):
+        return []
+    found = found_secrets(environment, state_secrets(environment))
+    hide(value for value, _ in found.values())
+    return [(NAMED[name], value) for name, (value, _) in found.items() if name in NAMED]
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in environment.items():
+        path = tuple(part.lower() for part in name.split("__"))
+        if len(path) > 1 and path[0] in Settings.model_fields:
+            found.append((path, yaml.safe_load(value)))
+    # Last, so that DATABASE_URL wins over a nested name for the same thing.
+    found += [(path, environment[name]) for name, path in NAMED.items() if environment.get(name)]
+    return found
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *above, last = path
+    for key in above:
+        tree = tree.setdefault(key, {})
+    tree[last] = value
+
+
+def _sentence(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    secret = {".".join(NAMED[name]) for name in known_secrets() if name in NAMED}
+    hidden = isinstance(first["input"], dict) or where in secret
+    found = "" if hidden else first["input"]
+    known = "" if first["type"] != "extra_forbidden" else "this key is not known"
+    said = known or first["msg"].removeprefix("Value error, ")
+    return (
+        f"setting {where or 'tree'}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
+    )

@@ -1,0 +1,73 @@
+"""How the platform runs and how people reach it. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from configs.settings.sections import Section, seconds
+from operators.dead_letter_rate import RateLimits
+
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(lambda given: given.upper() if isinstance(given, str) else given),
+]
+
+
+def _time_of_day(value: Any) -> Any:
+    """YAML reads 12:30 without quotes as 750 minutes."""
+    return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
+
+
+def _seconds(value: Any) -> Any:
+    return value if isinstance(value, int) else seconds(value)
+
+
+class Checks(Section):
+    """What the stack checks by itself: `verify` every so many seconds, `replay_check` at a time of day in UTC."""
+
+    verify: Annotated[int | None, BeforeValidator(_seconds)] = 300
+    replay_check: Annotated[
+        Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None, BeforeValidator(_time_of_day)
+    ] = "02:00"
+
+
+class DeadLetters(Section):
+    """How much a service may set aside before it halts; `services` says otherwise for some."""
+
+    every: RateLimits = RateLimits()
+    services: dict[str, RateLimits] = Field(default_factory=dict)
+
+    def of(self, service: str) -> RateLimits:
+        return self.services.get(service, self.every)
+
+
+class Platform(Section):
+    checks: Checks = Checks()
+    dead_letters: DeadLetters = DeadLetters()
+    snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
+    log_level: LogLevel = "INFO"
+
+
+Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]
+"""Requests within a sliding window: "600/minute"."""
+
+
+class Api(Section):
+    """How people reach the platform. Rates are for one user, `login_rate` for one address and for one name. Without
+    `jwt_key` the API makes one in the state folder's secrets. Without `metrics_token` only callers on the
+    API's own machine get `/metrics`.
+    """
+
+    jwt_key: Annotated[SecretStr, Field(min_length=32)] | None = None
+    metrics_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    access_token_s: Annotated[int, Field(ge=10)] = 900
+    refresh_token_s: Annotated[int, Field(ge=60)] = 7 * 86_400
+    read_rate: Rate = "1200/minute"
+    command_rate: Rate = "120/minute"
+    login_rate: Rate = "10/minute"
+    command_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    stream_rate: Rate = "60/minute"
+    streams_max: Annotated[int, Field(ge=1)] = 500
+    cors_origins: tuple[str, ...] = ("http://localhost:3000", "http://127.0.0.1:3000")

@@ -1,0 +1,29 @@
+"""What every section of the settings is, and durations as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def seconds(duration: Any) -> int | None:
+    """
+    >>> seconds("1h"), seconds("90s"), seconds(None)
+    (3600, 90, None)
+    """
+    if duration is None:
+        return None
+    match = re.fullmatch(r"(\d+)\s*([smhd])", str(duration).strip())
+    if match is None:
+        raise ValueError(f'must be a duration such as "30s", "15m", "1h" or "1d", found {duration!r}')
+    return int(match[1]) * _UNIT_S[match[2]]

@@ -1,0 +1,44 @@
+"""Where things are kept: PostgreSQL, Redis, and Kafka with its topics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from configs.settings.sections import Section
+
+
+class Postgres(Section):
+    url: str
+    pool_size: Annotated[int, Field(ge=1)] = 5
+    retry_s: Annotated[float, Field(gt=0)] = 120.0
+
+
+class Redis(Section):
+    url: str
+
+
+class Database(Section):
+    postgres: Postgres
+    redis: Redis
+
+
+class Topic(Section):
+    """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols": as many as `symbol_partitions`."""
+
+    partitions: int | Literal["symbols"]
+    retention_days: int
+    owner: str | None
+    readers: tuple[str, ...]
+    schemas: tuple[str, ...]
+
+
+class Kafka(Section):
+    """`topic_prefix` goes before every topic's name, for several platforms on one cluster."""
+
+    bootstrap_servers: str
+    topic_prefix: str = ""
+    symbol_partitions: Annotated[int, Field(ge=1)]
+    replication: Annotated[int, Field(ge=1)] = 1
+    topics: dict[str, Topic]
