@@ -108,7 +108,7 @@ def _example(file: Path, row: dict[str, Any]) -> bool:
     if file.suffix == ".md" and row["type"] == "Secret Keyword":
         return True
     line = file.read_text(errors="replace").splitlines()[row["line_number"] - 1]
-    return re.search(r"noqa: S10[56]|://\w+:(secret|pass|pw|password|hunter2+)@", line) is not None
+    return re.search(r"noqa: S10[56]|://\w*:(secret|pass|pw|password|PASSWORD|hunter2+)@", line) is not None
 
 
 def vulnerabilities(osv_url: str | None = None, lock: Path = REPOSITORY / LOCK, timeout_s: int = 15) -> Scan:

@@ -19,7 +19,7 @@ from deploy.alpaca_server import memory, routes, sockets
 from deploy.alpaca_server.broker import Broker
 from deploy.alpaca_server.market import Market
 
-LOCAL_KEY, LOCAL_SECRET = "local", "local"
+LOCAL_KEY, LOCAL_SECRET = "local", "local"  # they guard paper on loopback; pragma: allowlist secret
 ACCOUNT = "00000000-0000-4000-8000-000000000001"
 
 

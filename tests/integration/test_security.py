@@ -90,6 +90,12 @@ def test_a_service_that_does_not_answer_is_never_a_clean_result(lock: Path) -> N
     assert failed.said.startswith("whether packages have known vulnerabilities is not known: pip-audit")
 
 
+def test_this_tree_is_clean() -> None:
+    """What needs no network of `security scan`; the known vulnerabilities change without the tree."""
+    for scan in (*security_scan.code(), security_scan.secrets()):
+        assert scan.outcome is Outcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
+
+
 def test_what_is_planted_in_the_code_is_found(tmp_path: Path) -> None:
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "bad.py").write_text("import subprocess\nsubprocess.run('ls ' + input(), shell=True)\n")
