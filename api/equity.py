@@ -1,16 +1,12 @@
-"""The equity curve, and what each strategy's orders came to: condensed inside Postgres, whatever the history."""
+"""The equity curve: condensed inside Postgres, whatever the history."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-
-from sqlalchemy import Connection, Numeric, case, cast, desc, func, select
+from sqlalchemy import Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from api.shapes import Amount, Shape, utc
-from operators.manual import MANUAL
-from schemas.records import TRADE
-from sinks.tables import executions, lot_matches, order_proposals, valuations
+from sinks.tables import valuations
 
 
 class EquityPoint(Shape):
@@ -21,23 +17,6 @@ class EquityPoint(Shape):
     cash: Amount
     gross_exposure: Amount
     net_exposure: Amount
-
-
-class StrategyResult(Shape):
-    """What the orders of one strategy did; "manual" are those by hand.
-
-    `traded_notional` is quantity times price of its fills. `closed_lots` to `realized_pnl` are those lots that its
-    orders closed, whoever opened them, net of fees: of two strategies in one symbol the one that sells gets the
-    result. What a strategy holds open is not in it.
-    """
-
-    strategy: str
-    fills: int
-    traded_notional: Amount
-    fees: Amount
-    closed_lots: int
-    won: int
-    realized_pnl: Amount
 
 
 def equity_points(db: Connection, since_ns: int, points: int) -> list[EquityPoint]:
@@ -60,40 +39,4 @@ def equity_points(db: Connection, since_ns: int, points: int) -> list[EquityPoin
             net_exposure=row["net_exposure"],
         )
         for row in db.execute(query).mappings()
-    ]
-
-
-def strategy_results(db: Connection) -> list[StrategyResult]:
-    """By name. All from the transaction of `db`; one pass over the executions and one over the closed lots."""
-    strategy = func.coalesce(order_proposals.c.strategy, MANUAL).label("strategy")
-    proposed = order_proposals.c.proposal_id == executions.c.cause_id
-    traded = (
-        select(
-            strategy,
-            func.count().label("fills"),
-            func.sum(executions.c.quantity * executions.c.price).label("traded_notional"),
-            func.sum(executions.c.fee).label("fees"),
-        )
-        .select_from(executions.outerjoin(order_proposals, proposed))
-        .where(executions.c.exec_type == TRADE)
-        .group_by(strategy)
-        .order_by(strategy)
-    )
-    net = lot_matches.c.pnl - lot_matches.c.fees
-    closing = lot_matches.join(executions, executions.c.execution_id == lot_matches.c.close_execution_id)
-    closed = (
-        select(
-            strategy,
-            func.count().label("closed_lots"),
-            func.sum(case((net > 0, 1), else_=0)).label("won"),
-            func.sum(cast(net, Numeric)).label("realized_pnl"),
-        )
-        .select_from(closing.outerjoin(order_proposals, proposed))
-        .group_by(strategy)
-    )
-    nothing = {"closed_lots": 0, "won": 0, "realized_pnl": Decimal(0)}
-    ended = {row["strategy"]: dict(row) for row in db.execute(closed).mappings()}
-    return [
-        StrategyResult.model_validate({**nothing, **ended.get(row["strategy"], {}), **row})
-        for row in db.execute(traded).mappings()
     ]

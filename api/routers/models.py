@@ -10,25 +10,14 @@ from sqlalchemy import desc, func, select
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, utc
+from api.shapes import Shape, utc
+from api.strategies import StrategyShare, latest_shares
 from configs.model_registry import ModelCard, Registry
-from sinks.tables import attribution, model_scores, predictions, weights
+from sinks.tables import model_scores, predictions, weights
 
 PREDICTIONS_MAX = 1000
 
 router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
-
-
-class StrategyShare(Shape):
-    """One strategy's share of the ledger's P&L since the beginning."""
-
-    strategy: str
-    realized_pnl: Amount
-    unrealized_pnl: Amount
-    fees: Amount
-    cash_flows: Amount
-    total_pnl: Amount
-    trades: int
 
 
 class AttributionState(Shape):
@@ -91,21 +80,11 @@ class Forecast(Shape):
 @router.get("/portfolio/attribution")
 def get_attribution(db: Db) -> AttributionState:
     """The ledger's P&L by strategy, as it was last written."""
-    last = select(func.max(attribution.c.ts_ns)).scalar_subquery()
-    rows = list(
-        db.execute(select(attribution).where(attribution.c.ts_ns == last).order_by(attribution.c.strategy)).mappings()
+    shares = latest_shares(db)
+    return AttributionState(
+        last_updated=shares[0].last_updated if shares else None,
+        strategies=[StrategyShare(**share.model_dump(exclude={"last_updated"})) for share in shares],
     )
-    shares = [
-        StrategyShare(
-            **{
-                name: row[name]
-                for name in ("strategy", "realized_pnl", "unrealized_pnl", "fees", "cash_flows", "trades")
-            },
-            total_pnl=row["realized_pnl"] + row["unrealized_pnl"] - row["fees"] + row["cash_flows"],
-        )
-        for row in rows
-    ]
-    return AttributionState(last_updated=utc(rows[0]["ts_ns"]) if rows else None, strategies=shares)
 
 
 @router.get("/strategies/weights")

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 from sqlalchemy import Connection, RowMapping, desc, literal, select, true
 
-from api.equity import EquityPoint, StrategyResult, equity_points, strategy_results
+from api.equity import EquityPoint, equity_points
 from api.performance import PerformanceReport, performance_report
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
 from api.shapes import Amount, Shape, nanoseconds, utc
+from api.strategies import StrategyResult, strategy_results
 from sinks.tables import bars, positions, valuations
 
 PORTFOLIO_ID = "default_portfolio"
@@ -153,7 +154,7 @@ def get_equity(
 
 @router.get("/strategies")
 def get_strategies(db: Db) -> list[StrategyResult]:
-    """Fills, turnover, fees and closed lots of each strategy's orders, by name."""
+    """Performance by strategy: orders, closed lots, share of the ledger's P&L, weight and signals that came due."""
     return strategy_results(db)
 
 

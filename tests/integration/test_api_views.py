@@ -22,6 +22,7 @@ from schemas.records import (
     OrderProposal,
     Prediction,
     Record,
+    SignalOutcome,
     StrategyWeights,
     Valuation,
 )
@@ -188,3 +189,34 @@ def test_the_pnl_by_strategy_the_weights_and_the_forecasts_are_the_last_ones(
     assert [(one["expected_return"], one["model_hash"]) for one in forecasts] == [(0.02, "ab")]
     assert client.get("/api/v1/predictions/NONE").status_code == 404
     assert _get(client, "/models") == []
+
+
+def test_one_row_a_strategy_holds_all_of_its_performance(client: TestClient, settings: Settings) -> None:
+    gains = [("slow", 0.02), ("slow", -0.01), ("slow", 0.0), ("quiet", -0.03)]
+    later = T0 + 9 * MINUTE
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write(
+        [
+            *(
+                SignalOutcome(seq, later, f"sig-{seq}", "AAPL", strategy, 1, 0.5, 30, 100.0, 100.0 + gain, gain)
+                for seq, (strategy, gain) in enumerate(gains, 10)
+            ),
+            Attribution(20, later, "account", ZERO, ZERO, ZERO, D("1.5"), 0),
+            Attribution(21, later, "slow", D("5.5"), D(1), D(2), D("0.25"), 4),
+            StrategyWeights(30, later, {"slow": 0.75, "quiet": 0.25}, {"slow": 0.1, "quiet": 0.0}, "why"),
+        ]
+    )
+    writer.close()
+    found = {one["strategy"]: one for one in _get(client, "/portfolio/strategies")}
+    assert list(found) == ["account", "fast", "manual", "quiet", "slow"]
+    slow = found["slow"]
+    shares = ("realized_pnl", "unrealized_pnl", "fees", "cash_flows", "total_pnl", "trades", "last_updated")
+    assert [slow["attribution"][name] for name in shares] == [5.5, 1, 2, 0.25, 4.75, 4, "2024-01-15T10:39:00Z"]
+    assert (slow["fills"], slow["realized_pnl"]) == (2, 198)
+    judged = ("weight", "outcomes", "hits", "hit_rate", "mean_gained")
+    assert [slow[name] for name in judged] == [0.75, 3, 1, 0.5, pytest.approx(0.01 / 3)]
+    assert [found["quiet"][name] for name in judged] == [0.25, 1, 0, 0.0, -0.03]
+    assert [found["manual"][name] for name in judged] == [None, 0, 0, None, None]
+    # What an earlier attribution said of it is not said again: the rows of one moment sum to the ledger.
+    assert found["fast"]["attribution"] is None and found["quiet"]["fills"] == 0
+    assert found["account"]["attribution"]["total_pnl"] == 1.5
