@@ -8,27 +8,17 @@ nothing more is proposed for it: a view that arrives meanwhile waits until the o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Any
 
+from operators.construction import Construction, Step
 from operators.entitlements import Entitlements
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
 from operators.manual import MANUAL, is_manual
-from operators.money import ONE, ZERO, multiply, plain, quantize, round_to, to_decimal, units_for
+from operators.money import ZERO, quantize
 from operators.portfolio_settings import PortfolioSettings
-from operators.sizing import (
-    REBALANCED,
-    Estimates,
-    Size,
-    TargetWeights,
-    View,
-    beyond_band,
-    cap,
-    part_of_the_way,
-    size,
-)
+from operators.sizing import REBALANCED, Estimates, TargetWeights
 from operators.targets import GONE, Pending, Target, Targets, give_up, leave, total, trade_by_hand
 from operators.valuation import Marks
 from schemas.records import (
@@ -88,12 +78,11 @@ class PortfolioStage:
         # Kept whatever the method: who turns to target weights finds those that were recorded.
         self._weights = TargetWeights()
         self._by_weights = self.settings.sizing.method == "target_weights"
-        self._entitlements = self._entitled()
-        self._rebalances = self.settings.sizing.method in REBALANCED
+        self._entitlements, self._construction = self._entitled(), self._constructed()
         self._reads_bars = self._estimates.reads_bars
         self._regroup = False  # a view came or went whose symbol shares the exposure with the others
         interval = self.settings.rebalance_interval_s
-        self._interval_ns = interval * _SECOND_NS if interval and self._rebalances else 0
+        self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
@@ -166,6 +155,10 @@ class PortfolioStage:
         return Entitlements(
             settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates, self._weights
         )
+
+    def _constructed(self) -> Construction:
+        books = (self.ledger, self._settled, self.marks)
+        return Construction(self.settings, self._listed, *books, self._targets, self._estimates, self._weights)
 
     def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
         cash_before = self.ledger.cash
@@ -259,41 +252,22 @@ class PortfolioStage:
             self._regroup = False
             self._take_up_all()
         if self._estimates.by_comparison:
-            views = ((s, target) for s, targets in self._targets.items() for target in targets.values())
-            self._estimates.compare(symbol for symbol, target in views if self._direction(target))
-        ready = [symbol for symbol in sorted(self._due) if symbol not in self._pending]
-        turnover = self._turnover_asked(ready, equity)
-        for symbol in ready:
-            proposal = self._propose(ts_ns, symbol, sorted(self._due.pop(symbol)), equity, turnover)
-            if proposal is not None:
-                out.append(proposal)
+            self._construction.compare()
+        ready = [(symbol, sorted(self._due[symbol])) for symbol in sorted(self._due) if symbol not in self._pending]
+        turnover = self._construction.turnover(ready, equity)
+        for symbol, due in ready:
+            del self._due[symbol]
+            step = self._construction.step(symbol, due, equity, turnover, self._reserved)
+            if step is not None and step.delta:
+                out.append(self._propose(ts_ns, symbol, due, step))
 
-    def _propose(
-        self, ts_ns: int, symbol: str, due: list[str], equity: Decimal, turnover: Decimal
-    ) -> OrderProposal | None:
-        targets = self._targets[symbol]
-        price, unit, lot = self._terms(symbol, due)
-        if price <= 0:
-            return None
-        held = self.ledger.quantity(symbol)
-        sizes = [self._size(symbol, strategy, unit, equity, lot) for strategy in due]
-        stays = self._rebalances and self._stays(targets, due, sizes)
-        for strategy, sized in zip(due, sizes, strict=True):
-            targets[strategy].quantity = sized.quantity
-        texts = [sized.text for sized in sizes]
-        texts += self._stay_within_cap(targets, due, held, unit, equity, lot)
-        if stays:
-            texts += self._adjust(targets, due, held, equity, turnover, lot)
-        texts += self._afford(targets, due, held, unit, lot)
-        delta = total(targets) - held
-        if not delta:
-            return None
+    def _propose(self, ts_ns: int, symbol: str, due: list[str], step: Step) -> OrderProposal:
         self._retry.pop(symbol, None)
         self._proposal_seq += 1
-        cause = proposal_id(self._proposal_seq)
-        unit_cost = multiply(unit, ONE + self.settings.cash_buffer)
-        pending = self._pending[symbol] = Pending(cause, delta, delta, unit_cost, tuple(due))
+        cause, delta, settings = proposal_id(self._proposal_seq), step.delta, self.settings
+        pending = self._pending[symbol] = Pending(cause, delta, delta, step.unit_cost, tuple(due))
         self._reserved += pending.reserved
+        limited = settings.order_type == LIMIT
         return OrderProposal(
             self._proposal_seq,
             ts_ns,
@@ -301,112 +275,14 @@ class PortfolioStage:
             symbol,
             BUY if delta > 0 else SELL,
             abs(delta),
-            self.settings.order_type,
-            self._limit_price(price, delta > 0, symbol) if self.settings.order_type == LIMIT else None,
-            self.settings.time_in_force,
+            settings.order_type,
+            self._construction.limit_price(symbol, step.price, buying=delta > 0) if limited else None,
+            settings.time_in_force,
             "+".join(due),
-            price,
-            "; ".join(texts),
-            [targets[strategy].signal_id for strategy in due],
+            step.price,
+            step.text,
+            [self._targets[symbol][strategy].signal_id for strategy in due],
         )
-
-    def _terms(self, symbol: str, due: Sequence[str]) -> tuple[Decimal, Decimal, Decimal]:
-        """The price, what one unit costs at it, and the lot."""
-        price = to_decimal(self.marks.prices.get(symbol, self._targets[symbol][due[0]].price))
-        listed = self._listed.get(symbol)
-        if listed is None:
-            return price, price, self.settings.sizing.lot_size
-        if not self.ledger.can_value(symbol):
-            return ZERO, ZERO, listed.lot_size  # no exchange rate yet
-        return price, multiply(price, self.ledger.unit_value(symbol)), listed.lot_size
-
-    def _direction(self, target: Target) -> int:
-        return target.direction if self.settings.allow_short else max(target.direction, 0)
-
-    def _size(self, symbol: str, strategy: str, unit: Decimal, equity: Decimal, lot: Decimal) -> Size:
-        """What a strategy's view asks for, and the arithmetic."""
-        target = self._targets[symbol][strategy]
-        view = View(self._direction(target), to_decimal(target.strength), unit, equity, target.quantity, lot)
-        if self._by_weights:
-            view = view._replace(weight=self._weights.of(symbol), weights_cause=self._weights.cause)
-        return size(self.settings.sizing, self._estimates.add_to(view, symbol, strategy))
-
-    @staticmethod
-    def _stays(targets: dict[str, Target], due: Sequence[str], sizes: Sequence[Size]) -> bool:
-        """Whether all that is acted on is an adjustment: nothing enters, leaves or turns."""
-        return all(targets[name].quantity * sized.quantity > 0 for name, sized in zip(due, sizes, strict=True))
-
-    def _turnover_asked(self, ready: Sequence[str], equity: Decimal) -> Decimal:
-        """The value of all adjustments that this tick would trade, where the settings limit it; else 0."""
-        settings, asked = self.settings, ZERO
-        if settings.sizing.turnover_max is None or not self._rebalances:
-            return asked
-        for symbol in ready:
-            targets, due = self._targets[symbol], sorted(self._due[symbol])
-            price, unit, lot = self._terms(symbol, due)
-            sizes = [self._size(symbol, strategy, unit, equity, lot) for strategy in due]
-            if price > 0 and self._stays(targets, due, sizes):
-                held = self.ledger.quantity(symbol)
-                moved = sum((s.quantity - targets[name].quantity for name, s in zip(due, sizes, strict=True)), ZERO)
-                limit = units_for(multiply(equity, settings.max_position_percentage), unit, lot)
-                wanted = beyond_band(held, cap(total(targets) + moved, held, limit), settings.sizing.no_trade_band)
-                asked += multiply(abs(wanted - held), unit)
-        return asked
-
-    def _adjust(
-        self,
-        targets: dict[str, Target],
-        due: list[str],
-        held: Decimal,
-        equity: Decimal,
-        turnover: Decimal,
-        lot: Decimal,
-    ) -> list[str]:
-        """Leave a small adjustment alone, and trade the others in part where together they exceed the turnover."""
-        sizing, aim = self.settings.sizing, total(targets)
-        wanted, text = beyond_band(held, aim, sizing.no_trade_band), f"within the band of {sizing.no_trade_band}"
-        if turnover and sizing.turnover_max is not None and wanted != held:
-            allowed = multiply(equity, sizing.turnover_max)
-            if turnover > allowed:
-                wanted = part_of_the_way(held, wanted, allowed, turnover, lot)
-                text = f"turnover {plain(turnover)} may be {plain(allowed)}"
-        if wanted == aim:
-            return []
-        give_up(targets, due, aim - wanted)
-        return [f"to {plain(wanted)}: {text}"]
-
-    def _stay_within_cap(
-        self, targets: dict[str, Target], due: list[str], held: Decimal, unit: Decimal, equity: Decimal, lot: Decimal
-    ) -> list[str]:
-        """Cut the net quantity to the symbol's share of equity: the views acted on now give way first."""
-        settings, wanted = self.settings, total(targets)
-        limit = units_for(multiply(equity, settings.max_position_percentage), unit, lot)
-        capped = cap(wanted, held, limit)
-        if capped == wanted:
-            return []
-        give_up(targets, [*due, *sorted(targets.keys() - set(due))], wanted - capped)
-        return [f"capped at {plain(capped)} by {plain(settings.max_position_percentage)} of equity {plain(equity)}"]
-
-    def _afford(
-        self, targets: dict[str, Target], due: list[str], held: Decimal, unit: Decimal, lot: Decimal
-    ) -> list[str]:
-        """Cut what is added on the long side to the cash that is free. What covers a short is never cut."""
-        added = max(total(targets), ZERO) - max(held, ZERO)
-        if added <= 0:
-            return []
-        cash = self.ledger.cash if self._settled is None else self._settled.settled
-        free = cash - self.marks.short_value - self._reserved
-        affordable = units_for(free, multiply(unit, ONE + self.settings.cash_buffer), lot)
-        if affordable >= added:
-            return []
-        give_up(targets, due, added - affordable)
-        return [f"cut to {plain(affordable)} more by free cash {plain(free)}"]
-
-    def _limit_price(self, price: Decimal, buying: bool, symbol: str) -> Decimal:
-        listed = self._listed.get(symbol)
-        offset = multiply(price, self.settings.limit_offset_bps / 10_000)
-        limit = price + offset if buying else price - offset
-        return round_to(limit, self.settings.tick_size if listed is None else listed.tick_at(limit))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -444,7 +320,7 @@ class PortfolioStage:
         self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
         self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}
         self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
-        self._entitlements = self._entitled()
+        self._entitlements, self._construction = self._entitled(), self._constructed()
         for part, state in zip((self._estimates, self._entitlements, self._weights), later, strict=False):
             part.restore(state)  # type: ignore[attr-defined]
         if self.settings.strategies is not None:
