@@ -13,7 +13,7 @@ from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.market.alpaca import AlpacaRequests, AlpacaSocket, AlpacaSource
 from dataflows.sources.market.feed import SWITCHED, LiveFeed, LiveFeedSettings
 from dataflows.sources.market.own_topics import Written
-from dataflows.sources.market.provider import QuoteSeen, Rows, TradeSeen
+from dataflows.sources.market.provider import QuoteSeen, Rows, SetAside, TradeSeen
 from deploy.alpaca_server.market import BarRow
 from operators.alignment import AlignedLogs, Log
 from operators.minutes import Minute, MinuteRow
@@ -36,6 +36,7 @@ class Told:
         self.quotes: list[QuoteSeen] = []
         self.trades: list[TradeSeen] = []
         self.past: dict[int, Rows] = {}
+        self.bad: list[SetAside] = []
 
     def start(self) -> None:
         """It is there."""
@@ -52,6 +53,10 @@ class Told:
     def seen(self) -> tuple[list[QuoteSeen], list[TradeSeen]]:
         quotes, trades, self.quotes, self.trades = self.quotes, self.trades, [], []
         return quotes, trades
+
+    def set_aside(self) -> list[SetAside]:
+        bad, self.bad = self.bad, []
+        return bad
 
     def history(self, first_open_ns: int, end_ns: int) -> dict[int, Rows]:
         return {at: rows for at, rows in self.past.items() if first_open_ns <= at < end_ns}

@@ -21,11 +21,12 @@ from dataflows.sources.market.provider import Provider, QuoteSeen, Rows
 from operators.minutes import Minute, MinuteCompletion
 from operators.stage import Tick
 from schemas.errors import BadInput
-from schemas.records import CONTINUOUS, REGULAR, Command, Quote, Record, Trade
+from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, Quote, Record, Trade
 
 log = structlog.get_logger(__name__)
 
 STATE_VERSION = 1
+STAGE = "market_data"
 SWITCHED, SECOND_NS, MILLI_NS = "FEED_SWITCHED", 1_000_000_000, 1_000_000
 LOOK_NS = 20 * MILLI_NS
 _MUST_TRADE = (REGULAR, CONTINUOUS)
@@ -132,9 +133,15 @@ class LiveFeed:
         return Tick(ts_ns, records)
 
     def _listen(self) -> None:
-        """Quotes as the latest of each symbol, trades each; of all providers only the one in use is heard."""
+        """Quotes as the latest of each symbol, trades each; of all providers only the one in use is heard. What a
+        provider could not take in becomes a dead letter, whoever it is from.
+        """
         for at, provider in enumerate(self._providers):
             quotes, trades = provider.seen()
+            self._aside += [
+                DeadLetter(f"feed:{provider.name}", 0, bad.at_ns, STAGE, self._clock_ns, bad.reason, None, bad.raw)
+                for bad in provider.set_aside()
+            ]
             if at != self._active:
                 continue
             for quote in quotes:
@@ -200,9 +207,7 @@ class LiveFeed:
             reason = f"{names[1]} is well again"
         log.warning("feed switched", left=names[0], to=names[1], reason=reason)
         told = {"from": names[0], "to": names[1]}
-        self._aside.append(
-            Command(f"feed-{minute.ts_ns}-{names[1]}", minute.ts_ns, SWITCHED, "market_data", reason, told)
-        )
+        self._aside.append(Command(f"feed-{minute.ts_ns}-{names[1]}", minute.ts_ns, SWITCHED, STAGE, reason, told))
         self._active = to
 
     # -- start and restart

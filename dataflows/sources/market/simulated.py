@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dataflows.sources.market.provider import QuoteSeen, Rows, TradeSeen
+from dataflows.sources.market.provider import QuoteSeen, Rows, SetAside, TradeSeen
 from dataflows.sources.simulator import PricePath
 from operators.minutes import Minute
 
@@ -32,6 +32,9 @@ class SimulatedProvider:
 
     def seen(self) -> tuple[list[QuoteSeen], list[TradeSeen]]:
         return [], []
+
+    def set_aside(self) -> list[SetAside]:
+        return []
 
     def history(self, first_open_ns: int, end_ns: int) -> dict[int, Rows]:
         return {at: self._at(at) for at in range(first_open_ns, end_ns, self._interval_ns)}
