@@ -94,4 +94,7 @@ def number(message: Mapping[str, Any], name: str) -> float:
     found = message.get(name)
     if not isinstance(found, int | float) or isinstance(found, bool):
         raise InvalidField(f"field {name} must be a number, found {found!r}"[:200])
-    return float(found)
+    try:
+        return float(found)
+    except OverflowError as error:
+        raise InvalidField(f"field {name} is too large for a number") from error
