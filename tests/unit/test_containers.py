@@ -1,4 +1,4 @@
-"""Image, compose file and Kubernetes manifests against the code: what no engine has run is at least not out of date."""
+"""Image, compose file, Kubernetes manifests and CI's workflow against the code and the schemas of their formats."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -38,6 +39,41 @@ MANIFESTS = manifests()
 def containers() -> list[dict[str, Any]]:
     pods = [tree["spec"]["template"]["spec"] for tree in MANIFESTS if "template" in tree.get("spec", {})]
     return [container for pod in pods for container in pod["containers"]]
+
+
+def judged(schema: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """check-jsonschema with a schema that it brings; asks nobody."""
+    command = [str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", schema, str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("schema", "name", "known", "unknown"),
+    [
+        ("vendor.compose-spec", "deploy/compose.yaml", "stop_grace_period:", "stop_grace:"),
+        ("vendor.github-workflows", ".github/workflows/ci.yml", "runs-on:", "runs:"),
+    ],
+)
+def test_a_file_is_as_its_specification_has_it(
+    tmp_path: Path, schema: str, name: str, known: str, unknown: str
+) -> None:
+    done = judged(schema, ROOT / name)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text((ROOT / name).read_text().replace(known, unknown))
+    assert judged(schema, wrong).returncode == 1
+
+
+@pytest.mark.parametrize("version", ["1.33", "1.37"])
+def test_every_manifest_is_as_kubernetes_has_it(version: str) -> None:
+    """Strict: a field that the schema does not know is an error too. kustomization.yaml is no resource of the API."""
+    listed = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml", "secret.template.yaml"}
+    assert set(yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]) == listed
+    for tree in [*MANIFESTS, yaml.safe_load((BASE / "secret.template.yaml").read_text())]:
+        assert kubernetes_validate.validate(tree, version, strict=True) == version
+    wrong = {**MANIFESTS[0], "metdata": {}}
+    with pytest.raises(kubernetes_validate.ValidationError, match="metdata"):
+        kubernetes_validate.validate(wrong, version, strict=True)
 
 
 def test_every_dataflow_has_a_container_with_a_store_of_its_own() -> None:

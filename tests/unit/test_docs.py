@@ -54,7 +54,7 @@ def test_every_link_and_path_exists(name: str) -> None:
             assert (ROOT / (module.replace(".", "/") + ".py")).exists(), f"{name} names {module}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, ".github/workflows/ci.yml"])
 def test_every_command_and_option_exists(name: str) -> None:
     for line in COMMAND.findall(text_of(name)):
         words = shlex.split(line.split("  ")[0].rstrip(".,;:)"), comments=True)
