@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from sqlalchemy import desc, select
+from sqlalchemy import Select, desc, select
 
 from api.problems import NotFound
 from api.resources import Db
@@ -68,10 +68,7 @@ class Filing(Shape):
 @router.get("/news")
 def get_news(db: Db, symbol: Symbol | None = None, limit: Limit = 50) -> list[Headline]:
     """Headlines, newest first; of one symbol where it is given."""
-    query = select(news).order_by(desc(news.c.ts_ns), news.c.news_id).limit(limit)
-    if symbol is not None:
-        query = query.where(news.c.symbols.contains([symbol]))
-    return [_headline(record_of(NewsItem, row)) for row in db.execute(query).mappings()]
+    return [_headline(record_of(NewsItem, row)) for row in db.execute(news_query(symbol, limit)).mappings()]
 
 
 @router.get("/sentiment/{symbol}")
@@ -94,6 +91,12 @@ def get_fundamentals(symbol: Symbol, db: Db, limit: Limit = 8) -> list[Filing]:
     if not found:
         raise NotFound(f"There are no figures of {symbol}.")
     return found
+
+
+def news_query(symbol: str | None, limit: int) -> Select[Any]:
+    """News, newest first. Those of a symbol that is seldom in the news are found by the index on `symbols`."""
+    query = select(news).order_by(desc(news.c.ts_ns), news.c.news_id).limit(limit)
+    return query if symbol is None else query.where(news.c.symbols.contains([symbol]))
 
 
 def _headline(item: NewsItem) -> Headline:

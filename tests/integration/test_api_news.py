@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event, text
 
 from api.app import create_app
+from api.routers.news import news_query
 from configs.settings import load_settings
 from schemas.records import Fundamentals, NewsItem, Record, SentimentScore
+from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
 from tests.integration.api_people import logged_in
 
@@ -72,3 +75,29 @@ def test_filings_come_last_filed_first(client: TestClient) -> None:
         ("2023-11-03", {"eps": 6.0}),
     ]
     assert get(client, "/fundamentals/NONE", 404)["detail"] == "There are no figures of NONE."
+
+
+def test_news_of_a_symbol_are_found_without_reading_all_news(make_database: Callable[[], str]) -> None:
+    engine = open_engine(make_database())
+    with engine.begin() as db:
+        db.execute(
+            text(
+                "INSERT INTO news (news_id, ts_ns, published_ns, source, headline, summary, url, symbols)"
+                " SELECT 'news-' || n, n, n, 's', 'Headline ' || n, '', '',"
+                " jsonb_build_array('S' || n % 200, CASE WHEN n % 20000 = 7 THEN 'RARE' ELSE 'T' || n % 300 END)"
+                " FROM generate_series(1, 100000) n"
+            )
+        )
+        db.execute(text("ANALYZE news"))
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with engine.connect() as db:
+        for symbol, first in (("RARE", "news-80007"), ("S7", "news-99807"), ("NONE", None)):
+            query = news_query(symbol, 50)
+            row = db.execute(query).mappings().first()
+            assert (None if row is None else row["news_id"]) == first
+            (plan,) = db.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {asked[-1][0]}", asked[-1][1]).scalar_one()
+            # One that is in the news all the time is met soon on the way back in time.
+            assert ("ix_news_ts_ns" if symbol == "S7" else "ix_news_symbols") in str(plan), str(plan)
+            assert "Seq Scan" not in str(plan), str(plan)
+    engine.dispose()

@@ -1,0 +1,33 @@
+"""Indexes: news by symbol, attribution by time
+
+Revision ID: 0008
+Revises: 0007
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # `symbols` is a list: which lists hold a symbol only an inverted index knows.
+    op.create_index(
+        op.f("ix_news_symbols"),
+        "news",
+        ["symbols"],
+        unique=False,
+        postgresql_using="gin",
+        postgresql_ops={"symbols": "jsonb_path_ops"},
+    )
+    # The rows of one moment belong together, and the last moment is asked for every few seconds.
+    op.create_index(op.f("ix_attribution_ts_ns"), "attribution", ["ts_ns"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index(op.f("ix_attribution_ts_ns"), table_name="attribution")
+    op.drop_index(op.f("ix_news_symbols"), table_name="news")
