@@ -47,6 +47,9 @@ Side = Literal["BUY", "SELL"]
 class OrderStatus(Shape):
     """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is None before a fill. `reason` says
     why an order ended otherwise than by a fill.
+
+    Orders of one `group_id` cancel each other; one with a `parent_id` (a `cause_id`) waits for that order's fill;
+    `replaces` is the order whose place a changed one took.
     """
 
     model_config = ConfigDict(
@@ -63,7 +66,15 @@ class OrderStatus(Shape):
                 "filled_at": "2024-01-15T10:30:15Z",
                 "order_type": "MARKET",
                 "limit_price": None,
+                "stop_price": None,
+                "trail_amount": None,
+                "trail_percent": None,
                 "time_in_force": "DAY",
+                "expires_at": None,
+                "reduce_only": False,
+                "group_id": "",
+                "parent_id": "",
+                "replaces": "",
                 "fees": 1.0,
                 "cause_id": "prop-123456",
                 "reason": None,
@@ -82,7 +93,15 @@ class OrderStatus(Shape):
     filled_at: str | None  # of the last fill
     order_type: str
     limit_price: Amount | None
+    stop_price: Amount | None = None
+    trail_amount: Amount | None = None
+    trail_percent: Amount | None = None
     time_in_force: str
+    expires_at: str | None = None  # of a GTD order
+    reduce_only: bool = False
+    group_id: str = ""
+    parent_id: str = ""
+    replaces: str = ""
     fees: Amount
     cause_id: str
     reason: str | None
@@ -224,9 +243,8 @@ def _undecided(db: Connection, wanted: str) -> OrderDetail:
         status="PENDING" if refusal is None else "REFUSED",
         submitted_at=utc(command.ts_ns),
         filled_at=None,
-        order_type="" if full is None else full.order_type,
-        limit_price=None if full is None else full.limit_price,
-        time_in_force="" if full is None else full.time_in_force,
+        **({"order_type": "", "limit_price": None, "time_in_force": ""} if full is None else _terms(full)),
+        replaces=command.arguments.get("order_id", "") if command.kind == AMEND_ORDER else "",
         fees=Decimal(0),
         cause_id=command_id,
         reason=None if refusal is None else refusal.message,
@@ -245,7 +263,8 @@ def _wish(db: Connection, command: Command) -> OrderProposal | BadTerms:
         raise NotFound(f"There is no order {order_id_of(command.command_id)}.")
     order = old[0]
     terms = (order.symbol, order.side, order.quantity, order.order_type, order.limit_price, order.time_in_force)
-    before = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [])
+    further = {name: getattr(order, name) for name in OrderProposal._fields if name in Order._field_defaults}
+    before = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [], **further)
     try:
         return amended(command, before)
     except BadInput as error:
@@ -301,13 +320,19 @@ def _fields(order: Order, reports: Sequence[Execution], asked_at: Mapping[str, i
         "status": status,
         "submitted_at": utc(asked_at.get(order.cause_id, order.ts_ns)),
         "filled_at": utc(fills[-1].filled_at_ns) if fills else None,
-        "order_type": order.order_type,
-        "limit_price": order.limit_price,
-        "time_in_force": order.time_in_force,
+        **_terms(order),
+        "replaces": order.replaces,
         "fees": sum((report.fee for report in reports), Decimal(0)),
         "cause_id": order.cause_id,
         "reason": (reports[-1].text or None) if status in FINISHED - {"FILLED"} else None,
     }
+
+
+def _terms(order: Order | OrderProposal) -> dict[str, Any]:
+    same = ("order_type", "limit_price", "stop_price", "trail_amount", "trail_percent", "time_in_force")
+    expires_at = None if order.expires_ns is None else utc(order.expires_ns)
+    rest = {name: getattr(order, name) for name in (*same, "reduce_only", "group_id", "parent_id")}
+    return {**rest, "expires_at": expires_at}
 
 
 def _report(report: Execution) -> Report:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -76,19 +76,35 @@ class Person:
         """Both streams deliver."""
         expect(self.page.locator('.feed[data-state="live"]')).to_have_count(2, timeout=30_000)
 
-    def order(self, side: str, quantity: str, symbol: str, limit: str = "") -> str:
-        """Fill in the form and send it; the new order's id."""
+    def order(
+        self,
+        side: str,
+        quantity: str,
+        symbol: str,
+        kind: str = "MARKET",
+        *,
+        prices: Mapping[str, str] | None = None,
+        nevertheless: bool = False,
+    ) -> str:
+        """Fill in the form and send it, `nevertheless` once more after risk has said no; the new order's id.
+
+        `prices` are texts by the label of their field.
+        """
         form = self.page.get_by_role("region", name="New order")
         form.get_by_label("Symbol").fill(symbol)
         form.get_by_text(side, exact=True).click()
         form.get_by_label("Quantity").fill(quantity)
-        form.get_by_label("Type").select_option("LIMIT" if limit else "MARKET")
-        if limit:
-            form.get_by_label("Limit price").fill(limit)
+        form.get_by_label("Type").select_option(kind)
+        for label, text in (prices or {}).items():
+            form.get_by_label(label).fill(text)
         sent = form.locator("[data-order]")
-        before = sent.count()
-        form.get_by_role("button", name=f"{side.title()} {symbol}").click()
-        expect(sent).to_have_count(before + 1)
+        newest = sent.first.get_attribute("data-order") if sent.count() else ""
+        button = form.get_by_role("button", name=f"{side.title()} {symbol}")
+        button.click()
+        if nevertheless:
+            expect(form.locator(".forecast")).to_contain_text("Risk would refuse it")
+            button.click()
+        expect(sent.first).not_to_have_attribute("data-order", newest or "")
         order_id = sent.first.get_attribute("data-order")
         assert order_id is not None
         return order_id

@@ -105,16 +105,73 @@ def test_an_order_is_filled_and_the_fill_arrives_everywhere_without_a_reload(adm
     assert page.evaluate("window.loadedOnce"), "nothing was loaded anew"
 
 
-def test_a_resting_order_is_cancelled(admin: Person) -> None:
+def test_a_resting_order_is_changed_and_then_cancelled(admin: Person) -> None:
     page = admin.page
     admin.look_at("Trades")
-    order_id = admin.order("BUY", "5", "MSFT", limit="1.25")
+    first = admin.order("BUY", "5", "MSFT", "LIMIT", prices={"Limit price": "1.25"})
+    expect(page.locator(f'[data-order="{first}"]')).to_have_attribute("data-status", "ACCEPTED")
+    row = page.locator("tr", has_text=first)
+    row.get_by_role("button", name=f"Change {first}").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Change the order").click()
+    expect(dialog.get_by_role("alert")).to_have_text("Nothing is changed yet.")
+    dialog.get_by_label("Limit price").fill("1.30")
+    dialog.get_by_role("button", name="Change the order").click()
+    expect(dialog).to_have_count(0)
+    expect(page.locator(f'[data-order="{first}"]')).to_have_attribute("data-status", "REPLACED")
+    second = page.locator("[data-order]").first.get_attribute("data-order")
+    assert second is not None and second != first
+    changed = page.locator(f'[data-order="{second}"]')
+    expect(changed).to_have_attribute("data-status", "ACCEPTED")
+    row = page.locator("tr").filter(has=page.get_by_role("button", name=f"Why {second}"))
+    expect(row).to_contain_text(f"replaces {first}")
+    expect(row).to_contain_text("1.30")
+    row.get_by_role("button", name=f"Cancel {second}").click()
+    expect(changed).to_have_attribute("data-status", "CANCELLED")
+    expect(row).to_contain_text("CANCELLED")
+    expect(row.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(row.get_by_role("button", name="Change")).to_have_count(0)
+
+
+def test_a_trailing_stop_asks_for_its_distance_and_rests(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Trades")
+    form = page.get_by_role("region", name="New order")
+    form.get_by_label("Type").select_option("TRAILING_STOP")
+    expect(form.get_by_label("Limit price")).to_have_count(0)
+    expect(form.get_by_label("Stop price")).to_have_count(0)
+    assert form.get_by_label("In force").locator("option").evaluate_all("all => all.map(one => one.value)") == [
+        "DAY",
+        "GTC",
+        "GTD",
+    ]
+    order_id = admin.order("SELL", "2", "AAPL", "TRAILING_STOP", prices={"Distance": "30"})
     sent = page.locator(f'[data-order="{order_id}"]')
     expect(sent).to_have_attribute("data-status", "ACCEPTED")
-    page.locator("tr", has_text=order_id).get_by_role("button", name=f"Cancel {order_id}").click()
+    expect(sent).to_contain_text("trail 30 %")
+    sent.get_by_role("button", name=f"Cancel {order_id}").click()
     expect(sent).to_have_attribute("data-status", "CANCELLED")
-    expect(page.locator("tr", has_text=order_id)).to_contain_text("CANCELLED")
-    expect(page.locator("tr", has_text=order_id).get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_the_exits_of_a_bracket_work_once_it_is_filled(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Trades")
+    form = page.get_by_role("region", name="New order")
+    form.get_by_text("Bracket: exits after the fill").click()
+    entry = admin.order("BUY", "2", "AAPL", prices={"Take profit at": "9999", "Stop loss at": "0.5"})
+    expect(page.locator(f'[data-order="{entry}"]')).to_have_attribute("data-status", "FILLED")
+    target, stop = (
+        page.locator("tr").filter(has=page.get_by_role("button", name=f"Why {entry}-{leg}")) for leg in ("tp", "sl")
+    )
+    for leg, price in ((target, "9,999.00"), (stop, "stop 0.5000")):
+        expect(leg).to_contain_text("ACCEPTED")
+        expect(leg).to_contain_text(price)
+        expect(leg).to_contain_text("reduce only")
+    for leg in (target, stop):
+        leg.get_by_role("button", name="Cancel").click()
+        expect(leg).to_contain_text("CANCELLED")
+    for label in ("Take profit at", "Stop loss at"):
+        form.get_by_label(label).fill("")
 
 
 def test_a_refused_order_says_why_and_its_lineage_leads_to_who_asked(admin: Person) -> None:
@@ -124,12 +181,17 @@ def test_a_refused_order_says_why_and_its_lineage_leads_to_who_asked(admin: Pers
     form.get_by_label("Quantity").fill("many")
     form.get_by_role("button", name="Ask risk").click()
     expect(form.get_by_role("alert")).to_have_text("The quantity must be a number above 0.")
-    order_id = admin.order("BUY", "9000", "AAPL")
+    order_id = admin.order("BUY", "9000", "AAPL", nevertheless=True)
     sent = page.locator(f'[data-order="{order_id}"]')
     expect(sent).to_have_attribute("data-status", "REFUSED")
     expect(sent).to_contain_text("max_order_notional")
     form.get_by_role("button", name="Ask risk").click()
     expect(form.locator(".forecast")).to_contain_text("Risk would refuse it: max_order_notional")
+    # What the form itself would take and the API does not: its sentence stands beside the form.
+    form.get_by_label("Type").select_option("LIMIT")
+    form.get_by_label("Limit price").fill("9999999999")
+    form.get_by_role("button", name="Ask risk").click()
+    expect(form.get_by_role("alert")).to_contain_text("limit_price: Input should be less than or equal to 1000000000")
     page.get_by_role("button", name="Refused", exact=True).click()
     refused = page.locator("tr", has_text="max_order_notional").first
     expect(refused).to_contain_text("9,000")
@@ -153,7 +215,7 @@ def test_a_breaker_and_the_kill_switch_are_tripped_and_released(admin: Person) -
     expect(breaker).to_contain_text("HALTED")
     expect(breaker).to_contain_text("a drill")
     admin.look_at("Trades")
-    order_id = admin.order("BUY", "1", "SPY")
+    order_id = admin.order("BUY", "1", "SPY", nevertheless=True)
     sent = page.locator(f'[data-order="{order_id}"]')
     expect(sent).to_contain_text("circuit_breaker")
     admin.look_at("Risk")

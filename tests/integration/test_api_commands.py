@@ -319,6 +319,42 @@ def test_the_forecast_is_the_risk_services_own_decision(
         platform.tick()
 
 
+def test_the_terms_of_an_order_are_told_and_those_of_its_exits_its_change_and_of_what_risk_refused(
+    client: TestClient, platform: Platform, trader: dict[str, str]
+) -> None:
+    terms = {"order_type": "STOP_LIMIT", "stop_price": 190, "limit_price": 191, "time_in_force": "GTD"}
+    terms |= {"expires_at": "2034-01-15T10:30:00Z", "group_id": "g1"}
+    ticket = {**TICKET, **terms, "quantity": 2}
+
+    def decided(answer: dict[str, Any]) -> dict[str, Any]:
+        platform.tick(commands=len(platform.commands) + 1)
+        platform.tick()
+        return _order(client, trader, answer["order_id"])
+
+    def change(wanted: dict[str, Any]) -> dict[str, Any]:
+        answer = client.patch(f"/api/v1/orders/{working['order_id']}", json=wanted, headers=trader)
+        assert answer.status_code == 202, answer.text
+        return decided(answer.json())
+
+    bracket = {**ticket, "take_profit_price": 199}
+    working = decided(client.post("/api/v1/orders", json=bracket, headers=trader).json())
+    terms |= {"trail_amount": None, "trail_percent": None, "parent_id": "", "reduce_only": False}
+    assert working.items() >= {**terms, "status": "ACCEPTED", "replaces": ""}.items()
+    listed = client.get("/api/v1/orders?limit=9", headers=trader).json()["orders"]
+    [leg] = [one for one in listed if one["parent_id"] == working["cause_id"]]
+    assert leg["group_id"] != "" and leg.items() >= {"reduce_only": True, "limit_price": 199, "side": "SELL"}.items()
+    refused = decided(client.post("/api/v1/orders", json={**ticket, "quantity": 9000}, headers=trader).json())
+    assert refused.items() >= {**terms, "status": "REFUSED", "replaces": ""}.items()
+    refused = change({"quantity": 9000})
+    assert refused.items() >= {**terms, "status": "REFUSED", "replaces": working["order_id"], "quantity": 9000}.items()
+    changed = change({"stop_price": "189"})
+    assert changed.items() >= {**terms, "stop_price": 189, "replaces": working["order_id"]}.items()
+    assert _order(client, trader, working["order_id"])["status"] == "REPLACED"
+    assert (
+        decided(client.delete(f"/api/v1/orders/{changed['order_id']}", headers=trader).json())["status"] == "CANCELLED"
+    )
+
+
 def test_a_replay_of_the_recorded_commands_makes_the_same_orders(settings: Settings, platform: Platform) -> None:
     again = stages.trading_loop(settings)()
     made: list[Record] = []

@@ -7,7 +7,8 @@ import { add, candlesOf, marks, type Candle } from "../src/pure/candles.ts";
 import * as format from "../src/pure/format.ts";
 import { heard, isQuiet, NO_PACE } from "../src/pure/freshness.ts";
 import { plain, summary, type LineageNode } from "../src/pure/lineage.ts";
-import { isMistake, ticketOf, type Draft } from "../src/pure/tickets.ts";
+import { prices, ties } from "../src/pure/orders.ts";
+import { changeable, changesOf, EMPTY, isMistake, ticketOf, timesInForce, TYPES, type Draft, type Terms } from "../src/pure/tickets.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
   time,
@@ -115,7 +116,7 @@ test("each record of a lineage says what it is in one line", () => {
 });
 
 test("a form becomes a ticket with exact amounts, or one sentence at the field that is wrong", () => {
-  const draft: Draft = { symbol: " aapl ", side: "BUY", quantity: "1,000.5", orderType: "MARKET", limitPrice: "", stopPrice: "", timeInForce: "DAY" };
+  const draft: Draft = { ...EMPTY, symbol: " aapl ", quantity: "1,000.5" };
   const market = { symbol: "AAPL", side: "BUY", quantity: "1000.5", order_type: "MARKET", time_in_force: "DAY" };
   assert.deepEqual(ticketOf(draft), market);
   assert.deepEqual(ticketOf({ ...draft, orderType: "LIMIT", limitPrice: "9.50" }), { ...market, order_type: "LIMIT", limit_price: "9.50" });
@@ -130,9 +131,58 @@ test("a form becomes a ticket with exact amounts, or one sentence at the field t
     [{ quantity: "1e9" }, "quantity"],
     [{ orderType: "LIMIT" }, "limitPrice"],
     [{ orderType: "STOP_LIMIT", limitPrice: "1" }, "stopPrice"],
+    [{ orderType: "TRAILING_STOP" }, "trail"],
+    [{ orderType: "TRAILING_STOP", trail: "100" }, "trail"],
+    [{ timeInForce: "GTD" }, "expiresAt"],
+    [{ takeProfit: "dear" }, "takeProfit"],
+    [{ stopLoss: "0" }, "stopLoss"],
+    [{ stopLossLimit: "9" }, "stopLoss"],
+    [{ group: "two words" }, "group"],
   ] as const) {
     const found = ticketOf({ ...draft, ...change });
     assert.ok(isMistake(found), JSON.stringify(change));
     assert.equal(found.field, field);
   }
+});
+
+test("what a type does not have is left out of the ticket though it was typed before", () => {
+  const typed: Draft = { ...EMPTY, symbol: "A", quantity: "1", limitPrice: "9", stopPrice: "8", trail: "2.5", expiresAt: "2024-01-15T10:30" };
+  const terms = (draft: Draft): string[] => Object.keys(ticketOf(draft)).filter((name) => !["symbol", "side", "quantity", "order_type", "time_in_force"].includes(name));
+  assert.deepEqual(
+    TYPES.map((orderType) => terms({ ...typed, orderType })),
+    [[], ["limit_price"], ["stop_price"], ["stop_price", "limit_price"], ["trail_percent"]],
+  );
+  assert.deepEqual(terms({ ...typed, orderType: "TRAILING_STOP", trailBy: "amount", trail: "250" }), ["trail_amount"]);
+  assert.deepEqual(timesInForce("TRAILING_STOP"), ["DAY", "GTC", "GTD"]);
+  assert.deepEqual(timesInForce("LIMIT"), ["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"]);
+});
+
+test("a bracket, a day, a group and another order's fill go along where they are given", () => {
+  const draft: Draft = { ...EMPTY, symbol: "A", quantity: "1", timeInForce: "GTD", expiresAt: "2024-01-15T10:30" };
+  const tied = { ...draft, takeProfit: "12", stopLoss: "8", stopLossLimit: "7.9", reduceOnly: true, group: " g1 ", parent: "cmd-7f" };
+  assert.deepEqual(ticketOf(tied), {
+    ...{ symbol: "A", side: "BUY", quantity: "1", order_type: "MARKET", time_in_force: "GTD", expires_at: "2024-01-15T10:30:00.000Z" },
+    ...{ take_profit_price: "12", stop_loss_price: "8", stop_loss_limit_price: "7.9" },
+    ...{ reduce_only: true, group_id: "g1", parent_id: "cmd-7f" },
+  });
+});
+
+test("only what was changed about an order is asked for", () => {
+  const order: Terms = { order_type: "STOP_LIMIT", quantity: 1e-7, limit_price: 9.5, stop_price: 1000, trail_amount: null, trail_percent: null };
+  const typed = changeable(order);
+  assert.deepEqual(typed, { quantity: "0.0000001", stop_price: "1000", limit_price: "9.5" });
+  assert.equal(changesOf(order, typed), "Nothing is changed yet.");
+  assert.deepEqual(changesOf(order, { ...typed, limit_price: "9.40" }), { limit_price: "9.40" });
+  assert.equal(changesOf(order, { ...typed, stop_price: "-1" }), "Stop price: give a number above 0.");
+});
+
+test("an order's terms read in one cell", () => {
+  const none = { order_type: "MARKET", limit_price: null, stop_price: null, trail_amount: null, trail_percent: null };
+  assert.equal(prices(none), "–");
+  assert.equal(prices({ ...none, limit_price: 9.5 }), "9.50");
+  assert.equal(prices({ ...none, limit_price: 9.5, stop_price: 10 }), "stop 10.00, limit 9.50");
+  assert.equal(prices({ ...none, trail_percent: 2.5 }), "trail 2.5 %");
+  const free = { time_in_force: "DAY", expires_at: null, reduce_only: false, group_id: "", parent_id: "", replaces: "" };
+  assert.deepEqual(ties(free), []);
+  assert.deepEqual(ties({ ...free, reduce_only: true, parent_id: "cmd-1" }), ["reduce only", "after cmd-1"]);
 });

@@ -123,7 +123,15 @@ export interface Order {
   filled_at: string | null;
   order_type: string;
   limit_price: number | null;
+  stop_price: number | null;
+  trail_amount: number | null;
+  trail_percent: number | null;
   time_in_force: string;
+  expires_at: string | null;
+  reduce_only: boolean;
+  group_id: string;
+  parent_id: string;
+  replaces: string;
   fees: number;
   cause_id: string;
   reason: string | null;

@@ -1,50 +1,50 @@
 /** The order form. An order that nobody has answered for is sent again under the same key: it is never made twice. */
-import { signal } from "@preact/signals";
 import type { JSX } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
-import { call, refresh } from "../net/api.ts";
+import { call, useResource } from "../net/api.ts";
 import { bars } from "../net/live.ts";
 import { ApiError } from "../net/session.ts";
-import type { Forecast, OrderDetail, Submitted } from "../net/types.ts";
-import { CancelButton, OPEN, Status } from "../parts/orders.tsx";
+import type { Forecast, OrderDetail, OrderPage, Submitted } from "../net/types.ts";
+import { Choice, More, Text, type Form } from "../parts/fields.tsx";
+import { OPEN } from "../parts/orders.tsx";
 import { Panel } from "../parts/panel.tsx";
-import { WhyButton } from "../parts/why.tsx";
+import { followed, Sent } from "../parts/sent.tsx";
 import { money, price, quantity } from "../pure/format.ts";
-import { isMistake, needs, ticketOf, type Draft, type Mistake, type Ticket } from "../pure/tickets.ts";
+import { kind, prices } from "../pure/orders.ts";
+import { EMPTY, isMistake, needs, ticketOf, timesInForce, TYPES, type Draft, type Mistake, type Ticket } from "../pure/tickets.ts";
 
-const EMPTY: Draft = { symbol: "", side: "BUY", quantity: "", orderType: "MARKET", limitPrice: "", stopPrice: "", timeInForce: "DAY" };
-const TYPES = ["MARKET", "LIMIT", "STOP", "STOP_LIMIT"];
-const IN_FORCE = ["DAY", "GTC", "IOC", "FOK"];
-const PRICES = [
-  ["stopPrice", "stop_price", "Stop price"],
-  ["limitPrice", "limit_price", "Limit price"],
-] as const;
-const ASK_EVERY_MS = 400;
-
-/** Orders of this tab, newest first. */
-const sent = signal<readonly OrderDetail[]>([]);
+const IN_FORCE: Readonly<Record<string, string>> = {
+  DAY: "Day",
+  GTC: "Till cancelled (GTC)",
+  GTD: "Till a date (GTD)",
+  IOC: "At once or not (IOC)",
+  FOK: "All at once or not (FOK)",
+  OPG: "At the open (OPG)",
+  CLS: "At the close (CLS)",
+};
 
 export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
   const [draft, setDraft] = useState<Draft>(EMPTY);
   const [mistake, setMistake] = useState<Mistake | null>(null);
   const [error, setError] = useState("");
-  const [forecast, setForecast] = useState<Forecast | null>(null);
+  // What risk said of the ticket that stands in the form: a change of the form takes it back.
+  const [told, setTold] = useState<Forecast | null>(null);
   const [busy, setBusy] = useState(false);
   // Stays as long as the order may or may not have arrived.
   const [key, setKey] = useState(newKey);
 
   const change = (part: Partial<Draft>): void => {
-    setDraft({ ...draft, ...part });
+    const next = { ...draft, ...part };
+    setDraft(timesInForce(next.orderType).includes(next.timeInForce) ? next : { ...next, timeInForce: "DAY" });
     setMistake(null);
-    setForecast(null);
+    setTold(null);
     setError("");
     setKey(newKey());
   };
   const attempt = async (act: (ticket: Ticket) => Promise<void>): Promise<void> => {
     const ticket = ticketOf(draft);
     setError("");
-    setForecast(null);
     if (isMistake(ticket)) {
       setMistake(ticket);
       return;
@@ -54,47 +54,45 @@ export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
       await act(ticket);
     } catch (found) {
       if (!(found instanceof ApiError)) throw found;
-      setError(found.passing ? `${found.message} Whether the order arrived is not known: send it again, it is not made twice.` : found.message);
-      if (!found.passing) setKey(newKey());
+      setError(found.message);
     } finally {
       setBusy(false);
     }
   };
+  const ask = async (ticket: Ticket): Promise<Forecast> => {
+    const forecast = await call<Forecast>("POST", "/api/v1/risk/validate", ticket);
+    setTold(forecast);
+    return forecast;
+  };
+  const send = async (ticket: Ticket): Promise<void> => {
+    try {
+      const answer = await call<Submitted>("POST", "/api/v1/orders", ticket, { "Idempotency-Key": key });
+      setKey(newKey());
+      setTold(null);
+      followed(submitted(answer, ticket));
+    } catch (found) {
+      if (!(found instanceof ApiError) || !found.passing) {
+        setKey(newKey());
+        throw found;
+      }
+      setError(`${found.message} Whether the order arrived is not known: send it again, it is not made twice.`);
+    }
+  };
+  // Who sends what risk would refuse once more wants it nevertheless: risk decides anew, at the prices of its tick.
+  const against = told !== null && !told.approved;
   const submit = (event: Event): void => {
     event.preventDefault();
     void attempt(async (ticket) => {
-      const answer = await call<Submitted>("POST", "/api/v1/orders", ticket, { "Idempotency-Key": key });
-      setKey(newKey());
-      follow(answer, ticket);
+      if (against || (await ask(ticket)).approved) await send(ticket);
     });
   };
-  const ask = (): void => {
-    void attempt(async (ticket) => setForecast(await call<Forecast>("POST", "/api/v1/risk/validate", ticket)));
-  };
   const last = bars.value.get(draft.symbol.trim().toUpperCase());
-  const wrong = (field: keyof Draft): JSX.Element | null =>
-    mistake?.field === field ? (
-      <span class="failing" role="alert">
-        {mistake.message}
-      </span>
-    ) : null;
+  const form: Form = { draft, mistake, change };
 
   return (
     <Panel title="New order" class="entry">
       <form onSubmit={submit} noValidate>
-        <label>
-          Symbol
-          <input
-            name="symbol"
-            list="symbols"
-            autoComplete="off"
-            autoCapitalize="characters"
-            value={draft.symbol}
-            aria-invalid={mistake?.field === "symbol"}
-            onInput={(event) => change({ symbol: event.currentTarget.value })}
-          />
-          {wrong("symbol")}
-        </label>
+        <Text form={form} field="symbol" label="Symbol" name="symbol" list="symbols" />
         <datalist id="symbols">
           {props.symbols.map((one) => (
             <option key={one} value={one} />
@@ -109,74 +107,130 @@ export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
             </label>
           ))}
         </fieldset>
-        <label>
-          Quantity
+        <Text form={form} field="quantity" label="Quantity" name="quantity" amount />
+        <Choice form={form} field="orderType" label="Type" name="order_type" options={TYPES.map((one) => [one, kind(one)])} />
+        <Prices form={form} />
+        <Choice
+          form={form}
+          field="timeInForce"
+          label="In force"
+          name="time_in_force"
+          options={timesInForce(draft.orderType).map((one) => [one, IN_FORCE[one] ?? one])}
+        />
+        {draft.timeInForce === "GTD" && <Text form={form} field="expiresAt" label="Until (UTC)" name="expires_at" type="datetime-local" />}
+        <label class="check">
           <input
-            name="quantity"
-            inputMode="decimal"
-            autoComplete="off"
-            value={draft.quantity}
-            aria-invalid={mistake?.field === "quantity"}
-            onInput={(event) => change({ quantity: event.currentTarget.value })}
+            type="checkbox"
+            name="reduce_only"
+            checked={draft.reduceOnly}
+            onChange={(event) => change({ reduceOnly: event.currentTarget.checked })}
           />
-          {wrong("quantity")}
+          Only reduce what is held
         </label>
-        <div class="two">
-          <label>
-            Type
-            <select name="order_type" value={draft.orderType} onChange={(event) => change({ orderType: event.currentTarget.value })}>
-              {TYPES.map((one) => (
-                <option key={one} value={one}>
-                  {one.replace("_", " ")}
-                </option>
-              ))}
-            </select>
-          </label>
-          <label>
-            In force
-            <select
-              name="time_in_force"
-              value={draft.timeInForce}
-              onChange={(event) => change({ timeInForce: event.currentTarget.value })}
-            >
-              {IN_FORCE.map((one) => (
-                <option key={one}>{one}</option>
-              ))}
-            </select>
-          </label>
-        </div>
-        {PRICES.filter(([field]) => needs(draft.orderType, field)).map(([field, name, label]) => (
-          <label key={field}>
-            {label}
-            <input
-              name={name}
-              inputMode="decimal"
-              autoComplete="off"
-              value={draft[field]}
-              aria-invalid={mistake?.field === field}
-              onInput={(event) => change({ [field]: event.currentTarget.value })}
-            />
-            {wrong(field)}
-          </label>
-        ))}
+        <Exits form={form} />
+        <Ties form={form} />
         <p class="note">{last === undefined ? "Last price: –" : `Last price: ${price(last.price)}, about ${about(draft, last.price)}`}</p>
         {error !== "" && (
           <p class="failing" role="alert">
             {error}
           </p>
         )}
+        {told !== null && <Answer forecast={told} />}
         <div class="buttons">
-          <button type="button" disabled={busy} onClick={ask}>
+          <button type="button" disabled={busy} onClick={() => void attempt(async (ticket) => void (await ask(ticket)))}>
             Ask risk
           </button>
           <button type="submit" class={draft.side === "BUY" ? "buy" : "sell"} disabled={busy}>
-            {draft.side === "BUY" ? "Buy" : "Sell"} {draft.symbol.trim().toUpperCase()}
+            {draft.side === "BUY" ? "Buy" : "Sell"} {draft.symbol.trim().toUpperCase()} {against && "nevertheless"}
           </button>
         </div>
       </form>
-      {forecast !== null && <Answer forecast={forecast} />}
       <Sent />
     </Panel>
+  );
+}
+
+/** The prices that the type has. */
+function Prices(props: { form: Form }): JSX.Element {
+  const { form } = props;
+  const type = form.draft.orderType;
+  return (
+    <>
+      {needs(type, "stopPrice") && <Text form={form} field="stopPrice" label="Stop price" name="stop_price" amount />}
+      {needs(type, "limitPrice") && <Text form={form} field="limitPrice" label="Limit price" name="limit_price" amount />}
+      {needs(type, "trail") && (
+        <div class="two">
+          <Text form={form} field="trail" label="Distance" name="trail" amount />
+          <Choice
+            form={form}
+            field="trailBy"
+            label="Given in"
+            name="trail_by"
+            options={[
+              ["percent", "percent"],
+              ["amount", "price"],
+            ]}
+          />
+        </div>
+      )}
+    </>
+  );
+}
+
+/** The exits of a bracket. */
+function Exits(props: { form: Form }): JSX.Element {
+  const { form } = props;
+  const { takeProfit, stopLoss, stopLossLimit } = form.draft;
+  return (
+    <More title="Bracket: exits after the fill" set={takeProfit + stopLoss + stopLossLimit !== ""}>
+      {() => (
+        <div>
+          <Text form={form} field="takeProfit" label="Take profit at" name="take_profit_price" amount />
+          <Text form={form} field="stopLoss" label="Stop loss at" name="stop_loss_price" amount />
+          {stopLoss + stopLossLimit !== "" && (
+            <Text form={form} field="stopLossLimit" label="With a limit of (none: at the market)" name="stop_loss_limit_price" amount />
+          )}
+          <p class="note">They wait for the fill; then one cancels the other.</p>
+        </div>
+      )}
+    </More>
+  );
+}
+
+/** What an order has to do with others. */
+function Ties(props: { form: Form }): JSX.Element {
+  const { group, parent } = props.form.draft;
+  return (
+    <More title="Tied to other orders" set={group + parent !== ""}>
+      {() => <Tied form={props.form} />}
+    </More>
+  );
+}
+
+function Tied(props: { form: Form }): JSX.Element {
+  const { form } = props;
+  const known = useResource<OrderPage>("/api/v1/orders?limit=100", 5000).value;
+  const working = (known.data?.orders ?? []).filter((one) => OPEN.has(one.status) || one.cause_id === form.draft.parent);
+  const told = (one: OrderPage["orders"][number]): string =>
+    `${one.side} ${quantity(one.quantity)} ${one.symbol} ${prices(one) === "–" ? kind(one.order_type) : prices(one)}`;
+  return (
+    <div>
+      <Text form={form} field="group" label="Group: one cancels the others (OCO)" name="group_id" list="groups" />
+      <datalist id="groups">
+        {[...new Set(working.map((one) => one.group_id))]
+          .filter((one) => one !== "")
+          .map((one) => (
+            <option key={one} value={one} />
+          ))}
+      </datalist>
+      <Choice
+        form={form}
+        field="parent"
+        label="Works after the fill of (OTO)"
+        name="parent_id"
+        options={[["", "no other order"], ...working.map((one) => [one.cause_id, told(one)] as const)]}
+      />
+    </div>
   );
 }
 
@@ -205,64 +259,10 @@ function Answer(props: { forecast: Forecast }): JSX.Element {
   );
 }
 
-function Sent(): JSX.Element | null {
-  const orders = sent.value;
-  useEffect(() => {
-    const timer = setInterval(() => void look(), ASK_EVERY_MS);
-    return () => clearInterval(timer);
-  }, []);
-  if (orders.length === 0) return null;
-  return (
-    <div class="sent" aria-live="polite">
-      <h3>Sent from here</h3>
-      <ul>
-        {orders.map((one) => (
-          <li key={one.order_id} data-order={one.order_id} data-status={one.status}>
-            <span class={one.side === "BUY" ? "buy" : "sell"}>
-              {one.side} {quantity(one.quantity)} {one.symbol}
-            </span>{" "}
-            {one.limit_price !== null && `at ${price(one.limit_price)} `}
-            <Status order={one} />
-            {one.avg_fill_price !== null && ` at ${price(one.avg_fill_price)}`}
-            <span class="buttons">
-              {OPEN.has(one.status) && <CancelButton id={one.order_id} />}
-              <WhyButton id={one.order_id} />
-            </span>
-          </li>
-        ))}
-      </ul>
-    </div>
-  );
-}
-
-let looking = false;
-
-/** Ask about the newest that is not decided; one request at a time. */
-async function look(): Promise<void> {
-  const open = sent.peek().filter((one) => OPEN.has(one.status));
-  if (looking || open.length === 0) return;
-  looking = true;
-  try {
-    for (const one of open) await update(one.order_id);
-  } finally {
-    looking = false;
-  }
-}
-
-async function update(id: string): Promise<void> {
-  try {
-    const found = await call<OrderDetail>("GET", `/api/v1/orders/${encodeURIComponent(id)}`);
-    const before = sent.peek().find((one) => one.order_id === id);
-    sent.value = sent.peek().map((one) => (one.order_id === id ? found : one));
-    if (before?.status !== found.status) refresh("/api/v1/orders");
-  } catch (error) {
-    // Not in Postgres yet, or the API is away: the order stays as it was shown, and is asked about again.
-    if (!(error instanceof ApiError)) throw error;
-  }
-}
-
-function follow(answer: Submitted, ticket: Ticket): void {
-  const order: OrderDetail = {
+/** The order as far as it is known before risk has decided. */
+function submitted(answer: Submitted, ticket: Ticket): OrderDetail {
+  const number = (text: string | undefined): number | null => (text === undefined ? null : Number(text));
+  return {
     order_id: answer.order_id,
     symbol: ticket.symbol,
     side: ticket.side,
@@ -273,14 +273,21 @@ function follow(answer: Submitted, ticket: Ticket): void {
     submitted_at: answer.submitted_at,
     filled_at: null,
     order_type: ticket.order_type,
-    limit_price: ticket.limit_price === undefined ? null : Number(ticket.limit_price),
+    limit_price: number(ticket.limit_price),
+    stop_price: number(ticket.stop_price),
+    trail_amount: number(ticket.trail_amount),
+    trail_percent: number(ticket.trail_percent),
     time_in_force: ticket.time_in_force,
+    expires_at: ticket.expires_at ?? null,
+    reduce_only: ticket.reduce_only ?? false,
+    group_id: ticket.group_id ?? "",
+    parent_id: ticket.parent_id ?? "",
+    replaces: "",
     fees: 0,
     cause_id: "",
     reason: null,
     checks: [],
   };
-  sent.value = [order, ...sent.peek()].slice(0, 8);
 }
 
 /** `crypto.randomUUID` exists only where the page came over TLS or from this machine. */

@@ -6,11 +6,13 @@ import { useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
 import { may } from "../net/session.ts";
 import type { Execution, ExecutionPage, Order, OrderPage, Price, Refusal, RefusalPage } from "../net/types.ts";
-import { CancelButton, OPEN, Status } from "../parts/orders.tsx";
+import { AmendButton, CancelButton, OPEN, Status } from "../parts/orders.tsx";
 import { Panel } from "../parts/panel.tsx";
+import { followed } from "../parts/sent.tsx";
 import { Table, type Column } from "../parts/table.tsx";
 import { WhyButton } from "../parts/why.tsx";
 import { brief, price, quantity, money } from "../pure/format.ts";
+import { kind, prices, ties } from "../pure/orders.ts";
 import { EntryForm } from "./entry.tsx";
 
 const STATUSES = ["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"];
@@ -61,9 +63,9 @@ export function TradesView(): JSX.Element {
   return (
     <div class="trades">
       {may("TRADE") && <EntryForm symbols={symbols} />}
-      {tab === "Orders" && <Orders symbol={symbol} status={status} aside={tabs} />}
-      {tab === "Executions" && <Executions symbol={symbol} aside={tabs} />}
-      {tab === "Refused" && <Refused symbol={symbol} aside={tabs} />}
+      {tab === "Orders" && <Listed list={ORDERS} key={`${symbol} ${status}`} given={{ symbol, status }} aside={tabs} />}
+      {tab === "Executions" && <Listed list={EXECUTIONS} key={symbol} given={{ symbol }} aside={tabs} />}
+      {tab === "Refused" && <Listed list={REFUSALS} key={symbol} given={{ symbol }} aside={tabs} />}
     </div>
   );
 }
@@ -97,8 +99,57 @@ function usePages(): { before: number | ""; older: (next: number | null) => JSX.
   };
 }
 
+/** One of the lists: where its pages come from and what a row shows. */
+interface List<Page, Row> {
+  readonly title: string;
+  readonly path: string;
+  readonly caption: string;
+  readonly empty: string;
+  readonly rows: (page: Page) => readonly Row[];
+  readonly rowKey: (row: Row) => string;
+  readonly columns: readonly Column<Row>[];
+}
+
+function Listed<Page extends { next: number | null }, Row>(props: {
+  list: List<Page, Row>;
+  given: Readonly<Record<string, string>>;
+  aside: JSX.Element;
+}): JSX.Element {
+  const { list, given } = props;
+  const { before, older } = usePages();
+  const known = useResource<Page>(query(list.path, { limit: 100, ...given, before }), 2000).value;
+  return (
+    <Panel title={list.title} known={known} class="list" aside={props.aside}>
+      <Table
+        caption={list.caption}
+        known={known}
+        empty={list.empty}
+        rows={known.data === null ? null : list.rows(known.data)}
+        rowKey={list.rowKey}
+        columns={list.columns}
+      />
+      {older(known.data?.next ?? null)}
+    </Panel>
+  );
+}
+
 function side(one: { side: string }): string {
   return one.side === "BUY" ? "buy" : "sell";
+}
+
+function Kind(props: { order: Order }): JSX.Element {
+  const { order } = props;
+  const rest = ties(order);
+  return (
+    <>
+      {kind(order.order_type)} {order.time_in_force}
+      {rest.length > 0 && (
+        <span class="muted ties" title={rest.join(", ")}>
+          {rest.join(", ")}
+        </span>
+      )}
+    </>
+  );
 }
 
 const ORDER_COLUMNS: readonly Column<Order>[] = [
@@ -107,8 +158,8 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
   { title: "Side", cell: (one) => one.side, tone: side },
   { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
   { title: "Status", cell: (one) => <Status order={one} /> },
-  { title: "Type", cell: (one) => `${one.order_type} ${one.time_in_force}` },
-  { title: "Limit", number: true, cell: (one) => price(one.limit_price) },
+  { title: "Type", cell: (one) => <Kind order={one} /> },
+  { title: "Price", number: true, cell: (one) => prices(one) },
   { title: "Filled", number: true, cell: (one) => quantity(one.filled_quantity) },
   { title: "Avg fill", number: true, cell: (one) => price(one.avg_fill_price) },
   { title: "Fees", number: true, cell: (one) => money(one.fees) },
@@ -118,6 +169,7 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
     class: "actions",
     cell: (one) => (
       <>
+        <AmendButton order={one} follow={followed} />
         {OPEN.has(one.status) && may("CANCEL") && <CancelButton id={one.order_id} />}
         <WhyButton id={one.order_id} />
       </>
@@ -125,24 +177,15 @@ const ORDER_COLUMNS: readonly Column<Order>[] = [
   },
 ];
 
-function Orders(props: { symbol: string; status: string; aside: JSX.Element }): JSX.Element {
-  const { before, older } = usePages();
-  const { symbol, status } = props;
-  const known = useResource<OrderPage>(query("/api/v1/orders", { limit: 100, symbol, status, before }), 2000).value;
-  return (
-    <Panel title="Orders" known={known} class="list" aside={props.aside}>
-      <Table
-        caption="Orders, newest first"
-        known={known}
-        empty="There is no such order."
-        rows={known.data?.orders}
-        rowKey={(one) => one.order_id}
-        columns={ORDER_COLUMNS}
-      />
-      {older(known.data?.next ?? null)}
-    </Panel>
-  );
-}
+const ORDERS: List<OrderPage, Order> = {
+  title: "Orders",
+  path: "/api/v1/orders",
+  caption: "Orders, newest first",
+  empty: "There is no such order.",
+  rows: (page) => page.orders,
+  rowKey: (one) => one.order_id,
+  columns: ORDER_COLUMNS,
+};
 
 const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
   { title: "Time", cell: (one) => brief(one.filled_at ?? one.timestamp, now.value), class: "muted" },
@@ -159,23 +202,15 @@ const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
   { title: "", cell: (one) => <WhyButton id={one.execution_id} />, class: "actions" },
 ];
 
-function Executions(props: { symbol: string; aside: JSX.Element }): JSX.Element {
-  const { before, older } = usePages();
-  const known = useResource<ExecutionPage>(query("/api/v1/executions", { limit: 100, symbol: props.symbol, before }), 2000).value;
-  return (
-    <Panel title="Executions" known={known} class="list" aside={props.aside}>
-      <Table
-        caption="What the venue reported, newest first"
-        known={known}
-        empty="The venue has reported nothing."
-        rows={known.data?.executions}
-        rowKey={(one) => one.execution_id}
-        columns={EXECUTION_COLUMNS}
-      />
-      {older(known.data?.next ?? null)}
-    </Panel>
-  );
-}
+const EXECUTIONS: List<ExecutionPage, Execution> = {
+  title: "Executions",
+  path: "/api/v1/executions",
+  caption: "What the venue reported, newest first",
+  empty: "The venue has reported nothing.",
+  rows: (page) => page.executions,
+  rowKey: (one) => one.execution_id,
+  columns: EXECUTION_COLUMNS,
+};
 
 const REFUSAL_COLUMNS: readonly Column<Refusal>[] = [
   { title: "Time", cell: (one) => brief(one.timestamp, now.value), class: "muted" },
@@ -190,20 +225,12 @@ const REFUSAL_COLUMNS: readonly Column<Refusal>[] = [
   { title: "", cell: (one) => <WhyButton id={`refusal-${one.seq}`} />, class: "actions" },
 ];
 
-function Refused(props: { symbol: string; aside: JSX.Element }): JSX.Element {
-  const { before, older } = usePages();
-  const known = useResource<RefusalPage>(query("/api/v1/risk/refusals", { limit: 100, symbol: props.symbol, before }), 3000).value;
-  return (
-    <Panel title="Refused" known={known} class="list" aside={props.aside}>
-      <Table
-        caption="Orders that risk refused, newest first"
-        known={known}
-        empty="Risk has refused nothing."
-        rows={known.data?.refusals}
-        rowKey={(one) => String(one.seq)}
-        columns={REFUSAL_COLUMNS}
-      />
-      {older(known.data?.next ?? null)}
-    </Panel>
-  );
-}
+const REFUSALS: List<RefusalPage, Refusal> = {
+  title: "Refused",
+  path: "/api/v1/risk/refusals",
+  caption: "Orders that risk refused, newest first",
+  empty: "Risk has refused nothing.",
+  rows: (page) => page.refusals,
+  rowKey: (one) => String(one.seq),
+  columns: REFUSAL_COLUMNS,
+};
