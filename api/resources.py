@@ -22,6 +22,7 @@ from api.accounts import Accounts
 from api.hub import Hub
 from api.rates import Rates
 from configs.settings import Settings
+from sinks.cluster import client
 from sinks.commands import CommandLog
 from sinks.database import open_engine
 
@@ -66,12 +67,12 @@ class Resources:
     def commands(self) -> CommandLog:
         """The way into the topic `commands`; one producer for all requests."""
         kafka, timeout_s = self.settings.kafka, self.settings.api.command_timeout_s
-        return CommandLog(kafka.bootstrap_servers, prefix=kafka.topic_prefix, timeout_s=timeout_s)
+        return CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=timeout_s)
 
     @cached_property
     def kafka(self) -> AdminClient:
         """Kept, because its connection is: health is asked about every second. Says nothing about what is away."""
-        return AdminClient({"bootstrap.servers": self.settings.kafka.bootstrap_servers, "log_level": 0})
+        return AdminClient(client(self.settings.kafka.cluster, {"log_level": 0}))
 
     def close(self) -> None:
         self.engine.dispose()

@@ -56,14 +56,14 @@ def ends(service: str) -> Ends:
     kept = {TOPIC_OF[kind] for kind in topology.KEPT.get(service, ())}
     written_to = [*described.outputs, *described.unclocked, "dead-letters", "late-records"]
     topics = [*written_to, *(given.topic for given in described.inputs)]
-    wait_for_topics(kafka.bootstrap_servers, [kafka.topic_prefix + topic for topic in topics])
+    wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics])
 
     def written(count: int) -> None:
         stats.records_out += count
 
     sinks: dict[str, TickSink] = {
         "kafka": KafkaTickSink(
-            kafka.bootstrap_servers,
+            kafka.cluster,
             writer=f"{service}@{release()}",
             # What a service keeps of an edge's topic passes its sinks; written there again it would go round for ever.
             topics=[topic for topic in written_to if topic not in kept],
@@ -92,7 +92,7 @@ def topics_source(service: str, at: Ends) -> KafkaTicks:
     folder, name = stats_folder(), at.stats.name
     run = None if folder is None else folder.parent
     return KafkaTicks(
-        kafka.bootstrap_servers,
+        kafka.cluster,
         service,
         {shard: topology.logs(service, shard, partitions) for shard in own_shards(service, partitions)},
         prefix=kafka.topic_prefix,

@@ -20,6 +20,7 @@ from operators.alignment import VERSION, Counts, Log
 from operators.stage import Tick
 from schemas.codec import decode
 from schemas.errors import Unavailable
+from sinks.cluster import client
 
 GIVEN = topology.SERVICES["market_data"].outputs
 """Topics that an edge writes: all that a replay starts from."""
@@ -86,7 +87,7 @@ def read_topics(
 def read_untimed(kafka: Kafka, topic: str) -> Iterator[Any]:
     """The records of a topic of one partition without a clock, to where it ends now. Raises Unavailable."""
     name = kafka.topic_prefix + topic
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "untimed", "log_level": 0})
+    consumer = Consumer(client(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
         consumer.assign([TopicPartition(name, 0, low)])
@@ -106,7 +107,7 @@ def read_untimed(kafka: Kafka, topic: str) -> Iterator[Any]:
 
 def ends_of(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """The offset behind the last message of each log, for `Until`. Raises Unavailable."""
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
+    consumer = Consumer(client(kafka.cluster, {"group.id": "ends", "log_level": 0}))
     logs = [
         (topic, partition) for topic in topics for partition in topology.partitions_of(topic, kafka.symbol_partitions)
     ]
@@ -124,7 +125,7 @@ def ends_of(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], int]:
 
 def _since(kafka: Kafka, logs: Sequence[Log], since_ns: int) -> Any:
     """The snapshot of a reader that stands at the first message written at a moment or later."""
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "since", "log_level": 0})
+    consumer = Consumer(client(kafka.cluster, {"group.id": "since", "log_level": 0}))
     asked = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
     try:
         places = consumer.offsets_for_times(asked, timeout=10)
@@ -153,7 +154,7 @@ def _ticks(
         for partition in topology.partitions_of(topic, kafka.symbol_partitions)
     ]
     source = KafkaTicks(
-        kafka.bootstrap_servers, reader, {topology.BOOKS: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
+        kafka.cluster, reader, {topology.BOOKS: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
     )
     try:
         start = None if since_ns is None else _since(kafka, logs, since_ns)

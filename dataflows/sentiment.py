@@ -41,7 +41,7 @@ def flow() -> Dataflow:
 def _asker(settings: Settings) -> Asker:
     """The edge that asks the language model, writing into `llm-answers`."""
     llm, kafka = settings.sentiment.llm, settings.kafka
-    written = producer(kafka.bootstrap_servers)
+    written = producer(kafka.cluster)
 
     def tell(answer: LlmAnswer) -> None:
         written.produce(kafka.topic_prefix + TOPIC_OF[LlmAnswer], encode(answer), partition=0)

@@ -106,9 +106,11 @@ def read_ticks(kafka: Kafka, topics: Sequence[str], ticks: int) -> Ticks:
     """The last ticks that each topic has in all its partitions."""
     from confluent_kafka import Consumer, KafkaException
 
+    from sinks.cluster import client
+
     at: dict[str, dict[int, int]] = {}
     held: dict[str, set[int]] = {}
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "benchmark", "log_level": 0})
+    consumer = Consumer(client(kafka.cluster, {"group.id": "benchmark", "log_level": 0}))
     try:
         for topic in topics:
             partitions = kafka.topics[topic].partitions
@@ -210,10 +212,11 @@ def message_rate(kafka: Kafka, messages: int = 50_000) -> Figure:
     from dataflows.sources.kafka import wait_for_topics
     from schemas.codec import decode, encode
     from schemas.records import Bar
+    from sinks.cluster import client
     from sinks.kafka import producer
 
-    servers, topic = kafka.bootstrap_servers, f"{kafka.topic_prefix}benchmark-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": servers, "log_level": 0})
+    servers, topic = kafka.cluster, f"{kafka.topic_prefix}benchmark-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient(client(servers, {"log_level": 0}))
     try:
         admin.create_topics([NewTopic(topic, 1, -1)])[topic].result(30)
         wait_for_topics(servers, [topic])
@@ -229,7 +232,7 @@ def message_rate(kafka: Kafka, messages: int = 50_000) -> Figure:
                     made.poll(0.05)
         if made.flush(60):
             raise DeployError(f"Kafka at {servers} did not take {messages:,} messages within a minute")
-        with closing(Consumer({"bootstrap.servers": servers, "group.id": topic, "log_level": 0})) as consumer:
+        with closing(Consumer(client(servers, {"group.id": topic, "log_level": 0}))) as consumer:
             consumer.assign([TopicPartition(topic, 0, 0)])
             left = messages
             while left:

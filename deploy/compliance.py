@@ -118,7 +118,8 @@ def _encrypted(settings: Settings) -> Iterator[Check]:
     yield _tls("PostgreSQL", postgres.hostname or "", encrypted, f"sslmode={mode}")
     yield _tls("Redis", redis.hostname or "", redis.scheme == "rediss", f"{redis.scheme}://")
     for server in settings.kafka.bootstrap_servers.split(","):
-        yield _tls("Kafka", server.strip().rpartition(":")[0], False, "connections to Kafka are plain")
+        host = server.strip().rpartition(":")[0]
+        yield _tls("Kafka", host, settings.kafka.security.encrypted, f"protocol {settings.kafka.security.protocol}")
 
 
 def _tls(service: str, host: str, encrypted: bool, said: str) -> Check:

@@ -11,12 +11,13 @@ from deploy.migrate import migrate
 from deploy.service import DATAFLOW_NAMES
 from deploy.topics import create_topics, read_topics
 from schemas.errors import BadInput
+from sinks.cluster import Servers
 
 RECOVERY_PARTITIONS = 4
 """Fixed for the life of a store; more workers than this would gain nothing in it."""
 
 
-def initialise(home: Home, *, bootstrap: str, database_url: str, replication: int = 1) -> None:
+def initialise(home: Home, *, bootstrap: Servers, database_url: str, replication: int = 1) -> None:
     """Create what is missing. Raises DeployError with the first thing that cannot be had."""
     created = create_topics(bootstrap, read_topics(), replication=replication)
     print(f"topics: {', '.join(created) if created else 'all there'}")
@@ -46,7 +47,7 @@ def main() -> int:
         settings = load_settings()
         initialise(
             home_from_environment(),
-            bootstrap=settings.kafka.bootstrap_servers,
+            bootstrap=settings.kafka.cluster,
             database_url=settings.database.postgres.url,
             replication=settings.kafka.replication,
         )

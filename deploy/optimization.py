@@ -11,6 +11,7 @@ from deploy.errors import DeployError
 
 if TYPE_CHECKING:
     from configs.settings import Kafka
+    from sinks.cluster import Servers
 
 SKEW, SKEW_MESSAGES = 3.0, 10_000
 PLANNED_ROWS, INDEX_ROWS = 50, 10_000
@@ -72,13 +73,15 @@ def kafka_hints(kafka: Kafka) -> list[Hint]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+    from sinks.cluster import client
+
+    admin = AdminClient(client(kafka.cluster, {"log_level": 0}))
     try:
         there = admin.list_topics(timeout=10).topics
         names = [kafka.topic_prefix + topic for topic in kafka.topics if kafka.topic_prefix + topic in there]
         asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names])
         settings = {resource.name: future.result(10) for resource, future in asked.items()}
-        counts = _counts(kafka.bootstrap_servers, {name: len(there[name].partitions) for name in names})
+        counts = _counts(kafka.cluster, {name: len(there[name].partitions) for name in names})
     except KafkaException as error:
         raise DeployError(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
     hints = []
@@ -106,10 +109,12 @@ def _topic_hints(name: str, settings: Mapping[str, Any], counts: list[int]) -> l
     return hints
 
 
-def _counts(servers: str, partitions: Mapping[str, int]) -> dict[str, list[int]]:
+def _counts(servers: Servers, partitions: Mapping[str, int]) -> dict[str, list[int]]:
     from confluent_kafka import Consumer, TopicPartition
 
-    with closing(Consumer({"bootstrap.servers": servers, "group.id": "optimize", "log_level": 0})) as consumer:
+    from sinks.cluster import client
+
+    with closing(Consumer(client(servers, {"group.id": "optimize", "log_level": 0}))) as consumer:
         found = {}
         for name, count in partitions.items():
             ends = [consumer.get_watermark_offsets(TopicPartition(name, p), timeout=10) for p in range(count)]

@@ -14,6 +14,9 @@ import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from sinks.cluster import Servers, client
+from sinks.complaints import Complaints
+
 STATS_AGE_MAX_S = 5.0
 _QUIET = {"log_level": 0, "socket.timeout.ms": 3000}
 
@@ -28,17 +31,18 @@ def libpq_url(url: str) -> str:
 class KafkaProbe:
     """Asks for metadata. Keeps one client while all goes well: a new one costs threads and a connection."""
 
-    bootstrap: str
+    bootstrap: Servers
     _client: AdminClient | None = field(default=None, repr=False)
+    _heard: Complaints = field(default_factory=Complaints, repr=False, compare=False)
 
     def __call__(self, pid: int = 0) -> str | None:
-        host, _, port = self.bootstrap.split(",")[0].rpartition(":")
+        host, _, port = str(self.bootstrap).split(",")[0].rpartition(":")
         try:
             # First a plain connection: librdkafka retries a refused one every 50 ms until its own time-out.
             socket.create_connection((host, int(port)), timeout=2).close()
             if self._client is None:
-                self._client = AdminClient({"bootstrap.servers": self.bootstrap, **_QUIET})
-            brokers = self._client.list_topics(timeout=3).brokers
+                self._client = AdminClient(client(self.bootstrap, self._heard.options(_QUIET)))
+            brokers = self._heard.metadata(self._client, 3).brokers
         except OSError as error:
             self._client = None
             return f"no connection to {self.bootstrap}: {error.strerror or error}"

@@ -21,6 +21,7 @@ from deploy.state import running_state
 if TYPE_CHECKING:
     from configs.settings import Settings
     from deploy.service import Report
+    from sinks.cluster import Servers
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def _kafka(home: Home, report: Report) -> Iterator[str]:
     state = running_state(home)
     if named or (state is not None and state.kafka):
         servers = named or (state.kafka if state else "")
-        require_kafka(servers)
+        require_kafka(settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka.cluster)
         yield servers
         return
     if state is not None:
@@ -61,7 +62,7 @@ def _kafka(home: Home, report: Report) -> Iterator[str]:
         yield servers
 
 
-def require_kafka(servers: str) -> None:
+def require_kafka(servers: Servers) -> None:
     """Raises DeployError when it does not answer. Asked first: a consumer would say so twenty times a second."""
     from deploy.probes import KafkaProbe
 
@@ -104,7 +105,9 @@ def _wait_for_logs(servers: str, timeout_s: float = 30.0) -> None:
     """A broker answers before it leads its partitions; return when it leads them all."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "replay-start", "log_level": 0})
+    from sinks.cluster import client
+
+    consumer = Consumer(client(servers, {"group.id": "replay-start", "log_level": 0}))
     deadline = time.monotonic() + timeout_s
     try:
         while True:

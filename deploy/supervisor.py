@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from configs import logs
-from configs.settings import load_settings
+from configs.settings import Settings, load_settings
 from dataflows import halting
 from deploy import control, initialise
 from deploy.child import STOP_ORDER, Child, end_orphans
@@ -248,6 +248,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         settings.alpaca.keys()  # missing ones are said before anything starts
     if choices.broker == "local-alpaca":
         require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT")
+    _require_spoken(settings)
     endpoints = prepare(home, ports, report)
     told = {**choices.environment(), **endpoints.environment(home)}
     # With the passwords: for `verify`, `init-db` and whoever else needs the running services. Only the owner reads it.
@@ -256,7 +257,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     interval_s = settings.platform.snapshot_interval_s
     settle(home)
     services = [
-        *_services(endpoints),
+        *_services(endpoints, settings),
         *([local_broker_service(home, environment, local_broker_port())] if choices.broker == "local-alpaca" else []),
         *dataflow_services(home, environment, snapshot_interval_s=interval_s),
         api_service(environment, ports.api),
@@ -308,11 +309,22 @@ def _dashboard(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple
         return None, _line(error)
 
 
-def _services(endpoints: Endpoints) -> list[Service]:
+def _require_spoken(settings: Settings) -> None:
+    """Raises BadInput where clients would speak TLS or SASL to the embedded Kafka, which does not."""
+    protocol = settings.kafka.security.protocol
+    if protocol != "PLAINTEXT" and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        raise BadInput(
+            f"kafka.security.protocol is {protocol}, which the embedded Kafka does not speak: "
+            "name a Kafka that does in KAFKA_BOOTSTRAP_SERVERS"
+        )
+
+
+def _services(endpoints: Endpoints, settings: Settings) -> list[Service]:
     """The embedded services, and those the environment names as external ones: watched, never started."""
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": endpoints.kafka}).cluster
     embedded = {service.name: service for service in endpoints.services}
     external = {
-        "kafka": Service("kafka", Kind.SERVICE, (), KafkaProbe(endpoints.kafka)),
+        "kafka": Service("kafka", Kind.SERVICE, (), KafkaProbe(kafka)),
         "postgres": Service("postgres", Kind.SERVICE, (), PostgresProbe(endpoints.database_url)),
         "redis": Service("redis", Kind.SERVICE, (), RedisProbe(endpoints.redis_url)),
     }

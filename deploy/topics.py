@@ -10,6 +10,8 @@ from confluent_kafka.cimpl import NewTopic
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
+from sinks.cluster import Servers, client
+from sinks.complaints import Complaints
 
 TOPICS_FILE = REPOSITORY / "configs" / "kafka_topics.yaml"
 _DAY_MS = 86_400_000
@@ -45,24 +47,27 @@ def read_topics(path: Path = TOPICS_FILE) -> list[Topic]:
     return topics
 
 
-def create_topics(bootstrap: str, topics: list[Topic], *, replication: int = 1, timeout_s: float = 30.0) -> list[str]:
+def create_topics(
+    bootstrap: Servers, topics: list[Topic], *, replication: int = 1, timeout_s: float = 30.0
+) -> list[str]:
     """Create the topics that are missing and return their names.
 
     Raises DeployError when an existing topic has another number of partitions: symbols would lie in other shards than
     the records written before.
     """
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    heard = Complaints()
+    admin = AdminClient(client(bootstrap, heard.options({"log_level": 0})))
     try:
-        existing = client.list_topics(timeout=timeout_s).topics
+        existing = heard.metadata(admin, timeout_s).topics
         missing = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, replication, config=t.settings()) for t in missing]
-        for name, future in (client.create_topics(new, operation_timeout=timeout_s) if new else {}).items():
+        for name, future in (admin.create_topics(new, operation_timeout=timeout_s) if new else {}).items():
             try:
                 future.result(timeout_s)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise DeployError(f"topic {name} cannot be created: {error.args[0].str()}") from error
-        existing = client.list_topics(timeout=timeout_s).topics
+        existing = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
         raise DeployError(f"topics cannot be created on {bootstrap}: {error.args[0].str()}") from error
     for topic in topics:
@@ -74,10 +79,12 @@ def create_topics(bootstrap: str, topics: list[Topic], *, replication: int = 1, 
     return [topic.name for topic in missing]
 
 
-def missing_topics(bootstrap: str, names: list[str], *, timeout_s: float = 10.0) -> list[str]:
+def missing_topics(bootstrap: Servers, names: list[str], *, timeout_s: float = 10.0) -> list[str]:
     """Which of these topics do not exist. Raises DeployError where the broker does not say."""
     try:
-        existing = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=timeout_s).topics
+        heard = Complaints()
+        admin = AdminClient(client(bootstrap, heard.options({"log_level": 0})))
+        existing = heard.metadata(admin, timeout_s).topics
     except KafkaException as error:
         raise DeployError(f"{bootstrap} does not name its topics: {error.args[0].str()}") from error
     return [name for name in names if name not in existing]

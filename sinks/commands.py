@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.codec import encode
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Command, Record
+from sinks.cluster import Servers, client
 
 POLL_S = 0.02
 
@@ -26,21 +27,19 @@ class CommandLog:
     one producer and its connection.
     """
 
-    def __init__(self, servers: str, *, prefix: str = "", timeout_s: float = 10.0) -> None:
+    def __init__(self, servers: Servers, *, prefix: str = "", timeout_s: float = 10.0) -> None:
         self._prefix = prefix
         self._timeout_s = timeout_s
-        self._producer = Producer(
-            {
-                "bootstrap.servers": servers,
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": 0,
-                # What could not be delivered while its sender waited is given up: an order must not turn up later.
-                "message.timeout.ms": int(timeout_s * 1000),
-                "reconnect.backoff.max.ms": 1000,
-                "log_level": 0,
-            }
-        )
+        options = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 0,
+            # What could not be delivered while its sender waited is given up: an order must not turn up later.
+            "message.timeout.ms": int(timeout_s * 1000),
+            "reconnect.backoff.max.ms": 1000,
+            "log_level": 0,
+        }
+        self._producer = Producer(client(servers, options))
 
     def send(self, command: Record) -> None:
         """Return once the broker has the record for good. Sending it again is safe: its id stays the same.
@@ -74,6 +73,6 @@ def _name(record: Record) -> str:
     return f"{type(record).__name__.lower()} {record[0]}"
 
 
-def send(servers: str, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:
+def send(servers: Servers, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:
     """`CommandLog.send` for a program that sends one."""
     CommandLog(servers, prefix=prefix, timeout_s=timeout_s).send(command)

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, Message, Producer
@@ -19,6 +20,7 @@ from operators.stage import Tick
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Record
+from sinks.cluster import Servers, client
 
 DELIVERY_TIMEOUT_S = 120.0
 FLUSH_SLICE_S = 1.0
@@ -105,7 +107,7 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
 
     def __init__(
         self,
-        servers: str,
+        servers: Servers,
         *,
         writer: str,
         topics: Sequence[str],
@@ -142,7 +144,7 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
         return _Part(self, self._producer, self._clocked[for_part])
 
 
-def wait_for_producer_ids(servers: str, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
+def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
     """Return once the broker gives out producer ids, which every idempotent producer needs before its first message.
 
     A broker that has just started answers the first request with COORDINATOR_LOAD_IN_PROGRESS, after which librdkafka
@@ -152,15 +154,13 @@ def wait_for_producer_ids(servers: str, timeout_s: float = DELIVERY_TIMEOUT_S) -
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         states: list[str] = []
-        probe = Producer(
-            {
-                "bootstrap.servers": servers,
-                "enable.idempotence": True,
-                "statistics.interval.ms": 20,
-                "stats_cb": lambda text, found=states: found.append(json.loads(text)["eos"]["idemp_state"]),
-                "log_level": 0,
-            }
-        )
+        options: dict[str, Any] = {
+            "enable.idempotence": True,
+            "statistics.interval.ms": 20,
+            "stats_cb": lambda text, found=states: found.append(json.loads(text)["eos"]["idemp_state"]),
+            "log_level": 0,
+        }
+        probe = Producer(client(servers, options))
         asked = time.monotonic()
         while time.monotonic() < asked + PRODUCER_ID_WAIT_S:
             probe.poll(0.02)
@@ -169,17 +169,15 @@ def wait_for_producer_ids(servers: str, timeout_s: float = DELIVERY_TIMEOUT_S) -
     raise Unavailable(f"Kafka at {servers} gave no producer id for {timeout_s:.0f} s")
 
 
-def producer(servers: str) -> Producer:
+def producer(servers: Servers) -> Producer:
     """A producer that loses nothing it was given and keeps order: idempotent, all acks, no lingering."""
-    return Producer(
-        {
-            "bootstrap.servers": servers,
-            "enable.idempotence": True,
-            "acks": "all",
-            "linger.ms": 0,
-            "socket.nagle.disable": True,
-            "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
-            "reconnect.backoff.max.ms": 1000,
-            "queue.buffering.max.messages": 200_000,
-        }
-    )
+    options = {
+        "enable.idempotence": True,
+        "acks": "all",
+        "linger.ms": 0,
+        "socket.nagle.disable": True,
+        "message.timeout.ms": int(DELIVERY_TIMEOUT_S * 1000),
+        "reconnect.backoff.max.ms": 1000,
+        "queue.buffering.max.messages": 200_000,
+    }
+    return Producer(client(servers, options))

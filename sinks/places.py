@@ -16,6 +16,7 @@ from operators.partitions import partition_of
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, UNTIMED, Record
+from sinks.cluster import Servers, client
 
 _PROBE_S = 5.0
 _NEXT_MAX = 10_000  # messages read on from where the time begins; a tick holds fewer
@@ -24,22 +25,20 @@ _NEXT_MAX = 10_000  # messages read on from where the time begins; a tick holds 
 class Places:
     """One consumer for any number of look-ups; `close` it. Raises Unavailable where Kafka does not answer."""
 
-    def __init__(self, servers: str, partitions: int, *, prefix: str = "", codec: Codec = DEFAULT) -> None:
+    def __init__(self, servers: Servers, partitions: int, *, prefix: str = "", codec: Codec = DEFAULT) -> None:
         self._partitions, self._prefix, self._decode = partitions, prefix, codec.decode
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": f"{prefix}platform-places",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                "fetch.queue.backoff.ms": 2,
-                "fetch.wait.max.ms": 20,
-                # Each probe throws away what was fetched ahead.
-                "queued.max.messages.kbytes": 64,
-                "fetch.message.max.bytes": 16384,
-                "log_level": 0,
-            }
-        )
+        options = {
+            "group.id": f"{prefix}platform-places",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": 2,
+            "fetch.wait.max.ms": 20,
+            # Each probe throws away what was fetched ahead.
+            "queued.max.messages.kbytes": 64,
+            "fetch.message.max.bytes": 16384,
+            "log_level": 0,
+        }
+        self._consumer = Consumer(client(servers, options))
         self._assigned: TopicPartition | None = None
 
     def find(self, record: Record) -> Place | None:

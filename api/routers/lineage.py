@@ -111,7 +111,7 @@ def _lineage(books: StoredBooks, resources: Resources, wanted: str, places: bool
 
 def _with_places(resources: Resources, found: Explanation) -> Explanation:
     kafka = resources.settings.kafka
-    with closing(Places(kafka.bootstrap_servers, kafka.symbol_partitions, prefix=kafka.topic_prefix)) as places:
+    with closing(Places(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix)) as places:
         consequences = tuple(located(node, places.find) for node in found.consequences)
         return found._replace(root=located(found.root, places.find), consequences=consequences)
 

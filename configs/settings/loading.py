@@ -24,6 +24,7 @@ NAMED = {
     "DATABASE_URL": ("database", "postgres", "url"),
     "REDIS_URL": ("database", "redis", "url"),
     "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
+    "KAFKA_PASSWORD": ("kafka", "security", "password"),
     "INITIAL_CAPITAL": ("portfolio_manager", "initial_capital"),
     "MAX_POSITION_SIZE": ("risk_manager", "max_position_size"),
     "RISK_TOLERANCE": ("portfolio_manager", "sizing", "fraction"),

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from configs.settings.kafka_security import KafkaSecurity
 from configs.settings.sections import Section
+from sinks.cluster import Cluster
 
 
 class Postgres(Section):
@@ -38,7 +40,13 @@ class Kafka(Section):
     """`topic_prefix` goes before every topic's name, for several platforms on one cluster."""
 
     bootstrap_servers: str
+    security: KafkaSecurity = KafkaSecurity()
     topic_prefix: str = ""
     symbol_partitions: Annotated[int, Field(ge=1)]
     replication: Annotated[int, Field(ge=1)] = 1
     topics: dict[str, Topic]
+
+    @property
+    def cluster(self) -> Cluster:
+        """For clients: the address with what `security` says."""
+        return Cluster(self.bootstrap_servers, self.security.options())

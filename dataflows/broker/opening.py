@@ -20,6 +20,7 @@ from dataflows.broker.wire import AlpacaApi, Busy, Refused, Unsure
 from schemas.codec import encode
 from schemas.errors import BadInput, Unavailable
 from schemas.records import TOPIC_OF, BrokerAccount, BrokerUpdate, OrderIntent
+from sinks.cluster import Servers, client
 from sinks.database import libpq_url
 from sinks.kafka import producer
 from sinks.postgres import PostgresWriter
@@ -47,7 +48,7 @@ def asking_sink(settings: Settings) -> AskingSink:
         _require_account(api, execution.live_account or "")
     named = Named(platform_id(settings) + "-")
     open_intents, asked_up_to = _earlier(settings.database.postgres.url, settings.database.postgres.retry_s)
-    answers = Answers(settings.kafka.bootstrap_servers, settings.kafka.topic_prefix)
+    answers = Answers(settings.kafka.cluster, settings.kafka.topic_prefix)
     given = execution.alpaca
     edge = BrokerEdge(
         api,
@@ -86,7 +87,7 @@ def platform_id(settings: Settings) -> str:
     """
     if settings.execution.alpaca.platform_id:
         return settings.execution.alpaca.platform_id
-    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    admin = AdminClient(client(settings.kafka.cluster))
     cluster = str(admin.list_topics(timeout=30).cluster_id or "")
     if not cluster:
         raise Unavailable(
@@ -136,7 +137,7 @@ def _earlier(database_url: str, retry_s: float) -> tuple[list[OrderIntent], int]
 class Answers:
     """The end of the topic `broker-updates`."""
 
-    def __init__(self, servers: str, prefix: str) -> None:
+    def __init__(self, servers: Servers, prefix: str) -> None:
         self._topic = prefix + TOPIC_OF[BrokerUpdate]
         self._producer = producer(servers)
         self._lock = threading.Lock()

@@ -16,7 +16,7 @@ from sys import maxsize
 from typing import Any, NamedTuple
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.stats import Stats
 from operators.alignment import AlignedLogs, Counts, Log
@@ -25,6 +25,8 @@ from operators.stage import Tick
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import TooManyDeadLetters, Unavailable, Undecodable
 from schemas.records import UNTIMED, DeadLetter, LateRecord
+from sinks.cluster import Servers, client
+from sinks.complaints import Complaints
 
 FETCH_MAX = 1000  # messages a poll
 CLOSE_WITHIN_S = 2.0
@@ -49,25 +51,23 @@ class Until(NamedTuple):
 class _Consumption:
     """One consumer, shared by the shards of one worker; hands each log's messages to the shard that reads it."""
 
-    def __init__(self, servers: str, prefix: str, codec: Codec, stage: str) -> None:
+    def __init__(self, servers: Servers, prefix: str, codec: Codec, stage: str) -> None:
         self._codec, self._stage, self._prefix = codec, stage, prefix
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": f"{prefix}platform-{stage}",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
-                "fetch.queue.backoff.ms": 2,
-                # The broker answers at the first record; this is how often it is asked when there is none.
-                "fetch.wait.max.ms": 500,
-                "queued.max.messages.kbytes": 16384,
-                "reconnect.backoff.max.ms": 1000,
-                "allow.auto.create.topics": False,
-                # A request is small and waited for: to hold it back for company cost 0.3 ms a hop.
-                "socket.nagle.disable": True,
-                "enable.partition.eof": False,
-            }
-        )
+        options = {
+            "group.id": f"{prefix}platform-{stage}",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "fetch.queue.backoff.ms": 2,
+            # The broker answers at the first record; this is how often it is asked when there is none.
+            "fetch.wait.max.ms": 500,
+            "queued.max.messages.kbytes": 16384,
+            "reconnect.backoff.max.ms": 1000,
+            "allow.auto.create.topics": False,
+            # A request is small and waited for: to hold it back for company cost 0.3 ms a hop.
+            "socket.nagle.disable": True,
+            "enable.partition.eof": False,
+        }
+        self._consumer = Consumer(client(servers, options))
         # A log of all symbols (weights, news) is read by every shard of this process, each from a place of its own.
         self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
         self._wanted: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
@@ -308,7 +308,7 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
 
     def __init__(
         self,
-        servers: str,
+        servers: Servers,
         service: str,
         logs: Mapping[str, Sequence[Log]],
         *,
@@ -345,13 +345,16 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self, counted)
 
 
-def wait_for_topics(servers: str, topics: Sequence[str], timeout_s: float = 30.0) -> None:
-    """Return when all topics exist. Raises Unavailable naming those that do not within the bound."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "platform-start"})
+def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 30.0) -> None:
+    """Return when all topics exist. Raises Unavailable naming those that do not within the bound, or where the cluster
+    does not answer at all.
+    """
+    heard = Complaints()
+    consumer = Consumer(client(servers, heard.options({"group.id": "platform-start"})))
     deadline = time.monotonic() + timeout_s
     try:
         while True:
-            known = consumer.list_topics(timeout=timeout_s).topics
+            known = heard.metadata(consumer, timeout_s).topics
             missing = [topic for topic in topics if topic not in known]
             if not missing:
                 return
@@ -360,5 +363,7 @@ def wait_for_topics(servers: str, topics: Sequence[str], timeout_s: float = 30.0
                     f"topics {', '.join(missing)} do not exist at {servers}; `python cli.py start` makes them"
                 )
             time.sleep(0.2)
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()

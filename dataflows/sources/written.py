@@ -13,6 +13,7 @@ from configs.settings import Kafka
 from schemas.codec import DEFAULT
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Clock
+from sinks.cluster import client
 
 MESSAGES_MAX = 200_000  # clocks among them: more than two days at one a second
 WITHIN_S = 60.0
@@ -33,8 +34,7 @@ def ids_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -
 
 
 def _opened(kafka: Kafka, topic: str, messages_max: int) -> list[Any]:
-    servers = kafka.bootstrap_servers
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "none", "enable.auto.commit": False, "log_level": 0})
+    consumer = Consumer(client(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0}))
     with closing(consumer):
         try:
             return _read(consumer, kafka.topic_prefix + topic, messages_max)

@@ -26,6 +26,7 @@ from deploy.local.ports import free_ports
 from deploy.probes import read_stats
 from deploy.service import DATAFLOW_NAMES, SERVICE_NAMES
 from deploy.state import ChildState, State, Status, running_state
+from sinks.cluster import client
 
 PRELOAD = Path(__file__).parent / "preload"
 SETTINGS = Path(__file__).parent / "settings.yaml"
@@ -171,7 +172,7 @@ class ChaosStack:
         """Every message of every topic that a service owns, repeats too."""
         control.wait_for(self.home, "kafka", Status.HEALTHY)
         servers = self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]
-        consumer = Consumer({"bootstrap.servers": servers, "group.id": "chaos", "enable.auto.commit": False})
+        consumer = Consumer(client(servers, {"group.id": "chaos", "enable.auto.commit": False}))
         try:
             seen: set[str] = set()
             for service in topology.SERVICES.values():

@@ -70,7 +70,7 @@ def publish(kafka: Kafka, heads: Iterable[Head], known: Iterable[Head], ts_ns: i
         if error is not None:
             failed.append(error.str())
 
-    client = producer(kafka.bootstrap_servers)
+    client = producer(kafka.cluster)
     for head in new:
         value = encode(AuditHead(head.topic, head.position, ts_ns, bytes.fromhex(head.head)))
         client.produce(kafka.topic_prefix + AUDIT_HEADS, value, partition=0, on_delivery=delivered)

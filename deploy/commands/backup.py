@@ -150,13 +150,16 @@ def _ends(home: Home) -> dict[str, int]:
 
     from deploy.probes import KafkaProbe
     from deploy.recorded import settings_of
+    from sinks.cluster import client
 
     state = running_state(home)
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or (state.kafka if state is not None else "")
-    if not servers or KafkaProbe(servers)(os.getpid()) is not None:
+    if not servers:
         return {}
-    kafka = settings_of(home, {}).kafka
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "backup", "log_level": 0})
+    kafka = settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka
+    if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
+        return {}
+    consumer = Consumer(client(kafka.cluster, {"group.id": "backup", "log_level": 0}))
     try:
         topics = consumer.list_topics(timeout=10).topics
         return {

@@ -14,12 +14,13 @@ def register(app: typer.Typer) -> None:
 
 def init_db() -> None:
     from deploy.initialise import initialise
+    from deploy.recorded import settings_of
     from deploy.running import use_running_services
 
     home = home_from_environment()
     home.make()
     use_running_services(home)
-    initialise(home, bootstrap=os.environ["KAFKA_BOOTSTRAP_SERVERS"], database_url=os.environ["DATABASE_URL"])
+    initialise(home, bootstrap=settings_of(home, {}).kafka.cluster, database_url=os.environ["DATABASE_URL"])
 
 
 def migrate(revision: str = "head") -> None:

@@ -206,7 +206,7 @@ def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
 
     if letter.topic.startswith("file:"):
         return letter.raw
-    require_kafka(kafka.bootstrap_servers)
+    require_kafka(kafka.cluster)
     messages = _messages(kafka, letter, letter.offset, letter.offset + 1)
     return next((value for value in messages if value is not None), letter.raw)
 
@@ -231,10 +231,10 @@ def _messages(kafka: Kafka, letter: DeadLetter, start: int, stop: int | None) ->
     """The values at offsets [start, stop) of the letter's log; a negative start counts from the end."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+    from sinks.cluster import client
+
     name = kafka.topic_prefix + letter.topic
-    consumer = Consumer(
-        {"bootstrap.servers": kafka.bootstrap_servers, "group.id": "dead-letters", "enable.auto.commit": False}
-    )
+    consumer = Consumer(client(kafka.cluster, {"group.id": "dead-letters", "enable.auto.commit": False}))
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(name, letter.partition), timeout=10)
         first = max(low, high + start if start < 0 else start)
@@ -266,7 +266,7 @@ def _write(kafka: Kafka, letter: DeadLetter, raw: bytes) -> int:
         else:
             failed.append(error.str())
 
-    client = producer(kafka.bootstrap_servers)
+    client = producer(kafka.cluster)
     client.produce(kafka.topic_prefix + letter.topic, raw, partition=letter.partition, on_delivery=delivered)
     client.flush(30)
     if not places:

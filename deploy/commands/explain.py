@@ -77,10 +77,10 @@ def _places(settings: Settings) -> Iterator[Find | None]:
     from sinks.places import Places
 
     kafka = settings.kafka
-    if KafkaProbe(kafka.bootstrap_servers)(os.getpid()) is not None:
+    if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
         yield None
         return
-    places = Places(kafka.bootstrap_servers, kafka.symbol_partitions, prefix=kafka.topic_prefix)
+    places = Places(kafka.cluster, kafka.symbol_partitions, prefix=kafka.topic_prefix)
     with closing(places):
         yield places.find
 

@@ -39,5 +39,5 @@ def _send(kind: str, reason: str) -> None:
     use_running_services(home_from_environment())
     kafka = load_settings().kafka
     command = new_command(kind, actor=getpass.getuser(), reason=reason)
-    send(kafka.bootstrap_servers, command, prefix=kafka.topic_prefix)
+    send(kafka.cluster, command, prefix=kafka.topic_prefix)
     print(f"{command.command_id} is in the log; it takes effect at the next tick")

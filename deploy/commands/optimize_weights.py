@@ -115,7 +115,7 @@ def _send(found: Found, notes: list[str]) -> str:
     if chosen != "target_weights":
         notes.append(f"the platform sizes by {chosen}; weights count under sizing method target_weights")
     command = new_command(TARGET_WEIGHTS, actor=getpass.getuser(), reason=found.reason, arguments=found.arguments)
-    CommandLog(settings.kafka.bootstrap_servers, prefix=settings.kafka.topic_prefix).send(command)
+    CommandLog(settings.kafka.cluster, prefix=settings.kafka.topic_prefix).send(command)
     return command.command_id
 
 

@@ -36,7 +36,7 @@ def load(file: File, as_json: Json = False) -> None:
     records = _records(file)
     use_running_services(home_from_environment())
     kafka = load_settings().kafka
-    log = CommandLog(kafka.bootstrap_servers, prefix=kafka.topic_prefix)
+    log = CommandLog(kafka.cluster, prefix=kafka.topic_prefix)
     for record in records:
         log.send(record)
     _show(records, as_json)

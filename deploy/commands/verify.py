@@ -127,10 +127,10 @@ def _kafka(settings: Settings) -> tuple[Kafka | None, str]:
     from deploy.topics import missing_topics
 
     kafka = settings.kafka
-    reason = KafkaProbe(kafka.bootstrap_servers)(os.getpid())
+    reason = KafkaProbe(kafka.cluster)(os.getpid())
     if reason is not None:
         return None, reason
-    if missing := missing_topics(kafka.bootstrap_servers, [kafka.topic_prefix + name for name in kafka.topics]):
+    if missing := missing_topics(kafka.cluster, [kafka.topic_prefix + name for name in kafka.topics]):
         return None, f"{kafka.bootstrap_servers} has no topic {missing[0]}"
     return kafka, ""
 

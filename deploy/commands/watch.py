@@ -157,11 +157,13 @@ def _ask(home: Home, state: State, child: ChildState) -> str | None:
     """The same questions the supervisor asks, asked now from here."""
     from deploy.plan import alerts_probe
     from deploy.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
+    from deploy.recorded import settings_of
     from deploy.service import Probe
 
     told = json.loads((home.secrets / "endpoints.json").read_text())
+    kafka = settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": told["KAFKA_BOOTSTRAP_SERVERS"]}).kafka
     services: dict[str, Probe] = {
-        "kafka": KafkaProbe(told["KAFKA_BOOTSTRAP_SERVERS"]),
+        "kafka": KafkaProbe(kafka.cluster),
         "postgres": PostgresProbe(told["DATABASE_URL"]),
         "redis": RedisProbe(told["REDIS_URL"]),
         "api": HttpProbe(f"{state.api}/health"),

@@ -154,6 +154,9 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
     assert failed(REDIS_URL="redis://cache.example") == backup | {
         "Redis is reached by TLS, or does not leave the machine"
     }
+    kafka = {"Kafka is reached by TLS, or does not leave the machine"}
+    assert failed(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093") == backup | kafka
+    assert failed(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SSL") == backup
     assert failed(API__LOGIN_RATE="100/second") == backup | {"at most 60 log-ins a minute"}
     (home.secrets / "api-jwt-key").chmod(0o644)
     assert failed() == backup | {"files with secrets are for their owner only"}

@@ -14,6 +14,7 @@ from configs.settings import Kafka
 from schemas.codec import DEFAULT
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Bar, Clock, Quote, Trade
+from sinks.cluster import client
 
 TOPICS = ("market-bars", "market-quotes", "market-trades")
 WITHIN_S = 60.0
@@ -58,14 +59,7 @@ def own_topics(kafka: Kafka) -> Callable[[int | None], Written]:
     """A function that reads them, from a wall-clock time on or from the beginning. Raises Unavailable."""
 
     def read(since_ns: int | None) -> Written:
-        consumer = Consumer(
-            {
-                "bootstrap.servers": kafka.bootstrap_servers,
-                "group.id": "none",
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
+        consumer = Consumer(client(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0}))
         with closing(consumer):
             try:
                 return _read(consumer, kafka, since_ns)

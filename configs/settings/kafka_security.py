@@ -1,0 +1,96 @@
+"""How the platform shows a Kafka cluster who it is, and how it knows the cluster: TLS, client certificates, SASL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import SecretStr, model_validator
+
+from configs.settings.sections import Section
+
+
+class KafkaSecurity(Section):
+    """`ca_file`: who signed the brokers' certificates (PEM), else the system's authorities; a broker's certificate must
+    name the host it is reached by. `certificate_file` and `key_file` (PEM, without a passphrase): our own, where the
+    cluster asks for one. `user` with the secret KAFKA_PASSWORD: SASL by `mechanism`.
+    """
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    user: str | None = None
+    password: SecretStr | None = None
+
+    @property
+    def encrypted(self) -> bool:
+        return self.protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def by_password(self) -> bool:
+        return self.protocol in ("SASL_SSL", "SASL_PLAINTEXT")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        """What librdkafka would complain of at the first connection, or in silence, is said when settings are read."""
+        if self.by_password and not (self.user and self.password):
+            raise ValueError(f"protocol {self.protocol} needs `user` and the secret KAFKA_PASSWORD, one is missing")
+        if self.encrypted:
+            if (self.certificate_file is None) != (self.key_file is None):
+                raise ValueError("certificate_file and key_file go together, found one of them")
+            _readable("ca_file", self.ca_file)
+            _readable("certificate_file", self.certificate_file)
+            _readable("key_file", self.key_file)
+            _fit(self)
+        return self
+
+    def options(self) -> dict[str, str]:
+        """As librdkafka is told; nothing where connections are plain."""
+        if self.protocol == "PLAINTEXT":
+            return {}
+        told: dict[str, object] = {"security.protocol": self.protocol}
+        if self.encrypted:
+            told |= {
+                "ssl.endpoint.identification.algorithm": "https",
+                "ssl.ca.location": self.ca_file,
+                "ssl.certificate.location": self.certificate_file,
+                "ssl.key.location": self.key_file,
+            }
+        if self.by_password and self.password is not None:
+            password = self.password.get_secret_value()
+            told |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user, "sasl.password": password}
+        return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def _readable(name: str, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ValueError(f"{name} {path}: {error.strerror}") from error
+
+
+def _fit(security: KafkaSecurity) -> None:
+    """Raises ValueError where the files are no certificates, or the key is not the certificate's."""
+    import ssl  # here: where connections are plain, nobody waits for it
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if security.ca_file is not None:
+            context.load_verify_locations(security.ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"ca_file {security.ca_file}: expected certificates in PEM, found none") from error
+    if security.certificate_file is None:
+        return
+
+    def passphrase() -> str:
+        raise ValueError(f"key_file {security.key_file}: expected a key without a passphrase, found one with")
+
+    try:
+        context.load_cert_chain(security.certificate_file, security.key_file, passphrase)
+    except ssl.SSLError as error:
+        pair = f"certificate_file {security.certificate_file} and key_file {security.key_file}"
+        raise ValueError(f"{pair}: expected a certificate in PEM and its key, found {error.reason}") from error
