@@ -8,14 +8,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from configs.settings import Kafka
 from dataflows import topology
+from dataflows.sources.written import records_at_the_end
 from deploy import control
 from deploy.chaos.proxy import Proxy
 from deploy.choices import Choices, remember
@@ -38,12 +40,14 @@ STANDSTILL_S = 240.0
 class ChaosStack:
     """Use as a context manager: it starts the platform on `files`, and stops it whatever happens.
 
-    `speed` is `max` or times real time; `say` gets lines of progress.
+    `settings` is its settings file, `speed` is `max` or times real time; `say` gets lines of progress.
     """
 
-    def __init__(self, folder: Path, files: Sequence[Path], speed: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, settings: Path, files: Sequence[Path], speed: str, say: Callable[[str], None]
+    ) -> None:
         self.home, self._say = Home(folder), say
-        self._choices = Choices("files", tuple(str(file) for file in files), speed, str(SETTINGS))
+        self._choices = Choices("files", tuple(str(file) for file in files), speed, str(settings))
         self.clocks = folder / "clocks"
         names = (*SERVICE_NAMES, "api")
         ports = dict(zip([*names, *(f"{name} client" for name in SERVICE_NAMES)], free_ports(7), strict=True))
@@ -152,9 +156,21 @@ class ChaosStack:
         return ", ".join(f"{name} at {self.passed_ns(name)}" for name in DATAFLOW_NAMES)
 
     def run_to_end(self, last_ns: int) -> None:
-        """Until every dataflow has passed the last tick; then stop them: from here on nothing changes."""
+        """Until every dataflow has passed the last tick."""
         told = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
         self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in told), "the last tick")
+
+    def wait_written(self, kafka: Kafka, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
+        """Until the topic, of one partition, holds all these ids. Raises DeployError."""
+        kafka = kafka.model_copy(update={"bootstrap_servers": self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]})
+        deadline = time.monotonic() + timeout_s
+        while missing := set(ids) - {str(record[0]) for record in records_at_the_end(kafka, topic)()}:
+            if time.monotonic() > deadline:
+                raise DeployError(f"topic {topic} does not get {min(missing)} within {timeout_s:.0f} s")
+            time.sleep(0.5)
+
+    def stop_dataflows(self) -> None:
+        """From here on nothing changes."""
         for name in (*DATAFLOW_NAMES, "api"):
             control.request(self.home, "stop", name)
         for name in (*DATAFLOW_NAMES, "api"):

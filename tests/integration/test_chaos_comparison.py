@@ -13,7 +13,8 @@ import pytest
 
 from configs.settings import load_settings
 from deploy.chaos import tables
-from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused
+from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused, tape_ticks
+from deploy.chaos.others import Wire, write_others, write_settings
 from deploy.chaos.stack import SETTINGS
 from deploy.chaos.tape import SYMBOLS, write_tape
 from operators.partitions import partition_of
@@ -28,8 +29,12 @@ PARTITION = Counter(partition_of(symbol, PARTITIONS) for symbol in SYMBOLS).most
 
 @pytest.fixture(scope="module")
 def ticks(tmp_path_factory: pytest.TempPathFactory) -> list[Tick]:
-    files = write_tape(tmp_path_factory.mktemp("chaos") / "tape", 5, 120)
-    return fused(load_settings(SETTINGS, environment={}), files)
+    folder = tmp_path_factory.mktemp("chaos")
+    files = write_tape(folder / "tape", 5, 120)
+    others, wire = write_others(folder / "tape", 5, files, 120), Wire(folder / "tape", 5)
+    write_settings(folder / "settings.yaml", SETTINGS, others, wire, "http://127.0.0.1:9/v1")
+    settings = load_settings(folder / "settings.yaml", environment={})
+    return fused(settings, tape_ticks(settings, files))
 
 
 @pytest.fixture
@@ -60,6 +65,15 @@ def test_the_tape_trades_and_is_a_function_of_its_seed(ticks: list[Tick], tmp_pa
         "Lot",
         "LotMatch",
         "Valuation",
+        "NewsItem",
+        "LlmRequest",
+        "SentimentScore",
+        "Fundamentals",
+        "Quote",
+        "ExchangeRate",
+        "StrategyWeights",
+        "Attribution",
+        "SignalOutcome",
     }
     one, same, other = (write_tape(tmp_path / name, seed, 120) for name, seed in (("1", 5), ("2", 5), ("3", 6)))
     assert [file.read_text() for file in one] == [file.read_text() for file in same]
