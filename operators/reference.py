@@ -27,6 +27,7 @@ from schemas.records import (
 
 VERSION = 1
 KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
+_KINDS = frozenset({CorporateAction, ExchangeRate})
 REMEMBERED = 10_000
 """Ids of the last actions and rates: an edge that is unsure writes them again."""
 RATIO_MAX = Decimal(1_000_000)
@@ -50,6 +51,8 @@ class ReferenceData:
         day has come, by date. What is no action (`check`) is left out.
         """
         out: list[CorporateAction | ExchangeRate] = []
+        if not self._waiting and _KINDS.isdisjoint(map(type, records)):
+            return out  # nearly every tick
         for record in records:
             kind = type(record)
             if kind is ExchangeRate and self._first(record.rate_id):  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ this; a test holds that the staged services decide the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from operators.stage import Stage
@@ -42,12 +43,12 @@ class ByTopic:
 
     def __init__(self, records: Sequence[Record]) -> None:
         found: dict[str, list[Record]] = {}
-        for record in records:
-            topic = TOPIC_OF[type(record)]
+        for kind, run in groupby(records, type):
+            topic = TOPIC_OF[kind]
             if topic in found:
-                found[topic].append(record)
+                found[topic].extend(run)
             else:
-                found[topic] = [record]
+                found[topic] = list(run)
         self._found = found
 
     def of(self, topic: str) -> list[Record]:
@@ -71,12 +72,15 @@ class TradingLoop:
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         given = ByTopic(records)
+        return self.on_sorted(ts_ns, given, given.of("signals"))
+
+    def on_sorted(self, ts_ns: int, given: ByTopic, signals: list[Record]) -> list[Record]:
+        """One tick, of which the signals come apart from the rest."""
         bars, commands, reference = given.of("market-bars"), given.of("commands"), given.of("reference-data")
         told = given.of("market-quotes") + reference + given.of("broker-updates")
         done = self._execution.on_tick(ts_ns, self._orders + told + bars)
         assert all(type(record) in _EXECUTION for record in done), "execution gives reports and intents only"
         reports = [record for record in done if type(record) is not OrderIntent]
-        signals = given.of("signals")
         books = self._portfolio.on_tick(ts_ns, self._refusals + reference + reports + commands + bars + signals)
         proposals: list[Record] = [record for record in books if type(record) is OrderProposal]
         decided = self._risk.on_tick(ts_ns, reference + reports + commands + bars + proposals)
@@ -106,7 +110,7 @@ class LearningLoop:
     Reads what edges wrote in a tick, and its feature rows and predictions; gives all that these stages write.
     """
 
-    def __init__(self, sentiment: Stage, signals: Stage, trading: Stage, feedback: Stage) -> None:
+    def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage) -> None:
         self._sentiment, self._signals, self._trading, self._feedback = sentiment, signals, trading, feedback
         self._weights: list[Record] = []
 
@@ -117,7 +121,7 @@ class LearningLoop:
         predictions = given.of("predictions")
         heard = self._weights + given.of("features") + predictions + given.of("fundamentals") + scores
         signals = self._signals.on_tick(ts_ns, heard)
-        traded = self._trading.on_tick(ts_ns, [*records, *signals])
+        traded = self._trading.on_sorted(ts_ns, given, signals)
         seen = given.of("reference-data") + given.of("market-bars") + predictions + signals
         learnt = self._feedback.on_tick(ts_ns, seen + ByTopic(traded).each(_LEARNT_FROM))
         self._weights = [record for record in learnt if type(record) is StrategyWeights]

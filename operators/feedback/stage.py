@@ -29,7 +29,6 @@ from schemas.records import (
 
 VERSION = 2
 _SECOND_NS = 1_000_000_000
-_REFERENCE = (CorporateAction, ExchangeRate)
 
 
 class FeedbackStage:
@@ -63,8 +62,8 @@ class FeedbackStage:
         bars, closes = self._bars, self._closes
         outcomes, models, book = self._outcomes, self._models, self._book
         valuation: Valuation | None = None
-        if self._reference.waits or (records and type(records[0]) in _REFERENCE):
-            self._take_effect(self._reference.due(records))
+        self._take_effect(self._reference.due(records))
+        open_signals, open_forecasts = outcomes.open, models.open
         for record in records:
             kind = type(record)
             if kind is Bar:
@@ -72,11 +71,12 @@ class FeedbackStage:
                 symbol, seq, close = bar.symbol, bar.seq, bar.close
                 bars[symbol] = seq
                 closes[symbol] = close
-                if symbol in outcomes.open:
+                # The first that is open is the first that falls due: nearly every bar stops here.
+                if (waiting := open_signals.get(symbol)) and waiting[0][0] <= seq:
                     judged = outcomes.judge(ts_ns, symbol, seq, close, self._seq + 1)
                     self._seq += len(judged)
                     out.extend(judged)
-                if symbol in models.open:
+                if (forecasts := open_forecasts.get(symbol)) and forecasts[0][0] <= seq:
                     models.judge(symbol, seq, close)
             elif kind is Valuation:
                 valuation = record  # type: ignore[assignment]

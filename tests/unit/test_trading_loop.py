@@ -43,6 +43,10 @@ class Recorded:
         self.given = [(ts_ns, []) for ts_ns in snapshot[1]]
 
 
+def idle() -> TradingLoop:
+    return TradingLoop(Recorded(), Recorded(), Recorded())
+
+
 def proposal(seq: int, ts_ns: int) -> OrderProposal:
     one = Decimal(1)
     return OrderProposal(seq, ts_ns, f"prop-{seq}", "A", BUY, one, MARKET, None, DAY, "test", one, "", [])
@@ -137,9 +141,9 @@ def test_the_analysis_feeds_each_stage_with_what_the_one_before_gave_and_gives_i
 def test_weights_reach_the_signals_one_tick_later_and_survive_a_restart() -> None:
     weights = StrategyWeights(1, 1, {"ema_cross": 1.0}, {}, "test")
     signals = Recorded()
-    loop = LearningLoop(Recorded(), signals, Recorded(), Recorded(lambda t: [weights] if t == 1 else []))
+    loop = LearningLoop(Recorded(), signals, idle(), Recorded(lambda t: [weights] if t == 1 else []))
     loop.on_tick(1, [])
-    again = LearningLoop(Recorded(), heard := Recorded(), Recorded(), Recorded())
+    again = LearningLoop(Recorded(), heard := Recorded(), idle(), Recorded())
     again.restore(loop.snapshot())
     loop.on_tick(2, [])
     loop.on_tick(3, [])
@@ -155,11 +159,13 @@ def test_each_stage_of_the_learning_loop_reads_its_topics_in_their_order() -> No
         SentimentScore(1, 5, "A", "n-1", 0.5, 0.5, "lexicon", "v", "", {}),
     )
     sentiment, signals = Recorded(lambda t: [score]), Recorded(lambda t: [view])
-    trading, feedback = Recorded(lambda t: [execution(1, t, "A", 1, 1.0)]), Recorded()
+    venue, books, feedback = Recorded(lambda t: [execution(1, t, "A", 1, 1.0)]), Recorded(), Recorded()
+    trading = TradingLoop(venue, books, Recorded())
     given: list[Record] = [bar("A", 1, 5), NEWS, row]
     out = LearningLoop(sentiment, signals, trading, feedback).on_tick(5, given)
     assert sentiment.given == [(5, [given[1]])]
     assert signals.given == [(5, [row, score])]
-    assert trading.given == [(5, [*given, view])]
+    assert venue.given == [(5, [given[0]])]
+    assert books.given == [(5, [execution(1, 5, "A", 1, 1.0), given[0], view])]
     assert feedback.given == [(5, [given[0], view, execution(1, 5, "A", 1, 1.0)])]
     assert out == [score, view, execution(1, 5, "A", 1, 1.0)]
