@@ -77,7 +77,7 @@ def analysis(settings: Settings) -> Callable[[], Stage]:
     return lambda: Analysis(make_features(), make_predictions())
 
 
-def trading_loop(settings: Settings) -> Callable[[], Stage]:
+def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
     """Execution, portfolio and risk as one stage."""
     return lambda: TradingLoop(execution(settings)(), portfolio(settings)(), risk(settings)())
 

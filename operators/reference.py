@@ -71,11 +71,6 @@ class ReferenceData:
             self._waiting = [action for action in self._waiting if action not in ripe]
         return out
 
-    @property
-    def waits(self) -> bool:
-        """Whether an action waits for its day."""
-        return bool(self._waiting)
-
     def _ripe(self, records: Sequence[Record]) -> list[CorporateAction]:
         days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
         latest = max(days.values(), default=0)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
 
 from configs.settings import load_settings
 from dataflows import topology
+from deploy.home import REPOSITORY
 from deploy.service import DATAFLOW_NAMES
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
 
@@ -98,3 +101,12 @@ def test_the_loop_is_closed_by_feedback(topic: str) -> None:
 def test_the_platform_starts_every_service() -> None:
     assert set(DATAFLOW_NAMES) == set(topology.SERVICES)
     assert {TOPIC_OF[kind] for kind in BY_SYMBOL} == topology.SYMBOL_TOPICS
+
+
+def test_what_only_some_services_need_is_not_loaded_by_the_others() -> None:
+    """A dataflow that was killed is back the sooner."""
+    asked = "import sys, dataflows.features, dataflows.signals, dataflows.risk, dataflows.feedback; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "dataflows.risk" in loaded
+    assert not {"redis", "pandas", "numpy", "sklearn", "httpx", "websockets", "alembic"} & set(loaded)
