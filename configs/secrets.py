@@ -181,6 +181,7 @@ class SecretFile:
 
     def note(self, action: str, name: str, *, by: str) -> None:
         """Append who did what and when. Never a value."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = json.dumps({"at": _now(), "who": by, "action": action, "name": name}) + "\n"
         with os.fdopen(os.open(self.audit_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
             file.write(line)

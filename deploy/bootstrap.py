@@ -19,6 +19,9 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 
+from configs.env_file import OFF, VARIABLE, use_env_file
+from schemas.errors import BadInput
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCKS = REPOSITORY / "deploy" / "locks"
 PYTHONS = ((3, 11), (3, 12))
@@ -35,6 +38,7 @@ def main(arguments: list[str]) -> int:
     """Run a command of the platform; does not return when the environment can be had."""
     try:
         check_python(sys.version_info[:2], sys.platform)
+        read_env_file(arguments)
         if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
             python = Path(sys.executable)
         else:
@@ -42,6 +46,9 @@ def main(arguments: list[str]) -> int:
     except BootstrapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; the next run starts the environment anew", file=sys.stderr)
         return 130
@@ -49,6 +56,16 @@ def main(arguments: list[str]) -> int:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     sys.stdout.flush()
     os.execve(python, [str(python), "-m", "deploy.cli", *arguments], environment)  # noqa: S606 - our own Python
+
+
+def read_env_file(arguments: list[str]) -> None:
+    """Take in `.env`, except for the commands of developers: a test must not depend on it, nor find a database there.
+
+    Raises BadInput.
+    """
+    if DEV_COMMANDS.intersection(arguments[:1]):
+        os.environ[VARIABLE] = OFF
+    use_env_file(os.environ)
 
 
 def state_folder() -> Path:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from deploy import commands
+from deploy.bootstrap import read_env_file
 from deploy.errors import DeployError
 from schemas.errors import BadInput
 
@@ -32,6 +33,7 @@ def main() -> int:
     """Run the command line; a DeployError is one line and status 1, a BadInput one line and status 2."""
     register_all()
     try:
+        read_env_file(sys.argv[1:])
         app(prog_name="cli.py")
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """The tree out of files and variables. What is wrong in them becomes one sentence.
 
 From weakest to strongest: the YAML files of `configs/`, a settings file of the user's own, `SECTION__KEY` environment
-variables, and the few environment variables with names of their own (`NAMED`).
+variables, and the few environment variables with names of their own (`NAMED`). The file `.env` may set variables
+that the environment does not (`configs/env_file.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from configs.env_file import use_env_file
 from configs.logs import hide
 from configs.secrets import found_secrets, known_secrets, state_secrets
 from configs.settings.tree import Settings
@@ -44,6 +46,8 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     Secrets come from where `configs/secrets.py` says; with an `environment` given, only where it names PLATFORM_HOME.
     Raises BadInput naming the file or variable, the key, what was expected and what was found.
     """
+    if environment is None:
+        use_env_file(os.environ)
     secrets = _secrets(os.environ if environment is None else environment, asked=environment is None)
     environment = os.environ if environment is None else environment
     tree: dict[str, Any] = _read(FOLDER / "services.yaml")
