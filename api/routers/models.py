@@ -10,10 +10,10 @@ from sqlalchemy import desc, func, select
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
-from api.shapes import Shape, utc
+from api.shapes import Amount, Shape, utc
 from api.strategies import StrategyShare, latest_shares
 from configs.model_registry import ModelCard, Registry
-from sinks.tables import model_scores, predictions, weights
+from sinks.tables import attribution, model_scores, predictions, valuations, weights
 
 PREDICTIONS_MAX = 1000
 
@@ -21,9 +21,13 @@ router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
 
 
 class AttributionState(Shape):
-    """The last rows, by strategy: they sum to the ledger as of `last_updated`, None before the first."""
+    """The last rows, by strategy: they sum to the ledger as of `last_updated`, None before the first.
+
+    `ledger_pnl` is what the portfolio's own valuation of that time says: its value less the initial capital.
+    """
 
     last_updated: str | None
+    ledger_pnl: Amount | None
     strategies: list[StrategyShare]
 
 
@@ -78,11 +82,15 @@ class Forecast(Shape):
 
 
 @router.get("/portfolio/attribution")
-def get_attribution(db: Db) -> AttributionState:
+def get_attribution(db: Db, resources: Open) -> AttributionState:
     """The ledger's P&L by strategy, as it was last written."""
     shares = latest_shares(db)
+    written = select(func.max(attribution.c.ts_ns)).scalar_subquery()
+    valued = select(valuations.c.equity).where(valuations.c.ts_ns <= written)
+    equity = db.execute(valued.order_by(desc(valuations.c.ts_ns), desc(valuations.c.seq)).limit(1)).scalar()
     return AttributionState(
         last_updated=shares[0].last_updated if shares else None,
+        ledger_pnl=None if equity is None else equity - resources.settings.portfolio_manager.initial_capital,
         strategies=[StrategyShare(**share.model_dump(exclude={"last_updated"})) for share in shares],
     )
 

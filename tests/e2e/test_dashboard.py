@@ -18,6 +18,8 @@ pytestmark = pytest.mark.timeout(600)
 SETTINGS = """
 risk_manager:
   circuit_breaker_threshold: 0.05
+feedback:
+  attribution_interval_s: 5
 """
 
 
@@ -172,6 +174,35 @@ def test_the_exits_of_a_bracket_work_once_it_is_filled(admin: Person) -> None:
         expect(leg).to_contain_text("CANCELLED")
     for label in ("Take profit at", "Stop loss at"):
         form.get_by_label(label).fill("")
+
+
+def test_the_strategies_rows_sum_to_the_ledgers_profit_and_loss(admin: Person) -> None:
+    page = admin.page
+    admin.look_at("Performance")
+    panel = page.get_by_role("region", name="By strategy", exact=True)
+    expect(panel.locator("tbody tr", has_text="by hand")).to_be_visible()
+    expect(panel.locator("#ledger-pnl b")).not_to_have_text("–")
+    # One look at everything: a moment later it may be split anew.
+    rows, (total,), ledger = page.evaluate(
+        """() => {
+            const panel = document.querySelector(".strategies");
+            const rows = of => [...panel.querySelectorAll(of)].map(row => [...row.cells].map(one => one.textContent));
+            return [rows("tbody tr"), rows("tfoot tr"), panel.querySelector("#ledger-pnl b").textContent];
+        }"""
+    )
+    assert total[0] == "all" and len(rows) >= 1
+    titles = panel.locator("thead th").all_inner_texts()
+    for title in ("Realized", "Unrealized", "Fees", "Cash flows", "Total"):
+        column = titles.index(title)
+        parts = sum(figure(row[column]) for row in rows)
+        assert abs(parts - figure(total[column])) <= 0.005 * (len(rows) + 1), f"{title}: {rows} are not {total}"
+    assert abs(figure(total[titles.index("Total")]) - figure(ledger)) < 0.015
+    expect(panel.locator(".failing")).to_have_count(0)
+
+
+def figure(shown: str) -> float:
+    """As it stands on the screen; what is not known adds nothing."""
+    return 0.0 if shown == "–" else float(shown.replace(",", "").replace("−", "-"))
 
 
 def test_a_refused_order_says_why_and_its_lineage_leads_to_who_asked(admin: Person) -> None:

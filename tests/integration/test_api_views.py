@@ -184,6 +184,9 @@ def test_the_pnl_by_strategy_the_weights_and_the_forecasts_are_the_last_ones(
     found = _get(client, "/portfolio/attribution")
     assert [(one["strategy"], one["total_pnl"]) for one in found["strategies"]] == [("fast", -1.0), ("slow", 4.75)]
     assert found["last_updated"] == "2024-01-15T10:31:00Z"
+    # The valuation of that moment, not the last one.
+    then = [one["equity"] for one in _get(client, "/portfolio/equity") if one["timestamp"] <= found["last_updated"]]
+    assert found["ledger_pnl"] == then[-1] - _get(client, "/portfolio/performance")["initial_equity"]
     assert _get(client, "/strategies/weights")["weights"] == {"slow": 0.7}
     forecasts = _get(client, "/predictions/AAPL?limit=1")
     assert [(one["expected_return"], one["model_hash"]) for one in forecasts] == [(0.02, "ab")]

@@ -8,6 +8,7 @@ import * as format from "../src/pure/format.ts";
 import { heard, isQuiet, NO_PACE } from "../src/pure/freshness.ts";
 import { plain, summary, type LineageNode } from "../src/pure/lineage.ts";
 import { prices, ties } from "../src/pure/orders.ts";
+import { agrees, nameOf, rowsOf, sumOf } from "../src/pure/strategies.ts";
 import { changeable, changesOf, EMPTY, isMistake, ticketOf, timesInForce, TYPES, type Draft, type Terms } from "../src/pure/tickets.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
@@ -185,4 +186,23 @@ test("an order's terms read in one cell", () => {
   const free = { time_in_force: "DAY", expires_at: null, reduce_only: false, group_id: "", parent_id: "", replaces: "" };
   assert.deepEqual(ties(free), []);
   assert.deepEqual(ties({ ...free, reduce_only: true, parent_id: "cmd-1" }), ["reduce only", "after cmd-1"]);
+});
+
+test("the rows of the strategies sum to the last one, and that is held against the ledger", () => {
+  const share = (strategy: string, realized: number, unrealized: number, fees: number) => ({
+    strategy,
+    ...{ realized_pnl: realized, unrealized_pnl: unrealized, fees, cash_flows: 0, total_pnl: realized + unrealized - fees },
+  });
+  const did = (strategy: string, fills: number, weight: number | null) => ({
+    ...{ strategy, fills, traded_notional: 10 * fills, closed_lots: fills, won: 1, weight, hit_rate: 0.5, outcomes: 4 },
+  });
+  const rows = rowsOf([share("slow", 5, -1, 0.5), share("manual", -2, 0, 0)], [did("slow", 3, 0.75), did("fast", 1, 0.25)]);
+  assert.deepEqual(
+    rows.map((row) => [nameOf(row.strategy), row.share?.total_pnl ?? null, row.doings?.fills ?? null]),
+    [["fast", null, 1], ["by hand", -2, null], ["slow", 3.5, 3]],
+  );
+  const all = sumOf(rows);
+  assert.deepEqual(all.share, { realized_pnl: 3, unrealized_pnl: -1, fees: 0.5, cash_flows: 0, total_pnl: 1.5 });
+  assert.deepEqual([all.doings?.fills, all.doings?.won, all.weight, all.hitRate, all.outcomes], [4, 2, 1, null, 8]);
+  assert.deepEqual([agrees(all, 1.504), agrees(all, 1.51), agrees(all, null), agrees(sumOf([]), 0)], [true, false, null, null]);
 });

@@ -80,6 +80,26 @@ export interface StrategyResult {
   closed_lots: number;
   won: number;
   realized_pnl: number;
+  weight: number | null;
+  hits: number;
+  outcomes: number;
+  hit_rate: number | null;
+}
+
+/** The ledger's P&L by strategy, and what the ledger itself said at that time. */
+export interface Attribution {
+  last_updated: string | null;
+  ledger_pnl: number | null;
+  strategies: StrategyShare[];
+}
+
+export interface StrategyShare {
+  strategy: string;
+  realized_pnl: number;
+  unrealized_pnl: number;
+  fees: number;
+  cash_flows: number;
+  total_pnl: number;
 }
 
 export interface Price {

@@ -22,8 +22,16 @@ export function Table<T>(props: {
   known: Known<unknown>;
   empty: string;
   chosen?: string | null;
+  /** A last row, of all. */
+  total?: T | null;
 }): JSX.Element {
-  const { columns, rows } = props;
+  const { columns, rows, total } = props;
+  const cells = (row: T): JSX.Element[] =>
+    columns.map((column) => (
+      <td key={column.title} class={`${column.number ? "number" : ""} ${column.tone?.(row) ?? ""} ${column.class ?? ""}`}>
+        {column.cell(row)}
+      </td>
+    ));
   if (rows == null || rows.length === 0) return <Nothing known={props.known} empty={props.empty} />;
   return (
     // Focusable: what scrolls must be reachable without a mouse.
@@ -42,17 +50,15 @@ export function Table<T>(props: {
         <tbody>
           {rows.map((row) => (
             <tr key={props.rowKey(row)} class={props.rowKey(row) === props.chosen ? "chosen" : ""}>
-              {columns.map((column) => (
-                <td
-                  key={column.title}
-                  class={`${column.number ? "number" : ""} ${column.tone?.(row) ?? ""} ${column.class ?? ""}`}
-                >
-                  {column.cell(row)}
-                </td>
-              ))}
+              {cells(row)}
             </tr>
           ))}
         </tbody>
+        {total != null && (
+          <tfoot>
+            <tr>{cells(total)}</tr>
+          </tfoot>
+        )}
       </table>
     </div>
   );

@@ -3,12 +3,12 @@ import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
 
 import { useResource } from "../net/api.ts";
-import type { EquityPoint, Performance, StrategyResult } from "../net/types.ts";
+import type { EquityPoint, Performance } from "../net/types.ts";
 import { COLOURS } from "../parts/colours.ts";
 import { Curve, type Line } from "../parts/curve.tsx";
 import { Figures } from "../parts/figures.tsx";
 import { Nothing, Panel } from "../parts/panel.tsx";
-import { Table } from "../parts/table.tsx";
+import { Strategies } from "../parts/strategies.tsx";
 import { count, money, percent, ratio, signed, signedPercent, stamp, tone } from "../pure/format.ts";
 
 const RANGES: readonly (readonly [string, number | null])[] = [
@@ -30,7 +30,6 @@ const EXPOSURE: readonly Line[] = [
 
 export function PerformanceView(): JSX.Element {
   const report = useResource<Performance>("/api/v1/portfolio/performance", 5000).value;
-  const strategies = useResource<StrategyResult[]>("/api/v1/portfolio/strategies", 5000).value;
   const found = report.data;
   return (
     <div class="performance">
@@ -46,24 +45,7 @@ export function PerformanceView(): JSX.Element {
         ]}
       />
       <Equity capital={found?.initial_equity ?? null} />
-      <Panel title="By strategy" known={strategies} class="strategies">
-        <Table
-          caption="Results by strategy, of the lots that its orders closed"
-          known={strategies}
-          empty="No order has traded yet."
-          rows={strategies.data}
-          rowKey={(one) => one.strategy}
-          columns={[
-            { title: "Strategy", cell: (one) => (one.strategy === "manual" ? "by hand" : one.strategy) },
-            { title: "Fills", number: true, cell: (one) => count(one.fills) },
-            { title: "Traded", number: true, cell: (one) => money(one.traded_notional, 0) },
-            { title: "Fees", number: true, cell: (one) => money(one.fees) },
-            { title: "Closed lots", number: true, cell: (one) => count(one.closed_lots) },
-            { title: "Won", number: true, cell: (one) => percent(one.closed_lots ? one.won / one.closed_lots : null, 1) },
-            { title: "Realized, net", number: true, cell: (one) => signed(one.realized_pnl), tone: (one) => tone(one.realized_pnl) },
-          ]}
-        />
-      </Panel>
+      <Strategies />
       <Panel title="Since the start" known={report} class="report">
         {found === null ? (
           <Nothing known={report} empty="" />
