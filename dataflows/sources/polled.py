@@ -41,9 +41,10 @@ class PolledSource(FixedPartitionedSource[FeedTicks, None]):
         *,
         stopping: Callable[[], bool] = lambda: False,
         now_ns: Callable[[], int] = time.time_ns,
+        passed_s: Callable[[], float] = time.monotonic,
         stats: Stats | None = None,
     ) -> None:
-        self._outside, self._stopping, self._now_ns = outside, stopping, now_ns
+        self._outside, self._stopping, self._now_ns, self._passed_s = outside, stopping, now_ns, passed_s
         self._stats = stats or Stats(service, None)
 
     def list_parts(self) -> list[str]:
@@ -51,17 +52,23 @@ class PolledSource(FixedPartitionedSource[FeedTicks, None]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> PolledPartition:
         assert for_part == FEED, for_part
-        return PolledPartition(self._outside, self._stopping, self._now_ns, self._stats)
+        return PolledPartition(self._outside, self._stopping, self._now_ns, self._passed_s, self._stats)
 
 
 class PolledPartition(StatefulSourcePartition[FeedTicks, None]):
     """See `PolledSource`."""
 
     def __init__(
-        self, outside: Polled | None, stopping: Callable[[], bool], now_ns: Callable[[], int], stats: Stats
+        self,
+        outside: Polled | None,
+        stopping: Callable[[], bool],
+        now_ns: Callable[[], int],
+        passed_s: Callable[[], float],
+        stats: Stats,
     ) -> None:
         self._outside, self._stopping, self._now_ns, self._stats = outside, stopping, now_ns, stats
-        self._due_ns, self._records, self._last_ns = 0, 0, -1
+        self._passed_s = passed_s
+        self._due_s, self._records, self._last_ns = 0.0, 0, -1
         self._snapped = False
 
     def next_batch(self) -> list[FeedTicks]:
@@ -78,12 +85,13 @@ class PolledPartition(StatefulSourcePartition[FeedTicks, None]):
             if self._snapped:
                 raise AbortExecution()
             return []
-        now_ns = self._now_ns()
-        if self._outside is None or now_ns < self._due_ns:
-            # Here and not by `next_awake`, which the engine compares with a wall clock that may be set back.
+        if self._outside is None or self._passed_s() < self._due_s:
+            # Here and not by `next_awake`: the engine compares that with the wall clock, which may be set back:
+            # then nothing would be asked for so long.
             time.sleep(LONGEST_SLEEP_S)
             return []
-        self._due_ns = now_ns + round(self._outside.interval_s * 1e9)
+        now_ns = self._now_ns()
+        self._due_s = self._passed_s() + self._outside.interval_s
         records = self._outside.poll()
         if not records:
             return []

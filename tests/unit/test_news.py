@@ -302,3 +302,22 @@ def test_the_service_gives_what_is_new_as_ticks() -> None:
     Scripted.poll = Scripted.ask  # type: ignore[attr-defined]
     ((_, (tick,)),) = part.next_batch()
     assert (tick.ts_ns, tick.records) == (NOW, [item("a")])
+
+
+def test_a_wall_clock_that_is_set_back_does_not_keep_the_service_from_asking() -> None:
+    clock, passed = [NOW], [0.0]
+
+    class Always:
+        interval_s = 5.0
+
+        def poll(self) -> list[Any]:
+            return [item("a")]
+
+    source = PolledSource("news", Always(), now_ns=lambda: clock[0], passed_s=lambda: passed[0])
+    part = source.build_part("in", FEED, None)
+    assert part.next_batch()
+    clock[0] -= 3600 * 10**9
+    assert part.next_batch() == [], "it is not time yet"
+    passed[0] = 5.0
+    ((_, (tick,)),) = part.next_batch()
+    assert tick.ts_ns == clock[0]
