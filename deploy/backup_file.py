@@ -1,7 +1,9 @@
-"""A backup of the database as one file: a tar of `manifest.json` and `database.dump`, pg_dump's own format.
+"""A backup of the database as one file: a tar of `manifest.json` and `database.dump`, pg_dump's own format; encrypted,
+each has `.age` behind its name.
 
 Dump, row counts and schema revision are of one moment: pg_dump reads the very snapshot that the counts were taken in.
-It is restored in one transaction that counts the rows again before it commits.
+It is restored in one transaction that counts the rows again before it commits. What is encrypted is on no disk before
+it is, and not on the way back.
 """
 
 from __future__ import annotations
@@ -10,25 +12,30 @@ import hashlib
 import io
 import json
 import os
-import subprocess
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection, parse_dsn
 
+from deploy.backup_seal import ENDING, sealed_copy, unsealed_copy
 from deploy.errors import DeployError
 from deploy.local.postgres import binaries
+from deploy.piped import Program
 from schemas.errors import BadInput
 from sinks import audit
 from sinks.database import libpq_url
 from sinks.reading import records_of
+
+if TYPE_CHECKING:
+    from pyrage.x25519 import Identity, Recipient
 
 VERSION = 1
 MANIFEST, DUMP = "manifest.json", "database.dump"
@@ -68,27 +75,35 @@ class Manifest(NamedTuple):
         return sum(self.tables.values())
 
 
-def write_backup(database_url: str, file: Path, *, release: str, topics: Mapping[str, int]) -> Manifest:
-    """Write the backup beside `file` and move it there when it is whole. Only its owner may read it: it holds the
-    hashes of passwords. Raises DeployError.
+def write_backup(
+    database_url: str, file: Path, *, release: str, topics: Mapping[str, int], recipient: Recipient | None = None
+) -> Manifest:
+    """Write the backup beside `file` and move it there when it is whole, encrypted where there is a recipient. Only its
+    owner may read it: it holds the hashes of passwords. Raises DeployError.
     """
+    ending = ENDING if recipient is not None else ""
     url = libpq_url(database_url)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
             dump, made = Path(folder) / DUMP, Path(folder) / file.name
             with _connected(database_url) as db:
-                manifest = _dump(db, url, dump, release, topics)
+                manifest = _dump(db, url, dump, release, topics, recipient)
             os.close(os.open(made, os.O_CREAT | os.O_WRONLY, 0o600))
             with tarfile.open(made, "w") as tar:
-                _add(tar, MANIFEST, json.dumps({"version": VERSION, **manifest._asdict()}, indent=1).encode())
-                tar.add(dump, DUMP, filter=_plain)
+                described = io.BytesIO(json.dumps({"version": VERSION, **manifest._asdict()}, indent=1).encode())
+                entry = io.BytesIO()
+                sealed_copy(described, entry, recipient)
+                _add(tar, MANIFEST + ending, entry.getvalue())
+                tar.add(dump, DUMP + ending, filter=_plain)
             made.replace(file)
     except OSError as error:
         raise DeployError(f"{file} cannot be written: {error.strerror}") from error
     return manifest
 
 
-def _dump(db: connection, url: str, dump: Path, release: str, topics: Mapping[str, int]) -> Manifest:
+def _dump(
+    db: connection, url: str, dump: Path, release: str, topics: Mapping[str, int], recipient: Recipient | None
+) -> Manifest:
     db.set_session(isolation_level="REPEATABLE READ", readonly=True)
     with db.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot(), current_setting('server_version')")
@@ -99,35 +114,63 @@ def _dump(db: connection, url: str, dump: Path, release: str, topics: Mapping[st
         cursor.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(_REVISIONS)))
         [(revision,)] = cursor.fetchall()
         # The snapshot lives as long as this transaction.
-        command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges", f"--file={dump}"]
-        _run([*command, f"--snapshot={snapshot}", "--table=public.*"], url, "pg_dump")
-    digest = _sha256(dump)
+        command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges"]
+        command += [f"--snapshot={snapshot}", "--table=public.*"]
+        with Program("pg_dump", command, _environment(url)) as dumping, dump.open("wb") as written:
+            measured = _Measured(dumping.output)
+            sealed_copy(measured, written, recipient)
+            dumping.end()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(now, release, revision, server, tables, dict(topics), dump.stat().st_size, digest)
+    return Manifest(now, release, revision, server, tables, dict(topics), measured.bytes, measured.digest.hexdigest())
 
 
-def read_manifest(file: Path) -> Manifest:
+class _Measured:
+    """Counts and hashes what is read through it, or written to it where there is nothing to read."""
+
+    def __init__(self, source: IO[bytes] | None = None) -> None:
+        self._source, self.bytes, self.digest = source, 0, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        assert self._source is not None, "made for reading"
+        block = self._source.read(size)
+        self.write(block)
+        return block
+
+    def write(self, block: bytes) -> int:
+        self.digest.update(block)
+        self.bytes += len(block)
+        return len(block)
+
+    def flush(self) -> None:
+        """Nothing waits here; writers ask for it."""
+
+
+def read_manifest(file: Path, identity: Identity | None = None) -> Manifest:
     """The manifest of a backup whose every byte is what it was.
 
-    Raises BadInput naming the entry that is damaged, and for a schema of a newer release.
+    Raises BadInput naming the entry that is damaged, for a schema of a newer release, and where the key is missing or
+    not that of an encrypted backup.
     """
     try:
         with tarfile.open(file, "r:") as tar:
-            tree = json.loads(_entry(tar, MANIFEST, file).read())
+            described = io.BytesIO()
+            _unpack(tar, MANIFEST, file, identity, described)
+            tree = json.loads(described.getvalue())
             version = tree.pop("version", None)
             if version != VERSION:
                 raise BadInput(f"{file}: entry {MANIFEST} has version {version!r}, this release reads {VERSION}")
             manifest = Manifest(**tree)
             if not all(isinstance(rows, int) for rows in manifest.tables.values()):
                 raise BadInput(f"{file}: entry {MANIFEST} is damaged: the rows of each table must be a number")
-            digest = hashlib.file_digest(_entry(tar, DUMP, file), "sha256").hexdigest()
+            measured = _Measured()
+            _unpack(tar, DUMP, file, identity, measured)
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
     except tarfile.TarError as error:
         raise BadInput(f"{file} is no backup, or it is damaged: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{file}: entry {MANIFEST} is damaged: {error}") from error
-    if digest != manifest.dump_sha256:
+    if (digest := measured.digest.hexdigest()) != manifest.dump_sha256:
         raise BadInput(f"{file}: entry {DUMP} is damaged: its SHA-256 begins {digest[:12]}, not as the manifest says")
     if manifest.revision not in _known_revisions():
         raise BadInput(f"{file} has schema {manifest.revision}, which this release does not know: it is of a newer one")
@@ -143,29 +186,34 @@ def require_room(database_url: str, *, force: bool) -> None:
         raise DeployError(f"the database is not empty ({name} has {rows:,} rows); --force replaces all that is in it")
 
 
-def restore_backup(database_url: str, file: Path, *, force: bool) -> Manifest:
+def restore_backup(database_url: str, file: Path, *, force: bool, identity: Identity | None = None) -> Manifest:
     """Replace what is in the database by the backup, all of it or nothing. The schema is the backup's: migrate it then.
 
     Raises BadInput for a damaged file and a schema of a newer release, DeployError where the database has rows and
     `force` is not given, or does not take the backup.
     """
-    manifest = read_manifest(file)
+    manifest = read_manifest(file, identity)
     require_room(database_url, force=force)
     url = libpq_url(database_url)
     with _connected(database_url) as db:
         before = "".join(_sql(db, "DROP TABLE {} CASCADE;\n", name) for name in _counts(db))
         after = "".join(_counting(db, name, rows) for name, rows in manifest.tables.items())
-    with tempfile.TemporaryDirectory(prefix="restore-") as folder:
-        dump, script = Path(folder) / DUMP, Path(folder) / "restore.sql"
-        with tarfile.open(file, "r:") as tar, _entry(tar, DUMP, file) as packed, dump.open("wb") as unpacked:
-            while block := packed.read(1 << 20):
-                unpacked.write(block)
-        _run([str(binaries() / "pg_restore"), "--no-owner", f"--file={script}", str(dump)], url, "pg_restore")
-        command = [str(binaries() / "psql"), "--quiet", "--no-psqlrc", "--single-transaction", "--output=/dev/null"]
-        command += ["--set=ON_ERROR_STOP=1"]
-        # The backup leaves search_path empty behind itself; what counts afterwards names its schema.
-        said = [f"--command={before}"] if before else []
-        _run([*command, *said, f"--file={script}", f"--command={after}"], url, "psql")
+    pg_restore = [str(binaries() / "pg_restore"), "--no-owner", "--file=-"]
+    psql = [str(binaries() / "psql"), "--quiet", "--no-psqlrc", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
+    with (
+        tarfile.open(file, "r:") as tar,
+        Program("psql", [*psql, "--file=-"], _environment(url)) as executing,
+        Program("pg_restore", pg_restore, _environment(url)) as reading,
+        reading.fed(lambda to: _unpack(tar, DUMP, file, identity, to)),
+    ):
+        # Only what is written last commits: when anything ends before, psql meets the end of its input in the
+        # transaction, and the database takes it back.
+        executing.write(f"BEGIN;\n{before}".encode())
+        executing.copy(reading.output)
+        reading.end()
+        # The backup leaves search_path empty behind itself; what counts names its schema.
+        executing.write(f"{after}COMMIT;\n".encode())
+        executing.end()
     return manifest
 
 
@@ -219,20 +267,19 @@ def _known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
 
 
-def _run(command: list[str], url: str, name: str) -> None:
-    """Raises DeployError with the program's first complaint."""
+def _environment(url: str) -> dict[str, str]:
+    """What a program of PostgreSQL is told of the address."""
     parts = parse_dsn(url)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5"}
-    environment |= {_VARIABLES[key]: str(value) for key, value in parts.items() if key in _VARIABLES}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise DeployError(f"{name}: {lines[0].strip() if lines else f'ended with {done.returncode}'}")
+    return environment | {_VARIABLES[key]: str(value) for key, value in parts.items() if key in _VARIABLES}
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _unpack(tar: tarfile.TarFile, name: str, file: Path, identity: Identity | None, to: Any) -> None:
+    """Write the content of an entry, decrypted where it is encrypted, to `to.write`. Raises BadInput."""
+    if name + ENDING in tar.getnames():
+        unsealed_copy(_entry(tar, name + ENDING, file), to, identity, file)
+    else:
+        shutil.copyfileobj(_entry(tar, name, file), to, 1 << 20)
 
 
 def _entry(tar: tarfile.TarFile, name: str, file: Path) -> Any:

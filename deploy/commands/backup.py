@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +24,10 @@ File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME
 Given = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the database.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Then write the tables of the topics anew from them.")]
+Encrypt = Annotated[
+    bool, typer.Option("--encrypt", help="For the key in BACKUP_KEY, which is made where it is not set.")
+]
+For = Annotated[str | None, typer.Option("--recipient", help="Encrypt for another key: what is public of it, age1….")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")]
 
 START_TIMEOUT_S = 240.0
@@ -32,35 +38,46 @@ def register(app: typer.Typer) -> None:
     app.command("restore", help="Put a backup into the database, all of it or nothing.")(restore)
 
 
-def backup(file: File = None, as_json: AsJson = False) -> None:
+def backup(file: File = None, encrypt: Encrypt = False, recipient: For = None, as_json: AsJson = False) -> None:
     from dataflows.live import release
     from deploy.backup_file import write_backup
+    from deploy.backup_seal import recipient_for
 
     home = home_from_environment()
     target = (file or _usual(home)).absolute()
     if target.exists():
         raise DeployError(f"{target} exists already")
+    made = recipient_for(home, recipient, by=getpass.getuser()) if encrypt or recipient is not None else None
     with _database(home) as url:
-        manifest = write_backup(url, target, release=release(), topics=_ends(home))
+        known = made.recipient if made is not None else None
+        manifest = write_backup(url, target, release=release(), topics=_ends(home), recipient=known)
     if as_json:
         print(json.dumps({"file": str(target), **manifest._asdict()}, indent=2))
     else:
         print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at}: {target}")
+    if made is not None and made.new:
+        print(
+            "its key was made now and lies in this state folder alone: `python cli.py secrets get BACKUP_KEY`, and "
+            "keep it elsewhere, for without it the backup is lost",
+            file=sys.stderr,
+        )
 
 
 def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
     from deploy.backup_file import link_the_rest, read_manifest, require_room, restore_backup
+    from deploy.backup_seal import own_identity
     from deploy.commands.rebuild import rebuild_table, tables_of_topics
     from deploy.migrate import migrate
 
-    read_manifest(file)  # what is wrong with it is said before anything is stopped
     home = home_from_environment()
+    identity = own_identity(home)
+    read_manifest(file, identity)  # what is wrong with it is said before anything is stopped
     if rebuild and running_state(home) is None and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         raise DeployError("--rebuild reads the topics: `python cli.py start` the platform first")
     with _database(home) as url:
         require_room(url, force=force)
         with _nobody_writes(home):
-            manifest = restore_backup(url, file, force=force)
+            manifest = restore_backup(url, file, force=force, identity=identity)
             migrate(url)
             rebuilt = [rebuild_table(home, name) for name in tables_of_topics()] if rebuild else []
             if rebuild:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -12,10 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import pyrage
 import pytest
+from pyrage import x25519
 
 from deploy.backup_file import DUMP, MANIFEST, Manifest, read_manifest, require_room, restore_backup, write_backup
+from deploy.backup_seal import own_identity, recipient_for
 from deploy.errors import DeployError
+from deploy.home import Home
 from schemas.errors import BadInput
 from schemas.records import Bar, Execution
 from sinks.postgres import PostgresWriter
@@ -173,3 +178,103 @@ def test_an_address_without_a_database_is_one_sentence_without_its_password(tmp_
         backup("postgresql://me:very-secret@127.0.0.1:1/none", tmp_path / "all.tar")
     assert "very-secret" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def encrypted(url: str, file: Path, key: x25519.Identity) -> Manifest:
+    return write_backup(url, file, release="1", topics={}, recipient=key.to_public())
+
+
+def test_an_encrypted_backup_brings_back_what_was_there_and_shows_nothing(
+    filled: str, make_database: Callable[[], str], tmp_path: Path
+) -> None:
+    before, key = rows(filled), x25519.Identity.generate()
+    made = encrypted(filled, tmp_path / "all.tar", key)
+    content = (tmp_path / "all.tar").read_bytes()
+    assert not [plain for plain in (b"PGDMP", b"bars", b"created_at") if plain in content]
+    assert (tmp_path / "all.tar").stat().st_mode & 0o777 == 0o600
+    assert read_manifest(tmp_path / "all.tar", key) == made
+    empty = make_database()
+    restore_backup(empty, tmp_path / "all.tar", force=False, identity=key)
+    assert rows(empty) == before
+
+
+def test_nothing_unencrypted_is_written_on_the_way(
+    filled: str, make_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in a temporary folder when it goes is looked at; the programs of PostgreSQL are given pipes alone."""
+    kept: list[Path] = []
+    folder, seen = tempfile.TemporaryDirectory, tmp_path / "seen"
+    seen.mkdir()
+
+    class Kept(folder):  # type: ignore[misc, valid-type]
+        def cleanup(self) -> None:
+            for path in Path(self.name).rglob("*"):
+                kept.append(path.rename(seen / f"{len(kept)}"))
+            super().cleanup()
+
+    def exits(self: Kept, *_: object) -> None:
+        self.cleanup()
+
+    Kept.__exit__ = exits
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", Kept)
+    key = x25519.Identity.generate()
+    encrypted(filled, tmp_path / "all.tar", key)
+    assert [path.read_bytes()[:21] for path in kept] == [b"age-encryption.org/v1"]
+    restore_backup(make_database(), tmp_path / "all.tar", force=False, identity=key)
+    assert len(kept) == 1
+    write_backup(filled, tmp_path / "plain.tar", release="1", topics={})
+    assert kept[-1].read_bytes()[:5] == b"PGDMP"  # so it would have been seen
+
+
+def test_a_wrong_key_or_none_is_one_sentence(filled: str, tmp_path: Path) -> None:
+    encrypted(filled, tmp_path / "all.tar", x25519.Identity.generate())
+    with pytest.raises(BadInput, match="is encrypted: give its key in BACKUP_KEY"):
+        read_manifest(tmp_path / "all.tar")
+    with pytest.raises(BadInput, match="the key in BACKUP_KEY is not that of this backup"):
+        read_manifest(tmp_path / "all.tar", x25519.Identity.generate())
+    before = rows(filled)
+    with pytest.raises(BadInput, match="is not that of this backup"):
+        restore_backup(filled, tmp_path / "all.tar", force=True, identity=x25519.Identity.generate())
+    assert rows(filled) == before
+
+
+def test_an_encrypted_backup_that_was_touched_is_refused(filled: str, tmp_path: Path) -> None:
+    key = x25519.Identity.generate()
+    encrypted(filled, tmp_path / "all.tar", key)
+    content = bytearray((tmp_path / "all.tar").read_bytes())
+    content[-20_000] ^= 1  # in the dump: behind it are at most 10,240 bytes of the tar's own
+    (tmp_path / "all.tar").write_bytes(content)
+    with pytest.raises(BadInput, match="cannot be read: decryption error"):
+        read_manifest(tmp_path / "all.tar", key)
+
+
+def test_the_key_is_made_once_and_what_is_public_of_it_is_enough_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BACKUP_KEY", raising=False)
+    home = Home(tmp_path)
+    home.make()
+    assert own_identity(home) is None
+    first, again = recipient_for(home, None, by="me"), recipient_for(home, None, by="me")
+    assert (first.new, again.new) == (True, False)
+    assert str(first.recipient) == str(again.recipient)
+    other = x25519.Identity.generate()
+    named = recipient_for(home, str(other.to_public()), by="me")
+    assert pyrage.decrypt(pyrage.encrypt(b"x", [named.recipient]), [other]) == b"x"
+    monkeypatch.setenv("BACKUP_KEY", str(other))
+    assert str(own_identity(home)) == str(other)
+    monkeypatch.setenv("BACKUP_KEY", "no key")
+    with pytest.raises(BadInput, match=r"BACKUP_KEY \(environment\) holds no age key"):
+        own_identity(home)
+    with pytest.raises(BadInput, match="--recipient: expected what is public of an age key"):
+        recipient_for(home, "age1x", by="me")
+
+
+def test_a_dump_that_fails_leaves_no_backup(filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.backup_file.binaries", lambda: tmp_path)
+    (tmp_path / "pg_dump").write_text("#!/bin/sh\necho half\necho 'pg_dump: error: the disk is gone' >&2\nexit 1\n")
+    (tmp_path / "pg_dump").chmod(0o700)
+    for key in (None, x25519.Identity.generate().to_public()):
+        with pytest.raises(DeployError, match="pg_dump: pg_dump: error: the disk is gone"):
+            write_backup(filled, tmp_path / "all.tar", release="1", topics={}, recipient=key)
+        assert not (tmp_path / "all.tar").exists()
