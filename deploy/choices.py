@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.home import Home
 
-FEEDS = ("simulator", "files", "alpaca")
+FEEDS = ("simulator", "files", "live", "alpaca", "polygon")
 BROKERS = ("simulated", "alpaca", "local-alpaca")
 LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 
@@ -64,10 +64,10 @@ def _local_broker() -> dict[str, str]:
         "ALPACA_API_KEY": "local",  # pragma: allowlist secret
         "ALPACA_SECRET_KEY": "local",  # pragma: allowlist secret
         "MARKET_DATA__FEED": "alpaca",
-        "MARKET_DATA__ALPACA__SYMBOLS": json.dumps(LOCAL_SYMBOLS),
-        "MARKET_DATA__ALPACA__CALENDAR": "24/7",
-        "MARKET_DATA__ALPACA__BAR_INTERVAL_S": "1",
-        "MARKET_DATA__ALPACA__WAIT_S": "0.5",
+        "MARKET_DATA__LIVE__SYMBOLS": json.dumps(LOCAL_SYMBOLS),
+        "MARKET_DATA__LIVE__CALENDAR": "24/7",
+        "MARKET_DATA__LIVE__BAR_INTERVAL_S": "1",
+        "MARKET_DATA__LIVE__WAIT_S": "0.5",
     }
 
 

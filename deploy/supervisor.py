@@ -244,8 +244,12 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     require_free("the API", ports.api, port_variable("api"))
     # The settings must be right before anything is started.
     settings = load_settings(environment={**os.environ, **choices.environment()})
-    if "alpaca" in (settings.execution.broker, settings.market_data.feed):
-        settings.alpaca.keys()  # missing ones are said before anything starts
+    # Missing keys are said before anything starts.
+    asked = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
+    if "alpaca" in {settings.execution.broker, *asked}:
+        settings.alpaca.keys()
+    if "polygon" in asked:
+        settings.polygon.key()
     if choices.broker == "local-alpaca":
         require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT")
     _require_spoken(settings)

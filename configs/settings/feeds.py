@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
-from configs.settings.sections import Section
+from configs.settings.sections import Duration, Section
 from operators.minutes import FeedSettings
+from schemas.errors import BadInput
 
 OTHER_FILES = ("quotes", "reference_data", "news", "fundamentals")
 """Kinds of files that a tape may hold besides bars."""
@@ -44,13 +46,18 @@ class SimulatorFeed(Section):
 
 
 class AlpacaFeed(Section):
-    """Live bars of `symbols`; the account is that of the section `alpaca`. `stale_s`: so long without a word, in a
-    session, the provider counts as gone. For the other times see `LiveFeedSettings` of dataflows/sources/market/.
+    """What Alpaca alone has to know of a live feed; the account is that of the section `alpaca`."""
+
+    asset_class: Literal["stocks", "crypto"] = "stocks"
+    data_feed: Literal["iex", "sip"] = "iex"
+
+
+class LiveFeed(Section):
+    """Live bars of `symbols`, from whichever provider. `stale_s`: so long without a word, in a session, a provider
+    counts as gone. For the other times see `LiveFeedSettings` of dataflows/sources/market/.
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
-    asset_class: Literal["stocks", "crypto"] = "stocks"
-    data_feed: Literal["iex", "sip"] = "iex"
     quotes: bool = True
     trades: bool = False
     calendar: Literal["XNYS", "24/7"] = "XNYS"
@@ -62,26 +69,77 @@ class AlpacaFeed(Section):
     backfill_minutes_max: Annotated[int, Field(ge=0)] = 960
 
 
+class Polygon(Section):
+    """The account at Polygon, now Massive. `stream_url` and `rest_url` replace its own addresses: those of another
+    plan, or of another server that speaks its protocol.
+    """
+
+    api_key: SecretStr | None = None
+    stream_url: Annotated[str, Field(pattern=r"^wss?://[^/?#]+/[^?#]+$")] | None = None
+    rest_url: Annotated[str, Field(pattern=r"^https?://[^/?#]+$")] | None = None
+
+    def key(self) -> str:
+        """Raises BadInput where there is none."""
+        if self.api_key is None:
+            raise BadInput("Polygon needs POLYGON_API_KEY, found none")
+        return self.api_key.get_secret_value()
+
+    def strangers(self) -> list[str]:
+        """The addresses that are not Polygon's own, or not encrypted."""
+        given = (("polygon.stream_url", self.stream_url), ("polygon.rest_url", self.rest_url))
+        return [name for name, url in given if url is not None and not _OF_POLYGON.match(url)]
+
+
+_OF_POLYGON = re.compile(r"(wss|https)://([\w-]+\.)+(massive\.com|polygon\.io)(:443)?(/|$)", re.A)
+
+LIVE_FEEDS: dict[str, tuple[str, ...]] = {
+    "alpaca": ("alpaca", "alpaca_rest"),
+    "polygon": ("polygon", "polygon_rest"),
+    "live": (),
+}
+"""Live feeds, and whom they ask where no providers are named."""
+
+POLYGON_BARS_S = (1, 60)
+
+
 class MarketData(Section):
-    """`providers` of a live feed, the preferred one first: Alpaca's socket, its bars by request, invented prices.
+    """`providers` of a live feed, the preferred one first: Polygon's or Alpaca's socket, their bars by request,
+    invented prices. `update_frequency`: how often those by request are asked again while a minute's bars are not there.
     `heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never.
     """
 
-    feed: Literal["simulator", "files", "alpaca"] = "simulator"
+    feed: Literal["simulator", "files", "live", "alpaca", "polygon"] = "simulator"
     heartbeat_s: Annotated[float, Field(ge=0)] = 0.0
     files: FileFeed = FileFeed()
     simulator: SimulatorFeed = SimulatorFeed()
+    live: LiveFeed = LiveFeed()
     alpaca: AlpacaFeed = AlpacaFeed()
-    providers: Annotated[tuple[Literal["alpaca", "alpaca_rest", "simulator"], ...], Field(min_length=1)] = (
-        "alpaca",
-        "alpaca_rest",
-    )
+    providers: tuple[Literal["polygon", "polygon_rest", "alpaca", "alpaca_rest", "simulator"], ...] = ()
+    update_frequency: Duration = 1
+
+    def live_providers(self) -> tuple[str, ...]:
+        """Those of the live feed in order; none where the feed is not live."""
+        return (self.providers or LIVE_FEEDS[self.feed]) if self.feed in LIVE_FEEDS else ()
+
+    @model_validator(mode="after")
+    def _providers_that_fit(self) -> Self:
+        asked = self.live_providers()
+        if self.feed in LIVE_FEEDS and not asked:
+            raise ValueError(f"feed {self.feed} needs market_data.providers, found none")
+        if len(set(self.providers)) < len(self.providers):
+            raise ValueError(f"providers must be named once each, found {', '.join(self.providers)}")
+        if any(name.startswith("polygon") for name in asked):
+            if self.alpaca.asset_class != "stocks":
+                raise ValueError("the providers polygon and polygon_rest know stocks alone, and asset_class is crypto")
+            if self.live.bar_interval_s not in POLYGON_BARS_S:
+                raise ValueError(f"Polygon has bars of 1 or 60 s, found bar_interval_s {self.live.bar_interval_s}")
+        return self
 
     def bars_per_year(self) -> float:
         """How many bars a symbol has in a year: XNYS has 252 days of 6.5 hours, of 16 with pre and post-market."""
         if self.feed == "simulator":
             return 365 * 86_400 / self.simulator.interval_s
-        read = self.files if self.feed == "files" else self.alpaca
+        read = self.files if self.feed == "files" else self.live
         regular = 6.5 if read.session == "regular" else 16
         hours = 252 * regular if read.calendar == "XNYS" else 365 * 24
         return hours * 3600 / read.bar_interval_s

@@ -35,6 +35,7 @@ NAMED = {
     "LOG_LEVEL": ("platform", "log_level"),
     "ALPACA_API_KEY": ("alpaca", "api_key"),
     "ALPACA_SECRET_KEY": ("alpaca", "secret_key"),
+    "POLYGON_API_KEY": ("polygon", "api_key"),
     "TRADING_MODE": ("execution", "mode"),
 }
 """Environment variables that are known by these names elsewhere, and what they set."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from configs.settings.sections import Section, seconds
+from configs.settings.sections import Section, in_seconds
 from operators.dead_letter_rate import RateLimits
 
 LogLevel = Annotated[
@@ -20,14 +20,10 @@ def _time_of_day(value: Any) -> Any:
     return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
 
 
-def _seconds(value: Any) -> Any:
-    return value if isinstance(value, int) else seconds(value)
-
-
 class Checks(Section):
     """What the stack checks by itself: `verify` every so many seconds, `replay_check` at a time of day in UTC."""
 
-    verify: Annotated[int | None, BeforeValidator(_seconds)] = 300
+    verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
     replay_check: Annotated[
         Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] | None, BeforeValidator(_time_of_day)
     ] = "02:00"

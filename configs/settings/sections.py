@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -14,6 +14,11 @@ Seconds = Annotated[float, Field(gt=0)]
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def in_seconds(value: Any) -> Any:
+    """A whole number as it is, a duration as `seconds` reads it."""
+    return value if isinstance(value, int) else seconds(value)
 
 
 def seconds(duration: Any) -> int | None:
@@ -27,3 +32,7 @@ def seconds(duration: Any) -> int | None:
     if match is None:
         raise ValueError(f'must be a duration such as "30s", "15m", "1h" or "1d", found {duration!r}')
     return int(match[1]) * _UNIT_S[match[2]]
+
+
+Duration = Annotated[int, BeforeValidator(in_seconds), Field(ge=1)]
+"""Whole seconds, or as people write them: "30s"."""

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, model_validator
 from configs.alerts import Alerts
 from configs.settings.analysis import Features, Predictions, Signals
 from configs.settings.execution import Alpaca, Execution
-from configs.settings.feeds import OTHER_FILES, FundamentalsFeed, MarketData, News
+from configs.settings.feeds import OTHER_FILES, FundamentalsFeed, MarketData, News, Polygon
 from configs.settings.platform import Api, Platform
 from configs.settings.sections import Section, seconds
 from configs.settings.stores import Database, Kafka
@@ -48,6 +48,7 @@ class Settings(Section):
     portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_portfolio)] = PortfolioSettings()
     risk_manager: RiskSettings = RiskSettings()
     alpaca: Alpaca = Alpaca()
+    polygon: Polygon = Polygon()
     execution: Execution = Execution()
     feedback: FeedbackSettings = FeedbackSettings()
     platform: Platform = Platform()
@@ -124,7 +125,7 @@ class Settings(Section):
     def _real_money_on_purpose(self) -> Self:
         """Live trading takes two things said by a person; one alone is a mistake of one kind or the other."""
         execution, market = self.execution, self.market_data
-        invented = market.feed == "simulator" or (market.feed == "alpaca" and "simulator" in market.providers)
+        invented = market.feed == "simulator" or "simulator" in market.live_providers()
         if execution.broker == "alpaca" and self.alpaca.url is None and invented:
             raise ValueError("execution.broker alpaca takes no orders at the simulator's prices; set market_data.feed")
         if execution.mode == "live":
@@ -132,6 +133,10 @@ class Settings(Section):
                 raise ValueError("TRADING_MODE=live needs execution.broker: alpaca, found simulated")
             if self.alpaca.url is not None:
                 raise ValueError("TRADING_MODE=live trades at Alpaca itself and allows no alpaca.url")
+            for name in self.polygon.strangers():
+                raise ValueError(
+                    f"TRADING_MODE=live takes Polygon's prices from Polygon and allows no {name} elsewhere"
+                )
             if not execution.live_account:
                 raise ValueError(
                     "TRADING_MODE=live trades real money: name the account with `start --live-account NUMBER`"

@@ -36,7 +36,7 @@ def tagger(settings: Settings) -> Tagger:
 
 def platform_feed(settings: Settings, *, stopping: Stopping = never, stats: Stats | None = None) -> FeedSource:
     """The feed of a running platform."""
-    if settings.market_data.feed != "alpaca":
+    if not settings.market_data.live_providers():
         return feed_source(settings.market_data, tag=tagger(settings), stopping=stopping, stats=stats)
     # Slow to import, and of no use to the other feeds.
     from dataflows.sources.market.opening import live_feed

@@ -106,6 +106,8 @@ def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
 
     if letter.topic.startswith("file:"):
         return "it is a row of a file; correct it there and feed the file"
+    if letter.topic.startswith("feed:"):
+        return "it is a message of a market data provider, and its moment is over"
     if letter.topic not in GIVEN:
         owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "nobody"
         return (
@@ -204,7 +206,7 @@ def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
     """The bytes as they stand in the topic, while they do; else those of the letter."""
     from deploy.recorded import require_kafka
 
-    if letter.topic.startswith("file:"):
+    if letter.topic.startswith(("file:", "feed:")):
         return letter.raw
     require_kafka(kafka.cluster)
     messages = _messages(kafka, letter, letter.offset, letter.offset + 1)

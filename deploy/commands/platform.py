@@ -14,7 +14,7 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.state import State, running_state
 
-Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files or alpaca.")]
+Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files, live, alpaca or polygon.")]
 Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 Speed = Annotated[str | None, typer.Option(help="max, or so many times as fast as the clock.")]

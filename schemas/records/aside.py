@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 
 class DeadLetter(NamedTuple):
-    """What could not be taken in, and why. `topic` is `file:NAME` for a row of a file, `offset` then its line."""
+    """What could not be taken in, and why. `topic` is `file:NAME` for a row of a file, `offset` then its
+    line, and `feed:PROVIDER` for a message of a provider, `offset` then when it came.
+    """
 
     topic: str
     partition: int

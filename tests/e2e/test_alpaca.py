@@ -37,11 +37,11 @@ def server() -> Iterator[Server]:
 def platform(server: Server, make_platform: MakePlatform) -> Iterator[Platform]:
     told = {
         "MARKET_DATA__FEED": "alpaca",
-        "MARKET_DATA__ALPACA__SYMBOLS": json.dumps(SYMBOLS),
-        "MARKET_DATA__ALPACA__CALENDAR": "24/7",
-        "MARKET_DATA__ALPACA__BAR_INTERVAL_S": "1",
-        "MARKET_DATA__ALPACA__WAIT_S": "0.5",
-        "MARKET_DATA__ALPACA__STALE_S": "5",
+        "MARKET_DATA__LIVE__SYMBOLS": json.dumps(SYMBOLS),
+        "MARKET_DATA__LIVE__CALENDAR": "24/7",
+        "MARKET_DATA__LIVE__BAR_INTERVAL_S": "1",
+        "MARKET_DATA__LIVE__WAIT_S": "0.5",
+        "MARKET_DATA__LIVE__STALE_S": "5",
         "EXECUTION__BROKER": "alpaca",
         "EXECUTION__ALPACA__REQUESTS_PER_MINUTE": "3000",
         "EXECUTION__ALPACA__RECONCILE_S": "1",

@@ -27,7 +27,7 @@ def test_nothing_chosen_sets_nothing() -> None:
 @pytest.mark.parametrize(
     ("feed", "bars", "speed", "said"),
     [
-        ("tape", [], None, "--feed must be one of simulator, files, alpaca, found 'tape'"),
+        ("tape", [], None, "--feed must be one of simulator, files, live, alpaca, polygon, found 'tape'"),
         ("files", [], None, "--feed files needs --bars"),
         ("simulator", ["a.csv"], None, "--bars belongs to --feed files"),
         ("files", ["gone.csv"], None, "gone.csv is not a file"),
