@@ -45,11 +45,14 @@ from schemas.records import (
 
 
 class Place(NamedTuple):
-    """Where a record stands in the log."""
+    """Where a record stands in the log. `event_ns` is the tick that holds it: its own time, and of what an edge learnt
+    that of the first clock behind it, None while there is none.
+    """
 
     topic: str
     partition: int
     offset: int
+    event_ns: int | None = None
 
 
 class Node(NamedTuple):
@@ -262,7 +265,15 @@ def _trace_asker(books: Books, cause_id: str) -> Node:
 
 
 def _trace_proposal(books: Books, proposal: OrderProposal) -> Node:
-    return _node(proposal, *(_trace_signal(books, name) for name in proposal.signal_ids))
+    return _node(proposal, *(_trace_wish(books, name) for name in proposal.signal_ids))
+
+
+def _trace_wish(books: Books, name: str) -> Node:
+    """A signal, or the command whose target weights it was sized by."""
+    command = books.command(name)
+    if command is not None:
+        return _node(command)
+    return _trace_signal(books, name) if name.startswith("sig-") else Node("Command", name, None)
 
 
 def _trace_signal(books: Books, name: str) -> Node:

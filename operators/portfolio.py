@@ -281,8 +281,13 @@ class PortfolioStage:
             "+".join(due),
             step.price,
             step.text,
-            [self._targets[symbol][strategy].signal_id for strategy in due],
+            self._causes(symbol, due),
         )
+
+    def _causes(self, symbol: str, due: Sequence[str]) -> list[str]:
+        """The signals, and behind them the command that the target weights come from."""
+        weighed = [self._weights.cause] if self._by_weights and self._weights.cause else []
+        return [self._targets[symbol][strategy].signal_id for strategy in due] + weighed
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -2,11 +2,16 @@
 
 Event time does not go back within a partition, except that a restarted writer repeats a little. So the place is found
 by bisection over offsets: each probe reads one message. A record that was written twice is found at one of its places.
+
+What an edge learnt has no event time but its place: it takes effect at the first clock behind it. It is looked for from
+where the log was written at the record's own time, a wall clock's, and where it is not there in the whole log: a tape's
+record carries the tape's time.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -15,11 +20,13 @@ from operators.lineage import Place
 from operators.partitions import partition_of
 from schemas.codec import DEFAULT, Codec
 from schemas.errors import Unavailable, Undecodable
-from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, UNTIMED, Record
+from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, UNTIMED, Clock, Record
 from sinks.cluster import Servers, client
 
 _PROBE_S = 5.0
 _NEXT_MAX = 10_000  # messages read on from where the time begins; a tick holds fewer
+_WRITTEN_MS = 5_000  # between the moment at which an edge learns something and that at which it stands in the log
+_CLOCKS_BEFORE = 500
 
 
 class Places:
@@ -42,17 +49,18 @@ class Places:
         self._assigned: TopicPartition | None = None
 
     def find(self, record: Record) -> Place | None:
-        """The place of a record that has a time of its own, or None where the log does not hold it (any more).
-
-        Not for what edges wrote: its time is a wall clock's and no place in the log.
+        """The place of a record, or None where the log does not hold it (any more). Of what could not be taken in, or
+        came too late, there is none: those topics are in no order.
         """
         kind = type(record)
-        if kind in FROM_EDGES or kind in UNTIMED:
+        if kind in UNTIMED:
             return None
         topic = TOPIC_OF[kind]
         partition = partition_of(record.symbol, self._partitions) if kind in BY_SYMBOL else 0  # type: ignore[union-attr]
         try:
             low, high = self._consumer.get_watermark_offsets(self._at(topic, partition), timeout=_PROBE_S)
+            if kind in FROM_EDGES:
+                return self._of_edge(topic, low, high, record)
             first = self._first_not_before(topic, partition, low, high, record.ts_ns)
             return self._read_on(topic, partition, first, high, record)
         except KafkaException as error:
@@ -79,10 +87,57 @@ class Places:
             if found is None:
                 continue
             if (type(found), getattr(found, "seq", None)) == name and symbol in (None, getattr(found, "symbol", None)):
-                return Place(topic, partition, offset)
+                return Place(topic, partition, offset, record.ts_ns)
             if found.ts_ns > record.ts_ns:
                 return None
         return None
+
+    def _of_edge(self, topic: str, low: int, high: int, record: Record) -> Place | None:
+        """Partition 0 of an edge's topic: near the time at which the record was written, else from the beginning."""
+        written = TopicPartition(self._prefix + topic, 0, max(0, record.ts_ns // 1_000_000 - _WRITTEN_MS))
+        near = self._consumer.offsets_for_times([written], timeout=_PROBE_S)[0].offset
+        # A few clocks before it, to know which of those behind it are repeats of a feed that was started again.
+        start = max(low, near - _CLOCKS_BEFORE) if near >= 0 else high
+        return self._scan(topic, start, min(high, start + _NEXT_MAX), high, record) or (
+            self._scan(topic, low, high, high, record) if start > low or high - start > _NEXT_MAX else None
+        )
+
+    def _scan(self, topic: str, start: int, end: int, high: int, record: Record) -> Place | None:
+        """Look for the id between two offsets, then on to the clock at which it takes effect, which may not be there
+        yet.
+        """
+        at = passed = -1
+        for offset, found in self._records(topic, start, high):
+            if type(found) is Clock:
+                if at >= 0 and found.ts_ns > passed:
+                    return Place(topic, 0, at, found.ts_ns)
+                passed = max(passed, found.ts_ns)
+            elif at < 0:
+                if offset >= end:
+                    return None
+                if type(found) is type(record) and found[0] == record[0]:
+                    at = offset
+        return None if at < 0 else Place(topic, 0, at)
+
+    def _records(self, topic: str, start: int, high: int) -> Iterator[tuple[int, Any]]:
+        """Offset and record of each message of partition 0 from `start` to `high` that can be read."""
+        self._consumer.assign([self._at(topic, 0, start)])
+        self._assigned = None
+        at, deadline = start, time.monotonic() + _PROBE_S
+        while at < high:
+            messages = self._consumer.consume(1000, timeout=0.1)
+            if messages:
+                deadline = time.monotonic() + _PROBE_S
+            elif time.monotonic() > deadline:
+                raise Unavailable(f"topic {topic}: offset {at} was not read in {_PROBE_S} s")
+            for message in messages:
+                if message.error() is not None:
+                    raise KafkaException(message.error())
+                at = (message.offset() or 0) + 1
+                try:
+                    yield at - 1, self._decode(message.value())
+                except Undecodable:
+                    continue
 
     def _read(self, topic: str, partition: int, offset: int) -> Any:
         """The record or clock at an offset; None for one that cannot be read."""

@@ -17,7 +17,7 @@ from api.routers import PREFIX
 from api.shapes import Shape, nanoseconds, number, utc
 from configs.strategies import load_strategies
 from operators.inaction import at_moment
-from operators.lineage import Explanation, Node, as_tree, explain, located
+from operators.lineage import Explanation, Node, Place, as_tree, explain, located
 from schemas.errors import Unavailable
 from sinks.lineage import StoredBooks
 from sinks.places import Places
@@ -28,9 +28,12 @@ WithPlaces = Annotated[bool, Query(description="also topic, partition and offset
 
 
 class PlaceInLog(Shape):
+    """`event_time` is the tick that holds the record; None where no clock stands behind it yet."""
+
     topic: str
     partition: int
     offset: int
+    event_time: str | None
 
 
 class LineageNode(Shape):
@@ -119,7 +122,14 @@ def _with_places(resources: Resources, found: Explanation) -> Explanation:
 def _shape(node: Node) -> LineageNode:
     tree = _plain(as_tree(node._replace(causes=())))
     ts = None if node.record is None else utc(node.record.ts_ns)
-    return LineageNode(**(tree | {"timestamp": ts, "causes": [_shape(cause) for cause in node.causes]}))
+    place = None if node.place is None else _where(node.place)
+    shown = {"timestamp": ts, "place": place, "causes": [_shape(cause) for cause in node.causes]}
+    return LineageNode(**(tree | shown))
+
+
+def _where(place: Place) -> PlaceInLog:
+    event_time = None if place.event_ns is None else utc(place.event_ns)
+    return PlaceInLog(topic=place.topic, partition=place.partition, offset=place.offset, event_time=event_time)
 
 
 def _plain(value: Any) -> Any:

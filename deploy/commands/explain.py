@@ -139,12 +139,20 @@ def _lines(found: Explanation) -> list[str]:
 def _tree(node: Node, indent: str) -> list[str]:
     if node.record is None:
         return [f"{indent}{node.kind} {node.name}: not in the tables"]
-    place = "" if node.place is None else f"  [{node.place.topic}/{node.place.partition}@{node.place.offset}]"
+    place = "" if node.place is None else f"  [{_place(node.place, node.record.ts_ns)}]"
     lines = [f"{indent}{node.kind} {node.name} at {written(node.record.ts_ns)}{place}"]
     lines += [f"{indent}    {line}" for line in _facts(node.record)]
     for cause in node.causes:
         lines += _tree(cause, indent + "  ")
     return lines
+
+
+def _place(place: Place, ts_ns: int) -> str:
+    """Such as orders/0@12; with the tick where that is another time than the record's own."""
+    where = f"{place.topic}/{place.partition}@{place.offset}"
+    if place.event_ns is None:
+        return f"{where}, in no tick yet"
+    return where if place.event_ns == ts_ns else f"{where}, in the tick at {written(place.event_ns)}"
 
 
 def _facts(record: Record) -> list[str]:

@@ -21,7 +21,7 @@ class OrderProposal(NamedTuple):
     strategy: str
     reference_price: Decimal
     sizing: str  # the arithmetic, for a reader
-    signal_ids: list[str]
+    signal_ids: list[str]  # behind them the command whose target weights it was sized by
     stop_price: Decimal | None = None  # STOP and STOP_LIMIT: where it is triggered
     trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
     trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,22 @@ from configs.settings import Settings
 from dataflows.replay_topics import DERIVED, GIVEN
 from deploy.moments import written
 from operators.lineage import name_of
+from operators.sizing import TARGET_WEIGHTS
+from operators.stage import Tick
 from schemas.codec import decode
-from schemas.records import Order, OrderProposal
+from schemas.records import (
+    KILL_SWITCH,
+    Bar,
+    BrokerUpdate,
+    Command,
+    ExchangeRate,
+    Fundamentals,
+    LlmAnswer,
+    LlmRequest,
+    NewsItem,
+    Order,
+    OrderProposal,
+)
 from sinks.places import Places
 from sinks.postgres import PostgresWriter
 from tests.integration.api_people import logged_in
@@ -95,6 +111,7 @@ def test_the_api_walks_an_order_back_with_places(kafka: str, prefix: str, client
     assert [node["kind"] for node in found] == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
     for node in found:
         assert name_of(message_at(kafka, prefix, node["place"])) == node["id"]
+        assert node["place"]["event_time"] == node["timestamp"]
     assert tree["root"]["record"]["checks"][0]["check"] == "kill_switch"
     assert tree["consequences"] and tree["note"] == ""
     assert client.get("/api/v1/orders/ord-999/lineage").status_code == 404
@@ -142,3 +159,115 @@ def test_wrong_questions_are_one_line(kafka: str, recorded: str, tmp_path: Path)
         done = cli(tmp_path, *arguments, **told)
         assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr
         assert words in done.stderr
+
+
+# -- what edges told ---------------------------------------------------------------------------------------------------
+
+LEARNT_NS = time.time_ns()
+"""When the edges learnt what they tell: far from the event time of the recorded session."""
+TOLD_AT = 20
+"""The tick that holds it."""
+STRATEGIES = [{"name": "sentiment", "parameters": {"enter": 0.2, "exit": 0.1}}, {"name": "fundamental_value"}]
+
+
+def told() -> list[Any]:
+    """One record of each kind that an edge writes, the headline and the filing about a symbol that is then bought."""
+    nothing = (Decimal(0), Decimal(0), Decimal(0))
+    return [
+        NewsItem("news-1", LEARNT_NS, LEARNT_NS, "wire", "Profit beats estimates", "", "", ["IBM"]),
+        Fundamentals(
+            "fund-1",
+            *(LEARNT_NS, "SPY", 20231231, 20240101, "10-K", "sec"),
+            {"eps": 20.0, "equity": 1e10, "shares": 1e8, "net_income": 2e9},
+            {"return_on_equity": 0.2},
+            "USD",
+        ),
+        Command("cmd-w", LEARNT_NS, TARGET_WEIGHTS, "ann", "an optimiser's", {"IBM": "0.02", "SPY": "0.02"}),
+        ExchangeRate("rate-1", LEARNT_NS, "EUR", "USD", Decimal("1.1"), "bank"),
+        BrokerUpdate("update-1", LEARNT_NS, "alpaca", "", "", "CONNECTED", "", "", *nothing, LEARNT_NS, ""),
+    ]
+
+
+def edge_settings() -> Settings:
+    portfolio = settings().portfolio_manager.__dict__ | {"sizing": {"method": "target_weights"}}
+    llm = {"enabled": True, "base_url": "http://127.0.0.1:9/v1", "model": "m", "timeout_s": 600.0}
+    signals = {"strategies": STRATEGIES}
+    return settings(signals=signals, portfolio_manager=portfolio, sentiment={"llm": llm})
+
+
+def edge_ticks() -> list[Tick]:
+    """The market with what was told, and a language model's answer three ticks later."""
+    ticks = market(40)
+    ticks[TOLD_AT] = Tick(ticks[TOLD_AT].ts_ns, [*told(), *ticks[TOLD_AT].records])
+    asked = next(r for tick in decided(ticks, edge_settings()) for r in tick.records if type(r) is LlmRequest)
+    text = json.dumps({"scores": [{"symbol": "IBM", "score": 0.9, "confidence": 0.9}]})
+    answer = LlmAnswer("answer-1", LEARNT_NS, *asked[2:], text, 1, 1, "")
+    answered = ticks[TOLD_AT + 3]
+    ticks[TOLD_AT + 3] = Tick(answered.ts_ns, [answer, *answered.records])
+    return ticks
+
+
+@pytest.fixture(scope="module")
+def edges(kafka: str, make_database: Any) -> Iterator[tuple[str, str, list[Tick]]]:
+    """Prefix, database and ticks of a session that the edges told something. The feed died once and repeats clocks."""
+    name, given = make_topics(kafka), edge_ticks()
+    made = decided(given, edge_settings())
+    bars = [Tick(ts, [r for r in records if type(r) is Bar]) for ts, records in given]
+    write(kafka, name, given[: TOLD_AT - 1], GIVEN)
+    # It wrote two ticks more, of which it knew nothing when it was started again; in between the edges told theirs.
+    write(kafka, name, bars[TOLD_AT - 1 : TOLD_AT], GIVEN)
+    write(kafka, name, [Tick(0, told())], ())
+    write(kafka, name, bars[TOLD_AT - 3 : TOLD_AT + 1], GIVEN)
+    write(kafka, name, given[TOLD_AT + 1 :], GIVEN)
+    write(kafka, name, made, DERIVED)
+    url = make_database()
+    with closing(PostgresWriter(url, name="test")) as writer:
+        writer.write([r for a, b in zip(given, made, strict=True) for r in (*a.records, *b.records)])
+    yield name, url, given
+
+
+def test_what_edges_told_has_its_place_and_the_tick_that_took_it(
+    kafka: str, edges: tuple[str, str, list[Tick]]
+) -> None:
+    prefix, _, given = edges
+    (answer,) = [r for tick in given for r in tick.records if type(r) is LlmAnswer]
+    with closing(Places(kafka, 4, prefix=prefix)) as places:
+        for record, tick in [*((record, TOLD_AT) for record in told()), (answer, TOLD_AT + 3)]:
+            place = places.find(record)
+            assert place is not None, record
+            assert message_at(kafka, prefix, place._asdict()) == record
+            assert place.event_ns == given[tick].ts_ns, record
+            # A tape's records carry the tape's time, not that at which they were written.
+            assert places.find(record._replace(ts_ns=given[tick].ts_ns)) == place
+            assert places.find(type(record)("gone", *record[1:])) is None
+        late = Command("cmd-late", LEARNT_NS, KILL_SWITCH, "ann", "behind the last clock", {})
+        write(kafka, prefix, [Tick(0, [late])], ())
+        place = places.find(late)
+        assert place is not None and place.event_ns is None
+
+
+def test_an_order_walks_back_to_headline_answer_filing_and_weights_with_their_places(
+    kafka: str, edges: tuple[str, str, list[Tick]], tmp_path: Path
+) -> None:
+    prefix, url, given = edges
+    environment = {"DATABASE_URL": url, "KAFKA__TOPIC_PREFIX": prefix, "KAFKA_BOOTSTRAP_SERVERS": kafka}
+    trees = []
+    for order in ("ord-1", "ord-2"):
+        done = cli(tmp_path, "explain", order, "--json", **environment)
+        assert done.returncode == 0, done.stderr
+        trees.append(json.loads(done.stdout))
+    found = {node["id"]: node for tree in trees for node in flat(tree["root"])}
+    told_ns, answered_ns = given[TOLD_AT].ts_ns, given[TOLD_AT + 3].ts_ns
+    wanted = {
+        "news-1": ("news", told_ns),
+        "fund-1": ("fundamentals", told_ns),
+        "cmd-w": ("commands", told_ns),
+        "answer-1": ("llm-answers", answered_ns),
+    }
+    for name, (topic, event_ns) in wanted.items():
+        place = found[name]["place"]
+        assert (place["topic"], place["event_ns"]) == (topic, event_ns), name
+        assert name_of(message_at(kafka, prefix, place)) == name
+    assert all(node["place"] is not None for node in found.values())
+    done = cli(tmp_path, "explain", "ord-1", **environment)
+    assert f", in the tick at {written(told_ns)}]" in done.stdout

@@ -10,6 +10,7 @@ import pytest
 
 from operators.inaction import at_moment
 from operators.lineage import Node, Place, as_tree, causes_of, explain, located, name_of, nodes
+from operators.sizing import TARGET_WEIGHTS
 from operators.stage import Tick
 from schemas.records import (
     KILL_SWITCH,
@@ -31,7 +32,7 @@ from schemas.records import (
     Signal,
     StrategyWeights,
 )
-from tests.unit.tape import START_NS, decided, market, settings, with_command
+from tests.unit.tape import START_NS, SYMBOLS, decided, market, settings, with_command
 
 HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
 NEEDED = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
@@ -180,9 +181,10 @@ def test_what_is_not_there_is_said_and_not_made_up(traded: MemoryBooks) -> None:
 def test_places_and_plain_trees(traded: MemoryBooks) -> None:
     found = explain(traded, "ord-1")
     assert found is not None
-    root = located(found.root, lambda r: Place("orders", 0, 7) if type(r) is Order else None)
+    root = located(found.root, lambda r: Place("orders", 0, 7, 60) if type(r) is Order else None)
     tree = as_tree(root)
-    assert (tree["id"], tree["place"]) == ("ord-1", {"topic": "orders", "partition": 0, "offset": 7})
+    place = {"topic": "orders", "partition": 0, "offset": 7, "event_ns": 60}
+    assert (tree["id"], tree["place"]) == ("ord-1", place)
     assert tree["record"]["checks"][0]["check"] == "kill_switch"
     assert tree["causes"][0]["place"] is None
 
@@ -251,3 +253,20 @@ def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() 
     model = named["pred-A-4"].record
     assert isinstance(model, Prediction) and model.model_hash == "hash-of-the-model"
     assert all(node.record is not None for node in named.values())
+
+
+def test_an_order_sized_by_target_weights_walks_back_to_their_command() -> None:
+    told = Command("cmd-w", 1, TARGET_WEIGHTS, "ann", "the optimiser says so", dict.fromkeys(SYMBOLS, "0.02"))
+    sized = settings().portfolio_manager.__dict__ | {"sizing": {"method": "target_weights"}}
+    weighed = books(with_command(market(60), 10, told), portfolio_manager=sized)
+    orders = [r for r in weighed.records if type(r) is Order]
+    assert len(orders) > 8
+    for order in orders:
+        found = explain(weighed, order.order_id)
+        assert found is not None
+        assert path(found.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar", "Command"]
+        assert list(nodes(found.root))[-1].record == told
+    forgotten = MemoryBooks([r for r in weighed.records if r != told])
+    found = explain(forgotten, orders[0].order_id)
+    assert found is not None
+    assert [(node.kind, node.name) for node in nodes(found.root) if node.record is None] == [("Command", "cmd-w")]

@@ -104,7 +104,9 @@ def test_new_weights_are_traded_to_at_once_and_then_at_rebalances() -> None:
     prices = {"X": 100.0, "Y": 50.0}
     assert desk.tick(prices) == []
     desk.next.append(weigh("cmd-1", X="0.3", Y="0.2"))
-    assert signed(desk.tick(prices)) == [3000, 4000]
+    entered = desk.tick(prices)
+    assert signed(entered) == [3000, 4000]
+    assert [proposal.signal_ids for proposal in entered] == [["sig-X-1", "cmd-1"], ["sig-Y-2", "cmd-1"]]
     for symbol in prices:
         desk.report("TRADE", symbol=symbol, price=prices[symbol])
     desk.next.append(weigh("cmd-1", X="0.3", Y="0.2"))
