@@ -387,3 +387,25 @@ def test_who_is_asked_by_request_is_asked_as_often_as_the_update_frequency_says(
             time.sleep(0.005)
         assert least <= len(asked) <= most
     assert all(late - early > 0.045 for early, late in pairwise(asked))
+
+
+def test_alpacas_socket_asks_for_the_bars_that_it_missed() -> None:
+    now = [START + 50 * SECOND]
+    minutes = TradingCalendar("24/7").minutes(START, MINUTE)
+    first, second = next(minutes), next(minutes)
+    with local_broker() as server:
+        source = AlpacaSource(key="local", secret="local", symbols=("AAPL",), url=server.url, stale_s=1000.0)
+        socket = AlpacaSocket(source, now_ns=lambda: now[0])
+        socket.start()
+        wait_for(lambda: not socket.unwell(first, now[0]), "connected")
+        server.broker.refusing = True
+        server.do(server.broker.disconnect())
+        wait_for(lambda: "away" in socket.unwell(first, now[0]), "the cut is noticed")
+        for number, close in ((0, 11.0), (1, 12.0)):
+            server.broker.market.record(BarRow("AAPL", START + number * MINUTE, 10.0, 12.0, 9.0, close, 500.0))
+        now[0] = START + 125 * SECOND
+        server.broker.refusing = False
+        wait_for(lambda: len(socket.rows(first)) == len(socket.rows(second)) == 1, "the missed bars", 20)
+        assert [socket.rows(one)["AAPL"].close for one in (first, second)] == [11.0, 12.0]
+        assert socket.unwell(second, now[0]) == ""
+        socket.stop()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from massive import RESTClient, WebSocketClient
+from massive.exceptions import AuthError
 
 from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.market.feed import SWITCHED, LiveFeed, LiveFeedSettings
@@ -88,6 +91,42 @@ def test_bars_quotes_and_trades_come_as_the_platforms(server: PolygonServer) -> 
         assert quotes == [QuoteSeen("MSFT", 49.99, 50.01, 300.0, 200.0)], "a quote of one side is none"
         assert trades == [TradeSeen("MSFT", START + 7 * MILLI, 50.0, 100.0)]
         assert socket.seen() == ([], []) and socket.bad_count == 0
+
+
+def test_the_local_server_speaks_what_polygons_own_client_understands(server: PolygonServer) -> None:
+    """Otherwise our side and our server might agree on something that is not Polygon's."""
+    heard: list[Any] = []
+    client = WebSocketClient(
+        server.key,
+        feed=server.stream_url.removeprefix("ws://").removesuffix("/stocks"),
+        secure=False,
+        subscriptions=["AM.AAPL", "Q.AAPL", "T.AAPL"],
+    )
+    thread = threading.Thread(target=client.run, args=(heard.extend,), daemon=True)
+    thread.start()
+    wait_for(lambda: all(server.listens(f"{channel}.AAPL") for channel in ("AM", "Q", "T")), "all is subscribed to")
+    at = START // MILLI
+    server.say(
+        bar_event("AAPL", 0),
+        {"ev": "Q", "sym": "AAPL", "bp": 10.9, "bs": 100, "ap": 11.1, "as": 200, "t": at},
+        {"ev": "T", "sym": "AAPL", "p": 11.0, "s": 10, "t": at},
+    )
+    wait_for(lambda: len(heard) == 3, "all events")
+    bar, quote, trade = heard
+    assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (10.0, 12.0, 9.0, 11.0, 500)
+    assert (bar.start_timestamp, bar.end_timestamp) == (at, at + 60_000)
+    assert (quote.bid_price, quote.ask_price, quote.bid_size, quote.ask_size) == (10.9, 11.1, 100, 200)
+    assert (trade.price, trade.size, trade.timestamp) == (11.0, 10, at)
+    for number in range(2):
+        server.hold("AAPL", START + number * MINUTE, (10.0, 12.0, 9.0, 11.0), 500.0)
+    server.page_rows = 1
+    asked = RESTClient(server.key, base=server.rest_url).list_aggs("AAPL", 1, "minute", at, at + 120_000)
+    assert [(one.timestamp, one.close) for one in asked] == [(at, 11.0), (at + 60_000, 11.0)]
+    with pytest.raises(AuthError, match="authentication failed"):
+        WebSocketClient("another-key", feed=client.feed, secure=False, subscriptions=["AM.AAPL"]).run(heard.extend)
+    server.cut()  # in good order, which ends that client
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_bars_of_a_second_are_the_channel_of_seconds(server: PolygonServer) -> None:
