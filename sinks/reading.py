@@ -35,6 +35,19 @@ def last_of(connection: Connection, kind: type[R]) -> R | None:
     return None if row is None else _record(kind, row)
 
 
+def rows_of(
+    connection: Connection, kind: type[R], first: int, last: int | None = None, column: str = "ts_ns"
+) -> list[R]:
+    """The records whose `column` (`ts_ns` or `seq`) is in [`first`, `last`], in order of `seq`; without `last` those
+    of exactly `first`.
+    """
+    assert column in ("ts_ns", "seq"), column
+    with connection.cursor() as cursor:
+        query = f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} WHERE {column} BETWEEN %s AND %s ORDER BY seq"  # noqa: S608
+        cursor.execute(query, (first, first if last is None else last))
+        return [_record(kind, row) for row in cursor.fetchall()]
+
+
 def _columns(kind: Any) -> str:
     return ", ".join(f'"{name}"' for name in kind._fields)
 

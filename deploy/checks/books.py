@@ -1,5 +1,5 @@
 """The books rebuilt from executions and corporate actions, compared with positions, lots, matches and cash in Postgres
-and with what the services keep in their recovery stores.
+and with what the services keep in their recovery stores; and the P&L by strategy, which must sum to them.
 
 While the platform runs, each of these stands at a clock of its own. The portfolio's tables are read at one moment and
 stand at the clock of their last valuation; the executions are read after that, when all up to that clock are there,
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg2
 
+from deploy.checks.attribution import AttributionWalk
+from deploy.checks.marks import RebuiltMarks
 from deploy.checks.verdict import Check, Verdict
 from operators.decisions import Decisions
 from operators.ledger import Ledger
@@ -64,22 +66,23 @@ def compare_books(database_url: str, ledger: Ledger, kept: Sequence[Kept] = ()) 
     """Book the stored executions into `ledger`, which is empty, and compare. Raises psycopg2.Error."""
     with closing(moment(database_url)) as db:
         valuation = last_of(db, Valuation)
-        books = _Books(db, ledger)
+        upto_ns = None if valuation is None else valuation.ts_ns
         with closing(moment(database_url)) as later:
-            books.book(
-                later, None if valuation is None else valuation.ts_ns, sorted(kept, key=lambda one: one.clock_ns)
-            )
+            books = _Books(db, ledger, AttributionWalk(db, upto_ns), RebuiltMarks(later))
+            books.book(later, upto_ns, sorted(kept, key=lambda one: one.clock_ns))
             for decided in chain(records_of(later, Order), records_of(later, RiskFence)):
                 books.decisions.add(decided)
         if valuation is not None:
             books.decisions.add(valuation)
-        checks = [*books.checks(), _money(books.cash, valuation, books.executions), *books.kept_checks]
+        money = _money(books.cash, valuation, books.executions)
+        checks = [*books.checks(), money, books.attribution.check(), *books.kept_checks]
     return Verdict(checks, books.decisions.hexdigest())
 
 
 class _Books:
-    def __init__(self, db: Connection, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, db: Connection, ledger: Ledger, attribution: AttributionWalk, marks: RebuiltMarks) -> None:
+        self._ledger, self._marks = ledger, marks
+        self.attribution = attribution
         self.decisions = Decisions()
         self.executions = 0
         self._seq = 0
@@ -110,6 +113,7 @@ class _Books:
         # ahead of the trades of its tick.
         reports: list[Iterator[Any]] = [records_of(db, kind) for kind in (Execution, GatewayStatus, CashFlow)]
         for execution in merge(*reports, key=lambda record: (record.ts_ns, type(record) is not CashFlow, record.seq)):
+            self.attribution.pass_by(self._ledger, self._marks, execution.ts_ns)
             while waiting and waiting[0].clock_ns < execution.ts_ns:
                 self._compare_kept(waiting.pop(0))
             if upto_ns is not None and execution.ts_ns > upto_ns:
@@ -117,6 +121,7 @@ class _Books:
                 if not waiting:
                     break
             self._apply(execution)
+        self.attribution.pass_by(self._ledger, self._marks, None)
         self._close()
         for one in waiting:
             self._compare_kept(one)
@@ -133,6 +138,7 @@ class _Books:
         if not self._closed:
             self.executions += 1
             self.decisions.add(execution)
+        self._marks.traded(execution)
         self._expect(self._ledger.apply(execution))
 
     def _expect(self, rebuilt: Iterable[Any]) -> None:
@@ -149,6 +155,7 @@ class _Books:
             return [noted]
         if name in self._events and flow.kind == self._events[name].kind:
             noted = ledger.note(flow.ts_ns, flow.kind, flow.symbol, name)
+            self._marks.acted(flow.ts_ns, self._events[name])
             event = event_of(self._events[name], flow.ts_ns, ledger.quantity(flow.symbol))
             return [noted, *(ledger.act(event) if event is not None else [])]
         return [ledger.pay(flow.ts_ns, Charge(0, flow.kind, flow.symbol, flow.amount, name))]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from configs.strategies import load_strategies
 from dataflows import stages
 from dataflows.replay_topics import ends_of, read_topics
 from dataflows.sources.kafka import Until
+from deploy.checks.attribution import check_weights
 from deploy.checks.audit import Audited, Head, audit
 from deploy.checks.books import compare_books, moment
 from deploy.checks.broker import SIMULATED, check_broker
@@ -55,6 +57,13 @@ def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdic
         return verdict._replace(checks=[*verdict.checks, *notes])
 
     return settled(once, wait_s)
+
+
+def verify_weights(settings: Settings) -> Check:
+    """The strategies' last weights. Raises psycopg2.Error."""
+    strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
+    with closing(moment(settings.database.postgres.url)) as db:
+        return check_weights(db, [strategy.name for strategy in strategies])
 
 
 def verify_broker(settings: Settings, wait_s: float) -> list[Check]:

@@ -87,7 +87,7 @@ def check_all(
 ) -> Verdict:
     """Every check, or those of the audit chain. With `publish` the heads of a right chain go into `audit-heads`.
     Raises psycopg2.Error, Unavailable and BadInput."""
-    from deploy.checks.everything import verify_books, verify_broker, verify_orders, verify_sequences
+    from deploy.checks.everything import verify_books, verify_broker, verify_orders, verify_sequences, verify_weights
     from deploy.checks.verdict import Check, Verdict
 
     kafka, why_not = _kafka(settings)
@@ -95,7 +95,8 @@ def check_all(
     decision_hash = ""
     if not audit:
         books = verify_books(settings, home, wait_s)
-        checks = [*books.checks, *verify_broker(settings, wait_s), *verify_orders(settings, wait_s)]
+        checks = [*books.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
+        checks += verify_orders(settings, wait_s)
         decision_hash = books.decision_hash
         if kafka is not None:
             checks += verify_sequences(settings, kafka, since_ns, wait_s)

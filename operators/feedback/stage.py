@@ -11,6 +11,7 @@ from operators.feedback.settings import FeedbackSettings
 from operators.feedback.weights import Weighing
 from operators.instruments import Instrument
 from operators.ledger.events import ratio_of
+from operators.money import divide, to_decimal
 from operators.reference import ReferenceData
 from schemas.records import (
     SYMBOL_CHANGE,
@@ -136,11 +137,16 @@ class FeedbackStage:
             elif one.kind == SYMBOL_CHANGE:
                 for part in (self._outcomes, self._models, self._book):
                     part.rename(one.symbol, one.new_symbol)
+                if one.symbol in self._closes:
+                    self._closes.setdefault(one.new_symbol, self._closes[one.symbol])
             else:
-                ratio = float(ratio_of(one))
-                if ratio != 1.0:
-                    self._outcomes.split(one.symbol, ratio)
-                    self._models.split(one.symbol, ratio)
+                ratio = ratio_of(one)
+                if ratio != 1:
+                    self._outcomes.split(one.symbol, float(ratio))
+                    self._models.split(one.symbol, float(ratio))
+                    if one.symbol in self._closes:
+                        # As the portfolio marks it until the next bar.
+                        self._closes[one.symbol] = float(divide(to_decimal(self._closes[one.symbol]), ratio))
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

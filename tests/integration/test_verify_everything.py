@@ -19,7 +19,7 @@ from deploy.checks.verdict import Check, Verdict
 from deploy.commands.verify import check_all
 from operators.decisions import text
 from operators.stage import Tick
-from schemas.records import KILL_SWITCH, Command, Execution, Order, OrderRefusal, Signal
+from schemas.records import KILL_SWITCH, Attribution, Command, Execution, Order, OrderRefusal, Signal
 from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write
 from tests.unit.tape import decided, market, settings, with_command
@@ -88,6 +88,9 @@ def test_a_right_session_agrees_and_every_check_counts(whole: Session) -> None:
     assert checks["topic orders"].records == sum(checks[f"table {t}"].records for t in ("orders", "risk_fences"))
     assert checks["broker"].note == "no broker: simulated venue"
     assert checks["orders answered"].records > 5
+    rows = sum(type(r) is Attribution for tick in TICKS for r in tick.records)
+    assert checks["attribution"].records == checks["table attribution"].records == rows > 10
+    assert checks["attribution"].note == ""
 
 
 def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, make_database: Callable[[], str]) -> None:
