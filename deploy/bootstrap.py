@@ -2,7 +2,8 @@
 
 Makes a virtual environment under the state folder out of the committed lock (hashes are checked), once per lock and
 Python version, and goes on in it as `python -m deploy.cli`. With `PLATFORM_PYTHON_ENV=current` it uses the running
-Python as it is. An environment without its mark of completeness is made anew, never used.
+Python as it is. An environment without its mark of completeness is made anew, never used. `start --build` makes one
+more beside those that are there, which processes may be using; who makes one removes old ones that nothing uses.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import itertools
 import os
 import shutil
 import subprocess
@@ -27,6 +29,7 @@ LOCKS = REPOSITORY / "deploy" / "locks"
 PYTHONS = ((3, 11), (3, 12))
 DEV_COMMANDS = {"test", "test-env", "lint", "format", "security"}
 DISK_MIN_BYTES = 2_000_000_000
+KEPT_MIN = 2
 _MARK = "complete"
 
 
@@ -42,7 +45,8 @@ def main(arguments: list[str]) -> int:
         if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
             python = Path(sys.executable)
         else:
-            python = require_environment(state_folder(), dev=bool(DEV_COMMANDS.intersection(arguments[:1])))
+            dev, anew = bool(DEV_COMMANDS.intersection(arguments[:1])), asks_to_build(arguments)
+            python = require_environment(state_folder(), dev=dev, anew=anew)
     except BootstrapError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -68,6 +72,10 @@ def read_env_file(arguments: list[str]) -> None:
     use_env_file(os.environ)
 
 
+def asks_to_build(arguments: list[str]) -> bool:
+    return arguments[:1] == ["start"] and "--build" in arguments and "--help" not in arguments
+
+
 def state_folder() -> Path:
     return Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var").resolve()
 
@@ -83,22 +91,71 @@ def check_python(version: tuple[int, ...], platform: str) -> None:
         raise BootstrapError(f"the platform runs on Linux x86_64, this is {platform}")
 
 
-def require_environment(home: Path, *, dev: bool) -> Path:
-    """The Python of the complete environment for this lock; makes it first where it is missing."""
+def require_environment(home: Path, *, dev: bool, anew: bool = False) -> Path:
+    """The Python of the complete environment for this lock; makes it first where it is missing, or `anew`."""
     lock = LOCKS / ("requirements-dev.txt" if dev else "requirements.txt")
-    stamp = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = home / f"env-{stamp}"
-    python = folder / "bin" / "python"
-    if (folder / _MARK).exists():
-        return python
+    folder = None if anew else newest(home, lock)
+    if folder is not None:
+        return folder / "bin" / "python"
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(home / "env.lock"):
-            if not (folder / _MARK).exists():
+            folder = None if anew else newest(home, lock)
+            if folder is None:
+                folder = _free_folder(home, lock)
                 _make(folder, lock, home)
+                forget_old(home)
     except OSError as error:
         raise BootstrapError(f"cannot make the environment in {home}: {error.strerror or error}") from error
-    return python
+    return folder / "bin" / "python"
+
+
+def newest(home: Path, lock: Path) -> Path | None:
+    """The environment of this lock and this Python that was made last."""
+    made = [folder for folder in environments(home) if folder.name.split(".")[0] == f"env-{stamp(lock)}"]
+    return made[0] if made else None
+
+
+def environments(home: Path) -> list[Path]:
+    """All complete ones, that which was made last first."""
+    marks = sorted(home.glob(f"env-*/{_MARK}"), key=lambda mark: mark.stat().st_mtime_ns, reverse=True)
+    return [mark.parent for mark in marks]
+
+
+def stamp(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+
+
+def _free_folder(home: Path, lock: Path) -> Path:
+    """`env-STAMP`, with a number behind it where a complete one has that name."""
+    names = (f"env-{stamp(lock)}{f'.{number}' if number else ''}" for number in itertools.count())
+    return next(home / name for name in names if not (home / name / _MARK).exists())
+
+
+def forget_old(home: Path) -> None:
+    """Remove environments but the newest two, that of each present lock, and any that a running process uses."""
+    made = environments(home)
+    present = [newest(home, lock) for lock in sorted(LOCKS.glob("requirements*.txt"))]
+    for folder in made[KEPT_MIN:]:
+        if folder not in present and not in_use(folder):
+            print(f"removing the Python environment {folder}, which nothing uses", file=sys.stderr, flush=True)
+            (folder / _MARK).unlink()  # first: what is half removed is never used
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process runs this environment's Python or has loaded a library of it.
+
+    Of other users' processes only the command line can be read.
+    """
+    inside = os.fsencode(folder) + b"/"
+    for process in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "maps"):
+            # A process may end meanwhile, and may be somebody else's.
+            with contextlib.suppress(OSError):
+                if inside in (process / name).read_bytes():
+                    return True
+    return False
 
 
 @contextlib.contextmanager
@@ -112,7 +169,7 @@ def _make(folder: Path, lock: Path, home: Path) -> None:
     free = shutil.disk_usage(home).free
     if free < DISK_MIN_BYTES:
         raise BootstrapError(f"{home} has {free / 1e9:.1f} GB free, {DISK_MIN_BYTES / 1e9:.0f} GB are needed")
-    print(f"making the Python environment {folder} (once, a minute or two)", file=sys.stderr, flush=True)
+    print(f"making the Python environment {folder} (a minute or two)", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     has_pip = importlib.util.find_spec("ensurepip") is not None
     if not has_pip and shutil.which("uv") is None:

@@ -42,6 +42,7 @@ class Child:
     _rotate_at: float = 0.0
     _kill_at: float = 0.0
     _unhealthy_exits: int = 0
+    _renewing: bool = False
     _exits: deque[float] = field(default_factory=lambda: deque(maxlen=EXITS_MAX))
 
     @property
@@ -98,6 +99,18 @@ class Child:
             self._kill_at = time.monotonic() + self.service.stop_timeout_s
             self._process.send_signal(self.service.stop_signal)
 
+    def renew(self) -> None:
+        """Start it again with the code and settings of now: it is asked to end first, as at a stop. One that failed is
+        given another chance; one that somebody stopped, or that halted, stays as it is.
+        """
+        if not self.wanted or self.status is Status.HALTED:
+            return
+        if self._process is None:
+            self.want()
+        elif self.status is not Status.STOPPING:
+            self.refuse()
+            self.wanted, self._renewing = True, True
+
     def _start(self, now: float) -> None:
         log = self.home.logs / f"{self.service.name}.log"
         rotate(log)
@@ -144,6 +157,7 @@ class Child:
 
     def _exited(self, returncode: int, now: float) -> None:
         self._process, self.identity = None, None
+        renewing, self._renewing = self._renewing, False
         if not self.wanted:
             self.status, self.reason = Status.STOPPED, None
             return
@@ -151,6 +165,9 @@ class Child:
         if halt is not None:
             self.status, self.reason = Status.HALTED, halt.reason
             logger.error("service halted", about=self.service.name, reason=halt.reason, at_ns=halt.at_ns)
+            return
+        if renewing:
+            self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             return
         self.restarts += 1
         self._unhealthy_exits += 1

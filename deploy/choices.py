@@ -17,7 +17,7 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 @dataclass(frozen=True)
 class Choices:
     """The feed, the broker and the user's settings file. `speed` is `max` or a number: times as fast as the clock.
-    `live_account`: the account whose real money is meant.
+    `live_account`: the account whose real money is meant. `dev`: services are started again when their code changes.
     """
 
     feed: str | None = None
@@ -26,6 +26,7 @@ class Choices:
     settings: str | None = None
     broker: str | None = None
     live_account: str | None = None
+    dev: bool = False
 
     def environment(self) -> dict[str, str]:
         """The settings' environment variables that say the same."""
@@ -78,6 +79,8 @@ def choose(
     settings: Path | None,
     broker: str | None = None,
     live_account: str | None = None,
+    *,
+    dev: bool = False,
 ) -> Choices:
     """Check what was typed. Raises DeployError naming the option, what was expected and what was found."""
     if bars and feed is None:
@@ -100,7 +103,7 @@ def choose(
             raise DeployError(f"{path} is not a file that can be read")
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
-    return Choices(feed, absolute, speed, file, broker, live_account)
+    return Choices(feed, absolute, speed, file, broker, live_account, dev)
 
 
 def remember(home: Home, choices: Choices) -> None:
@@ -115,9 +118,9 @@ def remembered(home: Home) -> Choices:
     except (FileNotFoundError, json.JSONDecodeError):
         return Choices()
     known = {name: written[name] for name in Choices.__dataclass_fields__ if name in written}
-    bars = known.pop("bars", ())
+    bars, dev = known.pop("bars", ()), known.pop("dev", False) is True
     texts = {name: str(value) for name, value in known.items() if value is not None}
-    return Choices(bars=tuple(str(path) for path in bars) if isinstance(bars, list) else (), **texts)
+    return Choices(bars=tuple(str(path) for path in bars) if isinstance(bars, list) else (), dev=dev, **texts)
 
 
 def _is_positive(text: str) -> bool:

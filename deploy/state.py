@@ -73,6 +73,7 @@ class State:
     without_dashboard: str = ""
     degraded: tuple[str, ...] = ()
     children: tuple[ChildState, ...] = field(default=())
+    dev: bool = False
     rescale: str = ""
     """What the last change of a number of processes came to: `features to 3: under way`, `… done`, `… failed: …`."""
 

@@ -22,6 +22,7 @@ from dataflows import halting
 from deploy import control, initialise
 from deploy.child import STOP_ORDER, Child, end_orphans
 from deploy.choices import local_broker_port, remembered
+from deploy.edits import Edits
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.local import dashboard, postgres
@@ -56,7 +57,8 @@ class Supervisor:
 
     `initialise` is a command that is run once the services are healthy and must succeed before anything else starts;
     `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescaling`
-    is how the number of a dataflow's processes is changed; None where it cannot be.
+    is how the number of a dataflow's processes is changed; None where it cannot be. With `edits` a service is started
+    again when its code changes.
     """
 
     home: Home
@@ -65,6 +67,7 @@ class Supervisor:
     before_initialise: Callable[[], None] = lambda: None
     observe: Callable[[State], None] = lambda state: None
     rescaling: Rescaling | None = None
+    edits: Edits | None = None
     state: State = field(default_factory=lambda: _first_state("starting"))
     stop: bool = False
     _children: list[Child] = field(default_factory=list)
@@ -92,10 +95,23 @@ class Supervisor:
             self._step_initialise()
         if self.rescaling is not None:
             self._children = self.rescaling.step(self._children)
+        if self.edits is not None:
+            self._renew_edited(self.edits)
         all_well = self._initialised and all(c.status is Status.HEALTHY for c in self._children if c.wanted)
         phase = Phase.RUNNING if all_well or self.state.phase is Phase.RUNNING else Phase.STARTING
         troubled = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
         self._publish(phase, f"not healthy: {', '.join(troubled)}" if troubled else "all healthy")
+
+    def _renew_edited(self, edits: Edits) -> None:
+        names = {child.service.replica_of or child.service.name for child in self._children}
+        if self.rescaling is not None and any(self.rescaling.busy_with(name) for name in names):
+            return  # an edit waits until the processes are those that stay
+        if not (edited := edits.told(time.monotonic())):
+            return
+        concerned = [child for child in self._children if edits.concern(child.service, edited)]
+        print(f"edited: {', '.join(path.name for path in edited)}; started again: {len(concerned)}", flush=True)
+        for child in concerned:
+            child.renew()
 
     def _waiting_for(self, child: Child) -> str | None:
         """What a child must wait for. A crash while Kafka is away says nothing about the dataflow."""
@@ -244,6 +260,8 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     require_free("the API", ports.api, port_variable("api"))
     # The settings must be right before anything is started.
     settings = load_settings(environment={**os.environ, **choices.environment()})
+    if choices.dev and settings.execution.mode == "live":
+        raise DeployError("--dev starts services again at every edit and is not for TRADING_MODE=live")
     # Missing keys are said before anything starts.
     asked = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
     if "alpaca" in {settings.execution.broker, *asked}:
@@ -291,6 +309,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         before_initialise=(lambda: postgres.make_database(home, ports.postgres)) if embedded_postgres else lambda: None,
         observe=observe,
         rescaling=Rescaling(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
+        edits=Edits(others=[Path(choices.settings)] if choices.settings else []) if choices.dev else None,
         state=replace(
             state,
             kafka=endpoints.kafka,
@@ -298,6 +317,7 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
             dashboard="" if bundle is None else f"http://localhost:{ports.dashboard}",
             without_dashboard=without_dashboard,
             degraded=endpoints.degraded,
+            dev=choices.dev,
         ),
     )
 

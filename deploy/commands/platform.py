@@ -24,7 +24,8 @@ LiveAccount = Annotated[
     str | None, typer.Option(help="With TRADING_MODE=live: the number of the account whose real money is meant.")
 ]
 Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop all on Ctrl-C.")]
-Ignored = Annotated[bool, typer.Option(help="Accepted; a local start needs no build.", hidden=True)]
+Dev = Annotated[bool, typer.Option("--dev", help="Start services again when their code changes. Not for live trading.")]
+Build = Annotated[bool, typer.Option("--build", help="Make the Python environment and the dashboard anew first.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +47,8 @@ def start(
     broker: Broker = None,
     live_account: LiveAccount = None,
     foreground: Foreground = False,
-    dev: Ignored = False,
-    build: Ignored = False,
+    dev: Dev = False,
+    build: Build = False,
 ) -> None:
     # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
     if more_bars and not bars:
@@ -57,7 +58,9 @@ def start(
     if live_account is None and os.environ.get("TRADING_MODE") == "live" and sys.stdin.isatty():
         typer.echo("TRADING_MODE=live: orders will trade real money.")
         live_account = typer.prompt("Type the number of the account that is meant")
-    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account)
+    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev)
+    if build:
+        _build(home)
     _begin(home, choices, foreground=foreground)
 
 
@@ -99,6 +102,17 @@ def _require_stopped(home: Home) -> None:
             f"already running since its start as pid {state.supervisor_pid} ({state.phase}, {state.message}); "
             "`python cli.py status` shows it, `python cli.py restart` starts it anew"
         )
+
+
+def _build(home: Home) -> None:
+    """The dashboard anew; the Python environment that this runs in was made by `deploy/bootstrap.py` just now."""
+    from deploy.local import dashboard
+
+    if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
+        typer.echo("PLATFORM_PYTHON_ENV=current: the Python environment is yours and stays as it is")
+    if os.environ.get("PLATFORM_DASHBOARD") != "off":
+        home.make()
+        dashboard.bundle(home, typer.echo, anew=True)
 
 
 def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
@@ -144,7 +158,7 @@ def _greet(console: Console, home: Home, state: State) -> None:
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     lines = [
-        "The platform runs.",
+        "The platform runs, and starts services again when their code changes." if state.dev else "The platform runs.",
         f"  dashboard   {state.dashboard or f'none: {state.without_dashboard}'}",
         f"  API         {state.api}/docs",
         f"  health      {state.api}/health",

@@ -80,6 +80,8 @@ def _show(home: Home, state: State, *, detailed: bool) -> None:
     console.width = max(console.width, 130)
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
+    if state.dev:
+        console.print("dev mode: dataflows, the API and alerts are started again when their code changes", style="cyan")
     where = f"API {state.api}   Kafka {state.kafka}" + (f"   dashboard {state.dashboard}" if state.dashboard else "")
     console.print(f"{state.phase}: {state.message}   {where}", highlight=False)
     table = Table(box=None, pad_edge=False)

@@ -16,20 +16,20 @@ SOURCES = REPOSITORY / "deploy" / "dashboard"
 _NOT_SOURCES = {"node_modules", "build", "dist"}
 
 
-def bundle(home: Home, report: Report, sources: Path = SOURCES) -> Path:
-    """The folder of the built dashboard; builds it first where these sources were not built yet.
+def bundle(home: Home, report: Report, sources: Path = SOURCES, *, anew: bool = False) -> Path:
+    """The folder of the built dashboard; builds it first where these sources were not built yet, or `anew`.
 
     Raises DeployError with one sentence when it cannot be built.
     """
     folder = home.root / "dashboard"
     built = folder / fingerprint(sources)
-    if (built / "index.html").exists():
+    if not anew and (built / "index.html").exists():
         return built
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (built / "index.html").exists():
+            if anew or not (built / "index.html").exists():
                 node = require_node(home, report)
                 report("building the dashboard (once, some seconds)")
                 _build(node, sources, built)

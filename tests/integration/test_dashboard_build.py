@@ -50,6 +50,8 @@ def test_it_is_built_once_for_each_state_of_the_sources(home: Home, sources: Pat
     assert len(said) == 1
     assert bundle(home, said.append, sources) == built
     assert len(said) == 1, "the second time nothing is built"
+    assert bundle(home, said.append, sources, anew=True) == built and (built / "index.html").read_text() == page
+    assert len(said) == 2, "`start --build` builds what is there already"
     (sources / "index.html").write_text((sources / "index.html").read_text().replace("<title>", "<title>New "))
     again = bundle(home, said.append, sources)
     assert again != built and not built.exists() and "New Trading" in (again / "index.html").read_text()

@@ -15,6 +15,7 @@ import pytest
 
 from dataflows import halting
 from deploy import control
+from deploy.edits import Edits
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.processes import identify
@@ -67,9 +68,13 @@ def dummies(tmp_path: Path) -> Dummies:
 
 @contextlib.contextmanager
 def supervised(
-    home: Home, services: list[Service], initialise: tuple[str, ...] = (), rescaling: Rescaling | None = None
+    home: Home,
+    services: list[Service],
+    initialise: tuple[str, ...] = (),
+    rescaling: Rescaling | None = None,
+    edits: Edits | None = None,
 ) -> Iterator[Supervisor]:
-    supervisor = Supervisor(home, services, initialise, rescaling=rescaling)
+    supervisor = Supervisor(home, services, initialise, rescaling=rescaling, edits=edits)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
