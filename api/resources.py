@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import redis
 from confluent_kafka.admin import AdminClient
@@ -21,6 +21,7 @@ from api import tokens
 from api.accounts import Accounts
 from api.hub import Hub
 from api.rates import Rates
+from api.reads import Reads
 from configs.settings import Settings
 from sinks.cluster import client
 from sinks.commands import CommandLog
@@ -39,6 +40,10 @@ class Resources:
         self.home = home or Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var")
         postgres = settings.database.postgres
         self.engine: Engine = open_engine(postgres.url, pool_size=postgres.pool_size)
+        replica = postgres.replica_url
+        self.reads = Reads(
+            self.engine, open_engine(replica, pool_size=postgres.pool_size) if replica is not None else None
+        )
         # One try: a request has Postgres to fall back on and must not wait for a Redis that is away.
         self.redis: redis.Redis = redis.Redis.from_url(
             settings.database.redis.url,
@@ -76,6 +81,7 @@ class Resources:
 
     def close(self) -> None:
         self.engine.dispose()
+        self.reads.close()
         self.redis.close()
 
 
@@ -90,10 +96,17 @@ Open = Annotated[Resources, Depends(_resources)]
 
 def _snapshot(resources: Open) -> Iterator[Connection]:
     """One read-only transaction per request: all its queries see the same committed moment."""
-    with resources.engine.connect().execution_options(
-        isolation_level="REPEATABLE READ", postgresql_readonly=True
-    ) as connection:
+    with resources.reads.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
 
 
+def _current(resources: Open) -> Iterator[Connection]:
+    with resources.engine.connect().execution_options(**_READ_ONLY) as connection:
+        yield connection
+
+
+_READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 Db = Annotated[Connection, Depends(_snapshot)]
+"""For display: from the read replica where there is one."""
+CurrentDb = Annotated[Connection, Depends(_current)]
+"""As `Db`, always from the primary: for what the caller has just written, and what is decided by."""

@@ -112,10 +112,14 @@ def _database_password(settings: Settings) -> Check:
 
 def _encrypted(settings: Settings) -> Iterator[Check]:
     """TLS wherever a connection leaves the machine."""
-    postgres, redis = urlsplit(settings.database.postgres.url), urlsplit(settings.database.redis.url)
-    mode = parse_qs(postgres.query).get("sslmode", ["prefer"])[0]
-    encrypted = mode in ("require", "verify-ca", "verify-full")
-    yield _tls("PostgreSQL", postgres.hostname or "", encrypted, f"sslmode={mode}")
+    databases = {"PostgreSQL": settings.database.postgres.url, "Its replica": settings.database.postgres.replica_url}
+    for name, url in databases.items():
+        if url is not None:
+            address = urlsplit(url)
+            mode = parse_qs(address.query).get("sslmode", ["prefer"])[0]
+            encrypted = mode in ("require", "verify-ca", "verify-full")
+            yield _tls(name, address.hostname or "", encrypted, f"sslmode={mode}")
+    redis = urlsplit(settings.database.redis.url)
     yield _tls("Redis", redis.hostname or "", redis.scheme == "rediss", f"{redis.scheme}://")
     for server in settings.kafka.bootstrap_servers.split(","):
         host = server.strip().rpartition(":")[0]

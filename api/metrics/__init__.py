@@ -69,7 +69,9 @@ def install(app: FastAPI, resources: Resources) -> None:
     statements = Histogram(
         "platform_database_statement_seconds", "time of a statement of the API", buckets=BUCKETS_S, registry=registry
     )
-    _time_statements(resources.engine, statements)
+    for engine in (resources.engine, resources.reads.replica):
+        if engine is not None:
+            _time_statements(engine, statements)
 
     @app.middleware("http")
     async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -59,6 +59,11 @@ def get_health(resources: Open) -> JSONResponse:
     dataflows = dataflow_parts(resources, time.time())
     well = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
     reasons = degraded(resources.home)
+    if resources.reads.replica is not None:
+        # Away it is no reason to be ill: the primary is asked instead.
+        parts["postgres_replica"] = replica = _asked(_replica, resources)
+        if replica.status != "ok":
+            reasons = [*reasons, f"the read replica is away, queries go to the primary: {replica.status}"]
     health = Health(
         status="ok" if well else "failing",
         degraded=bool(reasons),
@@ -107,6 +112,12 @@ def _reason(error: Exception) -> str:
 
 def _postgres(resources: Resources) -> None:
     with resources.engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM alembic_version"))
+
+
+def _replica(resources: Resources) -> None:
+    assert resources.reads.replica is not None, "asked only where there is one"
+    with resources.reads.replica.connect() as connection:
         connection.execute(text("SELECT 1 FROM alembic_version"))
 
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
 from api.problems import NotFound, documented
-from api.resources import Db
+from api.resources import CurrentDb, Db
 from api.routers import PREFIX
 from api.shapes import MAX_SEQ, Amount, Shape, utc
 from api.submissions import find_command
@@ -195,7 +195,7 @@ def get_orders(
 
 
 @router.get("/{order_id}", responses=documented(404))
-def get_order(order_id: str, db: Db) -> OrderDetail:
+def get_order(order_id: str, db: CurrentDb) -> OrderDetail:
     """One order with its risk checks and executions, by its id or that of its command. 404 where there is none."""
     found = find_order(db, order_id)
     if found is None:

@@ -11,7 +11,7 @@ from sqlalchemy import desc, func, select
 
 from api.access import Caller, Reader, allowed
 from api.problems import documented
-from api.resources import Db, Open
+from api.resources import CurrentDb, Db, Open
 from api.risk_view import judge, rebuild
 from api.roles import Permission
 from api.routers import PREFIX
@@ -124,7 +124,10 @@ def get_usage(caller: Reader, db: Db, resources: Open) -> list[LimitUsage]:
 
 @router.post("/validate")
 def validate_order(
-    ticket: OrderTicket, caller: Annotated[Caller, Depends(allowed(Permission.VALIDATE))], db: Db, resources: Open
+    ticket: OrderTicket,
+    caller: Annotated[Caller, Depends(allowed(Permission.VALIDATE))],
+    db: CurrentDb,
+    resources: Open,
 ) -> Forecast:
     """What risk would say of the order now. Nothing is sent."""
     standing = rebuild(db, resources.settings.risk(), ticket.symbol)

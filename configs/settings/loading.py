@@ -24,6 +24,7 @@ from schemas.errors import BadInput
 FOLDER = Path(__file__).parents[1]
 NAMED = {
     "DATABASE_URL": ("database", "postgres", "url"),
+    "DATABASE_REPLICA_URL": ("database", "postgres", "replica_url"),
     "REDIS_URL": ("database", "redis", "url"),
     "KAFKA_BOOTSTRAP_SERVERS": ("kafka", "bootstrap_servers"),
     "KAFKA_PASSWORD": ("kafka", "security", "password"),

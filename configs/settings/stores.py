@@ -12,8 +12,13 @@ from sinks.cluster import Cluster
 
 
 class Postgres(Section):
+    """`replica_url`: a copy that follows the database, for the API's queries. `pool_size` connections of the API are
+    kept to each, and as many more while they are needed.
+    """
+
     url: str
-    pool_size: Annotated[int, Field(ge=1)] = 5
+    replica_url: str | None = None
+    pool_size: Annotated[int, Field(ge=1)] = 20
     retry_s: Annotated[float, Field(gt=0)] = 120.0
 
 

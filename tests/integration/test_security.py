@@ -151,6 +151,9 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
     assert (
         failed(DATABASE_URL=f"{told['DATABASE_URL'].replace('127.0.0.1', 'db.example')}?sslmode=verify-full") == backup
     )
+    assert failed(DATABASE_REPLICA_URL="postgresql://db2.example/trading") == backup | {
+        "Its replica is reached by TLS, or does not leave the machine"
+    }
     assert failed(REDIS_URL="redis://cache.example") == backup | {
         "Redis is reached by TLS, or does not leave the machine"
     }

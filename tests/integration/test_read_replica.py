@@ -1,0 +1,201 @@
+"""Queries for display go to the replica, what was just written or decides to the primary; and the pool has its size."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from api.app import create_app
+from api.reads import Reads
+from api.resources import Resources
+from api.roles import Role
+from configs.settings import Settings, load_settings
+from schemas.records import Bar
+from sinks.database import open_engine
+from sinks.postgres import PostgresWriter
+from tests.integration.api_people import bearer, token_of
+
+PREFIX = f"replica-{time.time_ns()}-"
+MINUTE = 60_000_000_000
+TICKET = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "order_type": "MARKET", "time_in_force": "DAY"}
+
+
+def write_bar(url: str, close: float) -> None:
+    with closing(PostgresWriter(url, name="test")) as writer:
+        writer.write([Bar("AAPL", 1, MINUTE, 0, close, close, close, close, 1.0, "REGULAR", 20240102, True)])
+
+
+@pytest.fixture(scope="module")
+def urls(make_database: Callable[[], str]) -> dict[str, str]:
+    """Two databases that hold different prices, the second one for reading only, as a standby is."""
+    found = {"primary": make_database(), "replica": make_database()}
+    write_bar(found["primary"], 100.0)
+    write_bar(found["replica"], 200.0)
+    with closing(psycopg2.connect(found["primary"])) as db:
+        db.autocommit = True
+        name = found["replica"].rsplit("/", 1)[1]
+        with db.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(urls: dict[str, str], redis_url: str, kafka: str) -> Settings:
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
+        future.result(30)
+    told = {"DATABASE_URL": urls["primary"], "DATABASE_REPLICA_URL": urls["replica"], "REDIS_URL": redis_url}
+    return load_settings(environment={**told, "KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": PREFIX})
+
+
+@pytest.fixture
+def client(settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(settings, home=tmp_path)) as client:
+        yield client
+
+
+def resources_of(client: TestClient) -> Resources:
+    found: Resources = client.app.state.resources  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.fixture
+def asked(client: TestClient) -> dict[str, list[str]]:
+    """The statements that each database got."""
+    found: dict[str, list[str]] = {"primary": [], "replica": []}
+    resources = resources_of(client)
+    assert resources.reads.replica is not None
+
+    def listen(engine: Engine, statements: list[str]) -> None:
+        def before(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+            statements.append(" ".join(statement.split()))
+
+        event.listen(engine, "before_cursor_execute", before)
+
+    listen(resources.engine, found["primary"])
+    listen(resources.reads.replica, found["replica"])
+    return found
+
+
+def close_of(client: TestClient, who: dict[str, str]) -> float:
+    response = client.get("/api/v1/market/history/AAPL", headers=who)
+    assert response.status_code == 200, response.text
+    [shown] = response.json()["bars"]
+    return float(shown["close"])
+
+
+def test_what_is_shown_comes_from_the_replica_and_what_is_written_or_decides_is_the_primarys(
+    client: TestClient, asked: dict[str, list[str]]
+) -> None:
+    who = bearer(token_of(client.app, Role.TRADER))  # type: ignore[arg-type]
+    assert not asked["replica"], "users and sessions are the primary's"
+    assert any("INSERT INTO users" in statement for statement in asked["primary"])
+    asked["primary"].clear()
+
+    assert close_of(client, who) == 200.0
+    assert any("FROM bars" in statement for statement in asked["replica"])
+    assert not any("FROM bars" in statement for statement in asked["primary"])
+    for statements in asked.values():
+        statements.clear()
+
+    key = {"Idempotency-Key": "once"}
+    first = client.post("/api/v1/orders", json=TICKET, headers={**who, **key})
+    assert first.status_code == 202, first.text
+    again = client.post("/api/v1/orders", json=TICKET, headers={**who, **key})
+    assert again.json()["order_id"] == first.json()["order_id"]
+    # Read after write: a copy may not have it yet, and this one never will.
+    assert client.get(f"/api/v1/orders/{first.json()['order_id']}", headers=who).status_code == 200
+    assert client.post("/api/v1/risk/validate", json=TICKET, headers=who).status_code == 200
+    assert asked["replica"] == []
+    assert any("INSERT INTO submissions" in statement for statement in asked["primary"])
+
+
+def test_health_names_the_replica(client: TestClient) -> None:
+    assert client.get("/health").json()["parts"]["postgres_replica"]["status"] == "ok"
+
+
+def test_a_replica_that_is_away_is_said_and_the_primary_answers(settings: Settings, tmp_path: Path) -> None:
+    postgres = settings.database.postgres.model_copy(update={"replica_url": "postgresql://u:secret@127.0.0.1:1/none"})
+    away = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    with TestClient(create_app(away, home=tmp_path)) as client:
+        who = bearer(token_of(client.app, Role.VIEWER))  # type: ignore[arg-type]
+        assert close_of(client, who) == 100.0
+        health = client.get("/health").json()
+        assert "refused" in health["parts"]["postgres_replica"]["status"]
+        [reason] = [one for one in health["degraded_reasons"] if "read replica" in one]
+        assert reason.startswith("the read replica is away, queries go to the primary: ")
+        assert health["parts"]["postgres"]["status"] == "ok"
+        assert "secret" not in str(health)
+
+
+def test_a_replica_that_comes_back_is_asked_again(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.reads.AWAY_S", 0.3)
+    primary, replica = open_engine(urls["primary"]), open_engine("postgresql://u@127.0.0.1:1/none")
+    reads = Reads(primary, replica)
+
+    def close() -> float:
+        with reads.connect() as db:
+            return float(db.execute(text("SELECT close FROM bars")).scalar_one())
+
+    try:
+        assert close() == 100.0
+        replica.dispose()
+        reads.replica = replica = open_engine(urls["replica"])
+        assert close() == 100.0, "not asked again yet"
+        time.sleep(0.35)
+        assert close() == 200.0
+    finally:
+        primary.dispose()
+        replica.dispose()
+
+
+def test_the_pool_keeps_as_many_connections_as_the_settings_say_and_lends_twice_that(
+    settings: Settings, tmp_path: Path
+) -> None:
+    postgres = settings.database.postgres.model_copy(update={"pool_size": 3})
+    few = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    assert settings.database.postgres.pool_size == 20
+    with TestClient(create_app(few, home=tmp_path)) as client:
+        engine = resources_of(client).engine
+        with ExitStack() as held:
+            pids = {
+                held.enter_context(engine.connect()).execute(text("SELECT pg_backend_pid()")).scalar_one()
+                for _ in range(6)
+            }
+            assert len(pids) == 6
+            with pytest.raises(PoolTimeout):
+                engine.connect()
+            # One that waits gets the next that is given back.
+            got: list[int] = []
+            waiting = threading.Thread(target=lambda: got.append(_one(engine)))
+            waiting.start()
+            held.pop_all().close()
+            waiting.join(5)
+            assert got
+        deadline = time.monotonic() + 5
+        while (kept := _sessions(settings.database.postgres.url, pids)) != 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert kept == 3
+
+
+def _one(engine: Engine) -> int:
+    with engine.connect() as db:
+        return int(db.execute(text("SELECT 1")).scalar_one())
+
+
+def _sessions(url: str, pids: set[int]) -> int:
+    with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", (list(pids),))
+        return int(cursor.fetchall()[0][0])
