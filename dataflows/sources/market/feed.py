@@ -168,7 +168,7 @@ class LiveFeed:
         if not rows and minute.session in _MUST_TRADE:
             preferred, rows = self._next_best(minute, wells, preferred)
         if preferred != self._active:
-            self._switch(preferred, wells[self._active] or "it is well again", minute)
+            self._switch(preferred, wells[self._active] or "it has no bars of this minute", minute)
         return rows
 
     def _next_best(self, minute: Minute, wells: list[str], preferred: int) -> tuple[int, Rows]:

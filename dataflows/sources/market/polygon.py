@@ -40,6 +40,7 @@ from schemas.errors import InvalidField, Unavailable
 log = structlog.get_logger(__name__)
 _quiet = logging.getLogger("polygon-socket")  # the socket's own lines would repeat ours
 _quiet.setLevel(logging.CRITICAL)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, which is one a symbol and minute
 
 STREAM_URL = "wss://socket.massive.com/stocks"
 REST_URL = "https://api.massive.com"

@@ -1,0 +1,130 @@
+"""The settings of live feeds: what fits together, who is asked in which order, and how often."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from configs.settings import load_settings
+from dataflows.sources.calendars import TradingCalendar
+from dataflows.sources.market.alpaca import AlpacaSocket
+from dataflows.sources.market.opening import live_feed
+from dataflows.sources.market.polygon import PolygonSocket
+from dataflows.sources.market.provider import Rows
+from dataflows.sources.market.requested import RequestedBars
+from schemas.errors import BadInput
+
+MINUTE = 60 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"MARKET_DATA__FEED": "yahoo"}, "'simulator', 'files', 'live', 'alpaca' or 'polygon', found 'yahoo'"),
+        ({"MARKET_DATA__FEED": "live"}, "feed live needs market_data.providers, found none"),
+        ({"MARKET_DATA__PROVIDERS": "[polygon, iex]"}, "'polygon', 'polygon_rest', .* found 'iex'"),
+        ({"MARKET_DATA__PROVIDERS": "[polygon, polygon]"}, "must be named once each, found polygon, polygon"),
+        (
+            {"MARKET_DATA__FEED": "polygon", "MARKET_DATA__ALPACA__ASSET_CLASS": "crypto"},
+            "polygon and polygon_rest know stocks alone",
+        ),
+        (
+            {"MARKET_DATA__FEED": "polygon", "MARKET_DATA__LIVE__BAR_INTERVAL_S": "5"},
+            "Polygon has bars of 1 or 60 s, found bar_interval_s 5",
+        ),
+        ({"MARKET_DATA__UPDATE_FREQUENCY": "often"}, "must be a duration such as .* found 'often'"),
+        ({"MARKET_DATA__UPDATE_FREQUENCY": "0s"}, "market_data.update_frequency: .* greater than or equal to 1"),
+        ({"POLYGON__REST_URL": "api.massive.com"}, "polygon.rest_url: .* found 'api.massive.com'"),
+        (
+            {
+                "TRADING_MODE": "live",
+                "EXECUTION__BROKER": "alpaca",
+                "MARKET_DATA__FEED": "polygon",
+                "POLYGON__STREAM_URL": "wss://massive.com.elsewhere.invalid/stocks",
+            },
+            "allows no polygon.stream_url elsewhere",
+        ),
+        (
+            {
+                "EXECUTION__BROKER": "alpaca",
+                "MARKET_DATA__FEED": "live",
+                "MARKET_DATA__PROVIDERS": "[polygon, simulator]",
+            },
+            "takes no orders at the simulator's prices",
+        ),
+        ({"TRADING_MODE": "live"}, "needs execution.broker: alpaca"),
+        ({"EXECUTION__BROKER": "alpaca"}, "takes no orders at the simulator's prices"),
+        (
+            {"TRADING_MODE": "live", "EXECUTION__BROKER": "alpaca", "MARKET_DATA__FEED": "alpaca"},
+            "start --live-account NUMBER",
+        ),
+        (
+            {
+                "TRADING_MODE": "live",
+                "EXECUTION__BROKER": "alpaca",
+                "MARKET_DATA__FEED": "alpaca",
+                "ALPACA__URL": "http://127.0.0.1:8090",
+            },
+            "allows no alpaca.url",
+        ),
+        ({"EXECUTION__LIVE_ACCOUNT": "'123'"}, "is for TRADING_MODE=live"),
+    ],
+)
+def test_a_wrong_combination_is_one_sentence(variables: dict[str, str], says: str) -> None:
+    with pytest.raises(BadInput, match=says) as refused:
+        load_settings(environment=variables)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_briefs_providers_and_update_frequency_are_the_feeds(tmp_path: Path) -> None:
+    """As the product's brief writes them, with the feed that makes use of them."""
+    file = tmp_path / "services.yaml"
+    file.write_text('market_data:\n  providers:\n    - polygon\n    - alpaca\n  update_frequency: "1s"\n')
+    assert load_settings(file, {}).market_data.live_providers() == (), "the simulator asks nobody"
+    keys = {"POLYGON_API_KEY": "a-key-of-polygon", "ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret"}
+    settings = load_settings(file, {"MARKET_DATA__FEED": "live", **keys})
+    assert settings.market_data.live_providers() == ("polygon", "alpaca")
+    assert settings.market_data.update_frequency == 1
+    feed = live_feed(settings)()
+    assert [type(one) for one in feed._providers] == [PolygonSocket, AlpacaSocket]
+    assert "a-key-of-polygon" not in repr(settings)
+    for missing, says in (("POLYGON_API_KEY", "Polygon needs POLYGON_API_KEY"), ("ALPACA_API_KEY", "Alpaca needs")):
+        some = {name: value for name, value in keys.items() if name != missing}
+        with pytest.raises(BadInput, match=says):
+            live_feed(load_settings(file, {"MARKET_DATA__FEED": "live", **some}))
+
+
+@pytest.mark.parametrize(
+    ("feed", "asked"),
+    [
+        ("simulator", ()),
+        ("files", ()),
+        ("alpaca", ("alpaca", "alpaca_rest")),
+        ("polygon", ("polygon", "polygon_rest")),
+    ],
+)
+def test_a_feed_of_one_provider_asks_its_socket_and_then_by_request(feed: str, asked: tuple[str, ...]) -> None:
+    assert load_settings(environment={"MARKET_DATA__FEED": feed}).market_data.live_providers() == asked
+
+
+def test_who_is_asked_by_request_is_asked_as_often_as_the_update_frequency_says() -> None:
+    asked: list[float] = []
+
+    def past(first_open_ns: int, end_ns: int) -> dict[int, Rows]:
+        asked.append(time.monotonic())
+        return {}
+
+    written = load_settings(environment={"MARKET_DATA__UPDATE_FREQUENCY": "2s"}).market_data.update_frequency
+    often, seldom = RequestedBars("often", past, 0.05), RequestedBars("seldom", past, written)
+    minute = next(TradingCalendar("24/7").minutes(0, MINUTE))
+    for provider, least, most in ((seldom, 1, 1), (often, 5, 12)):
+        asked.clear()
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            provider.rows(minute)
+            time.sleep(0.005)
+        assert least <= len(asked) <= most
+    assert all(late - early > 0.045 for early, late in pairwise(asked))
