@@ -45,7 +45,7 @@ def asking_sink(settings: Settings) -> AskingSink:
     paper = execution.mode == "paper"
     api = AlpacaApi(key, secret, paper=paper, url=alpaca.url, timeout_s=execution.alpaca.request_timeout_s)
     if not paper:
-        _require_account(api, execution.live_account or "")
+        require_account(api, execution.live_account or "")
     named = Named(platform_id(settings) + "-")
     open_intents, asked_up_to = _earlier(settings.database.postgres.url, settings.database.postgres.retry_s)
     answers = Answers(settings.kafka.cluster, settings.kafka.topic_prefix)
@@ -96,9 +96,11 @@ def platform_id(settings: Settings) -> str:
     return hashlib.sha256(f"{cluster}/{settings.kafka.topic_prefix}".encode()).hexdigest()[:10]
 
 
-def _require_account(api: AlpacaApi, account: str) -> None:
-    """Real money goes out of no other account than the one that was named."""
-    deadline = time.monotonic() + 60
+def require_account(api: AlpacaApi, account: str, *, within_s: float = 60.0, again_s: float = 2.0) -> None:
+    """Real money goes out of no other account than the one that was named. Raises BadInput where the keys are another
+    account's or refused, Unavailable where the broker said nothing `within_s` seconds.
+    """
+    deadline = time.monotonic() + within_s
     while True:
         try:
             found = api.books().account_number
@@ -108,7 +110,7 @@ def _require_account(api: AlpacaApi, account: str) -> None:
         except (Busy, Unsure) as error:
             if time.monotonic() > deadline:
                 raise Unavailable(f"Alpaca did not say whose keys these are: {error}") from error
-            time.sleep(2)
+            time.sleep(again_s)
     if found != account:
         raise BadInput(f"the live keys are of account {found}, and execution.live_account names {account}")
 
