@@ -1,4 +1,4 @@
-"""One row a check (`risk_rows`), at both sides of its boundary, through the stage as it is used."""
+"""One row a check (`risk_rows` and those beside it), on both sides of its boundary, through the stage as it is used."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from operators.risk.commands import RECONCILED, RECONCILING
 from schemas.errors import BadInput
 from schemas.records import BUY, KILL_SWITCH, RELEASE, SELL, GatewayStatus, Order, OrderProposal, OrderRefusal
 from tests.unit.builders import bar, command, execution
-from tests.unit.risk_rows import BUY_10, MINUTE, NOW, PORTFOLIO_ROWS, ROWS, SECOND, Row, held, proposal
+from tests.unit.risk_book_rows import BOOK_ROWS
+from tests.unit.risk_order_rows import ORDER_ROWS
+from tests.unit.risk_rows import BUY_10, MINUTE, NOW, ROWS, SECOND, Row, held, proposal
 
-EVERY = [*ROWS, *PORTFOLIO_ROWS]
+EVERY = [*ROWS, *ORDER_ROWS, *BOOK_ROWS]
 
 
 def decide(row: Row, order: OrderProposal, *, restart: bool = False) -> Order | OrderRefusal:
