@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 
 from api.metrics.books import Books
 from api.metrics.checks import read_checks
+from api.metrics.learning import Models, Strategies
 from api.metrics.parts import Part, Parts
 from api.metrics.servers import Brokers, DatabaseFigures, read_host, read_redis
 from api.metrics.services import Services
@@ -39,6 +40,8 @@ def parts(resources: Resources) -> list[Part]:
         Part("host", lambda: read_host(home), 1.0),
         Part("books", books.read, 2.0),
         Part("trading", trading.read, 2.0),
+        Part("strategies", Strategies(resources.engine).read, 2.0),
+        Part("models", Models(settings, resources.engine, home).read, 5.0),
         Part("postgres", database.read, 5.0),
         Part("kafka", brokers.read, 5.0),
         Part("redis", lambda: read_redis(resources.redis), 2.0),

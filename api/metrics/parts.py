@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from schemas.errors import BadInput
+
 log = structlog.get_logger(__name__)
 
 Labels = tuple[str, ...]
@@ -43,7 +45,7 @@ class Part:
         was_readable = self.readable
         try:
             self._metrics, self.readable = self._read(), True
-        except (SQLAlchemyError, redis.RedisError, KafkaException, OSError) as error:
+        except (SQLAlchemyError, redis.RedisError, KafkaException, OSError, BadInput) as error:
             self._metrics, self.readable = [], False
             if was_readable:
                 log.warning("metrics cannot be read", part=self.name, error=str(error).splitlines()[0])

@@ -49,6 +49,11 @@ _COUNTED: dict[str, tuple[str, str]] = {
         " sum(o.pnl - o.fees) s FROM lot_matches o JOIN executions e ON e.execution_id = o.close_execution_id"
         " LEFT JOIN order_proposals p ON p.proposal_id = e.cause_id {range} GROUP BY 1, 2",
     ),
+    "outcomes": (
+        "signal_outcomes",
+        "SELECT o.strategy a, CASE WHEN o.gained > 0 THEN 'won' WHEN o.gained < 0 THEN 'lost' ELSE 'flat' END b,"
+        " count(*) n FROM signal_outcomes o {range} GROUP BY 1, 2",
+    ),
     "breakers": (
         "risk_events",
         "SELECT o.breaker a, '' b, count(*) n FROM risk_events o {range} AND o.state <> 'ACTIVE' GROUP BY 1",
@@ -147,6 +152,12 @@ class Trading:
                 "of the lots that a strategy's orders closed, net of fees",
                 ("strategy",),
                 self._first("closed", 1),
+            ),
+            counter(
+                "platform_signal_outcomes",
+                "signals whose horizon has passed: the price went their way, the other way, or stayed",
+                ("strategy", "result"),
+                self._of("outcomes"),
             ),
             counter("platform_circuit_breaker_activations", "breakers tripped", ("breaker",), self._first("breakers")),
         ]

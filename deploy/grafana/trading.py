@@ -1,4 +1,4 @@
-"""The Trading dashboard: order flow, success and slippage, results by strategy, market impact."""
+"""The Trading dashboard: order flow, success and slippage, what strategies and models are worth, market impact."""
 
 from deploy.grafana.panels import BARS, NUMBER, Board, Panel, Query, Row
 
@@ -95,7 +95,51 @@ BOARD = Board(
             ],
         ),
         Row(
-            "What each strategy made",
+            "By strategy",
+            [
+                Panel(
+                    "Earned by strategy",
+                    [Query("platform_strategy_total_pnl", "{{strategy}}")],
+                    "currencyUSD",
+                    meaning="Realised and unrealised less fees, with dividends and interest: together the ledger's.",
+                ),
+                *(
+                    Panel(
+                        title,
+                        [Query(f'platform_strategy_attributed_pnl{{part="{part}"}}', "{{strategy}}")],
+                        "currencyUSD",
+                        BARS,
+                    )
+                    for title, part in (
+                        ("Realised, before fees", "realized"),
+                        ("Unrealised", "unrealized"),
+                        ("Fees", "fees"),
+                        ("Dividends and interest", "cash_flows"),
+                    )
+                ),
+                Panel("Learned weight", [Query("platform_strategy_weight", "{{strategy}}")], SHARE, stacked=True),
+                Panel(
+                    "Hit rate of signals",
+                    [
+                        Query(
+                            'sum by (strategy) (platform_signal_outcomes_total{result="won"})'
+                            ' / sum by (strategy) (platform_signal_outcomes_total{result!="flat"})',
+                            "{{strategy}}",
+                        )
+                    ],
+                    SHARE,
+                    meaning="Of the signals behind which the price moved within their horizon.",
+                ),
+                Panel(
+                    "Signals judged",
+                    [Query("sum by (strategy) (platform_signal_outcomes_total)", "{{strategy}}")],
+                    "short",
+                    BARS,
+                ),
+            ],
+        ),
+        Row(
+            "Orders and closed lots by strategy",
             [
                 Panel(
                     "Realised by strategy",
@@ -138,6 +182,47 @@ BOARD = Board(
                     "Part of the bar's volume",
                     [Query("platform_fill_participation_ratio", "quantile {{quantile}}")],
                     SHARE,
+                ),
+            ],
+        ),
+        Row(
+            "Models",
+            [
+                Panel(
+                    "Registered models",
+                    [Query("platform_model_info", "{{model}} {{sha256}} {{status}}")],
+                    "short",
+                    BARS,
+                ),
+                Panel(
+                    "Age of the training data",
+                    [Query("time() - platform_model_trained_until_timestamp_seconds", "{{model}} {{sha256}}")],
+                    "s",
+                    BARS,
+                ),
+                Panel(
+                    "Forecasts",
+                    [
+                        Query('rate(platform_dataflow_records_out_total{service="predictions"}[1m])', "a second"),
+                        Query("platform_predictions_last_tick", "at the last tick"),
+                    ],
+                ),
+                Panel(
+                    "Forecasts judged",
+                    [Query("platform_model_predictions_judged", "{{model}} {{sha256}}")],
+                    "short",
+                    BARS,
+                ),
+                Panel("Right signs", [Query("platform_model_hit_rate_ratio", "{{model}} {{sha256}}")], SHARE),
+                Panel("Brier score", [Query("platform_model_brier_score", "{{model}} {{sha256}}")], BPS),
+                Panel(
+                    "Drift",
+                    [
+                        Query("platform_model_drift", "{{model}} {{sha256}}, highest"),
+                        Query("max(platform_prediction_drift)", "highest of the last tick"),
+                    ],
+                    SHARE,
+                    meaning="0 as in training, 1 certainly drifted.",
                 ),
             ],
         ),

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
+from api.metrics.learning import Models, Strategies
 from api.metrics.trading import Trading
 from api.resources import Resources
 from configs.settings import Settings, load_settings
@@ -23,16 +24,22 @@ from schemas.records import (
     HALTED,
     SELL,
     TRADE,
+    Attribution,
     Execution,
+    ModelScore,
     Order,
     OrderProposal,
     OrderRefusal,
+    Prediction,
     Record,
     RiskEvent,
     RiskFence,
     RiskUsage,
+    SignalOutcome,
+    StrategyWeights,
     Valuation,
 )
+from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import kafka_settings, make_topics
 from tests.unit.builders import bar
@@ -131,6 +138,40 @@ def test_the_portfolio_is_that_of_the_last_valuation(client: TestClient) -> None
     assert found["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
     assert found["platform_trading_halted", ()] == 1
     assert found["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
+
+
+def test_strategies_and_models_show_what_feedback_last_said_of_them(client: TestClient, settings: Settings) -> None:
+    gains = [0.02, -0.01, 0.01, 0.0]
+    judged = [
+        SignalOutcome(n, T0, f"sig-AAPL-{n}", "AAPL", "slow", 1, 0.5, 30, 100.0, 100.0 + gain, gain)
+        for n, gain in enumerate(gains, 1)
+    ]
+    earlier = Attribution(9, T0 - MINUTE, "gone", D(5), D(5), D(5), D(0), 1)
+    shares = [
+        Attribution(10, T0, "account", D(0), D(0), D(0), D("1.5"), 0),
+        Attribution(11, T0, "slow", D("-42"), D(7), D(2), D(1), 2),
+    ]
+    weighed = [StrategyWeights(n, T0, {"slow": n / 2, "fast": 1 - n / 2}, {}, "why") for n in (1, 2)]
+    scores = [ModelScore(20 + n, T0, "trees", "ab" * 32, 30 + n, 0.5, 0.24, 0.1 * n) for n in (1, 2)]
+    said = [Prediction("AAPL", n, T0 + n, "trees", "ab" * 32, "f", 5, 0.01, 0.6, 0.05 * n) for n in (1, 2)]
+    write(settings, [*judged, earlier, *shares, *weighed, *scores, *said])
+    engine = open_engine(settings.database.postgres.url)
+    trading = Trading(engine)
+    _counted(trading.read())
+    found = _counted([*trading.read(), *Strategies(engine).read(), *Models(settings, engine, Path("none")).read()])
+    outcomes = {labels: value for (name, labels), value in found.items() if name == "platform_signal_outcomes_total"}
+    assert outcomes == {("slow", "won"): 2, ("slow", "lost"): 1, ("slow", "flat"): 1}
+    total = {labels: value for (name, labels), value in found.items() if name == "platform_strategy_total_pnl"}
+    assert total == {("account",): 1.5, ("slow",): -42 + 7 - 2 + 1}
+    assert found["platform_strategy_attributed_pnl", ("slow", "realized")] == -42
+    assert found["platform_strategy_attributed_timestamp_seconds", ()] == T0 / 1e9
+    assert found["platform_strategy_weight", ("slow",)] == 1
+    assert found["platform_model_predictions_judged", ("trees", "abababababab")] == 32
+    assert found["platform_model_drift", ("trees", "abababababab")] == pytest.approx(0.2)
+    assert found["platform_prediction_drift", ("AAPL",)] == pytest.approx(0.1)
+    page = figures(client.get("/metrics").text)
+    assert page["platform_metrics_readable", ("strategies",)] == page["platform_metrics_readable", ("models",)] == 1
+    engine.dispose()
 
 
 def test_orders_and_executions_are_counted(client: TestClient) -> None:

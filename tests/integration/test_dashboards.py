@@ -18,11 +18,22 @@ import yaml
 from confluent_kafka import Consumer, TopicPartition
 
 from api.app import create_app
+from configs.model_registry import Registry
 from configs.settings import Settings, load_settings
 from dataflows.topology import SERVICES
 from deploy.grafana.write import BOARDS
 from deploy.local.ports import free_ports
-from schemas.records import SELL, LotMatch, Record, RiskUsage
+from schemas.records import (
+    SELL,
+    Attribution,
+    LotMatch,
+    ModelScore,
+    Prediction,
+    Record,
+    RiskUsage,
+    SignalOutcome,
+    StrategyWeights,
+)
 from tests.debian import program
 from tests.integration.recorded_platform import kafka_settings, make_topics
 from tests.integration.test_api_metrics import MINUTE, SECOND, T0, D, order, proposal, report, story, write
@@ -63,6 +74,7 @@ def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The address of an API with something to show, on a port of this machine."""
     home, [port] = tmp_path_factory.mktemp("home"), free_ports(1)
     a_platform(home)
+    register_a_model(home)
     write(settings, story())
     server = uvicorn.Server(uvicorn.Config(create_app(settings, home=home), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -109,7 +121,38 @@ def more() -> list[Record]:
     terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, at, "lot-1", "exe-1", fill.execution_id)
     bought = LotMatch(1000, at, "match-1000", *terms)
     usage = RiskUsage(3, at, "position_size", "AAPL", D(50), D(200), 0.25)
-    return [order(7, SELL), fill, proposal(7, "slow"), bought, usage, bar("AAPL", 2, at, 130.0)]
+    return [order(7, SELL), fill, proposal(7, "slow"), bought, usage, bar("AAPL", 2, at, 130.0), *learnt(at)]
+
+
+def learnt(at: int) -> list[Record]:
+    """What feedback said of a strategy and of a model, and a forecast of it."""
+    return [
+        Attribution(2, at, "slow", D(300), D(7), D(2), D(1), 2),
+        SignalOutcome(3, at, "sig-AAPL-1", "AAPL", "slow", 1, 0.5, 30, 100.0, 101.0, 0.01),
+        StrategyWeights(1, at, {"fast": 0.25, "slow": 0.75}, {"fast": 0.0, "slow": 0.1}, "why"),
+        ModelScore(4, at, "trees", "ab" * 32, 30, 0.6, 0.24, 0.1),
+        Prediction("AAPL", 1, at, "trees", "ab" * 32, "feat-AAPL-1", 5, 0.01, 0.6, 0.05),
+    ]
+
+
+def register_a_model(home: Path) -> None:
+    """A card is all that the page needs of it."""
+    card = {
+        "name": "trees",
+        "features": [],
+        "inputs": [],
+        "horizon_bars": 5,
+        "symbols": ["AAPL"],
+        "rows": 10,
+        "trained_from_ns": T0 - MINUTE,
+        "trained_until_ns": T0,
+        "data_sha256": "cd",
+        "parameters": {},
+        "folds": [],
+        "metrics": {},
+        "libraries": {},
+    }
+    Registry(home / "models").register(b"frozen", card)
 
 
 def _commit(settings: Settings) -> None:
