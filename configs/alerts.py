@@ -53,6 +53,7 @@ class SystemAlerts(Part):
     message_queue_lag: Annotated[int, Field(ge=0)] | None = None
     stale_feed: Duration | None = None
     dead_letter_rate: Share | None = None
+    dataflow_halted: Duration | None = None
     missing_records: Duration | None = None
     check_failure: Duration | None = None
 

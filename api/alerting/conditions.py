@@ -106,6 +106,12 @@ class Conditions:
         still = figures.one("platform_dataflow_still_seconds", service="market_data")
         if limits.stale_feed is not None and still is not None and still > limits.stale_feed and self._market_open():
             yield _found("stale_feed", "", f"no tick from the feed for {still:,.0f} s", still, limits.stale_feed)
+        if limits.dataflow_halted is not None:
+            for labels, halted in figures.of("platform_dataflow_halted"):
+                if halted:
+                    service = labels["service"]
+                    said = f"{service} has halted: too many records were set aside; dead-letters release lets it go on"
+                    yield _found("dataflow_halted", service, said, 1.0, 0.0, limits.dataflow_halted)
         if limits.check_failure is not None:
             for labels, ok in figures.of("platform_check_ok"):
                 if not ok:

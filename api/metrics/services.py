@@ -41,8 +41,20 @@ class Services:
             *_counts(stats),
             *_places(stats, now),
             *_processes(stats, children),
+            self._halted(children),
             single("platform_degraded", "1 when a stand-in replaces a service", bool(degraded(self._home))),
         ]
+
+    def _halted(self, children: Rows) -> Metric:
+        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/halting.py`)."""
+        halts = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
+        names = sorted({*self._dataflows, *children, *halts})
+        return gauge(
+            "platform_dataflow_halted",
+            "1 while a dataflow stands still because it set aside too many records, until a person releases it",
+            ("service",),
+            {(name,): name in halts for name in names},
+        )
 
     def _health(self, stats: Rows, children: Rows, now: float) -> list[Metric]:
         """By the supervisor where there is one; otherwise a dataflow is up while it reports."""

@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
 from api.metrics.learning import Models, Strategies
+from api.metrics.services import Services
 from api.metrics.trading import Trading
 from api.resources import Resources
 from configs.settings import Settings, load_settings
+from dataflows.halting import release, write_halt
 from operators.ledger import Ledger
 from schemas.records import (
     CANCELED,
@@ -200,6 +202,21 @@ def test_counters_do_not_depend_on_when_the_api_began_to_count(settings: Setting
     early.read()  # sees them
     assert _counted(early.read()) == _counted(Trading(resources.engine).read())
     assert _counted(early.read())["platform_strategy_fills_total", ("fast",)] == 2
+
+
+def test_a_dataflow_that_has_halted_is_told_until_it_is_released(settings: Settings, tmp_path: Path) -> None:
+    def halted() -> dict[str, float]:
+        found = _counted(Services(settings, tmp_path).read())
+        return {labels[0]: value for (name, labels), value in found.items() if name == "platform_dataflow_halted"}
+
+    before = halted()
+    assert before["features"] == before["risk"] == 0.0 == max(before.values())
+    for name in ("features", "news"):
+        write_halt(tmp_path / "run", name, T0, "12 of 100 records were set aside")
+    assert halted() == before | {"features": 1.0, "news": 1.0}
+    for name in ("features", "news"):
+        release(tmp_path / "run", name)
+    assert halted() == before
 
 
 def _counted(metrics: list[Any]) -> Figures:

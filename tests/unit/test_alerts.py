@@ -69,6 +69,11 @@ CASES = {
         'platform_dataflow_still_seconds{service="market_data"} 301',
         "stale_feed",
     ),
+    "halt": (
+        'platform_dataflow_halted{service="features"} 0',
+        'platform_dataflow_halted{service="features"} 1',
+        "dataflow_halted/features",
+    ),
     "check": ('platform_check_ok{check="verify"} 1', 'platform_check_ok{check="verify"} 0', "check_failure/verify"),
     "rejections": (
         "platform_order_rejection_ratio 0.5\nplatform_order_decisions 19",
