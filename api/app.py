@@ -34,6 +34,7 @@ from api.routers import (
     portfolio,
     risk,
     schema_registry,
+    signals,
     streams,
     users,
 )
@@ -45,7 +46,7 @@ DESCRIPTION = (
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
     "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
 )
-BOOKS = (portfolio, orders, executions, lineage, market, models, news)
+BOOKS = (portfolio, orders, executions, lineage, market, models, news, signals)
 """What everybody may see who is logged in."""
 GUARDED = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
 """Each endpoint asks for a permission of its own."""

@@ -8,14 +8,13 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row, desc, literal, select, union_all
 
 from api.access import Caller, allowed
+from api.pages import Limit
 from api.problems import documented
 from api.resources import Db
 from api.roles import Permission
 from api.routers import PREFIX
 from api.shapes import MAX_SEQ, Line, Shape, utc
 from sinks.tables import commands, order_cancels, order_refusals, orders, risk_fences
-
-PAGE_MAX = 500
 
 router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=documented(401, 403, 422, 429, 503))
 
@@ -46,7 +45,7 @@ def get_audit(
     actor: Line | None = None,
     kind: Line | None = None,
     before: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="ns since 1970, `next` of a page")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+    limit: Limit = 100,
 ) -> AuditPage:
     """Commands as risk took them from the log, by the asker's clock."""
     query = select(commands).order_by(desc(commands.c.ts_ns), commands.c.command_id).limit(limit + 1)

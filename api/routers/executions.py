@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from sqlalchemy import desc, select
+from sqlalchemy import select
 
+from api.pages import Before, Limit, newest
 from api.resources import Db
 from api.routers import PREFIX
 from api.routers.orders import Report
-from api.shapes import MAX_SEQ, Line, Shape, utc
+from api.shapes import Line, Shape, utc
 from schemas.records import Execution
 from sinks.tables import executions, record_of
-
-PAGE_MAX = 500
 
 router = APIRouter(prefix=f"{PREFIX}/executions", tags=["orders"])
 
@@ -43,22 +42,14 @@ def get_executions(
     db: Db,
     symbol: Line | None = None,
     type: Annotated[Kind | None, Query(description="TRADE for fills")] = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only executions with a lower seq")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+    before: Before = None,
+    limit: Limit = 100,
 ) -> ExecutionPage:
     """Executions, newest first, `limit` at a time."""
-    query = select(executions).order_by(desc(executions.c.seq)).limit(limit + 1)
-    if symbol is not None:
-        query = query.where(executions.c.symbol == symbol)
-    if type is not None:
-        query = query.where(executions.c.exec_type == type)
-    if before is not None:
-        query = query.where(executions.c.seq < before)
-    found = [record_of(Execution, row) for row in db.execute(query).mappings()]
-    page = found[:limit]
-    return ExecutionPage(
-        executions=[_shown(report) for report in page], next=page[-1].seq if len(found) > limit else None
+    rows, following = newest(
+        db, select(executions), executions, before=before, limit=limit, symbol=symbol, exec_type=type
     )
+    return ExecutionPage(executions=[_shown(record_of(Execution, row)) for row in rows], next=following)
 
 
 def _shown(report: Execution) -> ExecutionShown:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from sqlalchemy import Select, desc, select
 
+from api.pages import Limit
 from api.problems import NotFound
 from api.resources import Db
 from api.routers import PREFIX
@@ -14,11 +15,7 @@ from api.shapes import Shape, Symbol, utc
 from schemas.records import Fundamentals, NewsItem, SentimentScore, sentiment_id
 from sinks.tables import fundamentals, news, record_of, sentiment
 
-PAGE_MAX = 500
-
 router = APIRouter(prefix=PREFIX, tags=["news"])
-
-Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
 class Headline(Shape):

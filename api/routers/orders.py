@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
+from api.pages import Before, Limit, newest
 from api.problems import NotFound, documented
 from api.resources import CurrentDb, Db
 from api.routers import PREFIX
-from api.shapes import MAX_SEQ, Amount, Shape, utc
+from api.shapes import Amount, Shape, utc
 from api.submissions import find_command
 from operators.manual import MANUAL, SUBMIT_ORDER, BadTerms, command_id_of, is_manual, order_id_of, proposal_of
 from operators.orders import FINAL, OrderState, event_of, follow
@@ -34,8 +35,6 @@ from schemas.records import (
     OrderRefusal,
 )
 from sinks.tables import commands, executions, order_cancels, order_refusals, orders, record_of
-
-PAGE_MAX = 500
 
 router = APIRouter(prefix=f"{PREFIX}/orders", tags=["orders"])
 
@@ -171,26 +170,20 @@ def get_orders(
     symbol: str | None = None,
     side: Side | None = None,
     status: Status | None = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only orders with a lower seq")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+    before: Before = None,
+    limit: Limit = 100,
 ) -> OrderPage:
     """Orders, newest first, `limit` at a time."""
-    query = select(orders).order_by(desc(orders.c.seq)).limit(limit + 1)
-    if symbol is not None:
-        query = query.where(orders.c.symbol == symbol)
-    if side is not None:
-        query = query.where(orders.c.side == side)
-    if before is not None:
-        query = query.where(orders.c.seq < before)
+    query = select(orders)
     if status is not None:
         query = query.select_from(orders.outerjoin(_last, true())).where(WHERE[status])
-    found = [record_of(Order, row) for row in db.execute(query).mappings()]
-    page = found[:limit]
+    rows, following = newest(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
+    page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
     asked = _asked_at(db, page)
     return OrderPage(
         orders=[OrderStatus(**_fields(order, reports[order.order_id], asked)) for order in page],
-        next=page[-1].seq if len(found) > limit else None,
+        next=following,
     )
 
 

@@ -6,10 +6,11 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from sqlalchemy import desc, func, select
 
 from api.access import Caller, Reader, allowed
+from api.pages import Before, Limit, newest
 from api.problems import documented
 from api.resources import CurrentDb, Db, Open
 from api.risk_view import judge, rebuild
@@ -17,14 +18,12 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from api.routers.orders import Check
-from api.shapes import MAX_SEQ, Amount, Line, Shape, plain, utc
+from api.shapes import Amount, Line, Shape, plain, utc
 from operators.manual import SUBMIT_ORDER, proposal_of
 from operators.risk.usage import usage
 from operators.risk.verdict import Refusal
 from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage
 from sinks.tables import bars, order_refusals, record_of, risk_fences, risk_usage
-
-PAGE_MAX = 500
 
 router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=documented(400, 401, 403, 422, 429, 503))
 
@@ -153,18 +152,13 @@ def get_refusals(
     caller: Reader,
     db: Db,
     symbol: Line | None = None,
-    before: Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only refusals with a lower seq")] = None,
-    limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = 100,
+    before: Before = None,
+    limit: Limit = 100,
 ) -> RefusalPage:
     """Orders that risk refused and why, of strategies and by hand, newest first."""
-    query = select(order_refusals).order_by(desc(order_refusals.c.seq)).limit(limit + 1)
-    if symbol is not None:
-        query = query.where(order_refusals.c.symbol == symbol)
-    if before is not None:
-        query = query.where(order_refusals.c.seq < before)
-    found = [record_of(OrderRefusal, row) for row in db.execute(query).mappings()]
+    rows, following = newest(db, select(order_refusals), order_refusals, before=before, limit=limit, symbol=symbol)
     page = [
         RefusedOrder(timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k != "ts_ns"})
-        for one in found[:limit]
+        for one in (record_of(OrderRefusal, row) for row in rows)
     ]
-    return RefusalPage(refusals=page, next=page[-1].seq if len(found) > limit else None)
+    return RefusalPage(refusals=page, next=following)

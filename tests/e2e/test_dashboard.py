@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -20,6 +22,9 @@ risk_manager:
   circuit_breaker_threshold: 0.05
 feedback:
   attribution_interval_s: 5
+signals:
+  ensemble:
+    enabled: true
 """
 
 
@@ -209,6 +214,7 @@ def test_a_refused_order_says_why_and_its_lineage_leads_to_who_asked(admin: Pers
     page = admin.page
     admin.look_at("Trades")
     form = page.get_by_role("region", name="New order")
+    form.get_by_label("Symbol").fill("AAPL")
     form.get_by_label("Quantity").fill("many")
     form.get_by_role("button", name="Ask risk").click()
     expect(form.get_by_role("alert")).to_have_text("The quantity must be a number above 0.")
@@ -265,6 +271,36 @@ def test_a_breaker_and_the_kill_switch_are_tripped_and_released(admin: Person) -
     expect(commands).to_contain_text("the drill is over")
 
 
+def spoken_of(platform: Started) -> str:
+    """A symbol that a strategy has given a signal of; waits for the first."""
+    found = httpx.post(f"{platform.api}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
+    with httpx.Client(base_url=platform.api, headers={"Authorization": f"Bearer {found['access_token']}"}) as api:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            for price in api.get("/api/v1/market/prices").json():
+                if api.get(f"/api/v1/signals/{price['symbol']}").json():
+                    return str(price["symbol"])
+            time.sleep(1)
+    raise AssertionError("no strategy spoke within two minutes")
+
+
+def test_a_symbols_views_are_shown_or_why_there_are_none(admin: Person, platform: Started) -> None:
+    page = admin.page
+    symbol = spoken_of(platform)
+    admin.look_at("Portfolio")
+    page.get_by_label("Symbol of the chart").select_option(symbol)
+    views = page.get_by_role("region", name=f"Views on {symbol}")
+    expect(views.get_by_role("region", name="Forecast")).to_contain_text("No model is registered")
+    strategies = views.get_by_role("region", name="Strategies").get_by_role("listitem")
+    # What each strategy gave it stands there only while it is not out.
+    expect(strategies.filter(has_text="ensemble")).to_contain_text("confidence")
+    expect(strategies.filter(has_text="ema_12")).to_contain_text("confidence")
+    # The simulator's headlines come one by one, each of some symbol: one of this may not have come yet.
+    expect(views.get_by_role("region", name="Sentiment")).to_contain_text(
+        re.compile("confidence|No news of it has come")
+    )
+
+
 def test_a_viewer_sees_everything_and_no_button_that_would_be_refused(
     admin: Person, platform: Started, chromium: Browser
 ) -> None:
@@ -308,7 +344,7 @@ def test_an_api_that_restarts_is_waited_for_and_nobody_is_logged_out(admin: Pers
     start_one(platform.home, "api")
     admin.is_live()
     expect(page.locator("#connection-lost")).to_have_count(0)
-    expect(page.get_by_text("The API does not answer.")).to_have_count(0)
+    expect(page.get_by_text("The API does not answer.")).to_have_count(0, timeout=30_000)
     page.reload()
     admin.is_live()
     expect(page.get_by_role("button", name="Log out")).to_be_visible()

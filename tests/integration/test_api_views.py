@@ -22,6 +22,7 @@ from schemas.records import (
     OrderProposal,
     Prediction,
     Record,
+    Signal,
     SignalOutcome,
     StrategyWeights,
     Valuation,
@@ -223,3 +224,22 @@ def test_one_row_a_strategy_holds_all_of_its_performance(client: TestClient, set
     # What an earlier attribution said of it is not said again: the rows of one moment sum to the ledger.
     assert found["fast"]["attribution"] is None and found["quiet"]["fills"] == 0
     assert found["account"]["attribution"]["total_pnl"] == 1.5
+
+
+def test_the_last_word_of_each_strategy_on_a_symbol_and_of_all_together(client: TestClient, settings: Settings) -> None:
+    def said(seq: int, strategy: str, direction: int, parts: dict[str, float], symbol: str = "AAPL") -> Signal:
+        return Signal(symbol, seq, T0 + seq, strategy, direction, 0.5, 0.75, 150.0, f"feat-{symbol}-{seq}", parts)
+
+    writer = PostgresWriter(settings.database.postgres.url, name="test")
+    writer.write(
+        [
+            *(said(seq, "slow", direction, {"ema": float(seq)}) for seq, direction in ((1, 1), (2, -1))),
+            said(3, "ensemble", -1, {"slow": -0.4, "fast": 0.1}),
+            said(1, "slow", 1, {}, symbol="MSFT"),
+        ]
+    )
+    writer.close()
+    ensemble, slow = _get(client, "/signals/AAPL")
+    assert (slow["id"], slow["direction"], slow["parts"], slow["price"]) == ("sig-AAPL-2", -1, {"ema": 2.0}, 150)
+    assert (ensemble["strategy"], ensemble["parts"]) == ("ensemble", {"slow": -0.4, "fast": 0.1})
+    assert _get(client, "/signals/NONE") == []

@@ -10,6 +10,7 @@ import { plain, summary, type LineageNode } from "../src/pure/lineage.ts";
 import { prices, ties } from "../src/pure/orders.ts";
 import { agrees, nameOf, rowsOf, sumOf } from "../src/pure/strategies.ts";
 import { changeable, changesOf, EMPTY, isMistake, ticketOf, timesInForce, TYPES, type Draft, type Terms } from "../src/pure/tickets.ts";
+import { held, partsOf } from "../src/pure/views.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
   time,
@@ -205,4 +206,11 @@ test("the rows of the strategies sum to the last one, and that is held against t
   assert.deepEqual(all.share, { realized_pnl: 3, unrealized_pnl: -1, fees: 0.5, cash_flows: 0, total_pnl: 1.5 });
   assert.deepEqual([all.doings?.fills, all.doings?.won, all.weight, all.hitRate, all.outcomes], [4, 2, 1, null, 8]);
   assert.deepEqual([agrees(all, 1.504), agrees(all, 1.51), agrees(all, null), agrees(sumOf([]), 0)], [true, false, null, null]);
+});
+
+test("a view says which way, and an ensemble's parts what each strategy gave it", () => {
+  const view = { strategy: "ema_cross", direction: 1, strength: 0.5, parts: { ema_12: 150.123456, ema_26: 0.00001234 } };
+  assert.deepEqual([1, -1, 0].map((direction) => held({ ...view, direction })), ["long 0.50", "short 0.50", "out"]);
+  assert.deepEqual(partsOf(view), ["ema_12 150.123", "ema_26 0.00001234"]);
+  assert.deepEqual(partsOf({ ...view, strategy: "ensemble", parts: { a: 0.1, b: -0.4 } }), ["b −0.40", "a +0.10"]);
 });

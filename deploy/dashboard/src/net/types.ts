@@ -102,6 +102,42 @@ export interface StrategyShare {
   total_pnl: number;
 }
 
+/** Of a model: what it expects of a symbol over some bars. */
+export interface Prediction {
+  timestamp: string;
+  model: string;
+  model_hash: string;
+  horizon_bars: number;
+  expected_return: number;
+  probability_up: number;
+}
+
+export interface Model {
+  sha256: string;
+  name: string;
+  status: string;
+}
+
+export interface Score {
+  timestamp: string;
+  score: number;
+  confidence: number;
+  method: string;
+  model: string;
+  headline: string | null;
+}
+
+/** A strategy's last word on a symbol. */
+export interface View {
+  id: string;
+  timestamp: string;
+  strategy: string;
+  direction: number;
+  strength: number;
+  confidence: number;
+  parts: Record<string, number>;
+}
+
 export interface Price {
   symbol: string;
   price: number;

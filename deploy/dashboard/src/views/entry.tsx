@@ -55,6 +55,7 @@ export function EntryForm(props: { symbols: readonly string[] }): JSX.Element {
     } catch (found) {
       if (!(found instanceof ApiError)) throw found;
       setError(found.message);
+      setTold(null);
     } finally {
       setBusy(false);
     }

@@ -12,6 +12,7 @@ import { Curve } from "../parts/curve.tsx";
 import { Figures } from "../parts/figures.tsx";
 import { Nothing, Panel } from "../parts/panel.tsx";
 import { Table, type Column } from "../parts/table.tsx";
+import { Views } from "../parts/views.tsx";
 import { brief, clock, money, percent, price, quantity, signed, signedPercent, tone } from "../pure/format.ts";
 
 /** The symbol that is looked at; stays while the view changes. */
@@ -59,6 +60,7 @@ export function PortfolioView(): JSX.Element {
       ) : (
         <Candles key={symbol} symbol={symbol} symbols={symbols} choose={(one) => (chosen.value = one)} />
       )}
+      {symbol !== null && <Views key={symbol} symbol={symbol} />}
       <Panel title="Positions" known={positions} class="positions">
         <Table
           caption="Open positions"
