@@ -10,7 +10,7 @@ from configs.settings import Settings
 from dataflows import live, stopping
 from dataflows.sources.fundamentals import fundamentals_source
 from dataflows.sources.polled import PolledSource
-from dataflows.sources.written import ids_at_the_end
+from dataflows.sources.written import ids_once_stored
 from dataflows.wiring import TickSink, TickSource, unstaged
 
 
@@ -22,5 +22,6 @@ def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink])
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.fundamentals`."""
     at = live.ends("fundamentals")
-    outside = fundamentals_source(at.settings, ids_at_the_end(at.settings.kafka, "fundamentals"))
+    written = ids_once_stored(at.settings.kafka, "fundamentals", live.store(at, "fundamentals"))
+    outside = fundamentals_source(at.settings, written)
     return build(at.settings, PolledSource("fundamentals", outside, stopping=stopping.asked, stats=at.stats), at.sinks)

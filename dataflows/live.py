@@ -5,6 +5,8 @@ beside.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -17,9 +19,9 @@ from dataflows import halting, record_log, stopping, topology
 from dataflows.sources.kafka import KafkaTicks, wait_for_topics
 from dataflows.stats import Stats
 from dataflows.wiring import TickSink
-from schemas.records import TOPIC_OF
+from schemas.records import TOPIC_OF, Record
 from sinks.kafka import KafkaTickSink
-from sinks.postgres import PostgresSink
+from sinks.postgres import PostgresSink, PostgresWriter
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +87,20 @@ def ends(service: str) -> Ends:
 
         sinks["redis"] = RedisLatest(settings.database.redis.url)
     return Ends(settings, stats, sinks)
+
+
+def store(at: Ends, name: str) -> Callable[[Sequence[Record]], None]:
+    """Writes records to their tables once more, outside the flow; where they are already nothing changes."""
+    postgres = at.settings.database.postgres
+
+    def write(records: Sequence[Record]) -> None:
+        writer = PostgresWriter(
+            postgres.url, name=f"{name}:stored", unavailable_after_s=postgres.retry_s, audited=False
+        )
+        with closing(writer):
+            writer.write(records)
+
+    return write
 
 
 def topics_source(service: str, at: Ends) -> KafkaTicks:

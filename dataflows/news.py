@@ -10,7 +10,7 @@ from configs.settings import Settings
 from dataflows import live, stopping
 from dataflows.sources.news import news_source
 from dataflows.sources.polled import PolledSource
-from dataflows.sources.written import ids_at_the_end
+from dataflows.sources.written import ids_once_stored
 from dataflows.wiring import TickSink, TickSource, unstaged
 
 
@@ -22,5 +22,6 @@ def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink])
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.news`."""
     at = live.ends("news")
-    outside = news_source(at.settings, ids_at_the_end(at.settings.kafka, "news"))
+    written = ids_once_stored(at.settings.kafka, "news", live.store(at, "news"))
+    outside = news_source(at.settings, written)
     return build(at.settings, PolledSource("news", outside, stopping=stopping.asked, stats=at.stats), at.sinks)

@@ -23,6 +23,8 @@ from schemas.records import (
 VERSION = 2
 KEPT_MAX = 10_000
 """How many symbols' last score or figures wait for their first price."""
+FILINGS_KNOWN = 1_000
+"""How many filings' ids are kept to drop their repeats."""
 
 UNSPOKEN = Held()
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
@@ -55,6 +57,8 @@ class SignalStage:
     for that row, of the last `KEPT_MAX` symbols heard of. Raises BadInput for two strategies of one name, and when a
     strategy gives a view out of range.
 
+    A filing that comes again (same `fundamentals_id`) is not heard: it would bring old figures back.
+
     With the ensemble enabled, a tick that changed a strategy's view or the weights ends with the ensemble's own Signals
     wherever its view changed: `parts` are what each strategy contributes, `cause_ids` their signals.
     """
@@ -79,6 +83,7 @@ class SignalStage:
         # By type and symbol, the longest unheard of first. Kept for every symbol, priced or not: what is dropped must
         # not depend on which symbols this shard has.
         self._waiting: dict[tuple[type, str], Any] = {}
+        self._filings: dict[str, None] = {}
 
     def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols, of_rows = self._symbols, self._of_rows
@@ -120,6 +125,11 @@ class SignalStage:
         if deciders is None:
             return False
         if kind is Fundamentals:
+            if record.fundamentals_id in self._filings:
+                return False
+            self._filings[record.fundamentals_id] = None
+            if len(self._filings) > FILINGS_KNOWN:
+                del self._filings[next(iter(self._filings))]
             record = record._replace(ts_ns=ts_ns)  # the learner's wall clock decides nothing
         if kind is not Prediction:
             self._waiting.pop((kind, record.symbol), None)
@@ -211,18 +221,20 @@ class SignalStage:
         }
         waiting = [(kind.__name__, tuple(record)) for (kind, _), record in self._waiting.items()]
         weights = {} if self._ensemble is None else dict(zip(self.names, self._weights, strict=True))
-        return (VERSION, symbols, waiting, (self._weights_seq, weights))
+        return (VERSION, symbols, waiting, (self._weights_seq, weights), list(self._filings))
 
     def restore(self, snapshot: Any) -> None:
         """A strategy that the snapshot does not hold starts afresh; one that is no longer wanted is dropped. Version 1
-        did not keep the last row: its symbols have signals from their next one on.
+        did not keep the last row: its symbols have signals from their next one on. What release 0.1.0 wrote has no
+        filings.
         """
         rest: Any
         version, symbols, *rest = snapshot
         assert version in (1, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
         if version == 1:
             symbols = {s: (seq, 0.0, 0, strategies, tuple(UNSPOKEN)) for s, (seq, strategies) in symbols.items()}
-        waiting, (self._weights_seq, weights) = rest if rest else ((), (0, {}))
+        waiting, (self._weights_seq, weights), *heard = rest if rest else ((), (0, {}))
+        self._filings = dict.fromkeys(heard[0] if heard else ())
         if weights and self._ensemble is not None and self._ensemble.weights == LEARNED and self._weights_seq:
             self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
         fresh = (None, *UNSPOKEN)

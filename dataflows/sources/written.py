@@ -20,17 +20,26 @@ WITHIN_S = 60.0
 
 
 def records_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[Any]]:
-    """As `ids_at_the_end`, for the records themselves."""
-    return lambda: _opened(kafka, topic, messages_max)
-
-
-def ids_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[str]]:
-    """A function that reads the ids (first fields) of the last records of a topic's partition 0, oldest first.
+    """A function that reads the last records of a topic's partition 0, oldest first.
 
     It raises Unavailable where Kafka does not answer within a minute.
     """
+    return lambda: _opened(kafka, topic, messages_max)
 
-    return lambda: [str(record[0]) for record in _opened(kafka, topic, messages_max)]
+
+def ids_once_stored(
+    kafka: Kafka, topic: str, store: Callable[[list[Any]], None], messages_max: int = MESSAGES_MAX
+) -> Callable[[], list[str]]:
+    """The ids (first fields) of those records, which go to `store` first: of what a process wrote before it was killed
+    some may stand in the topic and not in its table, and it is not asked for again.
+    """
+
+    def read() -> list[str]:
+        records = _opened(kafka, topic, messages_max)
+        store(records)
+        return [str(record[0]) for record in records]
+
+    return read
 
 
 def _opened(kafka: Kafka, topic: str, messages_max: int) -> list[Any]:

@@ -156,8 +156,27 @@ def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch
     stage = SignalStage([Reader([view(1)] * 100, (SentimentScore,))])
     for seq in range(1, 50):
         assert stage.on_tick(seq * MINUTE, [score(seq, f"S{seq}")]) == []
-    _, symbols, waiting, _ = stage.snapshot()
+    _, symbols, waiting, *_ = stage.snapshot()
     assert symbols == {} and [values[2] for _, values in waiting] == ["S45", "S46", "S47", "S48", "S49"]
+
+
+def test_a_filing_that_comes_again_behind_a_newer_one_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the feed was killed and writes what it wrote once more."""
+    monkeypatch.setattr("operators.signals.FILINGS_KNOWN", 5)
+    views = [view(1), view(0, 0.0), view(-1), view(1)]
+    stage = SignalStage([Reader(views, (Fundamentals,))])
+    assert len(stage.on_tick(MINUTE, [row(1), figures(1)])) == 1
+    assert len(stage.on_tick(2 * MINUTE, [figures(2), figures(1), figures(2)])) == 1
+    again = SignalStage([Reader([*views, *[None] * 20], (Fundamentals,))])
+    again.restore(stage.snapshot())
+    assert again.on_tick(3 * MINUTE, [figures(1)]) == []
+    (heard,) = again.on_tick(4 * MINUTE, [figures(3)])
+    assert isinstance(heard, Signal) and heard.cause_ids == ["fund-3"]
+    for number in range(10, 20):
+        again.on_tick(number * MINUTE, [figures(number)])
+    assert len(again.snapshot()[4]) == 5
+    before = again.snapshot()[:4]
+    SignalStage([Reader(views, (Fundamentals,))]).restore(before)
 
 
 def test_what_a_symbol_waits_for_does_not_depend_on_the_other_symbols_of_the_shard() -> None:
