@@ -100,7 +100,9 @@ def columns(kind: Any) -> str:
 
 
 def test_an_older_row_over_a_newer_one_is_named(database: str, ticks: list[Tick]) -> None:
-    first = next(record for tick in ticks for record in tick.records if type(record) is Position)
+    positions = [record for tick in ticks for record in tick.records if type(record) is Position]
+    moved = Counter(position.symbol for position in positions).most_common(1)[0][0]
+    first = next(position for position in positions if position.symbol == moved)
     older = f"seq = {first.seq}, quantity = {first.quantity}"
     execute(database, f"UPDATE positions SET {older} WHERE symbol = '{first.symbol}'")  # noqa: S608
     found = tables.first_difference(database, ticks)
