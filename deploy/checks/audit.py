@@ -6,7 +6,7 @@ same order and streamed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploy.checks.verdict import Check
@@ -62,12 +62,20 @@ class Audited(NamedTuple):
         return Check(f"audit {self.topic}", self.links, f"{found[0]}{more}" if found else None, note)
 
 
-def audit(db: Connection, topic: str, heads: Iterable[Head] = (), log: Iterable[Tick] | None = None) -> Audited:
+def audit(
+    db: Connection,
+    topic: str,
+    heads: Iterable[Head] = (),
+    log: Iterable[Tick] | None = None,
+    later: Callable[[int], Iterable[Tick]] = lambda passed_ns: (),
+) -> Audited:
     """Check one topic's rows in the transaction of `db`, which should be repeatable read. `heads` are earlier ones.
 
     `log` is the topic's ticks from its beginning: all that the database must hold, so of an earlier moment than `db`.
+    `later` gives the ticks behind a time, of a later moment than `db`: all that it may hold. It is asked only where the
+    database holds more than `log` does.
     """
-    return _Audit(db, topic, heads).run(None if log is None else _in_log_order(topic, log))
+    return _Audit(db, topic, heads).run(None if log is None else _Originals(topic, log, later))
 
 
 class _Row(NamedTuple):
@@ -88,10 +96,10 @@ class _Audit:
         self._tip = (0, GENESIS)
         self._should_be = GENESIS  # the tip's head as it follows: where only a head was changed, the next fits this
         self._unlinked: set[tuple[type, str]] = set()
-        self._waiting: Any = None  # the log's next record
+        self._waiting: Any = None  # the log's next record, of those that must be in the database or of the later ones
         self._segments = _segments(db, topic)
 
-    def run(self, log: Iterator[Any] | None) -> Audited:
+    def run(self, log: _Originals | None) -> Audited:
         links = links_of(self._db, self._topic)
         rows = _rows(self._db, self._topic)
         link, row = next(links, None), next(rows, None)
@@ -114,14 +122,14 @@ class _Audit:
         self._ends(log)
         return Audited(self._topic, count, self.head, _paired(self._findings), log is not None)
 
-    def _original(self, link: Link, log: Iterator[Any]) -> Any:
+    def _original(self, link: Link, log: _Originals) -> Any:
         """The log's record at a link's place; those before it that no link holds are told."""
         if self._topic == TOPIC_OF[Command]:
             for _ in range(link.position - self._tip[0] - 1):
-                self._gone(next(log, None))
-            return next(log, None)
+                self._gone(log.next())
+            return log.next()
         while True:
-            record = self._waiting if self._waiting is not None else next(log, None)
+            record = self._waiting if self._waiting is not None else log.next()
             self._waiting = None
             if record is None or record.seq == link.seq:
                 return record
@@ -175,15 +183,17 @@ class _Audit:
                 self._add("audit_segments", f"{self._topic}/{position // SEGMENT_ROWS}", what)
         self._tip, self._should_be = (position, link.head), next_head(before, link.digest)
 
-    def _ends(self, log: Iterator[Any] | None) -> None:
+    def _ends(self, log: _Originals | None) -> None:
         for position in sorted(self._expected):
             what = f"removed: a head of position {position} was put aside, the chain ends at {self._tip[0]}"
             self._add("audit_chain", f"{self._topic}/{position}", what)
         for segment in self._segments:
             self._add("audit_segments", f"{self._topic}/{segment}", "inserted: the chain is not that long")
-        self._gone(self._waiting)
-        for original in log or ():
-            self._gone(original)
+        if log is not None:
+            if not log.is_later:
+                self._gone(self._waiting)
+            for original in log.due:
+                self._gone(original)
 
     # -- what was found
 
@@ -245,16 +255,40 @@ def _segments(db: Connection, topic: str) -> dict[int, tuple[int, bytes]]:
         return {segment: (position, bytes(head)) for segment, position, head in cursor.fetchall()}
 
 
-def _in_log_order(topic: str, ticks: Iterable[Tick]) -> Iterator[Any]:
+class _Originals:
     """The audited records of a log as the chain takes them: by seq, a command at its first place."""
-    kinds = frozenset(kind for kind in AUDITED if TOPIC_OF[kind] == topic)
-    known: set[str] = set()
-    for tick in ticks:
-        records: list[Any] = [record for record in tick.records if type(record) in kinds]
-        if Command not in kinds:
-            yield from sorted(records, key=lambda record: record.seq)
-            continue
-        for record in records:
-            if record.command_id not in known:  # by its id as it was sent
-                known.add(record.command_id)
-                yield Command._make(map(storable, record))
+
+    def __init__(self, topic: str, due: Iterable[Tick], later: Callable[[int], Iterable[Tick]]) -> None:
+        self._kinds = frozenset(kind for kind in AUDITED if TOPIC_OF[kind] == topic)
+        self._known: set[str] = set()
+        self._passed_ns = -1
+        self._read_later = later
+        self._later: Iterator[Any] | None = None
+        self.due = self._in_order(due)
+        """Those that the database must hold."""
+
+    @property
+    def is_later(self) -> bool:
+        """Whether all that are due were taken and the last one was none of them."""
+        return self._later is not None
+
+    def next(self) -> Any:
+        """The next one, due or later; None at the end."""
+        record = next(self.due, None)
+        if record is None:
+            if self._later is None:
+                self._later = self._in_order(self._read_later(self._passed_ns))
+            record = next(self._later, None)
+        return record
+
+    def _in_order(self, ticks: Iterable[Tick]) -> Iterator[Any]:
+        for tick in ticks:
+            self._passed_ns = tick.ts_ns
+            records: list[Any] = [record for record in tick.records if type(record) in self._kinds]
+            if Command not in self._kinds:
+                yield from sorted(records, key=lambda record: record.seq)
+                continue
+            for record in records:
+                if record.command_id not in self._known:  # by its id as it was sent
+                    self._known.add(record.command_id)
+                    yield Command._make(map(storable, record))

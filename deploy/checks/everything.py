@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from configs.strategies import load_strategies
@@ -26,6 +27,7 @@ from sinks.audit import AUDITED_TOPICS
 if TYPE_CHECKING:
     from configs.settings import Kafka, Settings
     from deploy.home import Home
+    from operators.stage import Tick
 
 RETRY_PAUSE_S = 0.5
 
@@ -107,7 +109,13 @@ def _audited(url: str, kafka: Kafka | None, topic: str, heads: Sequence[Head], w
                 found = audit(db, topic, heads)
         else:
             with closing(moment(url)) as db, closing(read_topics(kafka, "audit", [topic], until=until)) as log:
-                found = audit(db, topic, heads, log)
+                found = audit(db, topic, heads, log, partial(_behind, kafka, topic))
         if not found.findings or time.monotonic() + RETRY_PAUSE_S > deadline:
             return found
         time.sleep(RETRY_PAUSE_S)
+
+
+def _behind(kafka: Kafka, topic: str, passed_ns: int) -> Iterator[Tick]:
+    """What the log holds by now behind a time: the moment of the database lies before this one."""
+    with closing(read_topics(kafka, "audit", [topic], until=Until(offsets=ends_of(kafka, [topic])))) as log:
+        yield from (tick for tick in log if tick.ts_ns > passed_ns)

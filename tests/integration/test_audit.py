@@ -74,6 +74,37 @@ def test_every_audited_record_is_linked_and_all_agrees(url: str) -> None:
     assert found["orders"].links > 5 and found["executions"].links > 10 and found["commands"].links == 2
 
 
+def test_while_services_write_the_log_may_be_shorter_or_longer_than_the_database(url: str) -> None:
+    """A log that was ended before the database's moment is read on behind it, and not one record more is asked for."""
+    half = TICKS[: len(TICKS) // 2]
+
+    def found(until: int) -> list[str]:
+        """With what stood in the log at first, and what it holds behind the database's moment, up to a tick."""
+        with closing(psycopg2.connect(url)) as db:
+            audits = [
+                audit(db, topic, (), half, lambda passed_ns: [t for t in TICKS[:until] if t.ts_ns > passed_ns])
+                for topic in AUDITED_TOPICS
+            ]
+        return _findings({audited.topic: audited for audited in audits})
+
+    assert found(len(TICKS)) == []
+    missing = found(len(TICKS) - 40)
+    assert missing and all("not in the log: inserted" in finding for finding in missing)
+
+
+def test_a_log_that_is_ahead_of_the_database_is_asked_only_for_what_was_due(
+    url: str, make_database: Callable[[], str]
+) -> None:
+    behind = make_database()
+    _write(behind, [list(tick.records) for tick in TICKS[:60]])
+    with closing(psycopg2.connect(behind)) as db:
+        for topic in AUDITED_TOPICS:
+            assert not audit(db, topic, (), TICKS[:60], lambda passed_ns: TICKS[60:]).findings
+            assert not audit(db, topic, (), TICKS[:50], lambda passed_ns: TICKS[50:]).findings
+        gone = [audit(db, topic, (), TICKS, lambda passed_ns: []).findings for topic in ("orders", "executions")]
+    assert all(found and all("removed together" in str(finding) for finding in found) for found in gone)
+
+
 def test_the_chain_is_the_same_in_any_batches_with_any_repeats(url: str, make_database: Callable[[], str]) -> None:
     rng, again = random.Random(3), make_database()
     start, batches = 0, []
