@@ -97,19 +97,20 @@ class SignalStage:
                 heard = self._hear(ts_ns, record, signals) or heard
                 continue
             row = record
-            views = symbols.get(row.symbol)
+            symbol, seq, row_ns, _, close, _ = row
+            views = symbols.get(symbol)
             if views is None:
-                views = symbols[row.symbol] = SymbolViews(len(self.names))
+                views = symbols[symbol] = SymbolViews(len(self.names))
             fresh = not views.row_seq
-            views.close = row.close
-            views.row_seq = row.seq
+            views.close = close
+            views.row_seq = seq
             states = views.states
             for place, decide in of_rows:
                 states[place], view = decide(row, states[place])
                 if view is not None and _changes(view, views.held[place]):
-                    signals.append(self._signal(row.symbol, row.ts_ns, views, place, view, view.causes))
+                    signals.append(self._signal(symbol, row_ns, views, place, view, view.causes))
             if fresh and self._waiting:
-                heard = self._catch_up(ts_ns, row.symbol, views, signals) or heard
+                heard = self._catch_up(ts_ns, symbol, views, signals) or heard
         if self._ensemble is not None and (signals or weighed):
             self._agree(ts_ns, list(symbols) if weighed else list(dict.fromkeys(s.symbol for s in signals)), signals)
             heard = True

@@ -30,8 +30,8 @@ class Marks:
         old = self.values.pop(symbol, ZERO)
         holding = ledger.holding(symbol)
         new = ZERO
-        if holding is not None and holding.quantity:
-            new = multiply(holding.quantity, to_decimal(self.prices[symbol]))
+        if holding is not None and (quantity := holding.quantity):
+            new = multiply(quantity, to_decimal(self.prices[symbol]))
             if holding.unit_value is not ONE:
                 new = multiply(new, holding.unit_value)
             self.values[symbol] = new

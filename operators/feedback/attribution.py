@@ -125,7 +125,7 @@ class AttributionBook:
         change = position.quantity - book.quantity
         cost, realized = position.cost_basis - book.cost, position.realized_pnl - book.realized
         book.quantity, book.cost, book.realized = position.quantity, position.cost_basis, position.realized_pnl
-        if holders := book.holders():
+        if not position.quantity and (holders := book.holders()):
             book.last = holders
         execution = self._executions.pop(position.execution_id, None)
         if execution is None:
@@ -166,6 +166,14 @@ class AttributionBook:
 
     def _fill(self, book: SymbolBook, execution: Execution, change: Decimal, paid: Decimal) -> None:
         pieces = self._pieces(book, execution, change)
+        if len(pieces) == 1:
+            # Nearly every fill is of one strategy: there is nothing to share out.
+            ((name, quantity),) = pieces
+            totals = self._total(name)
+            self._move(book.parts.setdefault(name, Part()), totals, quantity, paid)
+            totals.fees += quantize(execution.fee)
+            totals.trades += 1
+            return
         weights = [(name, abs(quantity)) for name, quantity in pieces]
         values = [value for _, value in share_out(paid, weights)]
         for (name, quantity), value in zip(pieces, values, strict=True):

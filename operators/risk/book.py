@@ -314,6 +314,13 @@ class RiskBook:
         long = net + short
         return Exposure(to_decimal(round(long, 2)), to_decimal(round(short, 2)), to_decimal(round(worst, 2)))
 
+    def net_value(self) -> Decimal:
+        """Of all holdings at their last prices, in floats, to the cent."""
+        last, net = self.last, 0.0
+        for symbol, holding in self.holdings.items():
+            net += holding.quantity_f * last[symbol].close  # one after the other: `sum` differs by Python's version
+        return to_decimal(round(net, 2))
+
     def exact_exposure(self) -> Exposure:
         """The same in exact arithmetic, about ten times as dear."""
         long = short = worst = ZERO

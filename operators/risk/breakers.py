@@ -109,6 +109,8 @@ class Breakers:
 
     def state(self, scope: str, key: str) -> str:
         """The worst state of the breakers of one scope and key."""
+        if not self._tripped:
+            return ACTIVE
         states = [
             tripped.state
             for (index, on), tripped in self._tripped.items()

@@ -115,13 +115,15 @@ class Meters:
         """All that breakers ask for, as of the end of this tick's bars."""
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         if self._equity_wanted and book.unpriced() is None:
-            exposure = book.exposure()
-            equity = book.cash + exposure.long - exposure.short
+            equity = book.cash + book.net_value()
             self.peak = max(self.peak, equity)
-            lost = book.day_equity - equity
-            out[DAILY_LOSS, PORTFOLIO] = {"": max(ZERO, lost)}
-            out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(lost, book.day_equity))} if book.day_equity > 0 else {}
-            out[DRAWDOWN, PORTFOLIO] = {"": divide(self.peak - equity, self.peak)} if self.peak > 0 else {}
+            lost, wanted = book.day_equity - equity, self._wanted
+            if (DAILY_LOSS, PORTFOLIO) in wanted:
+                out[DAILY_LOSS, PORTFOLIO] = {"": max(ZERO, lost)}
+            if (DAY_FALL, PORTFOLIO) in wanted and book.day_equity > 0:
+                out[DAY_FALL, PORTFOLIO] = {"": max(ZERO, divide(lost, book.day_equity))}
+            if (DRAWDOWN, PORTFOLIO) in wanted and self.peak > 0:
+                out[DRAWDOWN, PORTFOLIO] = {"": divide(self.peak - equity, self.peak)}
         for scope in self._streak_scopes:
             out[LOSS_STREAK, scope] = {k: Decimal(n) for (s, k), n in self._streaks.items() if s == scope}
         for scope in self._reject_scopes:

@@ -34,6 +34,7 @@ NEEDS: dict[tuple[str, str], Permission | str | None] = {
     ("GET", "/api/v1/strategies/weights"): READ,
     ("GET", "/api/v1/models"): READ,
     ("GET", "/api/v1/predictions/{symbol}"): READ,
+    ("GET", "/api/v1/signals/{symbol}"): READ,
     ("GET", "/api/v1/orders"): READ,
     ("GET", "/api/v1/executions"): READ,
     ("GET", "/api/v1/orders/{order_id}"): READ,

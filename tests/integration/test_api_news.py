@@ -97,7 +97,7 @@ def test_news_of_a_symbol_are_found_without_reading_all_news(make_database: Call
             row = db.execute(query).mappings().first()
             assert (None if row is None else row["news_id"]) == first
             (plan,) = db.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {asked[-1][0]}", asked[-1][1]).scalar_one()
-            # One that is in the news all the time is met soon on the way back in time.
-            assert ("ix_news_ts_ns" if symbol == "S7" else "ix_news_symbols") in str(plan), str(plan)
+            # One that is in the news all the time may also be met soon on the way back in time: the sample decides.
+            assert "ix_news_symbols" in str(plan) or (symbol == "S7" and "ix_news_ts_ns" in str(plan)), str(plan)
             assert "Seq Scan" not in str(plan), str(plan)
     engine.dispose()

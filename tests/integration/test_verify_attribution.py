@@ -125,7 +125,7 @@ def test_a_row_that_was_changed_is_named(stored: Stored, change: str, words: str
 
 
 def test_a_strategy_that_is_missing_is_found_by_the_sum(stored: Stored) -> None:
-    stored.change("DELETE FROM attribution WHERE strategy = 'ema_cross' AND ts_ns = %s", LAST)
+    stored.change("DELETE FROM attribution WHERE strategy = 'slow' AND ts_ns = %s", LAST)  # the last of its tick
     assert "the strategies sum to " in (stored.check().difference or "")
 
 
