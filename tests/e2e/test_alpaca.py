@@ -17,7 +17,7 @@ from deploy.alpaca_server import Server, ServerSettings
 from deploy.checks.broker import check_broker
 from deploy.local.ports import free_ports
 from schemas.codec import decode, encode
-from schemas.records import Bar, Command, Execution, GatewayStatus, Quote
+from schemas.records import Bar, Command, Execution, GatewayStatus, Position, Quote
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.platform import Platform
 
@@ -78,6 +78,17 @@ def filled(platform: Platform, order_id: str) -> bool:
     )
 
 
+def booked(platform: Platform, order_id: str) -> bool:
+    """Whether the ledger has all that the order traded: it is a service of its own, behind the gateway's."""
+    traded = {
+        one.execution_id
+        for one in executions(platform)
+        if isinstance(one, Execution) and one.order_id == order_id and one.exec_type == "TRADE"
+    }
+    positions = [decode(value) for value in platform.messages("positions")]
+    return filled(platform, order_id) and traded <= {p.execution_id for p in positions if isinstance(p, Position)}
+
+
 def ready(platform: Platform) -> bool:
     states = [one.state for one in executions(platform) if isinstance(one, GatewayStatus)]
     return bool(states) and states[-1] == "READY"
@@ -104,7 +115,7 @@ def test_from_a_bar_of_the_socket_to_a_fill_of_the_broker_with_a_kill_in_between
     platform.start("market_data")
     platform.wait_until(lambda: ready(platform), "the gateway is reconciled again")
     last = buy(platform, "AAPL", "SELL")
-    platform.wait_until(lambda: filled(platform, last), "the last fill")
+    platform.wait_until(lambda: booked(platform, last), "the last fill in the books")
     platform.stop()
 
     submits = server.broker.book.submits
