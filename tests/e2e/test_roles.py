@@ -1,0 +1,92 @@
+"""The API of a platform that runs, over HTTP, as each role: what each may do has its effect, the rest is refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from api.roles import Role
+from tests.e2e.started import Started, started
+
+pytestmark = pytest.mark.timeout(600)
+PASSWORD = "a long password of the tests"  # pragma: allowlist secret  (of users that live as long as this test)
+MARKET = {"symbol": "AAPL", "side": "BUY", "quantity": 3, "order_type": "MARKET", "time_in_force": "DAY"}
+# Far below any price of the simulator: it rests.
+RESTING = {**MARKET, "symbol": "MSFT", "order_type": "LIMIT", "limit_price": 300.0, "time_in_force": "GTC"}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    with started(tmp_path_factory.mktemp("roles") / "home") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def people(platform: Started) -> Iterator[dict[Role, httpx.Client]]:
+    """A user of each role, logged in."""
+    one_time = (platform.home.secrets / "admin-password").read_text().strip()
+    clients = {Role.ADMIN: logged_in(platform, "admin", one_time)}
+    for role in (Role.VIEWER, Role.TRADER, Role.RISK):
+        made = clients[Role.ADMIN].post("/users", json={"username": f"a-{role}", "role": role})
+        assert made.status_code == 201, made.text
+        clients[role] = logged_in(platform, f"a-{role}", made.json()["one_time_password"])
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+def logged_in(platform: Started, name: str, one_time: str) -> httpx.Client:
+    client = httpx.Client(base_url=f"{platform.api}/api/v1", timeout=20)
+    pair = client.post("/auth/login", json={"username": name, "password": one_time}).json()
+    client.headers["Authorization"] = f"Bearer {pair['access_token']}"
+    changed = client.post("/auth/password", json={"current_password": one_time, "new_password": PASSWORD})
+    assert changed.status_code == 200, changed.text
+    client.headers["Authorization"] = f"Bearer {changed.json()['access_token']}"
+    return client
+
+
+def wait_for(found: Callable[[], Any], wanted: Any) -> None:
+    deadline = time.monotonic() + 60
+    while (last := found()) != wanted:
+        assert time.monotonic() < deadline, f"{last} does not become {wanted}"
+        time.sleep(0.3)
+
+
+def status_of(client: httpx.Client, order_id: str) -> str | None:
+    answer = client.get(f"/orders/{order_id}")
+    return str(answer.json()["status"]) if answer.status_code == 200 else None
+
+
+def test_each_role_does_what_it_may_and_no_more(people: dict[Role, httpx.Client]) -> None:
+    viewer, trader, risk, admin = (people[role] for role in (Role.VIEWER, Role.TRADER, Role.RISK, Role.ADMIN))
+    for client in people.values():
+        assert client.get("/portfolio/state").status_code == 200
+    for client in (viewer, risk):
+        assert client.post("/orders", json=MARKET).status_code == 403
+    for client in (viewer, trader):
+        assert client.post("/risk/circuit-breaker", json={"action": "halt", "reason": "no"}).status_code == 403
+        assert client.get("/audit").status_code == 403
+    for client in (viewer, trader, risk):
+        assert client.post("/users", json={"username": "x", "role": "admin"}).status_code == 403
+
+    filled = trader.post("/orders", json=MARKET).json()["order_id"]
+    wait_for(lambda: status_of(viewer, filled), "FILLED")
+    resting = trader.post("/orders", json=RESTING).json()["order_id"]
+    assert viewer.delete(f"/orders/{resting}").status_code == 403
+    wait_for(lambda: risk.delete(f"/orders/{resting}").status_code, 202)
+    wait_for(lambda: status_of(trader, resting), "CANCELLED")
+
+    assert risk.post("/risk/circuit-breaker", json={"action": "halt", "reason": "a drill"}).status_code == 202
+    wait_for(lambda: viewer.get("/risk/limits").json()["state"], "HALTED")
+    verdict = trader.post("/risk/validate", json=MARKET).json()
+    assert verdict["approved"] is False and "kill_switch" in verdict["message"]
+    assert admin.post("/risk/circuit-breaker", json={"action": "release", "reason": "over"}).status_code == 202
+    wait_for(lambda: viewer.get("/risk/limits").json()["state"], "ACTIVE")
+
+    kinds = [(entry["kind"], entry["actor"]) for entry in risk.get("/audit").json()["commands"]]
+    assert kinds[:2] == [("RELEASE", "admin"), ("KILL_SWITCH", "a-risk")]
+    assert kinds.count(("SUBMIT_ORDER", "a-trader")) == 2
