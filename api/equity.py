@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.shapes import Amount, Shape, utc
+from api.json_types import Amount, Shape, utc
 from sinks.tables import valuations
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from sqlalchemy import Connection, Numeric, case, cast, desc, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.shapes import Amount, Shape, utc
+from api.json_types import Amount, Shape, utc
 from configs.settings import Settings
 from operators.performance import TRADING_DAYS_A_YEAR, Welford
 from sinks.tables import lot_matches, valuations

@@ -19,9 +19,9 @@ from starlette.requests import HTTPConnection
 
 from api import tokens
 from api.accounts import Accounts
-from api.hub import Hub
-from api.rates import Rates
-from api.reads import Reads
+from api.rate_limits import Rates
+from api.read_replica import Reads
+from api.stream_hub import Hub
 from configs.settings import Settings
 from sinks.cluster import client
 from sinks.commands import CommandLog

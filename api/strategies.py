@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import Connection, Numeric, RowMapping, case, cast, desc, func, select
 
-from api.shapes import Amount, Shape, utc
-from operators.manual import MANUAL
+from api.json_types import Amount, Shape, utc
+from operators.manual_orders import MANUAL
 from schemas.records import TRADE
 from sinks.tables import attribution, executions, lot_matches, order_proposals, signal_outcomes, weights
 

@@ -25,7 +25,9 @@ ACTIVE, RETIRED, REGISTERED = "active", "retired", "registered"
 
 
 class ModelCard(BaseModel):
-    """What is known of a model. Times in event time; `folds` and `metrics` as `dataflows/training.py` measures them."""
+    """What is known of a model. Times in event time; `folds` and `metrics` as
+    `dataflows/research/training.py` measures them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -21,13 +21,13 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings, load_settings
-from dataflows import stages, stopping
-from dataflows.report import ReportSink, Stopwatch
-from dataflows.sources.feeds import files_source, tagger
+from dataflows.research.report import ReportSink, Stopwatch
+from dataflows.runtime import stages, stopping
+from dataflows.runtime.topology import BOOKS
+from dataflows.runtime.wiring import TickLogic, TickSink, TickSource
 from dataflows.sources.files import FileFeed
+from dataflows.sources.from_settings import files_source, tagger
 from dataflows.sources.kafka import ShardTicks
-from dataflows.topology import BOOKS
-from dataflows.wiring import TickLogic, TickSink, TickSource
 from operators.partitions import partition_of
 from operators.performance import Performance
 from operators.stage import Stage, Tick
@@ -36,7 +36,7 @@ from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow
 VERSION = 1
 Piece = tuple[str, list[Tick]]
 _WHOLE = frozenset({CorporateAction, ExchangeRate})
-"""Without a symbol of their own, and read by every shard of features (`dataflows/topology.py`)."""
+"""Without a symbol of their own, and read by every shard of features (`dataflows/runtime/topology.py`)."""
 
 
 class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):

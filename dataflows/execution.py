@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows import live, stages
-from dataflows.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live, stages
+from dataflows.runtime.wiring import TickSink, TickSource, staged
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
@@ -22,7 +22,7 @@ def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.execution`."""
     at = live.ends("execution")
     if at.settings.execution.broker == "alpaca":
-        from dataflows.broker.opening import asking_sink  # slow to import, and of no use to the simulated venue
+        from dataflows.broker.from_settings import asking_sink  # slow to import, and of no use to the simulated venue
 
         at.sinks["broker"] = asking_sink(at.settings)
     return build(at.settings, live.topics_source("execution", at), at.sinks)

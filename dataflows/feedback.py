@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows import live, stages
-from dataflows.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live, stages
+from dataflows.runtime.wiring import TickSink, TickSource, staged
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows import live, stopping
+from dataflows.runtime import live, stopping
+from dataflows.runtime.wiring import TickSink, TickSource, unstaged
 from dataflows.sources.fundamentals import fundamentals_source
-from dataflows.sources.polled import PolledSource
-from dataflows.sources.written import ids_once_stored
-from dataflows.wiring import TickSink, TickSource, unstaged
+from dataflows.sources.polling import PolledSource
+from dataflows.sources.topic_tail import ids_once_stored
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:

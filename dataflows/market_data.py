@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows import live, stopping
-from dataflows.sources.feeds import platform_feed
-from dataflows.wiring import TickSink, TickSource, unstaged
+from dataflows.runtime import live, stopping
+from dataflows.runtime.wiring import TickSink, TickSource, unstaged
+from dataflows.sources.from_settings import platform_feed
 
 
 def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:

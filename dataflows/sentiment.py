@@ -8,16 +8,16 @@ from bytewax.dataflow import Dataflow
 
 from configs.secrets import secret
 from configs.settings import Settings
-from dataflows import live, stages
-from dataflows.sources.written import records_at_the_end
-from dataflows.topology import BOOKS
-from dataflows.wiring import TickSink, TickSource, staged
-from operators.sentiment.question import ANSWER_SCHEMA
+from dataflows.llm.llm_client import LlmClient
+from dataflows.llm.request_sink import Asker, AskingSink, Budget
+from dataflows.runtime import live, stages
+from dataflows.runtime.topology import BOOKS
+from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.sources.topic_tail import records_at_the_end
+from operators.sentiment.prompt import ANSWER_SCHEMA
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, LlmAnswer
 from sinks.kafka import producer
-from sinks.llm import Asker, AskingSink, Budget
-from sinks.llm_client import LlmClient
 
 FLUSH_S = 10.0
 

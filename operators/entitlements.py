@@ -1,7 +1,7 @@
 """What comes to an account without a trade: shares by corporate actions, money by dividends, interest and fees.
 
-Kept for the portfolio (`operators/portfolio.py`), which owns the books; risk folds the same into its own by the same
-rules (`operators/ledger/events.py`).
+Kept for the portfolio (`operators/portfolio/stage.py`), which owns the books; risk folds the same into its own
+by the same rules (`operators/ledger/events.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from operators.ledger import Ledger
 from operators.ledger.cash import AccrualSettings, Charge, Short
 from operators.ledger.events import Income, event_of, ratio_of
 from operators.money import divide, to_decimal
-from operators.reference import ReferenceData
+from operators.portfolio.targets import Targets
+from operators.reference_data import ReferenceData
 from operators.sizing import Estimates, TargetWeights
-from operators.targets import Targets
 from operators.valuation import Marks
 from schemas.records import CASH_DIVIDEND, DELISTING, EXCHANGE_RATE, SYMBOL_CHANGE, CorporateAction, Record
 

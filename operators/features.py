@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from operators.indicators import Indicator, build
-from operators.reference import ReferenceData
+from operators.reference_data import ReferenceData
 from schemas.records import SPLIT, STOCK_DIVIDEND, Bar, CorporateAction, FeatureRow, Record
 
 VERSION = 2

@@ -7,7 +7,7 @@ from collections import deque
 from decimal import Decimal
 from typing import Any
 
-from operators.decisions import Decisions
+from operators.decision_hash import Decisions
 from operators.money import plain
 from operators.stage import Tick
 from schemas.records import TRADE, Bar, DeadLetter, Execution, Order, OrderRefusal, Signal, Valuation

@@ -27,7 +27,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Tab
 
 from schemas.codec import NESTED, schema_json
 from schemas.records import TOPIC_OF, Command, Execution, Order, OrderCancel, OrderRefusal, RiskEvent, RiskFence
-from sinks.reading import records_of
+from sinks.queries import records_of
 from sinks.tables import TABLE_OF, metadata
 
 AUDITED: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent, Command)

@@ -1,4 +1,4 @@
-"""Reads the causes of a decision back from the tables: `operators.lineage.Books` on one connection."""
+"""Reads the causes of a decision back from the tables: `operators.explain.lineage.Books` on one connection."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import redis as redis_client
 from psycopg2 import sql
 
 from configs.env_file import OFF, VARIABLE
-from deploy.migrate import ALEMBIC_INI, migrate
+from deploy.supervisor.migrate import ALEMBIC_INI, migrate
 
 os.environ[VARIABLE] = OFF
 """Whatever a developer has in a file `.env`, the tests see the same."""

@@ -46,7 +46,7 @@ class Services:
         ]
 
     def _halted(self, children: Rows) -> Metric:
-        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/halting.py`)."""
+        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/runtime/halting.py`)."""
         halts = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
         names = sorted({*self._dataflows, *children, *halts})
         return gauge(

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 
 from api.access import Reader
 from api.alerting.outbox import read_alerts
+from api.json_types import Shape
 from api.problems import documented
 from api.resources import Db
 from api.routers import PREFIX
-from api.shapes import Shape
 
 router = APIRouter(prefix=f"{PREFIX}/alerts", tags=["alerts"], responses=documented(400, 401, 403, 422, 429, 503))
 

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row, desc, literal, select, union_all
 
 from api.access import Caller, allowed
-from api.pages import Limit
+from api.json_types import MAX_SEQ, Line, Shape, utc
+from api.pagination import Limit
 from api.problems import documented
 from api.resources import Db
 from api.roles import Permission
 from api.routers import PREFIX
-from api.shapes import MAX_SEQ, Line, Shape, utc
 from sinks.tables import commands, order_cancels, order_refusals, orders, risk_fences
 
 router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=documented(401, 403, 422, 429, 503))

@@ -10,11 +10,11 @@ from pydantic import Field
 from api import tokens
 from api.access import Caller, anybody, deny
 from api.accounts import Issued
+from api.json_types import Line, Shape, utc
 from api.problems import documented
 from api.resources import Open, Resources
 from api.roles import GRANTS
 from api.routers import PREFIX
-from api.shapes import Line, Shape, utc
 from api.tokens import ACCESS, REFRESH
 
 router = APIRouter(prefix=f"{PREFIX}/auth", tags=["auth"], responses=documented(400, 401, 422, 429, 503))

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from api.access import Caller, Reader, allowed
+from api.json_types import Amount, Line, Shape, utc
 from api.problems import NotFound, documented
 from api.resources import Db, Open
 from api.roles import Permission
 from api.routers import PREFIX
-from api.shapes import Amount, Line, Shape, utc
 from operators.risk.breakers import PORTFOLIO
 from operators.risk.commands import SET_BREAKER, breaker_of
 from schemas.errors import BadInput

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from api.pages import Before, Limit, newest
+from api.json_types import Line, Shape, utc
+from api.pagination import Before, Limit, newest
 from api.resources import Db
 from api.routers import PREFIX
 from api.routers.orders import Report
-from api.shapes import Line, Shape, utc
 from schemas.records import Execution
 from sinks.tables import executions, record_of
 

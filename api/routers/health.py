@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dataflow_stats import COUNTS, degraded, read_stats
+from api.json_types import Shape
 from api.resources import Open, Resources
-from api.shapes import Shape
 
 STALE_AFTER_S = 15.0
 KAFKA_TIMEOUT_S = 1.0

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from api.json_types import Shape, nanoseconds, number, utc
 from api.problems import NotFound
 from api.resources import Db, Open, Resources
 from api.routers import PREFIX
-from api.shapes import Shape, nanoseconds, number, utc
 from configs.strategies import load_strategies
-from operators.inaction import at_moment
-from operators.lineage import Explanation, Node, Place, as_tree, explain, located
+from operators.explain.lineage import Explanation, Node, Place, as_tree, explain, located
+from operators.explain.no_trade import at_moment
 from schemas.errors import Unavailable
 from sinks.lineage import StoredBooks
-from sinks.places import Places
+from sinks.log_positions import Places
 
 router = APIRouter(prefix=PREFIX, tags=["orders"])
 

@@ -10,10 +10,10 @@ import redis
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection, desc, func, select, true
 
+from api.json_types import Shape, nanoseconds, utc
 from api.problems import NotFound
 from api.resources import Db, Open, Resources
 from api.routers import PREFIX
-from api.shapes import Shape, nanoseconds, utc
 from schemas.errors import BadInput
 from schemas.records import Bar
 from sinks.tables import bars, record_of

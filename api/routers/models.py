@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import desc, func, select
 
+from api.json_types import Amount, Shape, utc
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, utc
 from api.strategies import StrategyShare, latest_shares
 from configs.model_registry import ModelCard, Registry
 from sinks.tables import attribution, model_scores, predictions, valuations, weights

@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy import Select, desc, select
 
-from api.pages import Limit
+from api.json_types import Shape, Symbol, utc
+from api.pagination import Limit
 from api.problems import NotFound
 from api.resources import Db
 from api.routers import PREFIX
-from api.shapes import Shape, Symbol, utc
 from schemas.records import Fundamentals, NewsItem, SentimentScore, sentiment_id
 from sinks.tables import fundamentals, news, record_of, sentiment
 

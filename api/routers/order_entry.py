@@ -13,14 +13,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.access import Caller, allowed
+from api.json_types import Line, Shape, Symbol, utc
 from api.problems import Conflict, NotFound, documented
 from api.resources import Open, Resources
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.orders import FINISHED, Side, find_order
-from api.shapes import Line, Shape, Symbol, utc
 from api.submissions import find_command, submit
-from operators.manual import CANCEL_ORDER, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import CANCEL_ORDER, QUANTITY_MAX, SUBMIT_ORDER, command_id_of, order_id_of
 from operators.money import plain
 from operators.risk.commands import AMEND_ORDER
 from schemas.records import DAY, GTD, LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP

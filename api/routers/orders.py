@@ -11,13 +11,13 @@ from fastapi import APIRouter
 from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
-from api.pages import Before, Limit, newest
+from api.json_types import Amount, Shape, utc
+from api.pagination import Before, Limit, newest
 from api.problems import NotFound, documented
 from api.resources import CurrentDb, Db
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, utc
 from api.submissions import find_command
-from operators.manual import MANUAL, SUBMIT_ORDER, BadTerms, command_id_of, is_manual, order_id_of, proposal_of
+from operators.manual_orders import MANUAL, SUBMIT_ORDER, BadTerms, command_id_of, is_manual, order_id_of, proposal_of
 from operators.orders import FINAL, OrderState, event_of, follow
 from operators.risk.commands import AMEND_ORDER, amended
 from schemas.errors import BadInput

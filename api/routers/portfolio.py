@@ -11,11 +11,11 @@ from pydantic import ConfigDict
 from sqlalchemy import Connection, RowMapping, desc, literal, select, true
 
 from api.equity import EquityPoint, equity_points
+from api.json_types import Amount, Shape, nanoseconds, utc
 from api.performance import PerformanceReport, performance_report
 from api.problems import NotFound
 from api.resources import Db, Open
 from api.routers import PREFIX
-from api.shapes import Amount, Shape, nanoseconds, utc
 from api.strategies import StrategyResult, strategy_results
 from sinks.tables import bars, positions, valuations
 

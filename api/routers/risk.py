@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends
 from sqlalchemy import desc, func, select
 
 from api.access import Caller, Reader, allowed
-from api.pages import Before, Limit, newest
+from api.json_types import Amount, Line, Shape, plain, utc
+from api.pagination import Before, Limit, newest
 from api.problems import documented
 from api.resources import CurrentDb, Db, Open
 from api.risk_view import judge, rebuild
@@ -18,8 +19,7 @@ from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
 from api.routers.orders import Check
-from api.shapes import Amount, Line, Shape, plain, utc
-from operators.manual import SUBMIT_ORDER, proposal_of
+from operators.manual_orders import SUBMIT_ORDER, proposal_of
 from operators.risk.usage import usage
 from operators.risk.verdict import Refusal
 from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from sqlalchemy import desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
+from api.json_types import Shape, Symbol, utc
 from api.resources import Db
 from api.routers import PREFIX
-from api.shapes import Shape, Symbol, utc
 from schemas.records import Signal, signal_id
 from sinks.tables import record_of, signals
 

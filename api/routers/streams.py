@@ -12,11 +12,11 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Caller, identify, require, still_good
-from api.hub import MARKET, PORTFOLIO, Client
 from api.problems import Forbidden, TooManyRequests
 from api.resources import Open, Resources
 from api.roles import Permission
 from api.routers import PREFIX
+from api.stream_hub import MARKET, PORTFOLIO, Client
 from api.tokens import Unauthenticated
 from schemas.errors import BadInput
 

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from api.access import Caller, allowed
 from api.accounts import User
+from api.json_types import Shape
 from api.problems import NotFound, documented
 from api.resources import Open
 from api.roles import Permission, Role
 from api.routers import PREFIX
-from api.shapes import Shape
 from schemas.errors import BadInput
 
 log = structlog.get_logger(__name__)

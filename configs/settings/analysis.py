@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from configs.settings.sections import Section
-from operators.ensemble import EnsembleSettings
+from operators.signals.ensemble import EnsembleSettings
 
 
 class Features(Section):

@@ -30,7 +30,7 @@ class Alpaca(Section):
 
 class AlpacaGateway(Section):
     """How orders go through Alpaca: `GatewaySettings` of operators/gateway, and times of the edge in seconds
-    (`EdgeSettings` of dataflows/broker/asking.py). `platform_id` goes before the id of every order at the broker.
+    (`EdgeSettings` of dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the broker.
     """
 
     extended_hours: bool = False

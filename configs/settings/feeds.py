@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from configs.settings.sections import Duration, Section
-from operators.minutes import FeedSettings
+from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 
 OTHER_FILES = ("quotes", "reference_data", "news", "fundamentals")

@@ -16,13 +16,13 @@ from configs.settings.feeds import OTHER_FILES, FundamentalsFeed, MarketData, Ne
 from configs.settings.platform import Api, Platform
 from configs.settings.sections import Section, seconds
 from configs.settings.stores import Database, Kafka
-from operators.ensemble import ENSEMBLE
 from operators.feedback import FeedbackSettings
 from operators.gateway import GatewaySettings
 from operators.instruments import NOTHING_LISTED, Instruments
 from operators.portfolio import PortfolioSettings
 from operators.risk.settings import RiskSettings
 from operators.sentiment import SentimentSettings
+from operators.signals.ensemble import ENSEMBLE
 from operators.venue import VenueSettings
 
 

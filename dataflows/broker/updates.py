@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from dataflows.broker.wire import Books, amount
+from dataflows.broker.http_api import Books, amount
 from operators.gateway.leg import TOTAL
 from operators.money import ZERO, quantize
 from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, BrokerAccount, BrokerUpdate

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from operators.minutes import Minute
+from operators.bar_completion import Minute
 from schemas.records import CONTINUOUS, POST, PRE, REGULAR
 
 Times = npt.NDArray[np.int64]

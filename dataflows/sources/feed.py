@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 
+from dataflows.runtime.stats import Stats
+from dataflows.runtime.topology import FEED
 from dataflows.sources.heartbeat import Heartbeat
-from dataflows.stats import Stats
-from dataflows.topology import FEED
 from operators.stage import Tick
 from schemas.errors import BadInput
 from schemas.records import DeadLetter

@@ -21,7 +21,7 @@ from dataflows.sources.merge import Merge, PlacedBadRow, Window
 from dataflows.sources.rows import Ints, RowRules
 from dataflows.sources.tables import CSV_ENDINGS, PARQUET_ENDINGS, open_table
 from dataflows.sources.tape import Tape
-from operators.minutes import FeedSettings, MinuteCompletion
+from operators.bar_completion import FeedSettings, MinuteCompletion
 from operators.stage import Tick
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Record

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.stats import Stats
+from dataflows.runtime.stats import Stats
 from operators.alignment import AlignedLogs, Counts, Log
 from operators.dead_letter_rate import DeadLetterRate, RateLimits
 from operators.stage import Tick
@@ -26,7 +26,7 @@ from schemas.codec import DEFAULT, Codec
 from schemas.errors import TooManyDeadLetters, Unavailable, Undecodable
 from schemas.records import UNTIMED, DeadLetter, LateRecord
 from sinks.cluster import Servers, client
-from sinks.complaints import Complaints
+from sinks.kafka_errors import Complaints
 
 FETCH_MAX = 1000  # messages a poll
 CLOSE_WITHIN_S = 2.0

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from operators.minutes import FeedSettings
+from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 
 Ints = npt.NDArray[np.int64]

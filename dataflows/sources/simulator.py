@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 
-from operators.minutes import Minute, MinuteCompletion, MinuteRow
+from operators.bar_completion import Minute, MinuteCompletion, MinuteRow
 from operators.stage import Tick
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS

@@ -15,9 +15,9 @@ import msgpack
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deploy.alpaca_server import memory
-from deploy.alpaca_server.book import Book, BrokerOrder
 from deploy.alpaca_server.faults import Fault, Faults
 from deploy.alpaca_server.market import SECOND_NS, BarRow, Market
+from deploy.alpaca_server.order_book import Book, BrokerOrder
 
 HALF_SPREAD = 0.01
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from deploy.alpaca_server.book import Book, BrokerOrder
+from deploy.alpaca_server.order_book import Book, BrokerOrder
 
 _DECIMALS = {"quantity", "limit_price", "stop_price", "trail_price", "trail_percent", "filled", "value", "best"}
 ORDERS_KEPT = 500

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from deploy.alpaca_server.book import CLOSED, EXTENDED, OPEN_STATES, REGULAR, ZERO, BrokerOrder, Refused, text
 from deploy.alpaca_server.broker import Broker, iso
 from deploy.alpaca_server.market import SECOND_NS, BarRow
+from deploy.alpaca_server.order_book import CLOSED, EXTENDED, OPEN_STATES, REGULAR, ZERO, BrokerOrder, Refused, text
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from configs.settings import Settings
-from dataflows import stages, topology
+from dataflows.runtime import stages, topology
 from dataflows.sources.files import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.partitions import partition_of

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.settings import Settings, load_settings
-from deploy.chaos import heard, tables
+from deploy.chaos import edge_records, tables
 from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused, tape_ticks
-from deploy.chaos.held import FEED, HeldFeed
-from deploy.chaos.model import LocalModel
-from deploy.chaos.others import Wire, write_others, write_settings
+from deploy.chaos.feed_throttle import FEED, HeldFeed
+from deploy.chaos.llm_server import LocalModel
 from deploy.chaos.stack import SETTINGS, ChaosStack
 from deploy.chaos.storm import Fault, plan, strike, times
 from deploy.chaos.tape import MINUTES_MAX, write_tape
+from deploy.chaos.tape_extras import Wire, write_others, write_settings
 from operators.stage import Tick
 
 SECONDS_PER_FAULT, SECONDS_MIN = 1.0, 8.0
@@ -89,7 +89,7 @@ def run(
                 with HeldFeed(stack, clocks, LEAD_TICKS) as feed:
                     struck = _storm(stack, faults, clocks, feed, wire, say)
                 stack.run_to_end(clocks[-1])
-                for topic, records in heard.told(wire).items():
+                for topic, records in edge_records.told(wire).items():
                     stack.wait_written(settings.kafka, topic, records)
                 stack.stop_dataflows()
                 say(f"the tape is at its end everywhere after {time.monotonic() - began:.0f} s; comparing")
@@ -113,17 +113,17 @@ def _compare(stack: ChaosStack, settings: Settings, tape: Sequence[Tick], wire: 
     partitions = settings.kafka.symbol_partitions
     messages = dict(stack.logs(partitions))
     found = {log: by_the_sequence_rule(those) for log, those in messages.items()}
-    edges = heard.read(messages)
-    ticks = fused(settings, heard.as_recorded(tape, edges))
+    edges = edge_records.read(messages)
+    ticks = fused(settings, edge_records.as_recorded(tape, edges))
     expected = expected_logs(ticks, partitions)
     for topic, edge in edges.items():
         expected[topic, 0] += map(repr, edge.behind)
     database_url = stack.endpoints["DATABASE_URL"]
     rows = tables.counts(database_url)
     difference = (
-        heard.first_difference(tape, edges, heard.told(wire), ticks)
+        edge_records.first_difference(tape, edges, edge_records.told(wire), ticks)
         or first_difference(found, expected)
-        or tables.first_difference(database_url, [*ticks, heard.stored_behind(tape, edges)])
+        or tables.first_difference(database_url, [*ticks, edge_records.stored_behind(tape, edges)])
     )
     count = sum(map(len, messages.values()))
     repeats = count - sum(map(len, found.values()))

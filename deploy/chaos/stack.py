@@ -16,18 +16,18 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from configs.settings import Kafka
-from dataflows import topology
-from dataflows.sources.written import records_at_the_end
-from deploy import control
+from dataflows.runtime import topology
+from dataflows.sources.topic_tail import records_at_the_end
 from deploy.chaos.proxy import Proxy
-from deploy.choices import Choices, remember
 from deploy.errors import DeployError
-from deploy.follow import follow_start, stop_platform
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
-from deploy.probes import read_stats
-from deploy.service import DATAFLOW_NAMES, SERVICE_NAMES
-from deploy.state import ChildState, State, Status, running_state
+from deploy.supervisor import control
+from deploy.supervisor.probes import read_stats
+from deploy.supervisor.service import DATAFLOW_NAMES, SERVICE_NAMES
+from deploy.supervisor.start_options import Choices, remember
+from deploy.supervisor.start_progress import follow_start, stop_platform
+from deploy.supervisor.state import ChildState, State, Status, running_state
 from sinks.cluster import client
 
 PRELOAD = Path(__file__).parent / "preload"
@@ -74,7 +74,7 @@ class ChaosStack:
         try:
             with (self.home.logs / "supervisor.log").open("wb") as log:
                 supervisor = subprocess.Popen(
-                    [sys.executable, "-m", "deploy.supervisor"],
+                    [sys.executable, "-m", "deploy.supervisor.supervisor"],
                     cwd=REPOSITORY,
                     env=self._environment,
                     stdin=subprocess.DEVNULL,

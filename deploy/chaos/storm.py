@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dataflows.topology import SERVICES
-from deploy import control
+from dataflows.runtime.topology import SERVICES
 from deploy.chaos.stack import ChaosStack
 from deploy.errors import DeployError
-from deploy.service import DATAFLOW_NAMES, SERVICE_NAMES
+from deploy.supervisor import control
+from deploy.supervisor.service import DATAFLOW_NAMES, SERVICE_NAMES
 
 KILL, CONNECTION, DISK, CLOCK, SCALE = "kill", "connection", "disk", "clock", "scale"
 KINDS = (KILL, CONNECTION, DISK, CLOCK, SCALE)

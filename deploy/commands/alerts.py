@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def list_alerts(include_resolved: All = False, limit: Limit = 100, as_json: AsJson = False) -> None:
     from api.alerting.outbox import Outbox
     from configs.settings import load_settings
-    from deploy.running import use_running_services
+    from deploy.supervisor.running import use_running_services
     from sinks.database import open_engine
 
     use_running_services(home_from_environment())

@@ -47,7 +47,7 @@ def backtest(
 ) -> None:
     from configs.settings import load_settings
     from dataflows.backtest import run
-    from dataflows.report import as_html, write_json
+    from dataflows.research.report import as_html, write_json
 
     # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
     paths = [*bars, *(more_bars or [])]

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.service import Kind
-from deploy.state import Status, running_state
+from deploy.supervisor.service import Kind
+from deploy.supervisor.state import Status, running_state
 
 File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME.tar in the state folder.")]
 Given = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
@@ -39,9 +39,9 @@ def register(app: typer.Typer) -> None:
 
 
 def backup(file: File = None, encrypt: Encrypt = False, recipient: For = None, as_json: AsJson = False) -> None:
-    from dataflows.live import release
-    from deploy.backup_file import write_backup
-    from deploy.backup_seal import recipient_for
+    from dataflows.runtime.live import release
+    from deploy.backup.backup_file import write_backup
+    from deploy.backup.encryption import recipient_for
 
     home = home_from_environment()
     target = (file or _usual(home)).absolute()
@@ -64,10 +64,10 @@ def backup(file: File = None, encrypt: Encrypt = False, recipient: For = None, a
 
 
 def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
-    from deploy.backup_file import link_the_rest, read_manifest, require_room, restore_backup
-    from deploy.backup_seal import own_identity
+    from deploy.backup.backup_file import link_the_rest, read_manifest, require_room, restore_backup
+    from deploy.backup.encryption import own_identity
     from deploy.commands.rebuild import rebuild_table, tables_of_topics
-    from deploy.migrate import migrate
+    from deploy.supervisor.migrate import migrate
 
     home = home_from_environment()
     identity = own_identity(home)
@@ -106,8 +106,8 @@ def _usual(home: Home) -> Path:
 @contextmanager
 def _database(home: Home) -> Iterator[str]:
     """The address of the running or named PostgreSQL; of a stopped platform it is started alone while this lasts."""
-    from deploy.recorded import alone
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import alone
+    from deploy.supervisor.running import use_running_services
 
     if os.environ.get("DATABASE_URL"):
         yield os.environ["DATABASE_URL"]
@@ -142,7 +142,7 @@ def _embedded(home: Home) -> Iterator[str]:
 @contextmanager
 def _nobody_writes(home: Home) -> Iterator[None]:
     """Dataflows and the API of the running platform are stopped meanwhile; those that ran run again."""
-    from deploy.control import request, wait_for
+    from deploy.supervisor.control import request, wait_for
 
     state = running_state(home)
     users = [child for child in state.children if child.kind != Kind.SERVICE] if state is not None else []
@@ -165,8 +165,8 @@ def _ends(home: Home) -> dict[str, int]:
     """The end of every partition of our topics now; nothing where Kafka does not answer."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    from deploy.probes import KafkaProbe
-    from deploy.recorded import settings_of
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.probes import KafkaProbe
     from sinks.cluster import client
 
     state = running_state(home)

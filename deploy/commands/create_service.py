@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.home import REPOSITORY
-from deploy.new_service import create_service
+from deploy.service_template import create_service
 
 Name = Annotated[str, typer.Argument(help="Of the dataflow, such as order_flow.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -29,5 +29,5 @@ def create(name: Name, as_json: AsJson = False) -> None:
         print(f"changed  {path}")
     print("It reads bars, keeps their last closes and writes nothing. Next:")
     print(f"  python cli.py test {made.new[-1]}")
-    print("  what it makes, and the topic it goes to: docs/howto/topic.md; then `outputs` in dataflows/topology.py")
+    print("  its output topic: docs/howto/topic.md; then `outputs` in dataflows/runtime/topology.py")
     print("  what it reads and decides: docs/howto/dataflow.md")

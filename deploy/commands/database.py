@@ -13,9 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init_db() -> None:
-    from deploy.initialise import initialise
-    from deploy.recorded import settings_of
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.initialise import initialise
+    from deploy.supervisor.running import use_running_services
 
     home = home_from_environment()
     home.make()
@@ -24,8 +24,8 @@ def init_db() -> None:
 
 
 def migrate(revision: str = "head") -> None:
-    from deploy.migrate import migrate as upgrade
-    from deploy.running import use_running_services
+    from deploy.supervisor.migrate import migrate as upgrade
+    from deploy.supervisor.running import use_running_services
 
     if not os.environ.get("DATABASE_URL"):
         use_running_services(home_from_environment())

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import written
+from deploy.time_arguments import written
 from schemas.errors import BadInput, InvalidField, Undecodable
 
 if TYPE_CHECKING:
@@ -61,9 +61,9 @@ def list_letters(
 
 
 def release(service: Annotated[str, typer.Argument(help="As `status` names it.")]) -> None:
-    from dataflows import halting
-    from deploy.control import start_one
-    from deploy.state import running_state
+    from dataflows.runtime import halting
+    from deploy.supervisor.control import start_one
+    from deploy.supervisor.state import running_state
 
     home = home_from_environment()
     halt = halting.read_halt(home.run, service)
@@ -99,7 +99,7 @@ def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Do not
 
 def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
     """Why these bytes cannot go into their topic again; "" where they can."""
-    from dataflows.replay_topics import GIVEN
+    from dataflows.replay.recording import GIVEN
     from operators.alignment import check_bar
     from schemas.codec import decode
     from schemas.records import TOPIC_OF, Bar, Clock
@@ -139,8 +139,8 @@ def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[De
     from sqlalchemy import desc, select
     from sqlalchemy.exc import DBAPIError
 
-    from deploy.recorded import settings_of
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.running import use_running_services
     from schemas.records import DeadLetter, LateRecord
     from sinks.database import open_engine
     from sinks.tables import TABLE_OF, record_of
@@ -204,7 +204,7 @@ def _decoded(raw: bytes) -> str:
 
 def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
     """The bytes as they stand in the topic, while they do; else those of the letter."""
-    from deploy.recorded import require_kafka
+    from deploy.recovery.recorded_topics import require_kafka
 
     if letter.topic.startswith(("file:", "feed:")):
         return letter.raw

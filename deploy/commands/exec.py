@@ -11,8 +11,8 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.names import service_named
-from deploy.state import State, running_state
+from deploy.service_names import service_named
+from deploy.supervisor.state import State, running_state
 
 Service = Annotated[str, typer.Argument(help="A service as `status` names it.")]
 Command = Annotated[list[str], typer.Argument(help="The command and its arguments.")]
@@ -73,9 +73,9 @@ def surroundings(home: Home, state: State, name: str) -> Surroundings:
 
 
 def _as_started(home: Home) -> dict[str, str]:
-    from deploy.choices import remembered
-    from deploy.plan import child_environment
-    from deploy.running import use_running_services
+    from deploy.supervisor.plan import child_environment
+    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.start_options import remembered
 
     use_running_services(home)
     return child_environment({**remembered(home).environment(), "PLATFORM_HOME": str(home.root)})

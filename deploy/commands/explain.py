@@ -12,15 +12,15 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import nanoseconds, written
+from deploy.time_arguments import nanoseconds, written
 from schemas.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from configs.settings import Settings
-    from operators.inaction import Moment
-    from operators.lineage import Explanation, Node, Place
+    from operators.explain.lineage import Explanation, Node, Place
+    from operators.explain.no_trade import Moment
     from schemas.records import Record
 
     Find = Callable[[Record], Place | None]
@@ -52,8 +52,8 @@ def _opened() -> Iterator[tuple[Settings, Connection]]:
     from sqlalchemy.exc import DBAPIError
 
     from configs.settings import load_settings
-    from deploy.choices import remembered
-    from deploy.running import use_running_services
+    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.start_options import remembered
     from sinks.database import open_engine
 
     home = home_from_environment()
@@ -73,8 +73,8 @@ def _opened() -> Iterator[tuple[Settings, Connection]]:
 @contextmanager
 def _places(settings: Settings) -> Iterator[Find | None]:
     """Looks places up while Kafka answers; None where it does not."""
-    from deploy.probes import KafkaProbe
-    from sinks.places import Places
+    from deploy.supervisor.probes import KafkaProbe
+    from sinks.log_positions import Places
 
     kafka = settings.kafka
     if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
@@ -86,7 +86,7 @@ def _places(settings: Settings) -> Iterator[Find | None]:
 
 
 def _of_id(settings: Settings, db: Connection, wanted: str, as_json: bool) -> str:
-    from operators.lineage import explain
+    from operators.explain.lineage import explain
     from sinks.lineage import StoredBooks
 
     found = explain(StoredBooks(db), wanted)
@@ -99,7 +99,7 @@ def _of_id(settings: Settings, db: Connection, wanted: str, as_json: bool) -> st
 
 
 def _with_places(settings: Settings, found: Explanation) -> tuple[Explanation, str]:
-    from operators.lineage import located
+    from operators.explain.lineage import located
 
     try:
         with _places(settings) as find:
@@ -113,7 +113,7 @@ def _with_places(settings: Settings, found: Explanation) -> tuple[Explanation, s
 
 def _of_moment(settings: Settings, db: Connection, symbol: str | None, ts_ns: int | None, as_json: bool) -> str:
     from configs.strategies import load_strategies
-    from operators.inaction import at_moment
+    from operators.explain.no_trade import at_moment
     from sinks.lineage import StoredBooks
 
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
@@ -183,7 +183,7 @@ def _moment_lines(moment: Moment) -> list[str]:
 
 
 def explanation_json(found: Explanation) -> dict[str, Any]:
-    from operators.lineage import as_tree
+    from operators.explain.lineage import as_tree
 
     return {
         "outcome": found.outcome,
@@ -193,7 +193,7 @@ def explanation_json(found: Explanation) -> dict[str, Any]:
 
 
 def moment_json(moment: Moment) -> dict[str, Any]:
-    from operators.lineage import as_tree
+    from operators.explain.lineage import as_tree
 
     return {
         "symbol": moment.symbol,

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import nanoseconds, written
+from deploy.time_arguments import nanoseconds, written
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
-    from dataflows.replay_fork import Forked, Outcome
+    from dataflows.replay.fork import Forked, Outcome
 
 At = Annotated[str, typer.Option(help="Event time from which the other settings hold.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as risk_manager.max_daily_loss=5000.")]
@@ -36,9 +36,9 @@ def register(app: typer.Typer) -> None:
 
 
 def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json: AsJson = False) -> None:
-    from dataflows.replay_fork import fork
-    from dataflows.replay_topics import recording
-    from deploy.recorded import recorded_settings, settings_of
+    from dataflows.replay.fork import fork
+    from dataflows.replay.recording import recording
+    from deploy.recovery.recorded_topics import recorded_settings, settings_of
     from schemas.errors import Unavailable
 
     at_ns = nanoseconds("--at", at)

@@ -16,9 +16,9 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.log_lines import LEVELS, Entry, Followed, Wanted, read_logs
-from deploy.moments import since_seconds
-from deploy.names import service_named
+from deploy.service_names import service_named
+from deploy.supervisor.log_lines import LEVELS, Entry, Followed, Wanted, read_logs
+from deploy.time_arguments import since_seconds
 from schemas.errors import BadInput
 
 Services = Annotated[list[str] | None, typer.Argument(help="Services as `status` names them; without: all.")]

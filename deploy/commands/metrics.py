@@ -15,8 +15,8 @@ from rich.table import Table
 from configs.secrets import secret
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.metrics import Figures, fetch, read
-from deploy.state import running_state
+from deploy.performance.metrics_page import Figures, fetch, read
+from deploy.supervisor.state import running_state
 
 Watch = Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")]
 Interval = Annotated[float, typer.Option(min=0.2, help="Of --watch, in seconds.")]

@@ -14,7 +14,7 @@ import typer
 from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
-    from dataflows.optimization import Closes, Found
+    from dataflows.research.optimization import Closes, Found
 
 Method = Annotated[str, typer.Option(help="max_sharpe, hrp or cvar.")]
 Bars = Annotated[
@@ -47,8 +47,8 @@ def optimize(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    from dataflows import optimization
-    from deploy.running import use_running_services
+    from dataflows.research import optimization
+    from deploy.supervisor.running import use_running_services
     from operators.sizing import weights_of
     from schemas.errors import BadInput
 
@@ -88,8 +88,8 @@ def _closes(paths: list[Path], each: str, days: int, symbols: list[str]) -> Clos
     from sqlalchemy.exc import DBAPIError
 
     from configs.settings import load_settings
-    from dataflows import optimization
-    from deploy.analysis import unreachable
+    from dataflows.research import optimization
+    from deploy.performance.analysis import unreachable
     from sinks.database import open_engine
 
     settings = load_settings()
@@ -106,7 +106,7 @@ def _closes(paths: list[Path], each: str, days: int, symbols: list[str]) -> Clos
 
 def _send(found: Found, notes: list[str]) -> str:
     """The id of the command, once it is in the log."""
-    from deploy.recorded import settings_of
+    from deploy.recovery.recorded_topics import settings_of
     from operators.sizing import TARGET_WEIGHTS
     from sinks.commands import CommandLog, new_command
 

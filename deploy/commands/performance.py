@@ -17,13 +17,13 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.own_platform import SYMBOLS, own_platform, write_walk
-from deploy.state import State, running_state
+from deploy.supervisor.state import State, running_state
+from deploy.testing.temporary_platform import SYMBOLS, own_platform, write_walk
 
 if TYPE_CHECKING:
     from configs.settings import Settings
-    from deploy.analysis import Load, Statement, TableUse
-    from deploy.benchmark import Figure
+    from deploy.performance.analysis import Load, Statement, TableUse
+    from deploy.performance.benchmark import Figure
 
 TICKS_A_SECOND = 10.0
 Seconds = Annotated[int, typer.Option(min=10, max=600, help="How long a platform of its own plays its market.")]
@@ -56,7 +56,7 @@ def default(context: typer.Context) -> None:
 def benchmark(
     seconds: Seconds = 60, ticks: Ticks = 2000, own: Own = False, check: Check = False, as_json: AsJson = False
 ) -> None:
-    from deploy import benchmark as measure
+    from deploy.performance import benchmark as measure
 
     home = home_from_environment()
     with _measured(home, seconds, own=own) as (where, settings):
@@ -91,7 +91,7 @@ def _measured(home: Home, seconds: int, *, own: bool) -> Iterator[tuple[str, Set
 
 
 def _settings(home: Home) -> Settings:
-    from deploy.recorded import settings_of
+    from deploy.recovery.recorded_topics import settings_of
 
     told = json.loads((home.secrets / "endpoints.json").read_text())
     return settings_of(home, {name: value for name, value in told.items() if name != "PLATFORM_HOME"})
@@ -132,7 +132,7 @@ def _text(value: float | None, unit: str) -> str:
 def analyze(as_json: AsJson = False) -> None:
     from sqlalchemy.exc import DBAPIError
 
-    from deploy import analysis
+    from deploy.performance import analysis
     from sinks.database import open_engine
 
     home = home_from_environment()
@@ -197,8 +197,8 @@ def profile(
     top: Annotated[int, typer.Option(min=1, help="How many functions.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    from deploy.names import service_named
-    from deploy.stage_profile import profile_stage, profiled_services
+    from deploy.performance.stage_profile import profile_stage, profiled_services
+    from deploy.service_names import service_named
 
     name = service_named(service, profiled_services())
     settings = _profiled_settings(walk=not bars)
@@ -229,7 +229,7 @@ def optimize(
 ) -> None:
     from sqlalchemy.exc import DBAPIError
 
-    from deploy import analysis, optimization
+    from deploy.performance import analysis, optimization
     from sinks.database import open_engine
 
     home = home_from_environment()

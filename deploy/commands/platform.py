@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.choices import Choices, choose, remember, remembered
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.state import State, running_state
+from deploy.supervisor.start_options import Choices, choose, remember, remembered
+from deploy.supervisor.state import State, running_state
 
 Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files, live, alpaca or polygon.")]
 Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
@@ -65,7 +65,7 @@ def start(
 
 
 def stop() -> None:
-    from deploy.follow import Progress, stop_platform
+    from deploy.supervisor.start_progress import Progress, stop_platform
 
     console = Console()
     home = home_from_environment()
@@ -74,7 +74,7 @@ def stop() -> None:
 
 
 def restart(foreground: Foreground = False) -> None:
-    from deploy.follow import Progress, stop_platform
+    from deploy.supervisor.start_progress import Progress, stop_platform
 
     home = home_from_environment()
     stop_platform(home, Progress(Console(), running_state(home)))
@@ -83,14 +83,14 @@ def restart(foreground: Foreground = False) -> None:
 
 def stop_service(name: str) -> None:
     """Stop one service and keep it stopped; the others go on."""
-    from deploy.control import stop_one
+    from deploy.supervisor.control import stop_one
 
     stop_one(home_from_environment(), name)
 
 
 def start_service(name: str) -> None:
     """Start a service that was stopped or has failed, and wait until it is healthy."""
-    from deploy.control import start_one
+    from deploy.supervisor.control import start_one
 
     start_one(home_from_environment(), name)
 
@@ -106,24 +106,24 @@ def _require_stopped(home: Home) -> None:
 
 def _build(home: Home) -> None:
     """The dashboard anew; the Python environment that this runs in was made by `deploy/bootstrap.py` just now."""
-    from deploy.local import dashboard
+    from deploy.local import dashboard_bundle
 
     if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
         typer.echo("PLATFORM_PYTHON_ENV=current: the Python environment is yours and stays as it is")
     if os.environ.get("PLATFORM_DASHBOARD") != "off":
         home.make()
-        dashboard.bundle(home, typer.echo, anew=True)
+        dashboard_bundle.bundle(home, typer.echo, anew=True)
 
 
 def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
-    from deploy.follow import Progress, follow_start, stop_platform
+    from deploy.supervisor.start_progress import Progress, follow_start, stop_platform
 
     home.make()
     remember(home, choices)
     console = Console()
     show = Progress(console)
     if foreground:
-        from deploy.supervisor import supervise
+        from deploy.supervisor.supervisor import supervise
 
         greeted = False
 
@@ -137,7 +137,7 @@ def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
         raise typer.Exit(supervise(home, watch))
     with (home.logs / "supervisor.log").open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "deploy.supervisor"],
+            [sys.executable, "-m", "deploy.supervisor.supervisor"],
             cwd=REPOSITORY,
             env={**os.environ, "PLATFORM_HOME": str(home.root), "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.DEVNULL,

@@ -39,7 +39,7 @@ def _dashboard() -> list[str]:
     """Where a Node is on PATH it takes seconds; elsewhere tests/integration/test_dashboard_build.py fetches one."""
     from deploy.errors import DeployError
     from deploy.home import home_from_environment
-    from deploy.local.dashboard import check
+    from deploy.local.dashboard_bundle import check
     from deploy.local.node import node_on_path
 
     print("+ tsc --noEmit, node --test (deploy/dashboard)", flush=True)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.control import start_one, stop_one
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.replicas import replicas_of, store_of
-from deploy.service import DATAFLOW_NAMES
-from deploy.state import running_state
+from deploy.supervisor.control import start_one, stop_one
+from deploy.supervisor.replicas import replicas_of, store_of
+from deploy.supervisor.service import DATAFLOW_NAMES
+from deploy.supervisor.state import running_state
 from schemas.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def rebuild_service(home: Home, name: str) -> str:
     Raises BadInput for an edge, and DeployError where the topics do not replay to what they hold: the new state would
     contradict them.
     """
-    from dataflows.replay import Window
+    from dataflows.replay.comparison import Window
     from deploy.commands.replay_check import check
-    from deploy.initialise import make_recovery_store
+    from deploy.supervisor.initialise import make_recovery_store
 
     if name == "market_data":
         raise BadInput("market_data is an edge: its state comes from the feed and is in no topic")
@@ -103,8 +103,8 @@ def rebuild_table(home: Home, name: str) -> str:
 
     Run it again if it was interrupted. Raises BadInput for a table that no topic with a clock holds.
     """
-    from deploy.recorded import settings_of
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.running import use_running_services
     from schemas.records import TOPIC_OF
 
     kinds = tables_of_topics()
@@ -132,7 +132,7 @@ def _write_again(settings: Settings, name: str, kind: type, topic: str) -> str:
     import psycopg2
     from psycopg2 import sql
 
-    from dataflows.replay_topics import read_topics
+    from dataflows.replay.recording import read_topics
     from sinks.database import libpq_url
     from sinks.postgres import PostgresWriter
 

@@ -30,7 +30,7 @@ def load(file: File, as_json: Json = False) -> None:
     A row that was loaded before has the same id and changes nothing.
     """
     from configs.settings import load_settings
-    from deploy.running import use_running_services
+    from deploy.supervisor.running import use_running_services
     from sinks.commands import CommandLog
 
     records = _records(file)
@@ -48,7 +48,7 @@ def _records(file: Path) -> list:  # type: ignore[type-arg]
     from dataflows.sources.rows import RowRules
     from dataflows.sources.tape.files import TapeFile
     from dataflows.sources.tape.rules import REFERENCE_DATA
-    from operators.reference import check as check_action
+    from operators.reference_data import check as check_action
     from schemas.errors import BadInput, InvalidField
     from schemas.records import CorporateAction
 

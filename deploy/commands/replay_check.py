@@ -11,14 +11,14 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import nanoseconds, written
+from deploy.time_arguments import nanoseconds, written
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from dataflows.replay import Compared, Window
-    from dataflows.replay_differences import Difference
+    from dataflows.replay.comparison import Compared, Window
+    from dataflows.replay.differences import Difference
 
 From = Annotated[str | None, typer.Option("--from", help="Compare from this event time on.")]
 To = Annotated[str | None, typer.Option("--to", help="Compare up to this event time.")]
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def replay_check(since: From = None, to: To = None, portfolio: Portfolio = PORTFOLIO, as_json: AsJson = False) -> None:
-    from dataflows.replay import Window
+    from dataflows.replay.comparison import Window
 
     if portfolio != PORTFOLIO:
         raise BadInput(f"--portfolio {portfolio}: there is no such portfolio; there is {PORTFOLIO}")
@@ -46,9 +46,9 @@ def replay_check(since: From = None, to: To = None, portfolio: Portfolio = PORTF
 
 def check(window: Window) -> Compared:
     """Replay the platform in PLATFORM_HOME. Raises DeployError where its log cannot be read."""
-    from dataflows.replay import compare
-    from dataflows.replay_topics import recording
-    from deploy.recorded import recorded_settings
+    from dataflows.replay.comparison import compare
+    from dataflows.replay.recording import recording
+    from deploy.recovery.recorded_topics import recorded_settings
     from schemas.errors import Unavailable
 
     console = Console(stderr=True)

@@ -6,7 +6,7 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.state import running_state
+from deploy.supervisor.state import running_state
 
 Service = Annotated[str, typer.Argument(help="A dataflow that works by shard, such as features.")]
 Count = Annotated[int, typer.Argument(help="How many processes; 1 to the number of shards.")]
@@ -18,10 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def scale(service: Service, replicas: Count) -> None:
     from configs.settings import load_settings
-    from deploy.control import scale_one
-    from deploy.recorded import alone
-    from deploy.replicas import require_scalable
-    from deploy.rescale import rescale
+    from deploy.recovery.recorded_topics import alone
+    from deploy.recovery.rescale import rescale
+    from deploy.supervisor.control import scale_one
+    from deploy.supervisor.replicas import require_scalable
 
     home = home_from_environment()
     partitions = load_settings().kafka.symbol_partitions

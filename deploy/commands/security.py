@@ -15,13 +15,13 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import since_seconds
+from deploy.time_arguments import since_seconds
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from configs.settings import Settings
-    from deploy.security_scan import Scan
+    from deploy.security.scanners import Scan
 
 OsvUrl = Annotated[str | None, typer.Option(help="An OSV server of your own to ask about vulnerabilities.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -37,17 +37,17 @@ def register(app: typer.Typer) -> None:
 
 
 def scan(osv_url: OsvUrl = None, as_json: AsJson = False) -> None:
-    from deploy import security_scan
+    from deploy.security import scanners
 
     bill = home_from_environment().root / "security" / "sbom.json"
-    scans = [*security_scan.code(), security_scan.secrets(), security_scan.vulnerabilities(osv_url)]
-    _show([*scans, security_scan.bill_of_materials(bill)], as_json=as_json)
+    scans = [*scanners.code(), scanners.secrets(), scanners.vulnerabilities(osv_url)]
+    _show([*scans, scanners.bill_of_materials(bill)], as_json=as_json)
 
 
 def vulnerabilities(osv_url: OsvUrl = None, as_json: AsJson = False) -> None:
-    from deploy import security_scan
+    from deploy.security import scanners
 
-    _show([security_scan.vulnerabilities(osv_url)], as_json=as_json)
+    _show([scanners.vulnerabilities(osv_url)], as_json=as_json)
 
 
 def _show(scans: list[Scan], *, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def _show(scans: list[Scan], *, as_json: bool) -> None:
 
 
 def compliance(as_json: AsJson = False) -> None:
-    from deploy.compliance import Check, checks, database_checks
+    from deploy.security.compliance import Check, checks, database_checks
 
     home = home_from_environment()
     with _platform() as (settings, db):
@@ -144,8 +144,8 @@ def _platform() -> Iterator[tuple[Settings, Connection]]:
     """Settings and database of the running platform."""
     from sqlalchemy.exc import DBAPIError
 
-    from deploy.recorded import settings_of
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.running import use_running_services
     from sinks.database import open_engine
 
     home = home_from_environment()

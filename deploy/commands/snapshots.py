@@ -13,8 +13,8 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.replicas import replica_name, replicas_of, store_of
-from deploy.state import running_state
+from deploy.supervisor.replicas import replica_name, replicas_of, store_of
+from deploy.supervisor.state import running_state
 
 Service = Annotated[str, typer.Argument(help="A dataflow, such as portfolio.")]
 Step = Annotated[str | None, typer.Option(help="Only steps whose name begins so, such as stage.")]
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_stores(as_json: AsJson = False) -> None:
-    from deploy.recovery_store import read_store
+    from deploy.recovery.recovery_store import read_store
 
     home = home_from_environment()
     rows: list[dict[str, Any]] = []
@@ -61,7 +61,7 @@ def list_stores(as_json: AsJson = False) -> None:
 
 
 def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth = 6, as_json: AsJson = False) -> None:
-    from deploy.recovery_store import read_store
+    from deploy.recovery.recovery_store import read_store
 
     store = read_store(_store(home_from_environment(), service))
     chosen = [
@@ -81,7 +81,7 @@ def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth =
 
 
 def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
-    from deploy.recovery_store import copy_store
+    from deploy.recovery.recovery_store import copy_store
 
     home = home_from_environment()
     store = _store(home, service)

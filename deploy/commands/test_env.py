@@ -13,9 +13,9 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.processes import end, identify, tail
-from deploy.pytest_run import run_pytest, say, test_environment
-from deploy.test_stack import read_state
+from deploy.supervisor.processes import end, identify, tail
+from deploy.testing.pytest_run import run_pytest, say, test_environment
+from deploy.testing.services import read_state
 
 SETUP_TIMEOUT_S = 180.0
 AsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as JSON, with passwords.")]
@@ -75,7 +75,7 @@ def _start(home: Home) -> None:
     log = home.logs / "test-env.log"
     with log.open("wb") as out:
         child = subprocess.Popen(
-            [sys.executable, "-m", "deploy.test_stack", str(home.root)],
+            [sys.executable, "-m", "deploy.testing.services", str(home.root)],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             stdout=out,

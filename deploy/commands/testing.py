@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from deploy.home import Home, home_from_environment
-from deploy.pytest_run import run_pytest, say, test_environment
+from deploy.testing.pytest_run import run_pytest, say, test_environment
 
 COVERAGE_TARGET = 95.0
 """Per cent of lines that tests should reach. Printed beside what they do reach, not asserted."""

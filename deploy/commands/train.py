@@ -54,7 +54,7 @@ def train(
     settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    from dataflows import training
+    from dataflows.research import training
 
     paths = [*(bars or []), *(more_bars or [])]
     if bool(paths) == from_topics:
@@ -109,7 +109,7 @@ def retire(model: Wanted) -> None:
 
 def _settings(file: Path | None) -> "Settings":
     from configs.settings import load_settings
-    from deploy.recorded import settings_of
+    from deploy.recovery.recorded_topics import settings_of
 
     return load_settings(file) if file is not None else settings_of(home_from_environment(), {})
 
@@ -132,7 +132,7 @@ def _specs(settings: "Settings", features: str | None) -> tuple[str, ...]:
 
 
 def _rows(settings: "Settings", paths: list[Path], specs: tuple[str, ...]) -> "Iterable[FeatureRow]":
-    from dataflows import recorded_features
+    from dataflows.research import recorded_features
     from sinks.database import open_engine
 
     if paths:

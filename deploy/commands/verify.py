@@ -12,13 +12,13 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.moments import since_seconds
+from deploy.time_arguments import since_seconds
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
     from configs.settings import Kafka, Settings
-    from deploy.checks.verdict import Check, Verdict
     from deploy.home import Home
+    from deploy.verification.verdict import Check, Verdict
 
 Since = Annotated[
     str | None,
@@ -48,8 +48,8 @@ def verify(
 ) -> None:
     import psycopg2
 
-    from deploy.recorded import settings_of
-    from deploy.running import use_running_services
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.running import use_running_services
 
     home = home_from_environment()
     named = bool(os.environ.get("DATABASE_URL"))
@@ -87,8 +87,14 @@ def check_all(
 ) -> Verdict:
     """Every check, or those of the audit chain. With `publish` the heads of a right chain go into `audit-heads`.
     Raises psycopg2.Error, Unavailable and BadInput."""
-    from deploy.checks.everything import verify_books, verify_broker, verify_orders, verify_sequences, verify_weights
-    from deploy.checks.verdict import Check, Verdict
+    from deploy.verification.all_checks import (
+        verify_books,
+        verify_broker,
+        verify_orders,
+        verify_sequences,
+        verify_weights,
+    )
+    from deploy.verification.verdict import Check, Verdict
 
     kafka, why_not = _kafka(settings)
     checks: list[Check] = []
@@ -106,26 +112,26 @@ def check_all(
 
 
 def _audit(settings: Settings, kafka: Kafka | None, file: Path | None, wait_s: float, publish: bool) -> list[Check]:
-    from deploy.checks import heads
-    from deploy.checks.everything import verify_audit
+    from deploy.verification import audit_heads
+    from deploy.verification.all_checks import verify_audit
 
-    in_file = [] if file is None else heads.read_heads(file)
-    in_topic = [] if kafka is None else heads.published_heads(kafka)
+    in_file = [] if file is None else audit_heads.read_heads(file)
+    in_topic = [] if kafka is None else audit_heads.published_heads(kafka)
     audited = verify_audit(settings, kafka, [*in_file, *in_topic], wait_s)
     # Heads of a chain that does not hold are worth nothing.
     if not any(one.findings for one in audited):
         found = [one.head for one in audited]
         if file is not None:
-            heads.add_heads(file, found, in_file)
+            audit_heads.add_heads(file, found, in_file)
         if publish and kafka is not None:
-            heads.publish(kafka, found, in_topic, time.time_ns())
+            audit_heads.publish(kafka, found, in_topic, time.time_ns())
     return [one.check for one in audited]
 
 
 def _kafka(settings: Settings) -> tuple[Kafka | None, str]:
     """Where the platform's topics are, or why they cannot be compared."""
-    from deploy.probes import KafkaProbe
-    from deploy.topics import missing_topics
+    from deploy.supervisor.probes import KafkaProbe
+    from deploy.supervisor.topics import missing_topics
 
     kafka = settings.kafka
     reason = KafkaProbe(kafka.cluster)(os.getpid())

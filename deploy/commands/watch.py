@@ -11,7 +11,7 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.state import ChildState, State, Status, read_state
+from deploy.supervisor.state import ChildState, State, Status, read_state
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 _COUNTS = {
@@ -62,8 +62,8 @@ def _not_running(state: State) -> str:
 
 
 def _as_tree(home: Home, state: State) -> dict[str, object]:
-    from deploy.probes import read_stats
-    from deploy.scheduled_checks import read_results
+    from deploy.supervisor.probes import read_stats
+    from deploy.supervisor.scheduled_checks import read_results
 
     tree = asdict(state)
     tree["checks"] = read_results(home)
@@ -73,7 +73,7 @@ def _as_tree(home: Home, state: State) -> dict[str, object]:
 
 
 def _show(home: Home, state: State, *, detailed: bool) -> None:
-    from deploy.probes import read_stats
+    from deploy.supervisor.probes import read_stats
 
     console = Console()
     # A line that is too long for the terminal is still better than a number cut in half.
@@ -102,7 +102,7 @@ def _show(home: Home, state: State, *, detailed: bool) -> None:
 
 def _show_checks(console: Console, home: Home) -> None:
     """What the scheduled checks found last."""
-    from deploy.scheduled_checks import read_results
+    from deploy.supervisor.scheduled_checks import read_results
 
     results = read_results(home)
     if not results:
@@ -157,10 +157,10 @@ def health(as_json: AsJson = False) -> None:
 
 def _ask(home: Home, state: State, child: ChildState) -> str | None:
     """The same questions the supervisor asks, asked now from here."""
-    from deploy.plan import alerts_probe
-    from deploy.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
-    from deploy.recorded import settings_of
-    from deploy.service import Probe
+    from deploy.recovery.recorded_topics import settings_of
+    from deploy.supervisor.plan import alerts_probe
+    from deploy.supervisor.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
+    from deploy.supervisor.service import Probe
 
     told = json.loads((home.secrets / "endpoints.json").read_text())
     kafka = settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": told["KAFKA_BOOTSTRAP_SERVERS"]}).kafka

@@ -1,6 +1,6 @@
 import { defineConfig } from "vite";
 
-// `npm run dev` beside a running platform: PLATFORM_API_URL says where its API is.
+// Used by `npm run dev`: requests to the API go to the running platform at PLATFORM_API_URL.
 const api = process.env["PLATFORM_API_URL"] ?? "http://127.0.0.1:8000";
 
 export default defineConfig({

@@ -9,7 +9,7 @@ from deploy.home import Home
 from deploy.local import postgres, redis, tansu
 from deploy.local.kafka import broker
 from deploy.local.ports import free_ports, require_free
-from deploy.service import Embedded, Report, Service
+from deploy.supervisor.service import Embedded, Report, Service
 
 _DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000, "dashboard": 3000}
 

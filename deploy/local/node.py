@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deploy.bootstrap import LOCKS, uv_environment
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.service import Report
+from deploy.supervisor.service import Report
 
 LOCK = LOCKS / "requirements-node.txt"
 VERSIONS = "20.19 or later of 20, or 22.12 and later"

@@ -14,8 +14,8 @@ from psycopg2 import sql
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local.privileges import NOBODY, become, reach_capability, reachable
-from deploy.probes import PostgresProbe
-from deploy.service import Embedded, Kind, Service
+from deploy.supervisor.probes import PostgresProbe
+from deploy.supervisor.service import Embedded, Kind, Service
 
 ROLE, DATABASE = "platform", "trading"
 _SETTINGS = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.probes import RedisProbe
-from deploy.service import Embedded, Kind, Service
+from deploy.supervisor.probes import RedisProbe
+from deploy.supervisor.service import Embedded, Kind, Service
 
 
 def prepare(home: Home, port: int) -> Embedded:

@@ -11,8 +11,8 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local import postgres
 from deploy.local.endpoints import Endpoints, Ports, prepare
-from deploy.processes import end, identify, spawn, tail
-from deploy.service import Report, Service
+from deploy.supervisor.processes import end, identify, spawn, tail
+from deploy.supervisor.service import Report, Service
 
 
 @dataclass

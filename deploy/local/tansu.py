@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.probes import KafkaProbe
-from deploy.service import Embedded, Kind, Service
+from deploy.supervisor.probes import KafkaProbe
+from deploy.supervisor.service import Embedded, Kind, Service
 
 LIMITS = (
     "nothing in Kafka survives a restart, aborted transactions are visible, look-ups by time return 0, "

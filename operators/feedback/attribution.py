@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from operators.ensemble import ENSEMBLE
 from operators.instruments import Instrument
-from operators.manual import MANUAL, is_manual
+from operators.manual_orders import MANUAL, is_manual
 from operators.money import ONE, ZERO, multiply, portion, quantize, to_decimal
+from operators.signals.ensemble import ENSEMBLE
 from schemas.records import BUY, TRADE, Attribution, CashFlow, Execution, OrderProposal, Position, Signal, Valuation
 
 ACCOUNT = "account"

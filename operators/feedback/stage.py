@@ -12,7 +12,7 @@ from operators.feedback.weights import Weighing
 from operators.instruments import Instrument
 from operators.ledger.events import ratio_of
 from operators.money import divide, to_decimal
-from operators.reference import ReferenceData
+from operators.reference_data import ReferenceData
 from schemas.records import (
     SYMBOL_CHANGE,
     Bar,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.gateway.ended import EndedLegs
+from operators.gateway.closed_orders import EndedLegs
 from operators.gateway.leg import TOTAL, Ending, Fill, Leg
 from operators.gateway.positions import Positions
 from operators.gateway.reconciliation import Reconciliation

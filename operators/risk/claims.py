@@ -9,7 +9,7 @@ from operators.ledger.cash import AccrualSettings, Short
 from operators.ledger.corporate_actions import Delisting, SymbolChange
 from operators.ledger.events import Income, event_of, ratio_of
 from operators.money import ZERO, to_decimal
-from operators.reference import ReferenceData
+from operators.reference_data import ReferenceData
 from operators.risk.book import RiskBook
 from operators.risk.history import History
 from operators.risk.meters import Meters

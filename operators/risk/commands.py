@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from operators.manual import amount_of
+from operators.manual_orders import amount_of
 from operators.risk.breakers import PORTFOLIO, SCOPES_OF, SEVERITY
 from schemas.errors import BadInput
 from schemas.records import Command, OrderProposal

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, BadTerms, exits_of, order_id_of, proposal_of, storable
+from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER, BadTerms, exits_of, order_id_of, proposal_of, storable
 from operators.money import ZERO, plain
 from operators.risk.book import OpenOrder, RiskBook
 from operators.risk.breakers import PORTFOLIO, SEVERITY, SYMBOL, Breakers, Change

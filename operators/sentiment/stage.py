@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from operators.sentiment.lexicon import VERSION as LEXICON
-from operators.sentiment.question import question, read_answer, request_id
+from operators.sentiment.prompt import question, read_answer, request_id
 from operators.sentiment.scoring import LexiconScorer
 from operators.sentiment.settings import SentimentSettings
 from schemas.errors import InvalidField

@@ -14,7 +14,7 @@ from operators.ledger.events import moved
 from operators.ledger.lots import DUST
 from operators.money import ONE, ZERO, multiply, quantize, to_decimal
 from operators.orders import FINAL, OrderEvent, follow
-from operators.reference import ReferenceData
+from operators.reference_data import ReferenceData
 from operators.venue.arrival import Arrival
 from operators.venue.fees import owed
 from operators.venue.matching import Match, match, without_limit

@@ -21,33 +21,8 @@ from schemas.records.analysis import (
     SignalOutcome,
     StrategyWeights,
 )
-from schemas.records.aside import AuditHead, DeadLetter, LateRecord
 from schemas.records.books import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
-from schemas.records.edges import (
-    BrokerAccount,
-    BrokerUpdate,
-    Command,
-    CorporateAction,
-    ExchangeRate,
-    Fundamentals,
-    LlmAnswer,
-    NewsItem,
-)
-from schemas.records.market import Bar, Clock, Quote, Trade
-from schemas.records.trading import (
-    CheckResult,
-    Execution,
-    GatewayStatus,
-    Order,
-    OrderCancel,
-    OrderIntent,
-    OrderProposal,
-    OrderRefusal,
-    RiskEvent,
-    RiskFence,
-    RiskUsage,
-)
-from schemas.records.words import (
+from schemas.records.constants import (
     ACTIVE,
     BUY,
     CANCELED,
@@ -87,6 +62,31 @@ from schemas.records.words import (
     SYMBOL_CHANGE,
     TRADE,
     TRAILING_STOP,
+)
+from schemas.records.dead_letters import AuditHead, DeadLetter, LateRecord
+from schemas.records.edges import (
+    BrokerAccount,
+    BrokerUpdate,
+    Command,
+    CorporateAction,
+    ExchangeRate,
+    Fundamentals,
+    LlmAnswer,
+    NewsItem,
+)
+from schemas.records.market import Bar, Clock, Quote, Trade
+from schemas.records.trading import (
+    CheckResult,
+    Execution,
+    GatewayStatus,
+    Order,
+    OrderCancel,
+    OrderIntent,
+    OrderProposal,
+    OrderRefusal,
+    RiskEvent,
+    RiskFence,
+    RiskUsage,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from dataflows import stages
+from dataflows.runtime import stages
 from operators.stage import Stage, Tick
 from schemas.records import Record, Valuation
 from tests.replay.market import MONDAY, write_market

@@ -17,13 +17,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from psycopg2 import sql
 
 from configs.settings import Settings, load_settings
-from dataflows.topology import STAGED
+from dataflows.runtime.topology import STAGED
 from deploy.home import REPOSITORY, Home
-from deploy.initialise import make_recovery_store
 from deploy.local.ports import free_ports
-from deploy.plan import child_environment, dataflow_services
-from deploy.service import DATAFLOW_NAMES
-from deploy.topics import create_topics, read_topics
+from deploy.supervisor.initialise import make_recovery_store
+from deploy.supervisor.plan import child_environment, dataflow_services
+from deploy.supervisor.service import DATAFLOW_NAMES
+from deploy.supervisor.topics import create_topics, read_topics
 from sinks.tables import TABLE_OF, fields_of
 from tests.replay.runs import SETTINGS_FILE, settings, staged_hash
 from tests.replay.staged import Logs

@@ -11,11 +11,11 @@ from decimal import Decimal
 import psycopg2
 import pytest
 
-from dataflows.replay import compare
-from dataflows.replay_topics import recording
+from dataflows.replay.comparison import compare
+from dataflows.replay.recording import recording
 from deploy.alpaca_server import Server, ServerSettings
-from deploy.checks.broker import check_broker
 from deploy.local.ports import free_ports
+from deploy.verification.broker import check_broker
 from schemas.codec import decode, encode
 from schemas.records import Bar, Command, Execution, GatewayStatus, Position, Quote
 from tests.e2e.conftest import MakePlatform

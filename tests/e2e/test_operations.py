@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from psycopg2 import connect, sql
 
-from deploy.state import read_state
+from deploy.supervisor.state import read_state
 from tests.e2e.started import Started, started
 
 pytestmark = pytest.mark.timeout(600)

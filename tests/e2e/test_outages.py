@@ -11,7 +11,7 @@ import pytest
 from deploy.home import Home
 from deploy.local.endpoints import Ports
 from deploy.local.stack import Stack, running_stack
-from deploy.migrate import migrate
+from deploy.supervisor.migrate import migrate
 from tests.e2e.conftest import Outcome, assert_same, outcome
 from tests.e2e.platform import Platform, Servers
 from tests.replay.runs import feed_ticks

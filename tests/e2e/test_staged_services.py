@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from deploy.service import DATAFLOW_NAMES
+from deploy.supervisor.service import DATAFLOW_NAMES
 from tests.e2e.conftest import MakePlatform, Outcome, assert_same, outcome
 
 pytestmark = pytest.mark.timeout(1200)

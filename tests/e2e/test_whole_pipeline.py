@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay import Pipeline
-from dataflows.replay_topics import DERIVED
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED
 from dataflows.sources.files import FileFeed
 from dataflows.sources.tape import Tape
-from operators.decisions import decision_hash
+from operators.decision_hash import decision_hash
 from schemas.records import (
     BY_SYMBOL,
     TOPIC_OF,

@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from configs.settings import Kafka, Settings, load_settings
-from dataflows import topology
+from dataflows.runtime import topology
 from dataflows.sources.kafka import wait_for_topics
 from deploy.home import REPOSITORY
 from operators.partitions import partition_of

@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.json_types import utc
 from api.routers.orders import WHERE, Status
-from api.shapes import utc
 from configs.settings import Settings, load_settings
 from operators.ledger import Ledger
 from schemas.codec import SCHEMA_IDS, decode, encode

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
-from dataflows import stages
+from dataflows.runtime import stages
 from operators.stage import Stage
 from schemas.codec import decode
 from schemas.records import Bar, Command, Record

@@ -19,7 +19,7 @@ from api.metrics.services import Services
 from api.metrics.trading import Trading
 from api.resources import Resources
 from configs.settings import Settings, load_settings
-from dataflows.halting import release, write_halt
+from dataflows.runtime.halting import release, write_halt
 from operators.ledger import Ledger
 from schemas.records import (
     CANCELED,

@@ -21,8 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from api.app import create_app
-from api.hub import BEHIND_MAX
 from api.roles import Role
+from api.stream_hub import BEHIND_MAX
 from configs.settings import Settings, load_settings
 from deploy.home import Home
 from deploy.local.endpoints import Ports

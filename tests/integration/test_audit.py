@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from deploy.checks.audit import Audited, Head, audit
+from deploy.verification.audit import Audited, Head, audit
 from operators.stage import Tick
 from schemas.records import KILL_SWITCH, RELEASE, Command, Execution, Record
 from sinks import audit as audit_chain
@@ -132,7 +132,7 @@ def test_segments_are_sealed_when_they_are_full(
     make_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_chain, "SEGMENT_ROWS", 4)
-    monkeypatch.setattr("deploy.checks.audit.SEGMENT_ROWS", 4)
+    monkeypatch.setattr("deploy.verification.audit.SEGMENT_ROWS", 4)
     url = make_database()
     _write(url, [list(tick.records) for tick in TICKS])
     links = _audit(url)["executions"].links

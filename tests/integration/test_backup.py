@@ -17,8 +17,16 @@ import pyrage
 import pytest
 from pyrage import x25519
 
-from deploy.backup_file import DUMP, MANIFEST, Manifest, read_manifest, require_room, restore_backup, write_backup
-from deploy.backup_seal import own_identity, recipient_for
+from deploy.backup.backup_file import (
+    DUMP,
+    MANIFEST,
+    Manifest,
+    read_manifest,
+    require_room,
+    restore_backup,
+    write_backup,
+)
+from deploy.backup.encryption import own_identity, recipient_for
 from deploy.errors import DeployError
 from deploy.home import Home
 from schemas.errors import BadInput
@@ -271,7 +279,7 @@ def test_the_key_is_made_once_and_what_is_public_of_it_is_enough_to_write(
 
 
 def test_a_dump_that_fails_leaves_no_backup(filled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.backup_file.binaries", lambda: tmp_path)
+    monkeypatch.setattr("deploy.backup.backup_file.binaries", lambda: tmp_path)
     (tmp_path / "pg_dump").write_text("#!/bin/sh\necho half\necho 'pg_dump: error: the disk is gone' >&2\nexit 1\n")
     (tmp_path / "pg_dump").chmod(0o700)
     for key in (None, x25519.Identity.generate().to_public()):

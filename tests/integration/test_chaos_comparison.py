@@ -14,9 +14,9 @@ import pytest
 from configs.settings import load_settings
 from deploy.chaos import tables
 from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused, tape_ticks
-from deploy.chaos.others import Wire, write_others, write_settings
 from deploy.chaos.stack import SETTINGS
 from deploy.chaos.tape import SYMBOLS, write_tape
+from deploy.chaos.tape_extras import Wire, write_others, write_settings
 from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import encode

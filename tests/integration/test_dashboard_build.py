@@ -12,7 +12,7 @@ import pytest
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local import node
-from deploy.local.dashboard import SOURCES, bundle, check, fingerprint, source_files
+from deploy.local.dashboard_bundle import SOURCES, bundle, check, fingerprint, source_files
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -19,8 +19,8 @@ from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from deploy.dashboard_server import BODY_MAX_BYTES, create_app, make_app
 from deploy.errors import DeployError
+from deploy.local.dashboard_server import BODY_MAX_BYTES, create_app, make_app
 
 
 class Served:

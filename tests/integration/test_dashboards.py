@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from api.app import create_app
 from configs.model_registry import Registry
 from configs.settings import Settings, load_settings
-from dataflows.topology import SERVICES
+from dataflows.runtime.topology import SERVICES
 from deploy.grafana.write import BOARDS
 from deploy.local.ports import free_ports
 from schemas.records import (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay_topics import GIVEN
+from dataflows.replay.recording import GIVEN
 from operators.partitions import partition_of
 from schemas.codec import encode
 from schemas.records import KILL_SWITCH, Bar, Clock, Command, DeadLetter, Order, Record

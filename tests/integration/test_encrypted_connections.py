@@ -22,8 +22,8 @@ from deploy.local.endpoints import Endpoints, Ports
 from deploy.local.kafka import broker
 from deploy.local.ports import free_ports
 from deploy.local.stack import Stack
-from deploy.probes import KafkaProbe
-from deploy.topics import Topic, create_topics
+from deploy.supervisor.probes import KafkaProbe
+from deploy.supervisor.topics import Topic, create_topics
 from operators.alignment import Log
 from operators.stage import Tick
 from schemas.errors import BadInput, Unavailable

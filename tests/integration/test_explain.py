@@ -16,9 +16,9 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from configs.settings import Settings
-from dataflows.replay_topics import DERIVED, GIVEN
-from deploy.moments import written
-from operators.lineage import name_of
+from dataflows.replay.recording import DERIVED, GIVEN
+from deploy.time_arguments import written
+from operators.explain.lineage import name_of
 from operators.sizing import TARGET_WEIGHTS
 from operators.stage import Tick
 from schemas.codec import decode
@@ -35,7 +35,7 @@ from schemas.records import (
     Order,
     OrderProposal,
 )
-from sinks.places import Places
+from sinks.log_positions import Places
 from sinks.postgres import PostgresWriter
 from tests.integration.api_people import logged_in
 from tests.integration.recorded_platform import cli, kafka_settings, make_topics, write

@@ -18,7 +18,7 @@ from bytewax.testing import cluster_main, run_main
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from dataflows import topology
+from dataflows.runtime import topology
 from dataflows.sources.kafka import KafkaTicks, ShardTicks, Until
 from operators.alignment import AlignedLogs, Log
 from operators.dead_letter_rate import RateLimits

@@ -18,13 +18,13 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.initialise import initialise
 from deploy.local import tansu
 from deploy.local.endpoints import Ports, prepare
 from deploy.local.stack import Stack, running_stack
-from deploy.probes import KafkaProbe, PostgresProbe, RedisProbe
-from deploy.service import DATAFLOW_NAMES, Probe
-from deploy.topics import Topic, create_topics, read_topics
+from deploy.supervisor.initialise import initialise
+from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
+from deploy.supervisor.service import DATAFLOW_NAMES, Probe
+from deploy.supervisor.topics import Topic, create_topics, read_topics
 
 
 def quiet(line: str) -> None:

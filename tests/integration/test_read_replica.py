@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.app import create_app
-from api.reads import Reads
+from api.read_replica import Reads
 from api.resources import Resources
 from api.roles import Role
 from configs.settings import Settings, load_settings
@@ -141,7 +141,7 @@ def test_a_replica_that_is_away_is_said_and_the_primary_answers(settings: Settin
 
 
 def test_a_replica_that_comes_back_is_asked_again(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.reads.AWAY_S", 0.3)
+    monkeypatch.setattr("api.read_replica.AWAY_S", 0.3)
     primary, replica = open_engine(urls["primary"]), open_engine("postgresql://u@127.0.0.1:1/none")
     reads = Reads(primary, replica)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay import Compared, compare
-from dataflows.replay_topics import DERIVED, GIVEN, recording
-from operators.manual import SUBMIT_ORDER
+from dataflows.replay.comparison import Compared, compare
+from dataflows.replay.recording import DERIVED, GIVEN, recording
+from operators.manual_orders import SUBMIT_ORDER
 from operators.partitions import partition_of
 from operators.stage import Tick
 from schemas.codec import encode

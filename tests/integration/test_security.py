@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import insert
 
 from configs.settings import load_settings
-from deploy import security_scan
 from deploy.commands.security import deeds_of
-from deploy.compliance import checks, database_checks
 from deploy.home import REPOSITORY, Home
-from deploy.security_scan import Outcome
+from deploy.security import scanners
+from deploy.security.compliance import checks, database_checks
+from deploy.security.scanners import Outcome
 from schemas.records import Command
 from sinks.accounts import submissions, users
 from sinks.database import open_engine
@@ -75,9 +75,9 @@ def lock(tmp_path: Path) -> Path:
 
 def test_a_known_vulnerability_is_found(lock: Path) -> None:
     with osv_server() as url:
-        found = security_scan.vulnerabilities(url, lock)
+        found = scanners.vulnerabilities(url, lock)
         lock.write_text(f"click==8.1.7 {HASH}\n")
-        clean = security_scan.vulnerabilities(url, lock)
+        clean = scanners.vulnerabilities(url, lock)
     assert found.outcome is Outcome.FOUND
     assert found.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
     assert clean.outcome is Outcome.CLEAN
@@ -85,44 +85,44 @@ def test_a_known_vulnerability_is_found(lock: Path) -> None:
 
 
 def test_a_service_that_does_not_answer_is_never_a_clean_result(lock: Path) -> None:
-    failed = security_scan.vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
+    failed = scanners.vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
     assert failed.outcome is Outcome.FAILED
     assert failed.said.startswith("whether packages have known vulnerabilities is not known: pip-audit")
 
 
 def test_this_tree_is_clean() -> None:
     """What needs no network of `security scan`; the known vulnerabilities change without the tree."""
-    for scan in (*security_scan.code(), security_scan.secrets()):
+    for scan in (*scanners.code(), scanners.secrets()):
         assert scan.outcome is Outcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
 
 
 def test_what_is_planted_in_the_code_is_found(tmp_path: Path) -> None:
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "bad.py").write_text("import subprocess\nsubprocess.run('ls ' + input(), shell=True)\n")
-    for scan in security_scan.code(tmp_path):
+    for scan in scanners.code(tmp_path):
         assert scan.outcome is Outcome.FOUND, scan
         assert all(line.startswith("api/bad.py:2 ") for line in scan.lines), scan
     (tmp_path / "api" / "bad.py").write_text("print('good')\n")
-    assert [scan.outcome for scan in security_scan.code(tmp_path)] == [Outcome.CLEAN, Outcome.CLEAN]
+    assert [scan.outcome for scan in scanners.code(tmp_path)] == [Outcome.CLEAN, Outcome.CLEAN]
 
 
 def test_a_planted_secret_is_found_and_an_allowed_line_is_not(tmp_path: Path) -> None:
     key = "AKIA" + "Q" * 6 + "7Z2KX4LMNP"
     (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"\n')
-    scan = security_scan.secrets(tmp_path)
+    scan = scanners.secrets(tmp_path)
     assert scan.outcome is Outcome.FOUND
     assert scan.lines[0].startswith("settings.py:1 ")
     assert key not in "".join(scan.lines)
     (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"  # pragma: allowlist secret\n')
-    assert security_scan.secrets(tmp_path).outcome is Outcome.CLEAN
+    assert scanners.secrets(tmp_path).outcome is Outcome.CLEAN
 
 
 def test_the_bill_of_materials_has_every_package_of_the_lock(tmp_path: Path) -> None:
-    security_scan.bill_of_materials(tmp_path / "sbom.json")
+    scanners.bill_of_materials(tmp_path / "sbom.json")
     tree = json.loads((tmp_path / "sbom.json").read_text())
     assert tree["bomFormat"] == "CycloneDX"
     found = {(part["name"].lower(), part["version"]) for part in tree["components"]}
-    lines = (REPOSITORY / security_scan.LOCK).read_text().splitlines()
+    lines = (REPOSITORY / scanners.LOCK).read_text().splitlines()
     locked = [line.split(" ")[0].split("==") for line in lines if "==" in line and line[0].isalpha()]
     assert len(locked) > 50
     assert {(name.split("[")[0].lower(), version) for name, version in locked} <= found

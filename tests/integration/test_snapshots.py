@@ -15,11 +15,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from dataflows.replay_topics import DERIVED, GIVEN
+from dataflows.replay.recording import DERIVED, GIVEN
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
-from deploy.initialise import make_recovery_store
-from deploy.recovery_store import copy_store, read_store
+from deploy.recovery.recovery_store import copy_store, read_store
+from deploy.supervisor.initialise import make_recovery_store
 from schemas.records import Execution
 from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import cli, make_topics, write

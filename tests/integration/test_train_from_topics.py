@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dataflows import recorded_features, training
+from dataflows.research import recorded_features, training
 from deploy.cli import app, register_all
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter

@@ -13,10 +13,10 @@ from decimal import Decimal
 import psycopg2
 import pytest
 
-from deploy.checks.books import compare_books
-from deploy.checks.verdict import Verdict
 from deploy.home import REPOSITORY
-from operators.decisions import decision_hash
+from deploy.verification.ledger_tables import compare_books
+from deploy.verification.verdict import Verdict
+from operators.decision_hash import decision_hash
 from operators.ledger import Ledger
 from schemas.records import CashFlow, CorporateAction, Execution, Order, OrderProposal, Record, Valuation
 from sinks.postgres import PostgresWriter

@@ -11,11 +11,11 @@ import psycopg2
 import pytest
 
 from configs.settings import Settings
-from deploy.checks import attribution
-from deploy.checks.books import compare_books, moment
-from deploy.checks.everything import empty_ledger, verify_weights
-from deploy.checks.verdict import Check
-from operators.manual import SUBMIT_ORDER
+from deploy.verification import attribution
+from deploy.verification.all_checks import empty_ledger, verify_weights
+from deploy.verification.ledger_tables import compare_books, moment
+from deploy.verification.verdict import Check
+from operators.manual_orders import SUBMIT_ORDER
 from operators.stage import Tick
 from schemas.records import Attribution, Bar, CashFlow, Command, CorporateAction, Record, StrategyWeights
 from sinks.postgres import PostgresWriter

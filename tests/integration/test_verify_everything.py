@@ -13,11 +13,11 @@ import psycopg2
 import pytest
 
 from configs.settings import Settings
-from dataflows import topology
-from dataflows.replay_topics import read_untimed
-from deploy.checks.verdict import Check, Verdict
+from dataflows.replay.recording import read_untimed
+from dataflows.runtime import topology
 from deploy.commands.verify import check_all
-from operators.decisions import text
+from deploy.verification.verdict import Check, Verdict
+from operators.decision_hash import text
 from operators.stage import Tick
 from schemas.records import KILL_SWITCH, Attribution, Command, Execution, Order, OrderRefusal, Signal
 from sinks.postgres import PostgresWriter

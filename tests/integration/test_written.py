@@ -10,9 +10,9 @@ import psycopg2
 import pytest
 
 from configs.settings import load_settings
-from dataflows import live
-from dataflows.sources.written import ids_once_stored
-from dataflows.stats import Stats
+from dataflows.runtime import live
+from dataflows.runtime.stats import Stats
+from dataflows.sources.topic_tail import ids_once_stored
 from operators.stage import Tick
 from schemas.errors import Unavailable
 from schemas.records import NewsItem

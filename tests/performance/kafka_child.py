@@ -27,9 +27,10 @@ from bytewax.testing import cluster_main, run_main
 from confluent_kafka import Consumer, TopicPartition
 
 from configs.settings import load_settings
-from dataflows import features, live, stopping, topology
+from dataflows import features
+from dataflows.runtime import live, stopping, topology
+from dataflows.runtime.wiring import TickSink
 from dataflows.sources.kafka import KafkaTicks, Until
-from dataflows.wiring import TickSink
 from operators.indicators import build
 from operators.partitions import partition_of
 from schemas.codec import SCHEMA_IDS, schema_json

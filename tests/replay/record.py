@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import time
 
-from dataflows import topology
+from dataflows.runtime import topology
 from operators.stage import Tick
 from schemas.codec import decode
 from schemas.records import KILL_SWITCH, RELEASE, Command, DeadLetter

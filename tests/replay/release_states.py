@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.settings import Settings
-from dataflows import stages
+from dataflows.runtime import stages
 from operators.stage import Tick
 from operators.trading_loop import TradingLoop
 from schemas.codec import decode, encode

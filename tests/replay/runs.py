@@ -10,10 +10,10 @@ from bytewax.testing import TestingSource, run_main
 
 from configs.settings import Settings, load_settings
 from dataflows import backtest
-from dataflows.report import ReportSink
+from dataflows.research.report import ReportSink
+from dataflows.runtime.topology import FEED
 from dataflows.sources.files import FileFeed
-from dataflows.topology import FEED
-from operators.decisions import decision_hash
+from operators.decision_hash import decision_hash
 from operators.stage import Tick
 from tests.replay import recorded
 from tests.replay.staged import Logs

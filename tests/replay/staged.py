@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from configs.settings import Settings
-from dataflows import stages, topology
-from dataflows.wiring import TickLogic
+from dataflows.runtime import stages, topology
+from dataflows.runtime.wiring import TickLogic
 from operators.alignment import AlignedLogs
 from operators.partitions import partition_of
 from operators.stage import Tick

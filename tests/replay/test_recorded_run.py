@@ -14,10 +14,11 @@ import pytest
 from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings
-from dataflows import backtest, market_data, stages, topology
-from dataflows.sources.feeds import files_source
+from dataflows import backtest, market_data
+from dataflows.runtime import stages, topology
+from dataflows.runtime.wiring import TickLogic
 from dataflows.sources.files import FileFeed
-from dataflows.wiring import TickLogic
+from dataflows.sources.from_settings import files_source
 from operators.alignment import AlignedLogs
 from operators.performance import Performance
 from operators.stage import Tick

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings
-from dataflows.replay import Pipeline
-from dataflows.replay_topics import DERIVED
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.recording import DERIVED
 from dataflows.sources.files import FileFeed
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.alignment import AlignedLogs, Log

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from dataflows import topology
-from dataflows.replay_topics import GIVEN
+from dataflows.replay.recording import GIVEN
+from dataflows.runtime import topology
 from operators.alignment import AlignedLogs, Log
 from operators.stage import Stage
 from schemas.records import (

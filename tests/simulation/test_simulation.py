@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from operators.ensemble import ENSEMBLE, EnsembleSettings
 from operators.features import FeatureStage
 from operators.feedback import FeedbackSettings, FeedbackStage
 from operators.portfolio import PortfolioSettings, PortfolioStage
@@ -22,6 +21,7 @@ from operators.risk import RiskStage
 from operators.risk.settings import RiskSettings
 from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
+from operators.signals.ensemble import ENSEMBLE, EnsembleSettings
 from operators.sizing import SizingSettings
 from operators.stage import Stage, Tick
 from operators.strategies import View

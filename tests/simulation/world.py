@@ -13,8 +13,8 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dataflows import topology
-from dataflows.replay_topics import GIVEN
+from dataflows.replay.recording import GIVEN
+from dataflows.runtime import topology
 from operators.alignment import AlignedLogs, Log
 from operators.partitions import partition_of
 from operators.stage import Stage, Tick

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from dataflows.broker.asking import BrokerEdge, EdgeSettings
+from dataflows.broker.broker_client import BrokerEdge, EdgeSettings
+from dataflows.broker.http_api import AlpacaApi
 from dataflows.broker.stream import UpdatesStream
 from dataflows.broker.updates import Named
-from dataflows.broker.wire import AlpacaApi
 from deploy.alpaca_server import Server
 from operators.gateway import GatewaySettings, GatewayStage
 from operators.money import ZERO

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from configs.settings import Settings, load_settings
-from dataflows.replay import Pipeline
-from dataflows.replay_differences import derived
-from dataflows.replay_topics import Recording
+from dataflows.replay.comparison import Pipeline
+from dataflows.replay.differences import derived
+from dataflows.replay.recording import Recording
 from operators.stage import Tick
 from schemas.records import REGULAR, Bar, Command, Record
 

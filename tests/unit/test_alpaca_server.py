@@ -22,8 +22,8 @@ from alpaca.trading.requests import GetOrdersRequest, LimitOrderRequest, MarketO
 from alpaca.trading.stream import TradingStream
 
 from deploy.alpaca_server import Server, ServerSettings
-from deploy.alpaca_server.book import CLOSED, EXTENDED, Refused
 from deploy.alpaca_server.market import BarRow
+from deploy.alpaca_server.order_book import CLOSED, EXTENDED, Refused
 from deploy.local.ports import free_ports
 from tests.unit.alpaca_broker import client, local_broker, wait_for
 

@@ -11,8 +11,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, run_main
 
 from dataflows import backtest
-from dataflows.report import ReportSink, as_html, write_json
-from dataflows.topology import FEED
+from dataflows.research.report import ReportSink, as_html, write_json
+from dataflows.runtime.topology import FEED
 from operators.performance import Performance
 from operators.stage import Tick
 from schemas.errors import BadInput

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings, load_settings
-from deploy.chaos import heard
+from deploy.chaos import edge_records
 from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused, tape_ticks
-from deploy.chaos.model import UNREADABLE, LocalModel, answer_of
-from deploy.chaos.others import Wire, write_others, write_settings
+from deploy.chaos.llm_server import UNREADABLE, LocalModel, answer_of
 from deploy.chaos.stack import SETTINGS
 from deploy.chaos.tape import write_tape
-from operators.sentiment.question import question, read_answer
+from deploy.chaos.tape_extras import Wire, write_others, write_settings
+from operators.sentiment.prompt import question, read_answer
 from operators.stage import Tick
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, Clock, Fundamentals, LlmAnswer, LlmRequest, NewsItem, SentimentScore, Signal
@@ -34,8 +34,8 @@ class World:
         write_settings(folder / "settings.yaml", SETTINGS, others, self.wire, "http://127.0.0.1:9/v1")
         self.settings: Settings = load_settings(folder / "settings.yaml", environment={})
         self.tape = tape_ticks(self.settings, bars)
-        self.told = heard.told(self.wire)
-        self.messages = {(topic, 0): self._messages(topic) for topic in heard.TOPICS}
+        self.told = edge_records.told(self.wire)
+        self.messages = {(topic, 0): self._messages(topic) for topic in edge_records.TOPICS}
 
     def _messages(self, topic: str) -> list[bytes]:
         """The feed repeats ticks 30 to 49; within that of tick 40 come all of the edge's own records but the last,
@@ -57,11 +57,11 @@ class World:
         return [LlmAnswer(f"answer-{each.seq}", 1, *each[2:], answer_of(each.prompt), 1, 1, "") for each in asked[:3]]
 
     def difference(self) -> str | None:
-        edges = heard.read(self.messages)
-        return heard.first_difference(self.tape, edges, self.told, self.ticks(edges))
+        edges = edge_records.read(self.messages)
+        return edge_records.first_difference(self.tape, edges, self.told, self.ticks(edges))
 
-    def ticks(self, edges: dict[str, heard.Heard]) -> list[Tick]:
-        return fused(self.settings, heard.as_recorded(self.tape, edges))
+    def ticks(self, edges: dict[str, edge_records.Heard]) -> list[Tick]:
+        return fused(self.settings, edge_records.as_recorded(self.tape, edges))
 
     def change(self, topic: str, record: Any, *instead: Any) -> None:
         """In the place of each message that holds the record."""
@@ -87,7 +87,7 @@ def world(undisturbed: World) -> Iterator[World]:
 
 
 def test_what_edges_told_is_taken_where_it_stands_and_decides(world: World) -> None:
-    edges = heard.read(world.messages)
+    edges = edge_records.read(world.messages)
     assert world.difference() is None
     # It stands among clocks that the feed repeated: the first new one is that of tick 50.
     at = world.tape[50].ts_ns
@@ -98,7 +98,7 @@ def test_what_edges_told_is_taken_where_it_stands_and_decides(world: World) -> N
     quiet = fused(world.settings, world.tape)
     assert [score for score in _of(made, SentimentScore) if "llm" in score.parts], "an answer was heard"
     assert _of(made, Signal) != _of(quiet, Signal), "and something was decided by what was told"
-    stored = heard.stored_behind(world.tape, edges).records
+    stored = edge_records.stored_behind(world.tape, edges).records
     assert {type(record) for record in stored} == {NewsItem, Fundamentals}
 
 
@@ -107,7 +107,7 @@ def _of(ticks: Sequence[Tick], kind: Any) -> list[Any]:
 
 
 def test_the_topics_are_those_of_the_fused_stages_with_the_records_at_their_places(world: World) -> None:
-    edges = heard.read(world.messages)
+    edges = edge_records.read(world.messages)
     expected = expected_logs(world.ticks(edges), 4)
     for topic, edge in edges.items():
         expected[topic, 0] += map(repr, edge.behind)
@@ -145,7 +145,7 @@ def test_a_record_of_the_wire_that_is_changed_lost_or_invented_is_named(topic: s
 
 def test_an_answer_to_nothing_or_another_than_the_models_is_named_and_a_failure_is_one(world: World) -> None:
     original = list(world.messages["llm-answers", 0])
-    answer = next(iter(heard.read(world.messages)["llm-answers"].by_tick.values()))[0]
+    answer = next(iter(edge_records.read(world.messages)["llm-answers"].by_tick.values()))[0]
     assert isinstance(answer, LlmAnswer)
     world.change("llm-answers", answer, answer._replace(answer="forged"))
     assert str(world.difference()).startswith(f"topic llm-answers: {answer.answer_id} is ")

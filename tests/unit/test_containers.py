@@ -16,13 +16,13 @@ import yaml
 
 from configs.secrets import known_secrets
 from configs.settings import NAMED, load_settings
-from dataflows.topology import SERVICES
+from dataflows.runtime.topology import SERVICES
 
 ROOT = Path(__file__).parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "containers" / "compose.yaml").read_text())
 BASE = ROOT / "deploy" / "kubernetes" / "base"
-DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
-SCRIPT = ROOT / "deploy" / "container.sh"
+DOCKERFILE = (ROOT / "deploy" / "containers" / "Dockerfile").read_text()
+SCRIPT = ROOT / "deploy" / "containers" / "container.sh"
 OUR_OWN = {"PLATFORM_HOME", "PLATFORM_API_URL"}
 PINNED = re.compile(r"^[a-z0-9./-]+:v?\d+(\.\d+)*$")
 OURS = {name: s for name, s in COMPOSE["services"].items() if s["image"].startswith("trading-platform:")}
@@ -50,7 +50,7 @@ def judged(schema: str, file: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("schema", "name", "known", "unknown"),
     [
-        ("vendor.compose-spec", "deploy/compose.yaml", "stop_grace_period:", "stop_grace:"),
+        ("vendor.compose-spec", "deploy/containers/compose.yaml", "stop_grace_period:", "stop_grace:"),
         ("vendor.github-workflows", ".github/workflows/ci.yml", "runs-on:", "runs:"),
     ],
 )
@@ -185,7 +185,7 @@ def test_the_script_of_the_image_starts_every_service(tmp_path: Path) -> None:
 
 def test_the_health_of_a_container_is_that_of_its_service(tmp_path: Path) -> None:
     def asked() -> int:
-        command = [sys.executable, "-m", "deploy.container_health", "risk"]
+        command = [sys.executable, "-m", "deploy.containers.container_health", "risk"]
         environment = {**os.environ, "PLATFORM_HOME": str(tmp_path)}
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.home import REPOSITORY
-from deploy.new_service import checked_name
+from deploy.service_template import checked_name
 from schemas.errors import BadInput
 
 LEFT_OUT = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node_modules", ".hypothesis")
@@ -44,7 +44,7 @@ def test_a_new_service_passes_lint_and_every_test_that_knows_all_services(tree: 
     assert all(f"new      {path}" in said for path in made)
     run(tree, "ruff", "check", ".")
     run(tree, "ruff", "format", "--check", ".")
-    run(tree, "mypy", "--strict", *made, "dataflows/stages.py")
+    run(tree, "mypy", "--strict", *made, "dataflows/runtime/stages.py")
     known = ("test_topology", "test_step_ids", "test_docs", "test_order_flow")
     run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/unit/{name}.py" for name in known))
     again = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
-from dataflows import halting
+from dataflows.runtime import halting
 from operators.dead_letter_rate import DeadLetterRate, RateLimits
 
 SECOND_NS = 1_000_000_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from operators.decisions import Decisions, decision_hash, text
+from operators.decision_hash import Decisions, decision_hash, text
 from schemas.records import (
     BUY,
     DAY,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.choices import Choices, choose, remember, remembered
 from deploy.errors import DeployError
 from deploy.home import Home
+from deploy.supervisor.start_options import Choices, choose, remember, remembered
 
 
 def test_files_become_absolute_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.child import end_orphans
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local.endpoints import Ports, prepare
 from deploy.local.kafka import jars
 from deploy.local.ports import free_ports, is_free, require_free
-from deploy.processes import Identity, end, identify, rotate, spawn, tail
-from deploy.state import ChildState, Status
-from deploy.topics import read_topics
+from deploy.supervisor.child import end_orphans
+from deploy.supervisor.processes import Identity, end, identify, rotate, spawn, tail
+from deploy.supervisor.state import ChildState, Status
+from deploy.supervisor.topics import read_topics
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -83,7 +83,7 @@ def test_a_tied_child_dies_with_its_parent(tmp_path: Path) -> None:
     script = f"""
 import os, sys
 from pathlib import Path
-from deploy.processes import spawn
+from deploy.supervisor.processes import spawn
 child = spawn({SLEEP!r}, log=Path({str(tmp_path / "log")!r}), env=dict(os.environ), cwd=Path("/"), tied=True)
 print(child.pid, flush=True)
 os._exit(0)

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from dataflows import halting
-from deploy import control
-from deploy.edits import Edits
+from dataflows.runtime import halting
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.processes import identify
-from deploy.replicas import replica_name, replicas
-from deploy.rescaling import Rescaling
-from deploy.service import Kind, Probe, Service
-from deploy.state import ChildState, Phase, Status, read_state, running_state
-from deploy.supervisor import Supervisor
+from deploy.supervisor import control
+from deploy.supervisor.dev_reload import Edits
+from deploy.supervisor.processes import identify
+from deploy.supervisor.replicas import replica_name, replicas
+from deploy.supervisor.rescaling import Rescaling
+from deploy.supervisor.service import Kind, Probe, Service
+from deploy.supervisor.state import ChildState, Phase, Status, read_state, running_state
+from deploy.supervisor.supervisor import Supervisor
 
 # Says that it is up, and what ends it; `{stop}` is what it does on SIGTERM.
 SCRIPT = """
@@ -130,7 +130,7 @@ def test_five_kills_in_a_row_are_no_crash_loop(dummies: Dummies) -> None:
 
 
 def test_a_crash_loop_becomes_visible_with_the_last_words(dummies: Dummies, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.child.BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr("deploy.supervisor.child.BACKOFF_FIRST_S", 0.01)
     home = dummies.home
     broken = dummies.command("signals", Kind.DATAFLOW, "raise SystemExit('no such strategy')", lambda pid: "is down")
     with supervised(home, [broken]):

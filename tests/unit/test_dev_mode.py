@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deploy import supervisor
-from deploy.choices import Choices, choose, remember, remembered
 from deploy.commands import platform, watch
-from deploy.edits import FOLDERS, SCAN_S, Edits
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.local import dashboard
+from deploy.local import dashboard_bundle
 from deploy.local.endpoints import Ports
-from deploy.processes import identify
-from deploy.service import Kind, Report, Service
-from deploy.state import Phase, State, Status, read_state, write_state
+from deploy.supervisor import supervisor
+from deploy.supervisor.dev_reload import FOLDERS, SCAN_S, Edits
+from deploy.supervisor.processes import identify
+from deploy.supervisor.service import Kind, Report, Service
+from deploy.supervisor.start_options import Choices, choose, remember, remembered
+from deploy.supervisor.state import Phase, State, Status, read_state, write_state
 from tests.unit.test_deploy_supervisor import Dummies, child, eventually, is_running, supervised
 
 
@@ -206,7 +206,7 @@ def test_build_builds_the_dashboard_that_is_there(
         asked.append(anew)
         return home.root
 
-    monkeypatch.setattr(dashboard, "bundle", bundle)
+    monkeypatch.setattr(dashboard_bundle, "bundle", bundle)
     monkeypatch.setenv("PLATFORM_DASHBOARD", shown)
     platform._build(Home(tmp_path))
     assert asked == built

@@ -11,7 +11,7 @@ import pytest
 import typer
 import yaml
 
-from dataflows.topology import SERVICES
+from dataflows.runtime.topology import SERVICES
 from deploy.cli import app, register_all
 
 ROOT = Path(__file__).parents[2]

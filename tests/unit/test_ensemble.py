@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.settings import load_settings
-from dataflows import stages
-from operators.ensemble import EnsembleSettings, Held, weigh
+from dataflows.runtime import stages
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.signals import SignalStage
+from operators.signals.ensemble import EnsembleSettings, Held, weigh
 from operators.strategies import View
 from operators.strategies.model import ModelForecast
 from schemas.errors import BadInput

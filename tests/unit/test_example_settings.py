@@ -12,13 +12,13 @@ import pytest
 
 from configs.settings import Settings, load_settings
 from dataflows import backtest
-from dataflows.replay import Pipeline
+from dataflows.replay.comparison import Pipeline
 from dataflows.sources.files import FileFeed
 from dataflows.sources.fundamentals.files import FundamentalsFiles
 from dataflows.sources.news.simulator import NewsSimulator
 from dataflows.sources.simulator import Simulator
 from dataflows.sources.tape import Tape
-from operators.ensemble import ENSEMBLE
+from operators.signals.ensemble import ENSEMBLE
 from operators.stage import Tick
 from operators.strategies import STRATEGIES
 from schemas.records import TRADE, Execution, Order, Record, Signal, SignalOutcome, StrategyWeights

@@ -14,9 +14,9 @@ from starlette.routing import Match
 from api.app import create_app
 from configs.alerts import Alerts
 from configs.settings import load_settings
-from dataflows.topology import SERVICES
-from deploy.benchmark import HOPS
+from dataflows.runtime.topology import SERVICES
 from deploy.grafana.write import BOARDS
+from deploy.performance.benchmark import HOPS
 from tests.unit.test_brief_commands import ASKED_FOR, parsed
 from tests.unit.test_docs import COMMANDS
 

@@ -14,10 +14,10 @@ from bytewax.inputs import AbortExecution
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, run_main
 
+from dataflows.runtime.topology import FEED
 from dataflows.sources.feed import FeedPartition, FeedSource, FeedTicks
 from dataflows.sources.files import FileFeed
 from dataflows.sources.simulator import Simulator
-from dataflows.topology import FEED
 from operators.stage import Tick
 from schemas.errors import BadInput
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay_fork import Forked, fork
+from dataflows.replay.fork import Forked, fork
 from deploy.commands.fork import changed
 from operators.stage import Tick
 from schemas.errors import BadInput

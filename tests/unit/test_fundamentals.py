@@ -16,8 +16,8 @@ from dataflows.sources.fundamentals.files import FundamentalsFiles
 from dataflows.sources.fundamentals.sec import SecFacts
 from dataflows.sources.rows import iso
 from dataflows.sources.tape import Tape, TapeFiles
+from operators.bar_completion import FeedSettings
 from operators.fundamentals import FACTS, RATIOS, filings, ratios
-from operators.minutes import FeedSettings
 from schemas.codec import decode, encode
 from schemas.errors import BadInput, InvalidField, Unavailable
 from schemas.records import Fundamentals

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deploy.chaos.held import FEED, HeldFeed
-from deploy.processes import identify
+from deploy.chaos.feed_throttle import FEED, HeldFeed
+from deploy.supervisor.processes import identify
 
 COUNTING = "import sys, time\nwhile True:\n    print(1, flush=True)\n    time.sleep(0.005)"
 CLOCKS = list(range(0, 1000, 10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataflows import topology
+from dataflows.runtime import topology
 from schemas.records import TOPIC_OF
 from sinks.kafka import KafkaTickSink
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from operators.inaction import at_moment
-from operators.lineage import Node, Place, as_tree, causes_of, explain, located, name_of, nodes
+from operators.explain.lineage import Node, Place, as_tree, causes_of, explain, located, name_of, nodes
+from operators.explain.no_trade import at_moment
 from operators.sizing import TARGET_WEIGHTS
 from operators.stage import Tick
 from schemas.records import (

@@ -8,12 +8,12 @@ from typing import Any
 
 from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.market.alpaca import AlpacaRequests, AlpacaSocket, AlpacaSource
+from dataflows.sources.market.clock_recovery import Written
 from dataflows.sources.market.feed import SWITCHED, LiveFeed, LiveFeedSettings
-from dataflows.sources.market.own_topics import Written
 from dataflows.sources.market.provider import QuoteSeen, Rows, SetAside, TradeSeen
 from deploy.alpaca_server.market import BarRow
 from operators.alignment import AlignedLogs, Log
-from operators.minutes import Minute, MinuteRow
+from operators.bar_completion import Minute, MinuteRow
 from operators.stage import Tick
 from schemas.records import Bar, Clock, Command, Quote, Trade
 from tests.unit.alpaca_broker import local_broker, wait_for

@@ -11,10 +11,10 @@ import pytest
 from configs.settings import load_settings
 from dataflows.sources.calendars import TradingCalendar
 from dataflows.sources.market.alpaca import AlpacaSocket
-from dataflows.sources.market.opening import live_feed
+from dataflows.sources.market.from_settings import live_feed
 from dataflows.sources.market.polygon import PolygonSocket
 from dataflows.sources.market.provider import Rows
-from dataflows.sources.market.requested import RequestedBars
+from dataflows.sources.market.request_provider import RequestedBars
 from schemas.errors import BadInput
 
 MINUTE = 60 * 10**9

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from operators.sentiment.question import ANSWER_SCHEMA
+from dataflows.llm.llm_client import LlmClient, Told
+from dataflows.llm.request_sink import DAY_NS, Asker, AskingSink, Budget
+from operators.sentiment.prompt import ANSWER_SCHEMA
 from operators.stage import Tick
 from schemas.errors import Unavailable
 from schemas.records import LlmAnswer, LlmRequest
-from sinks.llm import DAY_NS, Asker, AskingSink, Budget
-from sinks.llm_client import LlmClient, Told
 from tests.unit.alpaca_broker import wait_for
 from tests.unit.news_server import Asked, LocalServer, local_server
 

@@ -13,8 +13,8 @@ import pytest
 
 from deploy.commands.logs import asked_for
 from deploy.home import REPOSITORY
-from deploy.log_lines import Followed, Wanted, parse, read_logs
-from deploy.names import service_named
+from deploy.service_names import service_named
+from deploy.supervisor.log_lines import Followed, Wanted, parse, read_logs
 from schemas.errors import BadInput
 
 RISK = [

@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from configs import logs
-from dataflows.record_log import LINES, LINES_PER_SECOND, RecordLog
-from deploy.processes import last_words
+from dataflows.runtime.record_log import LINES, LINES_PER_SECOND, RecordLog
+from deploy.supervisor.processes import last_words
 from schemas.records import TOPIC_OF, OrderRefusal
 from tests.unit.builders import execution
 
@@ -132,7 +132,7 @@ def test_a_flood_of_records_does_not_become_a_flood_of_lines(
     written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("dataflows.record_log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dataflows.runtime.record_log.time.monotonic", lambda: now[0])
     note = RecordLog()
     for seq in range(1000):
         note(execution(seq + 1, 10, "AAPL", 5, 150.0))

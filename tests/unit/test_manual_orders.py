@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.manual import CANCEL_ORDER, SUBMIT_ORDER, command_id_of, order_id_of
+from operators.manual_orders import CANCEL_ORDER, SUBMIT_ORDER, command_id_of, order_id_of
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.commands import AMEND_ORDER

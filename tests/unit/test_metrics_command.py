@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deploy.commands.metrics import tables
 from deploy.errors import DeployError
-from deploy.metrics import fetch, read
+from deploy.performance.metrics_page import fetch, read
 
 SECONDS = tuple(number / 1000 for number in range(1, 201))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.minutes import FeedSettings, Minute, MinuteCompletion, MinuteRow
+from operators.bar_completion import FeedSettings, Minute, MinuteCompletion, MinuteRow
 from schemas.errors import BadInput
 from schemas.records import REGULAR, Bar
 

@@ -14,7 +14,8 @@ import pytest
 
 from configs.model_registry import Registry, serving_model
 from configs.settings import Settings, load_settings
-from dataflows import stages, training
+from dataflows.research import training
+from dataflows.runtime import stages
 from operators.features import FeatureStage
 from operators.predictions.folds import walk_forward
 from operators.predictions.inputs import input_names

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from configs.settings import Settings, load_settings
+from dataflows.runtime.topology import FEED
 from dataflows.sources.background import Background, Once
 from dataflows.sources.news import news_source
 from dataflows.sources.news.alpaca import AlpacaNews
@@ -18,8 +19,7 @@ from dataflows.sources.news.files import NewsFiles
 from dataflows.sources.news.items import make_item
 from dataflows.sources.news.rss import RssFeeds
 from dataflows.sources.news.simulator import NewsSimulator
-from dataflows.sources.polled import PolledSource
-from dataflows.topology import FEED
+from dataflows.sources.polling import PolledSource
 from operators.news import SymbolTagger, news_id
 from schemas.codec import decode, encode
 from schemas.errors import BadInput, Unavailable

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs.settings import load_settings
-from dataflows.optimization import (
+from dataflows.research.optimization import (
     BAR,
     DAILY,
     Close,

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from api.routers.order_entry import OrderChange, OrderTicket
 from dataflows.sources.heartbeat import Heartbeat
-from operators.manual import SUBMIT_ORDER, order_id_of
+from operators.manual_orders import SUBMIT_ORDER, order_id_of
 from operators.portfolio import PortfolioStage
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.breakers import Breaker

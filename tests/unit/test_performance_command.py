@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from configs.settings import load_settings
-from dataflows import stages
 from dataflows.backtest import run
-from deploy.analysis import Load, Statement, TableUse, findings
-from deploy.benchmark import Ticks, measured, quantile
-from deploy.optimization import database_hints
-from deploy.own_platform import write_walk
-from deploy.stage_profile import profile_stage, profiled_services
-from deploy.state import ChildState, Phase, State, Status
+from dataflows.runtime import stages
+from deploy.performance.analysis import Load, Statement, TableUse, findings
+from deploy.performance.benchmark import Ticks, measured, quantile
+from deploy.performance.optimization import database_hints
+from deploy.performance.stage_profile import profile_stage, profiled_services
+from deploy.supervisor.state import ChildState, Phase, State, Status
+from deploy.testing.temporary_platform import write_walk
 
 SETTINGS = load_settings(environment={"MARKET_DATA__FILES__CALENDAR": "24/7"})
 

@@ -14,12 +14,12 @@ from massive import RESTClient, WebSocketClient
 from massive.exceptions import AuthError
 
 from dataflows.sources.calendars import TradingCalendar
+from dataflows.sources.market.clock_recovery import Written
 from dataflows.sources.market.feed import SWITCHED, LiveFeed, LiveFeedSettings
-from dataflows.sources.market.own_topics import Written
 from dataflows.sources.market.polygon import PolygonHistory, PolygonRequests, PolygonSocket, PolygonSource
 from dataflows.sources.market.provider import Provider, QuoteSeen, TradeSeen
-from dataflows.sources.market.simulated import SimulatedProvider
-from operators.minutes import Minute, MinuteRow
+from dataflows.sources.market.simulator_provider import SimulatedProvider
+from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
 from schemas.records import Bar, Command, DeadLetter, Record
 from tests.unit.alpaca_broker import wait_for

@@ -14,7 +14,7 @@ from operators.features import FeatureStage
 from operators.instruments import Instrument, Instruments
 from operators.ledger.cash import AccrualSettings
 from operators.portfolio import PortfolioSettings, PortfolioStage
-from operators.reference import REMEMBERED, ReferenceData, check
+from operators.reference_data import REMEMBERED, ReferenceData, check
 from operators.risk import RiskSettings, RiskStage
 from operators.sizing import SizingSettings
 from operators.trading_loop import TradingLoop

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from dataflows import topology
-from dataflows.replay import Pipeline, Window, compare
-from dataflows.replay_differences import derived, first_difference
-from dataflows.replay_topics import DERIVED, GIVEN, Recording
-from operators.decisions import decision_hash
+from dataflows.replay.comparison import Pipeline, Window, compare
+from dataflows.replay.differences import derived, first_difference
+from dataflows.replay.recording import DERIVED, GIVEN, Recording
+from dataflows.runtime import topology
+from operators.decision_hash import decision_hash
 from operators.stage import Tick
 from schemas.records import KILL_SWITCH, Command, Execution, Order, OrderProposal, OrderRefusal, Signal
 from tests.unit import builders

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay import compare
+from dataflows.replay.comparison import compare
 from operators.stage import Tick
 from schemas.records import Fundamentals, LlmAnswer, NewsItem, Record, Signal
 from tests.unit.edge_tape import ASKED_AT, changed, edge_market, edge_settings

@@ -20,13 +20,13 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import run_main
 
 from configs.settings import load_settings
-from dataflows import topology
-from dataflows.topology import SERVICES, Replica
+from dataflows.runtime import topology
+from dataflows.runtime.topology import SERVICES, Replica
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.initialise import make_recovery_store
-from deploy.recovery_store import read_store
-from deploy.replicas import replica_name, replicas, replicas_of, require_scalable, settle, store_of
+from deploy.recovery.recovery_store import read_store
+from deploy.supervisor.initialise import make_recovery_store
+from deploy.supervisor.replicas import replica_name, replicas, replicas_of, require_scalable, settle, store_of
 
 SERVICE, PARTITIONS = "features", load_settings(environment={}).kafka.symbol_partitions
 SHARDS = topology.shards(SERVICE, PARTITIONS)
@@ -133,7 +133,7 @@ def _add(total: int | None, number: int) -> tuple[int, tuple[int, int]]:
 def scale(home: Home, service: str, count: int) -> subprocess.CompletedProcess[str]:
     """In a process of its own, as the supervisor does it."""
     return subprocess.run(
-        [sys.executable, "-m", "deploy.rescale", service, str(count)],
+        [sys.executable, "-m", "deploy.recovery.rescale", service, str(count)],
         cwd=REPOSITORY,
         env={**os.environ, "PLATFORM_HOME": str(home.root)},
         capture_output=True,

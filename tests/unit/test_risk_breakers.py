@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators.manual import SUBMIT_ORDER
+from operators.manual_orders import SUBMIT_ORDER
 from operators.risk import RiskSettings, RiskStage
 from operators.risk.breakers import Breaker
 from operators.risk.commands import AMEND_ORDER, SET_BREAKER

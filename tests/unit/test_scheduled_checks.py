@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
-from deploy import scheduled_checks
 from deploy.home import REPOSITORY, Home
-from deploy.scheduled_checks import Runner, next_night, read_results, result_of
+from deploy.supervisor import scheduled_checks
+from deploy.supervisor.scheduled_checks import Runner, next_night, read_results, result_of
 from schemas.errors import BadInput
 
 

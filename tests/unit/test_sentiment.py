@@ -11,7 +11,7 @@ import pytest
 from configs.settings import load_settings
 from operators.sentiment import LlmSettings, SentimentSettings, SentimentStage
 from operators.sentiment.lexicon import NEUTRAL, VERSION, WORDS
-from operators.sentiment.question import question, read_answer, request_id
+from operators.sentiment.prompt import question, read_answer, request_id
 from operators.sentiment.scoring import LexiconScorer
 from schemas.codec import decode, encode
 from schemas.errors import BadInput, InvalidField

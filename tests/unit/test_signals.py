@@ -152,7 +152,7 @@ def test_what_came_before_a_symbols_first_price_is_taken_up_with_it() -> None:
 
 
 def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("operators.signals.KEPT_MAX", 5)
+    monkeypatch.setattr("operators.signals.stage.KEPT_MAX", 5)
     stage = SignalStage([Reader([view(1)] * 100, (SentimentScore,))])
     for seq in range(1, 50):
         assert stage.on_tick(seq * MINUTE, [score(seq, f"S{seq}")]) == []
@@ -162,7 +162,7 @@ def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch
 
 def test_a_filing_that_comes_again_behind_a_newer_one_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the feed was killed and writes what it wrote once more."""
-    monkeypatch.setattr("operators.signals.FILINGS_KNOWN", 5)
+    monkeypatch.setattr("operators.signals.stage.FILINGS_KNOWN", 5)
     views = [view(1), view(0, 0.0), view(-1), view(1)]
     stage = SignalStage([Reader(views, (Fundamentals,))])
     assert len(stage.on_tick(MINUTE, [row(1), figures(1)])) == 1

@@ -13,15 +13,16 @@ from bytewax.testing import TestingSource
 from bytewax.visualize import to_rendered
 
 from configs.settings import load_settings
-from dataflows import backtest, topology
-from dataflows.live import SHOWN_AT_ONCE
+from dataflows import backtest
+from dataflows.runtime import topology
+from dataflows.runtime.live import SHOWN_AT_ONCE
 from tests.replay.ends import Collected
 
 PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "step_ids.json").read_text())
 
 
 def build(service: str) -> Dataflow:
-    """With the sinks that `dataflows/live.py` gives a service, by name."""
+    """With the sinks that `dataflows/runtime/live.py` gives a service, by name."""
     settings = load_settings(environment={})
     sinks = {name: Collected(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in SHOWN_AT_ONCE else []))}
     if service == "backtest":

@@ -18,7 +18,7 @@ import pytest
 from dataflows.sources.files import FileFeed
 from dataflows.sources.rows import iso
 from dataflows.sources.tape import Tape, TapeFiles
-from operators.minutes import FeedSettings
+from operators.bar_completion import FeedSettings
 from operators.stage import Tick
 from schemas.codec import decode, encode
 from schemas.errors import BadInput

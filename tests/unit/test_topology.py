@@ -9,9 +9,9 @@ from typing import get_args
 import pytest
 
 from configs.settings import load_settings
-from dataflows import topology
+from dataflows.runtime import topology
 from deploy.home import REPOSITORY
-from deploy.service import DATAFLOW_NAMES
+from deploy.supervisor.service import DATAFLOW_NAMES
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
 
 KAFKA = load_settings(environment={}).kafka

@@ -1,5 +1,5 @@
 """Sources of companies' figures."""
 
-from dataflows.sources.fundamentals.sources import fundamentals_source
+from dataflows.sources.fundamentals.from_settings import fundamentals_source
 
 __all__ = ["fundamentals_source"]

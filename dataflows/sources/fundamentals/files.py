@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.companyfacts import open_fundamentals
-from dataflows.sources.watched import WatchedFiles
-from operators.minutes import FeedSettings
+from dataflows.sources.watched_files import WatchedFiles
+from operators.bar_completion import FeedSettings
 from schemas.records import Fundamentals
 
 

@@ -24,7 +24,7 @@ from requests import Response, Session
 from requests.exceptions import RequestException
 
 from dataflows.sources.market.provider import SECOND_NS, QuoteSeen, Rows, TradeSeen, checked_row, number
-from dataflows.sources.market.requested import RequestedBars
+from dataflows.sources.market.request_provider import RequestedBars
 from dataflows.sources.market.socket_provider import FIRST_WAIT_S, LONGEST_WAIT_S, REQUEST_S, SocketProvider
 from schemas.errors import InvalidField, Unavailable
 

@@ -16,9 +16,9 @@ from typing import Any
 import structlog
 
 from dataflows.sources.calendars import TradingCalendar
-from dataflows.sources.market.own_topics import Written
+from dataflows.sources.market.clock_recovery import Written
 from dataflows.sources.market.provider import Provider, QuoteSeen, Rows
-from operators.minutes import Minute, MinuteCompletion
+from operators.bar_completion import Minute, MinuteCompletion
 from operators.stage import Tick
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, Quote, Record, Trade

@@ -32,9 +32,9 @@ from dataflows.sources.market.provider import (
     checked_row,
     number,
 )
-from dataflows.sources.market.requested import RequestedBars
+from dataflows.sources.market.request_provider import RequestedBars
 from dataflows.sources.market.socket_provider import FIRST_WAIT_S, LONGEST_WAIT_S, REQUEST_S, SocketProvider
-from operators.minutes import MinuteRow
+from operators.bar_completion import MinuteRow
 from schemas.errors import InvalidField, Unavailable
 
 log = structlog.get_logger(__name__)

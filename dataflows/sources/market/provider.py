@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from operators.minutes import Minute, MinuteRow
+from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import InvalidField
 
 SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000

@@ -21,8 +21,8 @@ from dataflows.sources.market.provider import (
     SetAside,
     TradeSeen,
 )
-from dataflows.sources.market.requested import past_or_nothing
-from operators.minutes import Minute, MinuteRow
+from dataflows.sources.market.request_provider import past_or_nothing
+from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
 from schemas.records import CONTINUOUS, REGULAR
 

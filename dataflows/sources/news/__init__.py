@@ -1,5 +1,5 @@
 """Sources of headlines and social posts."""
 
-from dataflows.sources.news.sources import news_source
+from dataflows.sources.news.from_settings import news_source
 
 __all__ = ["news_source"]

@@ -10,8 +10,8 @@ from dataflows.sources.news.items import Tagger
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.files import TapeFile
 from dataflows.sources.tape.rules import NEWS
-from dataflows.sources.watched import WatchedFiles
-from operators.minutes import FeedSettings
+from dataflows.sources.watched_files import WatchedFiles
+from operators.bar_completion import FeedSettings
 from schemas.records import NewsItem
 
 

@@ -17,7 +17,7 @@ from dataflows.sources.tape.companyfacts import ENDING as COMPANY_FACTS
 from dataflows.sources.tape.companyfacts import open_fundamentals
 from dataflows.sources.tape.files import CSV_ENDINGS, JSON_ENDINGS, TapeFile, TapeRow
 from dataflows.sources.tape.rules import FUNDAMENTALS, NEWS, QUOTES, REFERENCE_DATA, Kind, Tagger
-from operators.minutes import FeedSettings
+from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 from schemas.records import DeadLetter, Quote, Record
 

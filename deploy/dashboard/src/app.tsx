@@ -1,17 +1,17 @@
-/** The frame around the five views: who is logged in, what is connected, whether trading is halted. */
+/** The application frame: login, navigation, connection status and warnings around the five views. */
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 import { useEffect } from "preact/hooks";
 
 import { useResource } from "./net/api.ts";
-import { market, now, portfolio } from "./net/live.ts";
-import { ApiError, learnWho, loggedIn, logOut, me, mustChange } from "./net/session.ts";
-import type { Standing } from "./net/streams.ts";
+import { marketStream, now, portfolioStream } from "./net/live.ts";
+import { ApiError, loadUser, loggedIn, logOut, mustChangePassword, user } from "./net/session.ts";
+import type { StreamStatus } from "./net/streams.ts";
 import type { Health, RiskLimits } from "./net/types.ts";
+import { LineageDialog } from "./parts/lineage.tsx";
 import { Toasts } from "./parts/toasts.tsx";
-import { Why } from "./parts/why.tsx";
-import { clock, span } from "./pure/format.ts";
-import { LogIn, NewPassword } from "./views/login.tsx";
+import { duration, timeOfDay } from "./pure/format.ts";
+import { Login, PasswordChange } from "./views/login.tsx";
 import { PerformanceView } from "./views/performance.tsx";
 import { PortfolioView } from "./views/portfolio.tsx";
 import { RiskView } from "./views/risk.tsx";
@@ -25,79 +25,80 @@ const VIEWS = [
   { path: "trades", title: "Trades", view: TradesView },
   { path: "system", title: "System", view: SystemView },
 ] as const;
+const USER_RETRY_MS = 2000;
 
-const path = signal(here());
-window.addEventListener("hashchange", () => (path.value = here()));
+const currentPath = signal(pathFromHash());
+window.addEventListener("hashchange", () => (currentPath.value = pathFromHash()));
 
-function here(): string {
+function pathFromHash(): string {
   return location.hash.replace(/^#\//, "");
 }
 
-/** 1 to 5 choose a view, unless somebody types. */
+/** Keys 1 to 5 switch views, except while the user types in a field or dialog. */
 window.addEventListener("keydown", (event) => {
   const target = event.target as HTMLElement;
   if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, select, textarea, dialog")) return;
   const view = VIEWS[Number(event.key) - 1];
-  if (view !== undefined && loggedIn.value && !mustChange.value) location.hash = `#/${view.path}`;
+  if (view !== undefined && loggedIn.value && !mustChangePassword.value) location.hash = `#/${view.path}`;
 });
 
 export function App(): JSX.Element {
-  if (!loggedIn.value) return <LogIn />;
-  if (mustChange.value) return <NewPassword />;
-  return <Platform />;
+  if (!loggedIn.value) return <Login />;
+  if (mustChangePassword.value) return <PasswordChange />;
+  return <Dashboard />;
 }
 
-function Platform(): JSX.Element {
-  const known = me.value;
+function Dashboard(): JSX.Element {
+  const currentUser = user.value;
   useEffect(() => {
-    if (known !== null) return;
+    if (currentUser !== null) return;
     let timer: ReturnType<typeof setTimeout> | null = null;
-    const learn = async (): Promise<void> => {
+    const load = async (): Promise<void> => {
       try {
-        await learnWho();
+        await loadUser();
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        timer = setTimeout(() => void learn(), 2000); // after a reload while the API is away
+        timer = setTimeout(() => void load(), USER_RETRY_MS); // the page was reloaded while the API is down
       }
     };
-    void learn();
+    void load();
     return () => {
       if (timer !== null) clearTimeout(timer);
     };
-  }, [known]);
+  }, [currentUser]);
 
-  const chosen = VIEWS.find((one) => one.path === path.value) ?? VIEWS[0];
+  const current = VIEWS.find((view) => view.path === currentPath.value) ?? VIEWS[0];
   useEffect(() => {
-    document.title = `${chosen.title} · Trading Platform`;
+    document.title = `${current.title} · Trading Platform`;
     window.scrollTo(0, 0);
-  }, [chosen]);
-  const connected = [market, portfolio].every((stream) => ["live", "quiet"].includes(stream.standing.value.state));
+  }, [current]);
+  const connected = [marketStream, portfolioStream].every((stream) => ["live", "stale"].includes(stream.status.value.state));
   return (
     <>
-      <a class="skip" href="#main" onClick={skip}>
-        Skip to the figures
+      <a class="skip-link" href="#main" onClick={skipToContent}>
+        Skip to content
       </a>
-      <header class="bar">
+      <header class="top-bar">
         <span class="brand">Trading Platform</span>
         <nav aria-label="Views">
-          {VIEWS.map((one, index) => (
+          {VIEWS.map((view, index) => (
             <a
-              key={one.path}
-              href={`#/${one.path}`}
-              aria-current={one === chosen ? "page" : undefined}
-              title={`Key ${index + 1}`}
+              key={view.path}
+              href={`#/${view.path}`}
+              aria-current={view === current ? "page" : undefined}
+              title={`Press ${index + 1}`}
             >
-              {one.title}
+              {view.title}
             </a>
           ))}
         </nav>
-        <div class="standing">
-          <TradingState />
-          <Feed name="Market" standing={market.standing.value} />
-          <Feed name="Portfolio" standing={portfolio.standing.value} />
-          <time aria-label="Time in UTC">{clock(now.value)} UTC</time>
-          <span class="who">
-            {known?.username ?? "…"} <em>{known?.role ?? ""}</em>
+        <div class="status-bar">
+          <TradingStatus />
+          <StreamIndicator name="Market data" status={marketStream.status.value} />
+          <StreamIndicator name="Portfolio" status={portfolioStream.status.value} />
+          <time aria-label="Current time in UTC">{timeOfDay(now.value)} UTC</time>
+          <span class="user">
+            {currentUser?.username ?? "…"} {currentUser !== null && currentUser.role !== currentUser.username && <em>{currentUser.role}</em>}
           </span>
           <button type="button" class="small" onClick={() => void logOut()}>
             Log out
@@ -105,12 +106,12 @@ function Platform(): JSX.Element {
         </div>
       </header>
       <Warnings />
-      <main id="main" tabIndex={-1} class={connected ? "" : "stale"} data-view={chosen.path}>
-        <h1 class="unseen">{chosen.title}</h1>
-        {known === null ? <p class="nothing">Loading…</p> : <chosen.view key={chosen.path} />}
+      <main id="main" tabIndex={-1} class={connected ? "" : "stale"} data-view={current.path}>
+        <h1 class="visually-hidden">{current.title}</h1>
+        {currentUser === null ? <p class="empty-state">Loading…</p> : <current.view key={current.path} />}
       </main>
       <footer>
-        <span>All times are UTC. Keys 1 to 5 change the view.</span>
+        <span>All times are UTC. Press 1 to 5 to switch views.</span>
         <span>
           Charts:{" "}
           <a href="https://www.tradingview.com/" target="_blank" rel="noreferrer">
@@ -119,70 +120,66 @@ function Platform(): JSX.Element {
           , © TradingView, Inc., and uPlot
         </span>
       </footer>
-      <Why />
+      <LineageDialog />
       <Toasts />
     </>
   );
 }
 
-/** The fragment of the address is the view's: move the focus by hand. */
-function skip(event: Event): void {
+/** Moves the focus without changing the URL fragment, which selects the view. */
+function skipToContent(event: Event): void {
   event.preventDefault();
   document.getElementById("main")?.focus();
 }
 
-const STATES: Readonly<Record<string, readonly [string, string]>> = {
+const TRADING_STATES: Readonly<Record<string, readonly [string, string]>> = {
   ACTIVE: ["good", "Trading active"],
-  REDUCING: ["warn", "Only reducing"],
-  HALTED: ["bad", "Trading HALTED"],
+  REDUCING: ["warn", "Reduce-only"],
+  HALTED: ["bad", "Trading halted"],
 };
 
-function TradingState(): JSX.Element {
-  const limits = useResource<RiskLimits>("/api/v1/risk/limits", 2000).value.data;
-  const [kind, text] = STATES[limits?.state ?? ""] ?? ["", "Trading ?"];
+function TradingStatus(): JSX.Element {
+  const limits = useResource<RiskLimits>("/api/v1/risk/limits", 2000).value;
+  // An old state must not look current while the API is unreachable.
+  const state = limits.error === null ? limits.data?.state : undefined;
+  const [tone, text] = TRADING_STATES[state ?? ""] ?? ["", "Trading status unknown"];
   return (
-    <a class={`badge ${kind}`} href="#/risk" id="trading-state">
+    <a class={`badge ${tone}`} href="#/risk" id="trading-state">
       {text}
     </a>
   );
 }
 
-const SAID: Readonly<Record<Standing["state"], string>> = {
-  off: "off",
-  connecting: "connecting",
-  live: "live",
-  quiet: "quiet",
-  lost: "lost",
-};
-
-function Feed(props: { name: string; standing: Standing }): JSX.Element {
-  const { state, at } = props.standing;
-  const age = at === null ? "no message yet" : `last message ${span((now.value - at) / 1000)} ago`;
+function StreamIndicator(props: { name: string; status: StreamStatus }): JSX.Element {
+  const { state, lastMessageAt } = props.status;
+  const age = lastMessageAt === null ? "no message yet" : `last message ${duration((now.value - lastMessageAt) / 1000)} ago`;
   return (
-    <span class={`feed ${state}`} title={`${props.name} stream: ${SAID[state]}, ${age}`} data-state={state}>
+    <span class={`stream ${state}`} title={`${props.name} stream: ${state}, ${age}`} data-state={state}>
       <i aria-hidden="true" />
-      {props.name} <b>{SAID[state]}</b>
+      {props.name} <b>{state}</b>
     </span>
   );
 }
 
-/** What must not be overlooked, above every view. */
+/** Connection and health warnings above every view. */
 function Warnings(): JSX.Element {
   const health = useResource<Health>("/health", 5000).value;
-  const lost = [market, portfolio].map((stream) => stream.standing.value).filter((one) => one.state === "lost");
-  const quiet = [market, portfolio].some((stream) => stream.standing.value.state === "quiet");
-  const first = lost[0];
-  const left = first?.retryAt == null ? 0 : Math.max(0, Math.ceil((first.retryAt - now.value) / 1000));
-  const seen = lost.map((one) => one.at).find((at) => at !== null) ?? null;
+  const statuses = [marketStream, portfolioStream].map((stream) => stream.status.value);
+  const disconnected = statuses.filter((status) => status.state === "disconnected");
+  const isStale = statuses.some((status) => status.state === "stale");
+  const first = disconnected[0];
+  const retryIn = first?.retryAt == null ? 0 : Math.max(0, Math.ceil((first.retryAt - now.value) / 1000));
+  const lastMessageAt = disconnected.map((status) => status.lastMessageAt).find((time) => time !== null) ?? null;
   return (
     <div class="warnings" role="status">
       {first !== undefined && (
         <p class="bad" id="connection-lost">
-          Connection lost: {first.why}. {seen !== null && `Figures are as of ${clock(seen)} UTC. `}
-          {left > 0 ? `Trying again in ${left} s.` : "Trying again…"}
+          Connection lost{first.reason === "" ? "" : `: ${first.reason.replace(/\.$/, "")}`}.{" "}
+          {lastMessageAt !== null && `Data as of ${timeOfDay(lastMessageAt)} UTC. `}
+          {retryIn > 0 ? `Reconnecting in ${retryIn} s.` : "Reconnecting…"}
         </p>
       )}
-      {quiet && <p class="warn">Connected, but the usual updates do not come: figures may be old.</p>}
+      {isStale && <p class="warn">Connected, but no updates are arriving. The data may be stale.</p>}
       {health.data?.degraded && <p class="warn">Degraded: {health.data.degraded_reasons.join("; ")}</p>}
     </div>
   );

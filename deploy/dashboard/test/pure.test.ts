@@ -1,16 +1,27 @@
-/** Run by `npm test`: compiled with the strict settings, then node's own test runner. */
+/** Unit tests of `src/pure`. `npm test` compiles them and runs them with the Node.js test runner. */
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { pauseMs } from "../src/pure/backoff.ts";
-import { add, candlesOf, marks, type Candle } from "../src/pure/candles.ts";
+import { backoffMs } from "../src/pure/backoff.ts";
+import { addBar, buildCandles, fillMarkers, type Candle } from "../src/pure/candles.ts";
 import * as format from "../src/pure/format.ts";
-import { heard, isQuiet, NO_PACE } from "../src/pure/freshness.ts";
-import { plain, summary, type LineageNode } from "../src/pure/lineage.ts";
-import { prices, ties } from "../src/pure/orders.ts";
-import { agrees, nameOf, rowsOf, sumOf } from "../src/pure/strategies.ts";
-import { changeable, changesOf, EMPTY, isMistake, ticketOf, timesInForce, TYPES, type Draft, type Terms } from "../src/pure/tickets.ts";
-import { held, partsOf } from "../src/pure/views.ts";
+import { isStale, NO_MESSAGES, recordMessage } from "../src/pure/freshness.ts";
+import { formatValue, nodeSummary, type LineageNode } from "../src/pure/lineage.ts";
+import {
+  allowedTimesInForce,
+  editableTerms,
+  EMPTY_DRAFT,
+  isFieldError,
+  ORDER_TYPES,
+  parseChanges,
+  parseTicket,
+  type OrderDraft,
+  type OrderTerms,
+} from "../src/pure/order-ticket.ts";
+import { conditions, orderText, priceTerms } from "../src/pure/orders.ts";
+import { checkLabel, checkText, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../src/pure/risk.ts";
+import { directionText, signalInputs } from "../src/pure/signals.ts";
+import { matchesLedger, strategyLabel, strategyRows, totalRow } from "../src/pure/strategies.ts";
 
 const bar = (time: number, close: number, volume = 1): Candle => ({
   time,
@@ -21,26 +32,26 @@ const bar = (time: number, close: number, volume = 1): Candle => ({
   volume,
 });
 
-test("what is not known is a dash and never a number", () => {
-  for (const show of [format.money, format.signed, format.price, format.quantity, format.percent, format.span]) {
-    assert.equal(show(null), "–");
-    assert.equal(show(undefined), "–");
-    assert.equal(show(Number.NaN), "–");
+test("an unknown value is shown as a dash", () => {
+  for (const render of [format.money, format.signedMoney, format.price, format.quantity, format.percent, format.duration]) {
+    assert.equal(render(null), "–");
+    assert.equal(render(undefined), "–");
+    assert.equal(render(Number.NaN), "–");
   }
-  assert.equal(format.clock(null), "–");
-  assert.equal(format.clock("not a time"), "–");
+  assert.equal(format.timeOfDay(null), "–");
+  assert.equal(format.timeOfDay("not a time"), "–");
 });
 
-test("a gain and a loss differ in sign, not only in colour, and a rounded nothing has none", () => {
-  assert.equal(format.signed(1234.5), "+1,234.50");
-  assert.equal(format.signed(-1234.5), "−1,234.50");
-  assert.equal(format.signed(-0.001), "0.00");
+test("gains and losses have a sign, and a value that rounds to zero has none", () => {
+  assert.equal(format.signedMoney(1234.5), "+1,234.50");
+  assert.equal(format.signedMoney(-1234.5), "−1,234.50");
+  assert.equal(format.signedMoney(-0.001), "0.00");
   assert.equal(format.money(-0.001), "0.00");
   assert.equal(format.signedPercent(0.0123), "+1.23 %");
-  assert.deepEqual([1, -1, 0, 0.001, null].map(format.tone), ["up", "down", "", "", ""]);
+  assert.deepEqual([1, -1, 0, 0.001, null].map(format.gainTone), ["up", "down", "", "", ""]);
 });
 
-test("prices and quantities keep the digits that matter", () => {
+test("prices and quantities keep their significant digits", () => {
   assert.equal(format.price(150.2), "150.20");
   assert.equal(format.price(0.01234), "0.0123");
   assert.equal(format.quantity(100), "100");
@@ -48,59 +59,59 @@ test("prices and quantities keep the digits that matter", () => {
   assert.equal(format.money(1e6), "1,000,000.00");
 });
 
-test("times are UTC, and say the date where it is not today", () => {
+test("times are in UTC and include the date unless it is today", () => {
   const now = Date.parse("2024-01-15T12:00:00Z");
-  assert.equal(format.stamp("2024-01-15T10:30:00.250Z"), "2024-01-15 10:30:00");
-  assert.equal(format.brief("2024-01-15T10:30:00Z", now), "10:30:00");
-  assert.equal(format.brief("2024-01-14T10:30:00Z", now), "24-01-14 10:30:00");
-  assert.deepEqual([0.44, 12.4, 300, 10_800, 400_000].map(format.span), ["0.4 s", "12 s", "5 min", "3 h", "5 d"]);
+  assert.equal(format.dateTime("2024-01-15T10:30:00.250Z"), "2024-01-15 10:30:00");
+  assert.equal(format.shortTime("2024-01-15T10:30:00Z", now), "10:30:00");
+  assert.equal(format.shortTime("2024-01-14T10:30:00Z", now), "24-01-14 10:30:00");
+  assert.deepEqual([0.44, 12.4, 300, 10_800, 400_000].map(format.duration), ["0.4 s", "12 s", "5 min", "3 h", "5 d"]);
 });
 
-test("waiting doubles to a bound and never all at the same moment", () => {
-  const longest = [0, 1, 2, 3, 4, 5, 50].map((failures) => pauseMs(failures, () => 1));
+test("the reconnect delay doubles up to a maximum and varies", () => {
+  const longest = [0, 1, 2, 3, 4, 5, 50].map((failures) => backoffMs(failures, () => 1));
   assert.deepEqual(longest, [500, 1000, 2000, 4000, 8000, 15_000, 15_000]);
-  assert.equal(pauseMs(2, () => 0), 1500);
+  assert.equal(backoffMs(2, () => 0), 1500);
 });
 
-test("a stream is quiet by its own pace", () => {
-  let pace = NO_PACE;
-  assert.equal(isQuiet(pace, 1e9), false);
-  for (let at = 0; at <= 60_000; at += 1000) pace = heard(heard(pace, at), at + 10);
-  assert.equal(isQuiet(pace, 60_000 + 9000), false);
-  assert.equal(isQuiet(pace, 60_000 + 11_000), true);
-  let slow = NO_PACE;
-  for (let at = 0; at <= 600_000; at += 60_000) slow = heard(slow, at);
-  assert.equal(isQuiet(slow, 600_000 + 120_000), false);
-  assert.equal(isQuiet(slow, 600_000 + 250_000), true);
+test("a stream is stale when its usual messages stop", () => {
+  let rate = NO_MESSAGES;
+  assert.equal(isStale(rate, 1e9), false);
+  for (let at = 0; at <= 60_000; at += 1000) rate = recordMessage(recordMessage(rate, at), at + 10);
+  assert.equal(isStale(rate, 60_000 + 9000), false);
+  assert.equal(isStale(rate, 60_000 + 11_000), true);
+  let slow = NO_MESSAGES;
+  for (let at = 0; at <= 600_000; at += 60_000) slow = recordMessage(slow, at);
+  assert.equal(isStale(slow, 600_000 + 120_000), false);
+  assert.equal(isStale(slow, 600_000 + 250_000), true);
 });
 
-test("candles of a minute are the first open, the extremes, the last close and the sum of volumes", () => {
+test("a one-minute candle aggregates open, high, low, close and volume of its bars", () => {
   const bars = [bar(60, 10), bar(61, 14), bar(119, 8, 5), bar(120, 9)];
-  assert.deepEqual(candlesOf(bars, 60), [
+  assert.deepEqual(buildCandles(bars, 60), [
     { time: 60, open: 9, high: 16, low: 6, close: 8, volume: 7 },
     { time: 120, open: 8, high: 11, low: 7, close: 9, volume: 1 },
   ]);
-  assert.deepEqual(candlesOf(bars, 0), bars);
+  assert.deepEqual(buildCandles(bars, 0), bars);
 });
 
-test("a repeated bar replaces itself and an old one changes nothing", () => {
-  const candles = candlesOf([bar(60, 10), bar(61, 11)], 0);
-  assert.deepEqual(add(candles, bar(61, 12), 0), bar(61, 12));
-  assert.equal(add(candles, bar(60, 99), 0), null);
+test("a repeated bar replaces the previous one and an older bar is ignored", () => {
+  const candles = buildCandles([bar(60, 10), bar(61, 11)], 0);
+  assert.deepEqual(addBar(candles, bar(61, 12), 0), bar(61, 12));
+  assert.equal(addBar(candles, bar(60, 99), 0), null);
   assert.deepEqual(candles, [bar(60, 10), bar(61, 12)]);
 });
 
-test("fills stand at the candle that they were in, one mark a side", () => {
+test("fills of one candle and side share one marker", () => {
   const fill = (id: string, time: number, side: string, quantity: number, price: number) => ({ id, time, side, quantity, price });
   const fills = [fill("3", 125, "SELL", 5, 11), fill("1", 61, "BUY", 10, 10), fill("2", 119, "BUY", 30, 12), fill("0", 10, "BUY", 1, 1)];
-  assert.deepEqual(marks(fills, [60, 120, 180]), [
+  assert.deepEqual(fillMarkers(fills, [60, 120, 180]), [
     { time: 60, side: "BUY", text: "B 40 @ 11.50" },
     { time: 120, side: "SELL", text: "S 5 @ 11.00" },
   ]);
-  assert.deepEqual(marks(fills, []), []);
+  assert.deepEqual(fillMarkers(fills, []), []);
 });
 
-test("each record of a lineage says what it is in one line", () => {
+test("each lineage record has a one-line summary", () => {
   const node = (kind: string, record: Record<string, unknown> | null): LineageNode => ({
     kind,
     id: "x",
@@ -110,21 +121,21 @@ test("each record of a lineage says what it is in one line", () => {
     causes: [],
   });
   const order = { side: "BUY", quantity: 10, symbol: "A", order_type: "LIMIT", limit_price: 9.5, checks: [1, 2] };
-  assert.equal(summary(node("Order", order)), "BUY 10 A LIMIT at 9.5, 2 checks passed");
-  assert.equal(summary(node("FeatureRow", { values: { rsi_14: 58.2099999999, n: null } })), "rsi_14 58.21");
-  assert.equal(summary(node("Bar", null)), "not found in the books");
-  assert.equal(summary(node("OrderRefusal", { message: "cash: too much" })), "cash: too much");
-  assert.equal(plain(1 / 3), "0.33333333");
+  assert.equal(nodeSummary(node("Order", order)), "BUY 10 A LIMIT at 9.5, 2 checks passed");
+  assert.equal(nodeSummary(node("FeatureRow", { values: { rsi_14: 58.2099999999, n: null } })), "rsi_14 58.21");
+  assert.equal(nodeSummary(node("Bar", null)), "record not found");
+  assert.equal(nodeSummary(node("OrderRefusal", { message: "cash: too much" })), "cash: too much");
+  assert.equal(formatValue(1 / 3), "0.33333333");
 });
 
-test("a form becomes a ticket with exact amounts, or one sentence at the field that is wrong", () => {
-  const draft: Draft = { ...EMPTY, symbol: " aapl ", quantity: "1,000.5" };
+test("the order form becomes a request with exact amounts, or an error at the invalid field", () => {
+  const draft: OrderDraft = { ...EMPTY_DRAFT, symbol: " aapl ", quantity: "1,000.5" };
   const market = { symbol: "AAPL", side: "BUY", quantity: "1000.5", order_type: "MARKET", time_in_force: "DAY" };
-  assert.deepEqual(ticketOf(draft), market);
-  assert.deepEqual(ticketOf({ ...draft, orderType: "LIMIT", limitPrice: "9.50" }), { ...market, order_type: "LIMIT", limit_price: "9.50" });
+  assert.deepEqual(parseTicket(draft), market);
+  assert.deepEqual(parseTicket({ ...draft, orderType: "LIMIT", limitPrice: "9.50" }), { ...market, order_type: "LIMIT", limit_price: "9.50" });
   const stop = { ...draft, orderType: "STOP_LIMIT", limitPrice: "9.50", stopPrice: "9.40" };
-  assert.deepEqual(ticketOf(stop), { ...market, order_type: "STOP_LIMIT", stop_price: "9.40", limit_price: "9.50" });
-  assert.deepEqual(ticketOf({ ...stop, orderType: "STOP" }), { ...market, order_type: "STOP", stop_price: "9.40" });
+  assert.deepEqual(parseTicket(stop), { ...market, order_type: "STOP_LIMIT", stop_price: "9.40", limit_price: "9.50" });
+  assert.deepEqual(parseTicket({ ...stop, orderType: "STOP" }), { ...market, order_type: "STOP", stop_price: "9.40" });
   for (const [change, field] of [
     [{ symbol: "" }, "symbol"],
     [{ symbol: "A B" }, "symbol"],
@@ -136,81 +147,106 @@ test("a form becomes a ticket with exact amounts, or one sentence at the field t
     [{ orderType: "TRAILING_STOP" }, "trail"],
     [{ orderType: "TRAILING_STOP", trail: "100" }, "trail"],
     [{ timeInForce: "GTD" }, "expiresAt"],
-    [{ takeProfit: "dear" }, "takeProfit"],
+    [{ takeProfit: "high" }, "takeProfit"],
     [{ stopLoss: "0" }, "stopLoss"],
     [{ stopLossLimit: "9" }, "stopLoss"],
     [{ group: "two words" }, "group"],
   ] as const) {
-    const found = ticketOf({ ...draft, ...change });
-    assert.ok(isMistake(found), JSON.stringify(change));
-    assert.equal(found.field, field);
+    const result = parseTicket({ ...draft, ...change });
+    assert.ok(isFieldError(result), JSON.stringify(change));
+    assert.equal(result.field, field);
   }
 });
 
-test("what a type does not have is left out of the ticket though it was typed before", () => {
-  const typed: Draft = { ...EMPTY, symbol: "A", quantity: "1", limitPrice: "9", stopPrice: "8", trail: "2.5", expiresAt: "2024-01-15T10:30" };
-  const terms = (draft: Draft): string[] => Object.keys(ticketOf(draft)).filter((name) => !["symbol", "side", "quantity", "order_type", "time_in_force"].includes(name));
+test("a price that the order type does not use is left out of the request", () => {
+  const filled: OrderDraft = { ...EMPTY_DRAFT, symbol: "A", quantity: "1", limitPrice: "9", stopPrice: "8", trail: "2.5", expiresAt: "2024-01-15T10:30" };
+  const terms = (draft: OrderDraft): string[] => Object.keys(parseTicket(draft)).filter((name) => !["symbol", "side", "quantity", "order_type", "time_in_force"].includes(name));
   assert.deepEqual(
-    TYPES.map((orderType) => terms({ ...typed, orderType })),
+    ORDER_TYPES.map((orderType) => terms({ ...filled, orderType })),
     [[], ["limit_price"], ["stop_price"], ["stop_price", "limit_price"], ["trail_percent"]],
   );
-  assert.deepEqual(terms({ ...typed, orderType: "TRAILING_STOP", trailBy: "amount", trail: "250" }), ["trail_amount"]);
-  assert.deepEqual(timesInForce("TRAILING_STOP"), ["DAY", "GTC", "GTD"]);
-  assert.deepEqual(timesInForce("LIMIT"), ["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"]);
+  assert.deepEqual(terms({ ...filled, orderType: "TRAILING_STOP", trailUnit: "amount", trail: "250" }), ["trail_amount"]);
+  assert.deepEqual(allowedTimesInForce("TRAILING_STOP"), ["DAY", "GTC", "GTD"]);
+  assert.deepEqual(allowedTimesInForce("LIMIT"), ["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"]);
 });
 
-test("a bracket, a day, a group and another order's fill go along where they are given", () => {
-  const draft: Draft = { ...EMPTY, symbol: "A", quantity: "1", timeInForce: "GTD", expiresAt: "2024-01-15T10:30" };
-  const tied = { ...draft, takeProfit: "12", stopLoss: "8", stopLossLimit: "7.9", reduceOnly: true, group: " g1 ", parent: "cmd-7f" };
-  assert.deepEqual(ticketOf(tied), {
+test("the request includes bracket exits, expiry, group and parent order", () => {
+  const draft: OrderDraft = { ...EMPTY_DRAFT, symbol: "A", quantity: "1", timeInForce: "GTD", expiresAt: "2024-01-15T10:30" };
+  const linked = { ...draft, takeProfit: "12", stopLoss: "8", stopLossLimit: "7.9", reduceOnly: true, group: " g1 ", parent: "cmd-7f" };
+  assert.deepEqual(parseTicket(linked), {
     ...{ symbol: "A", side: "BUY", quantity: "1", order_type: "MARKET", time_in_force: "GTD", expires_at: "2024-01-15T10:30:00.000Z" },
     ...{ take_profit_price: "12", stop_loss_price: "8", stop_loss_limit_price: "7.9" },
     ...{ reduce_only: true, group_id: "g1", parent_id: "cmd-7f" },
   });
 });
 
-test("only what was changed about an order is asked for", () => {
-  const order: Terms = { order_type: "STOP_LIMIT", quantity: 1e-7, limit_price: 9.5, stop_price: 1000, trail_amount: null, trail_percent: null };
-  const typed = changeable(order);
-  assert.deepEqual(typed, { quantity: "0.0000001", stop_price: "1000", limit_price: "9.5" });
-  assert.equal(changesOf(order, typed), "Nothing is changed yet.");
-  assert.deepEqual(changesOf(order, { ...typed, limit_price: "9.40" }), { limit_price: "9.40" });
-  assert.equal(changesOf(order, { ...typed, stop_price: "-1" }), "Stop price: give a number above 0.");
+test("an order change contains only the terms that differ", () => {
+  const order: OrderTerms = { order_type: "STOP_LIMIT", quantity: 1e-7, limit_price: 9.5, stop_price: 1000, trail_amount: null, trail_percent: null };
+  const input = editableTerms(order);
+  assert.deepEqual(input, { quantity: "0.0000001", stop_price: "1000", limit_price: "9.5" });
+  assert.equal(parseChanges(order, input), "Change at least one value.");
+  assert.deepEqual(parseChanges(order, { ...input, limit_price: "9.40" }), { limit_price: "9.40" });
+  assert.equal(parseChanges(order, { ...input, stop_price: "-1" }), "Stop price: enter a number above 0.");
 });
 
-test("an order's terms read in one cell", () => {
+test("order terms fit in one table cell", () => {
   const none = { order_type: "MARKET", limit_price: null, stop_price: null, trail_amount: null, trail_percent: null };
-  assert.equal(prices(none), "–");
-  assert.equal(prices({ ...none, limit_price: 9.5 }), "9.50");
-  assert.equal(prices({ ...none, limit_price: 9.5, stop_price: 10 }), "stop 10.00, limit 9.50");
-  assert.equal(prices({ ...none, trail_percent: 2.5 }), "trail 2.5 %");
+  assert.equal(priceTerms(none), "–");
+  assert.equal(priceTerms({ ...none, limit_price: 9.5 }), "9.50");
+  assert.equal(priceTerms({ ...none, limit_price: 9.5, stop_price: 10 }), "stop 10.00, limit 9.50");
+  assert.equal(priceTerms({ ...none, trail_percent: 2.5 }), "trail 2.5 %");
+  assert.equal(orderText(none), "Market");
+  assert.equal(orderText({ ...none, order_type: "LIMIT", limit_price: 9.5 }), "Limit: 9.50");
   const free = { time_in_force: "DAY", expires_at: null, reduce_only: false, group_id: "", parent_id: "", replaces: "" };
-  assert.deepEqual(ties(free), []);
-  assert.deepEqual(ties({ ...free, reduce_only: true, parent_id: "cmd-1" }), ["reduce only", "after cmd-1"]);
+  assert.deepEqual(conditions(free), []);
+  assert.deepEqual(conditions({ ...free, reduce_only: true, parent_id: "cmd-1" }), ["reduce-only", "after fill of cmd-1"]);
 });
 
-test("the rows of the strategies sum to the last one, and that is held against the ledger", () => {
-  const share = (strategy: string, realized: number, unrealized: number, fees: number) => ({
+test("strategy rows add up to the total, which is compared with the ledger", () => {
+  const pnl = (strategy: string, realized: number, unrealized: number, fees: number) => ({
     strategy,
     ...{ realized_pnl: realized, unrealized_pnl: unrealized, fees, cash_flows: 0, total_pnl: realized + unrealized - fees },
   });
-  const did = (strategy: string, fills: number, weight: number | null) => ({
+  const activity = (strategy: string, fills: number, weight: number | null) => ({
     ...{ strategy, fills, traded_notional: 10 * fills, closed_lots: fills, won: 1, weight, hit_rate: 0.5, outcomes: 4 },
   });
-  const rows = rowsOf([share("slow", 5, -1, 0.5), share("manual", -2, 0, 0)], [did("slow", 3, 0.75), did("fast", 1, 0.25)]);
+  const rows = strategyRows([pnl("slow", 5, -1, 0.5), pnl("manual", -2, 0, 0)], [activity("slow", 3, 0.75), activity("fast", 1, 0.25)]);
   assert.deepEqual(
-    rows.map((row) => [nameOf(row.strategy), row.share?.total_pnl ?? null, row.doings?.fills ?? null]),
-    [["fast", null, 1], ["by hand", -2, null], ["slow", 3.5, 3]],
+    rows.map((row) => [strategyLabel(row.strategy), row.pnl?.total_pnl ?? null, row.activity?.fills ?? null]),
+    [["fast", null, 1], ["Manual orders", -2, null], ["slow", 3.5, 3]],
   );
-  const all = sumOf(rows);
-  assert.deepEqual(all.share, { realized_pnl: 3, unrealized_pnl: -1, fees: 0.5, cash_flows: 0, total_pnl: 1.5 });
-  assert.deepEqual([all.doings?.fills, all.doings?.won, all.weight, all.hitRate, all.outcomes], [4, 2, 1, null, 8]);
-  assert.deepEqual([agrees(all, 1.504), agrees(all, 1.51), agrees(all, null), agrees(sumOf([]), 0)], [true, false, null, null]);
+  const total = totalRow(rows);
+  assert.deepEqual(total.pnl, { realized_pnl: 3, unrealized_pnl: -1, fees: 0.5, cash_flows: 0, total_pnl: 1.5 });
+  assert.deepEqual([total.activity?.fills, total.activity?.won, total.weight, total.hitRate, total.outcomes], [4, 2, 1, null, 8]);
+  assert.deepEqual([matchesLedger(total, 1.504), matchesLedger(total, 1.51), matchesLedger(total, null), matchesLedger(totalRow([]), 0)], [true, false, null, null]);
 });
 
-test("a view says which way, and an ensemble's parts what each strategy gave it", () => {
-  const view = { strategy: "ema_cross", direction: 1, strength: 0.5, parts: { ema_12: 150.123456, ema_26: 0.00001234 } };
-  assert.deepEqual([1, -1, 0].map((direction) => held({ ...view, direction })), ["long 0.50", "short 0.50", "out"]);
-  assert.deepEqual(partsOf(view), ["ema_12 150.123", "ema_26 0.00001234"]);
-  assert.deepEqual(partsOf({ ...view, strategy: "ensemble", parts: { a: 0.1, b: -0.4 } }), ["b −0.40", "a +0.10"]);
+test("a signal shows its direction and inputs, for the ensemble the contribution of each strategy", () => {
+  const signal = { strategy: "ema_cross", direction: 1, strength: 0.5, parts: { ema_12: 150.123456, ema_26: 0.00001234 } };
+  assert.deepEqual([1, -1, 0].map((direction) => directionText({ ...signal, direction })), ["Long 0.50", "Short 0.50", "Flat"]);
+  assert.deepEqual(signalInputs(signal), ["ema_12 150.123", "ema_26 0.00001234"]);
+  assert.deepEqual(signalInputs({ ...signal, strategy: "ensemble", parts: { a: 0.1, b: -0.4 } }), ["b −0.40", "a +0.10"]);
+});
+
+test("risk limits, measures and checks have labels and units", () => {
+  assert.equal(limitLabel("stale_price_s"), "Max price age (s)");
+  assert.equal(limitLabel("max_daily_loss"), "Max daily loss");
+  assert.equal(limitValue("max_daily_loss", 10_000), "10,000");
+  assert.equal(limitValue("circuit_breaker_threshold", 0.05), "5.00 %");
+  assert.equal(limitValue("max_position", null), "not set: rejects all orders");
+  assert.equal(limitValue("margin", null), "none");
+  assert.equal(measureLabel("day_fall"), "Daily loss (%)");
+  assert.deepEqual(["day_fall", "daily_loss", "loss_streak", "portfolio_leverage"].map((name) => measureValue(name, 0.05)), ["5.00 %", "0.05", "0.05", "0.05"]);
+  assert.equal(measureValue("cash", null), "–");
+  assert.equal(checkLabel("max_order_notional"), "Max order notional");
+  assert.equal(checkText({ check: "stale_price", found: "0", limit: "300" }), "Price age: 0 (limit 300)");
+  assert.equal(checkText({ check: "kill_switch", found: "ACTIVE", limit: "ACTIVE" }), "Kill switch: ACTIVE (required: ACTIVE)");
+});
+
+test("a rejection message starts with the label of its check", () => {
+  assert.equal(rejectionText("cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "Cash: AAPL order needs 5.00, limit 1.00");
+  assert.equal(rejectionText("known_price: ZZZZ has no price", "ZZZZ"), "No market data for ZZZZ. Check the symbol.");
+  assert.equal(rejectionText("cancelled by the user", "AAPL"), "cancelled by the user");
+  assert.equal(outcomeText("refusal cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "rejected: Cash: AAPL order needs 5.00, limit 1.00");
+  assert.equal(outcomeText("HALTED", ""), "HALTED");
 });

@@ -12,8 +12,8 @@ from deploy.home import Home, cache_folder
 from deploy.local.kafka.jars import HERE, require_jars
 from deploy.local.kafka.java import require_java
 from deploy.local.ports import free_ports, is_free
-from deploy.probes import KafkaProbe
-from deploy.service import Embedded, Kind, Report, Service
+from deploy.supervisor.probes import KafkaProbe
+from deploy.supervisor.service import Embedded, Kind, Report, Service
 
 _HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 _PROPERTIES = """\
@@ -24,7 +24,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
-# A topic is made by deploy/topics.py or not at all: a misspelt name must fail, not become a topic.
+# A topic is made by deploy/supervisor/topics.py or not at all: a misspelt name must fail, not become a topic.
 auto.create.topics.enable=false
 # The log is the record of every decision; topics say themselves if they may forget earlier.
 log.retention.hours=87600

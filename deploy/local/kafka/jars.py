@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.errors import DeployError
-from deploy.service import Report
+from deploy.supervisor.service import Report
 
 HERE = Path(__file__).resolve().parent
 _TIMEOUT_S = 240

@@ -1,10 +1,10 @@
-/** Requests of whoever is logged in, and resources that are asked for again and again while somebody looks at them. */
+/** Authenticated requests, and resources that are polled while a component shows them. */
 import { signal, type ReadonlySignal, type Signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { ApiError, loggedIn, renewed, send, token } from "./session.ts";
+import { accessToken, ApiError, loggedIn, refreshSession, sendRequest } from "./session.ts";
 
-/** Throws ApiError. A token that the API does not take any more is exchanged once. */
+/** Throws ApiError. Refreshes the session and retries once when the API rejects the access token. */
 export async function call<T>(
   method: string,
   path: string,
@@ -12,112 +12,112 @@ export async function call<T>(
   headers: Record<string, string> = {},
 ): Promise<T> {
   try {
-    return await send<T>(method, path, body, await token(), headers);
+    return await sendRequest<T>(method, path, body, await accessToken(), headers);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 401 || !loggedIn.value) throw error;
-    return send<T>(method, path, body, await renewed(), headers);
+    return sendRequest<T>(method, path, body, await refreshSession(), headers);
   }
 }
 
-/** What is known of a resource: `data` stays on the screen when a later request fails, with `error` beside it. */
-export interface Known<T> {
+/** The state of a polled resource. When a later request fails, `data` stays and `error` is set. */
+export interface ResourceState<T> {
   readonly data: T | null;
   readonly error: string | null;
-  /** When `data` came, ms since 1970. */
-  readonly at: number | null;
+  /** When `data` was received, ms since 1970. */
+  readonly loadedAt: number | null;
 }
 
-/** Told of on `window` when requests are answered again after one that was not: streams need not wait out their pause. */
-export const BACK = "api-back";
-let away = false;
+/** Event on `window`: the API responds again after a failure. Streams then reconnect without waiting. */
+export const API_RECONNECTED = "api-reconnected";
+let apiUnreachable = false;
 
 interface Resource {
-  readonly known: Signal<Known<unknown>>;
-  readonly ask: () => Promise<void>;
+  readonly state: Signal<ResourceState<unknown>>;
+  readonly load: () => Promise<void>;
   users: number;
   timer: ReturnType<typeof setTimeout> | null;
-  everyMs: number;
-  asking: boolean;
-  again: boolean;
+  intervalMs: number;
+  loading: boolean;
+  reloadRequested: boolean;
 }
 
 const resources = new Map<string, Resource>();
 
-function resource(path: string): Resource {
-  const found = resources.get(path);
-  if (found !== undefined) return found;
-  const known = signal<Known<unknown>>({ data: null, error: null, at: null });
-  const made: Resource = {
-    known,
+function resourceAt(path: string): Resource {
+  const existing = resources.get(path);
+  if (existing !== undefined) return existing;
+  const state = signal<ResourceState<unknown>>({ data: null, error: null, loadedAt: null });
+  const resource: Resource = {
+    state,
     users: 0,
     timer: null,
-    everyMs: Infinity,
-    asking: false,
-    again: false,
-    ask: async () => {
-      if (made.asking) {
-        made.again = true;
+    intervalMs: Infinity,
+    loading: false,
+    reloadRequested: false,
+    load: async () => {
+      if (resource.loading) {
+        resource.reloadRequested = true;
         return;
       }
-      made.asking = true;
-      if (made.timer !== null) clearTimeout(made.timer);
+      resource.loading = true;
+      if (resource.timer !== null) clearTimeout(resource.timer);
       try {
-        known.value = { data: await call("GET", path), error: null, at: Date.now() };
-        if (away) {
-          away = false;
-          window.dispatchEvent(new Event(BACK));
+        state.value = { data: await call("GET", path), error: null, loadedAt: Date.now() };
+        if (apiUnreachable) {
+          apiUnreachable = false;
+          window.dispatchEvent(new Event(API_RECONNECTED));
         }
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        known.value = { ...known.value, error: error.message };
-        away ||= error.passing;
+        state.value = { ...state.value, error: error.message };
+        apiUnreachable ||= error.isTransient;
       } finally {
-        made.asking = false;
-        const soon = made.again;
-        made.again = false;
-        if (made.users > 0) schedule(made, soon ? 0 : made.everyMs);
+        resource.loading = false;
+        const reload = resource.reloadRequested;
+        resource.reloadRequested = false;
+        if (resource.users > 0) schedule(resource, reload ? 0 : resource.intervalMs);
       }
     },
   };
-  resources.set(path, made);
-  return made;
+  resources.set(path, resource);
+  return resource;
 }
 
-function schedule(one: Resource, ms: number): void {
-  if (one.timer !== null) clearTimeout(one.timer);
-  one.timer = null;
+function schedule(resource: Resource, ms: number): void {
+  if (resource.timer !== null) clearTimeout(resource.timer);
+  resource.timer = null;
   if (!Number.isFinite(ms)) return;
-  one.timer = setTimeout(() => {
-    // A tab that nobody sees asks for nothing; it asks at once when it is seen again.
-    if (document.hidden) schedule(one, 1000);
-    else void one.ask();
+  resource.timer = setTimeout(() => {
+    // A hidden tab does not poll. It loads within a second of becoming visible.
+    if (document.hidden) schedule(resource, 1000);
+    else void resource.load();
   }, ms);
 }
 
-/** The answer of GET `path`, asked for now and every `everyMs` while the component is shown. */
-export function useResource<T>(path: string, everyMs = Infinity): ReadonlySignal<Known<T>> {
-  const one = resource(path);
+/** The response of GET `path`, loaded now and every `intervalMs` while the component is mounted. */
+export function useResource<T>(path: string, intervalMs = Infinity): ReadonlySignal<ResourceState<T>> {
+  const resource = resourceAt(path);
   useEffect(() => {
-    resources.set(path, one); // whoever looked before may just have gone
-    one.users += 1;
-    one.everyMs = Math.min(one.users === 1 ? Infinity : one.everyMs, everyMs);
-    void one.ask();
+    resources.set(path, resource); // the previous user may have removed it
+    resource.users += 1;
+    resource.intervalMs = Math.min(resource.users === 1 ? Infinity : resource.intervalMs, intervalMs);
+    void resource.load();
     return () => {
-      one.users -= 1;
-      if (one.users === 0) {
-        if (one.timer !== null) clearTimeout(one.timer);
-        one.timer = null;
-        // Kept only while somebody looks: filters make paths without end.
-        if (resources.get(path) === one) resources.delete(path);
+      resource.users -= 1;
+      if (resource.users === 0) {
+        if (resource.timer !== null) clearTimeout(resource.timer);
+        resource.timer = null;
+        // Filters produce many paths, so an unused resource is removed.
+        if (resources.get(path) === resource) resources.delete(path);
       }
     };
-  }, [path, everyMs]);
-  return one.known as ReadonlySignal<Known<T>>;
+  }, [path, intervalMs]);
+  return resource.state as ReadonlySignal<ResourceState<T>>;
 }
 
-/** Ask again for what is shown and whose path begins so; "" is everything. */
+/** Reloads the mounted resources whose path starts with `prefix`; "" reloads all. */
 export function refresh(prefix = ""): void {
-  for (const [path, one] of resources) {
-    if (one.users > 0 && path.startsWith(prefix)) void one.ask();
+  for (const [path, resource] of resources) {
+    if (resource.users > 0 && path.startsWith(prefix)) void resource.load();
   }
 }

@@ -1,4 +1,4 @@
-/** What the streams brought, for every screen: last bars by symbol, the portfolio's value, and a word when a fill came. */
+/** Data from the two WebSocket streams: the last bar of each symbol, the portfolio valuation, and fill notifications. */
 import { signal } from "@preact/signals";
 
 import { refresh } from "./api.ts";
@@ -7,56 +7,56 @@ import type { BarUpdate, PortfolioUpdate } from "./types.ts";
 
 export type Valuation = Extract<PortfolioUpdate, { type: "valuation_update" }>;
 
-/** By symbol. A new map for each burst of bars, not for each bar. */
+/** The last bar by symbol. The map is replaced once per burst of bars, not once per bar. */
 export const bars = signal<ReadonlyMap<string, BarUpdate>>(new Map());
 export const valuation = signal<Valuation | null>(null);
-/** Ticks every second: ages on the screen grow without a message. */
+/** The current time, updated every second so that displayed ages grow. */
 export const now = signal(Date.now());
 
-type Listener = (bar: BarUpdate) => void;
-const listeners = new Set<Listener>();
+type BarListener = (bar: BarUpdate) => void;
+const barListeners = new Set<BarListener>();
 
-/** Every bar as it comes, for charts. Returns what ends it. */
-export function onBar(listener: Listener): () => void {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
+/** Calls `listener` for every bar, for charts. Returns a function that unsubscribes it. */
+export function onBar(listener: BarListener): () => void {
+  barListeners.add(listener);
+  return () => barListeners.delete(listener);
 }
 
-let waiting = new Map<string, BarUpdate>();
-let planned = false;
+let pendingBars = new Map<string, BarUpdate>();
+let flushScheduled = false;
 
-function flush(): void {
-  planned = false;
-  bars.value = new Map([...bars.peek(), ...waiting]);
-  waiting = new Map();
+function flushBars(): void {
+  flushScheduled = false;
+  bars.value = new Map([...bars.peek(), ...pendingBars]);
+  pendingBars = new Map();
 }
 
-export const market = new Stream<BarUpdate>(
+export const marketStream = new Stream<BarUpdate>(
   "/api/v1/market/stream",
   (bar) => {
-    waiting.set(bar.symbol, bar);
-    if (!planned) {
-      planned = true;
-      setTimeout(flush, 50);
+    pendingBars.set(bar.symbol, bar);
+    if (!flushScheduled) {
+      flushScheduled = true;
+      setTimeout(flushBars, 50);
     }
-    for (const listener of listeners) listener(bar);
+    for (const listener of barListeners) listener(bar);
   },
   () => refresh("/api/v1/market"),
 );
 
-let filled: ReturnType<typeof setTimeout> | null = null;
+let fillRefresh: ReturnType<typeof setTimeout> | null = null;
 
-export const portfolio = new Stream<PortfolioUpdate>(
+export const portfolioStream = new Stream<PortfolioUpdate>(
   "/api/v1/portfolio/stream",
   (update) => {
     if (update.type === "valuation_update") {
       valuation.value = update;
       return;
     }
-    // A fill. Redis is a moment ahead of Postgres: ask soon, and once more for what comes late.
-    if (filled !== null) return;
-    filled = setTimeout(() => {
-      filled = null;
+    // After a fill, the stream is slightly ahead of the database: wait, then reload.
+    if (fillRefresh !== null) return;
+    fillRefresh = setTimeout(() => {
+      fillRefresh = null;
       for (const prefix of ["/api/v1/portfolio", "/api/v1/orders", "/api/v1/executions"]) refresh(prefix);
     }, 300);
   },

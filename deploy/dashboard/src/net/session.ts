@@ -1,23 +1,24 @@
 /**
- * Who is logged in. Tokens live in this tab alone (sessionStorage): a reload keeps them, closing the tab forgets them. A
- * refresh token is good once, so only one request for the next pair is ever on its way.
+ * The user's session. Tokens are stored in this tab only (sessionStorage): they survive a reload and are lost when the
+ * tab closes. A refresh token is valid once, so refresh requests never overlap.
  */
 import { computed, signal } from "@preact/signals";
 
-import type { Me, TokenPair } from "./types.ts";
+import type { TokenPair, User } from "./types.ts";
 
-const KEY = "trading-session";
-/** A token is exchanged when less than this of its life is left. */
-const EARLY_MS = 60_000;
+const STORAGE_KEY = "trading-session";
+/** The session is refreshed when its access token expires within this time. */
+const REFRESH_BEFORE_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 35_000;
 
-interface Kept {
+interface Session {
   access: string;
   refresh: string;
   expiresAt: number;
   mustChange: boolean;
 }
 
-/** The API refused, or did not answer (`status` 0). `message` is one sentence for the reader. */
+/** The API returned an error, or did not respond (`status` 0). `message` is one sentence for the user. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,
@@ -26,163 +27,163 @@ export class ApiError extends Error {
     super(message);
   }
 
-  /** It may work by itself in a moment: nobody has decided anything. */
-  get passing(): boolean {
+  /** The API is unavailable. The same request may succeed later. */
+  get isTransient(): boolean {
     return this.status === 0 || this.status === 502 || this.status === 503 || this.status === 504;
   }
 }
 
-const kept = signal<Kept | null>(restored());
-export const me = signal<Me | null>(null);
-/** Why the log-in screen is shown, where there is something to say. */
-export const notice = signal("");
+const session = signal<Session | null>(restoreSession());
+export const user = signal<User | null>(null);
+/** A message for the login screen, or "". */
+export const loginNotice = signal("");
 
-export const loggedIn = computed(() => kept.value !== null);
-export const mustChange = computed(() => kept.value?.mustChange ?? false);
+export const loggedIn = computed(() => session.value !== null);
+export const mustChangePassword = computed(() => session.value?.mustChange ?? false);
 
-/** Names as in the API's `Permission`: READ VALIDATE TRADE CANCEL BREAKER AUDIT USERS. */
-export function may(permission: string): boolean {
-  return me.value?.permissions.includes(permission) ?? false;
+/** Whether the user has a permission of the API: READ VALIDATE TRADE CANCEL BREAKER AUDIT USERS. */
+export function hasPermission(permission: string): boolean {
+  return user.value?.permissions.includes(permission) ?? false;
 }
 
 export async function logIn(username: string, password: string): Promise<void> {
-  keep(await post<TokenPair>("/api/v1/auth/login", { username, password }));
-  notice.value = "";
-  await learnWho();
+  storeSession(await post<TokenPair>("/api/v1/auth/login", { username, password }));
+  loginNotice.value = "";
+  await loadUser();
 }
 
 export async function changePassword(current: string, next: string): Promise<void> {
   const body = { current_password: current, new_password: next };
-  keep(await post<TokenPair>("/api/v1/auth/password", body, await token()));
-  await learnWho();
+  storeSession(await post<TokenPair>("/api/v1/auth/password", body, await accessToken()));
+  await loadUser();
 }
 
-/** Ends the session here whatever the API says: who logs out must not stay on the screen. */
+/** Ends the session in this tab first, even when the API cannot be reached. */
 export async function logOut(): Promise<void> {
-  const access = kept.value?.access ?? null;
-  forget("");
+  const access = session.value?.access ?? null;
+  clearSession("");
   if (access === null) return;
   try {
     await post<null>("/api/v1/auth/logout", {}, access);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    notice.value = `You are logged out here, but: ${error.message}`;
+    loginNotice.value = `This tab is logged out, but the session could not be revoked on the server: ${error.message}`;
   }
 }
 
-/** Fills `me` for a session that was kept over a reload. */
-export async function learnWho(): Promise<void> {
-  me.value = await send<Me>("GET", "/api/v1/auth/me", undefined, await token());
+/** Loads `user`, also for a session restored after a reload. */
+export async function loadUser(): Promise<void> {
+  user.value = await sendRequest<User>("GET", "/api/v1/auth/me", undefined, await accessToken());
 }
 
-export function forget(why: string): void {
-  kept.value = null;
-  me.value = null;
-  notice.value = why;
-  sessionStorage.removeItem(KEY);
+function clearSession(notice: string): void {
+  session.value = null;
+  user.value = null;
+  loginNotice.value = notice;
+  sessionStorage.removeItem(STORAGE_KEY);
 }
 
-let exchanging: Promise<string> | null = null;
+let pendingRefresh: Promise<string> | null = null;
 
-/** An access token that is good for a while, from a new pair where needed. Throws ApiError. */
-export async function token(): Promise<string> {
-  const session = kept.value;
-  if (session === null) throw new ApiError(401, "You are not logged in.");
-  if (Date.now() < session.expiresAt - EARLY_MS) return session.access;
-  return renewed();
+/** Returns a valid access token, refreshing the session when needed. Throws ApiError. */
+export async function accessToken(): Promise<string> {
+  const current = session.value;
+  if (current === null) throw new ApiError(401, "You are not logged in.");
+  if (Date.now() < current.expiresAt - REFRESH_BEFORE_MS) return current.access;
+  return refreshSession();
 }
 
-/** The next pair of tokens, now. */
-export function renewed(): Promise<string> {
-  exchanging ??= exchange().finally(() => {
-    exchanging = null;
+/** Exchanges the refresh token and returns the new access token. Concurrent calls share one request. */
+export function refreshSession(): Promise<string> {
+  pendingRefresh ??= exchangeRefreshToken().finally(() => {
+    pendingRefresh = null;
   });
-  return exchanging;
+  return pendingRefresh;
 }
 
-async function exchange(): Promise<string> {
-  const session = kept.value;
-  if (session === null) throw new ApiError(401, "You are not logged in.");
+async function exchangeRefreshToken(): Promise<string> {
+  const current = session.value;
+  if (current === null) throw new ApiError(401, "You are not logged in.");
   try {
-    const pair = await post<TokenPair>("/api/v1/auth/refresh", { refresh_token: session.refresh });
-    keep(pair);
+    const pair = await post<TokenPair>("/api/v1/auth/refresh", { refresh_token: current.refresh });
+    storeSession(pair);
     return pair.access_token;
   } catch (error) {
-    // Only a refusal ends the session; an API that is away may come back.
-    if (error instanceof ApiError && error.status === 401) forget("Your session has ended. Log in again.");
+    // A rejected token ends the session. An unavailable API does not.
+    if (error instanceof ApiError && error.status === 401) clearSession("Your session has ended. Log in again.");
     throw error;
   }
 }
 
-function keep(pair: TokenPair): void {
-  const session = {
+function storeSession(pair: TokenPair): void {
+  const next = {
     access: pair.access_token,
     refresh: pair.refresh_token,
     expiresAt: Date.parse(pair.expires_at),
     mustChange: pair.must_change_password,
   };
-  kept.value = session;
-  sessionStorage.setItem(KEY, JSON.stringify(session));
+  session.value = next;
+  sessionStorage.setItem(STORAGE_KEY, JSON.stringify(next));
 }
 
-function restored(): Kept | null {
-  const text = sessionStorage.getItem(KEY);
+function restoreSession(): Session | null {
+  const text = sessionStorage.getItem(STORAGE_KEY);
   if (text === null) return null;
   try {
-    return JSON.parse(text) as Kept;
+    return JSON.parse(text) as Session;
   } catch {
     return null; // written by another version
   }
 }
 
 function post<T>(path: string, body: unknown, access?: string): Promise<T> {
-  return send<T>("POST", path, body, access);
+  return sendRequest<T>("POST", path, body, access);
 }
 
-/** One request. Throws ApiError with the API's own sentence, or with ours where nobody answered. */
-export async function send<T>(
+/** Sends one request. Throws ApiError with the API's message, or with a local message when there is no response. */
+export async function sendRequest<T>(
   method: string,
   path: string,
   body?: unknown,
   access?: string,
-  headers: Record<string, string> = {},
+  extraHeaders: Record<string, string> = {},
 ): Promise<T> {
-  const sent: Record<string, string> = { Accept: "application/json", ...headers };
-  if (access !== undefined) sent["Authorization"] = `Bearer ${access}`;
-  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const headers: Record<string, string> = { Accept: "application/json", ...extraHeaders };
+  if (access !== undefined) headers["Authorization"] = `Bearer ${access}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers: sent,
+      headers,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(35_000),
+      signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
     });
   } catch {
-    throw new ApiError(0, "The dashboard's server does not answer.");
+    throw new ApiError(0, "The dashboard server is not responding.");
   }
   if (response.status === 204) return null as T;
   const text = await response.text();
-  let found: unknown;
+  let content: unknown;
   try {
-    found = JSON.parse(text);
+    content = JSON.parse(text);
   } catch {
-    throw new ApiError(response.status, `The server answered ${response.status} without saying more.`);
+    throw new ApiError(response.status, `The server returned status ${response.status} without details.`);
   }
-  // `/health` says 503 with a body that is the answer.
-  if (!response.ok && !(path === "/health" && response.status === 503 && isHealth(found))) {
-    throw new ApiError(response.status, detail(found, response.status));
+  // An unhealthy platform returns 503 from `/health` with a valid body.
+  if (!response.ok && !(path === "/health" && response.status === 503 && isHealth(content))) {
+    throw new ApiError(response.status, errorDetail(content, response.status));
   }
-  return found as T;
+  return content as T;
 }
 
-function isHealth(found: unknown): boolean {
-  return typeof found === "object" && found !== null && "dataflows" in found;
+function isHealth(content: unknown): boolean {
+  return typeof content === "object" && content !== null && "dataflows" in content;
 }
 
-function detail(found: unknown, status: number): string {
-  if (typeof found === "object" && found !== null && "detail" in found && typeof found.detail === "string") {
-    return found.detail;
+function errorDetail(content: unknown, status: number): string {
+  if (typeof content === "object" && content !== null && "detail" in content && typeof content.detail === "string") {
+    return content.detail;
   }
-  return `The server answered ${status}.`;
+  return `The server returned status ${status}.`;
 }

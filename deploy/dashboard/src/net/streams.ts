@@ -1,133 +1,136 @@
-/** Both WebSockets: log in by the first message, come back with growing pauses, and say how they stand. */
+/** A WebSocket stream of the API: authenticates with its first message, reconnects with backoff, and reports its status. */
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 
-import { pauseMs } from "../pure/backoff.ts";
-import { heard, isQuiet, NO_PACE, type Pace } from "../pure/freshness.ts";
-import { BACK } from "./api.ts";
-import { ApiError, loggedIn, mustChange, renewed, token } from "./session.ts";
+import { backoffMs } from "../pure/backoff.ts";
+import { isStale, NO_MESSAGES, recordMessage, type MessageRate } from "../pure/freshness.ts";
+import { API_RECONNECTED } from "./api.ts";
+import { accessToken, ApiError, loggedIn, mustChangePassword, refreshSession } from "./session.ts";
 
-/** "live", "quiet" (connected, but its usual messages do not come), "connecting" or "lost". */
-export interface Standing {
-  readonly state: "off" | "connecting" | "live" | "quiet" | "lost";
-  /** When the last message came, ms since 1970. */
-  readonly at: number | null;
-  /** When the next try is, ms since 1970. */
+/** `state` "stale": connected, but the usual messages do not arrive. */
+export interface StreamStatus {
+  readonly state: "off" | "connecting" | "live" | "stale" | "disconnected";
+  /** Time of the last message, ms since 1970. */
+  readonly lastMessageAt: number | null;
+  /** Time of the next connection attempt, ms since 1970. */
   readonly retryAt: number | null;
-  readonly why: string;
+  /** Why the stream is disconnected. */
+  readonly reason: string;
 }
 
 const UNAUTHENTICATED = 4401;
-const OPEN_MS = 10_000;
+const OPEN_TIMEOUT_MS = 10_000;
+const CONFIRM_MS = 500;
+const OFF: StreamStatus = { state: "off", lastMessageAt: null, retryAt: null, reason: "" };
 
 export class Stream<T> {
-  readonly standing: ReadonlySignal<Standing>;
-  private readonly shown = signal<Standing>({ state: "off", at: null, retryAt: null, why: "" });
+  readonly status: ReadonlySignal<StreamStatus>;
+  private readonly current = signal<StreamStatus>(OFF);
   private socket: WebSocket | null = null;
-  private timer: ReturnType<typeof setTimeout> | null = null;
+  private retryTimer: ReturnType<typeof setTimeout> | null = null;
   private failures = 0;
-  private pace: Pace = NO_PACE;
-  private expired = false;
+  private rate: MessageRate = NO_MESSAGES;
+  private tokenExpired = false;
 
-  /** `message` gets each one; `opened` is called after each (re)connection: what was missed must be asked for. */
+  /** `onConnected` runs after each connection, to load what was missed. */
   constructor(
     private readonly path: string,
-    private readonly message: (found: T) => void,
-    private readonly opened: () => void,
+    private readonly onMessage: (message: T) => void,
+    private readonly onConnected: () => void,
   ) {
-    this.standing = this.shown;
+    this.status = this.current;
     effect(() => {
-      if (loggedIn.value && !mustChange.value) void this.connect();
+      if (loggedIn.value && !mustChangePassword.value) void this.connect();
       else this.close();
     });
-    setInterval(() => this.look(), 1000);
-    for (const name of ["online", BACK]) window.addEventListener(name, () => this.now());
+    setInterval(() => this.checkFreshness(), 1000);
+    for (const name of ["online", API_RECONNECTED]) window.addEventListener(name, () => this.retryNow());
   }
 
-  private show(change: Partial<Standing>): void {
-    this.shown.value = { ...this.shown.peek(), ...change };
+  private update(change: Partial<StreamStatus>): void {
+    this.current.value = { ...this.current.peek(), ...change };
   }
 
-  private look(): void {
-    const { state } = this.shown.peek();
-    if (state !== "live" && state !== "quiet") return;
-    const next = isQuiet(this.pace, Date.now()) ? "quiet" : "live";
-    if (next !== state) this.show({ state: next });
+  private checkFreshness(): void {
+    const { state } = this.current.peek();
+    if (state !== "live" && state !== "stale") return;
+    const next = isStale(this.rate, Date.now()) ? "stale" : "live";
+    if (next !== state) this.update({ state: next });
   }
 
-  /** Without waiting for the pause to end. */
-  now(): void {
-    if (this.timer === null) return;
-    clearTimeout(this.timer);
-    this.timer = null;
+  /** Skips the rest of the backoff delay. */
+  private retryNow(): void {
+    if (this.retryTimer === null) return;
+    clearTimeout(this.retryTimer);
+    this.retryTimer = null;
     void this.connect();
   }
 
   private async connect(): Promise<void> {
-    if (this.socket !== null || this.timer !== null) return;
+    if (this.socket !== null || this.retryTimer !== null) return;
     let access: string;
     try {
-      access = this.expired ? await renewed() : await token();
-      this.expired = false;
+      access = this.tokenExpired ? await refreshSession() : await accessToken();
+      this.tokenExpired = false;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (loggedIn.peek()) this.later(error.message);
+      if (loggedIn.peek()) this.scheduleRetry(error.message);
       return;
     }
     if (this.socket !== null || !loggedIn.peek()) return;
-    if (this.shown.peek().state === "off") this.show({ state: "connecting" });
+    if (this.current.peek().state === "off") this.update({ state: "connecting" });
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${this.path}`);
     this.socket = socket;
-    const giveUp = setTimeout(() => socket.close(), OPEN_MS);
-    let confirmed: ReturnType<typeof setTimeout> | null = null;
-    const good = (): void => {
-      clearTimeout(giveUp);
-      if (confirmed !== null) clearTimeout(confirmed);
-      confirmed = null;
-      if (this.shown.peek().state === "live" || this.shown.peek().state === "quiet") return;
+    const openTimer = setTimeout(() => socket.close(), OPEN_TIMEOUT_MS);
+    let confirmTimer: ReturnType<typeof setTimeout> | null = null;
+    const confirm = (): void => {
+      clearTimeout(openTimer);
+      if (confirmTimer !== null) clearTimeout(confirmTimer);
+      confirmTimer = null;
+      if (this.current.peek().state === "live" || this.current.peek().state === "stale") return;
       this.failures = 0;
-      this.pace = NO_PACE;
-      this.show({ state: "live", retryAt: null, why: "" });
-      this.opened();
+      this.rate = NO_MESSAGES;
+      this.update({ state: "live", retryAt: null, reason: "" });
+      this.onConnected();
     };
     socket.onopen = () => {
-      clearTimeout(giveUp);
+      clearTimeout(openTimer);
       socket.send(JSON.stringify({ type: "auth", token: access }));
-      // The API says nothing to a good token; a bad one, or an API that is away, ends the socket within a moment.
-      confirmed = setTimeout(good, 500);
+      // The API sends no reply to a valid token. It closes the socket at once for an invalid token.
+      confirmTimer = setTimeout(confirm, CONFIRM_MS);
     };
     socket.onmessage = (event: MessageEvent<string>) => {
-      good();
-      this.pace = heard(this.pace, Date.now());
-      this.show({ at: Date.now() });
-      this.message(JSON.parse(event.data) as T);
+      confirm();
+      this.rate = recordMessage(this.rate, Date.now());
+      this.update({ lastMessageAt: Date.now() });
+      this.onMessage(JSON.parse(event.data) as T);
     };
     socket.onclose = (event) => {
-      clearTimeout(giveUp);
-      if (confirmed !== null) clearTimeout(confirmed);
+      clearTimeout(openTimer);
+      if (confirmTimer !== null) clearTimeout(confirmTimer);
       if (this.socket !== socket) return;
       this.socket = null;
-      this.expired = event.code === UNAUTHENTICATED;
-      this.later(event.reason || "the connection was lost");
+      this.tokenExpired = event.code === UNAUTHENTICATED;
+      this.scheduleRetry(event.reason);
     };
   }
 
-  private later(why: string): void {
-    const pause = this.expired && this.failures === 0 ? 0 : pauseMs(this.failures);
+  private scheduleRetry(reason: string): void {
+    const delay = this.tokenExpired && this.failures === 0 ? 0 : backoffMs(this.failures);
     this.failures += 1;
-    this.show({ state: "lost", retryAt: Date.now() + pause, why });
-    this.timer = setTimeout(() => {
-      this.timer = null;
+    this.update({ state: "disconnected", retryAt: Date.now() + delay, reason });
+    this.retryTimer = setTimeout(() => {
+      this.retryTimer = null;
       void this.connect();
-    }, pause);
+    }, delay);
   }
 
   private close(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
+    this.retryTimer = null;
     const socket = this.socket;
     this.socket = null;
     socket?.close();
     this.failures = 0;
-    if (this.shown.peek().state !== "off") this.show({ state: "off", at: null, retryAt: null, why: "" });
+    if (this.current.peek().state !== "off") this.update(OFF);
   }
 }

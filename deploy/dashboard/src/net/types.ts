@@ -1,4 +1,4 @@
-/** The API's answers, as far as the screens use them (`/openapi.json` is the whole). Money and quantities are numbers. */
+/** The API's response fields that the dashboard uses; `/openapi.json` has all of them. Money and quantities are numbers. */
 
 export interface TokenPair {
   access_token: string;
@@ -9,14 +9,14 @@ export interface TokenPair {
   must_change_password: boolean;
 }
 
-export interface Me {
+export interface User {
   username: string;
   role: string;
   permissions: string[];
   must_change_password: boolean;
 }
 
-export interface Holding {
+export interface Position {
   symbol: string;
   quantity: number;
   avg_price: number;
@@ -27,7 +27,7 @@ export interface Holding {
 export interface PortfolioState {
   total_value: number;
   cash_balance: number;
-  positions: Holding[];
+  positions: Position[];
   realized_pnl: number;
   unrealized_pnl: number;
   fees: number;
@@ -36,7 +36,7 @@ export interface PortfolioState {
   last_updated: string | null;
 }
 
-export interface PositionDetail extends Holding {
+export interface PositionDetail extends Position {
   current_price: number | null;
   cost_basis: number;
   realized_pnl: number;
@@ -72,7 +72,7 @@ export interface EquityPoint {
   net_exposure: number;
 }
 
-export interface StrategyResult {
+export interface StrategyActivity {
   strategy: string;
   fills: number;
   traded_notional: number;
@@ -86,14 +86,14 @@ export interface StrategyResult {
   hit_rate: number | null;
 }
 
-/** The ledger's P&L by strategy, and what the ledger itself said at that time. */
-export interface Attribution {
+/** The ledger's P&L by strategy, with the ledger's own total at the same time. */
+export interface PnlAttribution {
   last_updated: string | null;
   ledger_pnl: number | null;
-  strategies: StrategyShare[];
+  strategies: StrategyPnl[];
 }
 
-export interface StrategyShare {
+export interface StrategyPnl {
   strategy: string;
   realized_pnl: number;
   unrealized_pnl: number;
@@ -102,7 +102,7 @@ export interface StrategyShare {
   total_pnl: number;
 }
 
-/** Of a model: what it expects of a symbol over some bars. */
+/** A model's expected return of a symbol over `horizon_bars` bars. */
 export interface Prediction {
   timestamp: string;
   model: string;
@@ -118,7 +118,7 @@ export interface Model {
   status: string;
 }
 
-export interface Score {
+export interface SentimentScore {
   timestamp: string;
   score: number;
   confidence: number;
@@ -127,8 +127,8 @@ export interface Score {
   headline: string | null;
 }
 
-/** A strategy's last word on a symbol. */
-export interface View {
+/** A strategy's latest signal for a symbol. */
+export interface StrategySignal {
   id: string;
   timestamp: string;
   strategy: string;
@@ -138,7 +138,7 @@ export interface View {
   parts: Record<string, number>;
 }
 
-export interface Price {
+export interface LastPrice {
   symbol: string;
   price: number;
   volume: number;
@@ -148,7 +148,7 @@ export interface Price {
   day_open: number;
 }
 
-export interface History {
+export interface BarHistory {
   symbol: string;
   bars: {
     open_time: string;
@@ -161,7 +161,7 @@ export interface History {
   }[];
 }
 
-export interface Check {
+export interface CheckResult {
   check: string;
   found: string;
   limit: string;
@@ -194,7 +194,7 @@ export interface Order {
 }
 
 export interface OrderDetail extends Order {
-  checks: Check[];
+  checks: CheckResult[];
 }
 
 export interface OrderPage {
@@ -223,7 +223,7 @@ export interface ExecutionPage {
   next: number | null;
 }
 
-export interface Refusal {
+export interface RiskRejection {
   seq: number;
   timestamp: string;
   cause_id: string;
@@ -236,21 +236,21 @@ export interface Refusal {
   message: string;
 }
 
-export interface RefusalPage {
-  refusals: Refusal[];
+export interface RiskRejectionPage {
+  refusals: RiskRejection[];
   next: number | null;
 }
 
-export interface Submitted {
+export interface OrderReceipt {
   order_id: string;
   status: string;
   submitted_at: string;
 }
 
-export interface Forecast {
+export interface OrderCheck {
   approved: boolean;
   message: string | null;
-  checks: Check[];
+  checks: CheckResult[];
   reference_price: number | null;
   notional: number | null;
 }
@@ -272,7 +272,7 @@ export interface LimitUsage {
   timestamp: string;
 }
 
-export interface Breaker {
+export interface CircuitBreaker {
   measure: string;
   scope: string;
   key: string;
@@ -291,11 +291,12 @@ export interface AuditPage {
     kind: string;
     actor: string;
     reason: string;
+    arguments: Record<string, string>;
     outcomes: string[];
   }[];
 }
 
-export interface Part {
+export interface ComponentHealth {
   status: string;
   latency_ms?: number;
   age_s?: number;
@@ -313,8 +314,8 @@ export interface Health {
   status: string;
   degraded: boolean;
   degraded_reasons: string[];
-  parts: Record<string, Part>;
-  dataflows: Record<string, Part>;
+  parts: Record<string, ComponentHealth>;
+  dataflows: Record<string, ComponentHealth>;
 }
 
 export interface BarUpdate {

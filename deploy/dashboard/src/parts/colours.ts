@@ -1,4 +1,4 @@
-/** What is drawn on a canvas cannot read the style sheet: the same colours as in `style.css`. */
+/** Colours for canvas drawing, which cannot use CSS variables. They match `style.css`. */
 export const COLOURS = {
   text: "#d5dde6",
   muted: "#8d9bab",

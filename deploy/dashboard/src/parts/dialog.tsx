@@ -1,4 +1,4 @@
-/** The browser's own modal dialog: it keeps the focus inside and closes on Escape. */
+/** Modal dialogs. The browser's `dialog` element traps the focus and closes on Escape. */
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
@@ -6,7 +6,7 @@ import { ApiError } from "../net/session.ts";
 
 export function Dialog(props: {
   title: string;
-  close: () => void;
+  onClose: () => void;
   children: ComponentChildren;
   class?: string;
 }): JSX.Element {
@@ -20,14 +20,14 @@ export function Dialog(props: {
       ref={element}
       class={props.class ?? ""}
       aria-label={props.title}
-      onClose={props.close}
+      onClose={props.onClose}
       onClick={(event) => {
-        if (event.target === element.current) props.close();
+        if (event.target === element.current) props.onClose();
       }}
     >
       <header>
         <h2>{props.title}</h2>
-        <button type="button" class="quiet" aria-label="Close" onClick={props.close}>
+        <button type="button" class="plain" aria-label="Close" onClick={props.onClose}>
           ✕
         </button>
       </header>
@@ -36,14 +36,14 @@ export function Dialog(props: {
   );
 }
 
-/** Asks for a reason and whether it is really wanted; stays open with the sentence where it was refused. */
-export function Confirm(props: {
+/** Asks for confirmation and a reason. The dialog stays open and shows the error when the action fails. */
+export function ConfirmDialog(props: {
   title: string;
   text: string;
   action: string;
   danger?: boolean;
-  act: (reason: string) => Promise<void>;
-  close: () => void;
+  onConfirm: (reason: string) => Promise<void>;
+  onClose: () => void;
 }): JSX.Element {
   const [reason, setReason] = useState("");
   const [error, setError] = useState("");
@@ -52,16 +52,16 @@ export function Confirm(props: {
     event.preventDefault();
     setBusy(true);
     try {
-      await props.act(reason.trim());
-      props.close();
-    } catch (found) {
-      if (!(found instanceof ApiError)) throw found;
-      setError(found.message);
+      await props.onConfirm(reason.trim());
+      props.onClose();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      setError(failure.message);
       setBusy(false);
     }
   };
   return (
-    <Dialog title={props.title} close={props.close} class="narrow">
+    <Dialog title={props.title} onClose={props.onClose} class="narrow">
       <form onSubmit={(event) => void submit(event)}>
         <p>{props.text}</p>
         <label>
@@ -72,17 +72,17 @@ export function Confirm(props: {
             maxLength={200}
             value={reason}
             onInput={(event) => setReason(event.currentTarget.value)}
-            placeholder="It is kept in the log with your name"
+            placeholder="Recorded in the audit log with your name"
           />
         </label>
         {error !== "" && (
-          <p class="failing" role="alert">
+          <p class="error" role="alert">
             {error}
           </p>
         )}
         <div class="buttons">
-          <button type="button" onClick={props.close}>
-            Cancel
+          <button type="button" onClick={props.onClose}>
+            Close
           </button>
           <button type="submit" class={props.danger ? "danger" : "primary"} disabled={busy || reason.trim() === ""}>
             {props.action}

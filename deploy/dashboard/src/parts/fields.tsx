@@ -1,26 +1,26 @@
-/** The fields of the order form: a label, a control, and the sentence where it is wrong. */
+/** Input fields of the order form, each with its label and validation error. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
-import type { Draft, Mistake } from "../pure/tickets.ts";
+import type { FieldError, OrderDraft } from "../pure/order-ticket.ts";
 
-/** What every field of the form needs: what was typed, what is wrong with it, and who is told of a change. */
-export interface Form {
-  readonly draft: Draft;
-  readonly mistake: Mistake | null;
-  readonly change: (part: Partial<Draft>) => void;
+/** The state of the order form that its fields share. */
+export interface OrderForm {
+  readonly draft: OrderDraft;
+  readonly fieldError: FieldError | null;
+  readonly onChange: (change: Partial<OrderDraft>) => void;
 }
 
-/** The fields of a draft that are typed as text. */
-export type TextField = { [K in keyof Draft]: Draft[K] extends string ? K : never }[keyof Draft];
+/** The draft's text fields. */
+export type TextFieldName = { [K in keyof OrderDraft]: OrderDraft[K] extends string ? K : never }[keyof OrderDraft];
 
-export function Text(props: {
-  form: Form;
-  field: TextField;
+export function TextField(props: {
+  form: OrderForm;
+  field: TextFieldName;
   label: string;
   name: string;
-  /** A number is asked for. */
-  amount?: boolean;
+  /** Shows a numeric keyboard on touch screens. */
+  numeric?: boolean;
   type?: "text" | "datetime-local";
   list?: string;
 }): JSX.Element {
@@ -32,32 +32,33 @@ export function Text(props: {
         name={props.name}
         type={props.type ?? "text"}
         autoComplete="off"
-        inputMode={props.amount === true ? "decimal" : "text"}
+        inputMode={props.numeric === true ? "decimal" : "text"}
         list={props.list}
         value={form.draft[field]}
-        aria-invalid={form.mistake?.field === field}
-        onInput={(event) => form.change({ [field]: event.currentTarget.value })}
+        aria-invalid={form.fieldError?.field === field}
+        onInput={(event) => form.onChange({ [field]: event.currentTarget.value })}
       />
-      <Wrong form={form} field={field} />
+      <FieldErrorText form={form} field={field} />
     </label>
   );
 }
 
-export function Choice(props: {
-  form: Form;
-  field: TextField;
+export function SelectField(props: {
+  form: OrderForm;
+  field: TextFieldName;
   label: string;
   name: string;
+  /** Pairs of value and label. */
   options: readonly (readonly [string, string])[];
 }): JSX.Element {
   const { form, field } = props;
   return (
     <label>
       {props.label}
-      <select name={props.name} value={form.draft[field]} onChange={(event) => form.change({ [field]: event.currentTarget.value })}>
-        {props.options.map(([value, words]) => (
+      <select name={props.name} value={form.draft[field]} onChange={(event) => form.onChange({ [field]: event.currentTarget.value })}>
+        {props.options.map(([value, label]) => (
           <option key={value} value={value}>
-            {words}
+            {label}
           </option>
         ))}
       </select>
@@ -65,24 +66,24 @@ export function Choice(props: {
   );
 }
 
-function Wrong(props: { form: Form; field: TextField }): JSX.Element | null {
-  const { mistake } = props.form;
-  if (mistake?.field !== props.field) return null;
+function FieldErrorText(props: { form: OrderForm; field: TextFieldName }): JSX.Element | null {
+  const { fieldError } = props.form;
+  if (fieldError?.field !== props.field) return null;
   return (
-    <span class="failing" role="alert">
-      {mistake.message}
+    <span class="error" role="alert">
+      {fieldError.message}
     </span>
   );
 }
 
-/** Terms that most orders do without: made only while they are shown. What is set stays in sight. */
-export function More(props: { title: string; set: boolean; children: () => JSX.Element }): JSX.Element {
+/** A group of rarely used fields. It is collapsed at first, and stays open while one of its fields has a value. */
+export function OptionalFields(props: { title: string; hasValue: boolean; children: () => JSX.Element }): JSX.Element {
   const [open, setOpen] = useState(false);
-  const shown = open || props.set;
+  const visible = open || props.hasValue;
   return (
-    <details class="more" open={shown} onToggle={(event) => setOpen(event.currentTarget.open)}>
+    <details class="optional-fields" open={visible} onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>{props.title}</summary>
-      {shown && props.children()}
+      {visible && props.children()}
     </details>
   );
 }

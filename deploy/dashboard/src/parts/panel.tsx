@@ -1,40 +1,41 @@
-/** A titled box with the state of what it shows: loading, empty, failed, or old. */
+/** A titled panel. Its header shows an error when its data could not be refreshed. */
 import type { ComponentChildren, JSX } from "preact";
 
-import type { Known } from "../net/api.ts";
-import { clock } from "../pure/format.ts";
+import type { ResourceState } from "../net/api.ts";
+import { timeOfDay } from "../pure/format.ts";
 
 export function Panel(props: {
   title: string;
   children: ComponentChildren;
-  known?: Known<unknown>;
-  aside?: ComponentChildren;
+  resource?: ResourceState<unknown>;
+  /** Controls at the right of the header. */
+  actions?: ComponentChildren;
   class?: string;
 }): JSX.Element {
-  const { known } = props;
+  const { resource } = props;
   return (
     <section class={`panel ${props.class ?? ""}`} aria-label={props.title}>
       <header>
         <h2>{props.title}</h2>
-        {known?.error != null && (
-          <span class="failing" role="status">
-            {known.error}
-            {known.at !== null && ` Shown as of ${clock(known.at)} UTC.`}
+        {resource?.error != null && (
+          <span class="error" role="status">
+            {resource.error}
+            {resource.loadedAt !== null && ` Data as of ${timeOfDay(resource.loadedAt)} UTC.`}
           </span>
         )}
-        {props.aside !== undefined && <div class="aside">{props.aside}</div>}
+        {props.actions !== undefined && <div class="panel-actions">{props.actions}</div>}
       </header>
       {props.children}
     </section>
   );
 }
 
-/** What stands in a panel before there is anything to show. */
-export function Nothing(props: { known: Known<unknown>; empty: string }): JSX.Element {
-  if (props.known.data !== null) return <p class="nothing">{props.empty}</p>;
-  if (props.known.error !== null) return <p class="nothing failing">Nothing could be loaded yet. It is tried again by itself.</p>;
+/** Shown in a panel without content: `text` when the data is empty, else the loading state. */
+export function EmptyState(props: { resource: ResourceState<unknown>; text: string }): JSX.Element {
+  if (props.resource.data !== null) return <p class="empty-state">{props.text}</p>;
+  if (props.resource.error !== null) return <p class="empty-state error">Loading failed. Retrying automatically.</p>;
   return (
-    <p class="nothing" role="status">
+    <p class="empty-state" role="status">
       Loading…
     </p>
   );

@@ -1,15 +1,15 @@
-/** Tables of figures: a caption for screen readers, numbers to the right in digits of one width. */
+/** A table with right-aligned numbers and a caption for screen readers. */
 import type { ComponentChildren, JSX } from "preact";
 
-import type { Known } from "../net/api.ts";
-import { Nothing } from "./panel.tsx";
+import type { ResourceState } from "../net/api.ts";
+import { EmptyState } from "./panel.tsx";
 
 export interface Column<T> {
   readonly title: string;
   readonly cell: (row: T) => ComponentChildren;
-  /** Numbers stand to the right. */
-  readonly number?: boolean;
-  /** "up", "down" or "" for a colour. */
+  /** Aligns the column to the right. */
+  readonly numeric?: boolean;
+  /** CSS class of a row's colour: "up", "down", "warn" or "". */
   readonly tone?: (row: T) => string;
   readonly class?: string;
 }
@@ -19,29 +19,30 @@ export function Table<T>(props: {
   columns: readonly Column<T>[];
   rows: readonly T[] | null | undefined;
   rowKey: (row: T) => string;
-  known: Known<unknown>;
+  resource: ResourceState<unknown>;
+  /** Text shown when there are no rows. */
   empty: string;
-  chosen?: string | null;
-  /** A last row, of all. */
+  selected?: string | null;
+  /** The row of totals. */
   total?: T | null;
 }): JSX.Element {
   const { columns, rows, total } = props;
   const cells = (row: T): JSX.Element[] =>
     columns.map((column) => (
-      <td key={column.title} class={`${column.number ? "number" : ""} ${column.tone?.(row) ?? ""} ${column.class ?? ""}`}>
+      <td key={column.title} class={`${column.numeric ? "number" : ""} ${column.tone?.(row) ?? ""} ${column.class ?? ""}`}>
         {column.cell(row)}
       </td>
     ));
-  if (rows == null || rows.length === 0) return <Nothing known={props.known} empty={props.empty} />;
+  if (rows == null || rows.length === 0) return <EmptyState resource={props.resource} text={props.empty} />;
   return (
-    // Focusable: what scrolls must be reachable without a mouse.
+    // Focusable, so that the keyboard can scroll it.
     <div class="scroll" tabIndex={0} role="region" aria-label={props.caption}>
       <table>
-        <caption class="unseen">{props.caption}</caption>
+        <caption class="visually-hidden">{props.caption}</caption>
         <thead>
           <tr>
             {columns.map((column) => (
-              <th key={column.title} scope="col" class={column.number ? "number" : ""}>
+              <th key={column.title} scope="col" class={column.numeric ? "number" : ""}>
                 {column.title}
               </th>
             ))}
@@ -49,7 +50,7 @@ export function Table<T>(props: {
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={props.rowKey(row)} class={props.rowKey(row) === props.chosen ? "chosen" : ""}>
+            <tr key={props.rowKey(row)} class={props.rowKey(row) === props.selected ? "selected" : ""}>
               {cells(row)}
             </tr>
           ))}

@@ -1,35 +1,37 @@
-/** Short words on what was done, read aloud by screen readers; they go by themselves. */
+/** Short messages about completed or failed actions. They disappear after a few seconds. */
 import { signal } from "@preact/signals";
 import type { JSX } from "preact";
 
 interface Toast {
   readonly id: number;
   readonly text: string;
-  readonly bad: boolean;
+  readonly isError: boolean;
 }
 
 const toasts = signal<readonly Toast[]>([]);
-const STAYS_MS = 6000;
-let last = 0;
+const VISIBLE_MS = 6000;
+const ERROR_VISIBLE_MS = 12_000;
+const TOASTS_MAX = 4;
+let lastId = 0;
 
-export function say(text: string, bad = false): void {
-  last += 1;
-  const id = last;
-  toasts.value = [...toasts.value, { id, text, bad }].slice(-4);
+export function showToast(text: string, isError = false): void {
+  lastId += 1;
+  const id = lastId;
+  toasts.value = [...toasts.value, { id, text, isError }].slice(-TOASTS_MAX);
   setTimeout(
     () => {
-      toasts.value = toasts.value.filter((one) => one.id !== id);
+      toasts.value = toasts.value.filter((toast) => toast.id !== id);
     },
-    bad ? 2 * STAYS_MS : STAYS_MS,
+    isError ? ERROR_VISIBLE_MS : VISIBLE_MS,
   );
 }
 
 export function Toasts(): JSX.Element {
   return (
     <div class="toasts" role="status" aria-live="polite">
-      {toasts.value.map((one) => (
-        <p key={one.id} class={one.bad ? "bad" : ""}>
-          {one.text}
+      {toasts.value.map((toast) => (
+        <p key={toast.id} class={toast.isError ? "bad" : ""}>
+          {toast.text}
         </p>
       ))}
     </div>

@@ -1,7 +1,7 @@
-/** Bars into candles of a chosen length, and fills onto them. Times are seconds since 1970, UTC. */
+/** Aggregates bars into candles and places fills on them. Times are seconds since 1970, UTC. */
 
 export interface Candle {
-  /** When it opens. */
+  /** Open time. */
   readonly time: number;
   readonly open: number;
   readonly high: number;
@@ -18,20 +18,20 @@ export interface Fill {
   readonly price: number;
 }
 
-export interface Mark {
+export interface FillMarker {
   readonly time: number;
   readonly side: string;
   readonly text: string;
 }
 
-/** The candle that a bar belongs to, `seconds` long; 0 leaves bars as they are. */
-export function opens(time: number, seconds: number): number {
+/** Returns the open time of the candle that contains `time`. With `seconds` 0 each bar is its own candle. */
+export function candleStart(time: number, seconds: number): number {
   return seconds > 0 ? Math.floor(time / seconds) * seconds : time;
 }
 
-/** One more bar, in place: it goes into the last candle or opens the next. What is older than that is dropped. */
-export function add(candles: Candle[], bar: Candle, seconds: number): Candle | null {
-  const time = opens(bar.time, seconds);
+/** Adds a bar in place: updates the last candle or appends a new one. Returns null for a bar older than the last candle. */
+export function addBar(candles: Candle[], bar: Candle, seconds: number): Candle | null {
+  const time = candleStart(bar.time, seconds);
   const last = candles[candles.length - 1];
   if (last === undefined || time > last.time) {
     const candle = { ...bar, time };
@@ -54,38 +54,38 @@ export function add(candles: Candle[], bar: Candle, seconds: number): Candle | n
   return merged;
 }
 
-/** Bars, oldest first, as candles. */
-export function candlesOf(bars: readonly Candle[], seconds: number): Candle[] {
+/** Builds candles from bars, which must be in order of time. */
+export function buildCandles(bars: readonly Candle[], seconds: number): Candle[] {
   const candles: Candle[] = [];
-  for (const bar of bars) add(candles, bar, seconds);
+  for (const bar of bars) addBar(candles, bar, seconds);
   return candles;
 }
 
 /**
- * Where fills go: each to the last candle that opened at or before it; those before the first candle are left out. Fills
- * of one side in one candle are one mark, with the sum of their quantities at their average price.
+ * Places each fill on the last candle that opened at or before it. Fills before the first candle are left out. Fills of
+ * one side in one candle share one marker, with their total quantity and average price.
  */
-export function marks(fills: readonly Fill[], times: readonly number[]): Mark[] {
-  const found = new Map<string, { time: number; side: string; quantity: number; paid: number }>();
+export function fillMarkers(fills: readonly Fill[], candleTimes: readonly number[]): FillMarker[] {
+  const groups = new Map<string, { time: number; side: string; quantity: number; notional: number }>();
   for (const fill of [...fills].sort((a, b) => a.time - b.time)) {
-    const time = lastAtOrBefore(times, fill.time);
+    const time = lastAtOrBefore(candleTimes, fill.time);
     if (time === null) continue;
     const key = `${time} ${fill.side}`;
-    const mark = found.get(key) ?? { time, side: fill.side, quantity: 0, paid: 0 };
-    mark.quantity += fill.quantity;
-    mark.paid += fill.quantity * fill.price;
-    found.set(key, mark);
+    const group = groups.get(key) ?? { time, side: fill.side, quantity: 0, notional: 0 };
+    group.quantity += fill.quantity;
+    group.notional += fill.quantity * fill.price;
+    groups.set(key, group);
   }
-  return [...found.values()]
+  return [...groups.values()]
     .sort((a, b) => a.time - b.time)
-    .map(({ time, side, quantity, paid }) => ({
+    .map(({ time, side, quantity, notional }) => ({
       time,
       side,
-      text: `${side === "BUY" ? "B" : "S"} ${trimmed(quantity)} @ ${(paid / quantity).toFixed(2)}`,
+      text: `${side === "BUY" ? "B" : "S"} ${roundQuantity(quantity)} @ ${(notional / quantity).toFixed(2)}`,
     }));
 }
 
-function trimmed(value: number): string {
+function roundQuantity(value: number): string {
   return String(Math.round(value * 1e6) / 1e6);
 }
 

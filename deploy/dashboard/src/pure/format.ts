@@ -1,49 +1,49 @@
-/** How numbers and times read on the screen. What is not known is an en dash, never a zero. */
+/** Formats numbers and times for display. An unknown value is an en dash, never a zero. */
 
-export const UNKNOWN = "–";
+export const NO_VALUE = "–";
 const MINUS = "−";
 
-function grouped(value: number, decimals: number): string {
+function groupDigits(value: number, decimals: number): string {
   const text = Math.abs(value).toLocaleString("en-US", {
     minimumFractionDigits: decimals,
     maximumFractionDigits: decimals,
   });
-  // What rounds to nothing has no sign.
+  // A value that rounds to zero has no sign.
   return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
 }
 
-/** Account currency, two decimals: 1234.5 is "1,234.50". */
+/** An amount in account currency, with two decimals: 1234.5 is "1,234.50". */
 export function money(value: number | null | undefined, decimals = 2): string {
-  return value == null || !Number.isFinite(value) ? UNKNOWN : grouped(value, decimals);
+  return value == null || !Number.isFinite(value) ? NO_VALUE : groupDigits(value, decimals);
 }
 
-/** With a sign also where it is a gain: the colour is not the only thing that tells. */
-export function signed(value: number | null | undefined, decimals = 2): string {
-  if (value == null || !Number.isFinite(value)) return UNKNOWN;
-  const text = grouped(value, decimals);
+/** An amount with its sign, so that colour is not the only mark of a gain: 1234.5 is "+1,234.50". */
+export function signedMoney(value: number | null | undefined, decimals = 2): string {
+  if (value == null || !Number.isFinite(value)) return NO_VALUE;
+  const text = groupDigits(value, decimals);
   return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
-/** A price: two decimals, four below one. */
+/** A price: two decimals, or four below 1. */
 export function price(value: number | null | undefined): string {
-  if (value == null || !Number.isFinite(value)) return UNKNOWN;
-  return grouped(value, value !== 0 && Math.abs(value) < 1 ? 4 : 2);
+  if (value == null || !Number.isFinite(value)) return NO_VALUE;
+  return groupDigits(value, value !== 0 && Math.abs(value) < 1 ? 4 : 2);
 }
 
-/** A quantity: whole where it is whole, else the digits that it has, nine at most. */
+/** A quantity with the decimals it has, nine at most. */
 export function quantity(value: number | null | undefined): string {
-  if (value == null || !Number.isFinite(value)) return UNKNOWN;
+  if (value == null || !Number.isFinite(value)) return NO_VALUE;
   const text = Math.abs(value).toLocaleString("en-US", { maximumFractionDigits: 9 });
   return value < 0 ? MINUS + text : text;
 }
 
-/** A fraction as percent: 0.0123 is "1.23 %". */
+/** A fraction as a percentage: 0.0123 is "1.23 %". */
 export function percent(value: number | null | undefined, decimals = 2): string {
-  return value == null || !Number.isFinite(value) ? UNKNOWN : `${grouped(100 * value, decimals)} %`;
+  return value == null || !Number.isFinite(value) ? NO_VALUE : `${groupDigits(100 * value, decimals)} %`;
 }
 
 export function signedPercent(value: number | null | undefined, decimals = 2): string {
-  return value == null || !Number.isFinite(value) ? UNKNOWN : `${signed(100 * value, decimals)} %`;
+  return value == null || !Number.isFinite(value) ? NO_VALUE : `${signedMoney(100 * value, decimals)} %`;
 }
 
 export function ratio(value: number | null | undefined): string {
@@ -51,36 +51,41 @@ export function ratio(value: number | null | undefined): string {
 }
 
 export function count(value: number | null | undefined): string {
-  return value == null ? UNKNOWN : grouped(value, 0);
+  return value == null ? NO_VALUE : groupDigits(value, 0);
+}
+
+/** A number with its noun: "1 fill", "1,200 fills". */
+export function countOf(value: number, singular: string): string {
+  return `${count(value)} ${singular}${value === 1 ? "" : "s"}`;
 }
 
 /** The time of day in UTC: "10:30:00". */
-export function clock(moment: string | number | null | undefined): string {
-  const at = asDate(moment);
-  return at === null ? UNKNOWN : at.toISOString().slice(11, 19);
+export function timeOfDay(time: string | number | null | undefined): string {
+  const date = parseDate(time);
+  return date === null ? NO_VALUE : date.toISOString().slice(11, 19);
 }
 
 /** Date and time in UTC: "2024-01-15 10:30:00". */
-export function stamp(moment: string | number | null | undefined): string {
-  const at = asDate(moment);
-  return at === null ? UNKNOWN : at.toISOString().slice(0, 19).replace("T", " ");
+export function dateTime(time: string | number | null | undefined): string {
+  const date = parseDate(time);
+  return date === null ? NO_VALUE : date.toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** Only the time where it is today, else the date too: tables stay narrow and honest. */
-export function brief(moment: string | number | null | undefined, now: number): string {
-  const text = stamp(moment);
+/** The time of day, with the date unless the date is today. This keeps table columns narrow. */
+export function shortTime(time: string | number | null | undefined, now: number): string {
+  const text = dateTime(time);
   return text.startsWith(new Date(now).toISOString().slice(0, 10)) ? text.slice(11) : text.slice(2);
 }
 
-function asDate(moment: string | number | null | undefined): Date | null {
-  if (moment == null) return null;
-  const at = new Date(moment);
-  return Number.isNaN(at.getTime()) ? null : at;
+function parseDate(time: string | number | null | undefined): Date | null {
+  if (time == null) return null;
+  const date = new Date(time);
+  return Number.isNaN(date.getTime()) ? null : date;
 }
 
-/** How long something takes or took, in the largest unit that says enough: "0.4 s", "12 s", "3 min", "2 h", "4 d". */
-export function span(seconds: number | null | undefined): string {
-  if (seconds == null || !Number.isFinite(seconds)) return UNKNOWN;
+/** A duration in its largest suitable unit: "0.4 s", "12 s", "3 min", "2 h", "4 d". */
+export function duration(seconds: number | null | undefined): string {
+  if (seconds == null || !Number.isFinite(seconds)) return NO_VALUE;
   const size = Math.abs(seconds);
   if (size < 10) return `${size.toFixed(1)} s`;
   if (size < 120) return `${Math.round(size)} s`;
@@ -89,14 +94,14 @@ export function span(seconds: number | null | undefined): string {
   return `${Math.round(size / 86_400)} d`;
 }
 
-/** "up", "down" or "" for colouring a gain or a loss. */
-export function tone(value: number | null | undefined): "up" | "down" | "" {
+/** The CSS class of a gain or loss: "up", "down", or "" for zero and unknown. */
+export function gainTone(value: number | null | undefined): "up" | "down" | "" {
   if (value == null || !Number.isFinite(value) || Math.abs(value) < 0.005) return "";
   return value > 0 ? "up" : "down";
 }
 
-/** "max_daily_loss" is "Max daily loss". */
-export function words(name: string): string {
+/** "SUBMIT_ORDER" is "Submit order". */
+export function sentenceCase(name: string): string {
   const text = name.replaceAll("_", " ").toLowerCase();
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

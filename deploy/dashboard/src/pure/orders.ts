@@ -1,8 +1,8 @@
-/** What an order's terms read like in one cell. */
-import { price, quantity, stamp } from "./format.ts";
-import type { Terms } from "./tickets.ts";
+/** Formats the terms of an order for one table cell. */
+import { dateTime, NO_VALUE, price, quantity, sentenceCase } from "./format.ts";
+import type { OrderTerms } from "./order-ticket.ts";
 
-export interface Ties {
+export interface OrderConditions {
   readonly time_in_force: string;
   readonly expires_at: string | null;
   readonly reduce_only: boolean;
@@ -11,29 +11,41 @@ export interface Ties {
   readonly replaces: string;
 }
 
-/** "stop 140.00, limit 139.00", "trail 2 %"; a dash where the type has none. */
-export function prices(order: Omit<Terms, "quantity">): string {
-  const parts = [
+/** "stop 140.00, limit 139.00" or "trail 2 %"; a dash for an order type without prices. */
+export function priceTerms(order: Omit<OrderTerms, "quantity">): string {
+  const terms = [
     order.stop_price === null ? "" : `stop ${price(order.stop_price)}`,
     order.limit_price === null ? "" : order.stop_price === null ? price(order.limit_price) : `limit ${price(order.limit_price)}`,
     order.trail_amount === null ? "" : `trail ${price(order.trail_amount)}`,
     order.trail_percent === null ? "" : `trail ${quantity(order.trail_percent)} %`,
-  ].filter((part) => part !== "");
-  return parts.length === 0 ? "–" : parts.join(", ");
+  ].filter((term) => term !== "");
+  return terms.length === 0 ? NO_VALUE : terms.join(", ");
 }
 
-/** "LIMIT", "TRAILING STOP". */
-export function kind(orderType: string): string {
-  return orderType.replaceAll("_", " ");
+/** "Limit", "Trailing stop". */
+export function orderTypeLabel(orderType: string): string {
+  return sentenceCase(orderType);
 }
 
-/** What else holds of an order: nothing for most. */
-export function ties(order: Ties): string[] {
+/** Order type and prices: "Market", "Stop limit: stop 290.00, limit 291.00". */
+export function orderText(order: Omit<OrderTerms, "quantity">): string {
+  const prices = priceTerms(order);
+  return prices === NO_VALUE ? orderTypeLabel(order.order_type) : `${orderTypeLabel(order.order_type)}: ${prices}`;
+}
+
+/** The display name of an execution report: "Fill", "Accepted", "Cancelled". */
+export function executionLabel(type: string): string {
+  const labels: Readonly<Record<string, string>> = { TRADE: "Fill", NEW: "Accepted", CANCELED: "Cancelled" };
+  return labels[type] ?? sentenceCase(type);
+}
+
+/** Special conditions of an order. Most orders have none. */
+export function conditions(order: OrderConditions): string[] {
   return [
-    order.expires_at === null ? "" : `until ${stamp(order.expires_at)}`,
-    order.reduce_only ? "reduce only" : "",
-    order.parent_id === "" ? "" : `after ${order.parent_id}`,
-    order.group_id === "" ? "" : `group ${order.group_id}`,
+    order.expires_at === null ? "" : `good till ${dateTime(order.expires_at)}`,
+    order.reduce_only ? "reduce-only" : "",
+    order.parent_id === "" ? "" : `after fill of ${order.parent_id}`,
+    order.group_id === "" ? "" : `OCO group ${order.group_id}`,
     order.replaces === "" ? "" : `replaces ${order.replaces}`,
-  ].filter((part) => part !== "");
+  ].filter((condition) => condition !== "");
 }

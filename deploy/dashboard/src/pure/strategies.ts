@@ -1,6 +1,6 @@
-/** What each strategy came to, from what is known of its share of the P&L and of its orders and signals. */
+/** Combines each strategy's P&L with its orders and signals into one table. */
 
-export interface Share {
+export interface StrategyPnl {
   readonly strategy: string;
   readonly realized_pnl: number;
   readonly unrealized_pnl: number;
@@ -9,7 +9,7 @@ export interface Share {
   readonly total_pnl: number;
 }
 
-export interface Doings {
+export interface StrategyActivity {
   readonly strategy: string;
   readonly fills: number;
   readonly traded_notional: number;
@@ -20,72 +20,79 @@ export interface Doings {
   readonly outcomes: number;
 }
 
-/** `share` null: no part of the P&L is known to be its own. */
-export interface Row {
+/** `pnl` is null when no P&L is attributed to the strategy. */
+export interface StrategyRow {
   readonly strategy: string;
-  readonly share: Omit<Share, "strategy"> | null;
-  readonly doings: Omit<Doings, "strategy" | "hit_rate" | "weight" | "outcomes"> | null;
+  readonly pnl: Omit<StrategyPnl, "strategy"> | null;
+  readonly activity: Omit<StrategyActivity, "strategy" | "hit_rate" | "weight" | "outcomes"> | null;
   readonly weight: number | null;
   readonly hitRate: number | null;
   readonly outcomes: number;
 }
 
-/** The name of the row of sums. */
-export const ALL = "all";
+/** The name of the row of totals. */
+export const TOTAL = "Total";
 
-/** One row a strategy, by name. */
-export function rowsOf(shares: readonly Share[], doings: readonly Doings[]): Row[] {
-  const names = [...new Set([...shares, ...doings].map((one) => one.strategy))].sort();
+/** One row per strategy, sorted by name. */
+export function strategyRows(pnls: readonly StrategyPnl[], activities: readonly StrategyActivity[]): StrategyRow[] {
+  const names = [...new Set([...pnls, ...activities].map((entry) => entry.strategy))].sort();
   return names.map((strategy) => {
-    const did = doings.find((one) => one.strategy === strategy);
+    const activity = activities.find((entry) => entry.strategy === strategy);
     return {
       strategy,
-      share: shares.find((one) => one.strategy === strategy) ?? null,
-      doings: did ?? null,
-      weight: did?.weight ?? null,
-      hitRate: did?.hit_rate ?? null,
-      outcomes: did?.outcomes ?? 0,
+      pnl: pnls.find((entry) => entry.strategy === strategy) ?? null,
+      activity: activity ?? null,
+      weight: activity?.weight ?? null,
+      hitRate: activity?.hit_rate ?? null,
+      outcomes: activity?.outcomes ?? 0,
     };
   });
 }
 
-/** The sum of all rows; rates of several are none. */
-export function sumOf(rows: readonly Row[]): Row {
-  const shares = rows.flatMap((row) => row.share ?? []);
-  const doings = rows.flatMap((row) => row.doings ?? []);
-  const sum = <T>(of: readonly T[], what: (one: T) => number): number => of.reduce((total, one) => total + what(one), 0);
+/** The sum of all rows. It has no hit rate. */
+export function totalRow(rows: readonly StrategyRow[]): StrategyRow {
+  const pnls = rows.flatMap((row) => row.pnl ?? []);
+  const activities = rows.flatMap((row) => row.activity ?? []);
   const weights = rows.flatMap((row) => row.weight ?? []);
   return {
-    strategy: ALL,
-    share:
-      shares.length === 0
+    strategy: TOTAL,
+    pnl:
+      pnls.length === 0
         ? null
         : {
-            realized_pnl: sum(shares, (one) => one.realized_pnl),
-            unrealized_pnl: sum(shares, (one) => one.unrealized_pnl),
-            fees: sum(shares, (one) => one.fees),
-            cash_flows: sum(shares, (one) => one.cash_flows),
-            total_pnl: sum(shares, (one) => one.total_pnl),
+            realized_pnl: sum(pnls, (entry) => entry.realized_pnl),
+            unrealized_pnl: sum(pnls, (entry) => entry.unrealized_pnl),
+            fees: sum(pnls, (entry) => entry.fees),
+            cash_flows: sum(pnls, (entry) => entry.cash_flows),
+            total_pnl: sum(pnls, (entry) => entry.total_pnl),
           },
-    doings: {
-      fills: sum(doings, (one) => one.fills),
-      traded_notional: sum(doings, (one) => one.traded_notional),
-      closed_lots: sum(doings, (one) => one.closed_lots),
-      won: sum(doings, (one) => one.won),
+    activity: {
+      fills: sum(activities, (entry) => entry.fills),
+      traded_notional: sum(activities, (entry) => entry.traded_notional),
+      closed_lots: sum(activities, (entry) => entry.closed_lots),
+      won: sum(activities, (entry) => entry.won),
     },
-    weight: weights.length === 0 ? null : sum(weights, (one) => one),
+    weight: weights.length === 0 ? null : sum(weights, (weight) => weight),
     hitRate: null,
-    outcomes: sum(rows, (one) => one.outcomes),
+    outcomes: sum(rows, (row) => row.outcomes),
   };
 }
 
-/** How a strategy is called on the screen. */
-export function nameOf(strategy: string): string {
-  const names: Readonly<Record<string, string>> = { manual: "by hand", account: "interest", unattributed: "nobody's" };
-  return names[strategy] ?? strategy;
+function sum<T>(entries: readonly T[], value: (entry: T) => number): number {
+  return entries.reduce((total, entry) => total + value(entry), 0);
 }
 
-/** Whether the sum of the rows is the ledger's figure, to the cent; null while one of them is not known. */
-export function agrees(all: Row, ledger: number | null): boolean | null {
-  return all.share === null || ledger === null ? null : Math.abs(all.share.total_pnl - ledger) < 0.005;
+/** The display name of a strategy. Three names on the wire are not strategies. */
+export function strategyLabel(strategy: string): string {
+  const labels: Readonly<Record<string, string>> = {
+    manual: "Manual orders",
+    account: "Account interest",
+    unattributed: "Unattributed",
+  };
+  return labels[strategy] ?? strategy;
+}
+
+/** True when the total equals the ledger's P&L to the cent; null while either is unknown. */
+export function matchesLedger(total: StrategyRow, ledgerPnl: number | null): boolean | null {
+  return total.pnl === null || ledgerPnl === null ? null : Math.abs(total.pnl.total_pnl - ledgerPnl) < 0.005;
 }

@@ -1,26 +1,26 @@
-/** Getting in, and the change of a one-time password that opens nothing else. */
+/** The login form, and the form that replaces a one-time password. */
 import type { ComponentChildren, JSX } from "preact";
 import { useState } from "preact/hooks";
 
-import { ApiError, changePassword, logIn, logOut, notice } from "../net/session.ts";
+import { ApiError, changePassword, logIn, loginNotice, logOut } from "../net/session.ts";
 
-export function LogIn(): JSX.Element {
+export function Login(): JSX.Element {
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
   return (
-    <Gate
+    <CredentialForm
       title="Trading Platform"
       action="Log in"
-      submit={() => logIn(username, password)}
+      onSubmit={() => logIn(username, password)}
       hint={
         <>
-          The first start writes a one-time password for <code>admin</code> into <code>secrets/admin-password</code> of the
-          state folder.
+          First login: user <code>admin</code>. The one-time password is in <code>secrets/admin-password</code> of the state
+          folder.
         </>
       }
     >
       <label>
-        User
+        Username
         <input
           name="username"
           autoComplete="username"
@@ -41,35 +41,35 @@ export function LogIn(): JSX.Element {
           onInput={(event) => setPassword(event.currentTarget.value)}
         />
       </label>
-    </Gate>
+    </CredentialForm>
   );
 }
 
-export function NewPassword(): JSX.Element {
+export function PasswordChange(): JSX.Element {
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
-  const [again, setAgain] = useState("");
+  const [repeated, setRepeated] = useState("");
   const submit = async (): Promise<void> => {
-    if (next !== again) throw new ApiError(400, "The new password is not the same both times.");
+    if (next !== repeated) throw new ApiError(400, "The two new passwords differ.");
     await changePassword(current, next);
   };
   const fields = [
     ["current", "One-time password", "current-password", current, setCurrent],
-    ["next", "New password, 12 characters or more", "new-password", next, setNext],
-    ["again", "New password again", "new-password", again, setAgain],
+    ["next", "New password (at least 12 characters)", "new-password", next, setNext],
+    ["repeated", "Repeat new password", "new-password", repeated, setRepeated],
   ] as const;
   return (
-    <Gate
-      title="Choose a password"
+    <CredentialForm
+      title="Choose a new password"
       action="Change password"
-      submit={submit}
+      onSubmit={submit}
       hint={
         <button type="button" class="link" onClick={() => void logOut()}>
-          Log in as somebody else
+          Log in as another user
         </button>
       }
     >
-      {fields.map(([name, label, complete, value, set]) => (
+      {fields.map(([name, label, complete, value, setValue]) => (
         <label key={name}>
           {label}
           <input
@@ -78,18 +78,18 @@ export function NewPassword(): JSX.Element {
             autoComplete={complete}
             required
             value={value}
-            onInput={(event) => set(event.currentTarget.value)}
+            onInput={(event) => setValue(event.currentTarget.value)}
           />
         </label>
       ))}
-    </Gate>
+    </CredentialForm>
   );
 }
 
-function Gate(props: {
+function CredentialForm(props: {
   title: string;
   action: string;
-  submit: () => Promise<void>;
+  onSubmit: () => Promise<void>;
   hint: ComponentChildren;
   children: ComponentChildren;
 }): JSX.Element {
@@ -100,22 +100,22 @@ function Gate(props: {
     setBusy(true);
     setError("");
     try {
-      await props.submit();
-    } catch (found) {
-      if (!(found instanceof ApiError)) throw found;
-      setError(found.message);
+      await props.onSubmit();
+    } catch (failure) {
+      if (!(failure instanceof ApiError)) throw failure;
+      setError(failure.message);
     } finally {
       setBusy(false);
     }
   };
   return (
-    <main class="gate">
+    <main class="login">
       <form class="panel" onSubmit={(event) => void submit(event)}>
         <h1>{props.title}</h1>
-        {notice.value !== "" && <p class="note">{notice.value}</p>}
+        {loginNotice.value !== "" && <p class="note">{loginNotice.value}</p>}
         {props.children}
         {error !== "" && (
-          <p class="failing" role="alert">
+          <p class="error" role="alert">
             {error}
           </p>
         )}

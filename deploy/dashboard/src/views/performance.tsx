@@ -1,66 +1,66 @@
-/** How the portfolio did, and which strategy did it. */
+/** Returns, drawdown and exposure of the portfolio, and the results of each strategy. */
 import type { JSX } from "preact";
 import { useMemo, useState } from "preact/hooks";
 
 import { useResource } from "../net/api.ts";
 import type { EquityPoint, Performance } from "../net/types.ts";
 import { COLOURS } from "../parts/colours.ts";
-import { Curve, type Line } from "../parts/curve.tsx";
-import { Figures } from "../parts/figures.tsx";
-import { Nothing, Panel } from "../parts/panel.tsx";
-import { Strategies } from "../parts/strategies.tsx";
-import { count, money, percent, ratio, signed, signedPercent, stamp, tone } from "../pure/format.ts";
+import { KeyFigures } from "../parts/key-figures.tsx";
+import { LineChart, type Line } from "../parts/line-chart.tsx";
+import { EmptyState, Panel } from "../parts/panel.tsx";
+import { StrategyResults } from "../parts/strategy-results.tsx";
+import { count, dateTime, gainTone, money, percent, ratio, signedMoney, signedPercent } from "../pure/format.ts";
 
 const RANGES: readonly (readonly [string, number | null])[] = [
-  ["1 h", 3600],
+  ["1 hour", 3600],
   ["1 day", 86_400],
   ["1 week", 604_800],
   ["All", null],
 ];
 const EQUITY: readonly Line[] = [
-  { label: "Equity", colour: COLOURS.accent, show: (value) => money(value, 0) },
+  { label: "Equity", colour: COLOURS.accent, format: (value) => money(value, 0) },
 ];
 const DRAWDOWN: readonly Line[] = [
-  { label: "Drawdown", colour: COLOURS.down, fill: COLOURS.downFaint, show: (value) => percent(value) },
+  { label: "Drawdown", colour: COLOURS.down, fill: COLOURS.downFaint, format: (value) => percent(value) },
 ];
 const EXPOSURE: readonly Line[] = [
-  { label: "Gross", colour: COLOURS.warn, show: (value) => money(value, 0) },
-  { label: "Net", colour: COLOURS.accent, show: (value) => money(value, 0) },
+  { label: "Gross exposure", colour: COLOURS.warn, format: (value) => money(value, 0) },
+  { label: "Net exposure", colour: COLOURS.accent, format: (value) => money(value, 0) },
 ];
 
 export function PerformanceView(): JSX.Element {
   const report = useResource<Performance>("/api/v1/portfolio/performance", 5000).value;
-  const found = report.data;
+  const data = report.data;
   return (
     <div class="performance">
-      <Figures
-        label="Performance since the start"
+      <KeyFigures
+        label="Performance since start"
         figures={[
-          { name: "Return", value: signedPercent(found?.total_return, 3), tone: tone((found?.total_return ?? 0) * 1000), note: `of ${money(found?.initial_equity, 0)}` },
-          { name: "Max drawdown", value: percent(found?.max_drawdown, 3) },
-          { name: "Sharpe ratio", value: ratio(found?.sharpe), note: found?.sharpe == null ? "needs two trading days" : "yearly, daily returns" },
-          { name: "Volatility", value: percent(found?.volatility), note: "yearly" },
-          { name: "Closed lots", value: count(found?.trades), note: `${percent(found?.win_rate, 1)} won` },
-          { name: "Profit factor", value: ratio(found?.profit_factor), note: `win ${money(found?.average_win)}, loss ${money(found?.average_loss)}` },
+          { name: "Total return", value: signedPercent(data?.total_return, 3), tone: gainTone((data?.total_return ?? 0) * 1000), note: `on ${money(data?.initial_equity, 0)} initial equity` },
+          { name: "Max drawdown", value: percent(data?.max_drawdown, 3), note: "from the highest equity" },
+          { name: "Sharpe ratio", value: ratio(data?.sharpe), note: data?.sharpe == null ? "needs two trading days" : "annualized, daily returns" },
+          { name: "Volatility", value: percent(data?.volatility), note: "annualized" },
+          { name: "Closed lots", value: count(data?.trades), note: `win rate ${percent(data?.win_rate, 1)}` },
+          { name: "Profit factor", value: ratio(data?.profit_factor), note: `avg win ${money(data?.average_win)}, avg loss ${money(data?.average_loss)}` },
         ]}
       />
-      <Equity capital={found?.initial_equity ?? null} />
-      <Strategies />
-      <Panel title="Since the start" known={report} class="report">
-        {found === null ? (
-          <Nothing known={report} empty="" />
+      <EquityPanel initialEquity={data?.initial_equity ?? null} />
+      <StrategyResults />
+      <Panel title="Summary since start" resource={report} class="summary">
+        {data === null ? (
+          <EmptyState resource={report} text="" />
         ) : (
           <dl class="pairs">
             {(
               [
-                ["Initial equity", money(found.initial_equity)],
-                ["Equity", money(found.final_equity)],
-                ["Realized P&L", signed(found.realized_pnl)],
-                ["Unrealized P&L", signed(found.unrealized_pnl)],
-                ["Fees", money(found.fees)],
-                ["Annualized return", signedPercent(found.annualized_return)],
-                ["First valuation", stamp(found.first_valuation)],
-                ["Last valuation", stamp(found.last_valuation)],
+                ["Initial equity", money(data.initial_equity)],
+                ["Current equity", money(data.final_equity)],
+                ["Realized P&L", signedMoney(data.realized_pnl)],
+                ["Unrealized P&L", signedMoney(data.unrealized_pnl)],
+                ["Fees", money(data.fees)],
+                ["Annualized return", signedPercent(data.annualized_return)],
+                ["First valuation (UTC)", dateTime(data.first_valuation)],
+                ["Last valuation (UTC)", dateTime(data.last_valuation)],
               ] as const
             ).map(([name, value]) => (
               <div key={name}>
@@ -75,22 +75,22 @@ export function PerformanceView(): JSX.Element {
   );
 }
 
-function Equity(props: { capital: number | null }): JSX.Element {
+function EquityPanel(props: { initialEquity: number | null }): JSX.Element {
   const [range, setRange] = useState<number | null>(null);
-  const all = useResource<EquityPoint[]>("/api/v1/portfolio/equity?points=800", 10_000).value;
-  const end = all.data?.[all.data.length - 1]?.timestamp;
-  // By the portfolio's own clock, to the minute: a backfill or a replay has another time than the wall.
-  const since = range === null || end === undefined ? null : sinceOf(end, range);
+  const full = useResource<EquityPoint[]>("/api/v1/portfolio/equity?points=800", 10_000).value;
+  const end = full.data?.[full.data.length - 1]?.timestamp;
+  // The range ends at the last valuation, because a backfill or replay does not run at the current time.
+  const since = range === null || end === undefined ? null : rangeStart(end, range);
   const path = since === null ? "/api/v1/portfolio/equity?points=800" : `/api/v1/portfolio/equity?points=800&since=${since}`;
-  const known = useResource<EquityPoint[]>(path, 10_000).value;
-  const drawn = useMemo(() => curves(known.data ?? [], props.capital), [known.data, props.capital]);
+  const equity = useResource<EquityPoint[]>(path, 10_000).value;
+  const series = useMemo(() => chartSeries(equity.data ?? [], props.initialEquity), [equity.data, props.initialEquity]);
   return (
     <Panel
-      title="Equity"
-      known={known}
+      title="Equity, drawdown and exposure"
+      resource={equity}
       class="equity"
-      aside={
-        <div class="choices" role="group" aria-label="Range">
+      actions={
+        <div class="button-group" role="group" aria-label="Time range">
           {RANGES.map(([name, seconds]) => (
             <button key={name} type="button" aria-pressed={seconds === range} onClick={() => setRange(seconds)}>
               {name}
@@ -99,41 +99,42 @@ function Equity(props: { capital: number | null }): JSX.Element {
         </div>
       }
     >
-      {drawn.x.length < 2 ? (
-        <Nothing known={known} empty="No second valuation yet." />
+      {series.x.length < 2 ? (
+        <EmptyState resource={equity} text="Waiting for the second valuation" />
       ) : (
         <>
-          <Curve label="Equity over time" x={drawn.x} lines={EQUITY} values={drawn.equity} height={260} />
-          <Curve label="Drawdown over time" x={drawn.x} lines={DRAWDOWN} values={drawn.drawdown} height={130} />
-          <Curve label="Exposure over time" x={drawn.x} lines={EXPOSURE} values={drawn.exposure} height={150} />
+          <LineChart label="Equity over time" x={series.x} lines={EQUITY} values={series.equity} height={260} />
+          <LineChart label="Drawdown over time" x={series.x} lines={DRAWDOWN} values={series.drawdown} height={130} />
+          <LineChart label="Exposure over time" x={series.x} lines={EXPOSURE} values={series.exposure} height={150} />
         </>
       )}
     </Panel>
   );
 }
 
-function sinceOf(end: string, seconds: number): string {
-  const at = Math.floor((Date.parse(end) - 1000 * seconds) / 60_000) * 60_000;
-  return new Date(at).toISOString().slice(0, 19) + "Z";
+/** The start of the range, rounded down to the minute. */
+function rangeStart(end: string, seconds: number): string {
+  const start = Math.floor((Date.parse(end) - 1000 * seconds) / 60_000) * 60_000;
+  return new Date(start).toISOString().slice(0, 19) + "Z";
 }
 
-interface Curves {
+interface ChartSeries {
   readonly x: number[];
   readonly equity: number[][];
   readonly drawdown: number[][];
   readonly exposure: number[][];
 }
 
-function curves(points: readonly EquityPoint[], capital: number | null): Curves {
-  let peak = capital ?? 0;
-  const falls = points.map((point) => {
+function chartSeries(points: readonly EquityPoint[], initialEquity: number | null): ChartSeries {
+  let peak = initialEquity ?? 0;
+  const drawdown = points.map((point) => {
     peak = Math.max(peak, point.equity);
     return peak > 0 ? point.equity / peak - 1 : 0;
   });
   return {
     x: points.map((point) => Date.parse(point.timestamp) / 1000),
     equity: [points.map((point) => point.equity)],
-    drawdown: [falls],
+    drawdown: [drawdown],
     exposure: [points.map((point) => point.gross_exposure), points.map((point) => point.net_exposure)],
   };
 }

@@ -1,146 +1,156 @@
-/** How much of each limit is used, and the switches that stop trading. */
+/** The usage of each risk limit, the circuit breakers and the kill switch. */
 import { useState } from "preact/hooks";
 import type { JSX } from "preact";
 
-import { call, refresh, useResource, type Known } from "../net/api.ts";
+import { call, refresh, useResource, type ResourceState } from "../net/api.ts";
 import { now } from "../net/live.ts";
-import { may } from "../net/session.ts";
-import type { AuditPage, Breaker, LimitUsage, RefusalPage, RiskLimits } from "../net/types.ts";
-import { Confirm } from "../parts/dialog.tsx";
-import { Nothing, Panel } from "../parts/panel.tsx";
+import { hasPermission } from "../net/session.ts";
+import type { AuditPage, CircuitBreaker, LimitUsage, RiskLimits, RiskRejectionPage } from "../net/types.ts";
+import { ConfirmDialog } from "../parts/dialog.tsx";
+import { ExplainButton } from "../parts/lineage.tsx";
+import { EmptyState, Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
-import { say } from "../parts/toasts.tsx";
-import { WhyButton } from "../parts/why.tsx";
-import { brief, money, percent, quantity, words } from "../pure/format.ts";
+import { showToast } from "../parts/toasts.tsx";
+import { NO_VALUE, percent, quantity, sentenceCase, shortTime } from "../pure/format.ts";
+import { checkLabel, isUnsetLimit, limitLabel, limitValue, measureLabel, measureValue, outcomeText, rejectionText } from "../pure/risk.ts";
 
 type Action = "halt" | "reduce" | "release";
 
-/** What is about to be asked for; without a breaker it is the kill switch. */
-interface Wanted {
+/** A switch that the user is about to set. `breaker` is null for the kill switch. */
+interface SwitchRequest {
   readonly action: Action;
-  readonly breaker: Breaker | null;
+  readonly breaker: CircuitBreaker | null;
 }
 
 export function RiskView(): JSX.Element {
-  const [wanted, setWanted] = useState<Wanted | null>(null);
+  const [request, setRequest] = useState<SwitchRequest | null>(null);
   const limits = useResource<RiskLimits>("/api/v1/risk/limits", 2000).value;
   const usage = useResource<LimitUsage[]>("/api/v1/risk/usage", 3000).value;
-  const breakers = useResource<Breaker[]>("/api/v1/risk/breakers", 2000).value;
-  const refusals = useResource<RefusalPage>("/api/v1/risk/refusals?limit=50", 3000).value;
+  const breakers = useResource<CircuitBreaker[]>("/api/v1/risk/breakers", 2000).value;
+  const rejections = useResource<RiskRejectionPage>("/api/v1/risk/refusals?limit=50", 3000).value;
   return (
     <div class="risk">
-      <KillSwitch known={limits} breakers={breakers.data ?? []} want={setWanted} />
-      <Panel title="Circuit breakers" known={breakers} class="breakers">
+      <KillSwitch limits={limits} breakers={breakers.data ?? []} onRequest={setRequest} />
+      <Panel title="Circuit breakers" resource={breakers} class="breakers">
         <Table
-          caption="Circuit breakers"
-          known={breakers}
-          empty="The settings have no circuit breaker: risk_manager.circuit_breaker_threshold and breakers make some."
+          caption="Table of circuit breakers"
+          resource={breakers}
+          empty="No circuit breakers configured. Set risk_manager.circuit_breaker_threshold or risk_manager.breakers."
           rows={breakers.data}
-          rowKey={(one) => `${one.measure} ${one.scope} ${one.key}`}
+          rowKey={(row) => `${row.measure} ${row.scope} ${row.key}`}
           columns={[
-            { title: "Measure", cell: (one) => words(one.measure) },
-            { title: "State", cell: (one) => <State state={one.state} /> },
-            { title: "Scope", cell: (one) => (one.key === "" ? words(one.scope) : one.key) },
-            { title: "Threshold", number: true, cell: (one) => quantity(one.threshold) },
-            { title: "Since", number: true, cell: (one) => brief(one.since, now.value), class: "muted" },
-            { title: "By", cell: (one) => one.actor ?? "" },
-            { title: "Reason", cell: (one) => one.reason ?? "", class: "text" },
-            { title: "", cell: (one) => <Switches breaker={one} want={setWanted} />, class: "actions" },
+            { title: "Measure", cell: (row) => measureLabel(row.measure) },
+            { title: "State", cell: (row) => <TradingState state={row.state} /> },
+            { title: "Scope", cell: (row) => (row.key === "" ? sentenceCase(row.scope) : row.key) },
+            { title: "Threshold", numeric: true, cell: (row) => measureValue(row.measure, row.threshold) },
+            { title: "Since", numeric: true, cell: (row) => shortTime(row.since, now.value), class: "muted" },
+            { title: "Set by", cell: (row) => row.actor ?? "" },
+            { title: "Reason", cell: (row) => row.reason ?? "", class: "text" },
+            { title: "", cell: (row) => <BreakerButtons breaker={row} onRequest={setRequest} />, class: "actions" },
           ]}
         />
       </Panel>
       <Panel
-        title="Exposure against limits"
-        known={usage}
+        title="Limit usage"
+        resource={usage}
         class="usage"
-        aside={<span class="note">as of {brief(newest(usage.data), now.value)} UTC</span>}
+        actions={<span class="note">as of {shortTime(latestTime(usage.data), now.value)} UTC</span>}
       >
         <Table
-          caption="How much of each limit is used"
-          known={usage}
-          empty="Risk has not reckoned yet: it does with the first bars."
+          caption="Usage of each limit"
+          resource={usage}
+          empty="Waiting for first prices"
           rows={usage.data}
-          rowKey={(one) => `${one.measure} ${one.scope_key}`}
+          rowKey={(row) => `${row.measure} ${row.scope_key}`}
           columns={[
-            { title: "Measure", cell: (one) => words(one.measure) },
-            { title: "Symbol", cell: (one) => one.scope_key },
-            { title: "Used", number: true, cell: (one) => amount(one.used) },
-            { title: "Limit", number: true, cell: (one) => (one.limit === null ? "–" : amount(one.limit)) },
-            { title: "Share", number: true, cell: (one) => percent(one.share, 1), tone: (one) => level(one.share) },
-            { title: "", cell: (one) => <Meter usage={one} />, class: "meter" },
+            { title: "Measure", cell: (row) => measureLabel(row.measure) },
+            { title: "Symbol", cell: (row) => row.scope_key },
+            { title: "Current", numeric: true, cell: (row) => measureValue(row.measure, row.used) },
+            { title: "Limit", numeric: true, cell: (row) => measureValue(row.measure, row.limit) },
+            { title: "% used", numeric: true, cell: (row) => percent(row.share, 1), tone: (row) => usageTone(row.share) },
+            { title: "", cell: (row) => <UsageMeter usage={row} />, class: "meter" },
           ]}
         />
       </Panel>
-      <Panel title="Limits" known={limits} class="limits">
+      <Panel title="Limits" resource={limits} class="limits">
         {limits.data === null ? (
-          <Nothing known={limits} empty="" />
+          <EmptyState resource={limits} text="" />
         ) : (
-          <Limits limits={limits.data.limits} />
+          <LimitList limits={limits.data.limits} />
         )}
       </Panel>
-      <Panel title="Refused orders" known={refusals} class="refusals">
+      <Panel title="Risk rejections" resource={rejections} class="rejections">
         <Table
-          caption="Orders that risk refused"
-          known={refusals}
-          empty="Risk has refused nothing."
-          rows={refusals.data?.refusals}
-          rowKey={(one) => String(one.seq)}
+          caption="Orders rejected by risk, newest first"
+          resource={rejections}
+          empty="No rejected orders yet"
+          rows={rejections.data?.refusals}
+          rowKey={(row) => String(row.seq)}
           columns={[
-            { title: "Time", cell: (one) => brief(one.timestamp, now.value), class: "muted" },
-            { title: "Symbol", cell: (one) => one.symbol },
-            { title: "Side", cell: (one) => one.side, tone: (one) => (one.side === "BUY" ? "buy" : "sell") },
-            { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
-            { title: "Check", cell: (one) => words(one.check) },
-            { title: "Reason", cell: (one) => one.message, class: "text" },
-            { title: "", cell: (one) => <WhyButton id={`refusal-${one.seq}`} />, class: "actions" },
+            { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
+            { title: "Symbol", cell: (row) => row.symbol },
+            { title: "Side", cell: (row) => row.side, tone: (row) => (row.side === "BUY" ? "buy" : "sell") },
+            { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+            { title: "Check", cell: (row) => checkLabel(row.check) },
+            { title: "Reason", cell: (row) => rejectionText(row.message, row.symbol), class: "text" },
+            { title: "", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions" },
           ]}
         />
       </Panel>
-      {may("AUDIT") && <Asked />}
-      {wanted !== null && <Ask wanted={wanted} close={() => setWanted(null)} />}
+      {hasPermission("AUDIT") && <CommandLog />}
+      {request !== null && <SwitchDialog request={request} onClose={() => setRequest(null)} />}
     </div>
   );
 }
 
+const STATE_TEXTS: Readonly<Record<string, string>> = {
+  ACTIVE: "Orders that pass all risk checks are sent.",
+  REDUCING: "Only orders that reduce a position are sent.",
+  HALTED: "All new orders are rejected. Open orders are cancelled.",
+};
+
 function KillSwitch(props: {
-  known: Known<RiskLimits>;
-  breakers: readonly Breaker[];
-  want: (wanted: Wanted) => void;
+  limits: ResourceState<RiskLimits>;
+  breakers: readonly CircuitBreaker[];
+  onRequest: (request: SwitchRequest) => void;
 }): JSX.Element {
-  const limits = props.known.data;
+  const limits = props.limits.data;
   const halted = limits?.state === "HALTED";
-  // What holds is the severest of the switch and the portfolio's breakers: each is released by itself.
-  const tripped = props.breakers.filter((one) => one.scope === "PORTFOLIO" && one.state !== "ACTIVE");
+  // The effective state is the most restrictive of the kill switch and the portfolio's breakers. Each is released separately.
+  const tripped = props.breakers.filter((breaker) => breaker.scope === "PORTFOLIO" && breaker.state !== "ACTIVE");
   return (
-    <Panel title="Kill switch" known={props.known} class={`switch ${halted ? "halted" : ""}`}>
+    <Panel title="Kill switch" resource={props.limits} class={`kill-switch ${halted ? "halted" : ""}`}>
       {limits === null ? (
-        <Nothing known={props.known} empty="" />
+        <EmptyState resource={props.limits} text="" />
       ) : (
         <>
           <p class="state">
-            <State state={limits.state} /> <span>{HOLDS[limits.state] ?? ""}</span>
+            <TradingState state={limits.state} /> <span>{STATE_TEXTS[limits.state] ?? ""}</span>
           </p>
           {tripped.length > 0 && (
             <p class="note warn">
-              Tripped: {tripped.map((one) => words(one.measure).toLowerCase()).join(", ")}. A breaker is released where it
-              stands.
+              Tripped: {tripped.map((breaker) => measureLabel(breaker.measure)).join(", ")}. Release each tripped breaker in
+              the Circuit breakers table.
             </p>
           )}
-          <p class="note">
-            Epoch {limits.epoch}
-            {limits.since !== null && `, since ${brief(limits.since, now.value)} UTC`}
-            {limits.reason !== null && limits.reason !== "" && `: ${limits.reason}`}
-          </p>
-          {may("BREAKER") ? (
+          {limits.since === null ? (
+            <p class="note">Trading has never been halted.</p>
+          ) : (
+            <p class="note">
+              Last change: {shortTime(limits.since, now.value)} UTC (epoch {limits.epoch})
+              {limits.reason !== null && limits.reason !== "" && `, reason: ${limits.reason}`}
+            </p>
+          )}
+          {hasPermission("BREAKER") ? (
             <button
               type="button"
               class={halted ? "primary" : "danger"}
-              onClick={() => props.want({ action: halted ? "release" : "halt", breaker: null })}
+              onClick={() => props.onRequest({ action: halted ? "release" : "halt", breaker: null })}
             >
-              {halted ? "Release trading…" : "Halt all trading…"}
+              {halted ? "Resume all trading…" : "Halt all trading…"}
             </button>
           ) : (
-            <p class="note">The roles risk and admin can set it.</p>
+            <p class="note">Requires the role risk or admin.</p>
           )}
         </>
       )}
@@ -148,14 +158,8 @@ function KillSwitch(props: {
   );
 }
 
-const HOLDS: Readonly<Record<string, string>> = {
-  ACTIVE: "Orders that pass every check are sent.",
-  REDUCING: "Only orders that reduce a position get through.",
-  HALTED: "No order gets through, working ones are cancelled.",
-};
-
-function Switches(props: { breaker: Breaker; want: (wanted: Wanted) => void }): JSX.Element | null {
-  if (!may("BREAKER")) return null;
+function BreakerButtons(props: { breaker: CircuitBreaker; onRequest: (request: SwitchRequest) => void }): JSX.Element | null {
+  if (!hasPermission("BREAKER")) return null;
   const { breaker } = props;
   const actions: readonly Action[] = breaker.state === "ACTIVE" ? ["halt", "reduce"] : ["release"];
   return (
@@ -165,56 +169,75 @@ function Switches(props: { breaker: Breaker; want: (wanted: Wanted) => void }): 
           key={action}
           type="button"
           class={`small ${action === "halt" ? "danger" : ""}`}
-          aria-label={`${words(action)} ${breaker.measure} ${breaker.key}`.trim()}
-          onClick={() => props.want({ action, breaker })}
+          aria-label={`${ACTION_LABELS[action]} ${measureLabel(breaker.measure)} ${breaker.key}`.trim()}
+          onClick={() => props.onRequest({ action, breaker })}
         >
-          {words(action)}…
+          {ACTION_LABELS[action]}…
         </button>
       ))}
     </>
   );
 }
 
-const MEANS: Readonly<Record<Action, string>> = {
-  halt: "No order gets through until it is released.",
-  reduce: "Only orders that reduce a position get through until it is released.",
-  release: "Orders that pass every check are sent again.",
-};
+const ACTION_LABELS: Readonly<Record<Action, string>> = { halt: "Halt", reduce: "Reduce-only", release: "Release" };
 
-function Ask(props: { wanted: Wanted; close: () => void }): JSX.Element {
-  const { action, breaker } = props.wanted;
-  const what = breaker === null ? "all trading" : `${words(breaker.measure).toLowerCase()}${breaker.key === "" ? "" : ` of ${breaker.key}`}`;
-  const title = breaker === null ? `${words(action)} all trading` : `${words(action)} the breaker ${what}`;
-  const act = async (reason: string): Promise<void> => {
-    const which = breaker === null ? {} : { measure: breaker.measure, scope: breaker.scope, key: breaker.key };
-    await call("POST", "/api/v1/risk/circuit-breaker", { action, reason, ...which });
-    say(`${title}: in force at the next tick.`);
+function SwitchDialog(props: { request: SwitchRequest; onClose: () => void }): JSX.Element {
+  const { action, breaker } = props.request;
+  const { title, text } = breaker === null ? killSwitchTexts(action) : breakerTexts(action, breaker);
+  const confirm = async (reason: string): Promise<void> => {
+    const target = breaker === null ? {} : { measure: breaker.measure, scope: breaker.scope, key: breaker.key };
+    await call("POST", "/api/v1/risk/circuit-breaker", { action, reason, ...target });
+    showToast(`${title}: takes effect at the next tick.`);
     for (const ms of [300, 1200, 3000]) setTimeout(() => refresh("/api/v1/risk"), ms);
   };
   return (
-    <Confirm
+    <ConfirmDialog
       title={title}
-      text={`${MEANS[action]}${breaker === null && action === "halt" ? " Working orders are cancelled." : ""} It takes effect at the next tick.`}
+      text={`${text} Takes effect at the next tick.`}
       action={title}
       danger={action !== "release"}
-      act={act}
-      close={props.close}
+      onConfirm={confirm}
+      onClose={props.onClose}
     />
   );
 }
 
-function State(props: { state: string }): JSX.Element {
-  const kind = props.state === "ACTIVE" ? "good" : props.state === "HALTED" ? "bad" : "warn";
-  return <b class={`badge ${kind}`}>{props.state}</b>;
+interface DialogTexts {
+  readonly title: string;
+  readonly text: string;
 }
 
-/** Only what changed is written anew: the newest line says when risk last reckoned. */
-function newest(usage: readonly LimitUsage[] | null): string | null {
-  return (usage ?? []).reduce<string | null>((last, one) => (last === null || one.timestamp > last ? one.timestamp : last), null);
+function killSwitchTexts(action: Action): DialogTexts {
+  return action === "release"
+    ? { title: "Resume all trading", text: "Orders that pass all risk checks are sent again." }
+    : { title: "Halt all trading", text: "All open orders are cancelled. All new orders are rejected until you resume trading." };
 }
 
-function Meter(props: { usage: LimitUsage }): JSX.Element | null {
-  const { share, measure, scope_key: key } = props.usage;
+function breakerTexts(action: Action, breaker: CircuitBreaker): DialogTexts {
+  const name = `${measureLabel(breaker.measure)}${breaker.key === "" ? "" : ` of ${breaker.key}`}`;
+  const scope = breaker.key === "" ? "" : ` for ${breaker.key}`;
+  switch (action) {
+    case "halt":
+      return { title: "Trip breaker: halt", text: `Trips the breaker ${name}. All new orders${scope} are rejected until you release it.` };
+    case "reduce":
+      return { title: "Trip breaker: reduce-only", text: `Trips the breaker ${name}. Orders${scope} that do not reduce a position are rejected until you release it.` };
+    case "release":
+      return { title: "Release breaker", text: `Releases the breaker ${name}. Orders${scope} that pass all risk checks are sent again.` };
+  }
+}
+
+function TradingState(props: { state: string }): JSX.Element {
+  const tone = props.state === "ACTIVE" ? "good" : props.state === "HALTED" ? "bad" : "warn";
+  return <b class={`badge ${tone}`}>{props.state === "REDUCING" ? "REDUCE-ONLY" : props.state}</b>;
+}
+
+/** The time of the last calculation. Only changed measures are updated, so it is the latest of all rows. */
+function latestTime(usage: readonly LimitUsage[] | null): string | null {
+  return (usage ?? []).reduce<string | null>((latest, row) => (latest === null || row.timestamp > latest ? row.timestamp : latest), null);
+}
+
+function UsageMeter(props: { usage: LimitUsage }): JSX.Element | null {
+  const { share, measure, scope_key: symbol } = props.usage;
   if (share === null) return null;
   return (
     <meter
@@ -224,23 +247,19 @@ function Meter(props: { usage: LimitUsage }): JSX.Element | null {
       high={0.9}
       optimum={0}
       value={Math.min(1, share)}
-      aria-label={`${words(measure)} ${key}: ${percent(share, 1)} of the limit`}
+      aria-label={`${measureLabel(measure)} ${symbol}: ${percent(share, 1)} of the limit`}
     />
   );
 }
 
-function level(share: number | null): string {
+function usageTone(share: number | null): string {
   return share === null || share < 0.7 ? "" : share < 0.9 ? "warn" : "down";
 }
 
-function amount(value: number): string {
-  return Math.abs(value) >= 1000 ? money(value) : quantity(Math.round(value * 1e4) / 1e4);
-}
-
-/** Those that are set, and in one sentence those that are not. */
-function Limits(props: { limits: RiskLimits["limits"] }): JSX.Element {
+/** The limits as a list, and the unlimited ones in one sentence. */
+function LimitList(props: { limits: RiskLimits["limits"] }): JSX.Element {
   const entries = Object.entries(props.limits);
-  const unlimited = entries.filter(([, value]) => value === "unlimited").map(([name]) => words(name).toLowerCase());
+  const unlimited = entries.filter(([, value]) => value === "unlimited").map(([name]) => limitLabel(name));
   return (
     <>
       <dl class="pairs">
@@ -248,40 +267,33 @@ function Limits(props: { limits: RiskLimits["limits"] }): JSX.Element {
           .filter(([, value]) => value !== "unlimited")
           .map(([name, value]) => (
             <div key={name}>
-              <dt>{words(name)}</dt>
-              <dd class={value === null && name.startsWith("max_") ? "down" : ""}>{limit(name, value)}</dd>
+              <dt>{limitLabel(name)}</dt>
+              <dd class={isUnsetLimit(name, value) ? "down" : ""}>{limitValue(name, value)}</dd>
             </div>
           ))}
       </dl>
-      {unlimited.length > 0 && <p class="note rest">Unlimited: {unlimited.join(", ")}.</p>}
+      {unlimited.length > 0 && <p class="note footnote">Unlimited: {unlimited.join(", ")}.</p>}
     </>
   );
 }
 
-function limit(name: string, value: boolean | number | string | null): string {
-  // A limit that nobody has set refuses every order; other settings may be left out.
-  if (value === null) return name.startsWith("max_") ? "not set: refuses" : "none";
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  return typeof value === "number" ? quantity(value) : value;
-}
-
-/** Who asked for what: for those who may read the audit. */
-function Asked(): JSX.Element {
+/** Commands sent by users, from the audit log. */
+function CommandLog(): JSX.Element {
   const audit = useResource<AuditPage>("/api/v1/audit?limit=30", 5000).value;
   return (
-    <Panel title="Commands" known={audit} class="audit">
+    <Panel title="Commands" resource={audit} class="commands">
       <Table
-        caption="Commands of people, newest first"
-        known={audit}
-        empty="Nobody has asked for anything."
+        caption="Commands sent by users, newest first"
+        resource={audit}
+        empty="No commands yet"
         rows={audit.data?.commands}
-        rowKey={(one) => one.command_id}
+        rowKey={(row) => row.command_id}
         columns={[
-          { title: "Time", cell: (one) => brief(one.timestamp, now.value), class: "muted" },
-          { title: "Who", cell: (one) => one.actor },
-          { title: "Command", cell: (one) => words(one.kind) },
-          { title: "Reason", cell: (one) => one.reason, class: "text" },
-          { title: "Outcome", cell: (one) => one.outcomes.join(", ") || "–", class: "text" },
+          { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
+          { title: "User", cell: (row) => row.actor },
+          { title: "Command", cell: (row) => sentenceCase(row.kind) },
+          { title: "Reason", cell: (row) => row.reason, class: "text" },
+          { title: "Outcome", cell: (row) => row.outcomes.map((outcome) => outcomeText(outcome, row.arguments["symbol"] ?? "")).join(", ") || NO_VALUE, class: "text" },
         ]}
       />
     </Panel>

@@ -1,110 +1,114 @@
-/** Whether the platform works: each service by a real question, and how far behind each dataflow is. */
+/** The health of each service, the lag of each dataflow, and the streams of this page. */
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { useResource } from "../net/api.ts";
-import { market, now, portfolio } from "../net/live.ts";
+import { marketStream, now, portfolioStream } from "../net/live.ts";
 import type { Stream } from "../net/streams.ts";
-import type { Health, Part } from "../net/types.ts";
-import { Figures } from "../parts/figures.tsx";
+import type { ComponentHealth, Health } from "../net/types.ts";
+import { KeyFigures } from "../parts/key-figures.tsx";
 import { Panel } from "../parts/panel.tsx";
 import { Table } from "../parts/table.tsx";
-import { count, money, span, stamp } from "../pure/format.ts";
+import { count, dateTime, duration, money, NO_VALUE, timeOfDay } from "../pure/format.ts";
 
-interface Row extends Part {
+interface DataflowRow extends ComponentHealth {
   readonly name: string;
-  /** Seconds of event time behind the feed. */
+  /** How far its event time is behind the feed, in seconds; null for sources. */
   readonly lag: number | null;
-  /** Records out a second, since the last answer. */
+  /** Records written per second since the previous response. */
   readonly rate: number | null;
 }
 
 const FEED = "market_data";
+/** Sources write when they receive input, so their event time does not follow the feed. */
+const SOURCES = new Set(["news", "fundamentals"]);
+const LAG_WARN_S = 10;
+const RATE_INTERVAL_MIN_MS = 1500;
 
 export function SystemView(): JSX.Element {
-  const known = useResource<Health>("/health", 2000).value;
-  const rates = useRates(known.data, known.at);
-  const health = known.data;
-  const parts = Object.entries(health?.parts ?? {}).map(([name, part]) => ({ ...part, name }));
-  const feed = health?.dataflows[FEED]?.last_tick_ns;
-  const flows: Row[] = Object.entries(health?.dataflows ?? {}).map(([name, part]) => ({
+  const resource = useResource<Health>("/health", 2000).value;
+  const rates = useRates(resource.data, resource.loadedAt);
+  const health = resource.data;
+  const services = Object.entries(health?.parts ?? {}).map(([name, part]) => ({ ...part, name }));
+  const feedTime = health?.dataflows[FEED]?.last_tick_ns;
+  const dataflows: DataflowRow[] = Object.entries(health?.dataflows ?? {}).map(([name, part]) => ({
     ...part,
     name,
-    lag: feed === undefined || !keepsTime(part) ? null : Math.max(0, (feed - (part.last_tick_ns ?? 0)) / 1e9),
+    lag: feedTime === undefined || SOURCES.has(name) || !hasEventTime(part) ? null : Math.max(0, (feedTime - (part.last_tick_ns ?? 0)) / 1e9),
     rate: rates.get(name) ?? null,
   }));
-  const ill = [...parts, ...flows].filter((part) => part.status !== "ok").length;
-  const lost = flows.reduce((sum, flow) => sum + (flow.dead_letters ?? 0), 0);
-  const lag = Math.max(0, ...flows.map((flow) => flow.lag ?? 0));
+  const unhealthy = [...services, ...dataflows].filter((part) => part.status !== "ok").length;
+  const deadLetters = dataflows.reduce((sum, dataflow) => sum + (dataflow.dead_letters ?? 0), 0);
+  const maxLag = Math.max(0, ...dataflows.map((dataflow) => dataflow.lag ?? 0));
   return (
     <div class="system">
-      <Figures
+      <KeyFigures
         label="System"
         figures={[
           {
             name: "Platform",
-            value: known.error !== null ? "no answer" : health === null ? "–" : ill === 0 ? "all healthy" : `${ill} failing`,
-            tone: known.error !== null || ill > 0 ? "down" : health === null ? "" : "up",
+            value: resource.error !== null ? "No response" : health === null ? NO_VALUE : unhealthy === 0 ? "Healthy" : `${unhealthy} unhealthy`,
+            tone: resource.error !== null || unhealthy > 0 ? "down" : health === null ? "" : "up",
           },
-          { name: "Degraded", value: health === null ? "–" : health.degraded ? "yes" : "no", tone: health?.degraded ? "warn" : "", note: health?.degraded_reasons.join("; ") ?? "" },
-          { name: "Largest lag", value: span(lag), tone: lag > 10 ? "warn" : "", note: "of event time, behind the feed" },
-          { name: "Event time", value: feed === undefined ? "–" : stamp(feed / 1e6).slice(11), note: feed === undefined ? "" : `${stamp(feed / 1e6).slice(0, 10)} UTC` },
-          { name: "Dead letters", value: count(lost), tone: lost > 0 ? "warn" : "" },
-          { name: "Records out", value: `${money([...rates.values()].reduce((sum, rate) => sum + rate, 0), 1)} /s` },
+          { name: "Degraded", value: health === null ? NO_VALUE : health.degraded ? "Yes" : "No", tone: health?.degraded ? "warn" : "", note: health?.degraded_reasons.join("; ") ?? "" },
+          { name: "Max lag", value: health === null ? NO_VALUE : duration(maxLag), tone: maxLag > LAG_WARN_S ? "warn" : "", note: "event time behind the feed" },
+          { name: "Event time", value: feedTime === undefined ? NO_VALUE : timeOfDay(feedTime / 1e6), note: feedTime === undefined ? "" : `${dateTime(feedTime / 1e6).slice(0, 10)} UTC` },
+          { name: "Dead letters", value: health === null ? NO_VALUE : count(deadLetters), tone: deadLetters > 0 ? "warn" : "", note: "malformed or rejected input" },
+          { name: "Throughput", value: `${money([...rates.values()].reduce((sum, rate) => sum + rate, 0), 1)} /s`, note: "records written" },
         ]}
       />
-      <Panel title="Dataflows" known={known} class="flows">
+      <Panel title="Dataflows" resource={resource} class="dataflows">
         <Table
-          caption="Dataflows"
-          known={known}
-          empty="No dataflow owns a topic."
-          rows={flows}
-          rowKey={(one) => one.name}
+          caption="Table of dataflows"
+          resource={resource}
+          empty="No dataflows"
+          rows={dataflows}
+          rowKey={(row) => row.name}
           columns={[
-            { title: "Dataflow", cell: (one) => one.name },
-            { title: "Status", cell: (one) => <Standing status={one.status} /> },
-            { title: "Lag", number: true, cell: (one) => span(one.lag), tone: (one) => ((one.lag ?? 0) > 10 ? "warn" : "") },
-            { title: "Clock (UTC)", number: true, cell: (one) => stamp(keepsTime(one) ? (one.last_tick_ns ?? 0) / 1e6 : null) },
-            { title: "In", number: true, cell: (one) => count(one.records_in) },
-            { title: "Out", number: true, cell: (one) => count(one.records_out) },
-            { title: "Out /s", number: true, cell: (one) => money(one.rate, 1) },
-            { title: "Dead", number: true, cell: (one) => count(one.dead_letters), tone: bad("dead_letters") },
-            { title: "Late", number: true, cell: (one) => count(one.late_records), tone: bad("late_records") },
-            { title: "Repeats", number: true, cell: (one) => count(one.duplicates) },
-            { title: "Gaps", number: true, cell: (one) => count(one.seq_gaps), tone: bad("seq_gaps") },
-            { title: "Up", number: true, cell: (one) => span(one.started_at === undefined ? null : now.value / 1000 - one.started_at) },
-            { title: "Reported", number: true, cell: (one) => (one.age_s === undefined ? "–" : `${span(one.age_s)} ago`), class: "muted" },
+            { title: "Dataflow", cell: (row) => row.name },
+            { title: "Status", cell: (row) => <HealthStatus status={row.status} /> },
+            { title: "Lag", numeric: true, cell: (row) => duration(row.lag), tone: (row) => ((row.lag ?? 0) > LAG_WARN_S ? "warn" : "") },
+            { title: "Event time (UTC)", numeric: true, cell: (row) => dateTime(hasEventTime(row) ? (row.last_tick_ns ?? 0) / 1e6 : null) },
+            { title: "In", numeric: true, cell: (row) => count(row.records_in) },
+            { title: "Out", numeric: true, cell: (row) => count(row.records_out) },
+            { title: "Out /s", numeric: true, cell: (row) => money(row.rate, 1) },
+            { title: "Dead letters", numeric: true, cell: (row) => count(row.dead_letters), tone: warnIfPositive("dead_letters") },
+            { title: "Late", numeric: true, cell: (row) => count(row.late_records), tone: warnIfPositive("late_records") },
+            { title: "Duplicates", numeric: true, cell: (row) => count(row.duplicates) },
+            { title: "Gaps", numeric: true, cell: (row) => count(row.seq_gaps), tone: warnIfPositive("seq_gaps") },
+            { title: "Uptime", numeric: true, cell: (row) => duration(row.started_at === undefined ? null : now.value / 1000 - row.started_at) },
+            { title: "Last report", numeric: true, cell: (row) => (row.age_s === undefined ? NO_VALUE : `${duration(row.age_s)} ago`), class: "muted" },
           ]}
         />
       </Panel>
-      <Panel title="Services" known={known} class="services">
+      <Panel title="Services" resource={resource} class="services">
         <Table
-          caption="Services"
-          known={known}
-          empty=""
-          rows={parts}
-          rowKey={(one) => one.name}
+          caption="Table of services"
+          resource={resource}
+          empty="No services"
+          rows={services}
+          rowKey={(row) => row.name}
           columns={[
-            { title: "Service", cell: (one) => one.name },
-            { title: "Status", cell: (one) => <Standing status={one.status} /> },
-            { title: "Answered in", number: true, cell: (one) => (one.latency_ms === undefined ? "–" : `${money(one.latency_ms, 1)} ms`) },
+            { title: "Service", cell: (row) => row.name },
+            { title: "Status", cell: (row) => <HealthStatus status={row.status} /> },
+            { title: "Response time", numeric: true, cell: (row) => (row.latency_ms === undefined ? NO_VALUE : `${money(row.latency_ms, 1)} ms`) },
           ]}
         />
       </Panel>
-      <Panel title="This screen" class="streams">
+      <Panel title="Live streams" class="streams">
         <Table
-          caption="Streams of this screen"
-          known={{ data: [], error: null, at: null }}
-          empty=""
+          caption="Live streams of this page"
+          resource={{ data: [], error: null, loadedAt: null }}
+          empty="No streams"
           rows={[
-            { name: "market stream", stream: market as Stream<never> },
-            { name: "portfolio stream", stream: portfolio as Stream<never> },
+            { name: "Market data", stream: marketStream as Stream<never> },
+            { name: "Portfolio", stream: portfolioStream as Stream<never> },
           ]}
-          rowKey={(one) => one.name}
+          rowKey={(row) => row.name}
           columns={[
-            { title: "Stream", cell: (one) => one.name },
-            { title: "State", cell: (one) => <Standing status={one.stream.standing.value.state === "live" ? "ok" : one.stream.standing.value.state} /> },
-            { title: "Last message", number: true, cell: (one) => ago(one.stream.standing.value.at) },
+            { title: "Stream", cell: (row) => row.name },
+            { title: "Status", cell: (row) => <HealthStatus status={row.stream.status.value.state === "live" ? "ok" : row.stream.status.value.state} /> },
+            { title: "Last message", numeric: true, cell: (row) => timeSince(row.stream.status.value.lastMessageAt) },
           ]}
         />
       </Panel>
@@ -112,43 +116,43 @@ export function SystemView(): JSX.Element {
   );
 }
 
-/** An edge that only writes (news, for instance) has no clock that it could have come to. */
-function keepsTime(part: Part): boolean {
+/** False for a dataflow that has not processed any record yet. */
+function hasEventTime(part: ComponentHealth): boolean {
   return (part.last_tick_ns ?? 0) > 0;
 }
 
-function ago(at: number | null): string {
-  return at === null ? "–" : `${span(Math.max(0, now.value - at) / 1000)} ago`;
+function timeSince(time: number | null): string {
+  return time === null ? NO_VALUE : `${duration(Math.max(0, now.value - time) / 1000)} ago`;
 }
 
-function bad(name: "dead_letters" | "late_records" | "seq_gaps"): (row: Row) => string {
-  return (row) => ((row[name] ?? 0) > 0 ? "warn" : "");
+function warnIfPositive(field: "dead_letters" | "late_records" | "seq_gaps"): (row: DataflowRow) => string {
+  return (row) => ((row[field] ?? 0) > 0 ? "warn" : "");
 }
 
-function Standing(props: { status: string }): JSX.Element {
-  const ok = props.status === "ok";
+function HealthStatus(props: { status: string }): JSX.Element {
+  const healthy = props.status === "ok";
   return (
     <>
-      <b class={`badge ${ok ? "good" : "bad"}`}>{ok ? "healthy" : "failing"}</b>
-      {!ok && <span class="reason"> {props.status}</span>}
+      <b class={`badge ${healthy ? "good" : "bad"}`}>{healthy ? "healthy" : "unhealthy"}</b>
+      {!healthy && <span class="reason bad"> {props.status}</span>}
     </>
   );
 }
 
-/** Records out a second of each dataflow, from two answers that lie apart. */
-function useRates(health: Health | null, at: number | null): ReadonlyMap<string, number> {
-  const before = useRef<{ at: number; out: Map<string, number> } | null>(null);
+/** Records written per second by each dataflow, from two successive responses. */
+function useRates(health: Health | null, loadedAt: number | null): ReadonlyMap<string, number> {
+  const previous = useRef<{ loadedAt: number; counts: Map<string, number> } | null>(null);
   const [rates, setRates] = useState<ReadonlyMap<string, number>>(new Map());
   useEffect(() => {
-    if (health === null || at === null) return;
-    const out = new Map(Object.entries(health.dataflows).map(([name, part]) => [name, part.records_out ?? 0]));
-    const last = before.current;
-    if (last !== null && at - last.at < 1500) return;
-    before.current = { at, out };
+    if (health === null || loadedAt === null) return;
+    const counts = new Map(Object.entries(health.dataflows).map(([name, part]) => [name, part.records_out ?? 0]));
+    const last = previous.current;
+    if (last !== null && loadedAt - last.loadedAt < RATE_INTERVAL_MIN_MS) return;
+    previous.current = { loadedAt, counts };
     if (last === null) return;
-    const seconds = (at - last.at) / 1000;
-    // A restart begins to count anew.
-    setRates(new Map([...out].map(([name, value]) => [name, Math.max(0, value - (last.out.get(name) ?? value)) / seconds])));
-  }, [health, at]);
+    const seconds = (loadedAt - last.loadedAt) / 1000;
+    // A restart resets the counts, hence the minimum of 0.
+    setRates(new Map([...counts].map(([name, value]) => [name, Math.max(0, value - (last.counts.get(name) ?? value)) / seconds])));
+  }, [health, loadedAt]);
   return rates;
 }

@@ -1,60 +1,63 @@
-/** Orders in, orders and executions listed, each with its why. */
+/** The order form, and the lists of orders, executions and risk rejections. */
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 
 import { useResource } from "../net/api.ts";
 import { now } from "../net/live.ts";
-import { may } from "../net/session.ts";
-import type { Execution, ExecutionPage, Order, OrderPage, Price, Refusal, RefusalPage } from "../net/types.ts";
-import { AmendButton, CancelButton, OPEN, Status } from "../parts/orders.tsx";
+import { hasPermission } from "../net/session.ts";
+import type { Execution, ExecutionPage, LastPrice, Order, OrderPage, RiskRejection, RiskRejectionPage } from "../net/types.ts";
+import { ExplainButton } from "../parts/lineage.tsx";
+import { CancelButton, ChangeButton, OPEN_STATUSES, OrderStatus, statusLabel } from "../parts/order-actions.tsx";
 import { Panel } from "../parts/panel.tsx";
-import { followed } from "../parts/sent.tsx";
+import { trackOrder } from "../parts/recent-orders.tsx";
 import { Table, type Column } from "../parts/table.tsx";
-import { WhyButton } from "../parts/why.tsx";
-import { brief, price, quantity, money } from "../pure/format.ts";
-import { kind, prices, ties } from "../pure/orders.ts";
-import { EntryForm } from "./entry.tsx";
+import { money, NO_VALUE, price, quantity, shortTime } from "../pure/format.ts";
+import { conditions, executionLabel, orderTypeLabel, priceTerms } from "../pure/orders.ts";
+import { checkLabel, rejectionText } from "../pure/risk.ts";
+import { OrderEntry } from "./order-entry.tsx";
 
 const STATUSES = ["PENDING", "ACCEPTED", "PARTIALLY_FILLED", "FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"];
-const TABS = ["Orders", "Executions", "Refused"] as const;
+const TABS = ["Orders", "Executions", "Risk rejections"] as const;
 
 export function TradesView(): JSX.Element {
   const [tab, setTab] = useState<(typeof TABS)[number]>("Orders");
   const [symbol, setSymbol] = useState("");
   const [status, setStatus] = useState("");
-  const prices = useResource<Price[]>("/api/v1/market/prices", 30_000).value;
-  const symbols = (prices.data ?? []).map((one) => one.symbol);
+  const prices = useResource<LastPrice[]>("/api/v1/market/prices", 30_000).value;
+  const symbols = (prices.data ?? []).map((entry) => entry.symbol);
   const filters = (
     <>
       <label>
-        <span class="unseen">Symbol</span>
+        <span class="visually-hidden">Symbol</span>
         <select value={symbol} onChange={(event) => setSymbol(event.currentTarget.value)}>
           <option value="">All symbols</option>
-          {symbols.map((one) => (
-            <option key={one}>{one}</option>
+          {symbols.map((name) => (
+            <option key={name}>{name}</option>
           ))}
         </select>
       </label>
       {tab === "Orders" && (
         <label>
-          <span class="unseen">Status</span>
+          <span class="visually-hidden">Status</span>
           <select value={status} onChange={(event) => setStatus(event.currentTarget.value)}>
-            <option value="">Every status</option>
-            {STATUSES.map((one) => (
-              <option key={one}>{one}</option>
+            <option value="">All statuses</option>
+            {STATUSES.map((name) => (
+              <option key={name} value={name}>
+                {statusLabel(name)}
+              </option>
             ))}
           </select>
         </label>
       )}
     </>
   );
-  const tabs = (
+  const actions = (
     <>
       {filters}
-      <div class="choices" role="group" aria-label="List">
-        {TABS.map((one) => (
-          <button key={one} type="button" aria-pressed={one === tab} onClick={() => setTab(one)}>
-            {one}
+      <div class="button-group" role="group" aria-label="List">
+        {TABS.map((name) => (
+          <button key={name} type="button" aria-pressed={name === tab} onClick={() => setTab(name)}>
+            {name}
           </button>
         ))}
       </div>
@@ -62,35 +65,35 @@ export function TradesView(): JSX.Element {
   );
   return (
     <div class="trades">
-      {may("TRADE") && <EntryForm symbols={symbols} />}
-      {tab === "Orders" && <Listed list={ORDERS} key={`${symbol} ${status}`} given={{ symbol, status }} aside={tabs} />}
-      {tab === "Executions" && <Listed list={EXECUTIONS} key={symbol} given={{ symbol }} aside={tabs} />}
-      {tab === "Refused" && <Listed list={REFUSALS} key={symbol} given={{ symbol }} aside={tabs} />}
+      {hasPermission("TRADE") && <OrderEntry symbols={symbols} />}
+      {tab === "Orders" && <PagedList list={ORDERS} key={`${symbol} ${status}`} filters={{ symbol, status }} actions={actions} />}
+      {tab === "Executions" && <PagedList list={EXECUTIONS} key={symbol} filters={{ symbol }} actions={actions} />}
+      {tab === "Risk rejections" && <PagedList list={REJECTIONS} key={symbol} filters={{ symbol }} actions={actions} />}
     </div>
   );
 }
 
-function query(path: string, given: Readonly<Record<string, string | number>>): string {
-  const wanted = Object.entries(given).filter(([, value]) => value !== "");
-  return `${path}?${new URLSearchParams(wanted.map(([name, value]) => [name, String(value)])).toString()}`;
+function withQuery(path: string, parameters: Readonly<Record<string, string | number>>): string {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "");
+  return `${path}?${new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString()}`;
 }
 
-/** Pages of a list that goes back in time. */
-function usePages(): { before: number | ""; older: (next: number | null) => JSX.Element | null } {
-  const [befores, setBefores] = useState<readonly number[]>([]);
-  const before = befores[befores.length - 1] ?? "";
+/** The page cursor of a list, and its Newer and Older buttons. */
+function usePages(): { before: number | ""; pageButtons: (next: number | null) => JSX.Element | null } {
+  const [cursors, setCursors] = useState<readonly number[]>([]);
+  const before = cursors[cursors.length - 1] ?? "";
   return {
     before,
-    older: (next) =>
-      next === null && befores.length === 0 ? null : (
+    pageButtons: (next) =>
+      next === null && cursors.length === 0 ? null : (
         <p class="pages">
-          {befores.length > 0 && (
-            <button type="button" class="small" onClick={() => setBefores(befores.slice(0, -1))}>
+          {cursors.length > 0 && (
+            <button type="button" class="small" onClick={() => setCursors(cursors.slice(0, -1))}>
               Newer
             </button>
           )}
           {next !== null && (
-            <button type="button" class="small" onClick={() => setBefores([...befores, next])}>
+            <button type="button" class="small" onClick={() => setCursors([...cursors, next])}>
               Older
             </button>
           )}
@@ -99,7 +102,7 @@ function usePages(): { before: number | ""; older: (next: number | null) => JSX.
   };
 }
 
-/** One of the lists: where its pages come from and what a row shows. */
+/** Defines a list: its API path and its columns. */
 interface List<Page, Row> {
   readonly title: string;
   readonly path: string;
@@ -110,42 +113,43 @@ interface List<Page, Row> {
   readonly columns: readonly Column<Row>[];
 }
 
-function Listed<Page extends { next: number | null }, Row>(props: {
+function PagedList<Page extends { next: number | null }, Row>(props: {
   list: List<Page, Row>;
-  given: Readonly<Record<string, string>>;
-  aside: JSX.Element;
+  filters: Readonly<Record<string, string>>;
+  actions: JSX.Element;
 }): JSX.Element {
-  const { list, given } = props;
-  const { before, older } = usePages();
-  const known = useResource<Page>(query(list.path, { limit: 100, ...given, before }), 2000).value;
+  const { list, filters } = props;
+  const { before, pageButtons } = usePages();
+  const isFiltered = Object.values(filters).some((value) => value !== "");
+  const page = useResource<Page>(withQuery(list.path, { limit: 100, ...filters, before }), 2000).value;
   return (
-    <Panel title={list.title} known={known} class="list" aside={props.aside}>
+    <Panel title={list.title} resource={page} class="list" actions={props.actions}>
       <Table
         caption={list.caption}
-        known={known}
-        empty={list.empty}
-        rows={known.data === null ? null : list.rows(known.data)}
+        resource={page}
+        empty={isFiltered ? "No matching entries" : list.empty}
+        rows={page.data === null ? null : list.rows(page.data)}
         rowKey={list.rowKey}
         columns={list.columns}
       />
-      {older(known.data?.next ?? null)}
+      {pageButtons(page.data?.next ?? null)}
     </Panel>
   );
 }
 
-function side(one: { side: string }): string {
-  return one.side === "BUY" ? "buy" : "sell";
+function sideTone(row: { side: string }): string {
+  return row.side === "BUY" ? "buy" : "sell";
 }
 
-function Kind(props: { order: Order }): JSX.Element {
+function OrderType(props: { order: Order }): JSX.Element {
   const { order } = props;
-  const rest = ties(order);
+  const special = conditions(order);
   return (
     <>
-      {kind(order.order_type)} {order.time_in_force}
-      {rest.length > 0 && (
-        <span class="muted ties" title={rest.join(", ")}>
-          {rest.join(", ")}
+      {orderTypeLabel(order.order_type)} {order.time_in_force}
+      {special.length > 0 && (
+        <span class="muted conditions" title={special.join(", ")}>
+          {special.join(", ")}
         </span>
       )}
     </>
@@ -153,25 +157,25 @@ function Kind(props: { order: Order }): JSX.Element {
 }
 
 const ORDER_COLUMNS: readonly Column<Order>[] = [
-  { title: "Time", cell: (one) => brief(one.submitted_at, now.value), class: "muted" },
-  { title: "Symbol", cell: (one) => one.symbol },
-  { title: "Side", cell: (one) => one.side, tone: side },
-  { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
-  { title: "Status", cell: (one) => <Status order={one} /> },
-  { title: "Type", cell: (one) => <Kind order={one} /> },
-  { title: "Price", number: true, cell: (one) => prices(one) },
-  { title: "Filled", number: true, cell: (one) => quantity(one.filled_quantity) },
-  { title: "Avg fill", number: true, cell: (one) => price(one.avg_fill_price) },
-  { title: "Fees", number: true, cell: (one) => money(one.fees) },
-  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
+  { title: "Time", cell: (row) => shortTime(row.submitted_at, now.value), class: "muted" },
+  { title: "Symbol", cell: (row) => row.symbol },
+  { title: "Side", cell: (row) => row.side, tone: sideTone },
+  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+  { title: "Status", cell: (row) => <OrderStatus order={row} /> },
+  { title: "Type", cell: (row) => <OrderType order={row} /> },
+  { title: "Price", numeric: true, cell: (row) => priceTerms(row), class: "price-terms" },
+  { title: "Filled", numeric: true, cell: (row) => quantity(row.filled_quantity) },
+  { title: "Avg fill", numeric: true, cell: (row) => price(row.avg_fill_price) },
+  { title: "Fees", numeric: true, cell: (row) => money(row.fees) },
+  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id" },
   {
     title: "",
     class: "actions",
-    cell: (one) => (
+    cell: (row) => (
       <>
-        <AmendButton order={one} follow={followed} />
-        {OPEN.has(one.status) && may("CANCEL") && <CancelButton id={one.order_id} />}
-        <WhyButton id={one.order_id} />
+        <ChangeButton order={row} onReplace={trackOrder} />
+        {OPEN_STATUSES.has(row.status) && hasPermission("CANCEL") && <CancelButton id={row.order_id} />}
+        <ExplainButton id={row.order_id} />
       </>
     ),
   },
@@ -181,56 +185,56 @@ const ORDERS: List<OrderPage, Order> = {
   title: "Orders",
   path: "/api/v1/orders",
   caption: "Orders, newest first",
-  empty: "There is no such order.",
+  empty: "No orders yet",
   rows: (page) => page.orders,
-  rowKey: (one) => one.order_id,
+  rowKey: (row) => row.order_id,
   columns: ORDER_COLUMNS,
 };
 
 const EXECUTION_COLUMNS: readonly Column<Execution>[] = [
-  { title: "Time", cell: (one) => brief(one.filled_at ?? one.timestamp, now.value), class: "muted" },
-  { title: "Report", cell: (one) => (one.type === "TRADE" ? "Fill" : one.type) },
-  { title: "Symbol", cell: (one) => one.symbol },
-  { title: "Side", cell: (one) => one.side, tone: side },
-  { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
-  { title: "Price", number: true, cell: (one) => (one.type === "TRADE" ? price(one.price) : "–") },
-  { title: "Fee", number: true, cell: (one) => money(one.fee) },
-  { title: "Leaves", number: true, cell: (one) => quantity(one.leaves_quantity) },
-  { title: "Execution", cell: (one) => <code>{one.execution_id}</code>, class: "id" },
-  { title: "Order", cell: (one) => <code title={one.order_id}>{one.order_id}</code>, class: "id" },
-  { title: "Text", cell: (one) => one.text, class: "text" },
-  { title: "", cell: (one) => <WhyButton id={one.execution_id} />, class: "actions" },
+  { title: "Time", cell: (row) => shortTime(row.filled_at ?? row.timestamp, now.value), class: "muted" },
+  { title: "Report", cell: (row) => executionLabel(row.type) },
+  { title: "Symbol", cell: (row) => row.symbol },
+  { title: "Side", cell: (row) => row.side, tone: sideTone },
+  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+  { title: "Price", numeric: true, cell: (row) => (row.type === "TRADE" ? price(row.price) : NO_VALUE) },
+  { title: "Fee", numeric: true, cell: (row) => money(row.fee) },
+  { title: "Remaining", numeric: true, cell: (row) => quantity(row.leaves_quantity) },
+  { title: "Execution ID", cell: (row) => <code>{row.execution_id}</code>, class: "id" },
+  { title: "Order ID", cell: (row) => <code title={row.order_id}>{row.order_id}</code>, class: "id" },
+  { title: "Message", cell: (row) => row.text, class: "text" },
+  { title: "", cell: (row) => <ExplainButton id={row.execution_id} />, class: "actions" },
 ];
 
 const EXECUTIONS: List<ExecutionPage, Execution> = {
   title: "Executions",
   path: "/api/v1/executions",
-  caption: "What the venue reported, newest first",
-  empty: "The venue has reported nothing.",
+  caption: "Execution reports, newest first",
+  empty: "No executions yet",
   rows: (page) => page.executions,
-  rowKey: (one) => one.execution_id,
+  rowKey: (row) => row.execution_id,
   columns: EXECUTION_COLUMNS,
 };
 
-const REFUSAL_COLUMNS: readonly Column<Refusal>[] = [
-  { title: "Time", cell: (one) => brief(one.timestamp, now.value), class: "muted" },
-  { title: "Asked by", cell: (one) => <code title={one.cause_id}>{one.cause_id}</code>, class: "id" },
-  { title: "Symbol", cell: (one) => one.symbol },
-  { title: "Side", cell: (one) => one.side, tone: side },
-  { title: "Quantity", number: true, cell: (one) => quantity(one.quantity) },
-  { title: "Check", cell: (one) => one.check },
-  { title: "Found", number: true, cell: (one) => one.found },
-  { title: "Limit", number: true, cell: (one) => one.limit },
-  { title: "Reason", cell: (one) => one.message, class: "text" },
-  { title: "", cell: (one) => <WhyButton id={`refusal-${one.seq}`} />, class: "actions" },
+const REJECTION_COLUMNS: readonly Column<RiskRejection>[] = [
+  { title: "Time", cell: (row) => shortTime(row.timestamp, now.value), class: "muted" },
+  { title: "Request ID", cell: (row) => <code title={row.cause_id}>{row.cause_id}</code>, class: "id" },
+  { title: "Symbol", cell: (row) => row.symbol },
+  { title: "Side", cell: (row) => row.side, tone: sideTone },
+  { title: "Quantity", numeric: true, cell: (row) => quantity(row.quantity) },
+  { title: "Check", cell: (row) => checkLabel(row.check) },
+  { title: "Value", numeric: true, cell: (row) => row.found },
+  { title: "Limit", numeric: true, cell: (row) => row.limit },
+  { title: "Reason", cell: (row) => rejectionText(row.message, row.symbol), class: "text" },
+  { title: "", cell: (row) => <ExplainButton id={`refusal-${row.seq}`} />, class: "actions" },
 ];
 
-const REFUSALS: List<RefusalPage, Refusal> = {
-  title: "Refused",
+const REJECTIONS: List<RiskRejectionPage, RiskRejection> = {
+  title: "Risk rejections",
   path: "/api/v1/risk/refusals",
-  caption: "Orders that risk refused, newest first",
-  empty: "Risk has refused nothing.",
+  caption: "Orders rejected by risk, newest first",
+  empty: "No rejected orders yet",
   rows: (page) => page.refusals,
-  rowKey: (one) => String(one.seq),
-  columns: REFUSAL_COLUMNS,
+  rowKey: (row) => String(row.seq),
+  columns: REJECTION_COLUMNS,
 };

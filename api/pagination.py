@@ -1,0 +1,32 @@
+"""Lists that go back in time by `seq`, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Query
+from sqlalchemy import Connection, RowMapping, Select, Table, desc
+
+from api.json_types import MAX_SEQ
+
+PAGE_MAX = 500
+Before = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only what has a lower seq: `next` of a page")]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
+
+
+def newest(
+    db: Connection, query: Select[Any], table: Table, *, before: int | None, limit: int, **wanted: str | None
+) -> tuple[Sequence[RowMapping], int | None]:
+    """At most `limit` rows of `query`, newest first, and where the next page begins; None on the last one.
+
+    `wanted` are columns of `table` and the values that they shall have; None is any.
+    """
+    query = query.order_by(desc(table.c.seq)).limit(limit + 1)
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(table.c[name] == value)
+    if before is not None:
+        query = query.where(table.c.seq < before)
+    rows = db.execute(query).mappings().all()
+    return rows[:limit], rows[limit - 1]["seq"] if len(rows) > limit else None

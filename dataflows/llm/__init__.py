@@ -1,0 +1,1 @@
+"""The edge that sends requests to a language model and records its answers."""

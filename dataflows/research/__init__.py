@@ -1,0 +1,1 @@
+"""Research on recorded data: reports of backtests, training of models, optimisation of target weights."""

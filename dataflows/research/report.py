@@ -1,0 +1,145 @@
+"""The end of a backtest: the figures of the run, as JSON or as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from dataflows.runtime.topology import BOOKS
+from operators.money import plain
+from operators.performance import Performance
+from operators.stage import Tick
+
+VERSION = 1
+WIDTH, HEIGHT = 960, 260  # of the equity curve, in SVG units
+
+Progress = Callable[[Performance], None]
+
+
+class ReportPart(StatefulSinkPartition[list[Tick], Any]):
+    def __init__(self, sink: ReportSink, resume: Any) -> None:
+        self._sink = sink
+        if resume is not None:
+            version, state = resume
+            assert version == VERSION, f"report state of version {version}, expected {VERSION}"
+            sink.performance.restore(state)
+
+    def write_batch(self, values: list[list[Tick]]) -> None:
+        fold = self._sink.performance.on_tick
+        for ticks in values:
+            for tick in ticks:
+                fold(tick)
+        self._sink.progress(self._sink.performance)
+
+    def snapshot(self) -> Any:
+        return (VERSION, self._sink.performance.snapshot())
+
+    def close(self) -> None:
+        if self._sink.print_at_end:
+            print(json.dumps(self._sink.performance.summary(), indent=2))
+
+
+class ReportSink(FixedPartitionedSink[list[Tick], Any]):
+    """Folds a run into `performance`; tells `progress` after every batch."""
+
+    def __init__(
+        self, initial_capital: Decimal, *, progress: Progress = lambda _: None, print_at_end: bool = False
+    ) -> None:
+        self.performance = Performance(initial_capital)
+        self.progress, self.print_at_end = progress, print_at_end
+
+    def list_parts(self) -> list[str]:
+        return [BOOKS]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> ReportPart:
+        return ReportPart(self, resume_state)
+
+
+class Stopwatch:
+    """Elapsed seconds since made, for the speed in a report."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+
+def as_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
+    """One page: the equity curve, the figures, the last fills."""
+    rows = "".join(
+        f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items()
+    )
+    fills = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{html.escape(cell)}</td>"
+            for cell in (
+                _when(fill.filled_at_ns),
+                fill.symbol,
+                fill.side,
+                plain(fill.quantity),
+                plain(fill.price),
+                plain(fill.fee),
+                fill.order_id,
+            )
+        )
+        + "</tr>"
+        for fill in reversed(performance.fills)
+    )
+    heads = "".join(f"<th>{name}</th>" for name in ("filled at", "symbol", "side", "quantity", "price", "fee", "order"))
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>
+ body {{ font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #1b1f24; }}
+ table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ padding: .2rem .8rem; text-align: left; }}
+ tr:nth-child(even) {{ background: #f4f6f8; }} svg {{ width: 100%; background: #fafbfc; border: 1px solid #d7dce1; }}
+</style></head><body>
+<h1>{html.escape(title)}</h1>
+{_curve(performance.curve)}
+<table>{rows}</table>
+<h2>Last {len(performance.fills)} fills</h2>
+<table><tr>{heads}</tr>{fills}</table>
+</body></html>
+"""
+
+
+def _curve(points: list[tuple[int, float]]) -> str:
+    """Equity over the run's ticks; nights and weekends take no room."""
+    if len(points) < 2:
+        return "<p>No equity curve: fewer than two valuations.</p>"
+    low, high = min(equity for _, equity in points), max(equity for _, equity in points)
+    span = (high - low) or 1.0
+    step = WIDTH / (len(points) - 1)
+    path = " ".join(
+        f"{i * step:.1f},{HEIGHT - 10 - (equity - low) / span * (HEIGHT - 20):.1f}"
+        for i, (_, equity) in enumerate(points)
+    )
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Equity">'
+        f'<polyline points="{path}" fill="none" stroke="#0b62c4" stroke-width="1.5"/>'
+        f'<text x="6" y="16" font-size="12">{high:,.2f}</text>'
+        f'<text x="6" y="{HEIGHT - 4}" font-size="12">{low:,.2f}</text>'
+        f"</svg><p>Equity from {_when(points[0][0])} to {_when(points[-1][0])}</p>"
+    )
+
+
+def _when(ts_ns: int) -> str:
+    return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def write_json(summary: dict[str, Any], target: str) -> None:
+    """To a file, or to standard output for "-"."""
+    text = json.dumps(summary, indent=2)
+    if target == "-":
+        print(text)
+    else:
+        Path(target).write_text(text + "\n")

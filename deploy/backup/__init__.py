@@ -1,0 +1,1 @@
+"""Backups of the database as one file, encrypted on request."""

@@ -1,0 +1,303 @@
+"""A backup of the database as one file: a tar of `manifest.json` and `database.dump`, pg_dump's own format; encrypted,
+each has `.age` behind its name.
+
+Dump, row counts and schema revision are of one moment: pg_dump reads the very snapshot that the counts were taken in.
+It is restored in one transaction that counts the rows again before it commits. What is encrypted is on no disk before
+it is, and not on the way back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection, parse_dsn
+
+from deploy.backup.encryption import ENDING, sealed_copy, unsealed_copy
+from deploy.backup.subprocess_io import Program
+from deploy.errors import DeployError
+from deploy.local.postgres import binaries
+from schemas.errors import BadInput
+from sinks import audit
+from sinks.database import libpq_url
+from sinks.queries import records_of
+
+if TYPE_CHECKING:
+    from pyrage.x25519 import Identity, Recipient
+
+VERSION = 1
+MANIFEST, DUMP = "manifest.json", "database.dump"
+_REVISIONS = "alembic_version"
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",  # pragma: allowlist secret
+    "dbname": "PGDATABASE",
+    "options": "PGOPTIONS",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
+"""Parts of an address as libpq's programs take them: on their command line everybody could read the password."""
+
+
+class Manifest(NamedTuple):
+    """What a backup holds. `tables` rows by table; `topics` the end of each partition at that time, empty where Kafka
+    did not answer; `dump_sha256` of the entry `database.dump`.
+    """
+
+    created_at: str
+    release: str
+    revision: str
+    server: str
+    tables: dict[str, int]
+    topics: dict[str, int]
+    dump_bytes: int
+    dump_sha256: str
+
+    @property
+    def rows(self) -> int:
+        return sum(self.tables.values())
+
+
+def write_backup(
+    database_url: str, file: Path, *, release: str, topics: Mapping[str, int], recipient: Recipient | None = None
+) -> Manifest:
+    """Write the backup beside `file` and move it there when it is whole, encrypted where there is a recipient. Only its
+    owner may read it: it holds the hashes of passwords. Raises DeployError.
+    """
+    ending = ENDING if recipient is not None else ""
+    url = libpq_url(database_url)
+    try:
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
+            dump, made = Path(folder) / DUMP, Path(folder) / file.name
+            with _connected(database_url) as db:
+                manifest = _dump(db, url, dump, release, topics, recipient)
+            os.close(os.open(made, os.O_CREAT | os.O_WRONLY, 0o600))
+            with tarfile.open(made, "w") as tar:
+                described = io.BytesIO(json.dumps({"version": VERSION, **manifest._asdict()}, indent=1).encode())
+                entry = io.BytesIO()
+                sealed_copy(described, entry, recipient)
+                _add(tar, MANIFEST + ending, entry.getvalue())
+                tar.add(dump, DUMP + ending, filter=_plain)
+            made.replace(file)
+    except OSError as error:
+        raise DeployError(f"{file} cannot be written: {error.strerror}") from error
+    return manifest
+
+
+def _dump(
+    db: connection, url: str, dump: Path, release: str, topics: Mapping[str, int], recipient: Recipient | None
+) -> Manifest:
+    db.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    with db.cursor() as cursor:
+        cursor.execute("SELECT pg_export_snapshot(), current_setting('server_version')")
+        [(snapshot, server)] = cursor.fetchall()
+        tables = _counts(db)
+        if _REVISIONS not in tables:
+            raise DeployError("there is nothing to back up: the database was never migrated")
+        cursor.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(_REVISIONS)))
+        [(revision,)] = cursor.fetchall()
+        # The snapshot lives as long as this transaction.
+        command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges"]
+        command += [f"--snapshot={snapshot}", "--table=public.*"]
+        with Program("pg_dump", command, _environment(url)) as dumping, dump.open("wb") as written:
+            measured = _Measured(dumping.output)
+            sealed_copy(measured, written, recipient)
+            dumping.end()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Manifest(now, release, revision, server, tables, dict(topics), measured.bytes, measured.digest.hexdigest())
+
+
+class _Measured:
+    """Counts and hashes what is read through it, or written to it where there is nothing to read."""
+
+    def __init__(self, source: IO[bytes] | None = None) -> None:
+        self._source, self.bytes, self.digest = source, 0, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        assert self._source is not None, "made for reading"
+        block = self._source.read(size)
+        self.write(block)
+        return block
+
+    def write(self, block: bytes) -> int:
+        self.digest.update(block)
+        self.bytes += len(block)
+        return len(block)
+
+    def flush(self) -> None:
+        """Nothing waits here; writers ask for it."""
+
+
+def read_manifest(file: Path, identity: Identity | None = None) -> Manifest:
+    """The manifest of a backup whose every byte is what it was.
+
+    Raises BadInput naming the entry that is damaged, for a schema of a newer release, and where the key is missing or
+    not that of an encrypted backup.
+    """
+    try:
+        with tarfile.open(file, "r:") as tar:
+            described = io.BytesIO()
+            _unpack(tar, MANIFEST, file, identity, described)
+            tree = json.loads(described.getvalue())
+            version = tree.pop("version", None)
+            if version != VERSION:
+                raise BadInput(f"{file}: entry {MANIFEST} has version {version!r}, this release reads {VERSION}")
+            manifest = Manifest(**tree)
+            if not all(isinstance(rows, int) for rows in manifest.tables.values()):
+                raise BadInput(f"{file}: entry {MANIFEST} is damaged: the rows of each table must be a number")
+            measured = _Measured()
+            _unpack(tar, DUMP, file, identity, measured)
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
+    except tarfile.TarError as error:
+        raise BadInput(f"{file} is no backup, or it is damaged: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadInput(f"{file}: entry {MANIFEST} is damaged: {error}") from error
+    if (digest := measured.digest.hexdigest()) != manifest.dump_sha256:
+        raise BadInput(f"{file}: entry {DUMP} is damaged: its SHA-256 begins {digest[:12]}, not as the manifest says")
+    if manifest.revision not in _known_revisions():
+        raise BadInput(f"{file} has schema {manifest.revision}, which this release does not know: it is of a newer one")
+    return manifest
+
+
+def require_room(database_url: str, *, force: bool) -> None:
+    """Raises DeployError where the database has rows that `force` does not give up."""
+    with _connected(database_url) as db:
+        filled = {name: rows for name, rows in _counts(db).items() if rows and name != _REVISIONS}
+    if filled and not force:
+        name, rows = max(filled.items(), key=lambda item: item[1])
+        raise DeployError(f"the database is not empty ({name} has {rows:,} rows); --force replaces all that is in it")
+
+
+def restore_backup(database_url: str, file: Path, *, force: bool, identity: Identity | None = None) -> Manifest:
+    """Replace what is in the database by the backup, all of it or nothing. The schema is the backup's: migrate it then.
+
+    Raises BadInput for a damaged file and a schema of a newer release, DeployError where the database has rows and
+    `force` is not given, or does not take the backup.
+    """
+    manifest = read_manifest(file, identity)
+    require_room(database_url, force=force)
+    url = libpq_url(database_url)
+    with _connected(database_url) as db:
+        before = "".join(_sql(db, "DROP TABLE {} CASCADE;\n", name) for name in _counts(db))
+        after = "".join(_counting(db, name, rows) for name, rows in manifest.tables.items())
+    pg_restore = [str(binaries() / "pg_restore"), "--no-owner", "--file=-"]
+    psql = [str(binaries() / "psql"), "--quiet", "--no-psqlrc", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
+    with (
+        tarfile.open(file, "r:") as tar,
+        Program("psql", [*psql, "--file=-"], _environment(url)) as executing,
+        Program("pg_restore", pg_restore, _environment(url)) as reading,
+        reading.fed(lambda to: _unpack(tar, DUMP, file, identity, to)),
+    ):
+        # Only what is written last commits: when anything ends before, psql meets the end of its input in the
+        # transaction, and the database takes it back.
+        executing.write(f"BEGIN;\n{before}".encode())
+        executing.copy(reading.output)
+        reading.end()
+        # The backup leaves search_path empty behind itself; what counts names its schema.
+        executing.write(f"{after}COMMIT;\n".encode())
+        executing.end()
+    return manifest
+
+
+@contextmanager
+def _connected(database_url: str) -> Iterator[connection]:
+    try:
+        with closing(psycopg2.connect(libpq_url(database_url), connect_timeout=5)) as db:
+            yield db
+    except psycopg2.Error as error:
+        raise DeployError(f"the database cannot be read: {str(error).strip().splitlines()[0]}") from error
+
+
+def link_the_rest(database_url: str) -> None:
+    """Go on with the audit chain of a restored database over the rows that came back from the topics behind it.
+
+    The links follow from the records alone, so they are those that the lost database had.
+    """
+    with _connected(database_url) as db, db.cursor() as cursor:
+        audit.extend(cursor, {kind: list(records_of(db, kind)) for kind in audit.AUDITED}, begin=True)
+        db.commit()
+
+
+def _counts(db: connection) -> dict[str, int]:
+    """Rows of every table of the platform."""
+    with db.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+        found = {}
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(name)))
+            [(found[name],)] = cursor.fetchall()
+    return found
+
+
+def _sql(db: connection, statement: str, name: str) -> str:
+    return sql.SQL(statement).format(sql.Identifier("public", name)).as_string(db)
+
+
+def _counting(db: connection, name: str, rows: int) -> str:
+    """A statement that fails, and with it the transaction, where the table has not so many rows."""
+    count = _sql(db, "SELECT count(*) FROM {}", name)
+    return (
+        f"DO $$ BEGIN ASSERT ({count}) = {rows:d}, 'table {name} has not the {rows:d} rows of the manifest'; END $$;\n"
+    )
+
+
+def _known_revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    from sinks.database import MIGRATIONS
+
+    return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+
+
+def _environment(url: str) -> dict[str, str]:
+    """What a program of PostgreSQL is told of the address."""
+    parts = parse_dsn(url)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5"}
+    return environment | {_VARIABLES[key]: str(value) for key, value in parts.items() if key in _VARIABLES}
+
+
+def _unpack(tar: tarfile.TarFile, name: str, file: Path, identity: Identity | None, to: Any) -> None:
+    """Write the content of an entry, decrypted where it is encrypted, to `to.write`. Raises BadInput."""
+    if name + ENDING in tar.getnames():
+        unsealed_copy(_entry(tar, name + ENDING, file), to, identity, file)
+    else:
+        shutil.copyfileobj(_entry(tar, name, file), to, 1 << 20)
+
+
+def _entry(tar: tarfile.TarFile, name: str, file: Path) -> Any:
+    try:
+        opened = tar.extractfile(name)
+    except KeyError as error:
+        raise BadInput(f"{file}: entry {name} is missing") from error
+    if opened is None:
+        raise BadInput(f"{file}: entry {name} is no file")
+    return opened
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o600
+    tar.addfile(info, io.BytesIO(content))
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.mode, info.uid, info.gid, info.uname, info.gname = 0o600, 0, 0, "", ""
+    return info

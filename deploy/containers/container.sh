@@ -1,0 +1,34 @@
+#!/bin/sh
+# What a container of the platform runs: `container.sh SERVICE` starts it, `container.sh healthy` asks whether it is well.
+set -eu
+home="${PLATFORM_HOME:-/state}"
+mkdir -p "$home/run/stats" "$home/recovery" "$home/secrets"
+
+case "${1:-api}" in
+migrate)
+    # Topics, tables and this folder's recovery stores; run again, it changes nothing.
+    exec python -m deploy.supervisor.initialise
+    ;;
+api)
+    echo api > /tmp/service
+    exec python -m uvicorn api.app:served --factory --host "${API_HOST:-0.0.0.0}" --port 8000 --no-access-log --log-level warning
+    ;;
+alerts)
+    echo alerts > /tmp/service
+    exec python -m api.alerting
+    ;;
+dashboard)
+    echo dashboard > /tmp/service
+    export PLATFORM_DASHBOARD_BUNDLE="${PLATFORM_DASHBOARD_BUNDLE:-/app/dashboard}"
+    exec python -m uvicorn deploy.local.dashboard_server:create_app --factory --host 0.0.0.0 --port 3000 --no-access-log --log-level warning
+    ;;
+healthy)
+    exec python -m deploy.containers.container_health "$(cat /tmp/service)"
+    ;;
+*)
+    # A dataflow, with a recovery store of its own in the volume.
+    echo "$1" > /tmp/service
+    python -c "import sys; from pathlib import Path; from deploy.supervisor.initialise import make_recovery_store as make; make(Path(sys.argv[1]))" "$home/recovery/$1"
+    exec python -m bytewax.run "dataflows.$1" -r "$home/recovery/$1" -s "${SNAPSHOT_INTERVAL_S:-1}" -b 0
+    ;;
+esac

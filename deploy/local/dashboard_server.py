@@ -1,0 +1,179 @@
+"""Serves the dashboard's bundle, and hands `/api` and its WebSockets on to the API: one origin for the browser.
+
+So the page needs no address of the API, no CORS, and may be kept to `connect-src 'self'`. It decides nothing and keeps
+nothing: tokens pass through. PLATFORM_DASHBOARD_BUNDLE names the folder, PLATFORM_API_URL where the API is.
+Run by `start` as `uvicorn deploy.local.dashboard_server:create_app --factory`.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from configs import logs
+from deploy.errors import DeployError
+
+API_TIMEOUT_S = 30.0
+BODY_MAX_BYTES = 1_000_000
+TRY_AGAIN_LATER, SERVICE_RESTART = 1013, 1012
+METHODS = ["GET", "POST", "PATCH", "DELETE"]
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_HANDED_ON = {"authorization", "content-type", "accept", "idempotency-key", "x-request-id", "user-agent"}
+_HANDED_BACK = {"content-type", "x-request-id", "location", "retry-after", "www-authenticate"}
+
+
+def create_app() -> Starlette:
+    """The server as the environment names its ends. Raises DeployError when one is missing."""
+    logs.configure("dashboard")
+    told = {name: os.environ.get(name, "") for name in ("PLATFORM_DASHBOARD_BUNDLE", "PLATFORM_API_URL")}
+    missing = [name for name, value in told.items() if not value]
+    if missing:
+        raise DeployError(f"the dashboard's server needs {' and '.join(missing)}; `python cli.py start` sets them")
+    return make_app(Path(told["PLATFORM_DASHBOARD_BUNDLE"]), told["PLATFORM_API_URL"])
+
+
+def make_app(bundle: Path, api: str) -> Starlette:
+    """Serve `bundle`; the API is at `api` (http://HOST:PORT)."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # Not the environment's proxy: the API is a neighbour. And no cookie of one browser's answer for the next one.
+        nobodys = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        async with httpx.AsyncClient(base_url=api, timeout=API_TIMEOUT_S, trust_env=False, cookies=nobodys) as client:
+            app.state.client = client
+            yield
+
+    app = Starlette(
+        routes=[
+            Route("/health", _hand_on, methods=["GET"]),
+            Route("/api/{path:path}", _hand_on, methods=METHODS),
+            WebSocketRoute("/api/{path:path}", _hand_on_stream),
+            Mount("/", StaticFiles(directory=bundle, html=True)),
+        ],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_with_headers)],
+        lifespan=lifespan,
+    )
+    app.state.streams_at = api.replace("http", "ws", 1)
+    return app
+
+
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(_HEADERS)
+    # Assets have their hash in the name; what names them must always be asked for anew.
+    named = request.url.path.startswith("/assets/") and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named else "no-cache"
+    return response
+
+
+async def _hand_on(request: Request) -> Response:
+    """The API's answer; 502 in the API's own form while it does not answer."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_MAX_BYTES:
+            return _problem(413, f"A request holds at most {BODY_MAX_BYTES:,} bytes.")
+    headers = {name: value for name, value in request.headers.items() if name in _HANDED_ON}
+    if request.client is not None:
+        headers["X-Forwarded-For"] = request.client.host
+    client: httpx.AsyncClient = request.app.state.client
+    # As it was written: what is encoded in a name stays so.
+    raw = request.scope["raw_path"] + (b"?" + request.scope["query_string"] if request.scope["query_string"] else b"")
+    url = httpx.URL("/").copy_with(raw_path=raw)
+    try:
+        answer = await client.request(request.method, url, content=body, headers=headers)
+    except httpx.TimeoutException:
+        return _problem(504, f"The API did not answer within {API_TIMEOUT_S:.0f} s.")
+    except httpx.HTTPError:
+        return _problem(502, "The API does not answer.")
+    back = {name: value for name, value in answer.headers.items() if name in _HANDED_BACK}
+    return Response(answer.content, answer.status_code, back)
+
+
+def _problem(status: int, detail: str) -> Response:
+    titles = {413: "Content Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
+    found = {"type": "about:blank", "title": titles[status], "status": status, "detail": detail, "request_id": None}
+    return JSONResponse(found, status, media_type="application/problem+json")
+
+
+async def _hand_on_stream(browser: WebSocket) -> None:
+    """Both directions until one side ends; the other side is told the same close code."""
+    url = f"{browser.app.state.streams_at}{browser.url.path}"
+    url += f"?{browser.url.query}" if browser.url.query else ""
+    try:
+        # First the API: a browser that is let in may take it that the API has let it in.
+        async with connect(url, open_timeout=5, proxy=None) as api:
+            await browser.accept()
+            await _both_ways(browser, api)
+    except (OSError, TimeoutError, InvalidHandshake):
+        await browser.accept()  # a refusal before this could not say why
+        await _close(browser, TRY_AGAIN_LATER, "the API does not answer")
+
+
+async def _both_ways(browser: WebSocket, api: ClientConnection) -> None:
+    ends = [asyncio.create_task(_upwards(browser, api)), asyncio.create_task(_downwards(browser, api))]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def _upwards(browser: WebSocket, api: ClientConnection) -> None:
+    with contextlib.suppress(WebSocketDisconnect, ConnectionClosed, KeyError):
+        while True:
+            await api.send(await browser.receive_text())
+
+
+async def _downwards(browser: WebSocket, api: ClientConnection) -> None:
+    """Where the browser does not read, this waits, and so does the API: it lets go of who is too slow."""
+    try:
+        while True:
+            message: Any = await api.recv()
+            await browser.send_text(message)
+    except ConnectionClosed as closed:
+        frame = closed.rcvd
+        # Without a close frame the API was killed: 1006 itself may not be sent.
+        code, reason = (SERVICE_RESTART, "the API went away") if frame is None else (frame.code, frame.reason)
+        await _close(browser, code if code not in (1005, 1006, 1015) else SERVICE_RESTART, reason)
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        return  # the browser has gone
+
+
+async def _close(browser: WebSocket, code: int, reason: str) -> None:
+    with contextlib.suppress(RuntimeError, OSError):
+        await browser.close(code, reason)

@@ -1,0 +1,107 @@
+"""Where the time of one stage goes: the fused backtest with cProfile on while that stage, and nothing else, works."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dataflows.runtime import stages
+from schemas.errors import BadInput
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+    from operators.stage import Stage
+    from schemas.records import Record
+
+
+class Spent(NamedTuple):
+    """One function: calls, seconds in itself, and seconds with all that it called."""
+
+    function: str
+    calls: int
+    own_s: float
+    total_s: float
+
+
+class Profiled:
+    """A stage that is watched while it works."""
+
+    def __init__(self, stage: Stage, profile: cProfile.Profile) -> None:
+        self._stage, self._profile = stage, profile
+
+    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        self._profile.enable()
+        try:
+            return self._stage.on_tick(ts_ns, records)
+        finally:
+            self._profile.disable()
+
+    def snapshot(self) -> Any:
+        return self._stage.snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        self._stage.restore(snapshot)
+
+
+def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tuple[dict[str, Any], list[Spent]]:
+    """The backtest's summary, and the functions that the stage spent its time in, the dearest first.
+
+    Raises BadInput for a service without a stage in the backtest, and for wrong files.
+    """
+    from dataflows.backtest import run
+
+    profile = cProfile.Profile()
+    with _watched(service, profile):
+        _, summary = run(settings, bars)
+    spent = _spent(profile)
+    if not spent:
+        raise BadInput(f"{service} has no part in the backtest of these settings, so there is nothing to profile")
+    return summary, spent
+
+
+def profiled_services() -> list[str]:
+    """Services that have a stage."""
+    from dataflows.runtime.topology import SERVICES
+
+    return [name for name in SERVICES if callable(getattr(stages, name, None))]
+
+
+@contextmanager
+def _watched(service: str, profile: cProfile.Profile) -> Iterator[None]:
+    """Stages of this service that are made while the block lasts are watched."""
+    made: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
+
+    def watched(settings: Settings) -> Callable[[], Stage]:
+        make = made(settings)
+        return lambda: Profiled(make(), profile)
+
+    setattr(stages, service, watched)
+    try:
+        yield
+    finally:
+        setattr(stages, service, made)
+
+
+def _spent(profile: cProfile.Profile) -> list[Spent]:
+    # An empty profile cannot be made into Stats.
+    if not profile.getstats():
+        return []
+    table: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    rows = [
+        Spent(_where(place), calls, own_s, total_s)
+        for place, (_, calls, own_s, total_s, _) in table.items()
+        if "_lsprof" not in place[2]
+    ]
+    return sorted(rows, key=lambda row: -row.own_s)
+
+
+def _where(place: tuple[str, int, str]) -> str:
+    file, line, function = place
+    if file == "~":
+        return function
+    path = Path(file)
+    return f"{path.parent.name}/{path.name}:{line} {function}"

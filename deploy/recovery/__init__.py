@@ -1,0 +1,1 @@
+"""Reads and rewrites recovery stores, and reads the recorded topics."""

@@ -1,0 +1,199 @@
+"""One supervised child as a small state machine; the supervisor calls `step` a few times a second."""
+
+import signal
+import subprocess
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import structlog
+
+from dataflows.runtime import halting
+from deploy.home import REPOSITORY, Home
+from deploy.supervisor.processes import Identity, end, identify, last_words, rotate, spawn
+from deploy.supervisor.service import Kind, Service
+from deploy.supervisor.state import ChildState, Status
+
+logger = structlog.get_logger(__name__)
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
+UNHEALTHY_EXITS_MAX = 6
+"""Exits in a row without having been healthy in between: a crash loop."""
+STOP_ORDER = (Kind.ALERTS, Kind.CHECKS, Kind.DASHBOARD, Kind.API, Kind.DATAFLOW, Kind.SERVICE)
+EXITS_MAX, EXITS_WINDOW_S = 30, 600.0
+_PROBE_STARTING_S, _PROBE_RUNNING_S, _ROTATE_S = 0.25, 4.0, 30.0
+
+
+@dataclass
+class Child:
+    """What the supervisor knows of one service. A service without a command is external: only watched."""
+
+    service: Service
+    home: Home
+    wanted: bool = True
+    status: Status = Status.WAITING
+    reason: str | None = None
+    restarts: int = 0
+    identity: Identity | None = None
+    _process: subprocess.Popen[bytes] | None = None
+    _started_at: float = 0.0
+    _retry_at: float = 0.0
+    _probe_at: float = 0.0
+    _rotate_at: float = 0.0
+    _kill_at: float = 0.0
+    _unhealthy_exits: int = 0
+    _renewing: bool = False
+    _exits: deque[float] = field(default_factory=lambda: deque(maxlen=EXITS_MAX))
+
+    @property
+    def external(self) -> bool:
+        return not self.service.command
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    def state(self) -> ChildState:
+        return ChildState(
+            name=self.service.name,
+            kind=self.service.kind,
+            status=self.status,
+            pid=self.identity.pid if self.identity else None,
+            process_started_at=self.identity.started_at if self.identity else None,
+            restarts=self.restarts,
+            reason=self.reason,
+            external=self.external,
+            replica_of=self.service.replica_of,
+        )
+
+    def step(self, waiting_for: str | None) -> None:
+        """Look after the child. `waiting_for` names what has to be healthy before it may be started."""
+        now = time.monotonic()
+        if self._process is not None and self._process.poll() is not None:
+            self._exited(self._process.returncode, now)
+        if self._process is not None:
+            self._watch(now)
+        elif self.external:
+            self._probe(now)
+        elif self.wanted and self.status not in (Status.FAILED, Status.HALTED) and now >= self._retry_at:
+            if waiting_for is None:
+                self._start(now)
+            else:
+                self.status, self.reason = Status.WAITING, f"waits for {waiting_for}"
+
+    def want(self) -> None:
+        """Start it, again if it was stopped or had failed."""
+        self.wanted = True
+        halting.release(self.home.run, self.service.name)
+        if self.status in (Status.STOPPED, Status.FAILED, Status.HALTED, Status.BACKING_OFF):
+            self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
+            self._exits.clear()
+
+    def refuse(self) -> None:
+        """Stop it and keep it stopped. Returns at once; `step` kills it when its time is over."""
+        self.wanted = False
+        if self._process is None:
+            self.status, self.reason = Status.STOPPED, None
+        elif self.status is not Status.STOPPING:
+            self.status, self.reason = Status.STOPPING, None
+            self._kill_at = time.monotonic() + self.service.stop_timeout_s
+            self._process.send_signal(self.service.stop_signal)
+
+    def renew(self) -> None:
+        """Start it again with the code and settings of now: it is asked to end first, as at a stop. One that failed is
+        given another chance; one that somebody stopped, or that halted, stays as it is.
+        """
+        if not self.wanted or self.status is Status.HALTED:
+            return
+        if self._process is None:
+            self.want()
+        elif self.status is not Status.STOPPING:
+            self.refuse()
+            self.wanted, self._renewing = True, True
+
+    def _start(self, now: float) -> None:
+        log = self.home.logs / f"{self.service.name}.log"
+        rotate(log)
+        try:
+            self._process = spawn(
+                self.service.command,
+                log=log,
+                env=self.service.environment,
+                cwd=REPOSITORY,
+                uid=self.service.uid,
+                keep_reach=self.service.keep_reach,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            self.status, self.reason = Status.FAILED, f"cannot be started: {error}"
+            return
+        self.identity = identify(self._process.pid)
+        logger.info("service started", about=self.service.name, pid=self._process.pid)
+        self.status, self.reason = Status.STARTING, "has just been started"
+        self._started_at = now
+        self._probe_at = now + _PROBE_STARTING_S
+
+    def _watch(self, now: float) -> None:
+        if self.status is Status.STOPPING:
+            if now > self._kill_at and self._process is not None:
+                self._process.kill()
+            return
+        self._probe(now)
+        if now >= self._rotate_at:
+            rotate(self.home.logs / f"{self.service.name}.log")
+            self._rotate_at = now + _ROTATE_S
+
+    def _probe(self, now: float) -> None:
+        if now < self._probe_at:
+            return
+        self.reason = self.service.probe(self.identity.pid if self.identity else 0)
+        if self.reason is None:
+            self.status = Status.HEALTHY
+            self._unhealthy_exits = 0
+        elif self.status is not Status.STARTING or now - self._started_at > self.service.start_grace_s:
+            self.status = Status.UNHEALTHY
+        # From the end of the probe on: a service that lets its clients wait must not take all of our time.
+        pause = _PROBE_RUNNING_S if self.status is Status.HEALTHY else _PROBE_STARTING_S
+        self._probe_at = time.monotonic() + pause
+
+    def _exited(self, returncode: int, now: float) -> None:
+        self._process, self.identity = None, None
+        renewing, self._renewing = self._renewing, False
+        if not self.wanted:
+            self.status, self.reason = Status.STOPPED, None
+            return
+        halt = halting.read_halt(self.home.run, self.service.name)
+        if halt is not None:
+            self.status, self.reason = Status.HALTED, halt.reason
+            logger.error("service halted", about=self.service.name, reason=halt.reason, at_ns=halt.at_ns)
+            return
+        if renewing:
+            self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
+            return
+        self.restarts += 1
+        self._unhealthy_exits += 1
+        self._exits.append(now)
+        ended = f"ended with {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
+        last = last_words(self.home.logs / f"{self.service.name}.log")
+        self.reason = f"{ended}; last words: {last}" if last else ended
+        often = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
+        if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or often:
+            self.status, self.reason = Status.FAILED, f"crash loop: {self.reason}"
+        else:
+            self.status = Status.BACKING_OFF
+            self._retry_at = now + min(BACKOFF_FIRST_S * 2 ** (self._unhealthy_exits - 1), BACKOFF_MAX_S)
+        logger.error(
+            "service ended", about=self.service.name, restarts=self.restarts, now=self.status, reason=self.reason
+        )
+
+
+def end_orphans(children: tuple[ChildState, ...]) -> list[str]:
+    """End what a killed supervisor left behind, and nothing else: pid and start time must both be as recorded."""
+    ended = []
+    for kind in STOP_ORDER:
+        for child in reversed(children):
+            identity = child.identity
+            if child.kind == kind and identity is not None and identity.alive():
+                # To PostgreSQL SIGTERM means: wait until the last client has gone.
+                end(identity, timeout_s=15.0, first=signal.SIGINT if child.name == "postgres" else signal.SIGTERM)
+                ended.append(child.name)
+    return ended

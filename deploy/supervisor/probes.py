@@ -1,0 +1,143 @@
+"""Real questions to the services: Kafka metadata, SELECT 1, PING, a dataflow's statistics file, GET /health."""
+
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from sinks.cluster import Servers, client
+from sinks.kafka_errors import Complaints
+
+STATS_AGE_MAX_S = 5.0
+_QUIET = {"log_level": 0, "socket.timeout.ms": 3000}
+
+
+def libpq_url(url: str) -> str:
+    """A SQLAlchemy or libpq address of PostgreSQL as libpq takes it: `postgresql+driver://` loses its driver."""
+    scheme, rest = url.split("://", 1)
+    return f"{scheme.split('+')[0]}://{rest}"
+
+
+@dataclass
+class KafkaProbe:
+    """Asks for metadata. Keeps one client while all goes well: a new one costs threads and a connection."""
+
+    bootstrap: Servers
+    _client: AdminClient | None = field(default=None, repr=False)
+    _heard: Complaints = field(default_factory=Complaints, repr=False, compare=False)
+
+    def __call__(self, pid: int = 0) -> str | None:
+        host, _, port = str(self.bootstrap).split(",")[0].rpartition(":")
+        try:
+            # First a plain connection: librdkafka retries a refused one every 50 ms until its own time-out.
+            socket.create_connection((host, int(port)), timeout=2).close()
+            if self._client is None:
+                self._client = AdminClient(client(self.bootstrap, self._heard.options(_QUIET)))
+            brokers = self._heard.metadata(self._client, 3).brokers
+        except OSError as error:
+            self._client = None
+            return f"no connection to {self.bootstrap}: {error.strerror or error}"
+        except KafkaException as error:
+            self._client = None
+            return f"no metadata from {self.bootstrap}: {error.args[0].str()}"
+        return None if brokers else f"{self.bootstrap} names no broker"
+
+
+@dataclass(frozen=True)
+class PostgresProbe:
+    """SELECT 1 on `url`."""
+
+    url: str
+
+    def __call__(self, pid: int = 0) -> str | None:
+        try:
+            connection = psycopg2.connect(libpq_url(self.url), connect_timeout=2)
+        except psycopg2.Error as error:
+            return " ".join(str(error).split())
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                cursor.fetchone()
+        except psycopg2.Error as error:
+            return " ".join(str(error).split())
+        finally:
+            connection.close()
+        return None
+
+
+@dataclass(frozen=True)
+class RedisProbe:
+    """PING on `url`."""
+
+    url: str
+
+    def __call__(self, pid: int = 0) -> str | None:
+        client = redis.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
+        try:
+            client.ping()
+        except redis.RedisError as error:
+            return " ".join(str(error).split())
+        finally:
+            client.close()
+        return None
+
+
+@dataclass(frozen=True)
+class DataflowProbe:
+    """Reads the statistics file that a dataflow writes about every second.
+
+    Healthy: the file is of the supervised process (`pid`) and less than `age_max_s` old.
+    """
+
+    path: Path
+    age_max_s: float = STATS_AGE_MAX_S
+
+    def __call__(self, pid: int = 0) -> str | None:
+        stats = read_stats(self.path)
+        if stats is None:
+            return "has not reported yet"
+        if pid and stats.get("pid") != pid:
+            return "has not reported since it was started"
+        try:
+            # The file's time and not what the process wrote: its clock may be wrong, and it may be well all the same.
+            age = time.time() - self.path.stat().st_mtime
+        except FileNotFoundError:
+            return "has not reported yet"
+        return None if age < self.age_max_s else f"has not reported for {age:.0f} s"
+
+
+@dataclass(frozen=True)
+class HttpProbe:
+    """GET `url` must answer 200."""
+
+    url: str
+
+    def __call__(self, pid: int = 0) -> str | None:
+        if urlsplit(self.url).scheme not in {"http", "https"}:
+            return f"{self.url} is no http address"
+        try:
+            with urllib.request.urlopen(self.url, timeout=3) as answer:  # noqa: S310 - the scheme is checked above
+                return None if answer.status == 200 else f"{self.url} answers {answer.status}"
+        except urllib.error.HTTPError as error:
+            return f"{self.url} answers {error.code}"
+        except (OSError, urllib.error.URLError) as error:
+            reason = getattr(error, "reason", error)
+            return f"{self.url}: {getattr(reason, 'strerror', None) or reason}"
+
+
+def read_stats(path: Path) -> dict[str, object] | None:
+    """The statistics a dataflow wrote last; None when there are none that can be read (it may be writing them)."""
+    try:
+        stats = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return stats if isinstance(stats, dict) else None

@@ -1,0 +1,141 @@
+"""Runs `verify` every few minutes and `replay-check` every night, and leaves each result as a file.
+
+A child of the supervisor that holds next to nothing: each check is a process of its own, with a low priority, whose
+memory is given back when it ends. `run/checks/NAME.json` is what the metrics and `status --detailed` show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.supervisor.state import replace_file
+
+NICE = 10
+VERIFY = ("verify", "--json", "--since", "1d", "--publish")
+"""Of topics only the last day: what is older was looked at then and does not change."""
+REPLAY_CHECK = ("replay-check", "--json")
+
+
+def next_night(now: datetime, at: str) -> datetime:
+    """The next time of day `at` (UTC) behind `now`.
+
+    >>> next_night(datetime(2024, 1, 15, 3, tzinfo=UTC), "02:00").isoformat()
+    '2024-01-16T02:00:00+00:00'
+    """
+    hour, minute = map(int, at.split(":"))
+    found = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return found if found > now else found + timedelta(days=1)
+
+
+def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_at: float, duration_s: float) -> Any:
+    """What a check's process said, as its file holds it: name, ok, finished_at, duration_s, counts and message."""
+    row = {"name": name, "ok": returncode == 0, "finished_at": finished_at, "duration_s": round(duration_s, 3)}
+    try:
+        told = json.loads(stdout)
+    except ValueError:
+        said = (stderr.strip() or stdout.strip() or f"ended with {returncode}").splitlines()[-1]
+        return row | {"ok": False, "counts": {}, "message": said}
+    if name == "verify":
+        wrong = [check for check in told["checks"] if check["difference"] is not None]
+        counts = {"checks": len(told["checks"]), "findings": len(wrong)}
+        message = wrong[0]["difference"] if wrong else ""
+    else:
+        difference = told["difference"]
+        counts = {"ticks": told["ticks"], "findings": 0 if difference is None else 1}
+        message = "" if difference is None else f"{difference['topic']} {difference['name']} differs".strip()
+    return row | {"counts": counts, "message": message}
+
+
+def read_results(home: Home) -> list[dict[str, Any]]:
+    """The last result of every check, in order of their names."""
+    found = []
+    for path in sorted(home.checks.glob("*.json")):
+        try:
+            found.append(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise DeployError(f"{path} cannot be read: {error}") from error
+    return found
+
+
+class Runner:
+    """Runs one check at a time until `stop`."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._stopping = threading.Event()
+        self._child: subprocess.Popen[str] | None = None
+
+    def stop(self, *_: object) -> None:
+        self._stopping.set()
+        if self._child is not None:
+            self._child.terminate()
+
+    def run(self, verify_s: int | None, replay_at: str | None) -> None:
+        """Blocks until it is stopped. None leaves a check out."""
+        due: dict[str, float] = {}
+        if verify_s is not None:
+            due["verify"] = time.time() + verify_s
+        if replay_at is not None:
+            due["replay_check"] = next_night(datetime.now(UTC), replay_at).timestamp()
+        while not self._stopping.is_set():
+            name = min(due, key=due.__getitem__, default=None)
+            if name is None:
+                self._stopping.wait()
+            elif not self._stopping.wait(max(0.0, min(due[name] - time.time(), 60.0))) and time.time() >= due[name]:
+                self.check(name, VERIFY if name == "verify" else REPLAY_CHECK)
+                if name == "verify":
+                    due[name] = time.time() + (verify_s or 0)
+                else:
+                    due[name] = next_night(datetime.now(UTC), replay_at or "00:00").timestamp()
+
+    def check(self, name: str, arguments: tuple[str, ...]) -> None:
+        """Run one check and write its file; nothing is written when it was stopped on the way."""
+        began = time.time()
+        command = [sys.executable, "-m", "deploy.cli", *arguments]
+        self._child = subprocess.Popen(
+            command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        stdout, stderr = self._child.communicate()
+        returncode, self._child = self._child.returncode, None
+        if self._stopping.is_set():
+            return
+        now = time.time()
+        row = result_of(name, returncode, stdout, stderr, finished_at=now, duration_s=now - began)
+        self._home.checks.mkdir(parents=True, exist_ok=True)
+        replace_file(self._home.checks / f"{name}.json", json.dumps(row))
+        print(json.dumps(row), flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.supervisor.scheduled_checks")
+    parser.add_argument("--verify", type=int, metavar="SECONDS")
+    parser.add_argument("--replay-check", metavar="HH:MM")
+    chosen = parser.parse_args(arguments)
+    os.nice(NICE)
+    runner = Runner(home_from_environment())
+    signal.signal(signal.SIGTERM, runner.stop)
+    signal.signal(signal.SIGINT, runner.stop)
+    runner.run(chosen.verify, chosen.replay_check)
+    return 0
+
+
+def command(verify_s: int | None, replay_at: str | None) -> tuple[str, ...]:
+    """How the supervisor starts it."""
+    verify = () if verify_s is None else ("--verify", str(verify_s))
+    replay = () if replay_at is None else ("--replay-check", replay_at)
+    return (sys.executable, "-m", "deploy.supervisor.scheduled_checks", *verify, *replay)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,373 @@
+"""The background process that starts the platform in order, watches it, and stops it in reverse order.
+
+It is one thread and one loop. It ends only when it is asked to: a child that crashes is started again.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+from configs import logs
+from configs.settings import Settings, load_settings
+from dataflows.runtime import halting
+from deploy.errors import DeployError
+from deploy.home import REPOSITORY, Home, home_from_environment
+from deploy.local import dashboard_bundle, postgres
+from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
+from deploy.local.ports import require_free
+from deploy.supervisor import control, initialise
+from deploy.supervisor.child import STOP_ORDER, Child, end_orphans
+from deploy.supervisor.dev_reload import Edits
+from deploy.supervisor.plan import (
+    alerts_service,
+    api_service,
+    checks_service,
+    child_environment,
+    dashboard_service,
+    dataflow_services,
+    local_broker_service,
+    replica_services,
+)
+from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
+from deploy.supervisor.processes import identify, tail
+from deploy.supervisor.replicas import replicas, require_scalable, settle
+from deploy.supervisor.rescaling import Rescaling
+from deploy.supervisor.service import Kind, Service
+from deploy.supervisor.start_options import local_broker_port, remembered
+from deploy.supervisor.state import Phase, State, Status, read_state, replace_file, write_state
+from schemas.errors import BadInput
+
+_TICK_S, _HEARTBEAT_S = 0.2, 2.0
+NEEDED_BY_DATAFLOWS = ("kafka", "postgres")
+"""Not Redis: it is never the truth, and trading goes on while it is down."""
+
+
+@dataclass
+class Supervisor:
+    """Runs `services` (in their order of starting) until `stop` is set or it is told to shut down.
+
+    `initialise` is a command that is run once the services are healthy and must succeed before anything else starts;
+    `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescaling`
+    is how the number of a dataflow's processes is changed; None where it cannot be. With `edits` a service is started
+    again when its code changes.
+    """
+
+    home: Home
+    services: list[Service]
+    initialise: tuple[str, ...] = ()
+    before_initialise: Callable[[], None] = lambda: None
+    observe: Callable[[State], None] = lambda state: None
+    rescaling: Rescaling | None = None
+    edits: Edits | None = None
+    state: State = field(default_factory=lambda: _first_state("starting"))
+    stop: bool = False
+    _children: list[Child] = field(default_factory=list)
+    _initialising: subprocess.Popen[bytes] | None = None
+    _initialised: bool = False
+    _written_at: float = 0.0
+
+    def run(self) -> None:
+        """Blocks until the platform is stopped. Raises DeployError, with all stopped, when it cannot be initialised."""
+        self._children = [Child(service, self.home) for service in self.services]
+        self._initialised = not self.initialise
+        server = control.listen(self.home)
+        try:
+            self._publish(Phase.STARTING, "starting services")
+            while not self.stop:
+                self._tick()
+                self._serve(server)
+        finally:
+            self._shut_down(server)
+
+    def _tick(self) -> None:
+        for child in self._children:
+            child.step(self._waiting_for(child))
+        if not self._initialised:
+            self._step_initialise()
+        if self.rescaling is not None:
+            self._children = self.rescaling.step(self._children)
+        if self.edits is not None:
+            self._renew_edited(self.edits)
+        all_well = self._initialised and all(c.status is Status.HEALTHY for c in self._children if c.wanted)
+        phase = Phase.RUNNING if all_well or self.state.phase is Phase.RUNNING else Phase.STARTING
+        troubled = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
+        self._publish(phase, f"not healthy: {', '.join(troubled)}" if troubled else "all healthy")
+
+    def _renew_edited(self, edits: Edits) -> None:
+        names = {child.service.replica_of or child.service.name for child in self._children}
+        if self.rescaling is not None and any(self.rescaling.busy_with(name) for name in names):
+            return  # an edit waits until the processes are those that stay
+        if not (edited := edits.told(time.monotonic())):
+            return
+        concerned = [child for child in self._children if edits.concern(child.service, edited)]
+        print(f"edited: {', '.join(path.name for path in edited)}; started again: {len(concerned)}", flush=True)
+        for child in concerned:
+            child.renew()
+
+    def _waiting_for(self, child: Child) -> str | None:
+        """What a child must wait for. A crash while Kafka is away says nothing about the dataflow."""
+        if child.service.kind in (Kind.SERVICE, Kind.DASHBOARD):
+            return None
+        needed = [c for c in self._children if c.service.name in NEEDED_BY_DATAFLOWS]
+        missing = [c.service.name for c in needed if c.status is not Status.HEALTHY]
+        if missing:
+            return " and ".join(missing)
+        return None if self._initialised else "topics and tables"
+
+    def _step_initialise(self) -> None:
+        services = [child for child in self._children if child.service.kind is Kind.SERVICE]
+        log = self.home.logs / "initialise.log"
+        if self._initialising is None:
+            if all(child.status is Status.HEALTHY for child in services):
+                self.before_initialise()
+                environment = child_environment({**self.services[-1].environment})
+                with log.open("wb") as out:
+                    self._initialising = subprocess.Popen(
+                        self.initialise,
+                        cwd=REPOSITORY,
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                    )
+            return
+        status = self._initialising.poll()
+        if status is not None:
+            self._initialising, self._initialised = None, status == 0
+            if status != 0:
+                raise DeployError(f"{tail(log).removeprefix('error: ')} (see {log})")
+
+    def _act(self, action: str, name: str, count: int) -> str | None:
+        """Carry out an order from the control socket; returns what is wrong with it."""
+        if action == "shutdown":
+            self.stop = True
+            return None
+        children = [child for child in self._children if name in (child.service.name, child.service.replica_of)]
+        if not children:
+            return f"there is no service {name!r}; there are {', '.join(c.service.name for c in self._children)}"
+        if children[0].external:
+            return f"{name} is not ours to {action}: its address came from the environment"
+        if self.rescaling is not None and self.rescaling.busy_with(name):
+            return f"{name} is just being given another number of processes; try again in a moment"
+        if action == "start":
+            for child in children:
+                child.want()
+        elif action == "stop":
+            for child in children:
+                child.refuse()
+        elif action == "scale" and self.rescaling is not None:
+            if (wrong := self.rescaling.begin(name, count, children)) is not None:
+                return wrong
+        else:
+            return f"there is no action {action!r}"
+        self._publish(self.state.phase, f"{action} {name}")
+        return None
+
+    def _serve(self, server: socket.socket) -> None:
+        """Answer orders for the rest of a tick."""
+        deadline = time.monotonic() + _TICK_S
+        while not self.stop and (left := deadline - time.monotonic()) > 0:
+            server.settimeout(left)
+            control.answer(server, self._act)
+
+    def _shut_down(self, server: socket.socket) -> None:
+        server.close()
+        (self.home.run / "control.sock").unlink(missing_ok=True)
+        if self._initialising is not None:
+            self._initialising.kill()
+            self._initialising.wait()
+        if self.rescaling is not None:
+            self.rescaling.abandon()
+        for kind in STOP_ORDER:
+            group = [child for child in self._children if child.service.kind is kind]
+            for child in reversed(group):
+                child.refuse()
+            # External services have no process and nothing to wait for.
+            while any(child.running for child in group):
+                for child in group:
+                    child.step(None)
+                self._publish(Phase.STOPPING, f"stopping {kind}s")
+                time.sleep(0.05)
+        self._publish(Phase.STOPPED, "stopped")
+
+    def _publish(self, phase: Phase, message: str) -> None:
+        children = tuple(child.state() for child in self._children)
+        now = time.time()
+        rescale = self.rescaling.said if self.rescaling is not None else ""
+        known = (self.state.phase, self.state.message, self.state.children, self.state.rescale)
+        if (phase, message, children, rescale) != known or now - self._written_at > _HEARTBEAT_S:
+            self.state = replace(
+                self.state, phase=phase, message=message, children=children, rescale=rescale, updated_at=now
+            )
+            write_state(self.home, self.state)
+            self._written_at = now
+            self.observe(self.state)
+
+
+def supervise(home: Home, observe: Callable[[State], None] = lambda state: None) -> int:
+    """Prepare and run the whole platform as it was chosen at `start`; returns the process's exit status."""
+    home.make()
+    logs.configure("supervisor", "WARNING" if sys.stderr.isatty() else "INFO")
+    with (home.run / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"error: another platform runs in {home.root}", file=sys.stderr)
+            return 1
+        orphans = end_orphans(read.children) if (read := read_state(home)) is not None else []
+        state = _first_state("preparing services")
+        if orphans:
+            print(f"ended what an earlier supervisor left behind: {', '.join(orphans)}", flush=True)
+
+        def report(message: str) -> None:
+            nonlocal state
+            state = replace(state, message=message, updated_at=time.time())
+            write_state(home, state)
+            observe(state)
+
+        report(state.message)
+        supervisor: Supervisor | None = None
+        try:
+            signal.signal(signal.SIGTERM, _interrupt)
+            signal.signal(signal.SIGINT, _interrupt)
+            supervisor = _platform(home, state, report, observe)
+            signal.signal(signal.SIGTERM, lambda *_: setattr(supervisor, "stop", True))
+            signal.signal(signal.SIGINT, lambda *_: setattr(supervisor, "stop", True))
+            supervisor.run()
+        except (DeployError, BadInput, OSError) as error:
+            last = supervisor.state if supervisor else state
+            write_state(home, replace(last, phase=Phase.FAILED, message=_line(error), updated_at=time.time()))
+            print(f"error: {_line(error)}", file=sys.stderr, flush=True)
+            return 1
+        except KeyboardInterrupt:
+            write_state(home, replace(state, phase=Phase.STOPPED, message="stopped", updated_at=time.time()))
+        return 0
+
+
+def _platform(home: Home, state: State, report: Callable[[str], None], observe: Callable[[State], None]) -> Supervisor:
+    """Everything that is to run, with its addresses. Raises DeployError or BadInput when something is missing."""
+    choices = remembered(home)
+    ports = Ports.from_environment()
+    require_free("the API", ports.api, port_variable("api"))
+    # The settings must be right before anything is started.
+    settings = load_settings(environment={**os.environ, **choices.environment()})
+    if choices.dev and settings.execution.mode == "live":
+        raise DeployError("--dev starts services again at every edit and is not for TRADING_MODE=live")
+    # Missing keys are said before anything starts.
+    asked = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
+    if "alpaca" in {settings.execution.broker, *asked}:
+        settings.alpaca.keys()
+    if "polygon" in asked:
+        settings.polygon.key()
+    if choices.broker == "local-alpaca":
+        require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT")
+    _require_spoken(settings)
+    endpoints = prepare(home, ports, report)
+    told = {**choices.environment(), **endpoints.environment(home)}
+    # With the passwords: for `verify`, `init-db` and whoever else needs the running services. Only the owner reads it.
+    replace_file(home.secrets / "endpoints.json", json.dumps(endpoints.environment(home)), mode=0o600)
+    environment = child_environment(told)
+    interval_s = settings.platform.snapshot_interval_s
+    settle(home)
+    services = [
+        *_services(endpoints, settings),
+        *([local_broker_service(home, environment, local_broker_port())] if choices.broker == "local-alpaca" else []),
+        *dataflow_services(home, environment, snapshot_interval_s=interval_s),
+        api_service(environment, ports.api),
+    ]
+    api = f"http://127.0.0.1:{ports.api}"
+    bundle, without_dashboard = _dashboard(home, ports, report)
+    if bundle is not None:
+        services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
+    checks = settings.platform.checks
+    if checks.verify is not None or checks.replay_check is not None:
+        services.append(checks_service(environment, checks.verify, checks.replay_check))
+    services.append(alerts_service(home, environment, api))
+    partitions = settings.kafka.symbol_partitions
+
+    def services_of(name: str, count: int) -> list[Service]:
+        return replica_services(home, name, replicas(count), environment, snapshot_interval_s=interval_s)
+
+    for path in home.stats.glob("*.json"):
+        path.unlink()
+    for halt in halting.release_all(home.run):
+        print(f"released {halt.service}, which had halted: {halt.reason}", flush=True)
+    embedded_postgres = any(service.name == "postgres" for service in endpoints.services)
+    return Supervisor(
+        home,
+        services,
+        initialise=(sys.executable, "-m", initialise.__name__),
+        before_initialise=(lambda: postgres.make_database(home, ports.postgres)) if embedded_postgres else lambda: None,
+        observe=observe,
+        rescaling=Rescaling(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
+        edits=Edits(others=[Path(choices.settings)] if choices.settings else []) if choices.dev else None,
+        state=replace(
+            state,
+            kafka=endpoints.kafka,
+            api=api,
+            dashboard="" if bundle is None else f"http://localhost:{ports.dashboard}",
+            without_dashboard=without_dashboard,
+            degraded=endpoints.degraded,
+            dev=choices.dev,
+        ),
+    )
+
+
+def _dashboard(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple[Path | None, str]:
+    """The built dashboard, or why there is none: what only shows must not keep what trades from starting."""
+    if os.environ.get("PLATFORM_DASHBOARD") == "off":
+        return None, "PLATFORM_DASHBOARD=off"
+    try:
+        require_free("the dashboard", ports.dashboard, port_variable("dashboard"))
+        return dashboard_bundle.bundle(home, report), ""
+    except DeployError as error:
+        return None, _line(error)
+
+
+def _require_spoken(settings: Settings) -> None:
+    """Raises BadInput where clients would speak TLS or SASL to the embedded Kafka, which does not."""
+    protocol = settings.kafka.security.protocol
+    if protocol != "PLAINTEXT" and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        raise BadInput(
+            f"kafka.security.protocol is {protocol}, which the embedded Kafka does not speak: "
+            "name a Kafka that does in KAFKA_BOOTSTRAP_SERVERS"
+        )
+
+
+def _services(endpoints: Endpoints, settings: Settings) -> list[Service]:
+    """The embedded services, and those the environment names as external ones: watched, never started."""
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": endpoints.kafka}).cluster
+    embedded = {service.name: service for service in endpoints.services}
+    external = {
+        "kafka": Service("kafka", Kind.SERVICE, (), KafkaProbe(kafka)),
+        "postgres": Service("postgres", Kind.SERVICE, (), PostgresProbe(endpoints.database_url)),
+        "redis": Service("redis", Kind.SERVICE, (), RedisProbe(endpoints.redis_url)),
+    }
+    return [embedded.get(name, service) for name, service in external.items()]
+
+
+def _first_state(message: str) -> State:
+    me = identify(os.getpid())
+    assert me is not None, "this process exists"
+    return State(Phase.PREPARING, message, me.pid, me.started_at, time.time())
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(supervise(home_from_environment()))

@@ -1,0 +1,6 @@
+"""The portfolio: books executions, values holdings, and sizes the orders that the strategies' targets require."""
+
+from operators.portfolio.settings import PortfolioSettings
+from operators.portfolio.stage import PortfolioStage
+
+__all__ = ["PortfolioSettings", "PortfolioStage"]

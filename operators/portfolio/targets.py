@@ -1,0 +1,145 @@
+"""What strategies want of a symbol, and what has been proposed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from operators.ledger.corporate_actions import fraction_of
+from operators.ledger.lots import DUST, split_quantity
+from operators.manual_orders import MANUAL
+from operators.money import ZERO, multiply
+from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
+
+GONE = (CANCELED, REPLACED, EXPIRED, REJECTED)
+"""Execution types after which an order trades no more."""
+
+
+class Target:
+    """One strategy's wish for one symbol: its last view, and the signed quantity that it was turned into."""
+
+    __slots__ = ("direction", "price", "quantity", "signal_id", "strength")
+
+    def __init__(self, direction: int, strength: float, price: float, signal_id: str, quantity: Decimal) -> None:
+        self.direction = direction
+        self.strength = strength
+        self.price = price
+        self.signal_id = signal_id
+        self.quantity = quantity
+
+    def as_tuple(self) -> tuple[int, float, float, str, Decimal]:
+        return (self.direction, self.strength, self.price, self.signal_id, self.quantity)
+
+
+class Pending:
+    """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit
+    bought.
+    """
+
+    __slots__ = ("leaves", "proposal_id", "quantity", "strategies", "unit_cost")
+
+    def __init__(
+        self,
+        proposal_id: str,
+        quantity: Decimal,
+        leaves: Decimal,
+        unit_cost: Decimal,
+        strategies: tuple[str, ...],
+    ) -> None:
+        self.proposal_id = proposal_id
+        self.quantity = quantity
+        self.leaves = leaves
+        self.unit_cost = unit_cost
+        self.strategies = strategies
+
+    def is_of(self, execution: Execution) -> bool:
+        """Whether the report is on this proposal's order."""
+        return execution.cause_id == self.proposal_id
+
+    def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...]]:
+        return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies)
+
+    @property
+    def reserved(self) -> Decimal:
+        return multiply(self.leaves, self.unit_cost) if self.leaves > 0 else ZERO
+
+
+class Targets(dict[str, dict[str, Target]]):
+    """By symbol and strategy."""
+
+    def split(self, symbol: str, ratio: Decimal, *, whole: bool) -> None:
+        """`ratio` new units for one old, as of the holding: no dust is wanted, and no fraction where cash comes in its
+        place (`whole`).
+        """
+        for target in self.get(symbol, {}).values():
+            quantity = split_quantity(target.quantity, ratio)
+            fraction = fraction_of(quantity) if whole else ZERO
+            target.quantity = ZERO if abs(quantity) <= DUST else quantity - fraction
+            target.price /= float(ratio)
+
+    def rename(self, symbol: str, new_symbol: str) -> None:
+        """What is wanted of one symbol is wanted of another; of the old one nothing is, but its orders may yet end."""
+        moved = self.setdefault(new_symbol, {})
+        for strategy, target in self.get(symbol, {}).items():
+            there = moved.get(strategy)
+            moved[strategy] = Target(*target.as_tuple())
+            if there is not None:
+                moved[strategy].quantity += there.quantity
+        self.close(symbol)
+
+    def close(self, symbol: str) -> None:
+        """Nothing is wanted of a symbol any more."""
+        for target in self.get(symbol, {}).values():
+            target.direction, target.quantity = 0, ZERO
+
+
+def total(targets: dict[str, Target]) -> Decimal:
+    """The net quantity that all strategies together want of a symbol."""
+    return sum((target.quantity for target in targets.values()), ZERO)
+
+
+def trade_by_hand(targets: dict[str, Target], traded: Decimal, price: float) -> None:
+    """Somebody traded `traded` units (signed) past the strategies, which must neither undo it nor do it again.
+
+    What it takes off, manual holdings and then the strategies give up; what is left is a holding of its own, that no
+    signal moves.
+
+    >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100))}
+    >>> trade_by_hand(targets, Decimal(-130), 50.0)
+    >>> {name: int(target.quantity) for name, target in targets.items()}
+    {'ema': 0, 'manual': -30}
+    """
+    opposite = sum((target.quantity for target in targets.values() if target.quantity * traded < 0), ZERO)
+    taken_off = min(-traded, opposite, key=abs)
+    if taken_off:
+        give_up(targets, sorted(targets, key=lambda name: (name != MANUAL, name)), taken_off)
+    left = traded + taken_off
+    if left:
+        by_hand = targets.setdefault(MANUAL, Target(0, 0.0, price, "", ZERO))
+        by_hand.quantity += left
+    elif MANUAL in targets and not targets[MANUAL].quantity:
+        del targets[MANUAL]
+
+
+def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
+    """Lower the sum of the targets by `amount` (signed): each gives what it has of that sign, the last one the rest."""
+    target = None
+    for strategy in strategies:
+        if not amount:
+            return
+        target = targets[strategy]
+        if target.quantity * amount > 0:
+            given = min(target.quantity, amount, key=abs)
+            target.quantity -= given
+            amount -= given
+    if amount:
+        assert target is not None, "nobody to give up a quantity"
+        target.quantity -= amount
+
+
+def leave(targets: dict[str, Target], traded: Iterable[str]) -> list[str]:
+    """The strategies that are no longer among those traded and still want something; from here on they want nothing."""
+    left = [name for name, target in targets.items() if name not in traded and target.direction]
+    for name in left:
+        targets[name].direction, targets[name].strength = 0, 0.0
+    return left
