@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from api.passwords import hashed, matches, one_time, require_good
+from api.passwords import hash_password, one_time_password, validate_password, verify_password
 from api.problems import Conflict, NotFound
 from api.roles import Role
 from api.tokens import Token, Unauthenticated, new_id
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_USER = "admin"
 PASSWORD_FILE = "admin-password"  # noqa: S105  (a file's name)
-KNOWN_FOR_S = 5.0
+USER_CACHE_S = 5.0
 """How long a user is taken to be what Postgres last said: a new role or password holds everywhere after this."""
 _FIRST_USER_LOCK = 7_203_114_002
 
@@ -37,7 +37,7 @@ class User(NamedTuple):
     created_at: datetime
 
 
-class Issued(NamedTuple):
+class IssuedTokens(NamedTuple):
     """A session's next two tokens, unsigned."""
 
     user: User
@@ -51,7 +51,7 @@ class Accounts:
     def __init__(self, engine: Engine, secrets_folder: Path, *, access_s: int, refresh_s: int) -> None:
         self._engine, self._secrets = engine, secrets_folder
         self._access_s, self._refresh_s = access_s, refresh_s
-        self._known: dict[str, tuple[float, User | None]] = {}
+        self._cached_users: dict[str, tuple[float, User | None]] = {}
 
     def make_first_user(self) -> bool:
         """Where there is no user at all: `admin`, with a one-time password in a file that only its owner reads.
@@ -66,7 +66,7 @@ class Accounts:
             db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _FIRST_USER_LOCK})
             if db.execute(select(users.c.username).limit(1)).first() is not None:
                 return False
-            password = one_time()
+            password = one_time_password()
             self._write_password(password)
             _add(db, FIRST_USER, password, Role.ADMIN)
         log.warning("made the first user", username=FIRST_USER, password_file=PASSWORD_FILE)
@@ -77,12 +77,12 @@ class Accounts:
             row = db.execute(select(users).where(users.c.username == username)).mappings().first()
         return None if row is None else _user(row)
 
-    def known(self, username: str) -> User | None:
+    def cached_user(self, username: str) -> User | None:
         """The user as of a few seconds ago at most, so that not every request asks Postgres."""
-        until, user = self._known.get(username, (0.0, None))
-        if time.monotonic() >= until:
+        expires_at, user = self._cached_users.get(username, (0.0, None))
+        if time.monotonic() >= expires_at:
             user = self.user(username)
-            self._known[username] = (time.monotonic() + KNOWN_FOR_S, user)
+            self._cached_users[username] = (time.monotonic() + USER_CACHE_S, user)
         return user
 
     def all_users(self) -> list[User]:
@@ -91,7 +91,7 @@ class Accounts:
 
     def add_user(self, username: str, role: Role) -> str:
         """A new user; returns the one-time password. Raises Conflict where the name is taken."""
-        password = one_time()
+        password = one_time_password()
         with self._engine.begin() as db:
             if not _add(db, username, password, role):
                 raise Conflict(f"There is a user {username} already.")
@@ -105,49 +105,53 @@ class Accounts:
         values = {name: value for name, value in values.items() if value is not None}
         change = update(users).where(users.c.username == username).returning(users)
         with self._engine.begin() as db:
-            changed = db.execute(change.values(**values, token_version=users.c.token_version + 1)).mappings().first()
-            if changed is None:
+            row = db.execute(change.values(**values, token_version=users.c.token_version + 1)).mappings().first()
+            if row is None:
                 raise NotFound(f"There is no user {username}.")
             db.execute(delete(sessions).where(sessions.c.username == username))
-        self._known.pop(username, None)
-        return _user(changed)
+        self._cached_users.pop(username, None)
+        return _user(row)
 
     def reset_password(self, username: str) -> str:
         """A new one-time password, for somebody who forgot the old one; ends all sessions."""
-        password = one_time()
+        password = one_time_password()
         with self._engine.begin() as db:
             if not _set_password(db, username, password, must_change=True):
                 raise NotFound(f"There is no user {username}.")
-        self._known.pop(username, None)
+        self._cached_users.pop(username, None)
         return password
 
-    def log_in(self, username: str, password: str) -> Issued:
+    def log_in(self, username: str, password: str) -> IssuedTokens:
         """A new session. Raises Unauthenticated, in the same words and time for a wrong name as for a wrong
         password.
         """
         with self._engine.connect() as db:
             row = db.execute(select(users).where(users.c.username == username)).mappings().first()
-        if not matches(password, None if row is None else row["password_hash"]) or row is None or row["disabled"]:
+        if (
+            not verify_password(password, None if row is None else row["password_hash"])
+            or row is None
+            or row["disabled"]
+        ):
             raise Unauthenticated("The name or the password is wrong.")
         with self._engine.begin() as db:
             return self._open_session(db, _user(row))
 
-    def refresh(self, token: Token) -> Issued:
+    def refresh(self, token: Token) -> IssuedTokens:
         """The next pair of the session. A refresh token that was used before ends it: one of its two users stole it."""
         next_id, now = new_id(), time.time()
-        mine = (sessions.c.session_id == token.session_id, sessions.c.username == token.username)
+        this_session = (sessions.c.session_id == token.session_id, sessions.c.username == token.username)
         with self._engine.begin() as db:
-            turned = db.execute(
+            rotated = db.execute(
                 update(sessions)
-                .where(*mine, sessions.c.refresh_id == token.token_id, sessions.c.expires_at > func.now())
-                .values(refresh_id=next_id, expires_at=_moment(now + self._refresh_s))
+                .where(*this_session, sessions.c.refresh_id == token.token_id, sessions.c.expires_at > func.now())
+                .values(refresh_id=next_id, expires_at=_utc_datetime(now + self._refresh_s))
             )
             row = db.execute(select(users).where(users.c.username == token.username)).mappings().first()
             user = None if row is None or row["disabled"] else _user(row)
-            if turned.rowcount == 1 and user is not None and user.token_version == token.version:
-                return self._issued(user, token.session_id, next_id, now)
-            ended = db.execute(delete(sessions).where(*mine)).rowcount
-        if ended:
+            if rotated.rowcount == 1 and user is not None and user.token_version == token.version:
+                return self._issue_tokens(user, token.session_id, next_id, now)
+            sessions_ended = db.execute(delete(sessions).where(*this_session)).rowcount
+        if sessions_ended:
             log.warning("a refresh token was shown twice or is out of date; session ended", username=token.username)
         raise Unauthenticated("The session has ended: log in.")
 
@@ -155,25 +159,25 @@ class Accounts:
         with self._engine.begin() as db:
             db.execute(delete(sessions).where(sessions.c.session_id == session_id))
 
-    def change_password(self, username: str, old: str, new: str) -> Issued:
+    def change_password(self, username: str, old: str, new: str) -> IssuedTokens:
         """Ends every session of the user and opens a new one. Raises Unauthenticated for a wrong old password."""
         with self._engine.connect() as db:
             row = db.execute(select(users).where(users.c.username == username)).mappings().first()
-        if row is None or not matches(old, row["password_hash"]):
+        if row is None or not verify_password(old, row["password_hash"]):
             raise Unauthenticated("The current password is wrong.")
-        require_good(new, username=username, old=old)
+        validate_password(new, username=username, old=old)
         with self._engine.begin() as db:
             user = _set_password(db, username, new, must_change=False)
             assert user is not None, "users are never deleted"
             issued = self._open_session(db, user)
-        self._known.pop(username, None)
+        self._cached_users.pop(username, None)
         if username == FIRST_USER:
             (self._secrets / PASSWORD_FILE).unlink(missing_ok=True)
         return issued
 
-    def _open_session(self, db: Connection, user: User) -> Issued:
+    def _open_session(self, db: Connection, user: User) -> IssuedTokens:
         now = time.time()
-        issued = self._issued(user, new_id(), new_id(), now)
+        issued = self._issue_tokens(user, new_id(), new_id(), now)
         # Those that ran out are of no use to anybody.
         db.execute(delete(sessions).where(sessions.c.expires_at <= func.now()))
         db.execute(
@@ -181,15 +185,15 @@ class Accounts:
                 session_id=issued.refresh.session_id,
                 username=user.username,
                 refresh_id=issued.refresh.token_id,
-                expires_at=_moment(now + self._refresh_s),
+                expires_at=_utc_datetime(now + self._refresh_s),
             )
         )
         return issued
 
-    def _issued(self, user: User, session_id: str, refresh_id: str, now: float) -> Issued:
-        who = (user.username, user.role.value, user.must_change_password, user.token_version)
-        access = Token(*who, new_id(), session_id, int(now + self._access_s))
-        return Issued(user, access, Token(*who, refresh_id, session_id, int(now + self._refresh_s)))
+    def _issue_tokens(self, user: User, session_id: str, refresh_id: str, now: float) -> IssuedTokens:
+        user_claims = (user.username, user.role.value, user.must_change_password, user.token_version)
+        access = Token(*user_claims, new_id(), session_id, int(now + self._access_s))
+        return IssuedTokens(user, access, Token(*user_claims, refresh_id, session_id, int(now + self._refresh_s)))
 
     def _write_password(self, password: str) -> None:
         self._secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,7 +206,7 @@ class Accounts:
 def _add(db: Connection, username: str, password: str, role: Role) -> bool:
     row = upsert(users).values(
         username=username,
-        password_hash=hashed(password),
+        password_hash=hash_password(password),
         role=role.value,
         must_change_password=True,
         disabled=False,
@@ -216,7 +220,7 @@ def _set_password(db: Connection, username: str, password: str, *, must_change: 
         update(users)
         .where(users.c.username == username)
         .values(
-            password_hash=hashed(password),
+            password_hash=hash_password(password),
             must_change_password=must_change,
             token_version=users.c.token_version + 1,
         )
@@ -238,5 +242,5 @@ def _user(row: RowMapping) -> User:
     )
 
 
-def _moment(seconds: float) -> datetime:
+def _utc_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

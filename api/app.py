@@ -14,8 +14,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.concurrency import run_in_threadpool
 
 from api import metrics, problems
-from api.access import allowed
-from api.request_ids import HEADER, RequestIds
+from api.access import caller_with
+from api.request_ids import REQUEST_ID_HEADER, RequestIdMiddleware
 from api.resources import Resources
 from api.roles import Permission
 from api.routers import (
@@ -46,11 +46,11 @@ DESCRIPTION = (
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
     "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
 )
-BOOKS = (portfolio, orders, executions, lineage, market, models, news, signals)
+READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals)
 """What everybody may see who is logged in."""
-GUARDED = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
+PERMISSION_ROUTERS = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
 """Each endpoint asks for a permission of its own."""
-OPEN = (health, schema_registry)
+PUBLIC_ROUTERS = (health, schema_registry)
 """Asked by machines without a name: the supervisor, Prometheus, `kcat`."""
 
 log = structlog.get_logger(__name__)
@@ -75,15 +75,15 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         CORSMiddleware,
         allow_origins=resources.settings.api.cors_origins,
         allow_methods=["*"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", HEADER],
-        expose_headers=[HEADER, "Location", "Retry-After"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER],
+        expose_headers=[REQUEST_ID_HEADER, "Location", "Retry-After"],
     )
-    app.add_middleware(RequestIds)  # outermost: the others' answers carry the id too
-    for part in BOOKS:
+    app.add_middleware(RequestIdMiddleware)  # outermost: the others' answers carry the id too
+    for module in READ_ROUTERS:
         app.include_router(
-            part.router,
-            dependencies=[Depends(allowed(Permission.READ))],
-            responses=problems.documented(400, 401, 403, 404, 422, 429, 503),
+            module.router,
+            dependencies=[Depends(caller_with(Permission.READ))],
+            responses=problems.problem_responses(400, 401, 403, 404, 422, 429, 503),
         )
     for router in (
         order_entry.router,

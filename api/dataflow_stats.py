@@ -21,33 +21,33 @@ def read_stats(home: Path) -> dict[str, dict[str, Any]]:
     A service that runs as several processes counts as one: their records together, as far as the slowest, as fresh as
     the one that has been silent for longest.
     """
-    found: dict[str, dict[str, Any]] = {}
+    stats: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
         row = read_json(path)
         if row is not None and {"service", "updated_at"} <= row.keys():
             service = str(row["service"])
-            found[service] = _together(found[service], row) if service in found else row
-    return found
+            stats[service] = _merge_processes(stats[service], row) if service in stats else row
+    return stats
 
 
-def _together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    both = {**one, **other}
+def _merge_processes(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    merged = {**first, **second}
     for name in COUNTS:
-        both[name] = one.get(name, 0) + other.get(name, 0)
+        merged[name] = first.get(name, 0) + second.get(name, 0)
     for name in ("last_tick_ns", "updated_at", "started_at"):
-        known = [row[name] for row in (one, other) if name in row]
-        if known:
-            both[name] = min(known)
-    return both
+        values = [row[name] for row in (first, second) if name in row]
+        if values:
+            merged[name] = min(values)
+    return merged
 
 
-def degraded(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
+def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
     """What the platform does without, in sentences: a stand-in for Kafka, for instance. Empty when nothing."""
-    named = environment.get("PLATFORM_DEGRADED")
-    if named:
-        return [named]
-    noted = read_state(home).get("degraded") or []
-    return [noted] if isinstance(noted, str) else [str(each) for each in noted]
+    configured = environment.get("PLATFORM_DEGRADED")
+    if configured:
+        return [configured]
+    recorded = read_state(home).get("degraded") or []
+    return [recorded] if isinstance(recorded, str) else [str(reason) for reason in recorded]
 
 
 def read_state(home: Path) -> dict[str, Any]:

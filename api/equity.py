@@ -5,11 +5,11 @@ from __future__ import annotations
 from sqlalchemy import Connection, desc, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.json_types import Amount, Shape, utc
+from api.json_types import Amount, ApiModel, utc
 from sinks.tables import valuations
 
 
-class EquityPoint(Shape):
+class EquityPoint(ApiModel):
     """The last valuation of one stretch of time. Exposures are market values; `equity` = cash + net exposure."""
 
     timestamp: str
@@ -21,15 +21,15 @@ class EquityPoint(Shape):
 
 def equity_points(db: Connection, since_ns: int, points: int) -> list[EquityPoint]:
     """At most `points` + 1 of them, oldest first, the last valuation always among them."""
-    after = valuations.c.ts_ns >= since_ns
-    ends = select(func.min(valuations.c.ts_ns), func.max(valuations.c.ts_ns)).where(after)
-    first_ns, last_ns = db.execute(ends).one()
+    in_range = valuations.c.ts_ns >= since_ns
+    bounds = select(func.min(valuations.c.ts_ns), func.max(valuations.c.ts_ns)).where(in_range)
+    first_ns, last_ns = db.execute(bounds).one()
     if first_ns is None:
         return []
     width_ns = max(1, -(-(last_ns - first_ns) // points))
     # Counted back from the last one, so that each stretch ends with a valuation of its own.
-    stretch = (last_ns - valuations.c.ts_ns) // width_ns
-    query = select(valuations).ext(distinct_on(stretch)).where(after).order_by(desc(stretch), desc(valuations.c.seq))
+    bucket = (last_ns - valuations.c.ts_ns) // width_ns
+    query = select(valuations).ext(distinct_on(bucket)).where(in_range).order_by(desc(bucket), desc(valuations.c.seq))
     return [
         EquityPoint(
             timestamp=utc(row["ts_ns"]),

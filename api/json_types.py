@@ -37,12 +37,12 @@ def _printable(text: str) -> str:
     return text
 
 
-Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+TextLine = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """One line of text from a caller; what it holds can be stored, logged and shown."""
 Symbol = Annotated[str, Field(pattern=r"^[!-~]{1,32}$", description="an instrument, without spaces")]
 
 
-class Shape(BaseModel):
+class ApiModel(BaseModel):
     """Root of all answers."""
 
 
@@ -55,15 +55,15 @@ def utc(ts_ns: int) -> str:
     return (EPOCH + timedelta(microseconds=ts_ns // 1000)).isoformat().replace("+00:00", "Z")
 
 
-def nanoseconds(name: str, moment: datetime) -> int:
+def nanoseconds(name: str, timestamp: datetime) -> int:
     """A moment that a caller gave; without a zone it is UTC. Raises BadInput outside of what the columns hold."""
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    ns = (moment - EPOCH) // timedelta(microseconds=1) * 1000
+    timestamp = timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
+    ns = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
     if not -(2**63) <= ns < 2**63:
-        raise BadInput(f"{name} must lie between the years 1678 and 2261, found {moment.isoformat()}")
+        raise BadInput(f"{name} must lie between the years 1678 and 2261, found {timestamp.isoformat()}")
     return ns
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """A setting as JSON: `Decimal` as a number, everything else as it is."""
     return number(value) if isinstance(value, Decimal) else value

@@ -15,15 +15,15 @@ Before = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only what ha
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
-def newest(
-    db: Connection, query: Select[Any], table: Table, *, before: int | None, limit: int, **wanted: str | None
+def newest_page(
+    db: Connection, query: Select[Any], table: Table, *, before: int | None, limit: int, **filters: str | None
 ) -> tuple[Sequence[RowMapping], int | None]:
     """At most `limit` rows of `query`, newest first, and where the next page begins; None on the last one.
 
-    `wanted` are columns of `table` and the values that they shall have; None is any.
+    `filters` are columns of `table` and the values that they shall have; None is any.
     """
     query = query.order_by(desc(table.c.seq)).limit(limit + 1)
-    for name, value in wanted.items():
+    for name, value in filters.items():
         if value is not None:
             query = query.where(table.c[name] == value)
     if before is not None:

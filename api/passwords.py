@@ -16,28 +16,28 @@ from schemas.errors import BadInput
 
 LENGTH_MIN, LENGTH_MAX = 12, 256
 
-_hashing = PasswordHash.recommended()
-_at_once = threading.BoundedSemaphore(2)
+_hasher = PasswordHash.recommended()
+_hash_slots = threading.BoundedSemaphore(2)
 
 
-def hashed(password: str) -> str:
-    with _at_once:
-        return _hashing.hash(password)
+def hash_password(password: str) -> str:
+    with _hash_slots:
+        return _hasher.hash(password)
 
 
-def matches(password: str, hash_: str | None) -> bool:
+def verify_password(password: str, hash_: str | None) -> bool:
     """Whether it is the password. Without a hash (nobody of that name) it takes as long and says no."""
-    with _at_once:
-        found = _hashing.verify(password, hash_ or _nobody())
-    return found and hash_ is not None
+    with _hash_slots:
+        correct = _hasher.verify(password, hash_ or _placeholder_hash())
+    return correct and hash_ is not None
 
 
-def one_time() -> str:
+def one_time_password() -> str:
     """A password for somebody else to change: 144 bits."""
     return secrets.token_urlsafe(18)
 
 
-def require_good(password: str, *, username: str, old: str) -> None:
+def validate_password(password: str, *, username: str, old: str) -> None:
     """Raises BadInput for a new password that is too short, the old one, or the name."""
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
         raise BadInput(f"A password has {LENGTH_MIN} to {LENGTH_MAX} characters, found {len(password)}.")
@@ -48,5 +48,5 @@ def require_good(password: str, *, username: str, old: str) -> None:
 
 
 @cache
-def _nobody() -> str:
-    return _hashing.hash(secrets.token_urlsafe())
+def _placeholder_hash() -> str:
+    return _hasher.hash(secrets.token_urlsafe())

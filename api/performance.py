@@ -9,13 +9,13 @@ from itertools import pairwise
 from sqlalchemy import Connection, Numeric, case, cast, desc, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.json_types import Amount, Shape, utc
+from api.json_types import Amount, ApiModel, utc
 from configs.settings import Settings
 from operators.performance import TRADING_DAYS_A_YEAR, Welford
 from sinks.tables import lot_matches, valuations
 
 
-class PerformanceReport(Shape):
+class PerformanceReport(ApiModel):
     """Since inception. Ratios are fractions: a return of 0.05 is 5 %.
 
     The Sharpe ratio is mean over standard deviation of daily returns times the root of 252, risk-free rate 0, as in a
@@ -51,14 +51,14 @@ def performance_report(db: Connection, settings: Settings) -> PerformanceReport:
     zone = "America/New_York" if settings.market_data.files.calendar == "XNYS" else "UTC"
     daily = _daily_returns(db, initial, zone)
     deviation = daily.stdev()
-    total = float(equity / initial) - 1 if initial else None
-    trades, wins, won, lost = _closed_lots(db)
+    total_return = float(equity / initial) - 1 if initial else None
+    trades, wins, profit_sum, loss_sum = _closed_lots(db)
     losses = trades - wins
     return PerformanceReport(
         initial_equity=initial,
         final_equity=equity,
-        total_return=total,
-        annualized_return=_annualized(total, daily.n),
+        total_return=total_return,
+        annualized_return=_annualized(total_return, daily.count),
         realized_pnl=Decimal(0) if last is None else last["realized_pnl"],
         unrealized_pnl=Decimal(0) if last is None else last["unrealized_pnl"],
         fees=Decimal(0) if last is None else last["fees"],
@@ -67,19 +67,19 @@ def performance_report(db: Connection, settings: Settings) -> PerformanceReport:
         sharpe=daily.mean / deviation * math.sqrt(TRADING_DAYS_A_YEAR) if deviation else None,
         trades=trades,
         win_rate=wins / trades if trades else None,
-        profit_factor=float(won / lost) if lost else None,
-        average_win=won / wins if wins else None,
-        average_loss=-lost / losses if losses else None,
+        profit_factor=float(profit_sum / loss_sum) if loss_sum else None,
+        average_win=profit_sum / wins if wins else None,
+        average_loss=-loss_sum / losses if losses else None,
         first_valuation=None if first_ns is None else utc(first_ns),
         last_valuation=None if last is None else utc(last["ts_ns"]),
     )
 
 
-def _annualized(total: float | None, days: int) -> float | None:
+def _annualized(total_return: float | None, days: int) -> float | None:
     """Compound growth of a year of 252 such days; None below one day, and where it is beyond a double."""
-    if total is None or not days or total <= -1:
+    if total_return is None or not days or total_return <= -1:
         return None
-    power = math.log1p(total) * TRADING_DAYS_A_YEAR / days
+    power = math.log1p(total_return) * TRADING_DAYS_A_YEAR / days
     return math.expm1(power) if power < 700 else None
 
 
@@ -99,8 +99,8 @@ def _max_drawdown(db: Connection, initial: Decimal) -> float:
     """The largest fall from a peak of equity, as a fraction of the peak; the initial capital is the first peak."""
     peak = func.greatest(initial, func.max(valuations.c.equity).over(order_by=valuations.c.seq))
     curve = select(valuations.c.equity, peak.label("peak")).subquery()
-    fall = func.max(1 - curve.c.equity / func.nullif(curve.c.peak, 0))
-    return float(db.execute(select(fall)).scalar_one() or 0)
+    drawdown = func.max(1 - curve.c.equity / func.nullif(curve.c.peak, 0))
+    return float(db.execute(select(drawdown)).scalar_one() or 0)
 
 
 def _closed_lots(db: Connection) -> tuple[int, int, Decimal, Decimal]:

@@ -23,7 +23,7 @@ from schemas.errors import BadInput, PlatformError, Unavailable
 log = structlog.get_logger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-_FOUND_MAX = 100
+_INPUT_SHOWN_MAX = 100
 
 
 class Forbidden(PlatformError):
@@ -57,15 +57,15 @@ class Problem(BaseModel):
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    request_id = request_ids.current.get()
-    found = Problem(
+    request_id = request_ids.current_request_id.get()
+    body = Problem(
         type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id
     )
-    named = {} if request_id is None else {request_ids.HEADER: request_id}
-    return JSONResponse(found.model_dump(), status, {**named, **(headers or {})}, CONTENT_TYPE)
+    id_header = {} if request_id is None else {request_ids.REQUEST_ID_HEADER: request_id}
+    return JSONResponse(body.model_dump(), status, {**id_header, **(headers or {})}, CONTENT_TYPE)
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For `responses=` of a router: these statuses are problems."""
     reference = {"$ref": "#/components/schemas/Problem"}
     return {
@@ -89,8 +89,8 @@ _STATUS_OF: dict[type[PlatformError], int] = {
 }
 
 
-def _platform(request: Request, error: Exception) -> JSONResponse:
-    status = next((found for kind, found in _STATUS_OF.items() if isinstance(error, kind)), 500)
+def _platform_error(request: Request, error: Exception) -> JSONResponse:
+    status = next((code for kind, code in _STATUS_OF.items() if isinstance(error, kind)), 500)
     headers = {}
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.retry_after_s)
@@ -99,7 +99,7 @@ def _platform(request: Request, error: Exception) -> JSONResponse:
     return problem(status, str(error), headers)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
@@ -107,18 +107,18 @@ def _http(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, detail, error.headers)
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
-    place = " ".join(str(part) for part in first["loc"])
-    if "password" in place or "token" in place:
-        return problem(422, f"{place}: {first['msg']}.")  # not to be repeated, not even to its owner
-    found = repr(first.get("input"))
-    shown = found if len(found) <= _FOUND_MAX else f"{found[:_FOUND_MAX]}…"
-    return problem(422, f"{place}: {first['msg']}, found {shown}.")
+    location = " ".join(str(part) for part in first["loc"])
+    if "password" in location or "token" in location:
+        return problem(422, f"{location}: {first['msg']}.")  # not to be repeated, not even to its owner
+    input_text = repr(first.get("input"))
+    shown = input_text if len(input_text) <= _INPUT_SHOWN_MAX else f"{input_text[:_INPUT_SHOWN_MAX]}…"
+    return problem(422, f"{location}: {first['msg']}, found {shown}.")
 
 
-def _database(request: Request, error: Exception) -> JSONResponse:
+def _database_error(request: Request, error: Exception) -> JSONResponse:
     log.warning("database did not answer", path=request.url.path, error=str(error).splitlines()[0])
     if isinstance(error, ProgrammingError):
         return problem(503, "The database has not the tables of this version: run `python cli.py migrate`.")
@@ -126,15 +126,15 @@ def _database(request: Request, error: Exception) -> JSONResponse:
         return problem(400, "A value is outside of what the database can hold.")
     if isinstance(error, OperationalError | PoolTimeoutError):
         return problem(503, "The database does not answer.", {"Retry-After": "1"})
-    return _unexpected(request, error)
+    return _unexpected_error(request, error)
 
 
-def _unexpected(request: Request, error: Exception) -> JSONResponse:
+def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", path=request.url.path, exc_info=error)
     return problem(500, "An unexpected error; the API's log has the details.")
 
 
-class PlainAddresses:
+class NulCharacterFilter:
     """ASGI middleware: no NUL in an address. No name holds one, and Postgres could not even be asked for it."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -149,10 +149,10 @@ class PlainAddresses:
 
 def install(app: FastAPI) -> None:
     """Answer every kind of error that an endpoint can raise."""
-    app.add_middleware(PlainAddresses)
-    app.add_exception_handler(PlatformError, _platform)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(DBAPIError, _database)
-    app.add_exception_handler(PoolTimeoutError, _database)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(NulCharacterFilter)
+    app.add_exception_handler(PlatformError, _platform_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(PoolTimeoutError, _database_error)
+    app.add_exception_handler(Exception, _unexpected_error)

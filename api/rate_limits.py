@@ -20,52 +20,54 @@ from api.problems import TooManyRequests
 
 log = structlog.get_logger(__name__)
 
-PAUSE_S = 1.0
+REDIS_RETRY_S = 1.0
 """How long Redis is not asked again after it did not answer: a request must not wait for each time-out."""
 
 
-class Rates:
+class RateLimiter:
     """Counts requests. `rates` by name, as the settings write them."""
 
     def __init__(self, client: redis.Redis, rates: dict[str, str], registry: CollectorRegistry) -> None:
         # The address is not used: the connections are the client's.
         storage = RedisStorage("redis://", client.connection_pool)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._items: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rates.items()}
-        self._away_until = 0.0
+        self._limits: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rates.items()}
+        self._redis_retry_at = 0.0
         self._lock = threading.Lock()
-        self._away = False
-        self._refused = Counter("platform_api_rate_limited", "requests refused by rate", ["rate"], registry=registry)
+        self._redis_down = False
+        self._rate_limited = Counter(
+            "platform_api_rate_limited", "requests refused by rate", ["rate"], registry=registry
+        )
         self._uncounted = Counter(
             "platform_api_uncounted", "requests not counted, Redis away", ["rate"], registry=registry
         )
 
-    def count(self, rate: str, who: str) -> bool:
+    def count(self, rate: str, subject: str) -> bool:
         """Count one request. False where it could not be counted. Raises TooManyRequests above the rate."""
-        item = self._items[rate]
-        if time.monotonic() < self._away_until:
+        limit = self._limits[rate]
+        if time.monotonic() < self._redis_retry_at:
             self._uncounted.labels(rate).inc()
             return False
         try:
-            allowed = self._limiter.hit(item, rate, who)
-            reset_at = 0.0 if allowed else self._limiter.get_window_stats(item, rate, who).reset_time
+            allowed = self._limiter.hit(limit, rate, subject)
+            reset_at = 0.0 if allowed else self._limiter.get_window_stats(limit, rate, subject).reset_time
         except redis.RedisError as error:
-            self._note(error)
+            self._log_connection(error)
             self._uncounted.labels(rate).inc()
             return False
-        self._note(None)
+        self._log_connection(None)
         if not allowed:
-            self._refused.labels(rate).inc()
+            self._rate_limited.labels(rate).inc()
             wait_s = max(1, math.ceil(reset_at - time.time()))
-            raise TooManyRequests(f"More than {item} for {who}: try again in {wait_s} s.", wait_s)
+            raise TooManyRequests(f"More than {limit} for {subject}: try again in {wait_s} s.", wait_s)
         return True
 
-    def _note(self, error: redis.RedisError | None) -> None:
+    def _log_connection(self, error: redis.RedisError | None) -> None:
         with self._lock:
             if error is not None:
-                self._away_until = time.monotonic() + PAUSE_S
-                if not self._away:
+                self._redis_retry_at = time.monotonic() + REDIS_RETRY_S
+                if not self._redis_down:
                     log.warning("redis away, requests are not counted", error=str(error).splitlines()[0])
-            elif self._away:
+            elif self._redis_down:
                 log.warning("redis back, requests are counted")
-            self._away = error is not None
+            self._redis_down = error is not None

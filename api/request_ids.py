@@ -10,14 +10,14 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HEADER = "X-Request-ID"
-_GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_HEADER = "X-Request-ID"
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-current: ContextVar[str | None] = ContextVar("request_id", default=None)
+current_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that this context serves."""
 
 
-class RequestIds:
+class RequestIdMiddleware:
     """ASGI middleware: keeps the caller's id where it is one, else makes one."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,15 +27,15 @@ class RequestIds:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _GIVEN.fullmatch(given) else str(uuid.uuid4())
+        client_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        request_id = client_id if _VALID_ID.fullmatch(client_id) else str(uuid.uuid4())
         # Never reset: the server makes a context for each request, and the last error page is made outside of here.
-        current.set(request_id)
+        current_request_id.set(request_id)
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
-        async def with_id(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
-        await self._app(scope, receive, with_id)
+        await self._app(scope, receive, send_with_id)

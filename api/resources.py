@@ -19,11 +19,11 @@ from starlette.requests import HTTPConnection
 
 from api import tokens
 from api.accounts import Accounts
-from api.rate_limits import Rates
-from api.read_replica import Reads
+from api.rate_limits import RateLimiter
+from api.read_pool import ReadPool
 from api.stream_hub import Hub
 from configs.settings import Settings
-from sinks.cluster import client
+from sinks.cluster import client_config
 from sinks.commands import CommandLog
 from sinks.database import open_engine
 
@@ -41,7 +41,7 @@ class Resources:
         postgres = settings.database.postgres
         self.engine: Engine = open_engine(postgres.url, pool_size=postgres.pool_size)
         replica = postgres.replica_url
-        self.reads = Reads(
+        self.read_pool = ReadPool(
             self.engine, open_engine(replica, pool_size=postgres.pool_size) if replica is not None else None
         )
         # One try: a request has Postgres to fall back on and must not wait for a Redis that is away.
@@ -56,7 +56,7 @@ class Resources:
         self.accounts = Accounts(
             self.engine, self.home / "secrets", access_s=api.access_token_s, refresh_s=api.refresh_token_s
         )
-        self.rates = Rates(
+        self.rate_limiter = RateLimiter(
             self.redis,
             {"read": api.read_rate, "command": api.command_rate, "login": api.login_rate, "stream": api.stream_rate},
             self.registry,
@@ -65,23 +65,27 @@ class Resources:
 
     @cached_property
     def jwt_key(self) -> str:
-        given = self.settings.api.jwt_key
-        return tokens.kept_key(self.home / "secrets") if given is None else given.get_secret_value()
+        configured_key = self.settings.api.jwt_key
+        return (
+            tokens.load_or_create_key(self.home / "secrets")
+            if configured_key is None
+            else configured_key.get_secret_value()
+        )
 
     @cached_property
-    def commands(self) -> CommandLog:
-        """The way into the topic `commands`; one producer for all requests."""
+    def command_log(self) -> CommandLog:
+        """The way into the topic `command_log`; one producer for all requests."""
         kafka, timeout_s = self.settings.kafka, self.settings.api.command_timeout_s
         return CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=timeout_s)
 
     @cached_property
-    def kafka(self) -> AdminClient:
+    def kafka_admin(self) -> AdminClient:
         """Kept, because its connection is: health is asked about every second. Says nothing about what is away."""
-        return AdminClient(client(self.settings.kafka.cluster, {"log_level": 0}))
+        return AdminClient(client_config(self.settings.kafka.cluster, {"log_level": 0}))
 
     def close(self) -> None:
         self.engine.dispose()
-        self.reads.close()
+        self.read_pool.close()
         self.redis.close()
 
 
@@ -91,22 +95,22 @@ def _resources(connection: HTTPConnection) -> Resources:
     return resources
 
 
-Open = Annotated[Resources, Depends(_resources)]
+ResourcesDep = Annotated[Resources, Depends(_resources)]
 
 
-def _snapshot(resources: Open) -> Iterator[Connection]:
+def _read_connection(resources: ResourcesDep) -> Iterator[Connection]:
     """One read-only transaction per request: all its queries see the same committed moment."""
-    with resources.reads.connect().execution_options(**_READ_ONLY) as connection:
+    with resources.read_pool.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
 
 
-def _current(resources: Open) -> Iterator[Connection]:
+def _primary_connection(resources: ResourcesDep) -> Iterator[Connection]:
     with resources.engine.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
 
 
 _READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-Db = Annotated[Connection, Depends(_snapshot)]
+Db = Annotated[Connection, Depends(_read_connection)]
 """For display: from the read replica where there is one."""
-CurrentDb = Annotated[Connection, Depends(_current)]
+PrimaryDb = Annotated[Connection, Depends(_primary_connection)]
 """As `Db`, always from the primary: for what the caller has just written, and what is decided by."""

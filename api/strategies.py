@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import Connection, Numeric, RowMapping, case, cast, desc, func, select
 
-from api.json_types import Amount, Shape, utc
+from api.json_types import Amount, ApiModel, utc
 from operators.manual_orders import MANUAL
 from schemas.records import TRADE
 from sinks.tables import attribution, executions, lot_matches, order_proposals, signal_outcomes, weights
 
 
-class StrategyShare(Shape):
+class StrategyShare(ApiModel):
     """One strategy's share of the ledger's P&L since the beginning. `total_pnl` = realized + unrealized - fees + cash
     flows (dividends, interest, borrow fees).
     """
@@ -28,13 +28,13 @@ class StrategyShare(Shape):
     trades: int
 
 
-class Share(StrategyShare):
+class DatedStrategyShare(StrategyShare):
     """The same, with the event time of the rows that it is from: those of one time sum to the ledger."""
 
     last_updated: str
 
 
-class StrategyResult(Shape):
+class StrategyResult(ApiModel):
     """One strategy in one row; "manual" is what was traded by hand, "account" interest on the whole account, and orders
     that several strategies share are a row "a+b" without the rest.
 
@@ -51,7 +51,9 @@ class StrategyResult(Shape):
     closed_lots: int
     won: int
     realized_pnl: Amount
-    attribution: Share | None = Field(description="its share of the ledger's P&L; null before the first one")
+    attribution: DatedStrategyShare | None = Field(
+        description="its share of the ledger's P&L; null before the first one"
+    )
     weight: float | None = Field(description="how much the ensemble listens to it, in [0, 1]; null where not weighed")
     outcomes: int = Field(description="signals judged so far")
     hits: int = Field(description="of them, those after which the price went their way")
@@ -59,7 +61,7 @@ class StrategyResult(Shape):
     mean_gained: float | None = Field(description="mean price change in the signals' direction, as a fraction")
 
 
-def latest_shares(db: Connection) -> list[Share]:
+def latest_shares(db: Connection) -> list[DatedStrategyShare]:
     """The rows of the last attribution, by strategy; none before the first."""
     last = select(func.max(attribution.c.ts_ns)).scalar_subquery()
     rows = db.execute(select(attribution).where(attribution.c.ts_ns == last).order_by(attribution.c.strategy))
@@ -71,29 +73,31 @@ def strategy_results(db: Connection) -> list[StrategyResult]:
 
     All from the transaction of `db`; one pass over each of executions, closed lots and outcomes.
     """
-    traded, closed, judged = (_by_strategy(db, query) for query in (_traded(), _closed(), _judged()))
+    fills, closed_lots, outcomes = (
+        _by_strategy(db, query) for query in (_fills_query(), _closed_lots_query(), _outcomes_query())
+    )
     shares = {share.strategy: share for share in latest_shares(db)}
     newest = select(weights.c.weights).order_by(desc(weights.c.seq)).limit(1)
-    weighed: dict[str, float] = db.execute(newest).scalar() or {}
-    nothing: dict[str, Any] = {
+    weight_by_strategy: dict[str, float] = db.execute(newest).scalar() or {}
+    defaults: dict[str, Any] = {
         **dict.fromkeys(("fills", "closed_lots", "won", "outcomes", "hits"), 0),
         **dict.fromkeys(("traded_notional", "fees", "realized_pnl"), Decimal(0)),
         **dict.fromkeys(("hit_rate", "mean_gained")),
     }
     return [
         StrategyResult(
-            **nothing | traded.get(name, {}) | closed.get(name, {}) | judged.get(name, {}) | {"strategy": name},
+            **defaults | fills.get(name, {}) | closed_lots.get(name, {}) | outcomes.get(name, {}) | {"strategy": name},
             attribution=shares.get(name),
-            weight=weighed.get(name),
+            weight=weight_by_strategy.get(name),
         )
-        for name in sorted({*traded, *closed, *judged, *shares, *weighed})
+        for name in sorted({*fills, *closed_lots, *outcomes, *shares, *weight_by_strategy})
     ]
 
 
-def _share(row: RowMapping) -> Share:
+def _share(row: RowMapping) -> DatedStrategyShare:
     names = ("strategy", "realized_pnl", "unrealized_pnl", "fees", "cash_flows", "trades")
     total = row["realized_pnl"] + row["unrealized_pnl"] - row["fees"] + row["cash_flows"]
-    return Share(**{name: row[name] for name in names}, total_pnl=total, last_updated=utc(row["ts_ns"]))
+    return DatedStrategyShare(**{name: row[name] for name in names}, total_pnl=total, last_updated=utc(row["ts_ns"]))
 
 
 def _by_strategy(db: Connection, query: Any) -> dict[str, dict[str, Any]]:
@@ -101,10 +105,10 @@ def _by_strategy(db: Connection, query: Any) -> dict[str, dict[str, Any]]:
 
 
 _STRATEGY = func.coalesce(order_proposals.c.strategy, MANUAL).label("strategy")
-_PROPOSED = order_proposals.c.proposal_id == executions.c.cause_id
+_PROPOSAL_JOIN = order_proposals.c.proposal_id == executions.c.cause_id
 
 
-def _traded() -> Any:
+def _fills_query() -> Any:
     return (
         select(
             _STRATEGY,
@@ -112,30 +116,30 @@ def _traded() -> Any:
             func.sum(executions.c.quantity * executions.c.price).label("traded_notional"),
             func.sum(executions.c.fee).label("fees"),
         )
-        .select_from(executions.outerjoin(order_proposals, _PROPOSED))
+        .select_from(executions.outerjoin(order_proposals, _PROPOSAL_JOIN))
         .where(executions.c.exec_type == TRADE)
         .group_by(_STRATEGY)
     )
 
 
-def _closed() -> Any:
+def _closed_lots_query() -> Any:
     net = lot_matches.c.pnl - lot_matches.c.fees
     closing = lot_matches.join(executions, executions.c.execution_id == lot_matches.c.close_execution_id)
     return (
         select(
             _STRATEGY,
             func.count().label("closed_lots"),
-            _count_of(net > 0).label("won"),
+            _count_where(net > 0).label("won"),
             func.sum(cast(net, Numeric)).label("realized_pnl"),
         )
-        .select_from(closing.outerjoin(order_proposals, _PROPOSED))
+        .select_from(closing.outerjoin(order_proposals, _PROPOSAL_JOIN))
         .group_by(_STRATEGY)
     )
 
 
-def _judged() -> Any:
+def _outcomes_query() -> Any:
     gained = signal_outcomes.c.gained
-    hits, moved = _count_of(gained > 0), _count_of(gained != 0)
+    hits, moved = _count_where(gained > 0), _count_where(gained != 0)
     return select(
         signal_outcomes.c.strategy,
         func.count().label("outcomes"),
@@ -145,5 +149,5 @@ def _judged() -> Any:
     ).group_by(signal_outcomes.c.strategy)
 
 
-def _count_of(condition: Any) -> Any:
+def _count_where(condition: Any) -> Any:
     return func.sum(case((condition, 1), else_=0))

@@ -1,7 +1,7 @@
 """What the dataflows publish in Redis, handed on to the WebSockets of this process.
 
 One subscription for all clients. Nothing is kept for a client that does not keep up: it is let go and may come back, so
-memory is bounded by clients x `BEHIND_MAX` references to texts that they share.
+memory is bounded by clients x `QUEUED_MESSAGES_MAX` references to texts that they share.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from api.json_types import number, utc
 
 log = structlog.get_logger(__name__)
 
-BEHIND_MAX = 256
+QUEUED_MESSAGES_MAX = 256
 RETRY_PAUSE_S = (0.1, 2.0)
 MARKET, PORTFOLIO = "market", "portfolio"
 BARS, POSITIONS, VALUATIONS = "updates:bars", "updates:positions", "updates:valuations"
 
 
-class Update(NamedTuple):
+class StreamMessage(NamedTuple):
     """One message of a stream. `symbol` is None where it is about the whole portfolio."""
 
     stream: str
@@ -36,23 +36,23 @@ class Update(NamedTuple):
     text: str
 
 
-class Client:
+class StreamClient:
     """One WebSocket's view: which stream, which symbols (None: all), and what waits for it."""
 
     def __init__(self, stream: str, symbols: set[str] | None) -> None:
         self.stream, self.symbols = stream, symbols
-        self.waiting: asyncio.Queue[str] = asyncio.Queue(BEHIND_MAX)
-        self.behind = asyncio.Event()
+        self.queue: asyncio.Queue[str] = asyncio.Queue(QUEUED_MESSAGES_MAX)
+        self.too_slow = asyncio.Event()
 
-    def offer(self, update: Update) -> None:
-        if self.stream != update.stream or self.behind.is_set():
+    def offer(self, message: StreamMessage) -> None:
+        if self.stream != message.stream or self.too_slow.is_set():
             return
-        if self.symbols is not None and update.symbol is not None and update.symbol not in self.symbols:
+        if self.symbols is not None and message.symbol is not None and message.symbol not in self.symbols:
             return
         try:
-            self.waiting.put_nowait(update.text)
+            self.queue.put_nowait(message.text)
         except asyncio.QueueFull:
-            self.behind.set()
+            self.too_slow.set()
 
 
 class Hub:
@@ -60,29 +60,31 @@ class Hub:
 
     def __init__(self, redis_url: str, registry: CollectorRegistry, *, clients_max: int) -> None:
         self._redis_url, self._clients_max = redis_url, clients_max
-        self._clients: set[Client] = set()
+        self._clients: set[StreamClient] = set()
         self._task: asyncio.Task[None] | None = None
-        self._closes: dict[str, Decimal] = {}  # last price by symbol, for the value of a position
-        self._open = Gauge("platform_api_streams", "open WebSockets", registry=registry)
-        self._dropped = Counter("platform_api_streams_dropped", "WebSockets too slow to be kept", registry=registry)
+        self._last_prices: dict[str, Decimal] = {}  # last price by symbol, for the value of a position
+        self._open_streams = Gauge("platform_api_streams", "open WebSockets", registry=registry)
+        self._dropped_streams = Counter(
+            "platform_api_streams_dropped", "WebSockets too slow to be kept", registry=registry
+        )
         self.subscribed = asyncio.Event()
         """Set while Redis delivers."""
 
-    def join(self, client: Client) -> bool:
+    def join(self, client: StreamClient) -> bool:
         """False where there are too many already."""
         if len(self._clients) >= self._clients_max:
             return False
         self._clients.add(client)
-        self._open.set(len(self._clients))
+        self._open_streams.set(len(self._clients))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen())
         return True
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: StreamClient) -> None:
         self._clients.discard(client)
-        self._open.set(len(self._clients))
-        if client.behind.is_set():
-            self._dropped.inc()
+        self._open_streams.set(len(self._clients))
+        if client.too_slow.is_set():
+            self._dropped_streams.inc()
 
     async def close(self) -> None:
         if self._task is not None:
@@ -92,31 +94,31 @@ class Hub:
         self._task = None
 
     async def _listen(self) -> None:
-        pause, longest = RETRY_PAUSE_S
-        away = False
+        pause, pause_max = RETRY_PAUSE_S
+        disconnected = False
         while True:
             try:
                 async with redis.Redis.from_url(self._redis_url, socket_connect_timeout=2.0) as client:
-                    await self._remember_closes(client)
-                    async with client.pubsub(ignore_subscribe_messages=True) as heard:
-                        await heard.subscribe(BARS, POSITIONS, VALUATIONS)
-                        if away:
+                    await self._load_last_prices(client)
+                    async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                        await pubsub.subscribe(BARS, POSITIONS, VALUATIONS)
+                        if disconnected:
                             log.warning("redis back, streams go on")
-                        pause, away = RETRY_PAUSE_S[0], False
+                        pause, disconnected = RETRY_PAUSE_S[0], False
                         self.subscribed.set()
-                        async for message in heard.listen():
+                        async for message in pubsub.listen():
                             self._publish(message["channel"].decode(), message["data"])
                             # What Redis sent at once must not fill the queues before anything could leave them.
                             await asyncio.sleep(0)
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
-                if not away:
+                if not disconnected:
                     log.warning("redis away, streams pause", error=str(error).splitlines()[0] if str(error) else "")
-                away = True
+                disconnected = True
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, longest)
+                pause = min(2 * pause, pause_max)
 
-    async def _remember_closes(self, client: redis.Redis) -> None:
+    async def _load_last_prices(self, client: redis.Redis) -> None:
         """Last prices of what is held: the first position update comes before the next bar."""
         names = [key async for key in client.scan_iter("latest:position:*", count=1000) if not key.endswith(b":fence")]
         symbols = [name.decode().removeprefix("latest:position:") for name in names]
@@ -125,27 +127,27 @@ class Hub:
         for body in await client.mget([f"latest:bar:{symbol}" for symbol in symbols]):
             if body is not None:
                 row = json.loads(body)
-                self._closes[row["symbol"]] = Decimal(repr(row["close"]))
+                self._last_prices[row["symbol"]] = Decimal(repr(row["close"]))
 
     def _publish(self, channel: str, body: bytes) -> None:
         try:
-            update = self._shape(channel, json.loads(body))
+            stream_message = self._build_message(channel, json.loads(body))
         except (ValueError, KeyError, TypeError, ArithmeticError) as error:
             # Anybody can publish in Redis; one strange message must not end all streams.
             log.warning("a message in Redis is not an update", channel=channel, error=repr(error))
             return
         for client in self._clients:
-            client.offer(update)
+            client.offer(stream_message)
 
-    def _shape(self, channel: str, row: dict[str, Any]) -> Update:
-        return _SHAPES[channel](row, self._closes)
+    def _build_message(self, channel: str, row: dict[str, Any]) -> StreamMessage:
+        return _MESSAGE_BUILDERS[channel](row, self._last_prices)
 
 
-def _bar(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
+def _bar(row: dict[str, Any], last_prices: dict[str, Decimal]) -> StreamMessage:
     symbol = str(row["symbol"])
-    if symbol in closes:
-        closes[symbol] = Decimal(repr(row["close"]))
-    shown = {"symbol": symbol, "price": row["close"], "volume": row["volume"], "timestamp": utc(row["ts_ns"])}
+    if symbol in last_prices:
+        last_prices[symbol] = Decimal(repr(row["close"]))
+    fields = {"symbol": symbol, "price": row["close"], "volume": row["volume"], "timestamp": utc(row["ts_ns"])}
     bar = {
         "open_time": utc(row["open_ns"]),
         "open": row["open"],
@@ -153,13 +155,13 @@ def _bar(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
         "low": row["low"],
         "traded": row["traded"],
     }
-    return Update(MARKET, symbol, _text(shown | bar))
+    return StreamMessage(MARKET, symbol, _to_json(fields | bar))
 
 
-def _position(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
+def _position(row: dict[str, Any], last_prices: dict[str, Decimal]) -> StreamMessage:
     symbol, quantity = str(row["symbol"]), Decimal(row["quantity"])
-    price = closes.setdefault(symbol, Decimal(row["avg_price"]))
-    shown = {
+    price = last_prices.setdefault(symbol, Decimal(row["avg_price"]))
+    fields = {
         "type": "position_update",
         "symbol": symbol,
         "new_quantity": number(quantity),
@@ -168,23 +170,23 @@ def _position(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
         "realized_pnl": number(Decimal(row["realized_pnl"])),
         "timestamp": utc(row["ts_ns"]),
     }
-    return Update(PORTFOLIO, symbol, _text(shown))
+    return StreamMessage(PORTFOLIO, symbol, _to_json(fields))
 
 
-def _valuation(row: dict[str, Any], closes: dict[str, Decimal]) -> Update:
+def _valuation(row: dict[str, Any], last_prices: dict[str, Decimal]) -> StreamMessage:
     names = {"total_value": "equity", "cash_balance": "cash"}
     names |= {name: name for name in ("gross_exposure", "net_exposure", "unrealized_pnl", "realized_pnl", "fees")}
     money = {name: number(Decimal(row[field])) for name, field in names.items()}
-    shown = {"type": "valuation_update", **money, "timestamp": utc(row["ts_ns"])}
-    return Update(PORTFOLIO, None, _text(shown))
+    fields = {"type": "valuation_update", **money, "timestamp": utc(row["ts_ns"])}
+    return StreamMessage(PORTFOLIO, None, _to_json(fields))
 
 
-_SHAPES: dict[str, Callable[[dict[str, Any], dict[str, Decimal]], Update]] = {
+_MESSAGE_BUILDERS: dict[str, Callable[[dict[str, Any], dict[str, Decimal]], StreamMessage]] = {
     BARS: _bar,
     POSITIONS: _position,
     VALUATIONS: _valuation,
 }
 
 
-def _text(shown: dict[str, Any]) -> str:
-    return json.dumps(shown, separators=(",", ":"))
+def _to_json(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))

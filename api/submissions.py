@@ -20,34 +20,40 @@ from sinks.tables import commands, record_of
 
 
 def submit(
-    resources: Resources, kind: str, *, actor: str, reason: str, arguments: Mapping[str, str], key: str | None = None
+    resources: Resources,
+    kind: str,
+    *,
+    actor: str,
+    reason: str,
+    arguments: Mapping[str, str],
+    idempotency_key: str | None = None,
 ) -> Command:
-    """The command, once it is in the log for good. `key` is the caller's idempotency key.
+    """The command, once it is in the log for good. `idempotency_key` is the caller's idempotency key.
 
     Raises Conflict where the actor used the key for something else, Unavailable where Kafka did not take it in time;
     the same key then sends the same command again.
     """
-    wanted = new_command(kind, actor=actor, reason=reason, arguments=arguments)
-    command, acknowledged = _note(resources.engine, wanted, key)
+    candidate = new_command(kind, actor=actor, reason=reason, arguments=arguments)
+    command, acknowledged = _store_submission(resources.engine, candidate, idempotency_key)
     if (command.kind, command.reason, command.arguments) != (kind, reason, dict(arguments)):
-        raise Conflict(f"The idempotency key {key} was used for something else.")
+        raise Conflict(f"The idempotency key {idempotency_key} was used for something else.")
     if not acknowledged:
-        resources.commands.send(command)
+        resources.command_log.send(command)
         with resources.engine.begin() as db:
-            mine = submissions.c.command_id == command.command_id
-            db.execute(update(submissions).where(mine).values(acknowledged=True))
+            same_command = submissions.c.command_id == command.command_id
+            db.execute(update(submissions).where(same_command).values(acknowledged=True))
     return command
 
 
-def _note(engine: Engine, wanted: Command, key: str | None) -> tuple[Command, bool]:
-    """What is noted under the key, and whether the broker has it: `wanted` where the key is new or there is none."""
-    row = {**wanted._asdict(), "idempotency_key": key, "acknowledged": False}
+def _store_submission(engine: Engine, candidate: Command, idempotency_key: str | None) -> tuple[Command, bool]:
+    """What is noted under the key, and whether the broker has it: `candidate` where the key is new or there is none."""
+    row = {**candidate._asdict(), "idempotency_key": idempotency_key, "acknowledged": False}
     with engine.begin() as db:
         if db.execute(insert(submissions).values(row).on_conflict_do_nothing()).rowcount:
-            return wanted, False
-        same = (submissions.c.actor == wanted.actor, submissions.c.idempotency_key == key)
-        found = db.execute(select(submissions).where(*same)).mappings().one()
-    return record_of(Command, found), found["acknowledged"]
+            return candidate, False
+        same_key = (submissions.c.actor == candidate.actor, submissions.c.idempotency_key == idempotency_key)
+        stored = db.execute(select(submissions).where(*same_key)).mappings().one()
+    return record_of(Command, stored), stored["acknowledged"]
 
 
 def find_command(db: Connection, command_id: str) -> Command | None:

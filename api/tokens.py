@@ -38,7 +38,7 @@ def new_id() -> str:
     return secrets.token_urlsafe(16)
 
 
-def signed(key: str, kind: str, token: Token) -> str:
+def sign(key: str, kind: str, token: Token) -> str:
     """The token as text."""
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -55,7 +55,7 @@ def signed(key: str, kind: str, token: Token) -> str:
     return jwt.encode(claims, key, _ALGORITHM)
 
 
-def read(key: str, kind: str, text: str) -> Token:
+def verify(key: str, kind: str, text: str) -> Token:
     """What the token says. Raises Unauthenticated for one that is not ours, not of this kind, or expired."""
     try:
         claims = jwt.decode(text, key, [_ALGORITHM], options={"require": _REQUIRED}, issuer=ISSUER)
@@ -65,11 +65,11 @@ def read(key: str, kind: str, text: str) -> Token:
         raise Unauthenticated("The token is not valid: log in.") from error
     if claims["typ"] != kind:
         raise Unauthenticated(f"This takes an {kind} token, found another kind.")
-    user = (claims["sub"], claims["role"], claims["chg"], claims["ver"])
-    return Token(*user, claims["jti"], claims["sid"], int(claims["exp"]))
+    user_claims = (claims["sub"], claims["role"], claims["chg"], claims["ver"])
+    return Token(*user_claims, claims["jti"], claims["sid"], int(claims["exp"]))
 
 
-def kept_key(secrets_folder: Path) -> str:
+def load_or_create_key(secrets_folder: Path) -> str:
     """The signing key of this platform, made at first use and readable by its owner only.
 
     Several API processes may start at once: the one that links its file first decides.
@@ -77,13 +77,13 @@ def kept_key(secrets_folder: Path) -> str:
     path = secrets_folder / "api-jwt-key"
     if not path.exists():
         secrets_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.{new_id()}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.{new_id()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48) + "\n")
         try:
-            os.link(beside, path)
+            os.link(temporary, path)
         except FileExistsError:
             pass  # another process was first
         finally:
-            beside.unlink()
+            temporary.unlink()
     return path.read_text().strip()

@@ -17,57 +17,57 @@ SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
-def duration_s(given: Any) -> Any:
+def parse_duration(value: Any) -> Any:
     """
-    >>> duration_s("100ms"), duration_s("5m"), duration_s("immediate"), duration_s(None)
+    >>> parse_duration("100ms"), parse_duration("5m"), parse_duration("immediate"), parse_duration(None)
     (0.1, 300.0, 0.0, None)
     """
-    if given is None or isinstance(given, bool | float):
-        return given  # a float is in seconds already: settings made out of settings
-    if given == "immediate":
+    if value is None or isinstance(value, bool | float):
+        return value  # a float is in seconds already: settings made out of settings
+    if value == "immediate":
         return 0.0
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", str(given).strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", str(value).strip())
     if match is None:
-        raise ValueError(f'must be a duration such as "100ms", "30s", "5m" or immediate, found {given!r}')
+        raise ValueError(f'must be a duration such as "100ms", "30s", "5m" or immediate, found {value!r}')
     return float(match[1]) * _UNIT_S[match[2]]
 
 
-Duration = Annotated[float, Field(ge=0), BeforeValidator(duration_s)]
+AlertDuration = Annotated[float, Field(ge=0), BeforeValidator(parse_duration)]
 """Seconds, written as "100ms", "30s", "5m", "4h" or immediate."""
-Share = Annotated[float, Field(gt=0)]
+PositiveRatio = Annotated[float, Field(gt=0)]
 
 
-class Part(BaseModel):
+class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PortfolioAlerts(Part):
+class PortfolioAlerts(FrozenModel):
     daily_loss_threshold: Annotated[float, Field(lt=0)] | None = None
-    position_concentration: Share | None = None
-    margin_utilization: Share | None = None
+    position_concentration: PositiveRatio | None = None
+    margin_utilization: PositiveRatio | None = None
 
 
-class SystemAlerts(Part):
-    service_downtime: Duration | None = None
-    database_latency: Duration | None = None
+class SystemAlerts(FrozenModel):
+    service_downtime: AlertDuration | None = None
+    database_latency: AlertDuration | None = None
     message_queue_lag: Annotated[int, Field(ge=0)] | None = None
-    stale_feed: Duration | None = None
-    dead_letter_rate: Share | None = None
-    dataflow_halted: Duration | None = None
-    missing_records: Duration | None = None
-    check_failure: Duration | None = None
+    stale_feed: AlertDuration | None = None
+    dead_letter_rate: PositiveRatio | None = None
+    dataflow_halted: AlertDuration | None = None
+    missing_records: AlertDuration | None = None
+    check_failure: AlertDuration | None = None
 
 
-class TradingAlerts(Part):
-    order_rejection_rate: Share | None = None
-    execution_latency: Duration | None = None
-    circuit_breaker_activation: Duration | None = None
+class TradingAlerts(FrozenModel):
+    order_rejection_rate: PositiveRatio | None = None
+    execution_latency: AlertDuration | None = None
+    circuit_breaker_activation: AlertDuration | None = None
 
 
-NAMES = frozenset({*PortfolioAlerts.model_fields, *SystemAlerts.model_fields, *TradingAlerts.model_fields})
+ALERT_NAMES = frozenset({*PortfolioAlerts.model_fields, *SystemAlerts.model_fields, *TradingAlerts.model_fields})
 
 
-class Channel(Part):
+class Channel(FrozenModel):
     """Where alerts of at least `severity` go: the addresses in `secret`, one a line."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
@@ -75,16 +75,16 @@ class Channel(Part):
     severity: Severity = "warning"
 
     @model_validator(mode="after")
-    def _known(self) -> Self:
+    def _check_secret(self) -> Self:
         if self.secret not in known_secrets():
             raise ValueError(f"secret must be one of configs/secrets.yaml, found {self.secret!r}")
         return self
 
-    def takes(self, severity: Severity) -> bool:
+    def accepts(self, severity: Severity) -> bool:
         return SEVERITIES.index(severity) >= SEVERITIES.index(self.severity)
 
 
-class QuietHours(Part):
+class QuietHours(FrozenModel):
     """From `begin` to `end` at `timezone`, over midnight where `end` is earlier, only `let_through` and above is told
     at once; the rest waits for the end.
     """
@@ -95,7 +95,7 @@ class QuietHours(Part):
     let_through: Severity = "critical"
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_hours(self) -> Self:
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError) as error:
@@ -104,21 +104,25 @@ class QuietHours(Part):
             raise ValueError("begin and end must differ")
         return self
 
-    def holds_back(self, severity: Severity, now: datetime) -> datetime | None:
+    def deferred_until(self, severity: Severity, now: datetime) -> datetime | None:
         """Until when an alert has to wait; None when it need not. `now` carries a zone."""
         if SEVERITIES.index(severity) >= SEVERITIES.index(self.let_through):
             return None
         local = now.astimezone(ZoneInfo(self.timezone))
-        at = local.time()
+        time_of_day = local.time()
         over_midnight = self.end < self.begin
-        quiet = (at >= self.begin or at < self.end) if over_midnight else self.begin <= at < self.end
+        quiet = (
+            (time_of_day >= self.begin or time_of_day < self.end)
+            if over_midnight
+            else self.begin <= time_of_day < self.end
+        )
         if not quiet:
             return None
-        day = local.date() + timedelta(days=1 if over_midnight and at >= self.begin else 0)
+        day = local.date() + timedelta(days=1 if over_midnight and time_of_day >= self.begin else 0)
         return datetime.combine(day, self.end, tzinfo=ZoneInfo(self.timezone))
 
 
-class Alerts(Part):
+class AlertsSection(FrozenModel):
     """Thresholds; ~ switches an alert off."""
 
     portfolio: PortfolioAlerts = PortfolioAlerts()
@@ -126,16 +130,16 @@ class Alerts(Part):
     trading: TradingAlerts = TradingAlerts()
     severity: dict[str, Severity] = {}
     channels: tuple[Channel, ...] = ()
-    dedupe_window: Duration = 900.0
+    dedupe_window: AlertDuration = 900.0
     quiet_hours: QuietHours | None = None
-    check_every: Annotated[float, Field(ge=0.1), BeforeValidator(duration_s)] = 5.0
+    check_every: Annotated[float, Field(ge=0.1), BeforeValidator(parse_duration)] = 5.0
     metrics_url: Annotated[str, Field(pattern=r"^https?://")] = "http://127.0.0.1:8000/metrics"
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        unknown = sorted(self.severity.keys() - NAMES)
+    def _check_names(self) -> Self:
+        unknown = sorted(self.severity.keys() - ALERT_NAMES)
         if unknown:
-            raise ValueError(f"severity names the alert {unknown[0]!r}; there are {', '.join(sorted(NAMES))}")
+            raise ValueError(f"severity names the alert {unknown[0]!r}; there are {', '.join(sorted(ALERT_NAMES))}")
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError("two channels have one name")

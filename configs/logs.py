@@ -35,63 +35,63 @@ _PATTERNS = (
     (re.compile(r"(?i)\b((?:access_|refresh_)?token|password|secret|api_?key)=([^\s&\"']+)"), rf"\1={MASK}"),
 )
 _PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@")
-_SHORTEST_SECRET = 6
+_SECRET_LENGTH_MIN = 6
 """A shorter value would be found inside of ordinary words."""
 
 
-class Mask:
+class SecretMask:
     """A structlog processor that hides secrets: values under telling names, telling patterns, what it was told of."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._known: set[str] = set()
-        self.hide(values)
+        self._secrets: set[str] = set()
+        self.add(values)
 
-    def hide(self, values: Iterable[str]) -> None:
+    def add(self, values: Iterable[str]) -> None:
         """From now on these values are masked wherever they turn up."""
-        self._known |= {value for value in values if len(value) >= _SHORTEST_SECRET}
+        self._secrets |= {value for value in values if len(value) >= _SECRET_LENGTH_MIN}
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
-        return {key: MASK if _tells(key) and value else self.masked(value) for key, value in event.items()}
+        return {key: MASK if _is_secret_name(key) and value else self.mask(value) for key, value in event.items()}
 
-    def masked(self, value: Any) -> Any:
+    def mask(self, value: Any) -> Any:
         """The value with every secret in it replaced, in strings and in what holds strings.
 
-        >>> Mask(["hunter22"]).masked({"why": "hunter22 is wrong", "url": "postgresql://me:pw@host/db", "token": "x"})
+        >>> SecretMask(["hunter22"]).masked({"why": "hunter22 is wrong", "url": "postgresql://me:pw@host/db", "token": "x"})
         {'why': '*** is wrong', 'url': 'postgresql://me:***@host/db', 'token': '***'}
         """
         if isinstance(value, str):
-            return self._text(value)
+            return self._mask_text(value)
         if isinstance(value, Mapping):
-            return {key: MASK if _tells(str(key)) and each else self.masked(each) for key, each in value.items()}
+            return {key: MASK if _is_secret_name(str(key)) and each else self.mask(each) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.masked(each) for each in value]
+            return [self.mask(each) for each in value]
         # Whatever the renderer would call repr() on: an exception, a path, a settings tree.
-        return value if value is None or isinstance(value, bool | int | float) else self._text(str(value))
+        return value if value is None or isinstance(value, bool | int | float) else self._mask_text(str(value))
 
-    def _text(self, text: str) -> str:
-        for secret in self._known:
+    def _mask_text(self, text: str) -> str:
+        for secret in self._secrets:
             text = text.replace(secret, MASK)
-        for pattern, instead in _PATTERNS:
-            text = pattern.sub(instead, text)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
         return text
 
 
-def _tells(name: str) -> bool:
+def _is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None and _NOT_SECRET.search(name) is None
 
 
-def secrets_of(environment: Mapping[str, str]) -> list[str]:
+def secret_values(environment: Mapping[str, str]) -> list[str]:
     """The values of environment variables whose names say that they are secret, and the passwords in addresses.
 
-    >>> secrets_of({"ALPACA_SECRET_KEY": "abcdefgh", "PATH": "/bin", "DATABASE_URL": "postgresql://me:hunter22@db/books"})
+    >>> secret_values({"ALPACA_SECRET_KEY": "abcdefgh", "PATH": "/bin", "DATABASE_URL": "postgresql://me:hunter22@db/books"})
     ['abcdefgh', 'hunter22']
     """
-    named = [value for name, value in environment.items() if _tells(name) or name.endswith("_KEY")]
-    return named + [found[1] for value in environment.values() if (found := _PASSWORD.search(value))]
+    by_name = [value for name, value in environment.items() if _is_secret_name(name) or name.endswith("_KEY")]
+    return by_name + [match[1] for value in environment.values() if (match := _PASSWORD.search(value))]
 
 
-_mask = Mask()
-hide = _mask.hide
+_mask = SecretMask()
+mask_values = _mask.add
 """Mask these values in every line from now on: for whoever reads a secret from elsewhere than the environment."""
 
 
@@ -101,52 +101,56 @@ def configure(service: str, level: str = "INFO", *, stream: TextIO | None = None
     `level` is the lowest that is written. May be called again, when the settings are known.
     """
     stream = sys.stderr if stream is None else stream
-    hide(secrets_of(os.environ))
-    shared: list[Processor] = [
+    mask_values(secret_values(os.environ))
+    shared_processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        _named(service),
+        _add_service_name(service),
     ]
-    people = stream.isatty()
-    rendered: list[Processor] = (
+    interactive = stream.isatty()
+    renderers: list[Processor] = (
         [structlog.dev.ConsoleRenderer()]
-        if people
-        else [_order, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        if interactive
+        else [_order_keys, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=shared_processors,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             _mask,
-            *rendered,
+            *renderers,
         ],
     )
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared_processors,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    out = logging.StreamHandler(stream)
-    out.setFormatter(formatter)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-    root.addHandler(out)
+    for existing in root.handlers[:]:
+        root.removeHandler(existing)
+    root.addHandler(handler)
     root.setLevel(level.upper())
     # They set up handlers of their own; through the root their lines look like all others.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
-    sys.excepthook = _last_words
+    sys.excepthook = _log_uncaught
 
 
-def _named(service: str) -> Processor:
+def _add_service_name(service: str) -> Processor:
     def add(_logger: Any, _method: str, event: EventDict) -> EventDict:
         event.setdefault("service", service)
         return event
@@ -154,13 +158,13 @@ def _named(service: str) -> Processor:
     return add
 
 
-def _order(_logger: Any, _method: str, event: EventDict) -> EventDict:
+def _order_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """What every line has comes first, so that a log can be read with the eyes too."""
     first = {name: event[name] for name in ("timestamp", "level", "service", "event") if name in event}
     return {**first, **event}
 
 
-def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What ends a process is its log's last line; its event is our own error where one is behind it.
 
     The engine wraps what was raised in a report of its own.

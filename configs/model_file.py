@@ -1,7 +1,7 @@
 """A trained model as a file, and back: skops, never pickle, and the same bytes for the same model.
 
 skops writes zip files with the time of day, names after memory addresses, and a schema full of such addresses.
-`freeze` numbers them in order of their appearance and drops the time, so that the file's sha256 is the model's own.
+`serialize` numbers them in order of their appearance and drops the time, so that the file's sha256 is the model's own.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from operators.predictions import Reference
+from operators.predictions import DriftReference
 from schemas.errors import BadInput
 
-TRUSTED = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
+TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 """What a model file may hold beside what skops knows as harmless."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -32,47 +32,47 @@ class TrainedModel:
     def __init__(self, parts: dict[str, Any], sha256: str = "") -> None:
         self._parts = parts
         self._regressor, self._classifier = parts["regressor"], parts["classifier"]
-        said = json.loads(parts["said"])
-        self.name: str = said["name"]
+        metadata = json.loads(parts["said"])
+        self.name: str = metadata["name"]
         self.sha256 = sha256
-        self.features: tuple[str, ...] = tuple(said["features"])
-        self.inputs: tuple[str, ...] = tuple(said["inputs"])
-        self.horizon_bars: int = said["horizon_bars"]
-        self._slope: float = said["slope"]
-        self._a, self._b = said["calibration"]
-        edges, shares, usual = said["reference"]
-        self.reference = Reference(tuple(map(tuple, edges)), tuple(map(tuple, shares)), usual)
+        self.features: tuple[str, ...] = tuple(metadata["features"])
+        self.inputs: tuple[str, ...] = tuple(metadata["inputs"])
+        self.horizon_bars: int = metadata["horizon_bars"]
+        self._slope: float = metadata["slope"]
+        self._a, self._b = metadata["calibration"]
+        edges, shares, drift_threshold = metadata["reference"]
+        self.reference = DriftReference(tuple(map(tuple, edges)), tuple(map(tuple, shares)), drift_threshold)
 
     def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
         import numpy as np
 
-        given = np.asarray(rows, dtype=np.float64)
-        gains = self._regressor.predict(given) * self._slope
-        odds = self._classifier.decision_function(given) * self._b + self._a
-        return list(zip(gains.tolist(), [_logistic(value) for value in odds.tolist()], strict=True))
+        matrix = np.asarray(rows, dtype=np.float64)
+        returns = self._regressor.predict(matrix) * self._slope
+        odds = self._classifier.decision_function(matrix) * self._b + self._a
+        return list(zip(returns.tolist(), [_logistic(value) for value in odds.tolist()], strict=True))
 
-    def frozen(self) -> bytes:
-        return freeze(self._parts)
+    def to_bytes(self) -> bytes:
+        return serialize(self._parts)
 
 
-def freeze(parts: dict[str, Any]) -> bytes:
+def serialize(parts: dict[str, Any]) -> bytes:
     """The parts as a skops file that depends on nothing else."""
     import skops.io
 
-    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(parts))) as written:
-        schema = json.loads(written.read("schema.json"))
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(parts))) as source:
+        schema = json.loads(source.read("schema.json"))
         names: dict[str, str] = {}
         ids: dict[int, int] = {}
-        schema = _renumbered(schema, ids, names)
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as frozen:
+        schema = _renumber(schema, ids, names)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for old, new in names.items():
-                frozen.writestr(zipfile.ZipInfo(new, _EPOCH), written.read(old))
-            frozen.writestr(zipfile.ZipInfo("schema.json", _EPOCH), json.dumps(schema, sort_keys=True))
-    return out.getvalue()
+                archive.writestr(zipfile.ZipInfo(new, _EPOCH), source.read(old))
+            archive.writestr(zipfile.ZipInfo("schema.json", _EPOCH), json.dumps(schema, sort_keys=True))
+    return buffer.getvalue()
 
 
-def load(file: Path, sha256: str) -> TrainedModel:
+def load_model(file: Path, sha256: str) -> TrainedModel:
     """The model in a file whose hash is known.
 
     Raises BadInput where the file is not there, is another one, or holds a type that nothing here writes.
@@ -85,30 +85,30 @@ def load(file: Path, sha256: str) -> TrainedModel:
         content = file.read_bytes()
     except OSError as error:
         raise BadInput(f"model file {file}: {error.strerror}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise BadInput(f"model file {file}: its sha256 must be {sha256}, found {found}")
-    foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
-    if foreign:
-        raise BadInput(f"model file {file}: holds types that a model has not: {', '.join(foreign)}")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise BadInput(f"model file {file}: its sha256 must be {sha256}, found {actual}")
+    untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
+    if untrusted:
+        raise BadInput(f"model file {file}: holds types that a model has not: {', '.join(untrusted)}")
     # A few rows a tick: waking a second thread costs more than they do.
     threadpool_limits(1, user_api="openmp")
-    return TrainedModel(skops.io.loads(content, trusted=list(TRUSTED)), sha256)
+    return TrainedModel(skops.io.loads(content, trusted=list(TRUSTED_TYPES)), sha256)
 
 
-def _renumbered(node: Any, ids: dict[int, int], names: dict[str, str]) -> Any:
+def _renumber(node: Any, ids: dict[int, int], names: dict[str, str]) -> Any:
     if isinstance(node, dict):
-        out: dict[str, Any] = {}
+        renumbered: dict[str, Any] = {}
         for key in sorted(node):
             value = node[key]
             if key == "__id__":
-                out[key] = ids.setdefault(value, len(ids) + 1)
+                renumbered[key] = ids.setdefault(value, len(ids) + 1)
             elif key == "file":
-                out[key] = names.setdefault(value, f"{len(names) + 1}{Path(value).suffix}")
+                renumbered[key] = names.setdefault(value, f"{len(names) + 1}{Path(value).suffix}")
             else:
-                out[key] = _renumbered(value, ids, names)
-        return out
-    return [_renumbered(one, ids, names) for one in node] if isinstance(node, list) else node
+                renumbered[key] = _renumber(value, ids, names)
+        return renumbered
+    return [_renumber(one, ids, names) for one in node] if isinstance(node, list) else node
 
 
 def _logistic(value: float) -> float:

@@ -17,10 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from configs.model_file import TrainedModel, load
+from configs.model_file import TrainedModel, load_model
 from schemas.errors import BadInput
 
-FILE, CARD, STATE = "model.skops", "card.json", "state.json"
+MODEL_FILE, CARD_FILE, STATE_FILE = "model.skops", "card.json", "state.json"
 ACTIVE, RETIRED, REGISTERED = "active", "retired", "registered"
 
 
@@ -47,35 +47,35 @@ class ModelCard(BaseModel):
     libraries: dict[str, str]
 
 
-class Registry:
+class ModelRegistry:
     """The folder of models. Nothing is there before the first one is registered."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def register(self, frozen: bytes, card: Mapping[str, Any]) -> ModelCard:
+    def register(self, model_bytes: bytes, card: Mapping[str, Any]) -> ModelCard:
         """Keep a frozen model with its card. The same model again changes nothing."""
-        sha256 = hashlib.sha256(frozen).hexdigest()
-        made = ModelCard.model_validate({**card, "sha256": sha256})
-        place = self.folder / sha256[:16]
-        place.mkdir(parents=True, exist_ok=True)
+        sha256 = hashlib.sha256(model_bytes).hexdigest()
+        model_card = ModelCard.model_validate({**card, "sha256": sha256})
+        model_folder = self.folder / sha256[:16]
+        model_folder.mkdir(parents=True, exist_ok=True)
         # The card last: a folder with one is whole.
-        _write(place / FILE, frozen)
-        _write(place / CARD, made.model_dump_json(indent=1).encode() + b"\n")
-        return made
+        _write_atomically(model_folder / MODEL_FILE, model_bytes)
+        _write_atomically(model_folder / CARD_FILE, model_card.model_dump_json(indent=1).encode() + b"\n")
+        return model_card
 
     def cards(self) -> list[ModelCard]:
         """All models, by the end of what they were trained on, newest last."""
-        found = [self._card(file) for file in sorted(self.folder.glob(f"*/{CARD}"))]
-        return sorted(found, key=lambda card: (card.trained_until_ns, card.sha256))
+        cards = [self._card(file) for file in sorted(self.folder.glob(f"*/{CARD_FILE}"))]
+        return sorted(cards, key=lambda card: (card.trained_until_ns, card.sha256))
 
-    def card(self, wanted: str) -> ModelCard:
+    def card(self, prefix: str) -> ModelCard:
         """The model whose sha256 begins with `wanted`. Raises BadInput where none or several do."""
-        fits = [card for card in self.cards() if wanted and card.sha256.startswith(wanted)]
-        if len(fits) != 1:
+        matches = [card for card in self.cards() if prefix and card.sha256.startswith(prefix)]
+        if len(matches) != 1:
             known = ", ".join(card.sha256[:12] for card in self.cards()) or "none"
-            raise BadInput(f"model {wanted!r} must name one of {known}, found {len(fits)}")
-        return fits[0]
+            raise BadInput(f"model {prefix!r} must name one of {known}, found {len(matches)}")
+        return matches[0]
 
     def status(self, sha256: str) -> str:
         state = self._state()
@@ -88,29 +88,31 @@ class Registry:
         sha256 = self._state()["active"]
         return None if sha256 is None else self.card(sha256)
 
-    def activate(self, wanted: str) -> ModelCard:
+    def activate(self, prefix: str) -> ModelCard:
         """Let this model serve from the next start of `predictions` on. Raises BadInput for a retired one."""
-        card = self.card(wanted)
+        card = self.card(prefix)
         if self.status(card.sha256) == RETIRED:
             raise BadInput(f"model {card.sha256[:12]} is retired and serves no more")
-        load(self.folder / card.sha256[:16] / FILE, card.sha256)
-        self._keep({**self._state(), "active": card.sha256})
+        load_model(self.folder / card.sha256[:16] / MODEL_FILE, card.sha256)
+        self._write_state({**self._state(), "active": card.sha256})
         return card
 
-    def retire(self, wanted: str) -> ModelCard:
+    def retire(self, prefix: str) -> ModelCard:
         """Never serve this model again; where it is the active one, none serves."""
-        card, state = self.card(wanted), self._state()
+        card, state = self.card(prefix), self._state()
         retired = sorted({*state["retired"], card.sha256})
-        self._keep({"active": None if state["active"] == card.sha256 else state["active"], "retired": retired})
+        self._write_state({"active": None if state["active"] == card.sha256 else state["active"], "retired": retired})
         return card
 
     def load(self, card: ModelCard) -> TrainedModel:
         """The model itself. Raises BadInput where the file is not the one that was registered."""
-        model = load(self.folder / card.sha256[:16] / FILE, card.sha256)
-        said = (card.name, card.features, card.inputs, card.horizon_bars)
-        found = (model.name, model.features, model.inputs, model.horizon_bars)
-        if said != found:
-            raise BadInput(f"model {card.sha256[:12]}: its card must say what is in the file, {found}, found {said}")
+        model = load_model(self.folder / card.sha256[:16] / MODEL_FILE, card.sha256)
+        on_card = (card.name, card.features, card.inputs, card.horizon_bars)
+        in_file = (model.name, model.features, model.inputs, model.horizon_bars)
+        if on_card != in_file:
+            raise BadInput(
+                f"model {card.sha256[:12]}: its card must say what is in the file, {in_file}, found {on_card}"
+            )
         return model
 
     def _card(self, file: Path) -> ModelCard:
@@ -123,38 +125,38 @@ class Registry:
 
     def _state(self) -> dict[str, Any]:
         try:
-            state = json.loads((self.folder / STATE).read_text())
+            state = json.loads((self.folder / STATE_FILE).read_text())
         except FileNotFoundError:
             return {"active": None, "retired": []}
         except ValueError as error:
-            raise BadInput(f"{self.folder / STATE}: expected JSON, {error}") from error
+            raise BadInput(f"{self.folder / STATE_FILE}: expected JSON, {error}") from error
         if not isinstance(state, dict) or set(state) != {"active", "retired"}:
-            raise BadInput(f"{self.folder / STATE}: expected active and retired, found {state}")
+            raise BadInput(f"{self.folder / STATE_FILE}: expected active and retired, found {state}")
         return state
 
-    def _keep(self, state: Mapping[str, Any]) -> None:
+    def _write_state(self, state: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write(self.folder / STATE, json.dumps(state, indent=1).encode() + b"\n")
+        _write_atomically(self.folder / STATE_FILE, json.dumps(state, indent=1).encode() + b"\n")
 
 
-def serving_model(folder: Path | None, wanted: str | None) -> tuple[Registry, ModelCard] | None:
+def serving_model(folder: Path | None, selected: str | None) -> tuple[ModelRegistry, ModelCard] | None:
     """The model that serves by the settings `predictions.registry` and `predictions.model`, and where it is; None
     where none does. Raises BadInput for a model that is not there or is retired.
     """
-    if folder is None or wanted == "none":
+    if folder is None or selected == "none":
         return None
-    registry = Registry(folder)
-    card = registry.active() if wanted is None else registry.card(wanted)
+    registry = ModelRegistry(folder)
+    card = registry.active() if selected is None else registry.card(selected)
     if card is not None and registry.status(card.sha256) == RETIRED:
         raise BadInput(f"setting predictions.model: model {card.sha256[:12]} is retired and serves no more")
     return None if card is None else (registry, card)
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write_atomically(file: Path, content: bytes) -> None:
     """Whole or not at all."""
-    new = file.with_name(f".{file.name}.new")
-    with new.open("wb") as out:
+    temporary = file.with_name(f".{file.name}.new")
+    with temporary.open("wb") as out:
         out.write(content)
         out.flush()
         os.fsync(out.fileno())
-    new.replace(file)
+    temporary.replace(file)

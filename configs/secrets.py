@@ -30,7 +30,7 @@ VERSION = 1
 _FOLDER = Path(__file__).parent
 
 
-class Known(NamedTuple):
+class SecretSpec(NamedTuple):
     """A secret that the platform asks for. `generated`: any random text will do."""
 
     name: str
@@ -39,7 +39,7 @@ class Known(NamedTuple):
     generated: bool
 
 
-class Kept(NamedTuple):
+class StoredSecret(NamedTuple):
     """One secret in the encrypted file. `previous` is the value before the last rotation, until that is confirmed."""
 
     value: str
@@ -49,46 +49,48 @@ class Kept(NamedTuple):
 
 
 @cache
-def known_secrets() -> dict[str, Known]:
+def known_secrets() -> dict[str, SecretSpec]:
     """Those of `secrets.yaml`, by name."""
     tree = yaml.safe_load((_FOLDER / "secrets.yaml").read_text())
     return {
-        name: Known(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
+        name: SecretSpec(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
         for name, entry in tree.items()
     }
 
 
-def state_secrets(environment: Mapping[str, str]) -> Path:
+def secrets_folder(environment: Mapping[str, str]) -> Path:
     """The folder of the encrypted file: that of PLATFORM_HOME, else of `var/` in the repository."""
     return Path(environment.get("PLATFORM_HOME") or _FOLDER.parent / "var").resolve() / "secrets"
 
 
-def found_secrets(
+def resolve_secrets(
     environment: Mapping[str, str], folder: Path, run_secrets: Path = RUN_SECRETS
 ) -> dict[str, tuple[str, str]]:
     """Each known secret that is set anywhere: name -> (value, where it is from).
 
     Raises BadInput where the encrypted file is there and cannot be opened.
     """
-    found = {name: (kept.value, "encrypted file") for name, kept in SecretFile(folder, environment).read().items()}
+    resolved = {
+        name: (stored.value, "encrypted file") for name, stored in SecretFile(folder, environment).read().items()
+    }
     for name in known_secrets():
         path = run_secrets / name
         if path.is_file():
-            found[name] = (_text(path), str(path))
+            resolved[name] = (_read_text(path), str(path))
         if environment.get(name):
-            found[name] = (environment[name], "environment")
-    return found
+            resolved[name] = (environment[name], "environment")
+    return resolved
 
 
 def secret(name: str, environment: Mapping[str, str] | None = None) -> str | None:
     """The value of one known secret, None where it is set nowhere. For parts that have no setting for it."""
     assert name in known_secrets(), f"{name} is not in secrets.yaml"
     environment = os.environ if environment is None else environment
-    value, _ = found_secrets(environment, state_secrets(environment)).get(name, (None, ""))
+    value, _ = resolve_secrets(environment, secrets_folder(environment)).get(name, (None, ""))
     return value
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
@@ -99,11 +101,11 @@ class SecretFile:
     """The encrypted file. Reading one that does not exist gives nothing; the first write makes it and its key."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._given = folder, environment.get(KEY_VARIABLE)
+        self._folder, self._environment_key = folder, environment.get(KEY_VARIABLE)
         self.path, self.key_path = folder / "secrets.age", folder / "secrets.key"
         self.audit_path = folder / "secrets-audit.log"
 
-    def read(self) -> dict[str, Kept]:
+    def read(self) -> dict[str, StoredSecret]:
         """Raises BadInput where the key is missing, open to others, or does not fit."""
         if not self.path.exists():
             return {}
@@ -120,83 +122,83 @@ class SecretFile:
             raise BadInput(f"{self.path} cannot be read: {error.strerror}") from error
         if tree.get("version") != VERSION:
             raise BadInput(f"{self.path} has version {tree.get('version')!r}, this release reads {VERSION}")
-        return {name: Kept(**kept) for name, kept in tree["secrets"].items()}
+        return {name: StoredSecret(**fields) for name, fields in tree["secrets"].items()}
 
     def set(self, name: str, value: str, *, by: str) -> None:
         """A new value; a previous one that waits for confirmation goes."""
-        with self._changing() as secrets:
-            secrets[name] = Kept(value, None, _now(), by)
-        self.note("set", name, by=by)
+        with self._edit() as secrets:
+            secrets[name] = StoredSecret(value, None, _now(), by)
+        self.append_audit("set", name, by=by)
 
     def rotate(self, name: str, value: str, *, by: str) -> None:
         """A new value that keeps the one before until it is confirmed.
 
         Raises BadInput where there is none, or where the last rotation waits.
         """
-        with self._changing() as secrets:
-            kept = _of(secrets, name)
-            if kept.previous is not None:
+        with self._edit() as secrets:
+            stored = _stored(secrets, name)
+            if stored.previous is not None:
                 raise BadInput(
                     f"the last rotation of {name} is not confirmed: `secrets rotate {name} --confirm` or --back"
                 )
-            secrets[name] = Kept(value, kept.value, _now(), by)
-        self.note("rotate", name, by=by)
+            secrets[name] = StoredSecret(value, stored.value, _now(), by)
+        self.append_audit("rotate", name, by=by)
 
     def confirm(self, name: str, *, by: str) -> None:
         """The new value works: forget the one before."""
-        with self._changing() as secrets:
-            secrets[name] = _rotated(secrets, name)._replace(previous=None)
-        self.note("confirm", name, by=by)
+        with self._edit() as secrets:
+            secrets[name] = _unconfirmed(secrets, name)._replace(previous=None)
+        self.append_audit("confirm", name, by=by)
 
-    def back(self, name: str, *, by: str) -> None:
+    def roll_back(self, name: str, *, by: str) -> None:
         """The new value does not work: the one before holds again."""
-        with self._changing() as secrets:
-            kept = _rotated(secrets, name)
-            assert kept.previous is not None, "a rotated secret has a previous value"
-            secrets[name] = Kept(kept.previous, None, _now(), by)
-        self.note("back", name, by=by)
+        with self._edit() as secrets:
+            stored = _unconfirmed(secrets, name)
+            assert stored.previous is not None, "a rotated secret has a previous value"
+            secrets[name] = StoredSecret(stored.previous, None, _now(), by)
+        self.append_audit("back", name, by=by)
 
     def delete(self, name: str, *, by: str) -> None:
-        with self._changing() as secrets:
-            _of(secrets, name)
+        with self._edit() as secrets:
+            _stored(secrets, name)
             del secrets[name]
-        self.note("delete", name, by=by)
+        self.append_audit("delete", name, by=by)
 
-    def new_key(self, *, by: str) -> None:
+    def replace_key(self, *, by: str) -> None:
         """Encrypt all anew for a new key; the old one opens nothing any more. A crash leaves a file that its key opens.
 
         Raises BadInput where the key is given.
         """
         from pyrage import x25519
 
-        if self._given:
+        if self._environment_key:
             raise BadInput(f"the key comes from {KEY_VARIABLE}: unset it to let the platform make and keep one")
-        with self._locked():
+        with self._exclusive():
             secrets = self.read()
             old, new = self._identity(), x25519.Identity.generate()
             self._write(secrets, *([old] if old else []), new)
             _write(self.key_path, f"{new}\n".encode())
             self._write(secrets, new)
-        self.note("new-key", "*", by=by)
+        self.append_audit("new-key", "*", by=by)
 
-    def note(self, action: str, name: str, *, by: str) -> None:
+    def append_audit(self, action: str, name: str, *, by: str) -> None:
         """Append who did what and when. Never a value."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = json.dumps({"at": _now(), "who": by, "action": action, "name": name}) + "\n"
         with os.fdopen(os.open(self.audit_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
             file.write(line)
 
-    def notes(self) -> list[dict[str, str]]:
+    def audit_entries(self) -> list[dict[str, str]]:
         if not self.audit_path.exists():
             return []
         return [json.loads(line) for line in self.audit_path.read_text().splitlines()]
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, Kept]]:
+    def _edit(self) -> Iterator[dict[str, StoredSecret]]:
         """All secrets, written again behind the block; one change at a time."""
         from pyrage import x25519
 
-        with self._locked():
+        with self._exclusive():
             secrets = self.read()
             yield secrets
             identity = self._identity()
@@ -206,7 +208,7 @@ class SecretFile:
             self._write(secrets, identity)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with (self._folder / "secrets.lock").open("w") as lock:
@@ -215,21 +217,24 @@ class SecretFile:
         except OSError as error:
             raise BadInput(f"secrets in {self._folder} cannot be changed: {error.strerror}") from error
 
-    def _write(self, secrets: Mapping[str, Kept], *identities: Identity) -> None:
+    def _write(self, secrets: Mapping[str, StoredSecret], *identities: Identity) -> None:
         import pyrage
 
-        tree: dict[str, Any] = {"version": VERSION, "secrets": {name: kept._asdict() for name, kept in secrets.items()}}
+        tree: dict[str, Any] = {
+            "version": VERSION,
+            "secrets": {name: stored._asdict() for name, stored in secrets.items()},
+        }
         _write(self.path, pyrage.encrypt(json.dumps(tree).encode(), [identity.to_public() for identity in identities]))
 
     def _identity(self) -> Identity | None:
         from pyrage import IdentityError, x25519
 
-        if self._given:
-            text, where = self._given, KEY_VARIABLE
+        if self._environment_key:
+            text, where = self._environment_key, KEY_VARIABLE
         elif self.key_path.exists():
             if stat.S_IMODE(self.key_path.stat().st_mode) & 0o077:
                 raise BadInput(f"{self.key_path} may be read by others: `chmod 600` it, then `secrets new-key`")
-            text, where = _text(self.key_path), str(self.key_path)
+            text, where = _read_text(self.key_path), str(self.key_path)
         else:
             return None
         try:
@@ -238,27 +243,27 @@ class SecretFile:
             raise BadInput(f"{where} holds no age key (AGE-SECRET-KEY-1…)") from error
 
 
-def _of(secrets: Mapping[str, Kept], name: str) -> Kept:
+def _stored(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret:
     if name not in secrets:
         raise BadInput(f"{name} is not in the encrypted file")
     return secrets[name]
 
 
-def _rotated(secrets: Mapping[str, Kept], name: str) -> Kept:
-    kept = _of(secrets, name)
-    if kept.previous is None:
+def _unconfirmed(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret:
+    stored = _stored(secrets, name)
+    if stored.previous is None:
         raise BadInput(f"no rotation of {name} waits to be confirmed")
-    return kept
+    return stored
 
 
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, for its owner only."""
-    beside = path.with_name(f"{path.name}.part")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    temporary = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)
 
 
 def _now() -> str:

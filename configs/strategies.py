@@ -54,11 +54,11 @@ def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
     if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
         raise BadInput(f"strategy {name}: parameters must be names with values, found {parameters!r}")
     if ":" in name or name.endswith(".py"):
-        return _checked(name, _made(name, _class_in_file(name, folder), parameters))
+        return _validated(name, _instantiate(name, _class_in_file(name, folder), parameters))
     if name not in STRATEGIES:
         known = ", ".join(STRATEGIES)
         raise BadInput(f"strategy {name!r} is not known; known are {known}, or path/to/file.py:ClassName for your own")
-    return _checked(name, _made(name, STRATEGIES[name], parameters))
+    return _validated(name, _instantiate(name, STRATEGIES[name], parameters))
 
 
 def _class_in_file(name: str, folder: Path) -> type:
@@ -78,32 +78,32 @@ def _class_in_file(name: str, folder: Path) -> type:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise BadInput(f"strategy {name!r}: the file fails with {_said(error)}") from error
-    found = getattr(module, class_name, None)
-    if not isinstance(found, type):
+        raise BadInput(f"strategy {name!r}: the file fails with {_describe_error(error)}") from error
+    strategy_class = getattr(module, class_name, None)
+    if not isinstance(strategy_class, type):
         classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
         raise BadInput(
             f"strategy {name!r}: {file.name} has no class {class_name}, it has {', '.join(classes) or 'none'}"
         )
-    return found
+    return strategy_class
 
 
-def _made(name: str, kind: type, parameters: Mapping[str, Any]) -> Any:
-    signature = inspect.signature(kind)
+def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any]) -> Any:
+    signature = inspect.signature(strategy_class)
     try:
         signature.bind(**parameters)
     except TypeError as error:
-        takes = ", ".join(signature.parameters) or "none"
-        raise BadInput(f"strategy {name!r}, parameters: {error}; it takes {takes}") from error
+        accepted = ", ".join(signature.parameters) or "none"
+        raise BadInput(f"strategy {name!r}, parameters: {error}; it takes {accepted}") from error
     try:
-        return kind(**parameters)
+        return strategy_class(**parameters)
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"strategy {name!r} does not accept {dict(parameters)}: {_said(error)}") from error
+        raise BadInput(f"strategy {name!r} does not accept {dict(parameters)}: {_describe_error(error)}") from error
 
 
-def _checked(name: str, strategy: Any) -> Strategy:
+def _validated(name: str, strategy: Any) -> Strategy:
     label = getattr(strategy, "name", None)
     if not isinstance(label, str) or not label:
         raise BadInput(f"strategy {name!r} needs a text as its name, found {label!r}")
@@ -126,10 +126,10 @@ def _checked(name: str, strategy: Any) -> Strategy:
             build(spec)
         except BadInput as error:
             raise BadInput(f"strategy {name!r}: {error}") from error
-    checked: Strategy = strategy
-    return checked
+    validated: Strategy = strategy
+    return validated
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     # One line whatever the user's code raised.
     return " ".join(f"{type(error).__name__}: {error}".split())

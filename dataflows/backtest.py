@@ -22,78 +22,89 @@ from bytewax.testing import cluster_main, run_main
 
 from configs.settings import Settings, load_settings
 from dataflows.research.report import ReportSink, Stopwatch
-from dataflows.runtime import stages, stopping
-from dataflows.runtime.topology import BOOKS
-from dataflows.runtime.wiring import TickLogic, TickSink, TickSource
-from dataflows.sources.files import FileFeed
-from dataflows.sources.from_settings import files_source, tagger
-from dataflows.sources.kafka import ShardTicks
+from dataflows.runtime import shutdown, stages
+from dataflows.runtime.topology import GLOBAL_SHARD
+from dataflows.runtime.wiring import SliceSink, SliceSource, StageLogic
+from dataflows.sources.feed_selection import files_source, symbol_tagger
+from dataflows.sources.file_feed import FileFeed
+from dataflows.sources.kafka import ShardSlices
 from operators.partitions import partition_of
 from operators.performance import Performance
-from operators.stage import Stage, Tick
+from operators.stage import Stage, TimeSlice
 from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow, Record
 
 VERSION = 1
-Piece = tuple[str, list[Tick]]
-_WHOLE = frozenset({CorporateAction, ExchangeRate})
+AnalysedShard = tuple[str, list[TimeSlice]]
+_BROADCAST = frozenset({CorporateAction, ExchangeRate})
 """Without a symbol of their own, and read by every shard of features (`dataflows/runtime/topology.py`)."""
 
 
-class Gathering(StatefulBatchLogic[Piece, list[Tick], Any]):
+class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
     """Brings the shards' ticks together again and decides on them: all that needs to see every symbol."""
 
     def __init__(self, shards: int, loop: Stage, resume: Any) -> None:
         self._shards, self._loop = shards, loop
-        self._waiting: dict[str, list[Tick]] = {}
+        self._pending: dict[str, list[TimeSlice]] = {}
         if resume is not None:
             version, state = resume
             assert version == VERSION, f"gathering state of version {version}, expected {VERSION}"
             loop.restore(state)
 
-    def on_batch(self, values: list[Piece]) -> tuple[list[list[Tick]], bool]:
+    def on_batch(self, values: list[AnalysedShard]) -> tuple[list[list[TimeSlice]], bool]:
         if self._shards == 1:
-            out = [[self._trade(tick.ts_ns, tick.records) for tick in ticks] for _, ticks in values]
+            out = [
+                [self._run_trading_loop(time_slice.ts_ns, time_slice.records) for time_slice in time_slices]
+                for _, time_slices in values
+            ]
             return out, StatefulBatchLogic.RETAIN
-        for shard, ticks in values:
-            self._waiting.setdefault(shard, []).extend(ticks)
-        ready = min(map(len, self._waiting.values())) if len(self._waiting) == self._shards else 0
-        shards = [self._waiting[shard] for shard in sorted(self._waiting)] if ready else []
-        merged = [self._merged([ticks[i] for ticks in shards]) for i in range(ready)]
-        for ticks in self._waiting.values():
-            del ticks[:ready]
-        return [merged], StatefulBatchLogic.RETAIN
+        for shard, time_slices in values:
+            self._pending.setdefault(shard, []).extend(time_slices)
+        ready = min(map(len, self._pending.values())) if len(self._pending) == self._shards else 0
+        shard_slices = [self._pending[shard] for shard in sorted(self._pending)] if ready else []
+        merged_slices = [self._merge([time_slices[i] for time_slices in shard_slices]) for i in range(ready)]
+        for time_slices in self._pending.values():
+            del time_slices[:ready]
+        return [merged_slices], StatefulBatchLogic.RETAIN
 
-    def _merged(self, parts: list[Tick]) -> Tick:
-        assert len({part.ts_ns for part in parts}) == 1, "shards of one feed see the same ticks"
+    def _merge(self, shard_slices: list[TimeSlice]) -> TimeSlice:
+        assert len({shard_slice.ts_ns for shard_slice in shard_slices}) == 1, "shards of one feed see the same ticks"
         # What all shards were given is passed on by the first alone.
-        first, *others = parts
-        records = [*first.records, *(r for part in others for r in part.records if type(r) not in _WHOLE)]
-        records.sort(key=_place)
-        return self._trade(parts[0].ts_ns, records)
+        first, *other_slices = shard_slices
+        records = [
+            *first.records,
+            *(
+                record
+                for shard_slice in other_slices
+                for record in shard_slice.records
+                if type(record) not in _BROADCAST
+            ),
+        ]
+        records.sort(key=_sort_key)
+        return self._run_trading_loop(shard_slices[0].ts_ns, records)
 
-    def _trade(self, ts_ns: int, records: Iterable[Record]) -> Tick:
-        given = list(records)
-        made = self._loop.on_tick(ts_ns, given)
-        return Tick(ts_ns, [record for record in given if type(record) is not FeatureRow] + made)
+    def _run_trading_loop(self, ts_ns: int, records: Iterable[Record]) -> TimeSlice:
+        inputs = list(records)
+        outputs = self._loop.on_slice(ts_ns, inputs)
+        return TimeSlice(ts_ns, [record for record in inputs if type(record) is not FeatureRow] + outputs)
 
-    def on_eof(self) -> tuple[list[list[Tick]], bool]:
+    def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
         return [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
         # The pieces of one source batch travel in one epoch, so none is waiting when the epoch ends.
-        assert not any(self._waiting.values()), "a tick of some shard never came"
+        assert not any(self._pending.values()), "a tick of some shard never came"
         return (VERSION, self._loop.snapshot())
 
 
-def build(settings: Settings, source: TickSource, sink: TickSink, *, shards: int = 1) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sink: SliceSink, *, shards: int = 1) -> Dataflow:
     """Items of the source: (any key, ticks of Bars). To the sink: (BOOKS, ticks of everything the stages gave)."""
-    analysis, deciding = stages.analysis(settings), stages.deciding(settings)
+    analysis, trading_loop = stages.analysis(settings), stages.decision_loop(settings)
     flow = Dataflow("backtest")
-    ticks = op.input("ticks", flow, source)
-    pieces = op.flat_map_batch("shards", ticks, _splitter(shards))
-    analysed = op.stateful_batch("analysis", pieces, lambda resume: TickLogic(analysis(), resume))
-    gathered = op.map("gathered", analysed, lambda piece: (BOOKS, piece))
-    traded = op.stateful_batch("trading", gathered, lambda resume: Gathering(shards, deciding(), resume))
+    time_slices = op.input("ticks", flow, source)
+    sharded = op.flat_map_batch("shards", time_slices, _shard_splitter(shards))
+    analysed = op.stateful_batch("analysis", sharded, lambda resume: StageLogic(analysis(), resume))
+    keyed = op.map("gathered", analysed, lambda batch: (GLOBAL_SHARD, batch))
+    traded = op.stateful_batch("trading", keyed, lambda resume: ShardMerge(shards, trading_loop(), resume))
     op.output("report", traded, sink)
     return flow
 
@@ -102,9 +113,11 @@ def flow() -> Dataflow:
     """Of the files in the settings: `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run
     dataflows.backtest`.
     """
-    stopping.install()
-    settings = load_settings().of_files()
-    source = files_source(settings.market_data.files, stopping=stopping.asked, tag=tagger(settings))
+    shutdown.install_signal_handler()
+    settings = load_settings().for_backtest()
+    source = files_source(
+        settings.market_data.files, stop_requested=shutdown.stop_requested, tag=symbol_tagger(settings)
+    )
     return build(settings, source, ReportSink(settings.portfolio_manager.initial_capital, print_at_end=True))
 
 
@@ -113,7 +126,7 @@ def run(
     paths: Sequence[Path],
     *,
     workers: int = 1,
-    batch_ticks: int = 256,
+    batch_slices: int = 256,
     progress: Callable[[Performance, float], None] = lambda performance, share: None,
 ) -> tuple[Performance, dict[str, Any]]:
     """Run to the end of the files. Returns the run and its summary, with `elapsed_s` and `bars_per_s` of wall clock.
@@ -122,26 +135,26 @@ def run(
 
     Raises BadInput where the settings or files are wrong.
     """
-    watch = Stopwatch()
+    stopwatch = Stopwatch()
     feeds: list[FileFeed] = []
 
-    def tell(performance: Performance) -> None:
+    def report_progress(performance: Performance) -> None:
         progress(performance, feeds[-1].share_read)
 
-    sink = ReportSink(settings.portfolio_manager.initial_capital, progress=tell)
+    sink = ReportSink(settings.portfolio_manager.initial_capital, progress=report_progress)
     source = files_source(
-        settings.market_data.files, paths, batch_ticks=batch_ticks, opened=feeds.append, tag=tagger(settings)
+        settings.market_data.files, paths, batch_slices=batch_slices, on_open=feeds.append, tag=symbol_tagger(settings)
     )
-    wired = build(settings.of_files(), source, sink, shards=workers)
+    dataflow = build(settings.for_backtest(), source, sink, shards=workers)
     try:
-        with _few_collections():
+        with _reduced_gc():
             if workers == 1:
-                run_main(wired)
+                run_main(dataflow)
             else:
-                cluster_main(wired, [], 0, worker_count_per_proc=workers)
+                cluster_main(dataflow, [], 0, worker_count_per_proc=workers)
     except BytewaxRuntimeError as error:
-        raise _cause(error) from error
-    elapsed_s = watch.seconds()
+        raise _root_cause(error) from error
+    elapsed_s = stopwatch.seconds()
     summary = sink.performance.summary()
     return sink.performance, summary | {
         "elapsed_s": round(elapsed_s, 3),
@@ -150,7 +163,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _few_collections() -> Iterator[None]:
+def _reduced_gc() -> Iterator[None]:
     """Records are tuples without cycles: looking for garbage among them every 700 is 4 % of a run (measured)."""
     thresholds = gc.get_threshold()
     gc.freeze()
@@ -162,42 +175,42 @@ def _few_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _cause(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """What was raised in our own code, below the engine's report of it."""
     while isinstance(error, BytewaxRuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
-def _splitter(shards: int) -> Callable[[list[ShardTicks]], list[ShardTicks]]:
+def _shard_splitter(shards: int) -> Callable[[list[ShardSlices]], list[ShardSlices]]:
     """Every shard gets every tick, with the records of its own symbols. What has no symbol goes to the first, and what
-    the analysis reads of that to all (`_WHOLE`).
+    the analysis reads of that to all (`_BROADCAST`).
     """
 
-    def split(items: list[ShardTicks]) -> list[ShardTicks]:
-        out: list[ShardTicks] = []
-        for _, ticks in items:
+    def split(items: list[ShardSlices]) -> list[ShardSlices]:
+        out: list[ShardSlices] = []
+        for _, time_slices in items:
             if shards == 1:
-                out.append(("0", ticks))
+                out.append(("0", time_slices))
                 continue
-            pieces: list[list[Tick]] = [[] for _ in range(shards)]
-            for ts_ns, records in ticks:
-                parts: list[list[Record]] = [[] for _ in range(shards)]
+            slices_by_shard: list[list[TimeSlice]] = [[] for _ in range(shards)]
+            for ts_ns, records in time_slices:
+                records_by_shard: list[list[Record]] = [[] for _ in range(shards)]
                 for record in records:
-                    by_symbol = type(record) in BY_SYMBOL
-                    if type(record) in _WHOLE:
-                        for part in parts[1:]:
-                            part.append(record)
-                    shard = partition_of(record.symbol, shards) if by_symbol else 0  # type: ignore[union-attr]
-                    parts[shard].append(record)
-                for piece, part in zip(pieces, parts, strict=True):
-                    piece.append(Tick(ts_ns, part))
-            out += [(str(shard), piece) for shard, piece in enumerate(pieces)]
+                    has_symbol = type(record) in BY_SYMBOL
+                    if type(record) in _BROADCAST:
+                        for shard_records in records_by_shard[1:]:
+                            shard_records.append(record)
+                    shard = partition_of(record.symbol, shards) if has_symbol else 0  # type: ignore[union-attr]
+                    records_by_shard[shard].append(record)
+                for shard_slices, shard_records in zip(slices_by_shard, records_by_shard, strict=True):
+                    shard_slices.append(TimeSlice(ts_ns, shard_records))
+            out += [(str(shard), shard_slices) for shard, shard_slices in enumerate(slices_by_shard)]
         return out
 
     return split
 
 
-def _place(record: Any) -> tuple[float, str, int]:
+def _sort_key(record: Any) -> tuple[float, str, int]:
     """What has a symbol's place in order of time, symbol and seq, as aligned logs give it; what has none last."""
     return (record.ts_ns, record.symbol, record.seq) if type(record) in BY_SYMBOL else (inf, "", 0)

@@ -7,22 +7,24 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stages
-from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source: (shard, ticks of all inputs). To the sinks: (shard, ticks of Executions, GatewayStatuses and
     OrderIntents); one of them asks the broker.
     """
-    return staged("execution", stages.execution(settings), source, sinks)
+    return build_stage_flow("execution", stages.execution(settings), source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.execution`."""
-    at = live.ends("execution")
-    if at.settings.execution.broker == "alpaca":
-        from dataflows.broker.from_settings import asking_sink  # slow to import, and of no use to the simulated venue
+    endpoints = live_endpoints.connect("execution")
+    if endpoints.settings.execution.broker == "alpaca":
+        from dataflows.broker.broker_setup import (
+            build_broker_sink,  # slow to import, and of no use to the simulated venue
+        )
 
-        at.sinks["broker"] = asking_sink(at.settings)
-    return build(at.settings, live.topics_source("execution", at), at.sinks)
+        endpoints.sinks["broker"] = build_broker_sink(endpoints.settings)
+    return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)

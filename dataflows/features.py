@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stages
-from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source: (shard, ticks of Bars). To the sinks: (shard, ticks of FeatureRows)."""
-    return staged("features", stages.features(settings), source, sinks)
+    return build_stage_flow("features", stages.features(settings), source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.features`."""
-    at = live.ends("features")
-    return build(at.settings, live.topics_source("features", at), at.sinks)
+    endpoints = live_endpoints.connect("features")
+    return build(endpoints.settings, live_endpoints.topics_source("features", endpoints), endpoints.sinks)

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stages
-from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source: (shard, ticks of all that was decided). To the sinks: (shard, ticks of StrategyWeights,
     SignalOutcomes, Attribution and ModelScores).
     """
-    return staged("feedback", stages.feedback(settings), source, sinks)
+    return build_stage_flow("feedback", stages.feedback(settings), source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.feedback`."""
-    at = live.ends("feedback")
-    return build(at.settings, live.topics_source("feedback", at), at.sinks)
+    endpoints = live_endpoints.connect("feedback")
+    return build(endpoints.settings, live_endpoints.topics_source("feedback", endpoints), endpoints.sinks)

@@ -7,21 +7,27 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stopping
-from dataflows.runtime.wiring import TickSink, TickSource, unstaged
+from dataflows.runtime import live_endpoints, shutdown
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_feed_flow
 from dataflows.sources.fundamentals import fundamentals_source
-from dataflows.sources.polling import PolledSource
-from dataflows.sources.topic_tail import ids_once_stored
+from dataflows.sources.polled_source import PolledSource
+from dataflows.sources.topic_tail import stored_ids_reader
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source and to the sinks: (shard, ticks of Fundamentals)."""
-    return unstaged("fundamentals", source, sinks)
+    return build_feed_flow("fundamentals", source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.fundamentals`."""
-    at = live.ends("fundamentals")
-    written = ids_once_stored(at.settings.kafka, "fundamentals", live.store(at, "fundamentals"))
-    outside = fundamentals_source(at.settings, written)
-    return build(at.settings, PolledSource("fundamentals", outside, stopping=stopping.asked, stats=at.stats), at.sinks)
+    endpoints = live_endpoints.connect("fundamentals")
+    read_stored_ids = stored_ids_reader(
+        endpoints.settings.kafka, "fundamentals", live_endpoints.table_store(endpoints, "fundamentals")
+    )
+    source = fundamentals_source(endpoints.settings, read_stored_ids)
+    return build(
+        endpoints.settings,
+        PolledSource("fundamentals", source, stop_requested=shutdown.stop_requested, stats=endpoints.stats),
+        endpoints.sinks,
+    )

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stopping
-from dataflows.runtime.wiring import TickSink, TickSource, unstaged
-from dataflows.sources.from_settings import platform_feed
+from dataflows.runtime import live_endpoints, shutdown
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_feed_flow
+from dataflows.sources.feed_selection import platform_feed
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source and to the sinks: (shard, ticks of Bars, traded or filled)."""
-    return unstaged("market_data", source, sinks)
+    return build_feed_flow("market_data", source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.market_data`."""
-    at = live.ends("market_data")
-    source = platform_feed(at.settings, stopping=stopping.asked, stats=at.stats)
-    return build(at.settings, source, at.sinks)
+    endpoints = live_endpoints.connect("market_data")
+    source = platform_feed(endpoints.settings, stop_requested=shutdown.stop_requested, stats=endpoints.stats)
+    return build(endpoints.settings, source, endpoints.sinks)

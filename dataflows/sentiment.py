@@ -9,43 +9,43 @@ from bytewax.dataflow import Dataflow
 from configs.secrets import secret
 from configs.settings import Settings
 from dataflows.llm.llm_client import LlmClient
-from dataflows.llm.request_sink import Asker, AskingSink, Budget
-from dataflows.runtime import live, stages
-from dataflows.runtime.topology import BOOKS
-from dataflows.runtime.wiring import TickSink, TickSource, staged
-from dataflows.sources.topic_tail import records_at_the_end
-from operators.sentiment.prompt import ANSWER_SCHEMA
+from dataflows.llm.request_sink import LlmBudget, LlmRequester, LlmRequestSink
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.topology import GLOBAL_SHARD
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
+from dataflows.sources.topic_tail import topic_tail_reader
+from operators.sentiment.llm_prompt import ANSWER_SCHEMA
 from schemas.codec import encode
 from schemas.records import TOPIC_OF, LlmAnswer
 from sinks.kafka import producer
 
-FLUSH_S = 10.0
+FLUSH_TIMEOUT_S = 10.0
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source: (shard, ticks of NewsItems and LlmAnswers). To the sinks: (shard, ticks of
     SentimentScores and LlmRequests).
     """
-    return staged("sentiment", stages.sentiment(settings), source, sinks)
+    return build_stage_flow("sentiment", stages.sentiment(settings), source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.sentiment`."""
-    at = live.ends("sentiment")
-    sinks = dict(at.sinks)
-    if at.settings.sentiment.llm.enabled:
-        sinks["asking"] = AskingSink(BOOKS, lambda: _asker(at.settings))
-    return build(at.settings, live.topics_source("sentiment", at), sinks)
+    endpoints = live_endpoints.connect("sentiment")
+    sinks = dict(endpoints.sinks)
+    if endpoints.settings.sentiment.llm.enabled:
+        sinks["asking"] = LlmRequestSink(GLOBAL_SHARD, lambda: _build_requester(endpoints.settings))
+    return build(endpoints.settings, live_endpoints.topics_source("sentiment", endpoints), sinks)
 
 
-def _asker(settings: Settings) -> Asker:
+def _build_requester(settings: Settings) -> LlmRequester:
     """The edge that asks the language model, writing into `llm-answers`."""
     llm, kafka = settings.sentiment.llm, settings.kafka
-    written = producer(kafka.cluster)
+    answer_producer = producer(kafka.cluster)
 
-    def tell(answer: LlmAnswer) -> None:
-        written.produce(kafka.topic_prefix + TOPIC_OF[LlmAnswer], encode(answer), partition=0)
-        written.flush(FLUSH_S)
+    def publish(answer: LlmAnswer) -> None:
+        answer_producer.produce(kafka.topic_prefix + TOPIC_OF[LlmAnswer], encode(answer), partition=0)
+        answer_producer.flush(FLUSH_TIMEOUT_S)
 
     client = LlmClient(
         llm.base_url,
@@ -55,10 +55,10 @@ def _asker(settings: Settings) -> Asker:
         answer_tokens_max=llm.answer_tokens_max,
         schema=ANSWER_SCHEMA,
     )
-    return Asker(
+    return LlmRequester(
         client,
-        tell,
-        budget=Budget(llm.requests_per_day, llm.tokens_per_day),
-        patience_s=llm.timeout_s,
-        answered=records_at_the_end(kafka, TOPIC_OF[LlmAnswer]),
+        publish,
+        budget=LlmBudget(llm.requests_per_day, llm.tokens_per_day),
+        queue_age_max_s=llm.timeout_s,
+        recorded_answers=topic_tail_reader(kafka, TOPIC_OF[LlmAnswer]),
     )

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stages
-from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """Items of the source: (shard, ticks of FeatureRows). To the sinks: (shard, ticks of Signals)."""
-    return staged("signals", stages.signals(settings), source, sinks)
+    return build_stage_flow("signals", stages.signals(settings), source, sinks)
 
 
 def flow() -> Dataflow:
     """On the running platform: `python -m bytewax.run dataflows.signals`."""
-    at = live.ends("signals")
-    return build(at.settings, live.topics_source("signals", at), at.sinks)
+    endpoints = live_endpoints.connect("signals")
+    return build(endpoints.settings, live_endpoints.topics_source("signals", endpoints), endpoints.sinks)

@@ -25,7 +25,7 @@ def platform() -> None:
 
 def register_all() -> None:
     """A command group is a module in `deploy.commands` with `register(app)`; add the file and it is there."""
-    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda found: found.name):
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda info: info.name):
         importlib.import_module(f"{commands.__name__}.{module.name}").register(app)
 
 

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Home:
-    """Paths under one state folder. Making a `Home` touches nothing; `make` creates the folders."""
+    """Paths under one state folder. Making a `Home` touches nothing; `create_folders` creates the folders."""
 
     root: Path
 
@@ -52,7 +52,7 @@ class Home:
     def state_file(self) -> Path:
         return self.run / "state.json"
 
-    def make(self) -> None:
+    def create_folders(self) -> None:
         """Create the folders. Raises DeployError when the disk refuses."""
         try:
             for folder in (self.run, self.stats, self.logs, self.data, self.recovery):

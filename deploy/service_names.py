@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from schemas.errors import BadInput
 
-OTHER_NAMES = {
+SERVICE_ALIASES = {
     "portfolio_manager": "portfolio",
     "portfolio_management": "portfolio",
     "risk_manager": "risk",
@@ -22,15 +22,15 @@ OTHER_NAMES = {
 """What the settings or people call a service that has a shorter name here."""
 
 
-def service_named(text: str, known: Iterable[str]) -> str:
+def resolve_service(text: str, services: Iterable[str]) -> str:
     """The service that is meant. Raises BadInput naming those there are.
 
-    >>> service_named("risk-manager", ["portfolio", "risk"]), service_named("market-data", ["market_data"])
+    >>> resolve_service("risk-manager", ["portfolio", "risk"]), resolve_service("market-data", ["market_data"])
     ('risk', 'market_data')
     """
-    names = list(known)
+    names = list(services)
     underscored = text.strip().lower().replace("-", "_")
-    for name in (text, underscored, OTHER_NAMES.get(underscored, "")):
+    for name in (text, underscored, SERVICE_ALIASES.get(underscored, "")):
         if name in names:
             return name
     raise BadInput(f"there is no service {text!r}; there are {', '.join(names) or 'none'}")

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from deploy.errors import DeployError
 from schemas.errors import BadInput
 
-_BANNED = ("utils", "helpers", "common", "base", "core", "manager", "handler", "processor", "engine")
+_BANNED_WORDS = ("utils", "helpers", "common", "base", "core", "manager", "handler", "processor", "engine")
 
-STAGE = '''"""The last close of every symbol: where {title} begins."""
+STAGE_TEMPLATE = '''"""The last close of every symbol: where {title} begins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class {type}:
     def __init__(self) -> None:
         self.closes: dict[str, float] = {{}}
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         for record in records:
             if type(record) is Bar:
                 self.closes[record.symbol] = record.close
@@ -48,7 +48,7 @@ class {type}:
         assert version == VERSION, f"{title} state of version {{version}}, expected {{VERSION}}"
         self.closes = dict(closes)
 '''
-MODULE = '''"""market-bars -> {title}."""
+MODULE_TEMPLATE = '''"""market-bars -> {title}."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import live, stages
+from dataflows.runtime import stages
+from dataflows.runtime import live_endpoints
 from dataflows.runtime.wiring import TickSink, TickSource, staged
 
 
@@ -71,7 +72,7 @@ def flow() -> Dataflow:
     at = live.ends("{name}")
     return build(at.settings, live.topics_source("{name}", at), at.sinks)
 '''
-TEST = '''"""The stage of {name} against the last bar of each symbol, in any batches and after any crash."""
+TEST_TEMPLATE = '''"""The stage of {name} against the last bar of each symbol, in any batches and after any crash."""
 
 from __future__ import annotations
 
@@ -96,7 +97,7 @@ def test_the_state_is_the_last_close_of_each_symbol(batch: int, crashes: bool) -
     stage = {type}()
     for start in range(0, len(BARS), batch):
         records: list[Record] = list(BARS[start : start + batch])
-        assert stage.on_tick(start, records) == []
+        assert stage.on_slice(start, records) == []
         if crashes:
             resumed = {type}()
             resumed.restore(stage.snapshot())
@@ -106,59 +107,59 @@ def test_the_state_is_the_last_close_of_each_symbol(batch: int, crashes: bool) -
 
 def test_what_a_snapshot_holds_does_not_change_any_more() -> None:
     stage = {type}()
-    stage.on_tick(60, [BARS[0]])
+    stage.on_slice(60, [BARS[0]])
     snapshot = stage.snapshot()
-    stage.on_tick(120, [BARS[3]])
+    stage.on_slice(120, [BARS[3]])
     assert snapshot == (1, {{"A": BARS[0].close}})
 '''
 
 
-class Made(NamedTuple):
+class NewServiceFiles(NamedTuple):
     """Paths from the repository: what is new, and what has an entry more."""
 
     new: list[str]
     changed: list[str]
 
 
-def create_service(root: Path, text: str) -> Made:
+def create_service(root: Path, text: str) -> NewServiceFiles:
     """Write the files of the service and enter it. Raises BadInput for a name that will not do; nothing is written."""
-    name = checked_name(root, text)
-    words = {"name": name, "type": f"{''.join(part.capitalize() for part in name.split('_'))}Stage"}
-    words["title"] = name.replace("_", " ")
+    name = validated_name(root, text)
+    values = {"name": name, "type": f"{''.join(part.capitalize() for part in name.split('_'))}Stage"}
+    values["title"] = name.replace("_", " ")
     new = {
-        f"operators/{name}.py": STAGE.format(**words),
-        f"dataflows/{name}.py": MODULE.format(**words),
-        f"tests/unit/test_{name}.py": TEST.format(**words),
+        f"operators/{name}.py": STAGE_TEMPLATE.format(**values),
+        f"dataflows/{name}.py": MODULE_TEMPLATE.format(**values),
+        f"tests/unit/test_{name}.py": TEST_TEMPLATE.format(**values),
     }
     changed = {
         "dataflows/runtime/topology.py": _topology(root, name),
-        "dataflows/runtime/stages.py": _stages(root, name, words["type"]),
-        "configs/kafka_topics.yaml": _readers(root, name),
+        "dataflows/runtime/stages.py": _stages(root, name, values["type"]),
+        "configs/kafka_topics.yaml": _topic_readers(root, name),
         "tests/unit/step_ids.json": _step_ids(root, name),
-        "tests/unit/test_step_ids.py": _shards(root, name),
-        "README.md": _put(root, "README.md", r"(^    market_data --> [^\n]*)", rf"\g<1> & {name}"),
-        "docs/architecture.md": _row(root, "docs/architecture.md", name),
+        "tests/unit/test_step_ids.py": _shard_assertion(root, name),
+        "README.md": _insert(root, "README.md", r"(^    market_data --> [^\n]*)", rf"\g<1> & {name}"),
+        "docs/architecture.md": _architecture_row(root, "docs/architecture.md", name),
     }
     for path, content in {**new, **changed}.items():
         (root / path).write_text(content)
-    return Made(list(new), list(changed))
+    return NewServiceFiles(list(new), list(changed))
 
 
-def checked_name(root: Path, text: str) -> str:
+def validated_name(root: Path, text: str) -> str:
     """`my-service` as `my_service`. Raises BadInput where it is no name, says nothing, or is taken."""
     name = text.strip().replace("-", "_")
     if re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name) is None or keyword.iskeyword(name) or name.endswith("_"):
         raise BadInput(f"a service is named in small letters, digits and _, such as order_flow, found {text!r}")
-    if any(part in _BANNED for part in name.split("_")):
-        raise BadInput(f"{name} says nothing of what it does: none of {', '.join(_BANNED)} in a name")
+    if any(part in _BANNED_WORDS for part in name.split("_")):
+        raise BadInput(f"{name} says nothing of what it does: none of {', '.join(_BANNED_WORDS)} in a name")
     for path in (f"operators/{name}.py", f"operators/{name}", f"dataflows/{name}.py", f"tests/unit/test_{name}.py"):
         if (root / path).exists():
             raise BadInput(f"the name {name} is taken: there is {path}")
     return name
 
 
-def _put(root: Path, path: str, pattern: str, instead: str) -> str:
-    text, count = re.subn(pattern, instead, (root / path).read_text(), count=1, flags=re.MULTILINE | re.DOTALL)
+def _insert(root: Path, path: str, pattern: str, replacement: str) -> str:
+    text, count = re.subn(pattern, replacement, (root / path).read_text(), count=1, flags=re.MULTILINE | re.DOTALL)
     if count != 1:
         raise DeployError(f"{path} has no place for another service: {pattern!r} is not in it")
     return text
@@ -166,7 +167,7 @@ def _put(root: Path, path: str, pattern: str, instead: str) -> str:
 
 def _topology(root: Path, name: str) -> str:
     entry = f'    "{name}": Service(inputs=(Input("market-bars"),), outputs=()),\n'
-    return _put(
+    return _insert(
         root,
         "dataflows/runtime/topology.py",
         r"(^SERVICES: dict\[str, Service\] = \{\n.*?)(^\}\n)",
@@ -177,22 +178,22 @@ def _topology(root: Path, name: str) -> str:
 def _stages(root: Path, name: str, type_: str) -> str:
     path = "dataflows/runtime/stages.py"
     lines = (root / path).read_text().splitlines(keepends=True)
-    imported = f"from operators.{name} import {type_}\n"
-    places = [number for number, line in enumerate(lines) if line.startswith("from operators.")]
-    if not places:
+    import_line = f"from operators.{name} import {type_}\n"
+    import_lines = [number for number, line in enumerate(lines) if line.startswith("from operators.")]
+    if not import_lines:
         raise DeployError(f"{path} has no place for another service: it imports no stage")
-    behind = [number for number in places if lines[number].split()[1] < f"operators.{name}"]
-    at = behind[-1] + 1 if behind else places[0]
+    earlier = [number for number in import_lines if lines[number].split()[1] < f"operators.{name}"]
+    position = earlier[-1] + 1 if earlier else import_lines[0]
     # An import may go over several lines.
-    while at < len(lines) and lines[at].startswith((" ", ")")):
-        at += 1
-    made = f"\n\ndef {name}(settings: Settings) -> Callable[[], Stage]:\n    return {type_}\n"
-    return "".join([*lines[:at], imported, *lines[at:]]) + made
+    while position < len(lines) and lines[position].startswith((" ", ")")):
+        position += 1
+    function_text = f"\n\ndef {name}(settings: Settings) -> Callable[[], Stage]:\n    return {type_}\n"
+    return "".join([*lines[:position], import_line, *lines[position:]]) + function_text
 
 
-def _readers(root: Path, name: str) -> str:
+def _topic_readers(root: Path, name: str) -> str:
     pattern = r"(^  market-bars:\n(?:    [^\n]*\n)*?    readers: \[[^\]]*)\]"
-    return _put(root, "configs/kafka_topics.yaml", pattern, rf"\g<1>, {name}]")
+    return _insert(root, "configs/kafka_topics.yaml", pattern, rf"\g<1>, {name}]")
 
 
 def _step_ids(root: Path, name: str) -> str:
@@ -201,10 +202,10 @@ def _step_ids(root: Path, name: str) -> str:
     return json.dumps({**tree, name: {"flow_id": name, "steps": steps}}, indent=1) + "\n"
 
 
-def _shards(root: Path, name: str) -> str:
+def _shard_assertion(root: Path, name: str) -> str:
     entry = f'        "{name}": books,\n'
-    return _put(root, "tests/unit/test_step_ids.py", r"(^    assert shards == \{\n)", rf"\g<1>{entry}")
+    return _insert(root, "tests/unit/test_step_ids.py", r"(^    assert shards == \{\n)", rf"\g<1>{entry}")
 
 
-def _row(root: Path, path: str, name: str) -> str:
-    return _put(root, path, r"(^\| [^\n]*\| `market_data` \|[^\n]*\n)", rf"\g<1>| `market-bars` | `{name}` | |\n")
+def _architecture_row(root: Path, path: str, name: str) -> str:
+    return _insert(root, path, r"(^\| [^\n]*\| `market_data` \|[^\n]*\n)", rf"\g<1>| `market-bars` | `{name}` | |\n")

@@ -1,6 +1,6 @@
 """Several logs read as one, by time and not by arrival, so that a run and its replay see the same ticks.
 
-Every log holds records and, behind the records they cover, clocks: `Clock(t)` says that all of this log up to `t`
+Every log holds records and, behind the records they cover, clocks: `ManualProviderClock(t)` says that all of this log up to `t`
 stands above. A *tick* is complete when each input has shown its clock. What a tick holds follows from the logs alone:
 
 * an ordinary input gives the records between its clock before and its clock at `t`;
@@ -26,16 +26,16 @@ from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.errors import InvalidField
-from schemas.records import BY_SYMBOL, FROM_EDGES, TOPIC_OF, Bar, Clock, DeadLetter, LateRecord, Quote, Record
+from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, Bar, Clock, DeadLetter, LateRecord, Quote, Record
 
 VERSION = 1
-SetAside = DeadLetter | LateRecord
+RejectedMessage = DeadLetter | LateRecord
 _SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
-_MARKET_DATA = frozenset({"market-bars", "market-quotes"})
-_WITHOUT_SEQ = frozenset(TOPIC_OF[record_type] for record_type in FROM_EDGES)
+_MARKET_DATA_TOPICS = frozenset({"market-bars", "market-quotes"})
+_UNSEQUENCED_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNAL_RECORDS)
 
 
 class Log(NamedTuple):
@@ -47,20 +47,20 @@ class Log(NamedTuple):
     feedback: bool = False
 
 
-class Counts(NamedTuple):
+class AlignmentCounts(NamedTuple):
     """What a reader met so far, in records."""
 
-    taken: int
+    accepted: int
     duplicates: int
     late: int
     gaps: int
-    dead: int
+    dead_letters: int
 
 
 class _Segment(NamedTuple):
     ts_ns: int
     records: list[Record]
-    dead: list[SetAside]
+    dead_letters: list[RejectedMessage]
     next_offset: int
     at_clock: bool  # every record carries the clock's own time
 
@@ -69,17 +69,17 @@ class _Cursor:
     """One log's position: what was fed, and what was passed on as ticks."""
 
     __slots__ = (
-        "at",
         "buffered",
         "by_symbol",
-        "clock",
-        "dead",
-        "fed",
+        "dead_letters",
+        "fed_clock_ns",
+        "fed_seqs",
         "log",
         "market_data",
         "next_offset",
-        "open",
-        "passed",
+        "open_records",
+        "passed_clock_ns",
+        "passed_seqs",
         "segments",
         "sequenced",
     )
@@ -87,100 +87,100 @@ class _Cursor:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.by_symbol = log.topic in _SYMBOL_TOPICS
-        self.market_data = log.topic in _MARKET_DATA
-        self.sequenced = log.topic not in _WITHOUT_SEQ
-        self.clock = self.at = -1  # last clock fed, and last clock passed on
+        self.market_data = log.topic in _MARKET_DATA_TOPICS
+        self.sequenced = log.topic not in _UNSEQUENCED_TOPICS
+        self.fed_clock_ns = self.passed_clock_ns = -1  # last clock fed, and last clock passed on
         self.next_offset = 0  # first message that no passed tick holds
-        self.fed: dict[str, int] = {}  # key -> last seq fed
-        self.passed: dict[str, int] = {}  # key -> last seq passed on
+        self.fed_seqs: dict[str, int] = {}  # key -> last seq fed
+        self.passed_seqs: dict[str, int] = {}  # key -> last seq passed on
         self.segments: deque[_Segment] = deque()
-        self.open: list[Record] = []
-        self.dead: list[SetAside] = []
+        self.open_records: list[Record] = []
+        self.dead_letters: list[RejectedMessage] = []
         self.buffered = 0
 
-    def close(self, clock: Clock, offset: int) -> None:
-        ts_ns, records = clock.ts_ns, self.open
+    def close_segment(self, clock: Clock, offset: int) -> None:
+        ts_ns, records = clock.ts_ns, self.open_records
         at_clock = all(record.ts_ns == ts_ns for record in records)
-        self.segments.append(_Segment(ts_ns, records, self.dead, offset + 1, at_clock))
+        self.segments.append(_Segment(ts_ns, records, self.dead_letters, offset + 1, at_clock))
         self.buffered += len(records) + 1
-        self.clock, self.open, self.dead = ts_ns, [], []
+        self.fed_clock_ns, self.open_records, self.dead_letters = ts_ns, [], []
 
-    def take(self) -> _Segment:
+    def pop_segment(self) -> _Segment:
         segment = self.segments.popleft()
-        self.at, self.next_offset = segment.ts_ns, segment.next_offset
+        self.passed_clock_ns, self.next_offset = segment.ts_ns, segment.next_offset
         self.buffered -= len(segment.records) + 1
-        passed = self.passed
+        passed_seqs = self.passed_seqs
         if self.by_symbol:
             for record in segment.records:
-                passed[record.symbol] = record.seq  # type: ignore[union-attr]
+                passed_seqs[record.symbol] = record.seq  # type: ignore[union-attr]
         elif segment.records and self.sequenced:
-            passed[""] = segment.records[-1].seq  # type: ignore[union-attr]
+            passed_seqs[""] = segment.records[-1].seq  # type: ignore[union-attr]
         return segment
 
 
 class AlignedLogs:
     """Turns what arrives in several logs into ticks. Feed each log in its own order; logs may arrive in any order.
 
-    `stage` names the reader in dead letters. `start` is the snapshot of an earlier reader of the same logs, or None.
+    `stage` names the reader in dead letters. `snapshot` is the snapshot of an earlier reader of the same logs, or None.
     """
 
-    def __init__(self, stage: str, logs: Sequence[Log], start: Any = None) -> None:
+    def __init__(self, stage: str, logs: Sequence[Log], snapshot: Any = None) -> None:
         self._stage = stage
         self._cursors = {(log.topic, log.partition): _Cursor(log) for log in sorted(logs, key=lambda log: log.rank)}
         self._main = [cursor for cursor in self._cursors.values() if not cursor.log.feedback]
         self._feedback = [cursor for cursor in self._cursors.values() if cursor.log.feedback]
         assert self._main, f"{stage} needs an input that is not feedback"
         self.passed_ns = -1
-        self._taken = self._duplicates = self._late = self._gaps = self._dead = 0
-        if start is not None:
-            self._restore(start)
+        self._accepted = self._duplicates = self._late = self._gaps = self._dead_letters = 0
+        if snapshot is not None:
+            self._restore(snapshot)
 
     # -- feeding
 
     def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Record | Clock]]) -> None:
         """Take `(offset, record)` of one log, in log order. A DeadLetter stands for what could not be decoded there."""
         cursor = self._cursors[topic, partition]
-        fed, by_symbol, open_ = cursor.fed, cursor.by_symbol, cursor.open
+        fed_seqs, by_symbol, open_records = cursor.fed_seqs, cursor.by_symbol, cursor.open_records
         for offset, record in messages:
             if type(record) is Clock:
-                if record.ts_ns > cursor.clock:
-                    cursor.close(record, offset)
-                    open_ = cursor.open
+                if record.ts_ns > cursor.fed_clock_ns:
+                    cursor.close_segment(record, offset)
+                    open_records = cursor.open_records
                 continue
             if type(record) is DeadLetter:
-                self._dead += 1
-                cursor.dead.append(record._replace(ts_ns=max(cursor.clock, 0)))
+                self._dead_letters += 1
+                cursor.dead_letters.append(record._replace(ts_ns=max(cursor.fed_clock_ns, 0)))
                 continue
             if not cursor.sequenced:
-                open_.append(record)  # type: ignore[arg-type]
+                open_records.append(record)  # type: ignore[arg-type]
                 continue
             key = record.symbol if by_symbol else ""  # type: ignore[union-attr]
-            last = fed.get(key, 0)
+            last = fed_seqs.get(key, 0)
             if record.seq <= last:  # type: ignore[union-attr]
                 self._duplicates += 1
                 continue
-            if cursor.market_data and self._sets_aside(cursor, offset, record):  # type: ignore[arg-type]
+            if cursor.market_data and self._reject_market_data(cursor, offset, record):  # type: ignore[arg-type]
                 continue
             if record.seq != last + 1 and last:  # type: ignore[union-attr]
                 self._gaps += 1
-            fed[key] = record.seq  # type: ignore[union-attr]
-            open_.append(record)  # type: ignore[arg-type]
+            fed_seqs[key] = record.seq  # type: ignore[union-attr]
+            open_records.append(record)  # type: ignore[arg-type]
 
-    def _sets_aside(self, cursor: _Cursor, offset: int, record: Bar | Quote) -> bool:
+    def _reject_market_data(self, cursor: _Cursor, offset: int, record: Bar | Quote) -> bool:
         """Whether market data is late or breaks a rule of its fields; it then rides behind the tick's records."""
-        log, clock = cursor.log, max(cursor.clock, 0)
-        place = (log.topic, log.partition, offset, self._stage, clock)
-        if record.ts_ns <= cursor.clock:
+        log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
+        origin = (log.topic, log.partition, offset, self._stage, clock_ns)
+        if record.ts_ns <= cursor.fed_clock_ns:
             self._late += 1
-            reason = f"late: field ts_ns must be > {cursor.clock}, the clock of the log, found {record.ts_ns}"
+            reason = f"late: field ts_ns must be > {cursor.fed_clock_ns}, the clock of the log, found {record.ts_ns}"
             raw, schema_id = encode(record), SCHEMA_IDS[type(record)]
-            cursor.dead.append(LateRecord(*place, record.ts_ns, reason, schema_id, raw))
+            cursor.dead_letters.append(LateRecord(*origin, record.ts_ns, reason, schema_id, raw))
             return True
         try:
             check_bar(record) if type(record) is Bar else check_quote(record)  # type: ignore[arg-type]
         except InvalidField as error:
-            self._dead += 1
-            cursor.dead.append(DeadLetter(*place, str(error), None, repr(record).encode()))
+            self._dead_letters += 1
+            cursor.dead_letters.append(DeadLetter(*origin, str(error), None, repr(record).encode()))
             return True
         return False
 
@@ -188,21 +188,21 @@ class AlignedLogs:
         """Records and clocks of one log that wait for the other logs."""
         return self._cursors[topic, partition].buffered
 
-    def waiting_for(self) -> list[tuple[str, int]]:
+    def awaited_logs(self) -> list[tuple[str, int]]:
         """The logs whose next clock the next tick needs; empty where a tick is complete."""
-        out = [cursor for cursor in self._main if not cursor.segments]
-        out += [cursor for cursor in self._feedback if cursor.clock < self.passed_ns]
-        return [(cursor.log.topic, cursor.log.partition) for cursor in out]
+        awaited = [cursor for cursor in self._main if not cursor.segments]
+        awaited += [cursor for cursor in self._feedback if cursor.fed_clock_ns < self.passed_ns]
+        return [(cursor.log.topic, cursor.log.partition) for cursor in awaited]
 
     # -- ticks
 
-    def ticks(self, records_max: int = 2000) -> list[Tick]:
+    def take_slices(self, records_max: int = 2000) -> list[TimeSlice]:
         """Every tick that is complete, until they hold `records_max` records or more."""
-        out: list[Tick] = []
-        room = records_max
-        while room > 0 and (tick := self._next()) is not None:
-            room -= len(tick.records) + 1
-            out.append(tick)
+        out: list[TimeSlice] = []
+        records_left = records_max
+        while records_left > 0 and (time_slice := self._next_slice()) is not None:
+            records_left -= len(time_slice.records) + 1
+            out.append(time_slice)
         return out
 
     def ready(self) -> bool:
@@ -210,62 +210,64 @@ class AlignedLogs:
         for cursor in self._main:
             if not cursor.segments:
                 return False
-        return all(cursor.clock >= self.passed_ns for cursor in self._feedback)
+        return all(cursor.fed_clock_ns >= self.passed_ns for cursor in self._feedback)
 
-    def _next(self) -> Tick | None:
+    def _next_slice(self) -> TimeSlice | None:
         if not self.ready():
             return None
         ts_ns = min(cursor.segments[0].ts_ns for cursor in self._main)
-        parts: list[tuple[_Cursor, _Segment]] = []
+        segments: list[tuple[_Cursor, _Segment]] = []
         for cursor in self._cursors.values():
-            upto = self.passed_ns if cursor.log.feedback else ts_ns
-            while cursor.segments and cursor.segments[0].ts_ns <= upto:
-                parts.append((cursor, cursor.take()))
-        tick = Tick(ts_ns, self._in_order(parts, ts_ns))
+            up_to_ns = self.passed_ns if cursor.log.feedback else ts_ns
+            while cursor.segments and cursor.segments[0].ts_ns <= up_to_ns:
+                segments.append((cursor, cursor.pop_segment()))
+        time_slice = TimeSlice(ts_ns, self._merge(segments, ts_ns))
         self.passed_ns = ts_ns
-        return tick
+        return time_slice
 
-    def _in_order(self, parts: list[tuple[_Cursor, _Segment]], ts_ns: int) -> list[Record]:
+    def _merge(self, segments: list[tuple[_Cursor, _Segment]], ts_ns: int) -> list[Record]:
         records: list[Record] = []
-        dead: list[SetAside] = []
+        dead_letters: list[RejectedMessage] = []
         by_rank: dict[int, list[list[Record]]] = {}
-        for cursor, segment in parts:
-            dead += segment.dead
+        for cursor, segment in segments:
+            dead_letters += segment.dead_letters
             if segment.records:
                 by_rank.setdefault(cursor.log.rank, []).append(segment.records)
         for rank in sorted(by_rank):
-            logs = by_rank[rank]
-            if len(logs) == 1:
-                records += logs[0]
+            batches = by_rank[rank]
+            if len(batches) == 1:
+                records += batches[0]
             else:
                 # Sorting by symbol makes the order independent of how many partitions the symbols are spread over.
-                merged = [record for log in logs for record in log]
-                merged.sort(key=_symbol_and_seq)
+                merged = [record for batch in batches for record in batch]
+                merged.sort(key=_time_symbol_seq)
                 records += merged
-        if not all(segment.at_clock or cursor.log.feedback or not cursor.sequenced for cursor, segment in parts):
-            records = self._by_time(parts, records, ts_ns)
-        self._taken += len(records)
-        return [*records, *dead] if dead else records
+        if not all(segment.at_clock or cursor.log.feedback or not cursor.sequenced for cursor, segment in segments):
+            records = self._sort_by_time(segments, records, ts_ns)
+        self._accepted += len(records)
+        return [*records, *dead_letters] if dead_letters else records
 
-    def _by_time(self, parts: list[tuple[_Cursor, _Segment]], records: list[Record], ts_ns: int) -> list[Record]:
+    def _sort_by_time(
+        self, segments: list[tuple[_Cursor, _Segment]], records: list[Record], ts_ns: int
+    ) -> list[Record]:
         """Earlier first, stable, so that equal times keep their rank. Feedback is of earlier ticks and stays in
         front.
         """
-        lagging = {id(r) for cursor, segment in parts if cursor.log.feedback for r in segment.records}
-        at_clock = {id(r) for cursor, segment in parts if not cursor.sequenced for r in segment.records}
+        feedback_ids = {id(r) for cursor, segment in segments if cursor.log.feedback for r in segment.records}
+        unsequenced_ids = {id(r) for cursor, segment in segments if not cursor.sequenced for r in segment.records}
 
         def effective_ns(record: Record) -> int:
-            if id(record) in lagging:
+            if id(record) in feedback_ids:
                 return self.passed_ns
-            return ts_ns if id(record) in at_clock else max(record.ts_ns, self.passed_ns + 1)
+            return ts_ns if id(record) in unsequenced_ids else max(record.ts_ns, self.passed_ns + 1)
 
         return sorted(records, key=effective_ns)
 
     # -- state
 
     @property
-    def counts(self) -> Counts:
-        return Counts(self._taken, self._duplicates, self._late, self._gaps, self._dead)
+    def counts(self) -> AlignmentCounts:
+        return AlignmentCounts(self._accepted, self._duplicates, self._late, self._gaps, self._dead_letters)
 
     def next_offsets(self) -> dict[tuple[str, int], int]:
         """For each log the first message that no tick so far holds: where a restart reads on."""
@@ -274,23 +276,23 @@ class AlignedLogs:
     def snapshot(self) -> Any:
         """As of the last tick given out; what was fed beyond it is read again."""
         logs = {
-            f"{topic}/{partition}": (cursor.next_offset, cursor.at, dict(cursor.passed))
+            f"{topic}/{partition}": (cursor.next_offset, cursor.passed_clock_ns, dict(cursor.passed_seqs))
             for (topic, partition), cursor in self._cursors.items()
         }
         return (VERSION, self.passed_ns, logs)
 
-    def _restore(self, start: Any) -> None:
-        version, self.passed_ns, logs, *_ = start
+    def _restore(self, snapshot: Any) -> None:
+        version, self.passed_ns, logs, *_ = snapshot
         assert version == VERSION, f"reader state of version {version}, expected {VERSION}"
         for (topic, partition), cursor in self._cursors.items():
-            saved = logs.get(f"{topic}/{partition}")
-            if saved is not None:
-                cursor.next_offset, cursor.at, passed = saved
-                cursor.clock = cursor.at
-                cursor.passed, cursor.fed = dict(passed), dict(passed)
+            state = logs.get(f"{topic}/{partition}")
+            if state is not None:
+                cursor.next_offset, cursor.passed_clock_ns, passed_seqs = state
+                cursor.fed_clock_ns = cursor.passed_clock_ns
+                cursor.passed_seqs, cursor.fed_seqs = dict(passed_seqs), dict(passed_seqs)
 
 
-def _symbol_and_seq(record: Any) -> tuple[int, str, int]:
+def _time_symbol_seq(record: Any) -> tuple[int, str, int]:
     return record.ts_ns, record.symbol, record.seq
 
 

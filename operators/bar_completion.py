@@ -1,6 +1,6 @@
 """Minute completion: from the trades' bars of one interval to one bar per known symbol, traded or not.
 
-Pure: which intervals exist and in which session they lie is told by the caller (`dataflows/sources/calendars.py`).
+Pure: which intervals exist and in which session they lie is told by the caller (`dataflows/sources/trading_calendar.py`).
 "Minute" is the usual interval; any `bar_interval_s` works the same.
 """
 
@@ -46,7 +46,7 @@ class FeedSettings:
 
     `calendar`: "XNYS" or "24/7". `session`: "extended" (pre, regular and post-market) or "regular". `bar_interval_s`:
     length of a bar in seconds. `timezone`: IANA zone of times that carry none. `time_is`: whether a row's time is the
-    "open" or the "close" of its bar. `symbols`: only these, None for all. `start`, `end`: ISO date or time, rows whose
+    "open" or the "close" of its bar. `states`: only these, None for all. `start`, `end`: ISO date or time, rows whose
     bar opens in [start, end) are read; without a zone they are in `timezone`. Raises BadInput for anything else.
     """
 
@@ -64,10 +64,10 @@ class FeedSettings:
         _one_of("session", self.session, ("extended", "regular"))
         _one_of("time_is", self.time_is, ("open", "close"))
         # XNYS sessions start and end on half hours, days of 24/7 at midnight: bars must tile both.
-        whole = 1800 if self.calendar == "XNYS" else 86400
-        if self.bar_interval_s < 1 or whole % self.bar_interval_s:
+        tile_s = 1800 if self.calendar == "XNYS" else 86400
+        if self.bar_interval_s < 1 or tile_s % self.bar_interval_s:
             raise BadInput(
-                f"setting bar_interval_s must divide {whole} for calendar {self.calendar}, found {self.bar_interval_s}"
+                f"setting bar_interval_s must divide {tile_s} for calendar {self.calendar}, found {self.bar_interval_s}"
             )
         try:
             ZoneInfo(self.timezone)
@@ -82,27 +82,27 @@ class FeedSettings:
 
     @property
     def start_ns(self) -> int | None:
-        return _moment("start", self.start, self.timezone)
+        return _parse_time_ns("start", self.start, self.timezone)
 
     @property
     def end_ns(self) -> int | None:
-        return _moment("end", self.end, self.timezone)
+        return _parse_time_ns("end", self.end, self.timezone)
 
 
-def _one_of(name: str, found: str, allowed: tuple[str, ...]) -> None:
-    if found not in allowed:
-        raise BadInput(f"setting {name} must be one of {', '.join(allowed)}, found {found!r}")
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise BadInput(f"setting {name} must be one of {', '.join(allowed)}, found {value!r}")
 
 
-def _moment(name: str, text: str | None, zone: str) -> int | None:
+def _parse_time_ns(name: str, text: str | None, zone: str) -> int | None:
     if text is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise BadInput(f"setting {name} must be an ISO date or time, found {text!r}") from error
-    since = (moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+    since_epoch = (parsed if parsed.tzinfo else parsed.replace(tzinfo=ZoneInfo(zone))) - _EPOCH
+    return (since_epoch.days * 86_400 + since_epoch.seconds) * 1_000_000_000 + since_epoch.microseconds * 1000
 
 
 class MinuteCompletion:
@@ -118,38 +118,38 @@ class MinuteCompletion:
 
     def __init__(self) -> None:
         # symbol -> [seq, last close]; kept in order of symbol, which is the order of the output.
-        self._symbols: dict[str, list[Any]] = {}
+        self._states: dict[str, list[Any]] = {}
 
     def complete(self, minute: Minute, rows: Iterable[tuple[str, float, float, float, float, float]]) -> list[Bar]:
         """The minute's bars in order of symbol. `rows` are `MinuteRow`s (or plain tuples like it), one a symbol."""
-        symbols = self._symbols
-        traded = {row[0]: row for row in rows}
-        new = traded.keys() - symbols.keys()
-        if new:
-            symbols.update((symbol, [0, 0.0]) for symbol in new)
-            self._symbols = symbols = dict(sorted(symbols.items()))
+        states = self._states
+        rows_by_symbol = {row[0]: row for row in rows}
+        new_symbols = rows_by_symbol.keys() - states.keys()
+        if new_symbols:
+            states.update((symbol, [0, 0.0]) for symbol in new_symbols)
+            self._states = states = dict(sorted(states.items()))
         open_ns, ts_ns, session, day = minute
         bars: list[Bar] = []
         # The hottest line of a feed: tuple.__new__ skips the argument handling of Bar(...), a third of the cost.
-        make = tuple.__new__
-        for symbol, last in symbols.items():
-            last[0] = seq = last[0] + 1
-            row = traded.get(symbol)
+        construct = tuple.__new__
+        for symbol, state in states.items():
+            state[0] = seq = state[0] + 1
+            row = rows_by_symbol.get(symbol)
             if row is None:
-                close = last[1]
+                close = state[1]
                 values = (symbol, seq, ts_ns, open_ns, close, close, close, close, 0.0, session, day, False)
             else:
-                _, first, high, low, close, volume = row
-                last[1] = close
-                values = (symbol, seq, ts_ns, open_ns, first, high, low, close, volume, session, day, True)
-            bars.append(make(Bar, values))
+                _, open_price, high, low, close, volume = row
+                state[1] = close
+                values = (symbol, seq, ts_ns, open_ns, open_price, high, low, close, volume, session, day, True)
+            bars.append(construct(Bar, values))
         return bars
 
     def snapshot(self) -> dict[str, Any]:
         """`{"v": 1, "symbols": {symbol: (seq, last close)}}`, a copy."""
-        return {"v": SNAPSHOT_VERSION, "symbols": {symbol: tuple(last) for symbol, last in self._symbols.items()}}
+        return {"v": SNAPSHOT_VERSION, "symbols": {symbol: tuple(state) for symbol, state in self._states.items()}}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on from a `snapshot()`."""
         assert snapshot["v"] == SNAPSHOT_VERSION, f"unknown version of a minute snapshot: {snapshot['v']}"
-        self._symbols = {symbol: list(last) for symbol, last in sorted(snapshot["symbols"].items())}
+        self._states = {symbol: list(state) for symbol, state in sorted(snapshot["symbols"].items())}

@@ -38,20 +38,20 @@ class FeatureStage:
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         symbols = self._symbols
         rows: list[Record] = []
-        for action in self._reference.due(records):
+        for action in self._reference.take_due(records):
             if (
                 isinstance(action, CorporateAction)
                 and action.kind in (SPLIT, STOCK_DIVIDEND)
                 and action.symbol in symbols
             ):
                 # Prices of the old shares say nothing about the new ones: the indicators warm up again.
-                fresh = [build(spec) for spec in self.specs]
-                symbols[action.symbol] = SymbolFeatures(fresh, symbols[action.symbol].seq)
+                indicators = [build(spec) for spec in self.specs]
+                symbols[action.symbol] = SymbolFeatures(indicators, symbols[action.symbol].seq)
         # NamedTuple's own constructor is a Python function around this one; a row per bar makes the difference felt.
-        new = tuple.__new__
+        construct = tuple.__new__
         for bar in records:
             if type(bar) is not Bar:
                 continue
@@ -63,7 +63,7 @@ class FeatureStage:
             for update in state.updates:
                 update(bar, values)
             state.seq = seq = state.seq + 1
-            rows.append(new(FeatureRow, (symbol, seq, bar.ts_ns, bar.seq, bar.close, values)))
+            rows.append(construct(FeatureRow, (symbol, seq, bar.ts_ns, bar.seq, bar.close, values)))
         return rows
 
     def snapshot(self) -> Any:
@@ -84,13 +84,13 @@ class FeatureStage:
         """A spec that the snapshot does not hold starts warming up; one that is no longer wanted is dropped."""
         version, specs, symbols, *reference = snapshot
         assert version in (1, VERSION), f"features snapshot of version {version}, expected {VERSION}"
-        for one in reference:
-            self._reference.restore(one)
+        for reference_state in reference:
+            self._reference.restore(reference_state)
         self._symbols = {}
         for symbol, (seq, states) in symbols.items():
-            held = dict(zip(specs, states, strict=True))
+            state_of_spec = dict(zip(specs, states, strict=True))
             indicators = [build(spec) for spec in self.specs]
             for spec, indicator in zip(self.specs, indicators, strict=True):
-                if spec in held:
-                    indicator.restore(held[spec])
+                if spec in state_of_spec:
+                    indicator.restore(state_of_spec[spec])
             self._symbols[symbol] = SymbolFeatures(indicators, seq)

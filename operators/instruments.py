@@ -64,8 +64,8 @@ class Instrument:
         if not self.symbol or self.symbol != self.symbol.strip():
             raise BadInput(f"instrument symbol must be a name without blanks around it, found {self.symbol!r}")
         if self.asset_class not in ASSET_CLASSES:
-            known = ", ".join(ASSET_CLASSES)
-            raise BadInput(f"instrument {self.symbol}: asset_class must be one of {known}, found {self.asset_class!r}")
+            valid = ", ".join(ASSET_CLASSES)
+            raise BadInput(f"instrument {self.symbol}: asset_class must be one of {valid}, found {self.asset_class!r}")
         for name in ("tick_size", "lot_size", "multiplier"):
             value = getattr(self, name)
             if not (value.is_finite() and value > 0):
@@ -84,7 +84,7 @@ class Instrument:
         """
         return multiply(self.tick_size, self.multiplier)
 
-    def tick_at(self, price: Decimal) -> Decimal:
+    def tick_size_at(self, price: Decimal) -> Decimal:
         """The price step that holds at `price`."""
         if price < _DOLLAR and self.asset_class in (EQUITY, ETF) and self.currency == "USD":
             return min(self.tick_size, _SUB_DOLLAR_TICK)
@@ -92,8 +92,8 @@ class Instrument:
 
     def notional(self, quantity: Decimal, price: Decimal) -> Decimal:
         """Money that `quantity` units are worth at `price`."""
-        worth = multiply(quantity, price)
-        return worth if self.multiplier == 1 else multiply(worth, self.multiplier)
+        value = multiply(quantity, price)
+        return value if self.multiplier == 1 else multiply(value, self.multiplier)
 
 
 UNLISTED = Instrument(symbol="*", tick_size=NANO, lot_size=NANO)
@@ -132,20 +132,20 @@ class Instruments:
         return index.get(symbol, self.unlisted)
 
     def __getitem__(self, symbol: str) -> Instrument:
-        found = self.get(symbol)
-        if found is None:
+        instrument = self.get(symbol)
+        if instrument is None:
             raise KeyError(symbol)
-        return found
+        return instrument
 
-    def lot_of(self, symbol: str) -> Decimal:
+    def lot_size_of(self, symbol: str) -> Decimal:
         """The step in which the platform itself cuts quantities: the lot, whole units where nobody defined one."""
         index: dict[str, Instrument] = self.__dict__["_by_symbol"]
         return index[symbol].lot_size if symbol in index else Decimal(1)
 
     def in_group(self, attribute: str, value: str) -> Iterable[str]:
         """Listed symbols whose `sector` or `group` is `value`, in the order of definition."""
-        return [one.symbol for one in self.listed if getattr(one, attribute) == value]
+        return [instrument.symbol for instrument in self.listed if getattr(instrument, attribute) == value]
 
 
-NOTHING_LISTED = Instruments()
+NO_INSTRUMENTS = Instruments()
 """No definitions: each symbol is what `UNLISTED` says."""

@@ -19,26 +19,26 @@ from schemas.records import BUY, DAY, GTC, LIMIT, MARKET, SELL, STOP, STOP_LIMIT
 SUBMIT_ORDER, CANCEL_ORDER = "SUBMIT_ORDER", "CANCEL_ORDER"
 MANUAL = "manual"
 """What stands for the strategy in the proposal and in the portfolio's targets."""
-_WORDS = ("symbol", "side", "order_type", "time_in_force", "group_id", "parent_id")
-_AMOUNTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
-_EXITS = ("take_profit_price", "stop_loss_price", "stop_loss_limit_price")
-ARGUMENTS = frozenset({*_WORDS, *_AMOUNTS, *_EXITS, "expires_ns", "reduce_only"})
+_TEXT_ARGUMENTS = ("symbol", "side", "order_type", "time_in_force", "group_id", "parent_id")
+_AMOUNT_ARGUMENTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
+_EXIT_ARGUMENTS = ("take_profit_price", "stop_loss_price", "stop_loss_limit_price")
+ARGUMENTS = frozenset({*_TEXT_ARGUMENTS, *_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS, "expires_ns", "reduce_only"})
 QUANTITY_MAX = Decimal(10) ** 12
 
 _PREFIX = "ord-cmd-"
-_WORD = re.compile(r"[!-~]{1,64}")
-_NANOSECONDS = re.compile(r"\d{1,19}")
-_AMOUNT = re.compile(r"\d{1,15}(\.\d{1,9})?")
+_WORD_PATTERN = re.compile(r"[!-~]{1,64}")
+_NANOSECONDS_PATTERN = re.compile(r"\d{1,19}")
+_AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
 
-class BadTerms(NamedTuple):
+class InvalidTerms(NamedTuple):
     """Why a command is no order; `symbol`, `side` and `quantity` as far as they can be told, fit to be stored."""
 
     symbol: str
     side: str
     quantity: Decimal
-    found: str
-    limit: str
+    value: str
+    expected: str
 
 
 def order_id_of(command_id: str) -> str:
@@ -59,59 +59,61 @@ def is_manual(order_id: str) -> bool:
     return order_id.startswith(_PREFIX)
 
 
-def proposal_of(command: Command, ts_ns: int) -> OrderProposal | BadTerms:
+def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms:
     """What the person wants, as a proposal under the command's id; not on any topic, so without a `seq`."""
-    given = command.arguments
-    for name in sorted(given.keys() - ARGUMENTS):
-        return _bad(given, name, f"no other arguments than {', '.join(sorted(ARGUMENTS))}")
-    words = {"order_type": MARKET, "time_in_force": DAY, "group_id": "", "parent_id": ""} | {
-        name: given.get(name, "") for name in _WORDS if name in given or name in ("symbol", "side")
+    arguments = command.arguments
+    for name in sorted(arguments.keys() - ARGUMENTS):
+        return _invalid_terms(arguments, name, f"no other arguments than {', '.join(sorted(ARGUMENTS))}")
+    texts = {"order_type": MARKET, "time_in_force": DAY, "group_id": "", "parent_id": ""} | {
+        name: arguments.get(name, "") for name in _TEXT_ARGUMENTS if name in arguments or name in ("symbol", "side")
     }
-    for name, text in words.items():
-        if not _WORD.fullmatch(text) and not (name in ("group_id", "parent_id") and not text):
-            return _bad(given, name, "one word of at most 64 plain characters")
-    amounts = {name: amount_of(given.get(name)) for name in (*_AMOUNTS, *_EXITS)}
+    for name, text in texts.items():
+        if not _WORD_PATTERN.fullmatch(text) and not (name in ("group_id", "parent_id") and not text):
+            return _invalid_terms(arguments, name, "one word of at most 64 plain characters")
+    amounts = {name: parse_amount(arguments.get(name)) for name in (*_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS)}
     quantity = amounts.pop("quantity")
     if quantity is None or quantity > QUANTITY_MAX:
-        return _bad(given, "quantity", f"a number up to {QUANTITY_MAX:f} with at most 9 decimals")
+        return _invalid_terms(arguments, "quantity", f"a number up to {QUANTITY_MAX:f} with at most 9 decimals")
     for name, amount in amounts.items():
-        if amount is None and name in given:
-            return _bad(given, name, "a number with at most 9 decimals")
-    if given.get("reduce_only", "false") not in ("true", "false"):
-        return _bad(given, "reduce_only", "true or false")
-    expires = given.get("expires_ns")
-    if expires is not None and not _NANOSECONDS.fullmatch(expires):
-        return _bad(given, "expires_ns", "nanoseconds since 1970")
+        if amount is None and name in arguments:
+            return _invalid_terms(arguments, name, "a number with at most 9 decimals")
+    if arguments.get("reduce_only", "false") not in ("true", "false"):
+        return _invalid_terms(arguments, "reduce_only", "true or false")
+    expires = arguments.get("expires_ns")
+    if expires is not None and not _NANOSECONDS_PATTERN.fullmatch(expires):
+        return _invalid_terms(arguments, "expires_ns", "nanoseconds since 1970")
     return OrderProposal(
-        *(0, ts_ns, command.command_id, words["symbol"], words["side"], quantity, words["order_type"]),
-        *(amounts["limit_price"], words["time_in_force"], MANUAL, ZERO, f"by hand: {command.actor}", []),
+        *(0, ts_ns, command.command_id, texts["symbol"], texts["side"], quantity, texts["order_type"]),
+        *(amounts["limit_price"], texts["time_in_force"], MANUAL, ZERO, f"by hand: {command.actor}", []),
         stop_price=amounts["stop_price"],
         trail_amount=amounts["trail_amount"],
         trail_percent=amounts["trail_percent"],
         expires_ns=None if expires is None else int(expires),
-        reduce_only=given.get("reduce_only") == "true",
-        group_id=words["group_id"],
-        parent_id=words["parent_id"],
+        reduce_only=arguments.get("reduce_only") == "true",
+        group_id=texts["group_id"],
+        parent_id=texts["parent_id"],
     )
 
 
-def exits_of(command: Command, entry: OrderProposal) -> list[OrderProposal]:
+def bracket_exits(command: Command, entry: OrderProposal) -> list[OrderProposal]:
     """What closes the order of a bracket once it is filled: take profit, stop loss, or both, one cancelling the other.
 
     Good till cancelled and only reducing; they wait at the venue for their parent.
     """
-    target, stop, stop_limit = (amount_of(command.arguments.get(name)) for name in _EXITS)
+    take_profit, stop_loss, stop_loss_limit = (
+        parse_amount(command.arguments.get(suffix)) for suffix in _EXIT_ARGUMENTS
+    )
     side = SELL if entry.side == BUY else BUY
-    kinds: list[tuple[str, str, Decimal | None, Decimal | None]] = []
-    if target is not None:
-        kinds.append(("tp", LIMIT, target, None))
-    if stop is not None:
-        kinds.append(("sl", STOP if stop_limit is None else STOP_LIMIT, stop_limit, stop))
+    exits: list[tuple[str, str, Decimal | None, Decimal | None]] = []
+    if take_profit is not None:
+        exits.append(("tp", LIMIT, take_profit, None))
+    if stop_loss is not None:
+        exits.append(("sl", STOP if stop_loss_limit is None else STOP_LIMIT, stop_loss_limit, stop_loss))
     return [
         entry._replace(
-            proposal_id=f"{entry.proposal_id}-{name}",
+            proposal_id=f"{entry.proposal_id}-{suffix}",
             side=side,
-            order_type=kind,
+            order_type=order_type,
             limit_price=limit,
             stop_price=stop_price,
             trail_amount=None,
@@ -122,27 +124,27 @@ def exits_of(command: Command, entry: OrderProposal) -> list[OrderProposal]:
             group_id=f"{entry.proposal_id}-exits",
             parent_id=entry.proposal_id,
         )
-        for name, kind, limit, stop_price in kinds
+        for suffix, order_type, limit, stop_price in exits
     ]
 
 
-def storable(command: Command) -> Command:
+def without_nul(command: Command) -> Command:
     """The command without NUL, as decisions repeat parts of it and Postgres has no place for one."""
     texts = (command.command_id, command.kind, command.actor, command.reason, *chain(*command.arguments.items()))
     if not any("\0" in text for text in texts):
         return command
-    clean = {_clean(key): _clean(value) for key, value in command.arguments.items()}
-    name, kind, actor, reason = map(_clean, texts[:4])
-    return Command(name, command.ts_ns, kind, actor, reason, clean)
+    arguments = {_replace_nul(key): _replace_nul(value) for key, value in command.arguments.items()}
+    command_id, kind, actor, reason = map(_replace_nul, texts[:4])
+    return Command(command_id, command.ts_ns, kind, actor, reason, arguments)
 
 
-def _clean(text: str) -> str:
+def _replace_nul(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-def amount_of(text: str | None) -> Decimal | None:
+def parse_amount(text: str | None) -> Decimal | None:
     """An amount that fits a record, as a person writes it: no sign, no exponent."""
-    if text is None or not _AMOUNT.fullmatch(text):
+    if text is None or not _AMOUNT_PATTERN.fullmatch(text):
         return None
     try:
         return quantize(Decimal(text))
@@ -150,9 +152,11 @@ def amount_of(text: str | None) -> Decimal | None:
         return None
 
 
-def _bad(given: dict[str, str], name: str, limit: str) -> BadTerms:
-    symbol, side = (text if _WORD.fullmatch(text := given.get(key, "")) else "?" for key in ("symbol", "side"))
-    quantity = amount_of(given.get("quantity"))
-    shown = ascii(given[name])[:64] if name in given else "nothing"
-    fits = quantity if quantity is not None and quantity <= QUANTITY_MAX else ZERO
-    return BadTerms(symbol, side, fits, f"{ascii(name)[1:-1][:32]} {shown}", limit)
+def _invalid_terms(arguments: dict[str, str], name: str, expected: str) -> InvalidTerms:
+    symbol, side = (
+        text if _WORD_PATTERN.fullmatch(text := arguments.get(key, "")) else "?" for key in ("symbol", "side")
+    )
+    quantity = parse_amount(arguments.get("quantity"))
+    value_text = ascii(arguments[name])[:64] if name in arguments else "nothing"
+    storable_quantity = quantity if quantity is not None and quantity <= QUANTITY_MAX else ZERO
+    return InvalidTerms(symbol, side, storable_quantity, f"{ascii(name)[1:-1][:32]} {value_text}", expected)

@@ -29,15 +29,15 @@ def quantize(amount: Decimal) -> Decimal:
     return _round(amount, NANO)
 
 
-def to_decimal(x: float) -> Decimal:
+def to_decimal(number: float) -> Decimal:
     """The decimal that prints like `x`, to nine places. Raises `InvalidField` for NaN and infinities.
 
     >>> to_decimal(49.18)
     Decimal('49.180000000')
     """
-    amount = Decimal(repr(x))
+    amount = Decimal(repr(number))
     if not amount.is_finite():
-        raise InvalidField(f"an amount must be a finite number, found {x!r}")
+        raise InvalidField(f"an amount must be a finite number, found {number!r}")
     return _round(amount, NANO)
 
 
@@ -73,9 +73,9 @@ def is_not_negative(amount: Decimal) -> bool:
     return amount.is_finite() and amount >= 0
 
 
-def round_to(price: Decimal, tick: Decimal) -> Decimal:
-    """The multiple of `tick` nearest to `price`, half to even."""
-    return _round(_product(_MONEY.to_integral_value(_quotient(price, tick)), tick), NANO)
+def round_to(price: Decimal, tick_size: Decimal) -> Decimal:
+    """The multiple of `tick_size` nearest to `price`, half to even."""
+    return _round(_product(_MONEY.to_integral_value(_quotient(price, tick_size)), tick_size), NANO)
 
 
 def floor_to(quantity: Decimal, step: Decimal) -> Decimal:

@@ -26,9 +26,9 @@ from schemas.records import (
 )
 
 VERSION = 1
-KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
-_KINDS = frozenset({CorporateAction, ExchangeRate})
-REMEMBERED = 10_000
+ACTION_KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
+_RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
+IDS_MAX = 10_000
 """Ids of the last actions and rates: an edge that is unsure writes them again."""
 RATIO_MAX = Decimal(1_000_000)
 
@@ -43,43 +43,44 @@ class ReferenceData:
         self._by_symbol = by_symbol
         self._currency = currency
         self.rates: dict[str, Decimal] = {}  # currency -> its last rate in account currency
-        self._seen: dict[str, None] = {}
-        self._waiting: list[CorporateAction] = []
+        self._seen_ids: dict[str, None] = {}
+        self._pending: list[CorporateAction] = []
 
-    def due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
+    def take_due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
         """What counts from this tick on: rates and actions without a date as they stand in the log, then those whose
-        day has come, by date. What is no action (`check`) is left out.
+        day has come, by date. What is no action (`validate_corporate_action`) is left out.
         """
         out: list[CorporateAction | ExchangeRate] = []
-        if not self._waiting and _KINDS.isdisjoint(map(type, records)):
+        if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
             return out  # nearly every tick
         for record in records:
-            kind = type(record)
-            if kind is ExchangeRate and self._first(record.rate_id):  # type: ignore[union-attr]
+            record_type = type(record)
+            if record_type is ExchangeRate and self._is_new(record.rate_id):  # type: ignore[union-attr]
                 if is_positive(record.rate):  # type: ignore[union-attr]
                     if record.quote == self._currency:  # type: ignore[union-attr]
                         self.rates[record.base] = record.rate  # type: ignore[union-attr]
                     out.append(record)  # type: ignore[arg-type]
-            elif kind is CorporateAction and self._first(record.action_id) and _is_one(record):  # type: ignore
+            elif record_type is CorporateAction and self._is_new(record.action_id) and _is_valid(record):  # type: ignore
                 if record.ex_date or not self._can_value(record):  # type: ignore
-                    self._waiting.append(record)  # type: ignore[arg-type]
+                    self._pending.append(record)  # type: ignore[arg-type]
                 else:
                     out.append(record)  # type: ignore[arg-type]
-        if self._waiting:
-            ripe = self._ripe(records)
-            out += ripe
-            self._waiting = [action for action in self._waiting if action not in ripe]
+        if self._pending:
+            effective = self._take_effective(records)
+            out += effective
+            self._pending = [action for action in self._pending if action not in effective]
         return out
 
-    def _ripe(self, records: Sequence[Record]) -> list[CorporateAction]:
-        days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
-        latest = max(days.values(), default=0)
-        ripe = [
+    def _take_effective(self, records: Sequence[Record]) -> list[CorporateAction]:
+        trading_days = {record.symbol: record.trading_day for record in records if type(record) is Bar}
+        latest_day = max(trading_days.values(), default=0)
+        effective = [
             action
-            for action in self._waiting
-            if action.ex_date <= (days.get(action.symbol, 0) if self._by_symbol else latest) and self._can_value(action)
+            for action in self._pending
+            if action.ex_date <= (trading_days.get(action.symbol, 0) if self._by_symbol else latest_day)
+            and self._can_value(action)
         ]
-        return sorted(ripe, key=lambda action: action.ex_date)
+        return sorted(effective, key=lambda action: action.ex_date)
 
     def _can_value(self, action: CorporateAction) -> bool:
         return action.kind != CASH_DIVIDEND or action.currency in ("", self._currency) or action.currency in self.rates
@@ -88,39 +89,39 @@ class ReferenceData:
         """What one unit is worth in account currency; 1 for the account's own."""
         return self.rates.get(currency, ONE)
 
-    def _first(self, name: str) -> bool:
-        if name in self._seen:
+    def _is_new(self, record_id: str) -> bool:
+        if record_id in self._seen_ids:
             return False
-        self._seen[name] = None
-        if len(self._seen) > REMEMBERED:
-            del self._seen[next(iter(self._seen))]
+        self._seen_ids[record_id] = None
+        if len(self._seen_ids) > IDS_MAX:
+            del self._seen_ids[next(iter(self._seen_ids))]
         return True
 
     def snapshot(self) -> Any:
-        return (VERSION, list(self._seen), [tuple(action) for action in self._waiting], dict(self.rates))
+        return (VERSION, list(self._seen_ids), [tuple(action) for action in self._pending], dict(self.rates))
 
     def restore(self, snapshot: Any) -> None:
-        version, seen, waiting, rates = snapshot
+        version, seen_ids, pending, rates = snapshot
         assert version == VERSION, f"reference data state of version {version}, expected {VERSION}"
-        self._seen, self.rates = dict.fromkeys(seen), dict(rates)
-        self._waiting = [CorporateAction(*values) for values in waiting]
+        self._seen_ids, self.rates = dict.fromkeys(seen_ids), dict(rates)
+        self._pending = [CorporateAction(*values) for values in pending]
 
 
-def check(action: CorporateAction) -> None:
+def validate_corporate_action(action: CorporateAction) -> None:
     """Raise InvalidField for a corporate action that says nothing that can be done; whoever writes one asks first.
 
-    >>> check(CorporateAction("a", 0, "SPLIT", "AAPL", 20200831, 0, None, None, "USD", "", "test"))
+    >>> validate_corporate_action(LedgerAction("a", 0, "SPLIT", "AAPL", 20200831, 0, None, None, "USD", "", "test"))
     Traceback (most recent call last):
     schemas.errors.InvalidField: a: field ratio must be > 0 and at most 1000000 for SPLIT, found None
     """
     name, kind = action.action_id, action.kind
-    if kind not in KINDS:
-        raise InvalidField(f"{name}: field kind must be one of {', '.join(KINDS)}, found {kind!r}")
+    if kind not in ACTION_KINDS:
+        raise InvalidField(f"{name}: field kind must be one of {', '.join(ACTION_KINDS)}, found {kind!r}")
     if not name or not action.symbol:
         raise InvalidField(f"fields action_id and symbol must not be empty, found {name!r} and {action.symbol!r}")
     for field in ("ex_date", "pay_date"):
         if getattr(action, field):
-            day_of(name, field, getattr(action, field))
+            parse_day(name, field, getattr(action, field))
     if kind in (SPLIT, STOCK_DIVIDEND) and not (
         action.ratio is not None and is_positive(action.ratio) and action.ratio <= RATIO_MAX
     ):
@@ -137,20 +138,20 @@ def check(action: CorporateAction) -> None:
         raise InvalidField(f"{name}: field new_symbol must be another symbol, found {action.new_symbol!r}")
 
 
-def day_of(name: str, field: str, yyyymmdd: int) -> date:
+def parse_day(action_id: str, field: str, yyyymmdd: int) -> date:
     """
-    >>> day_of("a", "ex_date", 20240229).isoformat()
+    >>> parse_day("a", "ex_date", 20240229).isoformat()
     '2024-02-29'
     """
     try:
         return date(yyyymmdd // 10_000, yyyymmdd // 100 % 100, yyyymmdd % 100)
     except ValueError:
-        raise InvalidField(f"{name}: field {field} must be a day as yyyymmdd, found {yyyymmdd}") from None
+        raise InvalidField(f"{action_id}: field {field} must be a day as yyyymmdd, found {yyyymmdd}") from None
 
 
-def _is_one(action: Any) -> bool:
+def _is_valid(action: Any) -> bool:
     try:
-        check(action)
+        validate_corporate_action(action)
     except InvalidField:
         return False
     return True

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from schemas.records import Record
 
 
-class Tick(NamedTuple):
+class TimeSlice(NamedTuple):
     """All records up to `ts_ns` that an earlier tick did not hold, in effective order."""
 
     ts_ns: int
@@ -23,7 +23,7 @@ class Tick(NamedTuple):
 class Stage(Protocol):
     """One service's logic. A step of it: one tick in, the records that follow from it out, in a fixed order."""
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         """Fold one tick in. `ts_ns` is greater than at the call before; `records` may be empty."""
         ...
 

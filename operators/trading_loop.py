@@ -28,36 +28,36 @@ from schemas.records import (
 )
 
 VERSION = 1
-_NONE: list[Record] = []
-_EXECUTION = frozenset({Execution, GatewayStatus, OrderIntent})
-_LEARNT_FROM = ("executions", "positions", "valuations", "order-proposals")
+_NO_RECORDS: list[Record] = []
+_EXECUTION_TYPES = frozenset({Execution, GatewayStatus, OrderIntent})
+_FEEDBACK_TOPICS = ("executions", "positions", "valuations", "order-proposals")
 """What feedback reads of the trading loop, in the order of its inputs."""
 
 
-class ByTopic:
+class RecordsByTopic:
     """The records of one tick, to be taken by topic, each topic in the order of the tick: a log keeps its order
     whatever types it holds.
     """
 
-    __slots__ = ("_found",)
+    __slots__ = ("_by_topic",)
 
     def __init__(self, records: Sequence[Record]) -> None:
-        found: dict[str, list[Record]] = {}
-        for kind, run in groupby(records, type):
-            topic = TOPIC_OF[kind]
-            if topic in found:
-                found[topic].extend(run)
+        by_topic: dict[str, list[Record]] = {}
+        for record_type, group in groupby(records, type):
+            topic = TOPIC_OF[record_type]
+            if topic in by_topic:
+                by_topic[topic].extend(group)
             else:
-                found[topic] = list(run)
-        self._found = found
+                by_topic[topic] = list(group)
+        self._by_topic = by_topic
 
-    def of(self, topic: str) -> list[Record]:
+    def records_of(self, topic: str) -> list[Record]:
         """Not to be changed."""
-        return self._found.get(topic, _NONE)
+        return self._by_topic.get(topic, _NO_RECORDS)
 
-    def each(self, topics: Sequence[str]) -> list[Record]:
+    def records_in_order(self, topics: Sequence[str]) -> list[Record]:
         """Topic after topic."""
-        return [record for topic in topics if topic in self._found for record in self._found[topic]]
+        return [record for topic in topics if topic in self._by_topic for record in self._by_topic[topic]]
 
 
 class TradingLoop:
@@ -70,33 +70,37 @@ class TradingLoop:
         self._orders: list[Record] = []
         self._refusals: list[Record] = []
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        given = ByTopic(records)
-        return self.on_sorted(ts_ns, given, given.of("signals"))
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        by_topic = RecordsByTopic(records)
+        return self.on_sorted_slice(ts_ns, by_topic, by_topic.records_of("signals"))
 
-    def on_sorted(self, ts_ns: int, given: ByTopic, signals: list[Record]) -> list[Record]:
+    def on_sorted_slice(self, ts_ns: int, by_topic: RecordsByTopic, signals: list[Record]) -> list[Record]:
         """One tick, of which the signals come apart from the rest."""
-        bars, commands, reference = given.of("market-bars"), given.of("commands"), given.of("reference-data")
-        told = given.of("market-quotes") + reference + given.of("broker-updates")
-        done = self._execution.on_tick(ts_ns, self._orders + told + bars)
-        assert all(type(record) in _EXECUTION for record in done), "execution gives reports and intents only"
-        reports = [record for record in done if type(record) is not OrderIntent]
-        books = self._portfolio.on_tick(ts_ns, self._refusals + reference + reports + commands + bars + signals)
-        proposals: list[Record] = [record for record in books if type(record) is OrderProposal]
-        decided = self._risk.on_tick(ts_ns, reference + reports + commands + bars + proposals)
-        self._orders = [record for record in decided if type(record) in (Order, OrderCancel, RiskFence)]
-        self._refusals = [record for record in decided if type(record) is OrderRefusal]
-        return done + books + decided
+        bars, commands, reference = (
+            by_topic.records_of("market-bars"),
+            by_topic.records_of("commands"),
+            by_topic.records_of("reference-data"),
+        )
+        market_inputs = by_topic.records_of("market-quotes") + reference + by_topic.records_of("broker-updates")
+        executed = self._execution.on_slice(ts_ns, self._orders + market_inputs + bars)
+        assert all(type(record) in _EXECUTION_TYPES for record in executed), "execution gives reports and intents only"
+        reports = [record for record in executed if type(record) is not OrderIntent]
+        booked = self._portfolio.on_slice(ts_ns, self._refusals + reference + reports + commands + bars + signals)
+        proposals: list[Record] = [record for record in booked if type(record) is OrderProposal]
+        decisions = self._risk.on_slice(ts_ns, reference + reports + commands + bars + proposals)
+        self._orders = [record for record in decisions if type(record) in (Order, OrderCancel, RiskFence)]
+        self._refusals = [record for record in decisions if type(record) is OrderRefusal]
+        return executed + booked + decisions
 
     def snapshot(self) -> Any:
-        waiting = [(type(record).__name__, tuple(record)) for record in self._orders + self._refusals]
-        return (VERSION, waiting, self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
+        pending = [(type(record).__name__, tuple(record)) for record in self._orders + self._refusals]
+        return (VERSION, pending, self._execution.snapshot(), self._portfolio.snapshot(), self._risk.snapshot())
 
     def restore(self, snapshot: Any) -> None:
-        version, waiting, execution, portfolio, risk = snapshot
+        version, pending, execution, portfolio, risk = snapshot
         assert version == VERSION, f"trading loop state of version {version}, expected {VERSION}"
         kinds: dict[str, Any] = {kind.__name__: kind for kind in (Order, OrderCancel, RiskFence, OrderRefusal)}
-        records = [kinds[name]._make(values) for name, values in waiting]
+        records = [kinds[name]._make(values) for name, values in pending]
         self._orders = [record for record in records if type(record) is not OrderRefusal]
         self._refusals = [record for record in records if type(record) is OrderRefusal]
         self._execution.restore(execution)
@@ -114,18 +118,26 @@ class LearningLoop:
         self._sentiment, self._signals, self._trading, self._feedback = sentiment, signals, trading, feedback
         self._weights: list[Record] = []
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        given = ByTopic(records)
-        judged = self._sentiment.on_tick(ts_ns, given.of("llm-answers") + given.of("news"))
-        scores: list[Record] = [record for record in judged if type(record) is SentimentScore]
-        predictions = given.of("predictions")
-        heard = self._weights + given.of("features") + predictions + given.of("fundamentals") + scores
-        signals = self._signals.on_tick(ts_ns, heard)
-        traded = self._trading.on_sorted(ts_ns, given, signals)
-        seen = given.of("reference-data") + given.of("market-bars") + predictions + signals
-        learnt = self._feedback.on_tick(ts_ns, seen + ByTopic(traded).each(_LEARNT_FROM))
-        self._weights = [record for record in learnt if type(record) is StrategyWeights]
-        return [*judged, *signals, *traded, *learnt]
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        by_topic = RecordsByTopic(records)
+        sentiment_out = self._sentiment.on_slice(
+            ts_ns, by_topic.records_of("llm-answers") + by_topic.records_of("news")
+        )
+        scores: list[Record] = [record for record in sentiment_out if type(record) is SentimentScore]
+        predictions = by_topic.records_of("predictions")
+        signal_inputs = (
+            self._weights + by_topic.records_of("features") + predictions + by_topic.records_of("fundamentals") + scores
+        )
+        signals = self._signals.on_slice(ts_ns, signal_inputs)
+        trading_out = self._trading.on_sorted_slice(ts_ns, by_topic, signals)
+        feedback_inputs = (
+            by_topic.records_of("reference-data") + by_topic.records_of("market-bars") + predictions + signals
+        )
+        feedback_out = self._feedback.on_slice(
+            ts_ns, feedback_inputs + RecordsByTopic(trading_out).records_in_order(_FEEDBACK_TOPICS)
+        )
+        self._weights = [record for record in feedback_out if type(record) is StrategyWeights]
+        return [*sentiment_out, *signals, *trading_out, *feedback_out]
 
     def snapshot(self) -> Any:
         stages = (self._sentiment, self._signals, self._trading, self._feedback)
@@ -146,9 +158,9 @@ class Analysis:
     def __init__(self, features: Stage, predictions: Stage) -> None:
         self._features, self._predictions = features, predictions
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        rows = self._features.on_tick(ts_ns, records)
-        return [*records, *rows, *self._predictions.on_tick(ts_ns, rows)]
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        rows = self._features.on_slice(ts_ns, records)
+        return [*records, *rows, *self._predictions.on_slice(ts_ns, rows)]
 
     def snapshot(self) -> Any:
         return (VERSION, self._features.snapshot(), self._predictions.snapshot())

@@ -27,23 +27,23 @@ class Marks:
 
     def revalue(self, ledger: Ledger, symbol: str) -> None:
         """Take in a new price or a new quantity of `symbol`."""
-        old = self.values.pop(symbol, ZERO)
+        old_value = self.values.pop(symbol, ZERO)
         holding = ledger.holding(symbol)
-        new = ZERO
+        new_value = ZERO
         if holding is not None and (quantity := holding.quantity):
-            new = multiply(quantity, to_decimal(self.prices[symbol]))
+            new_value = multiply(quantity, to_decimal(self.prices[symbol]))
             if holding.unit_value is not ONE:
-                new = multiply(new, holding.unit_value)
-            self.values[symbol] = new
-        self.net += new - old
-        self.gross += abs(new) - abs(old)
+                new_value = multiply(new_value, holding.unit_value)
+            self.values[symbol] = new_value
+        self.net += new_value - old_value
+        self.gross += abs(new_value) - abs(old_value)
 
     @property
     def short_value(self) -> Decimal:
         """What buying back all shorts would cost, as a positive number."""
         return (self.gross - self.net) / 2
 
-    def value(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
+    def to_valuation(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
         """The valuation of `ledger` at these marks. Dividends and interest count as realized."""
         unrealized = self.net - ledger.cost
         realized = ledger.realized_pnl + ledger.income

@@ -3,7 +3,7 @@ record).
 
 Ids are pinned here, so that nothing needs a registry to run. With a registry of your own, hand its ids to `Codec`.
 
->>> clock = Clock(ts_ns=60_000_000_000, writer="market_data@0.1.0")
+>>> clock = ManualProviderClock(ts_ns=60_000_000_000, writer="market_data@0.1.0")
 >>> decode(encode(clock)) == clock
 True
 """
@@ -65,8 +65,8 @@ from schemas.records import (
     Valuation,
 )
 
-AVSC = Path(__file__).parent / "avsc"
-OLDER = Path(__file__).parent / "older"
+AVSC_DIR = Path(__file__).parent / "avsc"
+OLDER_AVSC_DIR = Path(__file__).parent / "older"
 MAGIC = 0
 SCHEMA_IDS: dict[type, int] = {
     Clock: 1,
@@ -110,10 +110,10 @@ SCHEMA_IDS: dict[type, int] = {
     AuditHead: 41,
 }
 """Never reused and never changed: they are on every message that was ever written. A record that gets a field gets a
-new id, and what it was goes to `OLDER`.
+new id, and what it was goes to `OLDER_AVSC_DIR`.
 """
 
-NESTED: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
+NESTED_RECORDS: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
 """Records that hold a list of records: which field, of which type."""
 
 
@@ -128,7 +128,7 @@ def file_name(record_type: type) -> str:
 @cache
 def schema_json(record_type: type) -> str:
     """The Avro schema of a record type as compact JSON, as a schema registry serves it."""
-    return json.dumps(json.loads((AVSC / file_name(record_type)).read_text()), separators=(",", ":"))
+    return json.dumps(json.loads((AVSC_DIR / file_name(record_type)).read_text()), separators=(",", ":"))
 
 
 Encode = Callable[[Any], bytes]
@@ -147,9 +147,9 @@ def _encoder(record_type: Any, schema_id: int) -> Encode:
         write(out, schema, dict(zip(fields, record, strict=True)))
         return out.getvalue()
 
-    if record_type not in NESTED:
+    if record_type not in NESTED_RECORDS:
         return encode_one
-    index, _ = NESTED[record_type]
+    index, _ = NESTED_RECORDS[record_type]
 
     def encode_nested(record: Any) -> bytes:
         values = list(record)
@@ -159,26 +159,26 @@ def _encoder(record_type: Any, schema_id: int) -> Encode:
     return encode_nested
 
 
-def _decoder(record_type: Any, writer: str | None) -> Decode:
-    """`writer` is the JSON of an older or newer schema that the bytes were written with; None where it is our own."""
-    own = fastavro.parse_schema(json.loads(schema_json(record_type)))
-    written = own if writer is None else fastavro.parse_schema(json.loads(writer))
-    reader = None if writer is None else own
+def _decoder(record_type: Any, writer_json: str | None) -> Decode:
+    """`writer_json` is the JSON of an older or newer schema that the bytes were written with; None where it is our own."""
+    current_schema = fastavro.parse_schema(json.loads(schema_json(record_type)))
+    writer_schema = current_schema if writer_json is None else fastavro.parse_schema(json.loads(writer_json))
+    reader_schema = None if writer_json is None else current_schema
     read = fastavro.schemaless_reader
-    make = record_type._make
+    make_record = record_type._make
 
     def decode_one(source: BytesIO) -> Any:
-        return make(read(source, written, reader).values())  # type: ignore[union-attr]
+        return make_record(read(source, writer_schema, reader_schema).values())  # type: ignore[union-attr]
 
-    if record_type not in NESTED:
+    if record_type not in NESTED_RECORDS:
         return decode_one
-    index, nested_type = NESTED[record_type]
+    index, nested_type = NESTED_RECORDS[record_type]
     field = record_type._fields[index]
 
     def decode_nested(source: BytesIO) -> Any:
-        row: dict[str, Any] = read(source, written, reader)  # type: ignore[assignment]
+        row: dict[str, Any] = read(source, writer_schema, reader_schema)  # type: ignore[assignment]
         row[field] = [nested_type(*item.values()) for item in row[field]]
-        return make(row.values())
+        return make_record(row.values())
 
     return decode_nested
 
@@ -190,12 +190,12 @@ class Codec:
     """
 
     def __init__(
-        self, ids: Mapping[type, int] = SCHEMA_IDS, older: Mapping[int, tuple[type, str]] | None = None
+        self, ids: Mapping[type, int] = SCHEMA_IDS, older_schemas: Mapping[int, tuple[type, str]] | None = None
     ) -> None:
-        self._encoders = {record_type: _encoder(record_type, number) for record_type, number in ids.items()}
-        self._decoders = {number: _decoder(record_type, None) for record_type, number in ids.items()}
-        for number, (record_type, schema) in (older or {}).items():
-            self._decoders[number] = _decoder(record_type, schema)
+        self._encoders = {record_type: _encoder(record_type, schema_id) for record_type, schema_id in ids.items()}
+        self._decoders = {schema_id: _decoder(record_type, None) for record_type, schema_id in ids.items()}
+        for schema_id, (record_type, schema) in (older_schemas or {}).items():
+            self._decoders[schema_id] = _decoder(record_type, schema)
 
     def encode(self, record: Record | Clock) -> bytes:
         """Framed bytes. Raises ValueError or TypeError where a value does not fit its field: that is our own defect."""
@@ -204,8 +204,8 @@ class Codec:
     def decode(self, value: bytes | None) -> Any:
         """The record in `value`. Raises Undecodable, saying what was found, where it holds none."""
         if value is None or len(value) < 5 or value[0] != MAGIC:
-            found = "no value" if value is None else f"{len(value)} bytes starting {value[:5].hex(' ')}"
-            raise Undecodable(f"expected a zero byte and a 4-byte schema id, found {found}")
+            actual = "no value" if value is None else f"{len(value)} bytes starting {value[:5].hex(' ')}"
+            raise Undecodable(f"expected a zero byte and a 4-byte schema id, found {actual}")
         schema_id = int.from_bytes(value[1:5], "big")
         decode_one = self._decoders.get(schema_id)
         if decode_one is None:
@@ -222,16 +222,16 @@ class Codec:
 
 
 @cache
-def older() -> dict[int, tuple[type, str]]:
+def load_older_schemas() -> dict[int, tuple[type, str]]:
     """Schemas of earlier releases, from `schemas/older/ID.avsc`: id -> (record type, JSON as of `schema_json`)."""
     types = {record_type.__name__: record_type for record_type in SCHEMA_IDS}
-    found = {}
-    for file in sorted(OLDER.glob("*.avsc")):
+    schemas = {}
+    for file in sorted(OLDER_AVSC_DIR.glob("*.avsc")):
         schema = json.loads(file.read_text())
-        found[int(file.stem)] = (types[schema["name"]], json.dumps(schema, separators=(",", ":")))
-    return found
+        schemas[int(file.stem)] = (types[schema["name"]], json.dumps(schema, separators=(",", ":")))
+    return schemas
 
 
-DEFAULT = Codec(older=older())
-encode = DEFAULT.encode
-decode = DEFAULT.decode
+DEFAULT_CODEC = Codec(older_schemas=load_older_schemas())
+encode = DEFAULT_CODEC.encode
+decode = DEFAULT_CODEC.decode

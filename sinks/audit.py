@@ -1,6 +1,6 @@
 """The audit chain: every order, cancel, fence, refusal, execution, risk event and command, linked by hashes.
 
-Each record has one row in `audit_chain`, in the order of its topic's log: `digest` is SHA-256 over the record, `head`
+Each record has one row in `audit_chain`, in the order of its topic's log: `digest` is SHA-256 over the record, `prefix`
 is SHA-256 over the head before and the digest. Whoever changes, removes or inserts a row of a table breaks a digest or
 a link; whoever recomputes all links behind it changes every later head, of which copies stand elsewhere
 (`docs/guarantees.md` says what that proves and what not).
@@ -25,14 +25,14 @@ from psycopg2.extensions import connection as Connection  # noqa: N812  (a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Table, Text
 
-from schemas.codec import NESTED, schema_json
+from schemas.codec import NESTED_RECORDS, schema_json
 from schemas.records import TOPIC_OF, Command, Execution, Order, OrderCancel, OrderRefusal, RiskEvent, RiskFence
-from sinks.queries import records_of
+from sinks.queries import stream_records
 from sinks.tables import TABLE_OF, metadata
 
-AUDITED: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent, Command)
-KINDS = frozenset(AUDITED)
-AUDITED_TOPICS = tuple(dict.fromkeys(TOPIC_OF[kind] for kind in AUDITED))
+AUDITED_TYPES: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, Execution, RiskEvent, Command)
+AUDITED_TYPE_SET = frozenset(AUDITED_TYPES)
+AUDITED_TOPICS = tuple(dict.fromkeys(TOPIC_OF[kind] for kind in AUDITED_TYPES))
 SEGMENT_ROWS = 1000
 """So many rows of a topic's chain are one segment; its head is sealed when it is full."""
 GENESIS = bytes(32)
@@ -64,11 +64,11 @@ segments = Table(
 _COLUMNS = ("topic", "position", "table_name", "row_key", "seq", "fields", "digest", "head")
 _COPY = f"COPY audit_chain ({', '.join(_COLUMNS)}) FROM STDIN"
 # Two writers of one topic are never wanted; should a process that was thought dead write once more, it waits here.
-_TIP = (
+_TIP_QUERY = (
     "SELECT pg_advisory_xact_lock(72031140, hashtext(%(topic)s)) ; "
     "SELECT position, seq, head FROM audit_chain WHERE topic = %(topic)s ORDER BY position DESC LIMIT 1"
 )
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class Link(NamedTuple):
@@ -84,10 +84,10 @@ class Link(NamedTuple):
     head: bytes
 
 
-def key_of_row(record: Any) -> str:
+def primary_key_text(record: Any) -> str:
     """The primary key of a record's row as text.
 
-    >>> key_of_row(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
+    >>> primary_key_text(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1'
     """
     (column,) = TABLE_OF[type(record)].primary_key
@@ -95,13 +95,13 @@ def key_of_row(record: Any) -> str:
 
 
 @cache
-def _hashing(record_type: type, fields: int) -> Callable[[Any], bytes]:
+def _record_hasher(record_type: type, fields: int) -> Callable[[Any], bytes]:
     schema = json.loads(schema_json(record_type))
     schema["fields"] = schema["fields"][:fields]
     parsed = fastavro.parse_schema(schema)
     names = record_type._fields[:fields]  # type: ignore[attr-defined]
-    head = f"{record_type.__name__} {fields} ".encode()
-    nested, write = NESTED.get(record_type), fastavro.schemaless_writer
+    prefix = f"{record_type.__name__} {fields} ".encode()
+    nested, write = NESTED_RECORDS.get(record_type), fastavro.schemaless_writer
 
     def hash_one(record: Any) -> bytes:
         row = dict(zip(names, record, strict=False))
@@ -111,9 +111,9 @@ def _hashing(record_type: type, fields: int) -> Callable[[Any], bytes]:
         if record_type is Command:
             # A map has no order of its own, and the database keeps none.
             row["arguments"] = dict(sorted(row["arguments"].items()))
-        out = BytesIO()
-        write(out, parsed, row)
-        return hashlib.sha256(head + out.getvalue()).digest()
+        buffer = BytesIO()
+        write(buffer, parsed, row)
+        return hashlib.sha256(prefix + buffer.getvalue()).digest()
 
     return hash_one
 
@@ -124,88 +124,93 @@ def digest_of(record: Any, fields: int | None = None) -> bytes:
     Equal for a record, the same record read back from its table, and the same record read back from its topic.
     """
     kind = type(record)
-    return _hashing(kind, len(kind._fields) if fields is None else fields)(record)  # type: ignore[arg-type]
+    return _record_hasher(kind, len(kind._fields) if fields is None else fields)(record)  # type: ignore[arg-type]
 
 
 def next_head(head: bytes, digest: bytes) -> bytes:
     return hashlib.sha256(head + digest).digest()
 
 
-def extend(cursor: Cursor, batches: Mapping[type, Iterable[Any]], *, begin: bool = False) -> int:
+def extend(cursor: Cursor, batches: Mapping[type, Iterable[Any]], *, backfill: bool = False) -> int:
     """Link what is new of the records, in the transaction of `cursor`. `batches` holds them as they go into the tables.
 
-    `begin` also links what the tables of topics without a chain hold, as an older release left it. Returns how many
+    `backfill` also links what the tables of topics without a chain hold, as an older release left it. Returns how many
     links were made.
     """
     # Not only the topics of these records: a quiet one would otherwise stay without the chain of what it holds already.
-    by_topic: dict[str, list[Any]] = {topic: [] for topic in AUDITED_TOPICS} if begin else {}
-    for kind in AUDITED:
+    by_topic: dict[str, list[Any]] = {topic: [] for topic in AUDITED_TOPICS} if backfill else {}
+    for kind in AUDITED_TYPES:
         if kind in batches:
             by_topic.setdefault(TOPIC_OF[kind], []).extend(batches[kind])
-    made = 0
+    link_count = 0
     for topic, records in by_topic.items():
-        made += _extend_topic(cursor, topic, records)
-    return made
+        link_count += _extend_topic(cursor, topic, records)
+    return link_count
 
 
 def _extend_topic(cursor: Cursor, topic: str, records: list[Any]) -> int:
-    cursor.execute(_TIP, {"topic": topic})
+    cursor.execute(_TIP_QUERY, {"topic": topic})
     tip = cursor.fetchone()
     if tip is None:
-        position, last, head = _begin(cursor, topic, records)
+        position, last_seq, head = _backfill_chain(cursor, topic, records)
     else:
-        position, last, head = tip[0], tip[1], bytes(tip[2])
-    new = _new(cursor, topic, records, last)
-    _append(cursor, list(linked(topic, new, position, head)))
-    return len(new)
+        position, last_seq, head = tip[0], tip[1], bytes(tip[2])
+    new_records = _unlinked(cursor, topic, records, last_seq)
+    _append(cursor, list(chain_links(topic, new_records, position, head)))
+    return len(new_records)
 
 
-def linked(topic: str, records: Iterable[Any], position: int = 0, head: bytes = GENESIS) -> Iterator[Link]:
-    """The links of these records of a topic, each once and in the order of its log, behind `position` and `head`."""
+def chain_links(topic: str, records: Iterable[Any], position: int = 0, head: bytes = GENESIS) -> Iterator[Link]:
+    """The links of these records of a topic, each once and in the order of its log, behind `position` and `prefix`."""
     for record in records:
         position += 1
         digest = digest_of(record)
         head = next_head(head, digest)
         kind = type(record)
         seq = 0 if kind is Command else record.seq
-        yield Link(topic, position, TABLE_OF[kind].name, key_of_row(record), seq, len(kind._fields), digest, head)
+        yield Link(topic, position, TABLE_OF[kind].name, primary_key_text(record), seq, len(kind._fields), digest, head)
 
 
 def _append(cursor: Cursor, links: list[Link]) -> None:
     if not links:
         return
-    cursor.copy_expert(_COPY, StringIO("".join(map(_line, links))))
+    cursor.copy_expert(_COPY, StringIO("".join(map(_copy_line, links))))
     for link in links:
         if link.position % SEGMENT_ROWS == 0:
-            sealed = (link.topic, link.position // SEGMENT_ROWS, link.position, link.head)
-            cursor.execute("INSERT INTO audit_segments VALUES (%s, %s, %s, %s)", sealed)
+            segment = (link.topic, link.position // SEGMENT_ROWS, link.position, link.head)
+            cursor.execute("INSERT INTO audit_segments VALUES (%s, %s, %s, %s)", segment)
 
 
-def _begin(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int, int, bytes]:
+def _backfill_chain(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int, int, bytes]:
     """A topic without a chain: link what its tables hold already, as an older release left it.
 
     Returns the tip: position, seq and head. Commands that came just now have their order from the log, behind these.
     """
     position, seq, head = 0, 0, GENESIS
-    own = {record.command_id for record in records if type(record) is Command}
-    links = linked(topic, (record for record in stored(cursor.connection, topic) if _id_of(record) not in own))
-    while part := list(islice(links, SEGMENT_ROWS)):
-        _append(cursor, part)
-        position, seq, head = part[-1].position, part[-1].seq, part[-1].head
+    new_command_ids = {record.command_id for record in records if type(record) is Command}
+    links = chain_links(
+        topic,
+        (record for record in stored_records(cursor.connection, topic) if _command_id(record) not in new_command_ids),
+    )
+    while batch := list(islice(links, SEGMENT_ROWS)):
+        _append(cursor, batch)
+        position, seq, head = batch[-1].position, batch[-1].seq, batch[-1].head
     return position, seq, head
 
 
-def _id_of(record: Any) -> str | None:
+def _command_id(record: Any) -> str | None:
     return record.command_id if type(record) is Command else None
 
 
-def stored(connection: Connection, topic: str) -> Iterator[Any]:
+def stored_records(connection: Connection, topic: str) -> Iterator[Any]:
     """The rows of a topic's tables as records in the order of `seq`, streamed; commands in that of their time."""
-    streams: list[Iterator[Any]] = [records_of(connection, kind) for kind in AUDITED if TOPIC_OF[kind] == topic]
+    streams: list[Iterator[Any]] = [
+        stream_records(connection, kind) for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic
+    ]
     yield from streams[0] if len(streams) == 1 else merge(*streams, key=lambda record: record.seq)
 
 
-def links_of(connection: Connection, topic: str) -> Iterator[Link]:
+def read_links(connection: Connection, topic: str) -> Iterator[Link]:
     """The chain of a topic in order, streamed."""
     with connection.cursor("audit_chain") as cursor:
         cursor.itersize = SEGMENT_ROWS
@@ -214,29 +219,31 @@ def links_of(connection: Connection, topic: str) -> Iterator[Link]:
             yield Link._make((*row[:-2], bytes(row[-2]), bytes(row[-1])))
 
 
-def _new(cursor: Cursor, topic: str, records: list[Any], last: int) -> list[Any]:
+def _unlinked(cursor: Cursor, topic: str, records: list[Any], last_seq: int) -> list[Any]:
     """The records that the chain does not hold yet, each once, in the order of the log."""
-    found: dict[Any, Any] = {}
+    unique: dict[Any, Any] = {}
     if topic != TOPIC_OF[Command]:
         for record in sorted(records, key=lambda record: record.seq):
-            if record.seq > last:
-                found.setdefault(record.seq, record)
-        return list(found.values())
+            if record.seq > last_seq:
+                unique.setdefault(record.seq, record)
+        return list(unique.values())
     for record in records:
-        found.setdefault(record.command_id, record)
-    if not found:
+        unique.setdefault(record.command_id, record)
+    if not unique:
         return []
     cursor.execute(
-        "SELECT row_key FROM audit_chain WHERE table_name = 'commands' AND row_key = ANY(%s)", (list(found),)
+        "SELECT row_key FROM audit_chain WHERE table_name = 'commands' AND row_key = ANY(%s)", (list(unique),)
     )
-    known = {key for (key,) in cursor.fetchall()}
-    return [record for command_id, record in found.items() if command_id not in known]
+    linked_keys = {key for (key,) in cursor.fetchall()}
+    return [record for command_id, record in unique.items() if command_id not in linked_keys]
 
 
-def _line(link: Link) -> str:
+def _copy_line(link: Link) -> str:
     """One row in COPY's text format."""
     topic, position, table, key, seq, fields, digest, head = link
     return (
-        "\t".join((topic, str(position), table, key.translate(_ESCAPES), str(seq), str(fields), f"\\\\x{digest.hex()}"))
+        "\t".join(
+            (topic, str(position), table, key.translate(_COPY_ESCAPES), str(seq), str(fields), f"\\\\x{digest.hex()}")
+        )
         + f"\t\\\\x{head.hex()}\n"
     )

@@ -27,10 +27,10 @@ Servers = Cluster | str
 """A plain text is a cluster whose connections are plain."""
 
 
-def client(servers: Servers, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def client_config(servers: Servers, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The configuration of a consumer, producer or admin client: the cluster's address and security, and `options`.
 
-    >>> client("localhost:9092", {"log_level": 0})
+    >>> client_config("localhost:9092", {"log_level": 0})
     {'bootstrap.servers': 'localhost:9092', 'log_level': 0}
     """
     security = servers.security if isinstance(servers, Cluster) else {}

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from schemas.codec import encode
 from schemas.errors import Unavailable
 from schemas.records import TOPIC_OF, Command, Record
-from sinks.cluster import Servers, client
+from sinks.cluster import Servers, client_config
 
 POLL_S = 0.02
 
@@ -39,7 +39,7 @@ class CommandLog:
             "reconnect.backoff.max.ms": 1000,
             "log_level": 0,
         }
-        self._producer = Producer(client(servers, options))
+        self._producer = Producer(client_config(servers, options))
 
     def send(self, command: Record) -> None:
         """Return once the broker has the record for good. Sending it again is safe: its id stays the same.
@@ -47,29 +47,29 @@ class CommandLog:
         Raises Unavailable when the broker did not acknowledge it in time; then it may or may not be in the log.
         """
         done = threading.Event()
-        failed: list[str] = []
+        errors: list[str] = []
 
-        def delivered(error: KafkaError | None, _: Message) -> None:
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
             if error is not None:
-                failed.append(error.str())
+                errors.append(error.str())
             done.set()
 
         try:
             self._producer.produce(
-                self._prefix + TOPIC_OF[type(command)], encode(command), partition=0, on_delivery=delivered
+                self._prefix + TOPIC_OF[type(command)], encode(command), partition=0, on_delivery=on_delivery
             )
         except (BufferError, KafkaException) as error:
-            raise Unavailable(f"{_name(command)}: {error}") from error
+            raise Unavailable(f"{_describe(command)}: {error}") from error
         # A little longer than the producer itself waits: it knows best what became of the message.
         deadline = time.monotonic() + self._timeout_s + 1.0
         while not done.is_set() and time.monotonic() < deadline:
             self._producer.poll(POLL_S)
-        if failed or not done.is_set():
-            reason = failed[0] if failed else f"no answer in {self._timeout_s:g} s"
-            raise Unavailable(f"{_name(command)}: {reason}")
+        if errors or not done.is_set():
+            reason = errors[0] if errors else f"no answer in {self._timeout_s:g} s"
+            raise Unavailable(f"{_describe(command)}: {reason}")
 
 
-def _name(record: Record) -> str:
+def _describe(record: Record) -> str:
     return f"{type(record).__name__.lower()} {record[0]}"
 
 

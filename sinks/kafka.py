@@ -16,35 +16,35 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, Message, Producer
 
 from operators.partitions import partition_of
-from operators.stage import Tick
-from schemas.codec import DEFAULT, Codec
+from operators.stage import TimeSlice
+from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import Unavailable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Record
-from sinks.cluster import Servers, client
+from sinks.cluster import Servers, client_config
 
 DELIVERY_TIMEOUT_S = 120.0
 FLUSH_SLICE_S = 1.0
 PRODUCER_ID_WAIT_S = 2.0
 
-Written = Callable[[int], None]
+OnWritten = Callable[[int], None]
 """Told how many records were handed to the broker."""
-Noted = Callable[[Record], None]
+RecordLogger = Callable[[Record], None]
 """Told each record of the types that are noted."""
 
 
-class _Part(StatefulSinkPartition[list[Tick], None]):
-    def __init__(self, sink: KafkaTickSink, producer: Producer, clocked: Sequence[tuple[str, int]]) -> None:
-        self._producer, self._clocked, self._sink = producer, clocked, sink
+class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
+    def __init__(self, sink: KafkaSliceSink, producer: Producer, clock_partitions: Sequence[tuple[str, int]]) -> None:
+        self._producer, self._clock_partitions, self._sink = producer, clock_partitions, sink
         self._error: KafkaError | None = None
 
-    def write_batch(self, values: list[list[Tick]]) -> None:
+    def write_batch(self, values: list[list[TimeSlice]]) -> None:
         self._raise_if_failed()
         encode, partitions, topics = self._sink.codec.encode, self._sink.partitions, self._sink.topics
-        noted, note = self._sink.noted, self._sink.note
-        written = 0
-        for ticks in values:
-            for tick in ticks:
-                for record in tick.records:
+        logged_types, log_record = self._sink.logged_types, self._sink.log_record
+        count = 0
+        for time_slices in values:
+            for time_slice in time_slices:
+                for record in time_slice.records:
                     record_type = type(record)
                     topic = topics.get(record_type)
                     if topic is None:
@@ -54,14 +54,14 @@ class _Part(StatefulSinkPartition[list[Tick], None]):
                         key = record.symbol  # type: ignore[union-attr]
                         partition = partition_of(key, partitions)
                     self._produce(topic, partition, encode(record), key)
-                    written += 1
-                    if record_type in noted:
-                        note(record)
-                clock = encode(Clock(tick.ts_ns, self._sink.writer))
-                for topic, partition in self._clocked:
+                    count += 1
+                    if record_type in logged_types:
+                        log_record(record)
+                clock = encode(Clock(time_slice.ts_ns, self._sink.writer))
+                for topic, partition in self._clock_partitions:
                     self._produce(self._sink.prefix + topic, partition, clock, None)
         self._producer.poll(0)
-        self._sink.written(written)
+        self._sink.on_written(count)
 
     def _produce(self, topic: str, partition: int, value: bytes, key: str | None) -> None:
         deadline = 0.0
@@ -96,13 +96,13 @@ class _Part(StatefulSinkPartition[list[Tick], None]):
         self.snapshot()
 
 
-class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
-    """Items are `(shard, [Tick, ...])`; one part a shard.
+class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
+    """Items are `(shard, [TimeSlice, ...])`; one part a shard.
 
-    `topics` are those this service owns: records of others pass by unwritten. `clocked` gives for each shard the
+    `topics` are those this service owns: records of others pass by unwritten. `clock_partitions` gives for each shard the
     (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>". `prefix` goes
-    before every topic's name. `note` is called with each record of a type in `noted`, for a log. Records of the types
-    in `passing` came out of the topics and go on to other sinks: writing them again would never end.
+    before every topic's name. `log_record` is called with each record of a type in `logged_types`, for a log. Records of the types
+    in `pass_through` came out of the topics and go on to other sinks: writing them again would never end.
     """
 
     def __init__(
@@ -111,37 +111,37 @@ class KafkaTickSink(FixedPartitionedSink[list[Tick], None]):
         *,
         writer: str,
         topics: Sequence[str],
-        clocked: Mapping[str, Sequence[tuple[str, int]]],
+        clock_partitions: Mapping[str, Sequence[tuple[str, int]]],
         partitions: int,
         prefix: str = "",
-        codec: Codec = DEFAULT,
-        written: Written = lambda count: None,
-        noted: Collection[type] = (),
-        note: Noted = lambda record: None,
-        passing: Collection[type] = (),
+        codec: Codec = DEFAULT_CODEC,
+        on_written: OnWritten = lambda count: None,
+        logged_types: Collection[type] = (),
+        log_record: RecordLogger = lambda record: None,
+        pass_through: Collection[type] = (),
     ) -> None:
-        self.writer, self.partitions, self.codec, self.written = writer, partitions, codec, written
+        self.writer, self.partitions, self.codec, self.on_written = writer, partitions, codec, on_written
         self.prefix = prefix
-        self.noted, self.note = frozenset(noted), note
+        self.logged_types, self.log_record = frozenset(logged_types), log_record
         self.topics = {
-            kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in passing
+            kind: prefix + topic for kind, topic in TOPIC_OF.items() if topic in topics and kind not in pass_through
         }
-        self._servers, self._clocked = servers, clocked
+        self._servers, self._clock_partitions = servers, clock_partitions
         self._producer: Producer | None = None
         self._lock = threading.Lock()
 
     def list_parts(self) -> list[str]:
-        return list(self._clocked)
+        return list(self._clock_partitions)
 
     def part_fn(self, item_key: str) -> int:
-        return sorted(self._clocked).index(item_key)
+        return sorted(self._clock_partitions).index(item_key)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Part:
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _KafkaSinkPartition:
         with self._lock:
             if self._producer is None:
                 wait_for_producer_ids(self._servers)
                 self._producer = producer(self._servers)
-        return _Part(self, self._producer, self._clocked[for_part])
+        return _KafkaSinkPartition(self, self._producer, self._clock_partitions[for_part])
 
 
 def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
@@ -157,12 +157,12 @@ def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_
         options: dict[str, Any] = {
             "enable.idempotence": True,
             "statistics.interval.ms": 20,
-            "stats_cb": lambda text, found=states: found.append(json.loads(text)["eos"]["idemp_state"]),
+            "stats_cb": lambda text, observed=states: observed.append(json.loads(text)["eos"]["idemp_state"]),
             "log_level": 0,
         }
-        probe = Producer(client(servers, options))
-        asked = time.monotonic()
-        while time.monotonic() < asked + PRODUCER_ID_WAIT_S:
+        probe = Producer(client_config(servers, options))
+        started = time.monotonic()
+        while time.monotonic() < started + PRODUCER_ID_WAIT_S:
             probe.poll(0.02)
             if states and states[-1] == "Assigned":
                 return
@@ -180,4 +180,4 @@ def producer(servers: Servers) -> Producer:
         "reconnect.backoff.max.ms": 1000,
         "queue.buffering.max.messages": 200_000,
     }
-    return Producer(client(servers, options))
+    return Producer(client_config(servers, options))

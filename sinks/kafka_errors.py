@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 
-class _Asks(Protocol):
+class _MetadataClient(Protocol):
     """A consumer or an admin client."""
 
     def list_topics(self, topic: str | None = ..., timeout: float = ...) -> Any: ...
@@ -16,29 +16,29 @@ class _Asks(Protocol):
     def poll(self, timeout: float = ...) -> Any: ...
 
 
-class Complaints:
+class KafkaErrorListener:
     """What librdkafka says by itself while it tries again, such as that a certificate is not to be trusted: where a
     call ends without an answer, its own reason is only that there was none.
     """
 
     def __init__(self) -> None:
-        self._last = ""
+        self._last_error = ""
 
-    def options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """`given` with this as the listener."""
-        return {**(given or {}), "error_cb": self._on_error}
+    def options(self, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """`base` with this as the listener."""
+        return {**(base or {}), "error_cb": self._on_error}
 
-    def metadata(self, asking: _Asks, timeout_s: float) -> Any:
+    def metadata(self, client: _MetadataClient, timeout_s: float) -> Any:
         """`list_topics`, whose KafkaException says in one line what went wrong underneath."""
-        self._last = ""
+        self._last_error = ""
         try:
-            return asking.list_topics(timeout=timeout_s)
+            return client.list_topics(timeout=timeout_s)
         except KafkaException as error:
-            asking.poll(0)  # complaints are told here
-            if not self._last:
+            client.poll(0)  # complaints are told here
+            if not self._last_error:
                 raise
-            raise KafkaException(KafkaError(error.args[0].code(), self._last)) from error
+            raise KafkaException(KafkaError(error.args[0].code(), self._last_error)) from error
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in (KafkaError._SSL, KafkaError._AUTHENTICATION):
-            self._last = " ".join(error.str().split())
+            self._last_error = " ".join(error.str().split())

@@ -46,72 +46,72 @@ from sinks.tables import (
 R = TypeVar("R", bound=tuple[Any, ...])
 
 
-class StoredBooks:
+class DatabaseRecordLookup:
     """The tables as they stand in the transaction of `db`."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
 
     def order(self, order_id: str) -> Order | None:
-        return self._one(Order, orders.c.order_id == order_id)
+        return self._first(Order, orders.c.order_id == order_id)
 
     def order_of(self, cause_id: str) -> Order | None:
-        return self._one(Order, orders.c.cause_id == cause_id)
+        return self._first(Order, orders.c.cause_id == cause_id)
 
     def refusal(self, seq: int) -> OrderRefusal | None:
-        return self._one(OrderRefusal, order_refusals.c.seq == seq)
+        return self._first(OrderRefusal, order_refusals.c.seq == seq)
 
     def refusal_of(self, cause_id: str) -> OrderRefusal | None:
-        return self._one(OrderRefusal, order_refusals.c.cause_id == cause_id)
+        return self._first(OrderRefusal, order_refusals.c.cause_id == cause_id)
 
     def fence_of(self, cause_id: str) -> RiskFence | None:
-        return self._one(RiskFence, risk_fences.c.cause_id == cause_id)
+        return self._first(RiskFence, risk_fences.c.cause_id == cause_id)
 
     def execution(self, execution_id: str) -> Execution | None:
-        return self._one(Execution, executions.c.execution_id == execution_id)
+        return self._first(Execution, executions.c.execution_id == execution_id)
 
     def executions_of(self, order_id: str) -> list[Execution]:
         query = select(executions).where(executions.c.order_id == order_id).order_by(executions.c.seq)
         return self._all(Execution, query)
 
     def proposal(self, proposal_id: str) -> OrderProposal | None:
-        return self._one(OrderProposal, order_proposals.c.proposal_id == proposal_id)
+        return self._first(OrderProposal, order_proposals.c.proposal_id == proposal_id)
 
     def command(self, command_id: str) -> Command | None:
-        return self._one(Command, commands.c.command_id == command_id)
+        return self._first(Command, commands.c.command_id == command_id)
 
     def signal(self, symbol: str, seq: int) -> Signal | None:
-        return self._one(Signal, signals.c.symbol == symbol, signals.c.seq == seq)
+        return self._first(Signal, signals.c.symbol == symbol, signals.c.seq == seq)
 
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None:
         """The row of this seq; `ts_ns` is of what rests on it, which may be later than the row."""
-        wanted = (features.c.symbol == symbol, features.c.seq == seq)
-        exact = self._one(FeatureRow, features.c.ts_ns == ts_ns, *wanted)
+        conditions = (features.c.symbol == symbol, features.c.seq == seq)
+        exact = self._first(FeatureRow, features.c.ts_ns == ts_ns, *conditions)
         if exact is not None:
             return exact
-        query = select(features).where(*wanted, features.c.ts_ns < ts_ns).order_by(desc(features.c.ts_ns)).limit(1)
+        query = select(features).where(*conditions, features.c.ts_ns < ts_ns).order_by(desc(features.c.ts_ns)).limit(1)
         return next(iter(self._all(FeatureRow, query)), None)
 
     def bar(self, symbol: str, seq: int, ts_ns: int) -> Bar | None:
-        return self._one(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
+        return self._first(Bar, bars.c.symbol == symbol, bars.c.ts_ns == ts_ns, bars.c.seq == seq)
 
     def score(self, seq: int) -> SentimentScore | None:
-        return self._one(SentimentScore, sentiment.c.seq == seq)
+        return self._first(SentimentScore, sentiment.c.seq == seq)
 
     def news(self, news_id: str) -> NewsItem | None:
-        return self._one(NewsItem, news.c.news_id == news_id)
+        return self._first(NewsItem, news.c.news_id == news_id)
 
     def answer(self, answer_id: str) -> LlmAnswer | None:
-        return self._one(LlmAnswer, llm_answers.c.answer_id == answer_id)
+        return self._first(LlmAnswer, llm_answers.c.answer_id == answer_id)
 
     def filing(self, fundamentals_id: str) -> Fundamentals | None:
-        return self._one(Fundamentals, fundamentals.c.fundamentals_id == fundamentals_id)
+        return self._first(Fundamentals, fundamentals.c.fundamentals_id == fundamentals_id)
 
     def prediction(self, symbol: str, seq: int) -> Prediction | None:
-        return self._one(Prediction, predictions.c.symbol == symbol, predictions.c.seq == seq)
+        return self._first(Prediction, predictions.c.symbol == symbol, predictions.c.seq == seq)
 
     def weights(self, seq: int) -> StrategyWeights | None:
-        return self._one(StrategyWeights, weights.c.seq == seq)
+        return self._first(StrategyWeights, weights.c.seq == seq)
 
     # -- what stood at a moment
 
@@ -121,7 +121,7 @@ class StoredBooks:
         return next(iter(self._all(Bar, query)), None)
 
     def feature_at(self, symbol: str, ts_ns: int) -> FeatureRow | None:
-        return self._one(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns)
+        return self._first(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns)
 
     def views_until(self, symbol: str, ts_ns: int) -> list[Signal]:
         """Each strategy's last signal at or before a time, by strategy."""
@@ -143,7 +143,7 @@ class StoredBooks:
         query = select(risk_fences).where(risk_fences.c.ts_ns <= ts_ns).order_by(desc(risk_fences.c.seq)).limit(1)
         return next(iter(self._all(RiskFence, query)), None)
 
-    def _one(self, kind: type[R], *where: ColumnElement[bool]) -> R | None:
+    def _first(self, kind: type[R], *where: ColumnElement[bool]) -> R | None:
         return next(iter(self._all(kind, select(TABLE_OF[kind]).where(*where).limit(1))), None)
 
     def _all(self, kind: type[R], query: Select[Any]) -> list[R]:

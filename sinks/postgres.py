@@ -18,12 +18,12 @@ from psycopg2.extensions import connection as Connection  # noqa: N812  (a class
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extras import execute_values
 
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import Record
 from sinks import audit
 from sinks.database import libpq_url
-from sinks.statements import WRITES, Write
+from sinks.statements import WRITE_STATEMENTS, WriteStatements
 
 log = structlog.get_logger(__name__)
 
@@ -48,38 +48,38 @@ class PostgresWriter:
         self._url = libpq_url(database_url)
         self._name = name
         self._unavailable_after_s = unavailable_after_s
-        self._audited, self._begun = audited, False
+        self._audited, self._chain_started = audited, False
         self._connection: Connection | None = None
-        self._staged: set[type] = set()
-        self._away = False
+        self._stage_tables: set[type] = set()
+        self._disconnected = False
 
     def write(self, records: Iterable[Record]) -> None:
         """Commit the records. Raises Unavailable when Postgres stayed away; then none or all of them are committed.
 
         Raises psycopg2.Error where a table is missing or a value does not fit: our own defect, or no migration.
         """
-        batches = _by_table(records)
+        batches = _group_by_type(records)
         if not batches:
             return
-        give_up_at = time.monotonic() + self._unavailable_after_s
-        pause, longest = ATTEMPT_PAUSE_S
+        deadline = time.monotonic() + self._unavailable_after_s
+        pause, pause_max = ATTEMPT_PAUSE_S
         while True:
             try:
                 self._commit(batches)
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                 # Whether a lost commit took place does not matter: writing it again changes nothing.
                 self.close()
-                self._note_away(error)
-                if time.monotonic() + pause > give_up_at:
+                self._log_disconnect(error)
+                if time.monotonic() + pause > deadline:
                     waited = f"{self._unavailable_after_s:g} s"
                     raise Unavailable(f"Postgres took no batch for {waited}: {_first_line(error)}") from error
                 time.sleep(pause)
-                pause = min(2 * pause, longest)
+                pause = min(2 * pause, pause_max)
             except psycopg2.Error:
                 self.close()
                 raise
             else:
-                self._note_back()
+                self._log_reconnect()
                 return
 
     def close(self) -> None:
@@ -87,34 +87,34 @@ class PostgresWriter:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        self._staged.clear()
+        self._stage_tables.clear()
 
     def _commit(self, batches: dict[type, list[Any]]) -> None:
         # Not `with connection`: on a broken one its rollback raises over the error that tells why.
         connection = self._open()
         cursor = connection.cursor()
         for record_type, rows in batches.items():
-            write = WRITES[record_type]
+            statements = WRITE_STATEMENTS[record_type]
             if len(rows) < COPY_FROM_ROWS:
-                execute_values(cursor, write.values_sql, write.value_rows(rows), page_size=len(rows))
+                execute_values(cursor, statements.values_sql, statements.value_rows(rows), page_size=len(rows))
             else:
-                self._copy(cursor, write, rows)
-        audited = self._audited and not audit.KINDS.isdisjoint(batches)
+                self._copy(cursor, statements, rows)
+        audited = self._audited and not audit.AUDITED_TYPE_SET.isdisjoint(batches)
         if audited:
-            audit.extend(cursor, batches, begin=not self._begun)
+            audit.extend(cursor, batches, backfill=not self._chain_started)
         connection.commit()
-        self._begun = self._begun or audited
+        self._chain_started = self._chain_started or audited
 
-    def _copy(self, cursor: Cursor, write: Write, rows: list[Any]) -> None:
-        if write.record_type not in self._staged:
-            cursor.execute(write.stage_ddl)
-            self._staged.add(write.record_type)
-        cursor.copy_expert(write.copy_sql, BytesIO(write.copy_bytes(rows)))
-        cursor.execute(write.merge_sql)
+    def _copy(self, cursor: Cursor, statements: WriteStatements, rows: list[Any]) -> None:
+        if statements.record_type not in self._stage_tables:
+            cursor.execute(statements.stage_ddl)
+            self._stage_tables.add(statements.record_type)
+        cursor.copy_expert(statements.copy_sql, BytesIO(statements.copy_bytes(rows)))
+        cursor.execute(statements.merge_sql)
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._staged.clear()
+            self._stage_tables.clear()
             self._connection = psycopg2.connect(
                 self._url,
                 application_name=self._name,
@@ -125,28 +125,30 @@ class PostgresWriter:
             )
         return self._connection
 
-    def _note_away(self, error: Exception) -> None:
-        if not self._away:
+    def _log_disconnect(self, error: Exception) -> None:
+        if not self._disconnected:
             log.warning("postgres away, holding the batch", writer=self._name, error=_first_line(error))
-        self._away = True
+        self._disconnected = True
 
-    def _note_back(self) -> None:
-        if self._away:
+    def _log_reconnect(self) -> None:
+        if self._disconnected:
             log.warning("postgres back", writer=self._name)
-        self._away = False
+        self._disconnected = False
 
 
-def _by_table(records: Iterable[Record]) -> dict[type, list[Any]]:
+def _group_by_type(records: Iterable[Record]) -> dict[type, list[Any]]:
     """Records by type, in one fixed order of types, so that two writers lock tables alike."""
-    found: dict[type, list[Any]] = {}
+    rows_by_type: dict[type, list[Any]] = {}
     for record in records:
         record_type = type(record)
-        rows = found.get(record_type)
+        rows = rows_by_type.get(record_type)
         if rows is None:
-            rows = found[record_type] = []
+            rows = rows_by_type[record_type] = []
         rows.append(record)
     return {
-        record_type: write.rows_of(found[record_type]) for record_type, write in WRITES.items() if record_type in found
+        record_type: statements.prepare_rows(rows_by_type[record_type])
+        for record_type, statements in WRITE_STATEMENTS.items()
+        if record_type in rows_by_type
     }
 
 
@@ -154,15 +156,17 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class PostgresPart(StatefulSinkPartition[Sequence[Tick], None]):
+class PostgresSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
     """One partition of the sink: an own connection, batches committed as they come."""
 
     def __init__(self, writer: PostgresWriter) -> None:
         self._writer = writer
 
-    def write_batch(self, values: list[Sequence[Tick]]) -> None:
+    def write_batch(self, values: list[Sequence[TimeSlice]]) -> None:
         """Each value is a list of ticks; all of them are one transaction."""
-        self._writer.write(record for ticks in values for tick in ticks for record in tick.records)
+        self._writer.write(
+            record for time_slices in values for time_slice in time_slices for record in time_slice.records
+        )
 
     def snapshot(self) -> None:
         """Nothing to remember: what is committed is in the tables, and a replay of it changes nothing."""
@@ -171,30 +175,34 @@ class PostgresPart(StatefulSinkPartition[Sequence[Tick], None]):
         self._writer.close()
 
 
-class PostgresSink(FixedPartitionedSink[Sequence[Tick], None]):
+class PostgresSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
     """Bytewax output over items `(key, ticks)`: every record of the ticks goes to the table of its type.
 
-    With `parts` > 1 the keys are shard numbers "0" … "N-1" and each has its own connection.
+    With `partitions` > 1 the keys are shard numbers "0" … "N-1" and each has its own connection.
     """
 
     def __init__(
-        self, database_url: str, *, name: str = "sink", parts: int = 1, unavailable_after_s: float = 120.0
+        self, database_url: str, *, name: str = "sink", partitions: int = 1, unavailable_after_s: float = 120.0
     ) -> None:
-        assert parts >= 1
+        assert partitions >= 1
         self._database_url = database_url
         self._name = name
-        self._parts = parts
+        self._partitions = partitions
         self._unavailable_after_s = unavailable_after_s
 
     def list_parts(self) -> list[str]:
         # Of one width, so that their order as text is their order as numbers.
-        return [f"{part:04d}" for part in range(self._parts)]
+        return [f"{part:04d}" for part in range(self._partitions)]
 
     def part_fn(self, item_key: str) -> int:
-        return int(item_key) % self._parts if item_key.isdecimal() else zlib.crc32(item_key.encode()) % self._parts
+        return (
+            int(item_key) % self._partitions
+            if item_key.isdecimal()
+            else zlib.crc32(item_key.encode()) % self._partitions
+        )
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> PostgresPart:
-        return PostgresPart(
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> PostgresSinkPartition:
+        return PostgresSinkPartition(
             PostgresWriter(
                 self._database_url,
                 name=f"{self._name}:{for_part}",

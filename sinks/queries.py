@@ -8,34 +8,34 @@ from typing import Any, TypeVar
 
 from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-from schemas.records import FROM_EDGES
+from schemas.records import EXTERNAL_RECORDS
 from sinks.tables import TABLE_OF, record_of
 
 FETCH_ROWS = 2000
 R = TypeVar("R", bound=tuple[Any, ...])
-_names = count(1)
+_cursor_numbers = count(1)
 
 
-def records_of(connection: Connection, kind: type[R]) -> Iterator[R]:
+def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
     """All records of a type in order of `seq` (those from edges: of time), in the transaction of `connection`."""
-    order = f"ts_ns, {kind._fields[0]}" if kind in FROM_EDGES else "seq"  # type: ignore[attr-defined]
-    with connection.cursor(f"reading_{next(_names)}") as cursor:
+    order_by = f"ts_ns, {kind._fields[0]}" if kind in EXTERNAL_RECORDS else "seq"  # type: ignore[attr-defined]
+    with connection.cursor(f"reading_{next(_cursor_numbers)}") as cursor:
         cursor.itersize = FETCH_ROWS
-        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order}")  # noqa: S608  (our names)
+        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order_by}")  # noqa: S608  (our names)
         for row in cursor:
             yield _record(kind, row)
 
 
-def last_of(connection: Connection, kind: type[R]) -> R | None:
+def last_record(connection: Connection, kind: type[R]) -> R | None:
     """The record with the highest `seq`; of what an edge wrote, which has none, the latest."""
-    order = "seq" if "seq" in kind._fields else "ts_ns"  # type: ignore[attr-defined]
+    order_by = "seq" if "seq" in kind._fields else "ts_ns"  # type: ignore[attr-defined]
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order} DESC LIMIT 1")  # noqa: S608
+        cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order_by} DESC LIMIT 1")  # noqa: S608
         row = cursor.fetchone()
     return None if row is None else _record(kind, row)
 
 
-def rows_of(
+def records_between(
     connection: Connection, kind: type[R], first: int, last: int | None = None, column: str = "ts_ns"
 ) -> list[R]:
     """The records whose `column` (`ts_ns` or `seq`) is in [`first`, `last`], in order of `seq`; without `last` those

@@ -24,7 +24,7 @@ import redis
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import Bar, Position, Record, Valuation
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ return 1
 """
 
 
-class Update(NamedTuple):
+class LatestValue(NamedTuple):
     """One key's newest value that Redis does not have yet."""
 
     fence: int
@@ -52,28 +52,28 @@ class Update(NamedTuple):
     record: Record
 
 
-def update_of(record: Record) -> tuple[str, Update] | None:
+def latest_value_of(record: Record) -> tuple[str, LatestValue] | None:
     """The key that a record belongs to, and its update; None for records that Redis does not hold."""
     kind = type(record)
     if kind is Bar:
-        return f"latest:bar:{record.symbol}", Update(record.ts_ns, "updates:bars", record)  # type: ignore[union-attr]
+        return f"latest:bar:{record.symbol}", LatestValue(record.ts_ns, "updates:bars", record)  # type: ignore[union-attr]
     if kind is Position:
-        return f"latest:position:{record.symbol}", Update(record.seq, "updates:positions", record)  # type: ignore[union-attr]
+        return f"latest:position:{record.symbol}", LatestValue(record.seq, "updates:positions", record)  # type: ignore[union-attr]
     if kind is Valuation:
-        return "latest:valuation", Update(record.seq, "updates:valuations", record)  # type: ignore[union-attr]
+        return "latest:valuation", LatestValue(record.seq, "updates:valuations", record)  # type: ignore[union-attr]
     return None
 
 
-def body_of(record: Record) -> str:
+def record_json(record: Record) -> str:
     """A record as the JSON that Redis holds.
 
-    >>> body_of(Valuation._make((1, 60, *[Decimal("1.50")] * 7, 2)))[:44]
+    >>> record_json(Valuation._make((1, 60, *[Decimal("1.50")] * 7, 2)))[:44]
     '{"seq":1,"ts_ns":60,"equity":"1.50","cash":"'
     """
-    return json.dumps(record._asdict(), default=_plain, separators=(",", ":"))
+    return json.dumps(record._asdict(), default=_decimal_text, separators=(",", ":"))
 
 
-def _plain(value: Any) -> str:
+def _decimal_text(value: Any) -> str:
     assert isinstance(value, Decimal), f"{type(value)} in a record for Redis"
     return f"{value:f}"
 
@@ -88,24 +88,24 @@ class LatestWriter:
     def __init__(self, redis_url: str, *, timeout_s: float = 2.0) -> None:
         self._redis_url = redis_url
         self._timeout_s = timeout_s
-        self._pending: dict[str, Update] = {}
+        self._pending: dict[str, LatestValue] = {}
         self._changed = threading.Condition()
         self._closing = False
         self._sending = False
         self.superseded = 0
         self.dropped = 0
-        self.away = False
+        self.disconnected = False
         self._thread = threading.Thread(target=self._run, name="redis-latest", daemon=True)
         self._thread.start()
 
     def put(self, records: Sequence[Record]) -> None:
         """Note what these records change. Never waits for Redis, never raises because of it."""
-        updates = [found for record in records if (found := update_of(record)) is not None]
+        updates = [keyed_update for record in records if (keyed_update := latest_value_of(record)) is not None]
         if not updates:
             return
         with self._changed:
             for key, update in updates:
-                self._keep(key, update)
+                self._queue_update(key, update)
             self._changed.notify()
 
     def flush(self, timeout_s: float) -> bool:
@@ -121,11 +121,11 @@ class LatestWriter:
             self._changed.notify_all()
         self._thread.join(self._timeout_s + CLOSE_WAIT_S)
 
-    def _keep(self, key: str, update: Update) -> None:
-        held = self._pending.get(key)
-        if held is not None:
+    def _queue_update(self, key: str, update: LatestValue) -> None:
+        queued = self._pending.get(key)
+        if queued is not None:
             self.superseded += 1
-            if held.fence >= update.fence:
+            if queued.fence >= update.fence:
                 return
         elif len(self._pending) >= PENDING_MAX:
             self.dropped += 1
@@ -137,24 +137,24 @@ class LatestWriter:
         client = redis.Redis.from_url(
             self._redis_url, socket_timeout=self._timeout_s, socket_connect_timeout=self._timeout_s
         )
-        pause, longest = RETRY_PAUSE_S
+        pause, pause_max = RETRY_PAUSE_S
         with contextlib.closing(client):
             while (batch := self._take()) is not None:
                 try:
                     self._send(client, batch)
                 except redis.RedisError as error:
                     self._put_back(batch)
-                    self._note(error)
+                    self._log_connection(error)
                     with self._changed:
                         if self._changed.wait_for(lambda: self._closing, pause):
                             return
-                    pause = min(2 * pause, longest)
+                    pause = min(2 * pause, pause_max)
                 else:
-                    self._note(None)
-                    self._sent()
+                    self._log_connection(None)
+                    self._mark_sent()
                     pause = RETRY_PAUSE_S[0]
 
-    def _take(self) -> dict[str, Update] | None:
+    def _take(self) -> dict[str, LatestValue] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._closing or self._pending)
             if self._closing:
@@ -163,44 +163,46 @@ class LatestWriter:
             self._sending = True
             return batch
 
-    def _put_back(self, batch: dict[str, Update]) -> None:
+    def _put_back(self, batch: dict[str, LatestValue]) -> None:
         with self._changed:
             newer, self._pending = self._pending, batch
             for key, update in newer.items():
-                self._keep(key, update)
+                self._queue_update(key, update)
             self._sending = False
 
-    def _sent(self) -> None:
+    def _mark_sent(self) -> None:
         with self._changed:
             self._sending = False
             self._changed.notify_all()
 
     @staticmethod
-    def _send(client: redis.Redis, batch: dict[str, Update]) -> None:
+    def _send(client: redis.Redis, batch: dict[str, LatestValue]) -> None:
         replace = client.register_script(_REPLACE)
         # Not a transaction: each key stands for itself, and a repeat of a half-sent batch changes nothing.
         with client.pipeline(transaction=False) as pipeline:
             for key, update in batch.items():
-                fence, body = f"{update.fence:020d}", body_of(update.record)
+                fence, body = f"{update.fence:020d}", record_json(update.record)
                 replace(keys=[key, f"{key}:fence"], args=[fence, body, update.channel], client=pipeline)
             pipeline.execute()
 
-    def _note(self, error: redis.RedisError | None) -> None:
-        if error is not None and not self.away:
+    def _log_connection(self, error: redis.RedisError | None) -> None:
+        if error is not None and not self.disconnected:
             log.warning("redis away, trading goes on without it", error=str(error).splitlines()[0])
-        elif error is None and self.away:
+        elif error is None and self.disconnected:
             log.warning("redis back", superseded=self.superseded, dropped=self.dropped)
-        self.away = error is not None
+        self.disconnected = error is not None
 
 
-class RedisPart(StatefulSinkPartition[Sequence[Tick], None]):
+class RedisSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
     """One partition of the sink; the flow goes on whatever Redis does."""
 
     def __init__(self, writer: LatestWriter) -> None:
         self.writer = writer
 
-    def write_batch(self, values: list[Sequence[Tick]]) -> None:
-        self.writer.put([record for ticks in values for tick in ticks for record in tick.records])
+    def write_batch(self, values: list[Sequence[TimeSlice]]) -> None:
+        self.writer.put(
+            [record for time_slices in values for time_slice in time_slices for record in time_slice.records]
+        )
 
     def snapshot(self) -> None:
         """Nothing to remember: Redis can be emptied at any time."""
@@ -209,7 +211,7 @@ class RedisPart(StatefulSinkPartition[Sequence[Tick], None]):
         self.writer.close()
 
 
-class RedisLatest(FixedPartitionedSink[Sequence[Tick], None]):
+class RedisLatestSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
     """Bytewax output over items `(key, ticks)`: keeps the newest bar, position and valuation in Redis."""
 
     def __init__(self, redis_url: str) -> None:
@@ -221,5 +223,5 @@ class RedisLatest(FixedPartitionedSink[Sequence[Tick], None]):
     def part_fn(self, item_key: str) -> int:
         return 0
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> RedisPart:
-        return RedisPart(LatestWriter(self._redis_url))
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> RedisSinkPartition:
+        return RedisSinkPartition(LatestWriter(self._redis_url))

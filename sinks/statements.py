@@ -17,7 +17,7 @@ from typing import Any
 from psycopg2 import Binary
 from psycopg2.extras import Json
 
-from schemas.records import FROM_EDGES, UNTIMED
+from schemas.records import EXTERNAL_RECORDS, UNCLOCKED_RECORDS
 from sinks.tables import LATEST, TABLE_OF, Field, fields_of
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
@@ -31,7 +31,7 @@ _PACKED: dict[type, tuple[str, int, str]] = {
     bool: ("?", 1, "boolean"),
 }
 # Records whose texts nobody has checked.
-_FROM_OUTSIDE = FROM_EDGES | UNTIMED
+_UNCHECKED_TYPES = EXTERNAL_RECORDS | UNCLOCKED_RECORDS
 _CASTS: dict[type, str] = {Decimal: "::numeric", dict: "::jsonb", list: "::jsonb", int: "::bigint", float: "::float8"}
 
 
@@ -82,7 +82,7 @@ def _texts_to_bytes(columns: Sequence[tuple[int, Field]]) -> Callable[[Any], byt
     return encode
 
 
-class Write:
+class WriteStatements:
     """All that writing one record type takes. Attributes ending in `_sql` and `stage_ddl` are single statements."""
 
     def __init__(self, record_type: type) -> None:
@@ -112,12 +112,12 @@ class Write:
         self._sizes = [_PACKED[f.kind][1] for _, f in packed]
         self._pack = Struct(">" + "".join("i" + _PACKED[f.kind][0] for _, f in packed)).pack
         self._field_count = Struct(">h").pack(len(fields))
-        self._json_at = [i for i, f in enumerate(fields) if f.kind in (dict, list)]
-        self._bytes_at = [i for i, f in enumerate(fields) if f.kind is bytes]
+        self._json_columns = [i for i, f in enumerate(fields) if f.kind in (dict, list)]
+        self._bytes_columns = [i for i, f in enumerate(fields) if f.kind is bytes]
 
-    def rows_of(self, rows: list[Any]) -> list[Any]:
+    def prepare_rows(self, rows: list[Any]) -> list[Any]:
         """The rows to write for these records of one batch."""
-        if self.record_type in _FROM_OUTSIDE:
+        if self.record_type in _UNCHECKED_TYPES:
             return [self.record_type._make(map(storable, row)) for row in rows]  # type: ignore[attr-defined]
         return rows if self._seq is None or len(rows) == 1 else self._newest(rows, self._seq)
 
@@ -125,8 +125,8 @@ class Write:
         """The newest row per key: one statement may not update a row twice."""
         latest: dict[tuple[Any, ...], Any] = {}
         for row in rows:
-            held = latest.setdefault(self._key(row), row)
-            if row[seq] > held[seq]:
+            newest = latest.setdefault(self._key(row), row)
+            if row[seq] > newest[seq]:
                 latest[self._key(row)] = row
         return list(latest.values())
 
@@ -144,17 +144,17 @@ class Write:
 
     def value_rows(self, rows: list[Any]) -> list[Any]:
         """The rows as psycopg2 takes them in VALUES."""
-        if not self._json_at and not self._bytes_at:
+        if not self._json_columns and not self._bytes_columns:
             return rows
-        found = []
+        prepared = []
         for row in rows:
             values = list(row)
-            for index in self._json_at:
+            for index in self._json_columns:
                 values[index] = Json(values[index], dumps=_json)
-            for index in self._bytes_at:
+            for index in self._bytes_columns:
                 values[index] = Binary(values[index])
-            found.append(values)
-        return found
+            prepared.append(values)
+        return prepared
 
 
 def _getter(indexes: list[int]) -> Callable[[Any], tuple[Any, ...]]:
@@ -169,4 +169,4 @@ def _conflict(table: str, key: list[str], names: list[str]) -> str:
     return f'ON CONFLICT ({", ".join(key)}) DO UPDATE SET {assignments} WHERE excluded."seq" > "{table}"."seq"'
 
 
-WRITES: dict[type, Write] = {record_type: Write(record_type) for record_type in TABLE_OF}
+WRITE_STATEMENTS: dict[type, WriteStatements] = {record_type: WriteStatements(record_type) for record_type in TABLE_OF}

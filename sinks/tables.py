@@ -112,14 +112,14 @@ def fields_of(record_type: Any) -> list[Field]:
     Field(name='limit_price', kind=<class 'decimal.Decimal'>, nullable=True)
     """
     hints = get_type_hints(record_type)
-    found = []
+    fields = []
     for name in record_type._fields:
         hint = hints[name]
         nullable = isinstance(hint, types.UnionType) or get_origin(hint) is Union
         if nullable:
-            (hint,) = (part for part in get_args(hint) if part is not type(None))
-        found.append(Field(name, get_origin(hint) or hint, nullable))
-    return found
+            (hint,) = (argument for argument in get_args(hint) if argument is not type(None))
+        fields.append(Field(name, get_origin(hint) or hint, nullable))
+    return fields
 
 
 def _table(name: str, record_type: type, key: tuple[str, ...], *indexes: Index) -> Table:
@@ -154,8 +154,8 @@ valuations = _table("valuations", Valuation, ("seq",), Index(None, "ts_ns"))
 commands = _table("commands", Command, ("command_id",), Index(None, "ts_ns"))
 quotes = _table("quotes", Quote, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
 trades = _table("trades", Trade, ("symbol", "seq"), Index(None, "symbol", "ts_ns"))
-_TAGGED = Index(None, "symbols", postgresql_using="gin", postgresql_ops={"symbols": "jsonb_path_ops"})
-news = _table("news", NewsItem, ("news_id",), Index(None, "ts_ns"), _TAGGED)
+_SYMBOLS_INDEX = Index(None, "symbols", postgresql_using="gin", postgresql_ops={"symbols": "jsonb_path_ops"})
+news = _table("news", NewsItem, ("news_id",), Index(None, "ts_ns"), _SYMBOLS_INDEX)
 fundamentals = _table("fundamentals", Fundamentals, ("fundamentals_id",), Index(None, "symbol", "filed"))
 corporate_actions = _table("corporate_actions", CorporateAction, ("action_id",), Index(None, "symbol"))
 exchange_rates = _table("exchange_rates", ExchangeRate, ("rate_id",), Index(None, "base", "quote", "ts_ns"))
@@ -225,14 +225,14 @@ def record_of(record_type: type[R], row: Mapping[str, Any] | RowMapping) -> R:
     Raises KeyError where a column is missing.
     """
     make = record_type._make  # type: ignore[attr-defined]
-    values = [_plain(row[name]) for name in record_type._fields]  # type: ignore[attr-defined]
+    values = [_normalized(row[name]) for name in record_type._fields]  # type: ignore[attr-defined]
     if record_type is Order:
         index = Order._fields.index("checks")
         values[index] = [CheckResult(**check) for check in values[index]]
     return make(values)  # type: ignore[no-any-return]
 
 
-def _plain(value: Any) -> Any:
+def _normalized(value: Any) -> Any:
     """NUMERIC(38, 9) comes back as 150.250000000; as a record it was 150.25, and 100.000000000 was 100."""
     if type(value) is Decimal:
         stripped = _EXACT.normalize(value)

@@ -13,10 +13,10 @@ import pytest
 import redis as redis_client
 from psycopg2 import sql
 
-from configs.env_file import OFF, VARIABLE
+from configs.env_file import ENV_FILE_VARIABLE, OFF
 from deploy.supervisor.migrate import ALEMBIC_INI, migrate
 
-os.environ[VARIABLE] = OFF
+os.environ[ENV_FILE_VARIABLE] = OFF
 """Whatever a developer has in a file `.env`, the tests see the same."""
 
 
@@ -69,15 +69,15 @@ def make_database() -> Iterator[Callable[[], str]]:
     base = _address("DATABASE_URL")
     server = base.rsplit("/", 1)[0]
     suffix = uuid.uuid4().hex[:8]
-    made: list[str] = []
+    database_names: list[str] = []
 
     def create(template: str | None = None) -> str:
-        name = f"test_{suffix}_{len(made)}"
+        name = f"test_{suffix}_{len(database_names)}"
         statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
         _execute(base, statement)
-        made.append(name)
+        database_names.append(name)
         return name
 
     # Migrated once, then copied: a copy takes a tenth of a second.
@@ -85,7 +85,7 @@ def make_database() -> Iterator[Callable[[], str]]:
     if ALEMBIC_INI.exists():
         migrate(f"{server}/{template}")
     yield lambda: f"{server}/{create(template)}"
-    for name in reversed(made):
+    for name in reversed(database_names):
         _execute(base, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

@@ -15,11 +15,11 @@ import httpx
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.alerting.channels import Channels
-from api.alerting.conditions import Conditions, Figures, Found
+from api.alerting.channels import AlertChannels
+from api.alerting.conditions import ActiveCondition, Conditions, MetricsPage
 from api.alerting.outbox import Message, Outbox, utc_now
 from configs import logs
-from configs.alerts import Alerts
+from configs.alerts import AlertsSection
 from configs.settings import Settings, load_settings
 from sinks.database import open_engine
 
@@ -28,11 +28,11 @@ log = structlog.get_logger(__name__)
 TIMEOUT_S = 5.0
 
 
-class Watch:
+class AlertMonitor:
     """One round after the other. A condition counts when it has lasted for its `hold_s`."""
 
-    def __init__(self, settings: Settings, channels: Channels, home: Path | None) -> None:
-        self._alerts: Alerts = settings.alerts
+    def __init__(self, settings: Settings, channels: AlertChannels, home: Path | None) -> None:
+        self._alerts: AlertsSection = settings.alerts
         token = settings.api.metrics_token
         headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
         self._client = httpx.Client(headers=headers, timeout=TIMEOUT_S)
@@ -40,54 +40,54 @@ class Watch:
         self._channels = channels
         self._outbox = Outbox(open_engine(settings.database.postgres.url, pool_size=1), settings.alerts)
         self._since: dict[str, float] = {}
-        self._told_directly: dict[str, float] = {}
-        self._sign = None if home is None else home / "run" / "alerts.json"
+        self._sent_directly: dict[str, float] = {}
+        self._status_path = None if home is None else home / "run" / "alerts.json"
 
-    def round(self) -> None:
+    def run_once(self) -> None:
         now = time.monotonic()
-        found = {one.key: one for one in self._conditions.of(self._page(), now)}
-        self._since = {key: self._since.get(key, now) for key in found}
-        met = {key: one for key, one in found.items() if now - self._since[key] >= one.hold_s}
+        conditions = {condition.key: condition for condition in self._conditions.evaluate(self._fetch_metrics(), now)}
+        self._since = {key: self._since.get(key, now) for key in conditions}
+        firing = {key: condition for key, condition in conditions.items() if now - self._since[key] >= condition.hold_s}
         try:
-            self._outbox.keep(met, utc_now())
+            self._outbox.synchronize(firing, utc_now())
             self._outbox.deliver(self._channels.send, utc_now())
-            self._told_directly.clear()
+            self._sent_directly.clear()
         except SQLAlchemyError as error:
             log.warning("the database did not take the alerts", error=str(error).splitlines()[0])
-            self._tell_without_database(met, now)
-        self._show(len(met))
+            self._send_without_database(firing, now)
+        self._write_status(len(firing))
 
-    def _tell_without_database(self, met: dict[str, Found], now: float) -> None:
+    def _send_without_database(self, firing: dict[str, ActiveCondition], now: float) -> None:
         """That the database is away must be told too: once within the window, for it cannot be remembered there."""
-        for key, one in sorted(met.items()):
-            if now - self._told_directly.get(key, -1e12) < self._alerts.dedupe_window:
+        for key, condition in sorted(firing.items()):
+            if now - self._sent_directly.get(key, -1e12) < self._alerts.dedupe_window:
                 continue
-            severity = self._alerts.severity_of(one.name)
-            wanted = [channel.name for channel in self._alerts.channels if channel.takes(severity)]
+            severity = self._alerts.severity_of(condition.name)
+            channel_names = [channel.name for channel in self._alerts.channels if channel.accepts(severity)]
             messages = [
-                Message(f"{key}/direct/{name}", name, severity, f"{severity}: {one.name}", one.summary, 0)
-                for name in wanted
+                Message(f"{key}/direct/{name}", name, severity, f"{severity}: {condition.name}", condition.summary, 0)
+                for name in channel_names
             ]
             errors = [self._channels.send(message) for message in messages]
             if not any(errors):
-                self._told_directly[key] = now
+                self._sent_directly[key] = now
 
-    def _page(self) -> Figures | None:
+    def _fetch_metrics(self) -> MetricsPage | None:
         try:
-            answer = self._client.get(self._alerts.metrics_url)
-            if answer.status_code == 200:
-                return Figures(answer.text)
-            log.warning("the metrics page answers", status=answer.status_code)
+            response = self._client.get(self._alerts.metrics_url)
+            if response.status_code == 200:
+                return MetricsPage(response.text)
+            log.warning("the metrics page answers", status=response.status_code)
         except (httpx.HTTPError, ValueError) as error:
             log.warning("the metrics page does not answer", error=str(error))
         return None
 
-    def _show(self, met: int) -> None:
+    def _write_status(self, firing: int) -> None:
         """For the supervisor: a process that hangs shows as one whose file grows old."""
-        if self._sign is not None and self._sign.parent.is_dir():
-            beside = self._sign.with_suffix(f".{os.getpid()}")
-            beside.write_text(json.dumps({"pid": os.getpid(), "updated_at": time.time(), "met": met}))
-            beside.replace(self._sign)
+        if self._status_path is not None and self._status_path.parent.is_dir():
+            temporary = self._status_path.with_suffix(f".{os.getpid()}")
+            temporary.write_text(json.dumps({"pid": os.getpid(), "updated_at": time.time(), "met": firing}))
+            temporary.replace(self._status_path)
 
     def close(self) -> None:
         self._client.close()
@@ -123,13 +123,13 @@ def main() -> None:
     for name in ("httpx", "apprise", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     home = os.environ.get("PLATFORM_HOME")
-    watch = Watch(settings, Channels(settings.alerts), Path(home) if home else None)
+    watch = AlertMonitor(settings, AlertChannels(settings.alerts), Path(home) if home else None)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     signal.signal(signal.SIGINT, lambda *_: ended.set())
     log.info("service starts", channels=[channel.name for channel in settings.alerts.channels])
     while not ended.is_set():
-        watch.round()
+        watch.run_once()
         ended.wait(settings.alerts.check_every)
     watch.close()
 

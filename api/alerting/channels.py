@@ -9,7 +9,7 @@ import structlog
 
 from api.alerting.outbox import Message
 from configs import logs
-from configs.alerts import CRITICAL, INFO, Alerts
+from configs.alerts import CRITICAL, INFO, AlertsSection
 from configs.secrets import secret
 from schemas.errors import BadInput
 
@@ -18,15 +18,15 @@ log = structlog.get_logger(__name__)
 _KINDS = {INFO: apprise.NotifyType.INFO, CRITICAL: apprise.NotifyType.FAILURE}
 
 
-class Channels:
+class AlertChannels:
     """Sends messages to the addresses of the settings' channels."""
 
-    def __init__(self, settings: Alerts, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, settings: AlertsSection, environment: Mapping[str, str] | None = None) -> None:
         """Raises BadInput where a line of a secret is no address that apprise knows."""
         self._targets: dict[str, apprise.Apprise] = {}
         for channel in settings.channels:
             lines = [line.strip() for line in (secret(channel.secret, environment) or "").splitlines() if line.strip()]
-            logs.hide(lines)
+            logs.mask_values(lines)
             target = apprise.Apprise()
             for number, line in enumerate(lines, 1):
                 if not target.add(line):
@@ -36,7 +36,7 @@ class Channels:
                     )
             self._targets[channel.name] = target
 
-    def addresses(self, channel: str) -> int:
+    def address_count(self, channel: str) -> int:
         """How many addresses a channel has."""
         return len(self._targets[channel]) if channel in self._targets else 0
 
@@ -50,6 +50,6 @@ class Channels:
             return None
         kind = _KINDS.get(message.severity, apprise.NotifyType.WARNING)
         body = f"{message.body}\nid {message.delivery_id}"
-        taken = target.notify(body=body, title=message.title, notify_type=kind)
-        log.info("alert sent" if taken else "alert not sent", title=message.title, channel=message.channel)
-        return None if taken else "an address of the channel did not take it"
+        accepted = target.notify(body=body, title=message.title, notify_type=kind)
+        log.info("alert sent" if accepted else "alert not sent", title=message.title, channel=message.channel)
+        return None if accepted else "an address of the channel did not take it"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, desc, func, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
-from api.alerting.conditions import Found
-from configs.alerts import Alerts
+from api.alerting.conditions import ActiveCondition
+from configs.alerts import AlertsSection
 from sinks.alerts import alert_deliveries, alerts
 
 OPENED, RESOLVED = "opened", "resolved"
@@ -33,44 +33,51 @@ class Message(NamedTuple):
     attempts: int
 
 
-Deliver = Callable[[Message], str | None]
+SendMessage = Callable[[Message], str | None]
 """Sends a message; returns what went wrong, None when the channel took it."""
 
 
 class Outbox:
     """All times are this process's clock."""
 
-    def __init__(self, engine: Engine, settings: Alerts) -> None:
+    def __init__(self, engine: Engine, settings: AlertsSection) -> None:
         self._engine, self._settings = engine, settings
 
-    def keep(self, met: Mapping[str, Found], now: datetime) -> None:
-        """Make the open alerts those that are `met`, by key, and write what has to be told about the difference."""
+    def synchronize(self, firing: Mapping[str, ActiveCondition], now: datetime) -> None:
+        """Make the open alerts those that are `firing`, by key, and write what has to be told about the difference."""
         with self._engine.begin() as db:
-            known = {row.key: row for row in db.execute(select(alerts).where(alerts.c.resolved_at.is_(None)))}
-            for key in sorted(met.keys() - known.keys()):
-                self._open(db, met[key], now)
-            for key in sorted(known.keys() - met.keys()):
-                self._resolve(db, known[key].alert_id, now)
+            open_alerts = {row.key: row for row in db.execute(select(alerts).where(alerts.c.resolved_at.is_(None)))}
+            for key in sorted(firing.keys() - open_alerts.keys()):
+                self._open(db, firing[key], now)
+            for key in sorted(open_alerts.keys() - firing.keys()):
+                self._resolve(db, open_alerts[key].alert_id, now)
 
-    def _open(self, db: Connection, found: Found, now: datetime) -> None:
-        severity = self._settings.severity_of(found.name)
-        alert_id = f"{found.key}@{int(now.timestamp() * 1000)}"
-        shown = {"name": found.name, "summary": found.summary, "value": found.value, "threshold": found.threshold}
-        row = {"alert_id": alert_id, "key": found.key, "severity": severity, "opened_at": now, **shown}
-        written = db.execute(insert(alerts).values(row).on_conflict_do_nothing().returning(alerts.c.alert_id)).first()
+    def _open(self, db: Connection, condition: ActiveCondition, now: datetime) -> None:
+        severity = self._settings.severity_of(condition.name)
+        alert_id = f"{condition.key}@{int(now.timestamp() * 1000)}"
+        fields = {
+            "name": condition.name,
+            "summary": condition.summary,
+            "value": condition.value,
+            "threshold": condition.threshold,
+        }
+        row = {"alert_id": alert_id, "key": condition.key, "severity": severity, "opened_at": now, **fields}
+        inserted = db.execute(insert(alerts).values(row).on_conflict_do_nothing().returning(alerts.c.alert_id)).first()
         since = now - timedelta(seconds=self._settings.dedupe_window)
-        told = select(alert_deliveries.c.delivery_id).join(alerts, alerts.c.alert_id == alert_deliveries.c.alert_id)
-        lately = told.where(
-            alerts.c.key == found.key, alert_deliveries.c.kind == OPENED, alert_deliveries.c.created_at > since
+        notified = select(alert_deliveries.c.delivery_id).join(alerts, alerts.c.alert_id == alert_deliveries.c.alert_id)
+        recent = notified.where(
+            alerts.c.key == condition.key, alert_deliveries.c.kind == OPENED, alert_deliveries.c.created_at > since
         )
-        if written is None or db.execute(lately.limit(1)).first() is not None:
+        if inserted is None or db.execute(recent.limit(1)).first() is not None:
             return
-        quiet = self._settings.quiet_hours
-        not_before = (quiet.holds_back(severity, now) if quiet else None) or now
+        quiet_hours = self._settings.quiet_hours
+        not_before = (quiet_hours.deferred_until(severity, now) if quiet_hours else None) or now
         for channel in self._settings.channels:
-            if channel.takes(severity):
-                body = f"{found.summary} (limit {found.threshold:g})"
-                self._write(db, alert_id, OPENED, channel.name, (f"{severity}: {found.name}", body), now, not_before)
+            if channel.accepts(severity):
+                body = f"{condition.summary} (limit {condition.threshold:g})"
+                self._write(
+                    db, alert_id, OPENED, channel.name, (f"{severity}: {condition.name}", body), now, not_before
+                )
 
     def _resolve(self, db: Connection, alert_id: str, now: datetime) -> None:
         db.execute(update(alerts).where(alerts.c.alert_id == alert_id).values(resolved_at=now))
@@ -98,26 +105,26 @@ class Outbox:
         alert_id: str,
         kind: str,
         channel: str,
-        said: tuple[str, str],
+        content: tuple[str, str],
         now: datetime,
         not_before: datetime,
     ) -> None:
-        """`said` is the message's title and body."""
+        """`content` is the message's title and body."""
         row = {
             "delivery_id": f"{alert_id}/{kind}/{channel}",
             "alert_id": alert_id,
             "kind": kind,
             "channel": channel,
-            "title": said[0],
-            "body": said[1],
+            "title": content[0],
+            "body": content[1],
             "created_at": now,
             "not_before": not_before,
         }
         db.execute(insert(alert_deliveries).values(row).on_conflict_do_nothing())
 
-    def deliver(self, send: Deliver, now: datetime) -> int:
+    def deliver(self, send: SendMessage, now: datetime) -> int:
         """Send what is due, oldest first; returns how many were taken. A failure is tried again later, ever later."""
-        taken = 0
+        delivered = 0
         for _ in range(BATCH):
             # One transaction a message: what was sent stays marked whatever happens to the next one.
             with self._engine.begin() as db:
@@ -138,20 +145,20 @@ class Outbox:
                     break
                 message = Message(*(row[name] for name in Message._fields))
                 error = send(message)
-                taken += error is None
+                delivered += error is None
                 db.execute(
                     update(alert_deliveries)
                     .where(alert_deliveries.c.delivery_id == message.delivery_id)
-                    .values(_after(message, error, now))
+                    .values(_attempt_values(message, error, now))
                 )
-        return taken
+        return delivered
 
-    def listed(self, *, include_resolved: bool, limit: int) -> list[Mapping[str, object]]:
+    def list_alerts(self, *, include_resolved: bool, limit: int) -> list[Mapping[str, object]]:
         with self._engine.connect() as db:
             return read_alerts(db, include_resolved=include_resolved, limit=limit)
 
 
-def _after(message: Message, error: str | None, now: datetime) -> dict[str, object]:
+def _attempt_values(message: Message, error: str | None, now: datetime) -> dict[str, object]:
     if error is None:
         return {"delivered_at": now, "attempts": message.attempts + 1, "last_error": None}
     pause_s = min(RETRY_FIRST_S * 2**message.attempts, RETRY_MAX_S)
@@ -163,15 +170,15 @@ def _after(message: Message, error: str | None, now: datetime) -> dict[str, obje
 
 
 def read_alerts(db: Connection, *, include_resolved: bool, limit: int) -> list[Mapping[str, object]]:
-    """Newest first, the open ones before the others; `told` and `untold` count the messages about each."""
-    told = func.count(alert_deliveries.c.delivered_at)
-    untold = func.count().filter(
+    """Newest first, the open ones before the others; `told` and `unsent` count the messages about each."""
+    sent = func.count(alert_deliveries.c.delivered_at)
+    unsent = func.count().filter(
         alert_deliveries.c.delivery_id.is_not(None),
         alert_deliveries.c.delivered_at.is_(None),
         alert_deliveries.c.dropped_at.is_(None),
     )
     query = (
-        select(alerts, told.label("told"), untold.label("untold"))
+        select(alerts, sent.label("told"), unsent.label("untold"))
         .outerjoin(alert_deliveries, alert_deliveries.c.alert_id == alerts.c.alert_id)
         .where(true() if include_resolved else alerts.c.resolved_at.is_(None))
         .group_by(alerts.c.alert_id)

@@ -16,35 +16,35 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import Engine, event
 
-from api.metrics.books import Books
 from api.metrics.checks import read_checks
-from api.metrics.learning import Models, Strategies
-from api.metrics.parts import Part, Parts
-from api.metrics.servers import Brokers, DatabaseFigures, read_host, read_redis
-from api.metrics.services import Services
-from api.metrics.trading import Trading
+from api.metrics.collector import MetricsCollector, MetricSection
+from api.metrics.learning import ModelMetrics, StrategyMetrics
+from api.metrics.portfolio import PortfolioMetrics
+from api.metrics.servers import DatabaseMetrics, KafkaMetrics, read_host, read_redis
+from api.metrics.services import ServiceMetrics
+from api.metrics.trading import TradingMetrics
 from api.resources import Resources
 from api.tokens import Unauthenticated
 
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-def parts(resources: Resources) -> list[Part]:
+def metric_sections(resources: Resources) -> list[MetricSection]:
     """Each part of the page, and for how many seconds it is kept."""
     settings, home = resources.settings, resources.home
-    books, trading = Books(settings, resources.engine), Trading(resources.engine)
-    database, brokers = DatabaseFigures(resources.engine), Brokers(settings.kafka, lambda: resources.kafka)
+    books, trading = PortfolioMetrics(settings, resources.engine), TradingMetrics(resources.engine)
+    database, brokers = DatabaseMetrics(resources.engine), KafkaMetrics(settings.kafka, lambda: resources.kafka_admin)
     return [
-        Part("services", Services(settings, home).read, 0.5),
-        Part("checks", lambda: read_checks(home), 1.0),
-        Part("host", lambda: read_host(home), 1.0),
-        Part("books", books.read, 2.0),
-        Part("trading", trading.read, 2.0),
-        Part("strategies", Strategies(resources.engine).read, 2.0),
-        Part("models", Models(settings, resources.engine, home).read, 5.0),
-        Part("postgres", database.read, 5.0),
-        Part("kafka", brokers.read, 5.0),
-        Part("redis", lambda: read_redis(resources.redis), 2.0),
+        MetricSection("services", ServiceMetrics(settings, home).read, 0.5),
+        MetricSection("checks", lambda: read_checks(home), 1.0),
+        MetricSection("host", lambda: read_host(home), 1.0),
+        MetricSection("books", books.read, 2.0),
+        MetricSection("trading", trading.read, 2.0),
+        MetricSection("strategies", StrategyMetrics(resources.engine).read, 2.0),
+        MetricSection("models", ModelMetrics(settings, resources.engine, home).read, 5.0),
+        MetricSection("postgres", database.read, 5.0),
+        MetricSection("kafka", brokers.read, 5.0),
+        MetricSection("redis", lambda: read_redis(resources.redis), 2.0),
     ]
 
 
@@ -61,7 +61,7 @@ def _time_statements(engine: Engine, histogram: Histogram) -> None:
 def install(app: FastAPI, resources: Resources) -> None:
     """Measure every request and statement, and serve the numbers. Each application has a registry of its own."""
     registry = resources.registry
-    registry.register(Parts(parts(resources)))
+    registry.register(MetricsCollector(metric_sections(resources)))
     requests = Histogram(
         "platform_api_request_seconds",
         "time of a request, by route, not by path",
@@ -72,7 +72,7 @@ def install(app: FastAPI, resources: Resources) -> None:
     statements = Histogram(
         "platform_database_statement_seconds", "time of a statement of the API", buckets=BUCKETS_S, registry=registry
     )
-    for engine in (resources.engine, resources.reads.replica):
+    for engine in (resources.engine, resources.read_pool.replica):
         if engine is not None:
             _time_statements(engine, statements)
 
@@ -94,15 +94,15 @@ def install(app: FastAPI, resources: Resources) -> None:
 
     @app.get("/metrics", include_in_schema=False)
     def get_metrics(request: Request) -> Response:
-        _admit(request, None if token is None else token.get_secret_value())
+        _authorize(request, None if token is None else token.get_secret_value())
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _admit(request: Request, token: str | None) -> None:
+def _authorize(request: Request, token: str | None) -> None:
     """The page shows the books: it is for who knows the token, and without one for this machine only."""
     if token is not None:
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        header = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(header.encode(), f"Bearer {token}".encode()):
             raise Unauthenticated("The metrics need the token METRICS_TOKEN as `Authorization: Bearer`.")
     elif request.client is not None and not _on_this_machine(request.client.host):
         raise Unauthenticated("Without METRICS_TOKEN in the API's settings the metrics are for its own machine only.")

@@ -8,30 +8,32 @@ from typing import Any
 from prometheus_client.core import Metric
 
 from api.dataflow_stats import read_json
-from api.metrics.parts import Labels, Value, gauge
+from api.metrics.collector import Labels, Value, gauge
 
 
 def read_checks(home: Path) -> list[Metric]:
     """Of each file: {"name", "ok", "finished_at" (seconds since 1970), "duration_s", "counts": {what: number}}."""
     rows = [row for path in sorted((home / "run" / "checks").glob("*.json")) if (row := read_json(path)) is not None]
-    found = {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
+    results = {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
     label = ("check",)
     return [
-        gauge("platform_check_ok", "1 when the check found nothing wrong", label, _of(found, "ok")),
-        gauge("platform_check_finished_timestamp_seconds", "when it last ended", label, _of(found, "finished_at")),
-        gauge("platform_check_duration_seconds", "how long it took", label, _of(found, "duration_s")),
-        gauge("platform_check_findings", "what the check counted", ("check", "what"), dict(_findings(found))),
+        gauge("platform_check_ok", "1 when the check found nothing wrong", label, _values(results, "ok")),
+        gauge(
+            "platform_check_finished_timestamp_seconds", "when it last ended", label, _values(results, "finished_at")
+        ),
+        gauge("platform_check_duration_seconds", "how long it took", label, _values(results, "duration_s")),
+        gauge("platform_check_findings", "what the check counted", ("check", "what"), dict(_findings(results))),
     ]
 
 
-def _of(found: dict[str, dict[str, Any]], key: str) -> dict[Labels, Value]:
-    return {(name,): row.get(key) for name, row in found.items()}
+def _values(results: dict[str, dict[str, Any]], key: str) -> dict[Labels, Value]:
+    return {(name,): row.get(key) for name, row in results.items()}
 
 
-def _findings(found: dict[str, dict[str, Any]]) -> list[tuple[Labels, Value]]:
+def _findings(results: dict[str, dict[str, Any]]) -> list[tuple[Labels, Value]]:
     return [
         ((name, str(what)), number)
-        for name, row in found.items()
+        for name, row in results.items()
         for what, number in (row.get("counts") or {}).items()
         if isinstance(number, int | float)
     ]

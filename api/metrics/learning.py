@@ -8,17 +8,17 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from sqlalchemy import Engine, RowMapping, desc, func, select
 
-from api.metrics.parts import Labels, Value, gauge, single
+from api.metrics.collector import Labels, Value, gauge, single
 from api.strategies import latest_shares
-from configs.model_registry import Registry
+from configs.model_registry import ModelRegistry
 from configs.settings import Settings
 from sinks.tables import attribution, model_scores, predictions, weights
 
-SHOWN = 12
+HASH_DIGITS_SHOWN = 12
 """So much of a model's sha256 is its label, as the commands show it."""
 
 
-class Strategies:
+class StrategyMetrics:
     """The last attribution and the last weights."""
 
     def __init__(self, engine: Engine) -> None:
@@ -28,19 +28,19 @@ class Strategies:
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
             shares = latest_shares(db)
             at_ns = db.execute(select(func.max(attribution.c.ts_ns))).scalar()
-            weighed = db.execute(select(weights.c.weights).order_by(desc(weights.c.seq)).limit(1)).scalar() or {}
+            latest_weights = db.execute(select(weights.c.weights).order_by(desc(weights.c.seq)).limit(1)).scalar() or {}
         names = {"realized": "realized_pnl", "unrealized": "unrealized_pnl", "fees": "fees", "cash_flows": "cash_flows"}
-        parts: dict[Labels, Value] = {
-            (one.strategy, part): float(getattr(one, name)) for one in shares for part, name in names.items()
+        pnl_parts: dict[Labels, Value] = {
+            (share.strategy, part): float(getattr(share, name)) for share in shares for part, name in names.items()
         }
-        total: dict[Labels, Value] = {(one.strategy,): float(one.total_pnl) for one in shares}
-        given: dict[Labels, Value] = {(name,): weight for name, weight in sorted(weighed.items())}
+        total: dict[Labels, Value] = {(share.strategy,): float(share.total_pnl) for share in shares}
+        weight_values: dict[Labels, Value] = {(name,): weight for name, weight in sorted(latest_weights.items())}
         return [
             gauge(
                 "platform_strategy_attributed_pnl",
                 "share of the ledger's P&L by part: realized, unrealized, fees (a cost, above 0), cash_flows",
                 ("strategy", "part"),
-                parts,
+                pnl_parts,
             ),
             gauge(
                 "platform_strategy_total_pnl",
@@ -53,16 +53,21 @@ class Strategies:
                 "event time of the last attribution",
                 None if at_ns is None else at_ns / 1e9,
             ),
-            gauge("platform_strategy_weight", "how much the ensemble listens to it, in [0, 1]", ("strategy",), given),
+            gauge(
+                "platform_strategy_weight",
+                "how much the ensemble listens to it, in [0, 1]",
+                ("strategy",),
+                weight_values,
+            ),
         ]
 
 
-class Models:
+class ModelMetrics:
     """The registered models, their scores, and the forecasts of the last tick that had any."""
 
     def __init__(self, settings: Settings, engine: Engine, home: Path) -> None:
         folder = settings.predictions.registry
-        self._engine, self._registry = engine, Registry(home / "models" if folder is None else folder)
+        self._engine, self._registry = engine, ModelRegistry(home / "models" if folder is None else folder)
 
     def read(self) -> list[Metric]:
         """Raises BadInput for a registry that cannot be read."""
@@ -70,15 +75,17 @@ class Models:
         last = select(predictions).where(predictions.c.ts_ns == select(func.max(predictions.c.ts_ns)).scalar_subquery())
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
             scores = db.execute(select(model_scores).where(model_scores.c.seq.in_(newest))).mappings().all()
-            said = db.execute(last).mappings().all()
-        return [*self._registered(), *_scored(scores), *_said(said)]
+            forecasts = db.execute(last).mappings().all()
+        return [*self._registered(), *_score_metrics(scores), *_forecast_metrics(forecasts)]
 
     def _registered(self) -> list[Metric]:
         cards = self._registry.cards()
         info: dict[Labels, Value] = {
-            (card.name, card.sha256[:SHOWN], self._registry.status(card.sha256)): 1 for card in cards
+            (card.name, card.sha256[:HASH_DIGITS_SHOWN], self._registry.status(card.sha256)): 1 for card in cards
         }
-        until: dict[Labels, Value] = {(card.name, card.sha256[:SHOWN]): card.trained_until_ns / 1e9 for card in cards}
+        trained_until: dict[Labels, Value] = {
+            (card.name, card.sha256[:HASH_DIGITS_SHOWN]): card.trained_until_ns / 1e9 for card in cards
+        }
         return [
             gauge(
                 "platform_model_info",
@@ -90,12 +97,12 @@ class Models:
                 "platform_model_trained_until_timestamp_seconds",
                 "event time of the last row that it was trained on",
                 ("model", "sha256"),
-                until,
+                trained_until,
             ),
         ]
 
 
-def _scored(rows: Sequence[RowMapping]) -> list[Metric]:
+def _score_metrics(rows: Sequence[RowMapping]) -> list[Metric]:
     meanings = {
         "predictions": ("platform_model_predictions_judged", "forecasts whose horizon has passed"),
         "hit_rate": ("platform_model_hit_rate_ratio", "right signs of those that moved"),
@@ -104,13 +111,16 @@ def _scored(rows: Sequence[RowMapping]) -> list[Metric]:
     }
     return [
         gauge(
-            name, meaning, ("model", "sha256"), {(row["model"], row["model_hash"][:SHOWN]): row[column] for row in rows}
+            name,
+            meaning,
+            ("model", "sha256"),
+            {(row["model"], row["model_hash"][:HASH_DIGITS_SHOWN]): row[column] for row in rows},
         )
         for column, (name, meaning) in meanings.items()
     ]
 
 
-def _said(rows: Sequence[RowMapping]) -> list[Metric]:
+def _forecast_metrics(rows: Sequence[RowMapping]) -> list[Metric]:
     drift = {(row["symbol"],): row["drift"] for row in rows}
     return [
         single("platform_predictions_last_tick", "forecasts of the last tick that had any", len(rows)),

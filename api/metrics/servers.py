@@ -15,8 +15,8 @@ from prometheus_client.core import Metric
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.metrics.parts import Labels, Value, counter, gauge, single
-from configs.settings import Kafka
+from api.metrics.collector import Labels, Value, counter, gauge, single
+from configs.settings import KafkaSection
 
 KAFKA_TIMEOUT_S = 2.0
 _TABLES = """
@@ -25,7 +25,7 @@ FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relnamespa
 """
 
 
-class DatabaseFigures:
+class DatabaseMetrics:
     """What PostgreSQL says of itself."""
 
     def __init__(self, engine: Engine) -> None:
@@ -33,11 +33,11 @@ class DatabaseFigures:
 
     def read(self) -> list[Metric]:
         try:
-            return self._asked()
+            return self._read_statistics()
         except SQLAlchemyError:
             return [single("platform_database_up", "1 while PostgreSQL answers", 0)]
 
-    def _asked(self) -> list[Metric]:
+    def _read_statistics(self) -> list[Metric]:
         with self._engine.connect() as db:
             began = time.perf_counter()
             db.execute(text("SELECT 1 FROM valuations LIMIT 1"))
@@ -83,10 +83,10 @@ class DatabaseFigures:
         ]
 
 
-class Brokers:
+class KafkaMetrics:
     """How long the topics are and how far each dataflow has read them, by what it committed for such tools."""
 
-    def __init__(self, kafka: Kafka, client: Callable[[], AdminClient]) -> None:
+    def __init__(self, kafka: KafkaSection, client: Callable[[], AdminClient]) -> None:
         self._kafka, self._client = kafka, client
         self._partitions = {
             topic: kafka.symbol_partitions if entry.partitions == "symbols" else entry.partitions
@@ -95,20 +95,20 @@ class Brokers:
 
     def read(self) -> list[Metric]:
         try:
-            ends = self._ends()
+            end_offsets = self._ends()
         except (KafkaException, TimeoutError):
             return [single("platform_kafka_up", "1 while Kafka answers", 0)]
-        lags: dict[Labels, Value] = dict(self._lags(ends))  # none while the groups' coordinator is not there yet
-        behind: dict[Labels, Value] = {}
+        lags: dict[Labels, Value] = dict(self._lags(end_offsets))  # none while the groups' coordinator is not there yet
+        service_lags: dict[Labels, Value] = {}
         for (service, _), lag in lags.items():
-            behind[(service,)] = (behind.get((service,)) or 0) + (lag or 0)
+            service_lags[(service,)] = (service_lags.get((service,)) or 0) + (lag or 0)
         return [
             single("platform_kafka_up", "1 while Kafka answers", 1),
             gauge(
                 "platform_kafka_log_end_offset",
                 "messages ever written to a partition",
                 ("topic", "partition"),
-                {(topic, str(partition)): end for (topic, partition), end in ends.items()},
+                {(topic, str(partition)): end for (topic, partition), end in end_offsets.items()},
             ),
             gauge(
                 "platform_kafka_consumer_lag_messages",
@@ -116,65 +116,67 @@ class Brokers:
                 ("service", "topic"),
                 lags,
             ),
-            gauge("platform_kafka_service_lag_messages", "the same over all its topics", ("service",), behind),
+            gauge("platform_kafka_service_lag_messages", "the same over all its topics", ("service",), service_lags),
         ]
 
     def _ends(self) -> dict[tuple[str, int], int]:
         """Raises KafkaException or TimeoutError where no broker answers; a topic that is not there yet is left out."""
         prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        there = self._client().list_topics(timeout=KAFKA_TIMEOUT_S).topics
-        asked = {
+        existing_topics = self._client().list_topics(timeout=KAFKA_TIMEOUT_S).topics
+        requested = {
             TopicPartition(prefix + topic, partition): latest
             for topic, count in self._partitions.items()
             for partition in range(count)
-            if prefix + topic in there
+            if prefix + topic in existing_topics
         }
-        found = {}
-        for at, future in self._client().list_offsets(asked, request_timeout=KAFKA_TIMEOUT_S).items():
+        end_offsets = {}
+        for topic_partition, future in self._client().list_offsets(requested, request_timeout=KAFKA_TIMEOUT_S).items():
             try:
-                found[at.topic.removeprefix(prefix), at.partition] = future.result(KAFKA_TIMEOUT_S + 1).offset
+                end_offsets[topic_partition.topic.removeprefix(prefix), topic_partition.partition] = future.result(
+                    KAFKA_TIMEOUT_S + 1
+                ).offset
             except KafkaException as error:
                 # Above 0 is a broker's answer, below the client's own trouble with reaching one.
                 if error.args[0].code() < 0:
                     raise
-        return found
+        return end_offsets
 
-    def _lags(self, ends: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
+    def _lags(self, end_offsets: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
         """A group that never committed, or whose coordinator does not answer, is not there."""
         prefix, client = self._kafka.topic_prefix, self._client()
         readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
-        asked = {
+        requested = {
             reader: client.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(f"{prefix}platform-{reader}")], request_timeout=KAFKA_TIMEOUT_S
             )
             for reader in readers
         }
         lags: dict[tuple[str, str], int] = {}
-        for reader, futures in asked.items():
+        for reader, futures in requested.items():
             [future] = futures.values()
             try:
-                places = future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []
+                committed = future.result(KAFKA_TIMEOUT_S + 1).topic_partitions or []
             except (KafkaException, TimeoutError):
                 continue
-            for at in places:
-                topic = at.topic.removeprefix(prefix)
-                if at.offset >= 0 and (topic, at.partition) in ends:
-                    left = max(0, ends[topic, at.partition] - at.offset)
-                    lags[reader, topic] = lags.get((reader, topic), 0) + left
+            for topic_partition in committed:
+                topic = topic_partition.topic.removeprefix(prefix)
+                if topic_partition.offset >= 0 and (topic, topic_partition.partition) in end_offsets:
+                    lag = max(0, end_offsets[topic, topic_partition.partition] - topic_partition.offset)
+                    lags[reader, topic] = lags.get((reader, topic), 0) + lag
         return list(lags.items())
 
 
 def read_redis(client: redis.Redis) -> list[Metric]:
     try:
-        said = client.info()
+        info = client.info()
     except redis.RedisError:
         return [single("platform_redis_up", "1 while Redis answers", 0)]
-    assert isinstance(said, dict)
+    assert isinstance(info, dict)
     return [
         single("platform_redis_up", "1 while Redis answers", 1),
-        single("platform_redis_memory_bytes", "memory of Redis", said.get("used_memory")),
-        single("platform_redis_clients", "connections to Redis", said.get("connected_clients")),
-        counter("platform_redis_commands", "commands", (), {(): said.get("total_commands_processed")}),
+        single("platform_redis_memory_bytes", "memory of Redis", info.get("used_memory")),
+        single("platform_redis_clients", "connections to Redis", info.get("connected_clients")),
+        counter("platform_redis_commands", "commands", (), {(): info.get("total_commands_processed")}),
     ]
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 from prometheus_client.core import Metric
 
-from api.dataflow_stats import COUNTS, degraded, read_state, read_stats
-from api.metrics.parts import Labels, Value, counter, gauge, single
+from api.dataflow_stats import COUNTS, read_degraded_reasons, read_state, read_stats
+from api.metrics.collector import Labels, Value, counter, gauge, single
 from configs.settings import Settings
 
 SILENT_AFTER_S = 15.0
@@ -26,7 +26,7 @@ _MEANINGS = {
 Rows = dict[str, dict[str, Any]]
 
 
-class Services:
+class ServiceMetrics:
     """Reads the files of the state folder, and the processes that they name."""
 
     def __init__(self, settings: Settings, home: Path) -> None:
@@ -39,21 +39,23 @@ class Services:
         return [
             *self._health(stats, children, now),
             *_counts(stats),
-            *_places(stats, now),
+            *_progress(stats, now),
             *_processes(stats, children),
             self._halted(children),
-            single("platform_degraded", "1 when a stand-in replaces a service", bool(degraded(self._home))),
+            single(
+                "platform_degraded", "1 when a stand-in replaces a service", bool(read_degraded_reasons(self._home))
+            ),
         ]
 
     def _halted(self, children: Rows) -> Metric:
-        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/runtime/halting.py`)."""
-        halts = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
-        names = sorted({*self._dataflows, *children, *halts})
+        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/runtime/halt_files.py`)."""
+        halted = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
+        names = sorted({*self._dataflows, *children, *halted})
         return gauge(
             "platform_dataflow_halted",
             "1 while a dataflow stands still because it set aside too many records, until a person releases it",
             ("service",),
-            {(name,): name in halts for name in names},
+            {(name,): name in halted for name in names},
         )
 
     def _health(self, stats: Rows, children: Rows, now: float) -> list[Metric]:
@@ -68,18 +70,18 @@ class Services:
         ]
 
 
-def _of(stats: Rows, key: str) -> dict[Labels, Value]:
+def _values(stats: Rows, key: str) -> dict[Labels, Value]:
     return {(service,): row.get(key) for service, row in stats.items()}
 
 
 def _counts(stats: Rows) -> list[Metric]:
     return [
-        counter(f"platform_dataflow_{name}", f"{_MEANINGS[name]}, since the start", ("service",), _of(stats, name))
+        counter(f"platform_dataflow_{name}", f"{_MEANINGS[name]}, since the start", ("service",), _values(stats, name))
         for name in (*COUNTS, "ticks")
     ]
 
 
-def _places(stats: Rows, now: float) -> list[Metric]:
+def _progress(stats: Rows, now: float) -> list[Metric]:
     """How far each dataflow is: in event time behind the feed, and behind the clock on the wall."""
     clocks = {service: row["last_tick_ns"] / 1e9 for service, row in stats.items() if row.get("last_tick_ns", -1) > 0}
     newest = clocks.get("market_data", max(clocks.values(), default=0.0))
@@ -108,7 +110,9 @@ def _places(stats: Rows, now: float) -> list[Metric]:
                 if "moved_at" in row
             },
         ),
-        gauge("platform_dataflow_feed_finished", "1 when a feed has no more input", label, _of(stats, "feed_finished")),
+        gauge(
+            "platform_dataflow_feed_finished", "1 when a feed has no more input", label, _values(stats, "feed_finished")
+        ),
         gauge(
             "platform_dataflow_report_age_seconds",
             "time since a dataflow last reported",
@@ -132,12 +136,12 @@ def _processes(stats: Rows, children: Rows) -> list[Metric]:
     """Dataflows say it of themselves, which also works from another container; of the others the system is asked."""
     cpu = {service: row["cpu_s"] for service, row in stats.items() if "cpu_s" in row}
     memory = {service: row["rss_bytes"] for service, row in stats.items() if "rss_bytes" in row}
-    own = psutil.Process()
-    asked = {name: child["pid"] for name, child in children.items() if child.get("pid") and name not in cpu}
-    asked.setdefault("api", own.pid)
-    for service, pid in asked.items():
+    own_process = psutil.Process()
+    pids = {name: child["pid"] for name, child in children.items() if child.get("pid") and name not in cpu}
+    pids.setdefault("api", own_process.pid)
+    for service, pid in pids.items():
         try:
-            process = own if pid == own.pid else psutil.Process(pid)
+            process = own_process if pid == own_process.pid else psutil.Process(pid)
             times = process.cpu_times()
             cpu[service], memory[service] = times.user + times.system, process.memory_info().rss
         except psutil.Error:

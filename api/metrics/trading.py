@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client.core import HistogramMetricFamily, Metric
 from sqlalchemy import Connection, Engine, RowMapping, text
 
-from api.metrics.parts import Labels, Value, counter, gauge, single
+from api.metrics.collector import Labels, Value, counter, gauge, single
 
 LATENCY_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 FILLS, DECISIONS, WINDOW_S = 500, 1000, 900
@@ -16,7 +16,7 @@ SHARES = ((0.001, "below 0.1 %"), (0.01, "0.1 to 1 %"), (0.05, "1 to 5 %"), (flo
 """Of a bar's volume: how large a fill was."""
 
 # Each reads the rows with `after` < seq <= `upto`, so that a row is counted once and the history is read once.
-_COUNTED: dict[str, tuple[str, str]] = {
+_COUNT_QUERIES: dict[str, tuple[str, str]] = {
     "orders": ("orders", "SELECT o.order_type a, o.side b, count(*) n FROM orders o {range} GROUP BY 1, 2"),
     "refusals": (
         "order_refusals",
@@ -78,7 +78,7 @@ SELECT (SELECT count(*) FROM o, newest n WHERE o.ts_ns > n.ts_ns - :window_ns) A
 """
 
 
-class Trading:
+class TradingMetrics:
     """Counts from the first row on, whenever the API was started: a restart of it does not look like new orders.
 
     A row is counted at the second reading after it was seen, so that the rows of other services that it is joined with
@@ -87,12 +87,12 @@ class Trading:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        self._seen: dict[str, int] = {}
-        self._done: dict[str, int] = {}
-        self._sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in _COUNTED}
+    def _reset(self) -> None:
+        self._seen_seq: dict[str, int] = {}
+        self._counted_seq: dict[str, int] = {}
+        self._sums: dict[str, dict[Labels, list[float]]] = {name: {} for name in _COUNT_QUERIES}
 
     def read(self) -> list[Metric]:
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
@@ -101,76 +101,81 @@ class Trading:
             decided = db.execute(
                 text(_LAST_DECISIONS), {"decisions": DECISIONS, "window_ns": WINDOW_S * 1_000_000_000}
             ).mappings()
-            return [*self._counters(), self._latency(), *_costs(fills), *_rejections(decided.one())]
+            return [*self._counters(), self._latency(), *_slippage_metrics(fills), *_rejection_metrics(decided.one())]
 
     def _count(self, db: Connection) -> None:
-        tables = sorted({table for table, _ in _COUNTED.values()})
+        tables = sorted({table for table, _ in _COUNT_QUERIES.values()})
         newest = {table: db.execute(text(f"SELECT max(seq) FROM {table}")).scalar() or 0 for table in tables}  # noqa: S608 - names of ours
-        if any(newest[table] < seen for table, seen in self._seen.items()):
-            self._forget()  # the tables were emptied, for a rebuild
-        upto = self._seen or newest
-        for name, (table, query) in _COUNTED.items():
-            if upto[table] > self._done.get(table, 0):
-                self._add(db, name, query, self._done.get(table, 0), upto[table])
-        self._done, self._seen = dict(upto), newest
+        if any(newest[table] < seen for table, seen in self._seen_seq.items()):
+            self._reset()  # the tables were emptied, for a rebuild
+        upto = self._seen_seq or newest
+        for name, (table, query) in _COUNT_QUERIES.items():
+            if upto[table] > self._counted_seq.get(table, 0):
+                self._add(db, name, query, self._counted_seq.get(table, 0), upto[table])
+        self._counted_seq, self._seen_seq = dict(upto), newest
 
     def _add(self, db: Connection, name: str, query: str, after: int, upto: int) -> None:
         buckets = ", ".join(str(bound) for bound in LATENCY_S)
-        filled = query.format(range="WHERE o.seq > :after AND o.seq <= :upto", buckets=buckets)
-        for row in db.execute(text(filled), {"after": after, "upto": upto}).mappings():
+        statement = query.format(range="WHERE o.seq > :after AND o.seq <= :upto", buckets=buckets)
+        for row in db.execute(text(statement), {"after": after, "upto": upto}).mappings():
             labels = tuple(str(row[label]) for label in ("a", "b") if label in row)
             sums = self._sums[name].setdefault(labels, [0.0, 0.0, 0.0])
-            for at, value in enumerate(("n", "s", "f")):
-                sums[at] += float(row.get(value) or 0)
+            for column, value in enumerate(("n", "s", "f")):
+                sums[column] += float(row.get(value) or 0)
 
-    def _of(self, name: str, at: int = 0) -> dict[Labels, Value]:
-        return {labels: sums[at] for labels, sums in self._sums[name].items()}
+    def _values(self, name: str, column: int = 0) -> dict[Labels, Value]:
+        return {labels: sums[column] for labels, sums in self._sums[name].items()}
 
-    def _first(self, name: str, at: int = 0) -> dict[Labels, Value]:
+    def _by_first_label(self, name: str, column: int = 0) -> dict[Labels, Value]:
         """By the first label alone."""
-        found: dict[Labels, float] = {}
+        totals: dict[Labels, float] = {}
         for labels, sums in self._sums[name].items():
-            found[labels[:1]] = found.get(labels[:1], 0.0) + sums[at]
-        return dict(found)
+            totals[labels[:1]] = totals.get(labels[:1], 0.0) + sums[column]
+        return dict(totals)
 
     def _counters(self) -> list[Metric]:
         cancels = sum(sums[0] for sums in self._sums["cancels"].values())
         return [
-            counter("platform_orders", "orders that risk approved", ("order_type", "side"), self._of("orders")),
-            counter("platform_order_refusals", "orders that risk refused", ("check", "side"), self._of("refusals")),
+            counter("platform_orders", "orders that risk approved", ("order_type", "side"), self._values("orders")),
+            counter("platform_order_refusals", "orders that risk refused", ("check", "side"), self._values("refusals")),
             counter("platform_order_cancels", "cancels sent to the venue", (), {(): cancels}),
-            counter("platform_executions", "reports of the venue", ("exec_type", "side"), self._of("executions")),
-            counter("platform_orders_ended", "orders by how they ended", ("outcome",), self._first("ended")),
-            counter("platform_strategy_fills", "fills", ("strategy",), self._of("traded")),
+            counter("platform_executions", "reports of the venue", ("exec_type", "side"), self._values("executions")),
+            counter("platform_orders_ended", "orders by how they ended", ("outcome",), self._by_first_label("ended")),
+            counter("platform_strategy_fills", "fills", ("strategy",), self._values("traded")),
             counter(
-                "platform_strategy_notional", "quantity times price of fills", ("strategy",), self._of("traded", 1)
+                "platform_strategy_notional", "quantity times price of fills", ("strategy",), self._values("traded", 1)
             ),
-            gauge("platform_strategy_fees", "fees of fills", ("strategy",), self._of("traded", 2)),
-            counter("platform_closed_lots", "closed lots", ("strategy", "result"), self._of("closed")),
+            gauge("platform_strategy_fees", "fees of fills", ("strategy",), self._values("traded", 2)),
+            counter("platform_closed_lots", "closed lots", ("strategy", "result"), self._values("closed")),
             gauge(
                 "platform_strategy_realized_pnl",
                 "of the lots that a strategy's orders closed, net of fees",
                 ("strategy",),
-                self._first("closed", 1),
+                self._by_first_label("closed", 1),
             ),
             counter(
                 "platform_signal_outcomes",
                 "signals whose horizon has passed: the price went their way, the other way, or stayed",
                 ("strategy", "result"),
-                self._of("outcomes"),
+                self._values("outcomes"),
             ),
-            counter("platform_circuit_breaker_activations", "breakers tripped", ("breaker",), self._first("breakers")),
+            counter(
+                "platform_circuit_breaker_activations",
+                "breakers tripped",
+                ("breaker",),
+                self._by_first_label("breakers"),
+            ),
         ]
 
     def _latency(self) -> Metric:
-        counts, total, below = [0.0] * (len(LATENCY_S) + 1), 0.0, 0.0
+        counts, total, cumulative = [0.0] * (len(LATENCY_S) + 1), 0.0, 0.0
         for (bucket,), sums in self._sums["latency"].items():
             counts[int(bucket)] += sums[0]
             total += sums[1]
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*LATENCY_S, float("inf")), counts, strict=True):
-            below += count
-            buckets.append(("+Inf" if bound == float("inf") else str(bound), below))
+            cumulative += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), cumulative))
         family = HistogramMetricFamily(
             "platform_order_to_fill_seconds", "event time between approval of an order and each of its fills"
         )
@@ -178,7 +183,7 @@ class Trading:
         return family
 
 
-def _costs(fills: Sequence[RowMapping]) -> list[Metric]:
+def _slippage_metrics(fills: Sequence[RowMapping]) -> list[Metric]:
     """Slippage: how much worse than the proposal's reference price, in basis points; negative is better."""
     slippage = [float(row["bps"]) for row in fills]
     by_share: dict[Labels, list[float]] = {}
@@ -202,7 +207,7 @@ def _costs(fills: Sequence[RowMapping]) -> list[Metric]:
             "platform_market_impact_bps",
             "mean slippage by how much of the bar's volume a fill was",
             ("participation",),
-            {labels: _mean(found) for labels, found in by_share.items()},
+            {labels: _mean(values) for labels, values in by_share.items()},
         ),
         gauge(
             "platform_fill_participation_ratio", "a fill's part of its bar's volume", ("quantile",), _quantiles(shares)
@@ -210,7 +215,7 @@ def _costs(fills: Sequence[RowMapping]) -> list[Metric]:
     ]
 
 
-def _rejections(row: RowMapping) -> list[Metric]:
+def _rejection_metrics(row: RowMapping) -> list[Metric]:
     """Refused by risk or rejected by the venue, of all that was proposed within the window of event time."""
     decided = row["orders"] + row["refusals"]
     refused = row["refusals"] + row["rejects"]
@@ -225,8 +230,8 @@ def _rejections(row: RowMapping) -> list[Metric]:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return sum(found) / len(found) if found else None
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None
 
 
 def _quantiles(ordered: Sequence[float]) -> dict[Labels, Value]:

@@ -9,15 +9,17 @@ from fastapi import APIRouter, Query
 
 from api.access import Reader
 from api.alerting.outbox import read_alerts
-from api.json_types import Shape
-from api.problems import documented
+from api.json_types import ApiModel
+from api.problems import problem_responses
 from api.resources import Db
 from api.routers import PREFIX
 
-router = APIRouter(prefix=f"{PREFIX}/alerts", tags=["alerts"], responses=documented(400, 401, 403, 422, 429, 503))
+router = APIRouter(
+    prefix=f"{PREFIX}/alerts", tags=["alerts"], responses=problem_responses(400, 401, 403, 422, 429, 503)
+)
 
 
-class Alert(Shape):
+class Alert(ApiModel):
     """`key` is the alert and what it is about. `messages_sent` and `messages_waiting` are those about it, to all
     channels. Times are the wall's.
     """
@@ -44,10 +46,10 @@ def get_alerts(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[Alert]:
     """Open alerts, newest first; with `include_resolved` behind them those that are over."""
-    return [_shown(dict(row)) for row in read_alerts(db, include_resolved=include_resolved, limit=limit)]
+    return [_alert_out(dict(row)) for row in read_alerts(db, include_resolved=include_resolved, limit=limit)]
 
 
-def _shown(row: dict[str, Any]) -> Alert:
+def _alert_out(row: dict[str, Any]) -> Alert:
     resolved: datetime | None = row.pop("resolved_at")
     return Alert(
         state="open" if resolved is None else "resolved",

@@ -7,19 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Row, desc, literal, select, union_all
 
-from api.access import Caller, allowed
-from api.json_types import MAX_SEQ, Line, Shape, utc
+from api.access import Caller, caller_with
+from api.json_types import MAX_SEQ, ApiModel, TextLine, utc
 from api.pagination import Limit
-from api.problems import documented
+from api.problems import problem_responses
 from api.resources import Db
 from api.roles import Permission
 from api.routers import PREFIX
 from sinks.tables import commands, order_cancels, order_refusals, orders, risk_fences
 
-router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=documented(401, 403, 422, 429, 503))
+router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=problem_responses(401, 403, 422, 429, 503))
 
 
-class AuditEntry(Shape):
+class AuditEntry(ApiModel):
     """`outcomes`: the records that the command led to, as "order ord-cmd-7f", "refusal cash: …", "HALTED, epoch 3"."""
 
     command_id: str
@@ -31,7 +31,7 @@ class AuditEntry(Shape):
     outcomes: list[str]
 
 
-class AuditPage(Shape):
+class AuditPage(ApiModel):
     """Newest first. `next` is the value of `before` for the next page, None on the last one."""
 
     commands: list[AuditEntry]
@@ -40,29 +40,29 @@ class AuditPage(Shape):
 
 @router.get("")
 def get_audit(
-    caller: Annotated[Caller, Depends(allowed(Permission.AUDIT))],
+    caller: Annotated[Caller, Depends(caller_with(Permission.AUDIT))],
     db: Db,
-    actor: Line | None = None,
-    kind: Line | None = None,
+    actor: TextLine | None = None,
+    kind: TextLine | None = None,
     before: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="ns since 1970, `next` of a page")] = None,
     limit: Limit = 100,
 ) -> AuditPage:
     """Commands as risk took them from the log, by the asker's clock."""
     query = select(commands).order_by(desc(commands.c.ts_ns), commands.c.command_id).limit(limit + 1)
-    for column, wanted in ((commands.c.actor, actor), (commands.c.kind, kind)):
-        if wanted is not None:
-            query = query.where(column == wanted)
+    for column, value in ((commands.c.actor, actor), (commands.c.kind, kind)):
+        if value is not None:
+            query = query.where(column == value)
     if before is not None:
         query = query.where(commands.c.ts_ns < before)
     rows = db.execute(query).mappings().all()
     page = rows[:limit]
-    found: dict[str, list[str]] = {row["command_id"]: [] for row in page}
-    for outcome in _outcomes(db, list(found)):
-        found[outcome.cause_id].append(outcome.outcome)
+    outcomes: dict[str, list[str]] = {row["command_id"]: [] for row in page}
+    for outcome in _outcomes(db, list(outcomes)):
+        outcomes[outcome.cause_id].append(outcome.outcome)
     entries = [
         AuditEntry(
             timestamp=utc(row["ts_ns"]),
-            outcomes=found[row["command_id"]],
+            outcomes=outcomes[row["command_id"]],
             **{name: row[name] for name in ("command_id", "kind", "actor", "reason", "arguments")},
         )
         for row in page
@@ -71,10 +71,10 @@ def get_audit(
 
 
 def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
-    of = [
+    queries = [
         select(orders.c.cause_id, (literal("order ") + orders.c.order_id).label("outcome")),
         select(order_refusals.c.cause_id, literal("refusal ") + order_refusals.c.message),
         select(order_cancels.c.cause_id, literal("cancel of ") + order_cancels.c.order_id),
         select(risk_fences.c.cause_id, risk_fences.c.state),
     ]
-    return list(db.execute(union_all(*(query.where(query.selected_columns[0].in_(causes)) for query in of))).all())
+    return list(db.execute(union_all(*(query.where(query.selected_columns[0].in_(causes)) for query in queries))).all())

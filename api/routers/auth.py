@@ -8,35 +8,35 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
 from api import tokens
-from api.access import Caller, anybody, deny
-from api.accounts import Issued
-from api.json_types import Line, Shape, utc
-from api.problems import documented
-from api.resources import Open, Resources
+from api.access import Caller, any_caller, revoke_session
+from api.accounts import IssuedTokens
+from api.json_types import ApiModel, TextLine, utc
+from api.problems import problem_responses
+from api.resources import Resources, ResourcesDep
 from api.roles import GRANTS
 from api.routers import PREFIX
 from api.tokens import ACCESS, REFRESH
 
-router = APIRouter(prefix=f"{PREFIX}/auth", tags=["auth"], responses=documented(400, 401, 422, 429, 503))
+router = APIRouter(prefix=f"{PREFIX}/auth", tags=["auth"], responses=problem_responses(400, 401, 422, 429, 503))
 
 Secret = Annotated[str, Field(max_length=4096)]
 
 
-class Credentials(Shape):
-    username: Line
+class Credentials(ApiModel):
+    username: TextLine
     password: Secret
 
 
-class RefreshRequest(Shape):
+class RefreshRequest(ApiModel):
     refresh_token: Secret
 
 
-class PasswordChange(Shape):
+class PasswordChange(ApiModel):
     current_password: Secret
     new_password: Secret
 
 
-class TokenPair(Shape):
+class TokenPair(ApiModel):
     """Send `access_token` as `Authorization: Bearer …`. `must_change_password`: nothing else works before that."""
 
     access_token: str
@@ -49,7 +49,7 @@ class TokenPair(Shape):
     must_change_password: bool
 
 
-class Me(Shape):
+class Me(ApiModel):
     """`permissions`: names of what the role may do, for a screen that shows no button which would be refused."""
 
     username: str
@@ -60,41 +60,43 @@ class Me(Shape):
 
 
 @router.post("/login")
-def log_in(body: Credentials, request: Request, resources: Open) -> TokenPair:
+def log_in(body: Credentials, request: Request, resources: ResourcesDep) -> TokenPair:
     """A new session. 401 in the same words for an unknown name and a wrong password."""
     address = "unknown" if request.client is None else request.client.host
-    resources.rates.count("login", address)
-    resources.rates.count("login", f"name {body.username}")
+    resources.rate_limiter.count("login", address)
+    resources.rate_limiter.count("login", f"name {body.username}")
     resources.accounts.make_first_user()
-    return _pair(resources, resources.accounts.log_in(body.username, body.password))
+    return _token_pair(resources, resources.accounts.log_in(body.username, body.password))
 
 
 @router.post("/refresh")
-def refresh(body: RefreshRequest, resources: Open) -> TokenPair:
+def refresh(body: RefreshRequest, resources: ResourcesDep) -> TokenPair:
     """The next pair of tokens. A refresh token shown twice ends its session."""
-    token = tokens.read(resources.jwt_key, REFRESH, body.refresh_token)
-    resources.rates.count("command", token.username)
-    return _pair(resources, resources.accounts.refresh(token))
+    token = tokens.verify(resources.jwt_key, REFRESH, body.refresh_token)
+    resources.rate_limiter.count("command", token.username)
+    return _token_pair(resources, resources.accounts.refresh(token))
 
 
 @router.post("/logout", status_code=204)
-def log_out(caller: Annotated[Caller, Depends(anybody)], resources: Open) -> None:
+def log_out(caller: Annotated[Caller, Depends(any_caller)], resources: ResourcesDep) -> None:
     """End the session: neither of its tokens is good any more."""
     resources.accounts.log_out(caller.token.session_id)
-    deny(resources, caller.token)
+    revoke_session(resources, caller.token)
 
 
 @router.post("/password")
-def change_password(body: PasswordChange, caller: Annotated[Caller, Depends(anybody)], resources: Open) -> TokenPair:
+def change_password(
+    body: PasswordChange, caller: Annotated[Caller, Depends(any_caller)], resources: ResourcesDep
+) -> TokenPair:
     """A new password, a new session; all sessions of before end."""
-    caller.require_certain()
-    resources.rates.count("login", f"name {caller.username}")
+    caller.require_verified()
+    resources.rate_limiter.count("login", f"name {caller.username}")
     issued = resources.accounts.change_password(caller.username, body.current_password, body.new_password)
-    return _pair(resources, issued)
+    return _token_pair(resources, issued)
 
 
 @router.get("/me")
-def get_me(caller: Annotated[Caller, Depends(anybody)]) -> Me:
+def get_me(caller: Annotated[Caller, Depends(any_caller)]) -> Me:
     """Who the token belongs to."""
     return Me(
         username=caller.username,
@@ -105,11 +107,11 @@ def get_me(caller: Annotated[Caller, Depends(anybody)]) -> Me:
     )
 
 
-def _pair(resources: Resources, issued: Issued) -> TokenPair:
+def _token_pair(resources: Resources, issued: IssuedTokens) -> TokenPair:
     key, user = resources.jwt_key, issued.user
     return TokenPair(
-        access_token=tokens.signed(key, ACCESS, issued.access),
-        refresh_token=tokens.signed(key, REFRESH, issued.refresh),
+        access_token=tokens.sign(key, ACCESS, issued.access),
+        refresh_token=tokens.sign(key, REFRESH, issued.refresh),
         token_type="bearer",  # noqa: S106  (RFC 6750's name of the scheme)
         expires_at=utc(issued.access.expires_at * 1_000_000_000),
         refresh_expires_at=utc(issued.refresh.expires_at * 1_000_000_000),

@@ -10,14 +10,14 @@ from pydantic import Field
 from sqlalchemy import Connection, desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.access import Caller, Reader, allowed
-from api.json_types import Amount, Line, Shape, utc
-from api.problems import NotFound, documented
-from api.resources import Db, Open
+from api.access import Caller, Reader, caller_with
+from api.json_types import Amount, ApiModel, TextLine, utc
+from api.problems import NotFound, problem_responses
+from api.resources import Db, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from operators.risk.breakers import PORTFOLIO
-from operators.risk.commands import SET_BREAKER, breaker_of
+from operators.risk.commands import SET_BREAKER, parse_breaker_command
 from schemas.errors import BadInput
 from schemas.records import ACTIVE, HALTED, KILL_SWITCH, REDUCING, RELEASE, RiskEvent
 from sinks.commands import new_command
@@ -25,25 +25,27 @@ from sinks.tables import record_of, risk_events
 
 STATE_OF = {"halt": HALTED, "reduce": REDUCING, "release": ACTIVE}
 
-router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=documented(400, 401, 403, 404, 422, 429, 503))
+router = APIRouter(
+    prefix=f"{PREFIX}/risk", tags=["risk"], responses=problem_responses(400, 401, 403, 404, 422, 429, 503)
+)
 
 Action = Literal["halt", "reduce", "release"]
 
 
-class BreakerCommand(Shape):
+class BreakerCommand(ApiModel):
     """Without `measure` the kill switch, which knows halt and release; with it a circuit breaker of the settings.
 
     `key` is the strategy or symbol where the scope is one.
     """
 
     action: Action
-    reason: Line
-    measure: Line | None = None
+    reason: TextLine
+    measure: TextLine | None = None
     scope: Literal["PORTFOLIO", "STRATEGY", "SYMBOL"] = PORTFOLIO  # type: ignore[assignment]
     key: Annotated[str, Field(pattern=r"^[!-~]{0,64}$")] = ""
 
 
-class BreakerAnswer(Shape):
+class BreakerReceipt(ApiModel):
     """In the log for good; in force at the next tick, from when `/risk/limits` and `/risk/breakers` show it."""
 
     command_id: str
@@ -52,7 +54,7 @@ class BreakerAnswer(Shape):
     submitted_at: str
 
 
-class BreakerState(Shape):
+class BreakerState(ApiModel):
     """One circuit breaker of the settings; of scope STRATEGY and SYMBOL one entry for each key that ever tripped."""
 
     measure: str
@@ -67,25 +69,27 @@ class BreakerState(Shape):
 
 
 @router.get("/breakers")
-def get_breakers(caller: Reader, db: Db, resources: Open) -> list[BreakerState]:
+def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[BreakerState]:
     """The circuit breakers as their last events left them."""
     events = _last_events(db)
-    shown: list[BreakerState] = []
+    states: list[BreakerState] = []
     for breaker in resources.settings.risk().all_breakers():
-        mine = [one for one in events if (one.breaker, one.scope) == (breaker.measure, breaker.scope)]
-        shown += [_state(breaker.threshold, one) for one in mine]
-        if not mine and breaker.scope == PORTFOLIO:
-            shown.append(_never_tripped(breaker.measure, breaker.threshold))
-    return shown
+        matching = [event for event in events if (event.breaker, event.scope) == (breaker.measure, breaker.scope)]
+        states += [_state(breaker.threshold, event) for event in matching]
+        if not matching and breaker.scope == PORTFOLIO:
+            states.append(_never_tripped(breaker.measure, breaker.threshold))
+    return states
 
 
 @router.post("/circuit-breaker", status_code=202)
 def set_breaker(
-    body: BreakerCommand, caller: Annotated[Caller, Depends(allowed(Permission.BREAKER, "command"))], resources: Open
-) -> BreakerAnswer:
+    body: BreakerCommand,
+    caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
+    resources: ResourcesDep,
+) -> BreakerReceipt:
     """Halt trading, or release it. A halt needs nothing but Kafka; a release also that nothing is in doubt."""
     if body.action == "release":
-        caller.require_certain()
+        caller.require_verified()
     if body.measure is None:
         if body.action == "reduce":
             raise BadInput("The kill switch knows halt and release; to reduce, name a breaker's measure.")
@@ -95,12 +99,12 @@ def set_breaker(
         kind = SET_BREAKER
     command = new_command(kind, actor=caller.username, reason=body.reason, arguments=arguments)
     if kind == SET_BREAKER:
-        asked = breaker_of(command)
-        known = {(breaker.measure, breaker.scope) for breaker in resources.settings.risk().all_breakers()}
-        if (asked.measure, asked.scope) not in known:
-            raise NotFound(f"The settings have no breaker {asked.measure} of scope {asked.scope}.")
-    resources.commands.send(command)
-    return BreakerAnswer(
+        requested = parse_breaker_command(command)
+        configured = {(breaker.measure, breaker.scope) for breaker in resources.settings.risk().all_breakers()}
+        if (requested.measure, requested.scope) not in configured:
+            raise NotFound(f"The settings have no breaker {requested.measure} of scope {requested.scope}.")
+    resources.command_log.send(command)
+    return BreakerReceipt(
         command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)
     )
 
@@ -126,5 +130,5 @@ def _state(threshold: Decimal, event: RiskEvent) -> BreakerState:
 
 
 def _never_tripped(measure: str, threshold: Decimal) -> BreakerState:
-    what = {"measure": measure, "scope": PORTFOLIO, "key": "", "state": ACTIVE, "threshold": threshold}
-    return BreakerState.model_validate({**what, "found": None, "since": None, "actor": None, "reason": None})
+    fields = {"measure": measure, "scope": PORTFOLIO, "key": "", "state": ACTIVE, "threshold": threshold}
+    return BreakerState.model_validate({**fields, "found": None, "since": None, "actor": None, "reason": None})

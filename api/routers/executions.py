@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 from sqlalchemy import select
 
-from api.json_types import Line, Shape, utc
-from api.pagination import Before, Limit, newest
+from api.json_types import ApiModel, TextLine, utc
+from api.pagination import Before, Limit, newest_page
 from api.resources import Db
 from api.routers import PREFIX
-from api.routers.orders import Report
+from api.routers.orders import ExecutionReport
 from schemas.records import Execution
 from sinks.tables import executions, record_of
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix=f"{PREFIX}/executions", tags=["orders"])
 Kind = Literal["NEW", "TRADE", "CANCELED", "EXPIRED", "REJECTED", "REPLACED"]
 
 
-class ExecutionShown(Report):
+class ExecutionOut(ExecutionReport):
     """A report with the order that it is about. `filled_at` is when the venue traded, None for other reports."""
 
     order_id: str
@@ -30,30 +30,30 @@ class ExecutionShown(Report):
     cause_id: str
 
 
-class ExecutionPage(Shape):
+class ExecutionPage(ApiModel):
     """Newest first. `next` is the value of `before` for the next page, None on the last one."""
 
-    executions: list[ExecutionShown]
+    executions: list[ExecutionOut]
     next: int | None
 
 
 @router.get("")
 def get_executions(
     db: Db,
-    symbol: Line | None = None,
+    symbol: TextLine | None = None,
     type: Annotated[Kind | None, Query(description="TRADE for fills")] = None,
     before: Before = None,
     limit: Limit = 100,
 ) -> ExecutionPage:
     """Executions, newest first, `limit` at a time."""
-    rows, following = newest(
+    rows, next_before = newest_page(
         db, select(executions), executions, before=before, limit=limit, symbol=symbol, exec_type=type
     )
-    return ExecutionPage(executions=[_shown(record_of(Execution, row)) for row in rows], next=following)
+    return ExecutionPage(executions=[_execution_out(record_of(Execution, row)) for row in rows], next=next_before)
 
 
-def _shown(report: Execution) -> ExecutionShown:
-    return ExecutionShown(
+def _execution_out(report: Execution) -> ExecutionOut:
+    return ExecutionOut(
         execution_id=report.execution_id,
         seq=report.seq,
         type=report.exec_type,

@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dataflow_stats import COUNTS, degraded, read_stats
-from api.json_types import Shape
-from api.resources import Open, Resources
+from api.dataflow_stats import COUNTS, read_degraded_reasons, read_stats
+from api.json_types import ApiModel
+from api.resources import Resources, ResourcesDep
 
 STALE_AFTER_S = 15.0
 KAFKA_TIMEOUT_S = 1.0
@@ -23,9 +23,9 @@ KAFKA_TIMEOUT_S = 1.0
 router = APIRouter(tags=["health"])
 
 
-class Part(Shape):
+class ComponentHealth(ApiModel):
     """`status` is "ok" or the reason why not. `age_s`: seconds since a dataflow last wrote its numbers;
-    counts are since it started, at `started_at` in seconds since 1970. `last_tick_ns`: the event time it has come to.
+    counts are since it started, at `started_at` in seconds since 1970. `last_slice_ns`: the event time it has come to.
     """
 
     status: str
@@ -41,54 +41,54 @@ class Part(Shape):
     started_at: float | None = None
 
 
-class Health(Shape):
+class Health(ApiModel):
     """`status` is "ok" when every part is. `degraded`: something runs on a stand-in, named in `degraded_reasons`."""
 
     status: str
     degraded: bool
     degraded_reasons: list[str]
-    parts: dict[str, Part]
-    dataflows: dict[str, Part]
+    parts: dict[str, ComponentHealth]
+    dataflows: dict[str, ComponentHealth]
 
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health}})
-def get_health(resources: Open) -> JSONResponse:
+def get_health(resources: ResourcesDep) -> JSONResponse:
     """200 when Postgres, Redis, Kafka and every dataflow are well, else 503 with the same body."""
     checks: dict[str, Callable[[Resources], None]] = {"postgres": _postgres, "redis": _redis, "kafka": _kafka}
-    parts = {name: _asked(check, resources) for name, check in checks.items()}
-    dataflows = dataflow_parts(resources, time.time())
-    well = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
-    reasons = degraded(resources.home)
-    if resources.reads.replica is not None:
+    parts = {name: _run_check(check, resources) for name, check in checks.items()}
+    dataflows = dataflow_health(resources, time.time())
+    healthy = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
+    reasons = read_degraded_reasons(resources.home)
+    if resources.read_pool.replica is not None:
         # Away it is no reason to be ill: the primary is asked instead.
-        parts["postgres_replica"] = replica = _asked(_replica, resources)
+        parts["postgres_replica"] = replica = _run_check(_replica, resources)
         if replica.status != "ok":
             reasons = [*reasons, f"the read replica is away, queries go to the primary: {replica.status}"]
     health = Health(
-        status="ok" if well else "failing",
+        status="ok" if healthy else "failing",
         degraded=bool(reasons),
         degraded_reasons=reasons,
         parts=parts,
         dataflows=dataflows,
     )
-    return JSONResponse(health.model_dump(exclude_none=True), 200 if well else 503)
+    return JSONResponse(health.model_dump(exclude_none=True), 200 if healthy else 503)
 
 
-def dataflow_parts(resources: Resources, now: float) -> dict[str, Part]:
+def dataflow_health(resources: Resources, now: float) -> dict[str, ComponentHealth]:
     """Freshness of every dataflow that owns a topic. `now` in seconds since 1970."""
     stats = read_stats(resources.home)
     owners = {topic.owner for topic in resources.settings.kafka.topics.values() if topic.owner}
     return {service: _freshness(stats.get(service), now) for service in sorted(owners | stats.keys())}
 
 
-def _freshness(row: dict[str, Any] | None, now: float) -> Part:
+def _freshness(row: dict[str, Any] | None, now: float) -> ComponentHealth:
     if row is None:
-        return Part(status="not running: it never reported")
+        return ComponentHealth(status="not running: it never reported")
     age = max(0.0, now - float(row["updated_at"]))
     # A feed that has played all its files has nothing left to report.
-    well = age <= STALE_AFTER_S or bool(row.get("feed_finished"))
-    return Part(
-        status="ok" if well else f"silent for {age:.0f} s, expected at most {STALE_AFTER_S:.0f}",
+    healthy = age <= STALE_AFTER_S or bool(row.get("feed_finished"))
+    return ComponentHealth(
+        status="ok" if healthy else f"silent for {age:.0f} s, expected at most {STALE_AFTER_S:.0f}",
         age_s=round(age, 3),
         last_tick_ns=row.get("last_tick_ns"),
         started_at=row.get("started_at"),
@@ -96,13 +96,13 @@ def _freshness(row: dict[str, Any] | None, now: float) -> Part:
     )
 
 
-def _asked(check: Callable[[Resources], None], resources: Resources) -> Part:
+def _run_check(check: Callable[[Resources], None], resources: Resources) -> ComponentHealth:
     began = time.perf_counter()
     try:
         check(resources)
     except (SQLAlchemyError, redis.RedisError, KafkaException) as error:
-        return Part(status=_reason(error))
-    return Part(status="ok", latency_ms=round((time.perf_counter() - began) * 1000, 3))
+        return ComponentHealth(status=_reason(error))
+    return ComponentHealth(status="ok", latency_ms=round((time.perf_counter() - began) * 1000, 3))
 
 
 def _reason(error: Exception) -> str:
@@ -116,8 +116,8 @@ def _postgres(resources: Resources) -> None:
 
 
 def _replica(resources: Resources) -> None:
-    assert resources.reads.replica is not None, "asked only where there is one"
-    with resources.reads.replica.connect() as connection:
+    assert resources.read_pool.replica is not None, "asked only where there is one"
+    with resources.read_pool.replica.connect() as connection:
         connection.execute(text("SELECT 1 FROM alembic_version"))
 
 
@@ -127,4 +127,4 @@ def _redis(resources: Resources) -> None:
 
 def _kafka(resources: Resources) -> None:
     """Raises KafkaException when no broker answers in time."""
-    resources.kafka.list_topics(timeout=KAFKA_TIMEOUT_S)
+    resources.kafka_admin.list_topics(timeout=KAFKA_TIMEOUT_S)

@@ -10,9 +10,9 @@ import redis
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection, desc, func, select, true
 
-from api.json_types import Shape, nanoseconds, utc
+from api.json_types import ApiModel, nanoseconds, utc
 from api.problems import NotFound
-from api.resources import Db, Open, Resources
+from api.resources import Db, Resources, ResourcesDep
 from api.routers import PREFIX
 from schemas.errors import BadInput
 from schemas.records import Bar
@@ -24,7 +24,7 @@ DAY_NS = 86_400 * 10**9
 router = APIRouter(prefix=f"{PREFIX}/market", tags=["market"])
 
 
-class Price(Shape):
+class Price(ApiModel):
     """The close of the last bar. `timestamp` is the bar's end; `traded` is False where nothing traded in it."""
 
     symbol: str
@@ -41,7 +41,7 @@ class DayPrice(Price):
     day_open: float
 
 
-class HistoryBar(Shape):
+class HistoryBar(ApiModel):
     """Trades in `[open_time, timestamp)`."""
 
     timestamp: str
@@ -55,7 +55,7 @@ class HistoryBar(Shape):
     traded: bool
 
 
-class History(Shape):
+class PriceHistory(ApiModel):
     """Oldest first. `next_start` is where to go on when `limit` cut the answer off, else None."""
 
     symbol: str
@@ -64,7 +64,7 @@ class History(Shape):
 
 
 @router.get("/price/{symbol}")
-def get_price(symbol: str, resources: Open, db: Db) -> Price:
+def get_price(symbol: str, resources: ResourcesDep, db: Db) -> Price:
     """Latest price: from Redis, or from Postgres while Redis is away. 404 for a symbol without bars."""
     bar = _latest_in_redis(resources, symbol) or _latest_in_postgres(db, symbol)
     if bar is None:
@@ -106,7 +106,7 @@ def get_history(
     start: Annotated[datetime | None, Query(description="first bar's end, inclusive; without a zone it is UTC")] = None,
     end: Annotated[datetime | None, Query(description="exclusive")] = None,
     limit: Annotated[int, Query(ge=1, le=BARS_MAX)] = 500,
-) -> History:
+) -> PriceHistory:
     """Bars of a symbol, oldest first: from `start` on, or the last `limit` ones. 404 for a symbol without any bar."""
     query = select(bars).where(bars.c.symbol == symbol)
     if start is not None and end is not None and nanoseconds("start", start) >= nanoseconds("end", end):
@@ -117,14 +117,14 @@ def get_history(
         query = query.where(bars.c.ts_ns < nanoseconds("end", end))
     oldest_first = start is not None
     query = query.order_by(bars.c.ts_ns if oldest_first else desc(bars.c.ts_ns)).limit(limit + 1)
-    found = [record_of(Bar, row) for row in db.execute(query).mappings()]
-    if not found and _latest_in_postgres(db, symbol) is None:
+    fetched = [record_of(Bar, row) for row in db.execute(query).mappings()]
+    if not fetched and _latest_in_postgres(db, symbol) is None:
         raise NotFound(f"There are no bars of {symbol}.")
-    page = found[:limit] if oldest_first else found[:limit][::-1]
-    return History(
+    page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
+    return PriceHistory(
         symbol=symbol,
-        bars=[HistoryBar(**_shape(bar)) for bar in page],
-        next_start=utc(found[limit].ts_ns) if oldest_first and len(found) > limit else None,
+        bars=[HistoryBar(**_bar_fields(bar)) for bar in page],
+        next_start=utc(fetched[limit].ts_ns) if oldest_first and len(fetched) > limit else None,
     )
 
 
@@ -139,9 +139,9 @@ def _price(bar: Bar) -> Price:
     )
 
 
-def _shape(bar: Bar) -> dict[str, Any]:
-    same = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume", "session", "traded")}
-    return {"timestamp": utc(bar.ts_ns), "open_time": utc(bar.open_ns), **same}
+def _bar_fields(bar: Bar) -> dict[str, Any]:
+    unchanged = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume", "session", "traded")}
+    return {"timestamp": utc(bar.ts_ns), "open_time": utc(bar.open_ns), **unchanged}
 
 
 def _latest_in_redis(resources: Resources, symbol: str) -> Bar | None:

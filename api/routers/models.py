@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy import desc, func, select
 
-from api.json_types import Amount, Shape, utc
+from api.json_types import Amount, ApiModel, utc
 from api.problems import NotFound
-from api.resources import Db, Open
+from api.resources import Db, ResourcesDep
 from api.routers import PREFIX
 from api.strategies import StrategyShare, latest_shares
-from configs.model_registry import ModelCard, Registry
+from configs.model_registry import ModelCard, ModelRegistry
 from sinks.tables import attribution, model_scores, predictions, valuations, weights
 
 PREDICTIONS_MAX = 1000
@@ -20,7 +20,7 @@ PREDICTIONS_MAX = 1000
 router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
 
 
-class AttributionState(Shape):
+class AttributionState(ApiModel):
     """The last rows, by strategy: they sum to the ledger as of `last_updated`, None before the first.
 
     `ledger_pnl` is what the portfolio's own valuation of that time says: its value less the initial capital.
@@ -31,7 +31,7 @@ class AttributionState(Shape):
     strategies: list[StrategyShare]
 
 
-class Weights(Shape):
+class Weights(ApiModel):
     """What feedback says how much each strategy counts; empty before it has said anything."""
 
     last_updated: str | None
@@ -40,7 +40,7 @@ class Weights(Shape):
     reason: str
 
 
-class LiveScore(Shape):
+class LiveScore(ApiModel):
     """How a model's predictions did once their horizon had passed."""
 
     predictions: int
@@ -50,7 +50,7 @@ class LiveScore(Shape):
     last_updated: str
 
 
-class ModelState(Shape):
+class ModelState(ApiModel):
     """A registered model. `status` is active, registered or retired; `live` None where none of its predictions is due
     yet.
     """
@@ -68,7 +68,7 @@ class ModelState(Shape):
     live: LiveScore | None
 
 
-class Forecast(Shape):
+class PredictionOut(ApiModel):
     """The return over `horizon_bars` bars from `timestamp` on, as a fraction."""
 
     timestamp: str
@@ -82,12 +82,12 @@ class Forecast(Shape):
 
 
 @router.get("/portfolio/attribution")
-def get_attribution(db: Db, resources: Open) -> AttributionState:
+def get_attribution(db: Db, resources: ResourcesDep) -> AttributionState:
     """The ledger's P&L by strategy, as it was last written."""
     shares = latest_shares(db)
-    written = select(func.max(attribution.c.ts_ns)).scalar_subquery()
-    valued = select(valuations.c.equity).where(valuations.c.ts_ns <= written)
-    equity = db.execute(valued.order_by(desc(valuations.c.ts_ns), desc(valuations.c.seq)).limit(1)).scalar()
+    last_attributed = select(func.max(attribution.c.ts_ns)).scalar_subquery()
+    valuation_query = select(valuations.c.equity).where(valuations.c.ts_ns <= last_attributed)
+    equity = db.execute(valuation_query.order_by(desc(valuations.c.ts_ns), desc(valuations.c.seq)).limit(1)).scalar()
     return AttributionState(
         last_updated=shares[0].last_updated if shares else None,
         ledger_pnl=None if equity is None else equity - resources.settings.portfolio_manager.initial_capital,
@@ -105,10 +105,10 @@ def get_weights(db: Db) -> Weights:
 
 
 @router.get("/models")
-def get_models(db: Db, resources: Open) -> list[ModelState]:
+def get_models(db: Db, resources: ResourcesDep) -> list[ModelState]:
     """The registered models, those trained on the newest data first."""
     folder = resources.settings.predictions.registry
-    registry = Registry(resources.home / "models" if folder is None else folder)
+    registry = ModelRegistry(resources.home / "models" if folder is None else folder)
     newest = select(model_scores.c.model_hash, func.max(model_scores.c.seq).label("seq")).group_by(
         model_scores.c.model_hash
     )
@@ -121,17 +121,17 @@ def get_models(db: Db, resources: Open) -> list[ModelState]:
 @router.get("/predictions/{symbol}")
 def get_predictions(
     symbol: str, db: Db, limit: Annotated[int, Query(ge=1, le=PREDICTIONS_MAX)] = 100
-) -> list[Forecast]:
+) -> list[PredictionOut]:
     """The last forecasts of a symbol, newest first."""
     query = select(predictions).where(predictions.c.symbol == symbol).order_by(desc(predictions.c.seq)).limit(limit)
     rows = list(db.execute(query).mappings())
     if not rows:
         raise NotFound(f"there is no prediction of {symbol}")
-    names = [name for name in Forecast.model_fields if name != "timestamp"]
-    return [Forecast(timestamp=utc(row["ts_ns"]), **{name: row[name] for name in names}) for row in rows]
+    names = [name for name in PredictionOut.model_fields if name != "timestamp"]
+    return [PredictionOut(timestamp=utc(row["ts_ns"]), **{name: row[name] for name in names}) for row in rows]
 
 
-def _model(registry: Registry, card: ModelCard, row: Any) -> ModelState:
+def _model(registry: ModelRegistry, card: ModelCard, row: Any) -> ModelState:
     live = None
     if row is not None:
         names = ("predictions", "hit_rate", "brier", "drift")

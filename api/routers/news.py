@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy import Select, desc, select
 
-from api.json_types import Shape, Symbol, utc
+from api.json_types import ApiModel, Symbol, utc
 from api.pagination import Limit
 from api.problems import NotFound
 from api.resources import Db
@@ -18,7 +18,7 @@ from sinks.tables import fundamentals, news, record_of, sentiment
 router = APIRouter(prefix=PREFIX, tags=["news"])
 
 
-class Headline(Shape):
+class Headline(ApiModel):
     """`timestamp` is when the platform learnt it, `published` what the source says."""
 
     id: str
@@ -31,7 +31,7 @@ class Headline(Shape):
     symbols: list[str]
 
 
-class Score(Shape):
+class Score(ApiModel):
     """`score` in [-1, 1], `confidence` in [0, 1]; `method` is lexicon or llm; `parts` say what it rests on."""
 
     id: str
@@ -47,7 +47,7 @@ class Score(Shape):
     answer_id: str
 
 
-class Filing(Shape):
+class Filing(ApiModel):
     """What was known when a filing was made: figures in `currency`, and the ratios that need no price."""
 
     id: str
@@ -74,8 +74,10 @@ def get_sentiment(symbol: Symbol, db: Db, limit: Limit = 50) -> list[Score]:
     query = select(sentiment).where(sentiment.c.symbol == symbol)
     rows = db.execute(query.order_by(desc(sentiment.c.ts_ns), desc(sentiment.c.seq)).limit(limit)).mappings()
     scores = [record_of(SentimentScore, row) for row in rows]
-    told = select(news.c.news_id, news.c.headline).where(news.c.news_id.in_({score.news_id for score in scores}))
-    headlines = {row.news_id: row.headline for row in db.execute(told)}
+    headline_query = select(news.c.news_id, news.c.headline).where(
+        news.c.news_id.in_({score.news_id for score in scores})
+    )
+    headlines = {row.news_id: row.headline for row in db.execute(headline_query)}
     return [_score(score, headlines.get(score.news_id)) for score in scores]
 
 
@@ -84,10 +86,10 @@ def get_fundamentals(symbol: Symbol, db: Db, limit: Limit = 8) -> list[Filing]:
     """A company's filings, last filed first. 404 where none is known."""
     query = select(fundamentals).where(fundamentals.c.symbol == symbol)
     rows = db.execute(query.order_by(desc(fundamentals.c.filed), desc(fundamentals.c.period_end)).limit(limit))
-    found = [_filing(record_of(Fundamentals, row)) for row in rows.mappings()]
-    if not found:
+    filings = [_filing(record_of(Fundamentals, row)) for row in rows.mappings()]
+    if not filings:
         raise NotFound(f"There are no figures of {symbol}.")
-    return found
+    return filings
 
 
 def news_query(symbol: str | None, limit: int) -> Select[Any]:
@@ -108,10 +110,10 @@ def _score(score: SentimentScore, headline: str | None) -> Score:
 
 
 def _filing(filing: Fundamentals) -> Filing:
-    named: dict[str, Any] = {"period_end": _day(filing.period_end), "filed": _day(filing.filed)}
+    dates: dict[str, Any] = {"period_end": _day(filing.period_end), "filed": _day(filing.filed)}
     same = ("symbol", "form", "source", "currency", "facts", "ratios")
     rest: dict[str, Any] = {name: getattr(filing, name) for name in same}
-    return Filing(id=filing.fundamentals_id, timestamp=utc(filing.ts_ns), **named, **rest)
+    return Filing(id=filing.fundamentals_id, timestamp=utc(filing.ts_ns), **dates, **rest)
 
 
 def _day(day: int) -> str:

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from api.access import Caller, allowed
-from api.json_types import Line, Shape, Symbol, utc
-from api.problems import Conflict, NotFound, documented
-from api.resources import Open, Resources
+from api.access import Caller, caller_with
+from api.json_types import ApiModel, Symbol, TextLine, utc
+from api.problems import Conflict, NotFound, problem_responses
+from api.resources import Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.orders import FINISHED, Side, find_order
@@ -30,11 +30,11 @@ from sinks.tables import order_refusals
 log = structlog.get_logger(__name__)
 
 router = APIRouter(
-    prefix=f"{PREFIX}/orders", tags=["orders"], responses=documented(400, 401, 403, 404, 409, 422, 429, 503)
+    prefix=f"{PREFIX}/orders", tags=["orders"], responses=problem_responses(400, 401, 403, 404, 409, 422, 429, 503)
 )
 
-Trader = Annotated[Caller, Depends(allowed(Permission.TRADE, "command"))]
-Canceller = Annotated[Caller, Depends(allowed(Permission.CANCEL, "command"))]
+Trader = Annotated[Caller, Depends(caller_with(Permission.TRADE, "command"))]
+Canceller = Annotated[Caller, Depends(caller_with(Permission.CANCEL, "command"))]
 Quantity = Annotated[Decimal, Field(gt=0, le=QUANTITY_MAX, decimal_places=9)]
 Price = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 IdempotencyKey = Annotated[
@@ -57,7 +57,7 @@ _PRICES = (
 )
 
 
-class OrderTicket(Shape):
+class OrderTicket(ApiModel):
     """An order by hand. Each type has its own prices (`_PRICES_OF`). Exact decimals may be given as text.
 
     `take_profit_price` and `stop_loss_price` make a bracket: once the order is filled, what closes it works at the
@@ -96,10 +96,10 @@ class OrderTicket(Shape):
     stop_loss_limit_price: Price | None = None
 
     @model_validator(mode="after")
-    def _prices_where_they_belong(self) -> Self:
-        wanted = _PRICES_OF[self.order_type]
+    def _check_prices(self) -> Self:
+        required_prices = _PRICES_OF[self.order_type]
         for name in ("limit_price", "stop_price"):
-            if (name in wanted) is not (getattr(self, name) is not None):
+            if (name in required_prices) is not (getattr(self, name) is not None):
                 kinds = " or ".join(kind for kind, names in _PRICES_OF.items() if name in names)
                 raise ValueError(f"{name} belongs to a {kinds} order, and only there")
         trails = [name for name in ("trail_amount", "trail_percent") if getattr(self, name) is not None]
@@ -124,7 +124,7 @@ class OrderTicket(Shape):
         return terms | {name: text for name in ("group_id", "parent_id") if (text := getattr(self, name))}
 
 
-class OrderChange(Shape):
+class OrderChange(ApiModel):
     """What shall be another about a working order; `quantity` is the new total, traded units included."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_price": "149.50"}})
@@ -136,18 +136,18 @@ class OrderChange(Shape):
     trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
 
     @model_validator(mode="after")
-    def _something(self) -> Self:
+    def _check_not_empty(self) -> Self:
         if not self.arguments():
             raise ValueError("nothing to change: give a quantity or a price")
         return self
 
     def arguments(self) -> dict[str, str]:
         """The command's."""
-        given = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: plain(value) for name, value in given.items() if value is not None}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: plain(value) for name, value in values.items() if value is not None}
 
 
-class ChangeAsked(Shape):
+class ChangeReceipt(ApiModel):
     """The changed order has an id of its own and takes the place of `replaces` once risk and venue have agreed."""
 
     order_id: str
@@ -157,7 +157,7 @@ class ChangeAsked(Shape):
     command_id: str
 
 
-class Submitted(Shape):
+class SubmitReceipt(ApiModel):
     """`order_id` is the order's for good. PENDING until risk has decided: `GET /api/v1/orders/{order_id}`."""
 
     model_config = ConfigDict(
@@ -172,7 +172,7 @@ class Submitted(Shape):
     command_id: str
 
 
-class CancelAsked(Shape):
+class CancelReceipt(ApiModel):
     """The venue is asked to cancel; what it answers is the order's status."""
 
     order_id: str
@@ -183,8 +183,12 @@ class CancelAsked(Shape):
 
 @router.post("", status_code=202)
 def submit_order(
-    ticket: OrderTicket, caller: Trader, resources: Open, response: Response, idempotency_key: IdempotencyKey = None
-) -> Submitted:
+    ticket: OrderTicket,
+    caller: Trader,
+    resources: ResourcesDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> SubmitReceipt:
     """Submit an order. 202: it is in the log for good. 409: the key was used for another order."""
     command = submit(
         resources,
@@ -192,27 +196,27 @@ def submit_order(
         actor=caller.username,
         reason="order by hand",
         arguments=ticket.arguments(),
-        key=idempotency_key,
+        idempotency_key=idempotency_key,
     )
     order_id = order_id_of(command.command_id)
     response.headers["Location"] = f"{PREFIX}/orders/{order_id}"
-    return Submitted(
+    return SubmitReceipt(
         order_id=order_id, status="PENDING", submitted_at=utc(command.ts_ns), command_id=command.command_id
     )
 
 
 @router.patch("/{order_id}", status_code=202)
-def change_order(order_id: str, change: OrderChange, caller: Trader, resources: Open) -> ChangeAsked:
+def change_order(order_id: str, change: OrderChange, caller: Trader, resources: ResourcesDep) -> ChangeReceipt:
     """Ask for a working order to be changed. Judged by the same checks as a new one. 409 where it has ended already."""
-    order_id = _open_order(resources, order_id)
+    order_id = _open_order_id(resources, order_id)
     command = new_command(
         AMEND_ORDER,
         actor=caller.username,
         reason="changed by hand",
         arguments={"order_id": order_id, **change.arguments()},
     )
-    resources.commands.send(command)
-    return ChangeAsked(
+    resources.command_log.send(command)
+    return ChangeReceipt(
         order_id=order_id_of(command.command_id),
         replaces=order_id,
         status="PENDING",
@@ -222,37 +226,39 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
 
 
 @router.delete("/{order_id}", status_code=202)
-def cancel_order(order_id: str, caller: Canceller, resources: Open, reason: Line = "cancelled by hand") -> CancelAsked:
+def cancel_order(
+    order_id: str, caller: Canceller, resources: ResourcesDep, reason: TextLine = "cancelled by hand"
+) -> CancelReceipt:
     """Ask for an order to be cancelled. 409 where it has ended already.
 
     Never held back: while the database is away the cancel is sent without looking whether there is such an order.
     """
     try:
-        order_id = _open_order(resources, order_id)
+        order_id = _open_order_id(resources, order_id)
     except (OperationalError, PoolTimeoutError) as error:
         log.warning("database away, cancelling unseen", order_id=order_id, error=str(error).splitlines()[0])
     command = new_command(CANCEL_ORDER, actor=caller.username, reason=reason, arguments={"order_id": order_id})
-    resources.commands.send(command)
-    return CancelAsked(
+    resources.command_log.send(command)
+    return CancelReceipt(
         order_id=order_id, status="CANCEL_PENDING", submitted_at=utc(command.ts_ns), command_id=command.command_id
     )
 
 
-def _open_order(resources: Resources, wanted: str) -> str:
+def _open_order_id(resources: Resources, requested_id: str) -> str:
     """The order's own id. Raises NotFound or, where it has ended or was refused, Conflict."""
     with resources.engine.connect() as db:
-        found = find_order(db, wanted)
-        if found is not None:
-            order, status = found
+        match = find_order(db, requested_id)
+        if match is not None:
+            order, status = match
             if status in FINISHED:
                 raise Conflict(f"Order {order.order_id} is {status}: there is nothing to do.")
             return order.order_id
-        command_id = command_id_of(wanted) or wanted
+        command_id = command_id_of(requested_id) or requested_id
         command = find_command(db, command_id)
         if command is None or command.kind != SUBMIT_ORDER:
-            raise NotFound(f"There is no order {wanted}.")
+            raise NotFound(f"There is no order {requested_id}.")
         query = select(order_refusals.c.message).where(order_refusals.c.cause_id == command_id)
-        refused = db.execute(query).scalar()
-        if refused is not None:
-            raise Conflict(f"Order {order_id_of(command_id)} was refused: {refused}.")
+        refusal_message = db.execute(query).scalar()
+        if refusal_message is not None:
+            raise Conflict(f"Order {order_id_of(command_id)} was refused: {refusal_message}.")
         return order_id_of(command_id)

@@ -11,15 +11,23 @@ from fastapi import APIRouter
 from pydantic import ConfigDict
 from sqlalchemy import ColumnElement, Connection, and_, desc, or_, select, true
 
-from api.json_types import Amount, Shape, utc
-from api.pagination import Before, Limit, newest
-from api.problems import NotFound, documented
-from api.resources import CurrentDb, Db
+from api.json_types import Amount, ApiModel, utc
+from api.pagination import Before, Limit, newest_page
+from api.problems import NotFound, problem_responses
+from api.resources import Db, PrimaryDb
 from api.routers import PREFIX
 from api.submissions import find_command
-from operators.manual_orders import MANUAL, SUBMIT_ORDER, BadTerms, command_id_of, is_manual, order_id_of, proposal_of
-from operators.orders import FINAL, OrderState, event_of, follow
-from operators.risk.commands import AMEND_ORDER, amended
+from operators.manual_orders import (
+    MANUAL,
+    SUBMIT_ORDER,
+    InvalidTerms,
+    command_id_of,
+    is_manual,
+    order_id_of,
+    parse_proposal,
+)
+from operators.order_lifecycle import FINAL_STATES, OrderState, event_from_report, next_state
+from operators.risk.commands import AMEND_ORDER, amend_proposal
 from schemas.errors import BadInput
 from schemas.records import (
     CANCELED,
@@ -43,7 +51,7 @@ FINISHED = frozenset({"FILLED", "CANCELLED", "REPLACED", "EXPIRED", "REJECTED"})
 Side = Literal["BUY", "SELL"]
 
 
-class OrderStatus(Shape):
+class OrderStatus(ApiModel):
     """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is None before a fill. `reason` says
     why an order ended otherwise than by a fill.
 
@@ -106,7 +114,7 @@ class OrderStatus(Shape):
     reason: str | None
 
 
-class Report(Shape):
+class ExecutionReport(ApiModel):
     """What the venue said about an order, in order of `seq`."""
 
     execution_id: str
@@ -120,7 +128,7 @@ class Report(Shape):
     text: str
 
 
-class Check(Shape):
+class OrderCheck(ApiModel):
     check: str
     found: str
     limit: str
@@ -132,35 +140,35 @@ class OrderDetail(OrderStatus):
     An order by hand is here from its submission on, also when risk refuses it: then the one check is the one that did.
     """
 
-    checks: list[Check]
-    executions: list[Report]
+    checks: list[OrderCheck]
+    executions: list[ExecutionReport]
     cancel_asked_at: str | None
 
 
-class OrderPage(Shape):
-    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+class OrderPage(ApiModel):
+    """Newest first. `next` is the value of `current` for the next page, None on the last one."""
 
     orders: list[OrderStatus]
     next: int | None
 
 
 # Which last report an order of each status has; None where it has none.
-_last = (
+_last_report = (
     select(executions.c.exec_type, executions.c.leaves_quantity)
     .where(executions.c.order_id == orders.c.order_id)
     .order_by(desc(executions.c.seq))
     .limit(1)
     .lateral("last")
 )
-WHERE: dict[Status, ColumnElement[bool]] = {
-    "PENDING": _last.c.exec_type.is_(None),
-    "ACCEPTED": _last.c.exec_type == NEW,
-    "PARTIALLY_FILLED": and_(_last.c.exec_type == TRADE, _last.c.leaves_quantity != 0),
-    "FILLED": and_(_last.c.exec_type == TRADE, _last.c.leaves_quantity == 0),
-    "CANCELLED": _last.c.exec_type == CANCELED,
-    "REPLACED": _last.c.exec_type == REPLACED,
-    "EXPIRED": _last.c.exec_type == EXPIRED,
-    "REJECTED": _last.c.exec_type == REJECTED,
+STATUS_CONDITIONS: dict[Status, ColumnElement[bool]] = {
+    "PENDING": _last_report.c.exec_type.is_(None),
+    "ACCEPTED": _last_report.c.exec_type == NEW,
+    "PARTIALLY_FILLED": and_(_last_report.c.exec_type == TRADE, _last_report.c.leaves_quantity != 0),
+    "FILLED": and_(_last_report.c.exec_type == TRADE, _last_report.c.leaves_quantity == 0),
+    "CANCELLED": _last_report.c.exec_type == CANCELED,
+    "REPLACED": _last_report.c.exec_type == REPLACED,
+    "EXPIRED": _last_report.c.exec_type == EXPIRED,
+    "REJECTED": _last_report.c.exec_type == REJECTED,
 }
 
 
@@ -176,38 +184,38 @@ def get_orders(
     """Orders, newest first, `limit` at a time."""
     query = select(orders)
     if status is not None:
-        query = query.select_from(orders.outerjoin(_last, true())).where(WHERE[status])
-    rows, following = newest(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
+        query = query.select_from(orders.outerjoin(_last_report, true())).where(STATUS_CONDITIONS[status])
+    rows, next_before = newest_page(db, query, orders, before=before, limit=limit, symbol=symbol, side=side)
     page = [record_of(Order, row) for row in rows]
     reports = _reports(db, [order.order_id for order in page])
-    asked = _asked_at(db, page)
+    requested_ns = _requested_at(db, page)
     return OrderPage(
-        orders=[OrderStatus(**_fields(order, reports[order.order_id], asked)) for order in page],
-        next=following,
+        orders=[OrderStatus(**_fields(order, reports[order.order_id], requested_ns)) for order in page],
+        next=next_before,
     )
 
 
-@router.get("/{order_id}", responses=documented(404))
-def get_order(order_id: str, db: CurrentDb) -> OrderDetail:
+@router.get("/{order_id}", responses=problem_responses(404))
+def get_order(order_id: str, db: PrimaryDb) -> OrderDetail:
     """One order with its risk checks and executions, by its id or that of its command. 404 where there is none."""
-    found = find_order(db, order_id)
-    if found is None:
+    match = find_order(db, order_id)
+    if match is None:
         return _undecided(db, order_id)
-    order, _ = found
+    order, _ = match
     reports = _reports(db, [order.order_id])[order.order_id]
     cancel = select(order_cancels.c.ts_ns).where(order_cancels.c.order_id == order.order_id)
     cancelled_ns = db.execute(cancel.order_by(order_cancels.c.seq).limit(1)).scalar()
     return OrderDetail(
-        **_fields(order, reports, _asked_at(db, [order])),
-        checks=[Check(**check._asdict()) for check in order.checks],
+        **_fields(order, reports, _requested_at(db, [order])),
+        checks=[OrderCheck(**check._asdict()) for check in order.checks],
         executions=[_report(report) for report in reports],
         cancel_asked_at=None if cancelled_ns is None else utc(cancelled_ns),
     )
 
 
-def find_order(db: Connection, wanted: str) -> tuple[Order, str] | None:
+def find_order(db: Connection, requested_id: str) -> tuple[Order, str] | None:
     """An order by its id or that of its cause, and its status."""
-    query = select(orders).where(or_(orders.c.order_id == wanted, orders.c.cause_id == wanted)).limit(1)
+    query = select(orders).where(or_(orders.c.order_id == requested_id, orders.c.cause_id == requested_id)).limit(1)
     row = db.execute(query).mappings().first()
     if row is None:
         return None
@@ -215,17 +223,17 @@ def find_order(db: Connection, wanted: str) -> tuple[Order, str] | None:
     return order, _status(state_of(_reports(db, [order.order_id])[order.order_id]))
 
 
-def _undecided(db: Connection, wanted: str) -> OrderDetail:
+def _undecided(db: Connection, requested_id: str) -> OrderDetail:
     """An order by hand that risk has refused or not looked at yet. Raises NotFound."""
-    command_id = command_id_of(wanted) or wanted
+    command_id = command_id_of(requested_id) or requested_id
     command = find_command(db, command_id)
     if command is None or command.kind not in (SUBMIT_ORDER, AMEND_ORDER):
-        raise NotFound(f"There is no order {wanted}.")
+        raise NotFound(f"There is no order {requested_id}.")
     query = select(order_refusals).where(order_refusals.c.cause_id == command_id)
     row = db.execute(query).mappings().first()
     refusal = None if row is None else record_of(OrderRefusal, row)
-    proposal = _wish(db, command)
-    full = proposal if isinstance(proposal, OrderProposal) else None
+    proposal = _requested_order(db, command)
+    complete = proposal if isinstance(proposal, OrderProposal) else None
     return OrderDetail(
         order_id=order_id_of(command_id),
         symbol=proposal.symbol,
@@ -236,37 +244,37 @@ def _undecided(db: Connection, wanted: str) -> OrderDetail:
         status="PENDING" if refusal is None else "REFUSED",
         submitted_at=utc(command.ts_ns),
         filled_at=None,
-        **({"order_type": "", "limit_price": None, "time_in_force": ""} if full is None else _terms(full)),
+        **({"order_type": "", "limit_price": None, "time_in_force": ""} if complete is None else _terms(complete)),
         replaces=command.arguments.get("order_id", "") if command.kind == AMEND_ORDER else "",
         fees=Decimal(0),
         cause_id=command_id,
         reason=None if refusal is None else refusal.message,
-        checks=[] if refusal is None else [Check(check=refusal.check, found=refusal.found, limit=refusal.limit)],
+        checks=[] if refusal is None else [OrderCheck(check=refusal.check, found=refusal.found, limit=refusal.limit)],
         executions=[],
         cancel_asked_at=None,
     )
 
 
-def _wish(db: Connection, command: Command) -> OrderProposal | BadTerms:
+def _requested_order(db: Connection, command: Command) -> OrderProposal | InvalidTerms:
     """What a command asks for. A change asks for the order that it changes, with other terms."""
     if command.kind == SUBMIT_ORDER:
-        return proposal_of(command, command.ts_ns)
-    old = find_order(db, command.arguments.get("order_id", ""))
-    if old is None:
+        return parse_proposal(command, command.ts_ns)
+    match = find_order(db, command.arguments.get("order_id", ""))
+    if match is None:
         raise NotFound(f"There is no order {order_id_of(command.command_id)}.")
-    order = old[0]
+    order = match[0]
     terms = (order.symbol, order.side, order.quantity, order.order_type, order.limit_price, order.time_in_force)
-    further = {name: getattr(order, name) for name in OrderProposal._fields if name in Order._field_defaults}
-    before = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [], **further)
+    optional_terms = {name: getattr(order, name) for name in OrderProposal._fields if name in Order._field_defaults}
+    current = OrderProposal(0, command.ts_ns, command.command_id, *terms, MANUAL, Decimal(0), "", [], **optional_terms)
     try:
-        return amended(command, before)
+        return amend_proposal(command, current)
     except BadInput as error:
-        return BadTerms(order.symbol, order.side, order.quantity, str(error), "an order")
+        return InvalidTerms(order.symbol, order.side, order.quantity, str(error), "an order")
 
 
-def _asked_at(db: Connection, found: Sequence[Order]) -> dict[str, int]:
+def _requested_at(db: Connection, approved: Sequence[Order]) -> dict[str, int]:
     """When a person asked for those orders that one did, by cause (ns)."""
-    causes = [order.cause_id for order in found if is_manual(order.order_id)]
+    causes = [order.cause_id for order in approved if is_manual(order.order_id)]
     if not causes:
         return {}
     query = select(commands.c.command_id, commands.c.ts_ns).where(commands.c.command_id.in_(causes))
@@ -274,12 +282,12 @@ def _asked_at(db: Connection, found: Sequence[Order]) -> dict[str, int]:
 
 
 def _reports(db: Connection, order_ids: Sequence[str]) -> dict[str, list[Execution]]:
-    found: dict[str, list[Execution]] = defaultdict(list)
+    by_order: dict[str, list[Execution]] = defaultdict(list)
     query = select(executions).where(executions.c.order_id.in_(order_ids)).order_by(executions.c.seq)
     for row in db.execute(query).mappings():
         report = record_of(Execution, row)
-        found[report.order_id].append(report)
-    return found
+        by_order[report.order_id].append(report)
+    return by_order
 
 
 def state_of(reports: Sequence[Execution]) -> OrderState:
@@ -288,9 +296,9 @@ def state_of(reports: Sequence[Execution]) -> OrderState:
     for report in reports:
         if state is OrderState.APPROVED:
             state = OrderState.SUBMITTED  # the venue reports on it, so it was sent
-        if state in FINAL:
+        if state in FINAL_STATES:
             break  # a second end of the same order changes nothing for a reader
-        state = follow(state, event_of(report), order_id=report.order_id)
+        state = next_state(state, event_from_report(report), order_id=report.order_id)
     return state
 
 
@@ -298,10 +306,10 @@ def _status(state: OrderState) -> str:
     return "PENDING" if state is OrderState.APPROVED else state.name
 
 
-def _fields(order: Order, reports: Sequence[Execution], asked_at: Mapping[str, int]) -> dict[str, Any]:
+def _fields(order: Order, reports: Sequence[Execution], requested_ns: Mapping[str, int]) -> dict[str, Any]:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
-    paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+    notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
     status = _status(state_of(reports))
     return {
         "order_id": order.order_id,
@@ -309,9 +317,9 @@ def _fields(order: Order, reports: Sequence[Execution], asked_at: Mapping[str, i
         "side": order.side,
         "quantity": order.quantity,
         "filled_quantity": filled,
-        "avg_fill_price": paid / filled if filled else None,
+        "avg_fill_price": notional / filled if filled else None,
         "status": status,
-        "submitted_at": utc(asked_at.get(order.cause_id, order.ts_ns)),
+        "submitted_at": utc(requested_ns.get(order.cause_id, order.ts_ns)),
         "filled_at": utc(fills[-1].filled_at_ns) if fills else None,
         **_terms(order),
         "replaces": order.replaces,
@@ -322,14 +330,14 @@ def _fields(order: Order, reports: Sequence[Execution], asked_at: Mapping[str, i
 
 
 def _terms(order: Order | OrderProposal) -> dict[str, Any]:
-    same = ("order_type", "limit_price", "stop_price", "trail_amount", "trail_percent", "time_in_force")
+    names = ("order_type", "limit_price", "stop_price", "trail_amount", "trail_percent", "time_in_force")
     expires_at = None if order.expires_ns is None else utc(order.expires_ns)
-    rest = {name: getattr(order, name) for name in (*same, "reduce_only", "group_id", "parent_id")}
-    return {**rest, "expires_at": expires_at}
+    terms = {name: getattr(order, name) for name in (*names, "reduce_only", "group_id", "parent_id")}
+    return {**terms, "expires_at": expires_at}
 
 
-def _report(report: Execution) -> Report:
-    return Report(
+def _report(report: Execution) -> ExecutionReport:
+    return ExecutionReport(
         execution_id=report.execution_id,
         seq=report.seq,
         type=report.exec_type,

@@ -11,10 +11,10 @@ from pydantic import ConfigDict
 from sqlalchemy import Connection, RowMapping, desc, literal, select, true
 
 from api.equity import EquityPoint, equity_points
-from api.json_types import Amount, Shape, nanoseconds, utc
+from api.json_types import Amount, ApiModel, nanoseconds, utc
 from api.performance import PerformanceReport, performance_report
 from api.problems import NotFound
-from api.resources import Db, Open
+from api.resources import Db, ResourcesDep
 from api.routers import PREFIX
 from api.strategies import StrategyResult, strategy_results
 from sinks.tables import bars, positions, valuations
@@ -26,7 +26,7 @@ POINTS_MAX = 2000
 router = APIRouter(prefix=f"{PREFIX}/portfolio", tags=["portfolio"])
 
 
-class Holding(Shape):
+class PositionOut(ApiModel):
     """One open position, valued at the last close. Short positions have negative quantity and market value."""
 
     symbol: str
@@ -36,7 +36,7 @@ class Holding(Shape):
     unrealized_pnl: Amount
 
 
-class PortfolioState(Shape):
+class PortfolioState(ApiModel):
     """Everything as of `last_updated`, the event time of the last valuation; total_value = cash + market values."""
 
     model_config = ConfigDict(
@@ -67,7 +67,7 @@ class PortfolioState(Shape):
     portfolio_id: str
     total_value: Amount
     cash_balance: Amount
-    positions: list[Holding]
+    positions: list[PositionOut]
     realized_pnl: Amount
     unrealized_pnl: Amount
     fees: Amount
@@ -76,7 +76,7 @@ class PortfolioState(Shape):
     last_updated: str | None  # None before the first valuation
 
 
-class PositionDetail(Holding):
+class PositionDetail(PositionOut):
     """One symbol's position at the last close; quantity 0 when it was closed."""
 
     current_price: float | None  # None while no bar of the symbol is stored
@@ -87,7 +87,7 @@ class PositionDetail(Holding):
 
 
 @router.get("/state")
-def get_state(db: Db, resources: Open) -> PortfolioState:
+def get_state(db: Db, resources: ResourcesDep) -> PortfolioState:
     """Current portfolio state."""
     last = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
     if last is None:
@@ -106,12 +106,12 @@ def get_state(db: Db, resources: Open) -> PortfolioState:
             last_updated=None,
         )
     # Marked with the closes that the valuation was made with, so that the parts add up to the whole.
-    rows = _held(db, marked_at=last["ts_ns"])
+    rows = _position_rows(db, marked_at=last["ts_ns"])
     return PortfolioState(
         portfolio_id=PORTFOLIO_ID,
         total_value=last["equity"],
         cash_balance=last["cash"],
-        positions=[Holding(**_valued(row)) for row in rows],
+        positions=[PositionOut(**_position_fields(row)) for row in rows],
         realized_pnl=last["realized_pnl"],
         unrealized_pnl=last["unrealized_pnl"],
         fees=last["fees"],
@@ -124,20 +124,20 @@ def get_state(db: Db, resources: Open) -> PortfolioState:
 @router.get("/positions")
 def get_positions(db: Db, include_closed: bool = False) -> list[PositionDetail]:
     """All positions, by symbol; with `include_closed` also those of quantity 0."""
-    return [_detail(row) for row in _held(db, include_closed=include_closed)]
+    return [_detail(row) for row in _position_rows(db, include_closed=include_closed)]
 
 
 @router.get("/positions/{symbol}")
 def get_position(symbol: str, db: Db) -> PositionDetail:
     """One symbol's position. 404 when it was never traded."""
-    rows = _held(db, symbol=symbol, include_closed=True)
+    rows = _position_rows(db, symbol=symbol, include_closed=True)
     if not rows:
         raise NotFound(f"There is no position in {symbol}.")
     return _detail(rows[0])
 
 
 @router.get("/performance")
-def get_performance(db: Db, resources: Open) -> PerformanceReport:
+def get_performance(db: Db, resources: ResourcesDep) -> PerformanceReport:
     """Return, drawdown, Sharpe ratio and closed trades since inception."""
     return performance_report(db, resources.settings)
 
@@ -158,7 +158,7 @@ def get_strategies(db: Db) -> list[StrategyResult]:
     return strategy_results(db)
 
 
-def _held(
+def _position_rows(
     db: Connection, *, symbol: str | None = None, include_closed: bool = False, marked_at: int = MAX_TS_NS
 ) -> list[RowMapping]:
     """Positions with the last bar up to `marked_at` (ns) beside each: columns price and priced_ns."""
@@ -177,7 +177,7 @@ def _held(
     return list(db.execute(query).mappings())
 
 
-def _valued(row: RowMapping) -> dict[str, Any]:
+def _position_fields(row: RowMapping) -> dict[str, Any]:
     """A position without any bar yet is carried at cost."""
     cost: Decimal = row["cost_basis"]
     market_value = cost if row["price"] is None else row["quantity"] * Decimal(repr(row["price"]))
@@ -192,7 +192,7 @@ def _valued(row: RowMapping) -> dict[str, Any]:
 
 def _detail(row: RowMapping) -> PositionDetail:
     return PositionDetail(
-        **_valued(row),
+        **_position_fields(row),
         current_price=row["price"],
         cost_basis=row["cost_basis"],
         realized_pnl=row["realized_pnl"],

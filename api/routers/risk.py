@@ -9,26 +9,26 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from sqlalchemy import desc, func, select
 
-from api.access import Caller, Reader, allowed
-from api.json_types import Amount, Line, Shape, plain, utc
-from api.pagination import Before, Limit, newest
-from api.problems import documented
-from api.resources import CurrentDb, Db, Open
-from api.risk_view import judge, rebuild
+from api.access import Caller, Reader, caller_with
+from api.json_types import Amount, ApiModel, TextLine, json_value, utc
+from api.pagination import Before, Limit, newest_page
+from api.problems import problem_responses
+from api.resources import Db, PrimaryDb, ResourcesDep
+from api.risk_preview import rebuild_risk_state, run_checks
 from api.roles import Permission
 from api.routers import PREFIX
 from api.routers.order_entry import OrderTicket
-from api.routers.orders import Check
-from operators.manual_orders import SUBMIT_ORDER, proposal_of
-from operators.risk.usage import usage
+from api.routers.orders import OrderCheck
+from operators.manual_orders import SUBMIT_ORDER, parse_proposal
+from operators.risk.usage import limit_utilization
 from operators.risk.verdict import Refusal
 from schemas.records import ACTIVE, Command, OrderProposal, OrderRefusal, RiskUsage
 from sinks.tables import bars, order_refusals, record_of, risk_fences, risk_usage
 
-router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=documented(400, 401, 403, 422, 429, 503))
+router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=problem_responses(400, 401, 403, 422, 429, 503))
 
 
-class RiskLimits(Shape):
+class RiskLimits(ApiModel):
     """The limits and whether trading is halted.
 
     A limit is a number, "unlimited", or null: not set, which refuses every order. Money in account currency.
@@ -41,18 +41,18 @@ class RiskLimits(Shape):
     limits: dict[str, bool | int | float | str | None]
 
 
-class Forecast(Shape):
+class OrderPreview(ApiModel):
     """What the risk service's checks say of the order on the books as of `as_of`, up to the first that refuses."""
 
     approved: bool
     message: str | None  # the refusal
-    checks: list[Check]
+    checks: list[OrderCheck]
     reference_price: Amount | None  # the last close
     notional: Amount | None
     as_of: str | None
 
 
-class LimitUsage(Shape):
+class LimitUsage(ApiModel):
     """How much of one limit is used; `share` = used / limit. `scope_key` is a symbol, "" for the portfolio."""
 
     measure: str
@@ -63,7 +63,7 @@ class LimitUsage(Shape):
     timestamp: str
 
 
-class RefusedOrder(Shape):
+class RefusedOrder(ApiModel):
     seq: int
     timestamp: str
     cause_id: str
@@ -76,7 +76,7 @@ class RefusedOrder(Shape):
     message: str
 
 
-class RefusalPage(Shape):
+class RefusalPage(ApiModel):
     """Newest first. `next` is the value of `before` for the next page, None on the last one."""
 
     refusals: list[RefusedOrder]
@@ -84,11 +84,13 @@ class RefusalPage(Shape):
 
 
 @router.get("/limits")
-def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
+def get_limits(caller: Reader, db: Db, resources: ResourcesDep) -> RiskLimits:
     """Current risk limits and the state of the kill switch."""
     fence = db.execute(select(risk_fences).order_by(desc(risk_fences.c.seq)).limit(1)).mappings().first()
-    given = asdict(resources.settings.risk())
-    limits = {name: plain(value) for name, value in given.items() if not isinstance(value, dict | list | tuple)}
+    configured = asdict(resources.settings.risk())
+    limits = {
+        name: json_value(value) for name, value in configured.items() if not isinstance(value, dict | list | tuple)
+    }
     return RiskLimits(
         state=ACTIVE if fence is None else fence["state"],
         epoch=0 if fence is None else fence["epoch"],
@@ -99,51 +101,51 @@ def get_limits(caller: Reader, db: Db, resources: Open) -> RiskLimits:
 
 
 @router.get("/usage")
-def get_usage(caller: Reader, db: Db, resources: Open) -> list[LimitUsage]:
+def get_usage(caller: Reader, db: Db, resources: ResourcesDep) -> list[LimitUsage]:
     """How much of each limit is used, the fullest first: as risk last recorded it or, where `usage_interval_s` is 0 and
     it records nothing, as it comes out of the books in Postgres now.
     """
     limits = resources.settings.risk()
     if limits.usage_interval_s:
-        found = [record_of(RiskUsage, row) for row in db.execute(select(risk_usage)).mappings()]
-        shown = [
+        records = [record_of(RiskUsage, row) for row in db.execute(select(risk_usage)).mappings()]
+        usages = [
             LimitUsage(
                 timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k in LimitUsage.model_fields}
             )
-            for one in found
+            for one in records
         ]
     else:
         # Any symbol's bars tell which trading day it is.
-        standing = rebuild(db, limits, db.execute(select(func.min(bars.c.symbol))).scalar() or "")
-        at = utc(standing.ts_ns)
-        reckoned = usage(standing.book, standing.history, limits) if standing.ts_ns else ()
-        shown = [LimitUsage(timestamp=at, share=one.share, **one._asdict()) for one in reckoned]
-    return sorted(shown, key=lambda one: (one.share is None, -(one.share or 0.0), one.measure, one.scope_key))
+        risk_state = rebuild_risk_state(db, limits, db.execute(select(func.min(bars.c.symbol))).scalar() or "")
+        as_of = utc(risk_state.ts_ns)
+        measured = limit_utilization(risk_state.book, risk_state.history, limits) if risk_state.ts_ns else ()
+        usages = [LimitUsage(timestamp=as_of, share=one.share, **one._asdict()) for one in measured]
+    return sorted(usages, key=lambda one: (one.share is None, -(one.share or 0.0), one.measure, one.scope_key))
 
 
 @router.post("/validate")
 def validate_order(
     ticket: OrderTicket,
-    caller: Annotated[Caller, Depends(allowed(Permission.VALIDATE))],
-    db: CurrentDb,
-    resources: Open,
-) -> Forecast:
+    caller: Annotated[Caller, Depends(caller_with(Permission.VALIDATE))],
+    db: PrimaryDb,
+    resources: ResourcesDep,
+) -> OrderPreview:
     """What risk would say of the order now. Nothing is sent."""
-    standing = rebuild(db, resources.settings.risk(), ticket.symbol)
-    asked = Command("cmd-validate", standing.ts_ns, SUBMIT_ORDER, caller.username, "", ticket.arguments())
-    proposal = proposal_of(asked, standing.ts_ns)
+    risk_state = rebuild_risk_state(db, resources.settings.risk(), ticket.symbol)
+    command = Command("cmd-validate", risk_state.ts_ns, SUBMIT_ORDER, caller.username, "", ticket.arguments())
+    proposal = parse_proposal(command, risk_state.ts_ns)
     assert isinstance(proposal, OrderProposal), f"a ticket makes an order, found {proposal}"
-    verdicts = judge(standing, proposal)
+    verdicts = run_checks(risk_state, proposal)
     last = verdicts[-1]
-    price = standing.book.price(ticket.symbol)
-    worth = None if price is None else ticket.quantity * price * standing.book.multiplier(ticket.symbol)
-    return Forecast(
+    price = risk_state.book.price(ticket.symbol)
+    notional = None if price is None else ticket.quantity * price * risk_state.book.multiplier(ticket.symbol)
+    return OrderPreview(
         approved=not isinstance(last, Refusal),
         message=last.message if isinstance(last, Refusal) else None,
-        checks=[Check(check=verdict.check, found=verdict.found, limit=verdict.limit) for verdict in verdicts],
+        checks=[OrderCheck(check=verdict.check, found=verdict.found, limit=verdict.limit) for verdict in verdicts],
         reference_price=price,
-        notional=None if worth is None else worth.quantize(Decimal("0.01")),
-        as_of=utc(standing.ts_ns) if standing.ts_ns else None,
+        notional=None if notional is None else notional.quantize(Decimal("0.01")),
+        as_of=utc(risk_state.ts_ns) if risk_state.ts_ns else None,
     )
 
 
@@ -151,14 +153,16 @@ def validate_order(
 def get_refusals(
     caller: Reader,
     db: Db,
-    symbol: Line | None = None,
+    symbol: TextLine | None = None,
     before: Before = None,
     limit: Limit = 100,
 ) -> RefusalPage:
     """Orders that risk refused and why, of strategies and by hand, newest first."""
-    rows, following = newest(db, select(order_refusals), order_refusals, before=before, limit=limit, symbol=symbol)
+    rows, next_before = newest_page(
+        db, select(order_refusals), order_refusals, before=before, limit=limit, symbol=symbol
+    )
     page = [
         RefusedOrder(timestamp=utc(one.ts_ns), **{k: v for k, v in one._asdict().items() if k != "ts_ns"})
         for one in (record_of(OrderRefusal, row) for row in rows)
     ]
-    return RefusalPage(refusals=page, next=following)
+    return RefusalPage(refusals=page, next=next_before)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from schemas.codec import SCHEMA_IDS, older, schema_json
+from schemas.codec import SCHEMA_IDS, load_older_schemas, schema_json
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 
@@ -33,14 +33,16 @@ class _Version(NamedTuple):
 
 
 def _versions() -> list[_Version]:
-    found = {number: (_subject(record_type), schema) for number, (record_type, schema) in older().items()}
-    found |= {number: (_subject(kind), schema_json(kind)) for kind, number in SCHEMA_IDS.items()}
+    schemas = {
+        number: (_subject(record_type), schema) for number, (record_type, schema) in load_older_schemas().items()
+    }
+    schemas |= {number: (_subject(kind), schema_json(kind)) for kind, number in SCHEMA_IDS.items()}
     counts: dict[str, int] = {}
-    out = []
-    for number, (subject, schema) in sorted(found.items()):
+    versions = []
+    for number, (subject, schema) in sorted(schemas.items()):
         counts[subject] = counts.get(subject, 0) + 1
-        out.append(_Version(subject, counts[subject], number, schema))
-    return out
+        versions.append(_Version(subject, counts[subject], number, schema))
+    return versions
 
 
 _BY_ID = {one.schema_id: one for one in _versions()}
@@ -63,15 +65,15 @@ def _version(subject: str, version: str) -> dict[str, Any] | JSONResponse:
     if versions is None:
         return _missing(40401, f"Subject '{subject}' not found.")
     latest = version in ("latest", "-1")
-    found = versions[-1] if latest else next((one for one in versions if str(one.version) == version), None)
-    if found is None:
+    entry = versions[-1] if latest else next((one for one in versions if str(one.version) == version), None)
+    if entry is None:
         return _missing(40402, f"Version {version} not found.")
     return {
         "subject": subject,
-        "version": found.version,
-        "id": found.schema_id,
+        "version": entry.version,
+        "id": entry.schema_id,
         "schemaType": "AVRO",
-        "schema": found.schema,
+        "schema": entry.schema,
     }
 
 
@@ -90,16 +92,16 @@ def get_types() -> JSONResponse:
 @router.get("/schemas/ids/{schema_id}")
 def get_schema(schema_id: int) -> JSONResponse:
     """The schema of an id that stands in a message's first five bytes."""
-    found = _BY_ID.get(schema_id)
-    return _missing(40403, f"Schema {schema_id} not found.") if found is None else _answer({"schema": found.schema})
+    entry = _BY_ID.get(schema_id)
+    return _missing(40403, f"Schema {schema_id} not found.") if entry is None else _answer({"schema": entry.schema})
 
 
 @router.get("/schemas/ids/{schema_id}/versions")
 def get_schema_versions(schema_id: int) -> JSONResponse:
-    found = _BY_ID.get(schema_id)
-    if found is None:
+    entry = _BY_ID.get(schema_id)
+    if entry is None:
         return _missing(40403, f"Schema {schema_id} not found.")
-    return _answer([{"subject": found.subject, "version": found.version}])
+    return _answer([{"subject": entry.subject, "version": entry.version}])
 
 
 @router.get("/subjects")
@@ -117,14 +119,14 @@ def get_versions(subject: str) -> JSONResponse:
 @router.get("/subjects/{subject}/versions/{version}")
 def get_version(subject: str, version: str) -> JSONResponse:
     """`version` is a number or "latest"."""
-    found = _version(subject, version)
-    return found if isinstance(found, JSONResponse) else _answer(found)
+    entry = _version(subject, version)
+    return entry if isinstance(entry, JSONResponse) else _answer(entry)
 
 
 @router.get("/subjects/{subject}/versions/{version}/schema")
 def get_version_schema(subject: str, version: str) -> JSONResponse:
-    found = _version(subject, version)
-    return found if isinstance(found, JSONResponse) else _answer(json.loads(found["schema"]))
+    entry = _version(subject, version)
+    return entry if isinstance(entry, JSONResponse) else _answer(json.loads(entry["schema"]))
 
 
 @router.get("/config")

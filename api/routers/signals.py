@@ -6,18 +6,18 @@ from fastapi import APIRouter
 from sqlalchemy import desc, select
 from sqlalchemy.dialects.postgresql import distinct_on
 
-from api.json_types import Shape, Symbol, utc
+from api.json_types import ApiModel, Symbol, utc
 from api.resources import Db
 from api.routers import PREFIX
 from schemas.records import Signal, signal_id
 from sinks.tables import record_of, signals
 
-LOOKED_AT = 1000
+SIGNALS_SCANNED = 1000
 
 router = APIRouter(prefix=f"{PREFIX}/signals", tags=["strategies and models"])
 
 
-class View(Shape):
+class SignalOut(ApiModel):
     """A strategy's last word: `direction` -1, 0 (out of it) or 1, `strength` and `confidence` in [0, 1], formed at
     `price`. `parts` are the values that it rests on; of the ensemble, what each strategy contributed.
     """
@@ -36,13 +36,19 @@ class View(Shape):
 
 
 @router.get("/{symbol}")
-def get_signals(symbol: Symbol, db: Db) -> list[View]:
+def get_signals(symbol: Symbol, db: Db) -> list[SignalOut]:
     """The last signal of each strategy, by name, among the symbol's last 1,000. Empty where none has spoken."""
-    newest = select(signals).where(signals.c.symbol == symbol).order_by(desc(signals.c.seq)).limit(LOOKED_AT).subquery()
+    newest = (
+        select(signals)
+        .where(signals.c.symbol == symbol)
+        .order_by(desc(signals.c.seq))
+        .limit(SIGNALS_SCANNED)
+        .subquery()
+    )
     last = select(newest).ext(distinct_on(newest.c.strategy)).order_by(newest.c.strategy, desc(newest.c.seq))
-    return [_view(record_of(Signal, row)) for row in db.execute(last).mappings()]
+    return [_signal_out(record_of(Signal, row)) for row in db.execute(last).mappings()]
 
 
-def _view(signal: Signal) -> View:
-    same = {name: value for name, value in signal._asdict().items() if name not in ("seq", "ts_ns")}
-    return View(id=signal_id(signal.symbol, signal.seq), timestamp=utc(signal.ts_ns), **same)
+def _signal_out(signal: Signal) -> SignalOut:
+    unchanged = {name: value for name, value in signal._asdict().items() if name not in ("seq", "ts_ns")}
+    return SignalOut(id=signal_id(signal.symbol, signal.seq), timestamp=utc(signal.ts_ns), **unchanged)

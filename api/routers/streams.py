@@ -11,20 +11,20 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.concurrency import run_in_threadpool
 
-from api.access import Caller, identify, require, still_good
+from api.access import Caller, identify, require_permission, revalidate
 from api.problems import Forbidden, TooManyRequests
-from api.resources import Open, Resources
+from api.resources import Resources, ResourcesDep
 from api.roles import Permission
 from api.routers import PREFIX
-from api.stream_hub import MARKET, PORTFOLIO, Client
+from api.stream_hub import MARKET, PORTFOLIO, StreamClient
 from api.tokens import Unauthenticated
 from schemas.errors import BadInput
 
-UNAUTHENTICATED, FORBIDDEN, TOO_MANY = 4401, 4403, 4429
+UNAUTHENTICATED, FORBIDDEN, TOO_MANY_REQUESTS = 4401, 4403, 4429
 BAD_MESSAGE, TRY_AGAIN_LATER = 1003, 1013
-FIRST_MESSAGE_S = 5.0
-LOOK_AGAIN_S = 15.0
-CLOSE_S = 1.0
+FIRST_MESSAGE_TIMEOUT_S = 5.0
+REVALIDATE_S = 15.0
+CLOSE_TIMEOUT_S = 1.0
 SYMBOLS_MAX = 1000
 
 router = APIRouter(prefix=PREFIX, tags=["streams"])
@@ -32,36 +32,36 @@ router = APIRouter(prefix=PREFIX, tags=["streams"])
 
 @router.websocket("/market/stream")
 async def market_stream(
-    socket: WebSocket, resources: Open, token: str | None = None, symbols: str | None = None
+    socket: WebSocket, resources: ResourcesDep, token: str | None = None, symbols: str | None = None
 ) -> None:
     """Each bar as it closes: symbol, price, volume, timestamp and the bar's open, high, low."""
-    await _serve(socket, resources, Client(MARKET, _wanted(symbols)), token)
+    await _serve(socket, resources, StreamClient(MARKET, _parse_symbols(symbols)), token)
 
 
 @router.websocket("/portfolio/stream")
 async def portfolio_stream(
-    socket: WebSocket, resources: Open, token: str | None = None, symbols: str | None = None
+    socket: WebSocket, resources: ResourcesDep, token: str | None = None, symbols: str | None = None
 ) -> None:
     """`position_update` after each fill, `valuation_update` after each tick."""
-    await _serve(socket, resources, Client(PORTFOLIO, _wanted(symbols)), token)
+    await _serve(socket, resources, StreamClient(PORTFOLIO, _parse_symbols(symbols)), token)
 
 
-def _wanted(symbols: str | None) -> set[str] | None:
+def _parse_symbols(symbols: str | None) -> set[str] | None:
     if symbols is None:
         return None
     return set([symbol for symbol in symbols.split(",") if symbol][:SYMBOLS_MAX])
 
 
-async def _serve(socket: WebSocket, resources: Resources, client: Client, token: str | None) -> None:
+async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, token: str | None) -> None:
     """Accept, let in, and run both directions until one of them ends."""
     await socket.accept()  # a refusal before this could not say why
     try:
         if token is None:
             token = await _first_message(socket)
         caller = await run_in_threadpool(identify, resources, token, "stream")
-        require(caller, Permission.READ)
+        require_permission(caller, Permission.READ)
     except (Unauthenticated, Forbidden, TooManyRequests, BadInput) as error:
-        codes = {Unauthenticated: UNAUTHENTICATED, Forbidden: FORBIDDEN, TooManyRequests: TOO_MANY}
+        codes = {Unauthenticated: UNAUTHENTICATED, Forbidden: FORBIDDEN, TooManyRequests: TOO_MANY_REQUESTS}
         await _close(socket, codes.get(type(error), BAD_MESSAGE), str(error))
         return
     except WebSocketDisconnect:
@@ -69,19 +69,19 @@ async def _serve(socket: WebSocket, resources: Resources, client: Client, token:
     if not resources.hub.join(client):
         await _close(socket, TRY_AGAIN_LATER, "too many streams are open")
         return
-    ends = [
+    tasks = [
         asyncio.create_task(_send(socket, client)),
         asyncio.create_task(_listen(socket, client)),
         asyncio.create_task(_watch(resources, caller, client)),
     ]
     try:
-        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        reason = next((end.result() for end in done), None)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        reason = next((task.result() for task in done), None)
     finally:
         resources.hub.leave(client)
-        for end in ends:
-            end.cancel()
-        await asyncio.wait(ends, timeout=CLOSE_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
     if reason is not None:
         await _close(socket, *reason)
 
@@ -89,12 +89,12 @@ async def _serve(socket: WebSocket, resources: Resources, client: Client, token:
 async def _first_message(socket: WebSocket) -> str:
     """`{"type": "auth", "token": …}`: for browsers that keep tokens out of addresses. Raises Unauthenticated."""
     try:
-        text = await asyncio.wait_for(socket.receive_text(), FIRST_MESSAGE_S)
+        text = await asyncio.wait_for(socket.receive_text(), FIRST_MESSAGE_TIMEOUT_S)
     except TimeoutError as error:
-        raise Unauthenticated(f"no token within {FIRST_MESSAGE_S:g} s") from error
+        raise Unauthenticated(f"no token within {FIRST_MESSAGE_TIMEOUT_S:g} s") from error
     except KeyError as error:
         raise BadInput("messages are text") from error
-    message = _object(text)
+    message = _parse_object(text)
     if message.get("type") != "auth" or not isinstance(message.get("token"), str):
         raise Unauthenticated('the first message must be {"type": "auth", "token": "…"}')
     return str(message["token"])
@@ -104,54 +104,54 @@ Reason = tuple[int, str] | None
 """Close code and text; None where the other side has gone."""
 
 
-async def _send(socket: WebSocket, client: Client) -> Reason:
+async def _send(socket: WebSocket, client: StreamClient) -> Reason:
     """What waits, one message after the other. Where the other side does not read, this waits until it is let go."""
     while True:
-        text = await client.waiting.get()
+        text = await client.queue.get()
         try:
             await socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError, OSError):
             return None  # gone between two messages
 
 
-async def _listen(socket: WebSocket, client: Client) -> Reason:
+async def _listen(socket: WebSocket, client: StreamClient) -> Reason:
     """`{"action": "subscribe" | "unsubscribe", "symbols": […]}`; subscribing to some ends seeing all."""
     while True:
         try:
             text = await socket.receive_text()
-            _filter(client, _object(text))
+            _filter(client, _parse_object(text))
         except WebSocketDisconnect:
             return None
         except (BadInput, KeyError) as error:
             return BAD_MESSAGE, str(error) if isinstance(error, BadInput) else "messages are text"
 
 
-def _filter(client: Client, message: dict[str, Any]) -> None:
+def _filter(client: StreamClient, message: dict[str, Any]) -> None:
     symbols = message.get("symbols")
     if message.get("action") not in ("subscribe", "unsubscribe") or not isinstance(symbols, list):
         raise BadInput('expected {"action": "subscribe", "symbols": ["AAPL"]} or "unsubscribe"')
-    wanted = {symbol for symbol in symbols if isinstance(symbol, str) and len(symbol) <= 32}
+    requested = {symbol for symbol in symbols if isinstance(symbol, str) and len(symbol) <= 32}
     chosen = client.symbols or set()
-    chosen = chosen | wanted if message["action"] == "subscribe" else chosen - wanted
+    chosen = chosen | requested if message["action"] == "subscribe" else chosen - requested
     if len(chosen) > SYMBOLS_MAX:
         raise BadInput(f"at most {SYMBOLS_MAX} symbols")
     client.symbols = chosen
 
 
-async def _watch(resources: Resources, caller: Caller, client: Client) -> Reason:
+async def _watch(resources: Resources, caller: Caller, client: StreamClient) -> Reason:
     """Ends a client that fell behind, or whose token is not good any more."""
     while True:
         left_s = caller.token.expires_at - time.time()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(client.behind.wait(), max(0.0, min(left_s, LOOK_AGAIN_S)))
+            await asyncio.wait_for(client.too_slow.wait(), max(0.0, min(left_s, REVALIDATE_S)))
             return TRY_AGAIN_LATER, "too slow"
         try:
-            await run_in_threadpool(still_good, resources, caller)
+            await run_in_threadpool(revalidate, resources, caller)
         except Unauthenticated as error:
             return UNAUTHENTICATED, str(error)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -165,4 +165,4 @@ async def _close(socket: WebSocket, code: int, reason: str) -> None:
     # A close frame's reason has at most 123 bytes.
     # One that does not read does not get it; then the server ends the connection.
     with contextlib.suppress(RuntimeError, OSError, TimeoutError):
-        await asyncio.wait_for(socket.close(code, reason.encode()[:123].decode(errors="ignore")), CLOSE_S)
+        await asyncio.wait_for(socket.close(code, reason.encode()[:123].decode(errors="ignore")), CLOSE_TIMEOUT_S)

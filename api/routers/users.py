@@ -8,24 +8,26 @@ import structlog
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
-from api.access import Caller, allowed
+from api.access import Caller, caller_with
 from api.accounts import User
-from api.json_types import Shape
-from api.problems import NotFound, documented
-from api.resources import Open
+from api.json_types import ApiModel
+from api.problems import NotFound, problem_responses
+from api.resources import ResourcesDep
 from api.roles import Permission, Role
 from api.routers import PREFIX
 from schemas.errors import BadInput
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(prefix=f"{PREFIX}/users", tags=["users"], responses=documented(400, 401, 403, 409, 422, 429, 503))
+router = APIRouter(
+    prefix=f"{PREFIX}/users", tags=["users"], responses=problem_responses(400, 401, 403, 409, 422, 429, 503)
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,31}$", description="2 to 32 of a-z 0-9 . _ -")]
-Admin = Annotated[Caller, Depends(allowed(Permission.USERS, "command"))]
+Admin = Annotated[Caller, Depends(caller_with(Permission.USERS, "command"))]
 
 
-class UserShape(Shape):
+class UserOut(ApiModel):
     username: str
     role: Role
     disabled: bool
@@ -33,18 +35,18 @@ class UserShape(Shape):
     created_at: str
 
 
-class NewUser(Shape):
+class NewUser(ApiModel):
     username: Name
     role: Role
 
 
-class WithPassword(UserShape):
+class UserWithPassword(UserOut):
     """`one_time_password` is shown this once; nobody can look it up later."""
 
     one_time_password: str
 
 
-class UserChange(Shape):
+class UserChange(ApiModel):
     """What is left out stays. `reset_password` makes a new one-time password."""
 
     role: Role | None = None
@@ -52,28 +54,28 @@ class UserChange(Shape):
     reset_password: bool = False
 
 
-class ChangedUser(UserShape):
+class ChangedUser(UserOut):
     one_time_password: str | None
 
 
 @router.get("")
-def get_users(caller: Admin, resources: Open) -> list[UserShape]:
+def get_users(caller: Admin, resources: ResourcesDep) -> list[UserOut]:
     """All users, by name."""
-    return [UserShape.model_validate(_shape(user)) for user in resources.accounts.all_users()]
+    return [UserOut.model_validate(_user_fields(user)) for user in resources.accounts.all_users()]
 
 
 @router.post("", status_code=201)
-def add_user(body: NewUser, caller: Admin, resources: Open) -> WithPassword:
+def add_user(body: NewUser, caller: Admin, resources: ResourcesDep) -> UserWithPassword:
     """A new user with a one-time password, to be changed at the first log-in. 409 where the name is taken."""
     password = resources.accounts.add_user(body.username, body.role)
     log.info("user added", username=body.username, role=body.role, by=caller.username)
     user = resources.accounts.user(body.username)
     assert user is not None, "users are never deleted"
-    return WithPassword.model_validate({**_shape(user), "one_time_password": password})
+    return UserWithPassword.model_validate({**_user_fields(user), "one_time_password": password})
 
 
-@router.patch("/{username}", responses=documented(404))
-def change_user(username: str, body: UserChange, caller: Admin, resources: Open) -> ChangedUser:
+@router.patch("/{username}", responses=problem_responses(404))
+def change_user(username: str, body: UserChange, caller: Admin, resources: ResourcesDep) -> ChangedUser:
     """Another role, shut out, let in again, a new password; ends the user's sessions within five seconds."""
     if body.role is None and body.disabled is None and not body.reset_password:
         raise BadInput("Name at least one of role, disabled and reset_password.")
@@ -86,9 +88,9 @@ def change_user(username: str, body: UserChange, caller: Admin, resources: Open)
     user = resources.accounts.user(username)
     if user is None:
         raise NotFound(f"There is no user {username}.")
-    return ChangedUser.model_validate({**_shape(user), "one_time_password": password})
+    return ChangedUser.model_validate({**_user_fields(user), "one_time_password": password})
 
 
-def _shape(user: User) -> dict[str, object]:
+def _user_fields(user: User) -> dict[str, object]:
     created_at = user.created_at.isoformat().replace("+00:00", "Z")
     return {**user._asdict(), "created_at": created_at}

@@ -4,9 +4,9 @@ Sections by subject: `feeds`, `analysis`, `execution`, `platform`, `stores`. `tr
 Settings of a stage itself are beside the stage, in `operators/`.
 """
 
-from configs.settings.feeds import FileFeed, MarketData
-from configs.settings.loading import NAMED, load_settings
-from configs.settings.stores import Kafka
+from configs.settings.feeds import FileFeedSection, MarketDataSection
+from configs.settings.loading import ENVIRONMENT_VARIABLES, load_settings
+from configs.settings.stores import KafkaSection
 from configs.settings.tree import Settings
 
-__all__ = ["NAMED", "FileFeed", "Kafka", "MarketData", "Settings", "load_settings"]
+__all__ = ["ENVIRONMENT_VARIABLES", "FileFeedSection", "KafkaSection", "MarketDataSection", "Settings", "load_settings"]

@@ -11,11 +11,11 @@ from configs.settings.sections import Section
 from operators.signals.ensemble import EnsembleSettings
 
 
-class Features(Section):
+class FeaturesSection(Section):
     indicators: tuple[str, ...] = ()
 
 
-class Predictions(Section):
+class PredictionsSection(Section):
     """`model` is the sha256 of a registered model or its first digits, or "none"; where nothing is said it is the one
     that was activated. `registry` is the folder of models: `models/` of the state folder.
     """
@@ -29,6 +29,6 @@ class StrategyEntry(Section):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
-class Signals(Section):
+class SignalsSection(Section):
     strategies: tuple[StrategyEntry, ...] = (StrategyEntry(name="ema_cross"),)
     ensemble: EnsembleSettings = EnsembleSettings()

@@ -12,7 +12,7 @@ from operators.venue import VenueSettings
 from schemas.errors import BadInput
 
 
-class Alpaca(Section):
+class AlpacaSection(Section):
     """The account at Alpaca. `url` names another server that speaks its protocol, such as `cli.py alpaca-server`."""
 
     api_key: SecretStr | None = None
@@ -28,9 +28,9 @@ class Alpaca(Section):
         raise BadInput("Alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY, found none or one of them")
 
 
-class AlpacaGateway(Section):
+class AlpacaGatewaySection(Section):
     """How orders go through Alpaca: `GatewaySettings` of operators/gateway, and times of the edge in seconds
-    (`EdgeSettings` of dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the broker.
+    (`BrokerClientSettings` of dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the broker.
     """
 
     extended_hours: bool = False
@@ -46,7 +46,7 @@ class AlpacaGateway(Section):
     requests_per_minute: Annotated[int, Field(ge=10, le=10_000)] = 180
 
 
-class Execution(Section):
+class ExecutionSection(Section):
     """`broker`: the simulated venue, or Alpaca. `mode` live trades real money: it needs `live_account`, the number of
     the account that is meant.
     """
@@ -55,4 +55,4 @@ class Execution(Section):
     mode: Literal["paper", "live"] = "paper"
     live_account: str | None = None
     venue: VenueSettings = VenueSettings()
-    alpaca: AlpacaGateway = AlpacaGateway()
+    alpaca: AlpacaGatewaySection = AlpacaGatewaySection()

@@ -12,11 +12,11 @@ from configs.settings.sections import Duration, Section
 from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 
-OTHER_FILES = ("quotes", "reference_data", "news", "fundamentals")
+EXTRA_FILE_KINDS = ("quotes", "reference_data", "news", "fundamentals")
 """Kinds of files that a tape may hold besides bars."""
 
 
-class FileFeed(Section):
+class FileFeedSection(Section):
     """Bars from files (`paths`), and what else their tape holds. `speed` is "max" or a multiple of real time."""
 
     paths: tuple[Path, ...] = ()
@@ -34,27 +34,27 @@ class FileFeed(Section):
     start: str | None = None
     end: str | None = None
 
-    def reading(self) -> FeedSettings:
+    def feed_settings(self) -> FeedSettings:
         """How to read the rows. Raises BadInput."""
-        return FeedSettings(**self.model_dump(exclude={"paths", "speed", *OTHER_FILES}))
+        return FeedSettings(**self.model_dump(exclude={"paths", "speed", *EXTRA_FILE_KINDS}))
 
 
-class SimulatorFeed(Section):
+class SimulatorFeedSection(Section):
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
     seed: int = 7
     interval_s: Annotated[int, Field(ge=1)] = 1
 
 
-class AlpacaFeed(Section):
+class AlpacaFeedSection(Section):
     """What Alpaca alone has to know of a live feed; the account is that of the section `alpaca`."""
 
     asset_class: Literal["stocks", "crypto"] = "stocks"
     data_feed: Literal["iex", "sip"] = "iex"
 
 
-class LiveFeed(Section):
+class LiveFeedSection(Section):
     """Live bars of `symbols`, from whichever provider. `stale_s`: so long without a word, in a session, a provider
-    counts as gone. For the other times see `LiveFeedSettings` of dataflows/sources/market/.
+    counts as gone. For the other times see `LiveFeedOptions` of dataflows/sources/market/.
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
@@ -69,7 +69,7 @@ class LiveFeed(Section):
     backfill_minutes_max: Annotated[int, Field(ge=0)] = 960
 
 
-class Polygon(Section):
+class PolygonSection(Section):
     """The account at Polygon, now Massive. `stream_url` and `rest_url` replace its own addresses: those of another
     plan, or of another server that speaks its protocol.
     """
@@ -84,25 +84,25 @@ class Polygon(Section):
             raise BadInput("Polygon needs POLYGON_API_KEY, found none")
         return self.api_key.get_secret_value()
 
-    def strangers(self) -> list[str]:
+    def foreign_urls(self) -> list[str]:
         """The addresses that are not Polygon's own, or not encrypted."""
-        given = (("polygon.stream_url", self.stream_url), ("polygon.rest_url", self.rest_url))
-        return [name for name, url in given if url is not None and not _OF_POLYGON.match(url)]
+        urls = (("polygon.stream_url", self.stream_url), ("polygon.rest_url", self.rest_url))
+        return [name for name, url in urls if url is not None and not _POLYGON_URL.match(url)]
 
 
-_OF_POLYGON = re.compile(r"(wss|https)://([\w-]+\.)+(massive\.com|polygon\.io)(:443)?(/|$)", re.A)
+_POLYGON_URL = re.compile(r"(wss|https)://([\w-]+\.)+(massive\.com|polygon\.io)(:443)?(/|$)", re.A)
 
-LIVE_FEEDS: dict[str, tuple[str, ...]] = {
+LIVE_FEED_PROVIDERS: dict[str, tuple[str, ...]] = {
     "alpaca": ("alpaca", "alpaca_rest"),
     "polygon": ("polygon", "polygon_rest"),
     "live": (),
 }
 """Live feeds, and whom they ask where no providers are named."""
 
-POLYGON_BARS_S = (1, 60)
+POLYGON_BAR_INTERVALS_S = (1, 60)
 
 
-class MarketData(Section):
+class MarketDataSection(Section):
     """`providers` of a live feed, the preferred one first: Polygon's or Alpaca's socket, their bars by request,
     invented prices. `update_frequency`: how often those by request are asked again while a minute's bars are not there.
     `heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never.
@@ -110,28 +110,28 @@ class MarketData(Section):
 
     feed: Literal["simulator", "files", "live", "alpaca", "polygon"] = "simulator"
     heartbeat_s: Annotated[float, Field(ge=0)] = 0.0
-    files: FileFeed = FileFeed()
-    simulator: SimulatorFeed = SimulatorFeed()
-    live: LiveFeed = LiveFeed()
-    alpaca: AlpacaFeed = AlpacaFeed()
+    files: FileFeedSection = FileFeedSection()
+    simulator: SimulatorFeedSection = SimulatorFeedSection()
+    live: LiveFeedSection = LiveFeedSection()
+    alpaca: AlpacaFeedSection = AlpacaFeedSection()
     providers: tuple[Literal["polygon", "polygon_rest", "alpaca", "alpaca_rest", "simulator"], ...] = ()
     update_frequency: Duration = 1
 
     def live_providers(self) -> tuple[str, ...]:
         """Those of the live feed in order; none where the feed is not live."""
-        return (self.providers or LIVE_FEEDS[self.feed]) if self.feed in LIVE_FEEDS else ()
+        return (self.providers or LIVE_FEED_PROVIDERS[self.feed]) if self.feed in LIVE_FEED_PROVIDERS else ()
 
     @model_validator(mode="after")
-    def _providers_that_fit(self) -> Self:
-        asked = self.live_providers()
-        if self.feed in LIVE_FEEDS and not asked:
+    def _check_providers(self) -> Self:
+        providers = self.live_providers()
+        if self.feed in LIVE_FEED_PROVIDERS and not providers:
             raise ValueError(f"feed {self.feed} needs market_data.providers, found none")
         if len(set(self.providers)) < len(self.providers):
             raise ValueError(f"providers must be named once each, found {', '.join(self.providers)}")
-        if any(name.startswith("polygon") for name in asked):
+        if any(name.startswith("polygon") for name in providers):
             if self.alpaca.asset_class != "stocks":
                 raise ValueError("the providers polygon and polygon_rest know stocks alone, and asset_class is crypto")
-            if self.live.bar_interval_s not in POLYGON_BARS_S:
+            if self.live.bar_interval_s not in POLYGON_BAR_INTERVALS_S:
                 raise ValueError(f"Polygon has bars of 1 or 60 s, found bar_interval_s {self.live.bar_interval_s}")
         return self
 
@@ -139,24 +139,24 @@ class MarketData(Section):
         """How many bars a symbol has in a year: XNYS has 252 days of 6.5 hours, of 16 with pre and post-market."""
         if self.feed == "simulator":
             return 365 * 86_400 / self.simulator.interval_s
-        read = self.files if self.feed == "files" else self.live
-        regular = 6.5 if read.session == "regular" else 16
-        hours = 252 * regular if read.calendar == "XNYS" else 365 * 24
-        return hours * 3600 / read.bar_interval_s
+        source = self.files if self.feed == "files" else self.live
+        hours_per_day = 6.5 if source.session == "regular" else 16
+        hours = 252 * hours_per_day if source.calendar == "XNYS" else 365 * 24
+        return hours * 3600 / source.bar_interval_s
 
 
-class NewsSimulator(Section):
+class NewsSimulatorSection(Section):
     """A headline for one stretch of `interval_s` seconds in two."""
 
     seed: int = 7
     interval_s: Annotated[float, Field(gt=0)] = 15.0
 
 
-class NewsFiles(Section):
+class NewsFilesSection(Section):
     paths: tuple[Path, ...] = ()
 
 
-class Rss(Section):
+class RssSection(Section):
     """RSS and Atom feeds. `max_bytes` bounds one answer, `timeout_s` each wait within it."""
 
     urls: tuple[str, ...] = ()
@@ -164,13 +164,13 @@ class Rss(Section):
     max_bytes: Annotated[int, Field(ge=1000)] = 5_000_000
 
 
-class AlpacaNews(Section):
+class AlpacaNewsSection(Section):
     """Without symbols all news are asked for. The account and the address are those of the section `alpaca`."""
 
     symbols: tuple[str, ...] = ()
 
 
-class News(Section):
+class NewsSection(Section):
     """Where headlines come from, beside those of a tape. `companies` gives each symbol the names by which texts call
     it; `remembered` ids are kept to drop repeats.
     """
@@ -179,13 +179,13 @@ class News(Section):
     poll_interval_s: Annotated[float, Field(gt=0)] = 60.0
     companies: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     remembered: Annotated[int, Field(ge=1)] = 100_000
-    simulator: NewsSimulator = NewsSimulator()
-    files: NewsFiles = NewsFiles()
-    rss: Rss = Rss()
-    alpaca: AlpacaNews = AlpacaNews()
+    simulator: NewsSimulatorSection = NewsSimulatorSection()
+    files: NewsFilesSection = NewsFilesSection()
+    rss: RssSection = RssSection()
+    alpaca: AlpacaNewsSection = AlpacaNewsSection()
 
 
-class SecFacts(Section):
+class SecFactsSection(Section):
     """The SEC's companyfacts. `companies` gives each symbol its CIK; `user_agent` names who asks, with an e-mail
     address, as the SEC wants it; `url` replaces its address, with `{cik}` in it; filings older than `history_days` are
     left out.
@@ -199,15 +199,15 @@ class SecFacts(Section):
     history_days: Annotated[int, Field(ge=1)] = 400
 
 
-class FundamentalsFiles(Section):
+class FundamentalsFilesSection(Section):
     paths: tuple[Path, ...] = ()
 
 
-class FundamentalsFeed(Section):
+class FundamentalsSection(Section):
     """Where companies' figures come from, beside those of a tape."""
 
     feed: Literal["none", "sec", "files"] = "none"
     poll_interval_s: Annotated[float, Field(gt=0)] = 3600.0
     remembered: Annotated[int, Field(ge=1)] = 100_000
-    sec: SecFacts = SecFacts()
-    files: FundamentalsFiles = FundamentalsFiles()
+    sec: SecFactsSection = SecFactsSection()
+    files: FundamentalsFilesSection = FundamentalsFilesSection()

@@ -29,42 +29,42 @@ class KafkaSecurity(Section):
         return self.protocol in ("SSL", "SASL_SSL")
 
     @property
-    def by_password(self) -> bool:
+    def uses_password(self) -> bool:
         return self.protocol in ("SASL_SSL", "SASL_PLAINTEXT")
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_complete(self) -> Self:
         """What librdkafka would complain of at the first connection, or in silence, is said when settings are read."""
-        if self.by_password and not (self.user and self.password):
+        if self.uses_password and not (self.user and self.password):
             raise ValueError(f"protocol {self.protocol} needs `user` and the secret KAFKA_PASSWORD, one is missing")
         if self.encrypted:
             if (self.certificate_file is None) != (self.key_file is None):
                 raise ValueError("certificate_file and key_file go together, found one of them")
-            _readable("ca_file", self.ca_file)
-            _readable("certificate_file", self.certificate_file)
-            _readable("key_file", self.key_file)
-            _fit(self)
+            _check_readable("ca_file", self.ca_file)
+            _check_readable("certificate_file", self.certificate_file)
+            _check_readable("key_file", self.key_file)
+            _check_certificates(self)
         return self
 
     def options(self) -> dict[str, str]:
         """As librdkafka is told; nothing where connections are plain."""
         if self.protocol == "PLAINTEXT":
             return {}
-        told: dict[str, object] = {"security.protocol": self.protocol}
+        options: dict[str, object] = {"security.protocol": self.protocol}
         if self.encrypted:
-            told |= {
+            options |= {
                 "ssl.endpoint.identification.algorithm": "https",
                 "ssl.ca.location": self.ca_file,
                 "ssl.certificate.location": self.certificate_file,
                 "ssl.key.location": self.key_file,
             }
-        if self.by_password and self.password is not None:
+        if self.uses_password and self.password is not None:
             password = self.password.get_secret_value()
-            told |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user, "sasl.password": password}
-        return {name: str(value) for name, value in told.items() if value is not None}
+            options |= {"sasl.mechanism": self.mechanism, "sasl.username": self.user, "sasl.password": password}
+        return {name: str(value) for name, value in options.items() if value is not None}
 
 
-def _readable(name: str, path: Path | None) -> None:
+def _check_readable(name: str, path: Path | None) -> None:
     if path is None:
         return
     try:
@@ -73,7 +73,7 @@ def _readable(name: str, path: Path | None) -> None:
         raise ValueError(f"{name} {path}: {error.strerror}") from error
 
 
-def _fit(security: KafkaSecurity) -> None:
+def _check_certificates(security: KafkaSecurity) -> None:
     """Raises ValueError where the files are no certificates, or the key is not the certificate's."""
     import ssl  # here: where connections are plain, nobody waits for it
 

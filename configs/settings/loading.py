@@ -1,7 +1,7 @@
 """The tree out of files and variables. What is wrong in them becomes one sentence.
 
 From weakest to strongest: the YAML files of `configs/`, a settings file of the user's own, `SECTION__KEY` environment
-variables, and the few environment variables with names of their own (`NAMED`). The file `.env` may set variables
+variables, and the few environment variables with names of their own (`ENVIRONMENT_VARIABLES`). The file `.env` may set variables
 that the environment does not (`configs/env_file.py`).
 """
 
@@ -16,13 +16,13 @@ import yaml
 from pydantic import ValidationError
 
 from configs.env_file import use_env_file
-from configs.logs import hide
-from configs.secrets import found_secrets, known_secrets, state_secrets
+from configs.logs import mask_values
+from configs.secrets import known_secrets, resolve_secrets, secrets_folder
 from configs.settings.tree import Settings
 from schemas.errors import BadInput
 
-FOLDER = Path(__file__).parents[1]
-NAMED = {
+CONFIGS_FOLDER = Path(__file__).parents[1]
+ENVIRONMENT_VARIABLES = {
     "DATABASE_URL": ("database", "postgres", "url"),
     "DATABASE_REPLICA_URL": ("database", "postgres", "replica_url"),
     "REDIS_URL": ("database", "redis", "url"),
@@ -50,31 +50,31 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     """
     if environment is None:
         use_env_file(os.environ)
-    secrets = _secrets(os.environ if environment is None else environment, asked=environment is None)
+    secrets = _secrets(os.environ if environment is None else environment, own_environment=environment is None)
     environment = os.environ if environment is None else environment
-    tree: dict[str, Any] = _read(FOLDER / "services.yaml")
-    tree.update(_read(FOLDER / "alerts.yaml"))
-    tree["database"] = _read(FOLDER / "database.yaml")
-    tree["kafka"] = _read(FOLDER / "kafka_topics.yaml")
+    tree: dict[str, Any] = _read_yaml(CONFIGS_FOLDER / "services.yaml")
+    tree.update(_read_yaml(CONFIGS_FOLDER / "alerts.yaml"))
+    tree["database"] = _read_yaml(CONFIGS_FOLDER / "database.yaml")
+    tree["kafka"] = _read_yaml(CONFIGS_FOLDER / "kafka_topics.yaml")
     if file is None and environment.get("PLATFORM_SETTINGS"):
         file = Path(environment["PLATFORM_SETTINGS"])
     if file is not None:
-        _merge(tree, _read(file))
-    home = environment.get("PLATFORM_HOME") or (FOLDER.parent / "var" if environment is os.environ else None)
+        _merge(tree, _read_yaml(file))
+    home = environment.get("PLATFORM_HOME") or (CONFIGS_FOLDER.parent / "var" if environment is os.environ else None)
     if home is not None:
         tree["predictions"] = {"registry": Path(home).resolve() / "models"} | (tree.get("predictions") or {})
     for path, value in [*secrets, *_from_environment(environment)]:
-        _put(tree, path, value)
+        _set_path(tree, path, value)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise BadInput(_sentence(error, file)) from error
+        raise BadInput(_error_sentence(error, file)) from error
     except BadInput as error:
         # A part's own check, which does not know where the value is from.
         raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(file.read_text())
     except OSError as error:
@@ -88,48 +88,48 @@ def _read(file: Path) -> dict[str, Any]:
     return tree
 
 
-def _merge(tree: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for key, value in over.items():
+def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    for key, value in overrides.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
             _merge(tree[key], value)
         else:
             tree[key] = value
 
 
-def _secrets(environment: Mapping[str, str], *, asked: bool) -> list[tuple[tuple[str, ...], str]]:
-    if not asked and not environment.get("PLATFORM_HOME"):
+def _secrets(environment: Mapping[str, str], *, own_environment: bool) -> list[tuple[tuple[str, ...], str]]:
+    if not own_environment and not environment.get("PLATFORM_HOME"):
         return []
-    found = found_secrets(environment, state_secrets(environment))
-    hide(value for value, _ in found.values())
-    return [(NAMED[name], value) for name, (value, _) in found.items() if name in NAMED]
+    resolved = resolve_secrets(environment, secrets_folder(environment))
+    mask_values(value for value, _ in resolved.values())
+    return [
+        (ENVIRONMENT_VARIABLES[name], value) for name, (value, _) in resolved.items() if name in ENVIRONMENT_VARIABLES
+    ]
 
 
 def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
-    found: list[tuple[tuple[str, ...], Any]] = []
+    entries: list[tuple[tuple[str, ...], Any]] = []
     for name, value in environment.items():
         path = tuple(part.lower() for part in name.split("__"))
         if len(path) > 1 and path[0] in Settings.model_fields:
-            found.append((path, yaml.safe_load(value)))
+            entries.append((path, yaml.safe_load(value)))
     # Last, so that DATABASE_URL wins over a nested name for the same thing.
-    found += [(path, environment[name]) for name, path in NAMED.items() if environment.get(name)]
-    return found
+    entries += [(path, environment[name]) for name, path in ENVIRONMENT_VARIABLES.items() if environment.get(name)]
+    return entries
 
 
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    *above, last = path
-    for key in above:
+def _set_path(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    *parents, last = path
+    for key in parents:
         tree = tree.setdefault(key, {})
     tree[last] = value
 
 
-def _sentence(error: ValidationError, file: Path | None) -> str:
+def _error_sentence(error: ValidationError, file: Path | None) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    secret = {".".join(NAMED[name]) for name in known_secrets() if name in NAMED}
-    hidden = isinstance(first["input"], dict) or where in secret
-    found = "" if hidden else first["input"]
-    known = "" if first["type"] != "extra_forbidden" else "this key is not known"
-    said = known or first["msg"].removeprefix("Value error, ")
-    return (
-        f"setting {where or 'tree'}{f' in {file}' if file else ''}: {said}{f', found {found!r}' if found != '' else ''}"
-    )
+    secret_paths = {".".join(ENVIRONMENT_VARIABLES[name]) for name in known_secrets() if name in ENVIRONMENT_VARIABLES}
+    hidden = isinstance(first["input"], dict) or where in secret_paths
+    shown_input = "" if hidden else first["input"]
+    unknown_key = "" if first["type"] != "extra_forbidden" else "this key is not known"
+    message = unknown_key or first["msg"].removeprefix("Value error, ")
+    return f"setting {where or 'tree'}{f' in {file}' if file else ''}: {message}{f', found {shown_input!r}' if shown_input != '' else ''}"

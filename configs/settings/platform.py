@@ -11,7 +11,7 @@ from operators.dead_letter_rate import RateLimits
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-    BeforeValidator(lambda given: given.upper() if isinstance(given, str) else given),
+    BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),
 ]
 
 
@@ -20,7 +20,7 @@ def _time_of_day(value: Any) -> Any:
     return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
 
 
-class Checks(Section):
+class ChecksSection(Section):
     """What the stack checks by itself: `verify` every so many seconds, `replay_check` at a time of day in UTC."""
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
@@ -29,19 +29,19 @@ class Checks(Section):
     ] = "02:00"
 
 
-class DeadLetters(Section):
+class DeadLettersSection(Section):
     """How much a service may set aside before it halts; `services` says otherwise for some."""
 
     every: RateLimits = RateLimits()
     services: dict[str, RateLimits] = Field(default_factory=dict)
 
-    def of(self, service: str) -> RateLimits:
+    def limits_for(self, service: str) -> RateLimits:
         return self.services.get(service, self.every)
 
 
-class Platform(Section):
-    checks: Checks = Checks()
-    dead_letters: DeadLetters = DeadLetters()
+class PlatformSection(Section):
+    checks: ChecksSection = ChecksSection()
+    dead_letters: DeadLettersSection = DeadLettersSection()
     snapshot_interval_s: Annotated[int, Field(ge=1)] = 1
     log_level: LogLevel = "INFO"
 
@@ -50,7 +50,7 @@ Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]
 """Requests within a sliding window: "600/minute"."""
 
 
-class Api(Section):
+class ApiSection(Section):
     """How people reach the platform. Rates are for one user, `login_rate` for one address and for one name. Without
     `jwt_key` the API makes one in the state folder's secrets. Without `metrics_token` only callers on the
     API's own machine get `/metrics`.

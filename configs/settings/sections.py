@@ -17,13 +17,13 @@ class Section(BaseModel):
 
 
 def in_seconds(value: Any) -> Any:
-    """A whole number as it is, a duration as `seconds` reads it."""
-    return value if isinstance(value, int) else seconds(value)
+    """A whole number as it is, a duration as `parse_seconds` reads it."""
+    return value if isinstance(value, int) else parse_seconds(value)
 
 
-def seconds(duration: Any) -> int | None:
+def parse_seconds(duration: Any) -> int | None:
     """
-    >>> seconds("1h"), seconds("90s"), seconds(None)
+    >>> parse_seconds("1h"), parse_seconds("90s"), parse_seconds(None)
     (3600, 90, None)
     """
     if duration is None:

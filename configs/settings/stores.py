@@ -11,7 +11,7 @@ from configs.settings.sections import Section
 from sinks.cluster import Cluster
 
 
-class Postgres(Section):
+class PostgresSection(Section):
     """`replica_url`: a copy that follows the database, for the API's queries. `pool_size` connections of the API are
     kept to each, and as many more while they are needed.
     """
@@ -22,16 +22,16 @@ class Postgres(Section):
     retry_s: Annotated[float, Field(gt=0)] = 120.0
 
 
-class Redis(Section):
+class RedisSection(Section):
     url: str
 
 
-class Database(Section):
-    postgres: Postgres
-    redis: Redis
+class DatabaseSection(Section):
+    postgres: PostgresSection
+    redis: RedisSection
 
 
-class Topic(Section):
+class TopicEntry(Section):
     """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols": as many as `symbol_partitions`."""
 
     partitions: int | Literal["symbols"]
@@ -41,7 +41,7 @@ class Topic(Section):
     schemas: tuple[str, ...]
 
 
-class Kafka(Section):
+class KafkaSection(Section):
     """`topic_prefix` goes before every topic's name, for several platforms on one cluster."""
 
     bootstrap_servers: str
@@ -49,7 +49,7 @@ class Kafka(Section):
     topic_prefix: str = ""
     symbol_partitions: Annotated[int, Field(ge=1)]
     replication: Annotated[int, Field(ge=1)] = 1
-    topics: dict[str, Topic]
+    topics: dict[str, TopicEntry]
 
     @property
     def cluster(self) -> Cluster:

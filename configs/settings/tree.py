@@ -9,16 +9,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, model_validator
 
-from configs.alerts import Alerts
-from configs.settings.analysis import Features, Predictions, Signals
-from configs.settings.execution import Alpaca, Execution
-from configs.settings.feeds import OTHER_FILES, FundamentalsFeed, MarketData, News, Polygon
-from configs.settings.platform import Api, Platform
-from configs.settings.sections import Section, seconds
-from configs.settings.stores import Database, Kafka
+from configs.alerts import AlertsSection
+from configs.settings.analysis import FeaturesSection, PredictionsSection, SignalsSection
+from configs.settings.execution import AlpacaSection, ExecutionSection
+from configs.settings.feeds import EXTRA_FILE_KINDS, FundamentalsSection, MarketDataSection, NewsSection, PolygonSection
+from configs.settings.platform import ApiSection, PlatformSection
+from configs.settings.sections import Section, parse_seconds
+from configs.settings.stores import DatabaseSection, KafkaSection
 from operators.feedback import FeedbackSettings
 from operators.gateway import GatewaySettings
-from operators.instruments import NOTHING_LISTED, Instruments
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.portfolio import PortfolioSettings
 from operators.risk.settings import RiskSettings
 from operators.sentiment import SentimentSettings
@@ -26,38 +26,38 @@ from operators.signals.ensemble import ENSEMBLE
 from operators.venue import VenueSettings
 
 
-def _portfolio(value: Any) -> Any:
+def _rebalance_in_seconds(value: Any) -> Any:
     """`rebalance_frequency: "1h"` is the brief's name for what the portfolio knows in seconds."""
     if not isinstance(value, Mapping) or "rebalance_frequency" not in value:
         return value
     rest = {key: entry for key, entry in value.items() if key != "rebalance_frequency"}
-    return rest | {"rebalance_interval_s": seconds(value["rebalance_frequency"])}
+    return rest | {"rebalance_interval_s": parse_seconds(value["rebalance_frequency"])}
 
 
 class Settings(Section):
     """Everything that can be set. `market_data` to `feedback` decide; the rest only places."""
 
-    instruments: Instruments = NOTHING_LISTED
-    market_data: MarketData = MarketData()
-    news: News = News()
-    fundamentals: FundamentalsFeed = FundamentalsFeed()
-    features: Features = Features()
+    instruments: Instruments = NO_INSTRUMENTS
+    market_data: MarketDataSection = MarketDataSection()
+    news: NewsSection = NewsSection()
+    fundamentals: FundamentalsSection = FundamentalsSection()
+    features: FeaturesSection = FeaturesSection()
     sentiment: SentimentSettings = SentimentSettings()
-    predictions: Predictions = Predictions()
-    signals: Signals = Signals()
-    portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_portfolio)] = PortfolioSettings()
+    predictions: PredictionsSection = PredictionsSection()
+    signals: SignalsSection = SignalsSection()
+    portfolio_manager: Annotated[PortfolioSettings, BeforeValidator(_rebalance_in_seconds)] = PortfolioSettings()
     risk_manager: RiskSettings = RiskSettings()
-    alpaca: Alpaca = Alpaca()
-    polygon: Polygon = Polygon()
-    execution: Execution = Execution()
+    alpaca: AlpacaSection = AlpacaSection()
+    polygon: PolygonSection = PolygonSection()
+    execution: ExecutionSection = ExecutionSection()
     feedback: FeedbackSettings = FeedbackSettings()
-    platform: Platform = Platform()
-    api: Api = Api()
-    alerts: Alerts = Alerts()
-    database: Database
-    kafka: Kafka
+    platform: PlatformSection = PlatformSection()
+    api: ApiSection = ApiSection()
+    alerts: AlertsSection = AlertsSection()
+    database: DatabaseSection
+    kafka: KafkaSection
 
-    def of_files(self) -> Settings:
+    def for_backtest(self) -> Settings:
         """For a backtest: the feed is the files, whatever the platform's is, and nobody watches the limits, which
         costs a third of its speed at a report a minute. The P&L by strategy comes once an hour at most: every five
         minutes it is a fifth.
@@ -65,8 +65,8 @@ class Settings(Section):
         files = self.market_data.model_copy(update={"feed": "files"})
         execution = self.execution.model_copy(update={"broker": "simulated", "mode": "paper"})
         risk_manager = replace(self.risk_manager, usage_interval_s=0)
-        asked_s = self.feedback.attribution_interval_s
-        feedback = replace(self.feedback, attribution_interval_s=max(asked_s, 3600) if asked_s else 0)
+        interval_s = self.feedback.attribution_interval_s
+        feedback = replace(self.feedback, attribution_interval_s=max(interval_s, 3600) if interval_s else 0)
         return self.model_copy(
             update={
                 "market_data": files,
@@ -76,11 +76,11 @@ class Settings(Section):
             },
         )
 
-    def with_files(self, others: Mapping[str, Sequence[Path]]) -> Settings:
+    def with_files(self, files_by_kind: Mapping[str, Sequence[Path]]) -> Settings:
         """With these files, by kind, in place of those that the settings name; an empty kind stays as it is."""
-        named = {kind: tuple(paths) for kind, paths in others.items() if paths}
-        assert named.keys() <= set(OTHER_FILES), f"unknown kinds of files in {sorted(named)}"
-        files = self.market_data.files.model_copy(update=named)
+        replacements = {kind: tuple(paths) for kind, paths in files_by_kind.items() if paths}
+        assert replacements.keys() <= set(EXTRA_FILE_KINDS), f"unknown kinds of files in {sorted(replacements)}"
+        files = self.market_data.files.model_copy(update=replacements)
         return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
     def portfolio(self) -> PortfolioSettings:
@@ -113,27 +113,27 @@ class Settings(Section):
 
     def gateway(self) -> GatewaySettings:
         """What the gateway's stage knows of its broker. Raises BadInput."""
-        given = self.execution.alpaca
+        alpaca = self.execution.alpaca
         return GatewaySettings(
-            extended_hours=given.extended_hours,
-            collar_bps=given.collar_bps,
-            foreign_positions=given.foreign_positions,
+            extended_hours=alpaca.extended_hours,
+            collar_bps=alpaca.collar_bps,
+            foreign_positions=alpaca.foreign_positions,
             instruments=self.instruments,
         )
 
     @model_validator(mode="after")
-    def _real_money_on_purpose(self) -> Self:
+    def _check_live_trading(self) -> Self:
         """Live trading takes two things said by a person; one alone is a mistake of one kind or the other."""
         execution, market = self.execution, self.market_data
-        invented = market.feed == "simulator" or "simulator" in market.live_providers()
-        if execution.broker == "alpaca" and self.alpaca.url is None and invented:
+        simulated = market.feed == "simulator" or "simulator" in market.live_providers()
+        if execution.broker == "alpaca" and self.alpaca.url is None and simulated:
             raise ValueError("execution.broker alpaca takes no orders at the simulator's prices; set market_data.feed")
         if execution.mode == "live":
             if execution.broker != "alpaca":
                 raise ValueError("TRADING_MODE=live needs execution.broker: alpaca, found simulated")
             if self.alpaca.url is not None:
                 raise ValueError("TRADING_MODE=live trades at Alpaca itself and allows no alpaca.url")
-            for name in self.polygon.strangers():
+            for name in self.polygon.foreign_urls():
                 raise ValueError(
                     f"TRADING_MODE=live takes Polygon's prices from Polygon and allows no {name} elsewhere"
                 )
@@ -146,8 +146,8 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _instruments_in_one_place(self) -> Self:
-        for where, given in (("risk_manager", self.risk_manager), ("execution.venue", self.execution.venue)):
-            if given.instruments not in (NOTHING_LISTED, self.instruments):
-                raise ValueError(f"instruments are listed in the section `instruments`, found some in {where}")
+    def _check_instruments(self) -> Self:
+        for section_name, section in (("risk_manager", self.risk_manager), ("execution.venue", self.execution.venue)):
+            if section.instruments not in (NO_INSTRUMENTS, self.instruments):
+                raise ValueError(f"instruments are listed in the section `instruments`, found some in {section_name}")
         return self

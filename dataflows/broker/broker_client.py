@@ -15,24 +15,39 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from dataflows.broker.budget import Budget
-from dataflows.broker.http_api import NOT_FOUND, AlpacaApi, Busy, Refused, Unsure, amount, number
-from dataflows.broker.updates import FINAL, Named, from_books, from_order, from_stream, of_gateway
+from dataflows.broker.alpaca_api import (
+    NOT_FOUND,
+    AlpacaApi,
+    BrokerRejected,
+    BrokerThrottled,
+    BrokerUncertain,
+    decimal_text,
+    parse_decimal,
+)
+from dataflows.broker.request_budget import RequestBudget
+from dataflows.broker.updates import (
+    FINAL_STATUSES,
+    OrderIdPrefix,
+    account_record,
+    gateway_update,
+    update_from_order,
+    update_from_stream,
+)
 from schemas.records import REJECTED, BrokerAccount, BrokerUpdate, OrderIntent
 
 log = structlog.get_logger(__name__)
 
-_PAUSE_S = 0.02
-_AGAIN_S = (0.25, 8.0)
-CLOCK_NS = 1_000_000_000
-Tell = Callable[[BrokerUpdate | BrokerAccount], None]
+_IDLE_S = 0.02
+_BACKOFF_S = (0.25, 8.0)
+SECOND_NS = 1_000_000_000
+Publish = Callable[[BrokerUpdate | BrokerAccount], None]
 
 
-class EdgeSettings(NamedTuple):
+class BrokerClientSettings(NamedTuple):
     """Seconds. `order_age_max_s`: an intent older than that is not sent any more. `settle_s`: so long after the last
     attempt the broker's "no such order" is final. `refetch_s`: an order is asked for so long after news of it, as fill
     reports go missing; `poll_s`: and each so often while it works. `reconcile_s`: how often its books are compared,
-    `retry_books_s` while they do not agree. `away_s`: without an answer for so long the broker counts as away.
+    `reconcile_retry_s` while they do not agree. `disconnected_after_s`: without an answer for so long the broker counts as away.
     """
 
     order_age_max_s: float = 60.0
@@ -40,39 +55,39 @@ class EdgeSettings(NamedTuple):
     refetch_s: float = 2.0
     poll_s: float = 15.0
     reconcile_s: float = 60.0
-    retry_books_s: float = 2.0
-    away_s: float = 5.0
+    reconcile_retry_s: float = 2.0
+    disconnected_after_s: float = 5.0
     requests_per_minute: int = 180
 
 
 @dataclass
-class _Submit:
+class _PendingSubmit:
     """An order that has no definite answer yet. `unsure`: it may be at the broker."""
 
     intent: OrderIntent
-    unsure: bool
-    tried_s: float
+    uncertain: bool
+    attempted_s: float
     due_s: float = 0.0
     attempts: int = 0
 
 
 @dataclass
-class _Cancel:
+class _PendingCancel:
     intent: OrderIntent
     due_s: float = 0.0
     attempts: int = 0
 
 
 @dataclass
-class _Watched:
-    """An order that the broker has. `told` is what was last passed on of it."""
+class _WatchedOrder:
+    """An order that the broker has. `published_id` is what was last passed on of it."""
 
     due_s: float
-    told: str = ""
+    published_id: str = ""
 
 
-class BrokerEdge:
-    """`start` begins, `take` gives it intents, `end` stops it. What it learns goes to `tell`, in its own thread.
+class BrokerClient:
+    """`start` begins, `enqueue` gives it intents, `stop` stops it. What it learns goes to `publish`, in its own thread.
 
     `repeat` of an intent: an earlier process may have asked for it already.
     """
@@ -80,26 +95,34 @@ class BrokerEdge:
     def __init__(
         self,
         api: AlpacaApi,
-        named: Named,
-        settings: EdgeSettings,
-        tell: Tell,
+        order_ids: OrderIdPrefix,
+        settings: BrokerClientSettings,
+        publish: Publish,
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._api, self._named, self._settings, self._tell, self._now_ns = api, named, settings, tell, now_ns
-        self._budget = Budget(settings.requests_per_minute)
+        self._api, self._order_ids, self._settings, self._publish, self._now_ns = (
+            api,
+            order_ids,
+            settings,
+            publish,
+            now_ns,
+        )
+        self._budget = RequestBudget(settings.requests_per_minute)
         self._lock = threading.Lock()
         self._inbox: list[tuple[OrderIntent, bool]] = []
-        self._heard: list[dict[str, Any] | bool] = []  # of the stream, in its order; True and False: its state
-        self._submits: dict[str, _Submit] = {}
-        self._cancels: dict[str, _Cancel] = {}
-        self._watched: dict[str, _Watched] = {}
-        self._at_broker: dict[str, str] = {}  # client_order_id -> the broker's own id
-        self._authorised = self._answering = False
-        self._books_due_s = self._failing_since_s = 0.0
-        self.ready = False
+        self._stream_messages: list[
+            dict[str, Any] | bool
+        ] = []  # of the stream, in its order; True and False: its state
+        self._submits: dict[str, _PendingSubmit] = {}
+        self._cancels: dict[str, _PendingCancel] = {}
+        self._watched: dict[str, _WatchedOrder] = {}
+        self._broker_order_ids: dict[str, str] = {}  # client_order_id -> the broker's own id
+        self._authorised = self._connected = False
+        self._reconcile_due_s = self._failing_since_s = 0.0
+        self.gateway_ready = False
         """Whether the gateway's last status was READY; set by who reads it."""
-        self._ending = threading.Event()
+        self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="broker-edge")
 
     # -- from other threads --------------------------------------------------------------------------------------------
@@ -107,257 +130,266 @@ class BrokerEdge:
     def start(self) -> None:
         self._thread.start()
 
-    def take(self, intents: Iterable[tuple[OrderIntent, bool]]) -> None:
+    def enqueue(self, intents: Iterable[tuple[OrderIntent, bool]]) -> None:
         """Intents on record, in order, each with whether it is a repeat."""
         with self._lock:
             self._inbox += intents
 
     def on_state(self, authorised: bool) -> None:
         with self._lock:
-            self._heard.append(authorised)
+            self._stream_messages.append(authorised)
 
     def on_update(self, data: dict[str, Any]) -> None:
         with self._lock:
-            self._heard.append(data)
+            self._stream_messages.append(data)
 
     @property
-    def dead(self) -> bool:
+    def failed(self) -> bool:
         """Whether it ended unasked: its process must stop, so that the next one asks for what is open."""
-        return self._thread.ident is not None and not self._thread.is_alive() and not self._ending.is_set()
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stop_event.is_set()
 
-    def end(self) -> None:
-        self._ending.set()
+    def stop(self) -> None:
+        self._stop_event.set()
         self._thread.join(15)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._tell(of_gateway("DISCONNECTED", self._now_ns(), "the gateway begins anew"))
-        while not self._ending.is_set():
+        self._publish(gateway_update("DISCONNECTED", self._now_ns(), "the gateway begins anew"))
+        while not self._stop_event.is_set():
             if not self.step():
-                self._ending.wait(_PAUSE_S)
+                self._stop_event.wait(_IDLE_S)
 
     def step(self) -> bool:
         """Take in what is new and make at most one request; False where there was nothing to ask."""
         with self._lock:
             inbox, self._inbox = self._inbox, []
-            heard, self._heard = self._heard, []
+            messages, self._stream_messages = self._stream_messages, []
         for intent, repeat in inbox:
-            self._note(intent, repeat)
-        for message in heard:
+            self._register_intent(intent, repeat)
+        for message in messages:
             if isinstance(message, bool):
-                self._turn(message)
+                self._on_stream_state(message)
             else:
-                self._hear(message)
-        now = time.monotonic()
+                self._on_trade_update(message)
+        now_s = time.monotonic()
         try:
-            return self._ask(now)
-        except Busy as busy:
-            self._budget.hold(now + busy.wait_s)
-        except Unsure as unsure:
-            self._failing_since_s = self._failing_since_s or now
-            if now - self._failing_since_s >= self._settings.away_s:
-                self._lost(str(unsure))
-            self._budget.hold(time.monotonic() + _AGAIN_S[0])
+            return self._send_next_request(now_s)
+        except BrokerThrottled as throttled:
+            self._budget.pause_until(now_s + throttled.wait_s)
+        except BrokerUncertain as error:
+            self._failing_since_s = self._failing_since_s or now_s
+            if now_s - self._failing_since_s >= self._settings.disconnected_after_s:
+                self._publish_disconnected(str(error))
+            self._budget.pause_until(time.monotonic() + _BACKOFF_S[0])
         return False
 
-    def _note(self, intent: OrderIntent, repeat: bool) -> None:
-        name = intent.client_order_id
+    def _register_intent(self, intent: OrderIntent, repeat: bool) -> None:
+        client_order_id = intent.client_order_id
         if intent.kind == "SUBMIT":
-            self._submits.setdefault(name, _Submit(intent, repeat, time.monotonic()))
+            self._submits.setdefault(client_order_id, _PendingSubmit(intent, repeat, time.monotonic()))
         else:
-            self._cancels.setdefault(name, _Cancel(intent))
+            self._cancels.setdefault(client_order_id, _PendingCancel(intent))
 
-    def _turn(self, authorised: bool) -> None:
+    def _on_stream_state(self, authorised: bool) -> None:
         if authorised:
-            self._authorised, self._books_due_s = True, 0.0
+            self._authorised, self._reconcile_due_s = True, 0.0
             # What was said while nobody listened is asked for.
             for watched in self._watched.values():
-                watched.due_s, watched.told = 0.0, ""
+                watched.due_s, watched.published_id = 0.0, ""
         elif self._authorised:
             self._authorised = False
-            self._lost("the stream of trade updates is cut")
+            self._publish_disconnected("the stream of trade updates is cut")
 
-    def _lost(self, reason: str) -> None:
-        if self._answering:
-            self._answering = False
-            self._tell(of_gateway("DISCONNECTED", self._now_ns(), reason))
+    def _publish_disconnected(self, reason: str) -> None:
+        if self._connected:
+            self._connected = False
+            self._publish(gateway_update("DISCONNECTED", self._now_ns(), reason))
 
-    def _hear(self, data: dict[str, Any]) -> None:
+    def _on_trade_update(self, data: dict[str, Any]) -> None:
         order = data.get("order") or {}
-        name = self._named.ours(order.get("client_order_id"))
-        if name is None:
+        client_order_id = self._order_ids.strip_from(order.get("client_order_id"))
+        if client_order_id is None:
             return
         try:
-            update = from_stream(data, name, self._now_ns())
-        except Unsure as unsure:
-            update = of_gateway("UNKNOWN", self._now_ns(), str(unsure), name)
-        self._have(name, order, time.monotonic() + self._settings.refetch_s)
-        self._tell(update)
+            update = update_from_stream(data, client_order_id, self._now_ns())
+        except BrokerUncertain as error:
+            update = gateway_update("UNKNOWN", self._now_ns(), str(error), client_order_id)
+        self._mark_at_broker(client_order_id, order, time.monotonic() + self._settings.refetch_s)
+        self._publish(update)
 
-    def _have(self, name: str, order: dict[str, Any], due_s: float) -> None:
+    def _mark_at_broker(self, client_order_id: str, order: dict[str, Any], due_s: float) -> None:
         """The broker has the order: there is nothing to submit any more, and it is asked for until it has ended."""
-        self._submits.pop(name, None)
-        self._at_broker[name] = str(order.get("id"))
-        watched = self._watched.setdefault(name, _Watched(due_s))
+        self._submits.pop(client_order_id, None)
+        self._broker_order_ids[client_order_id] = str(order.get("id"))
+        watched = self._watched.setdefault(client_order_id, _WatchedOrder(due_s))
         watched.due_s = min(watched.due_s, due_s)
 
     # -- requests, the most urgent first -------------------------------------------------------------------------------
 
-    def _ask(self, now: float) -> bool:
-        if self._budget.allows(now, cancel=True):
-            for name, cancel in self._cancels.items():
-                if cancel.due_s <= now:
-                    self._do_cancel(name, cancel, now)
+    def _send_next_request(self, now_s: float) -> bool:
+        if self._budget.allows(now_s, cancel=True):
+            for client_order_id, cancel in self._cancels.items():
+                if cancel.due_s <= now_s:
+                    self._send_cancel(client_order_id, cancel, now_s)
                     return True
-        if not self._authorised or not self._budget.allows(now):
+        if not self._authorised or not self._budget.allows(now_s):
             return False
-        for name, submit in self._submits.items():
-            if submit.due_s <= now:
-                self._do_submit(name, submit, now)
+        for client_order_id, submit in self._submits.items():
+            if submit.due_s <= now_s:
+                self._send_submit(client_order_id, submit, now_s)
                 return True
-        due = min(self._watched, key=lambda name: self._watched[name].due_s, default=None)
-        if due is not None and self._watched[due].due_s <= now:
-            self._refetch(due, now)
+        due_order_id = min(
+            self._watched, key=lambda client_order_id: self._watched[client_order_id].due_s, default=None
+        )
+        if due_order_id is not None and self._watched[due_order_id].due_s <= now_s:
+            self._refetch(due_order_id, now_s)
             return True
-        if self._books_due_s <= now:
-            self._compare_books(now)
+        if self._reconcile_due_s <= now_s:
+            self._reconcile(now_s)
             return True
         return False
 
-    def _do_submit(self, name: str, submit: _Submit, now: float) -> None:
-        if submit.unsure:
-            self._settle(name, submit, now)
+    def _send_submit(self, client_order_id: str, submit: _PendingSubmit, now_s: float) -> None:
+        if submit.uncertain:
+            self._resolve_submit(client_order_id, submit, now_s)
             return
-        age_s = (self._now_ns() - submit.intent.ts_ns) / CLOCK_NS
+        age_s = (self._now_ns() - submit.intent.ts_ns) / SECOND_NS
         if age_s > self._settings.order_age_max_s:
-            self._answer(
-                name, f"not sent: it was {age_s:.0f} s old, at most {self._settings.order_age_max_s:g} allowed"
+            self._publish_rejected(
+                client_order_id,
+                f"not sent: it was {age_s:.0f} s old, at most {self._settings.order_age_max_s:g} allowed",
             )
             return
         submit.attempts += 1
-        submit.tried_s = now
-        self._budget.spent(now)
+        submit.attempted_s = now_s
+        self._budget.record(now_s)
         try:
-            order = self._api.submit(submit.intent, self._named.out(name))
-        except Busy:
-            submit.due_s = now + self._again_s(submit.attempts)
+            order = self._api.submit(submit.intent, self._order_ids.add_to(client_order_id))
+        except BrokerThrottled:
+            submit.due_s = now_s + self._backoff_s(submit.attempts)
             raise
-        except Unsure as unsure:
-            submit.unsure, submit.due_s = True, time.monotonic() + _AGAIN_S[0]
-            submit.tried_s = time.monotonic()
-            self._doubt(name, f"no answer to the order: {unsure}")
+        except BrokerUncertain as error:
+            submit.uncertain, submit.due_s = True, time.monotonic() + _BACKOFF_S[0]
+            submit.attempted_s = time.monotonic()
+            self._publish_unknown(client_order_id, f"no answer to the order: {error}")
             return
-        except Refused as refused:
-            if "must be unique" in refused.message:
-                submit.unsure, submit.due_s = True, 0.0
+        except BrokerRejected as rejection:
+            if "must be unique" in rejection.message:
+                submit.uncertain, submit.due_s = True, 0.0
             else:
-                self._answer(name, refused.message)
+                self._publish_rejected(client_order_id, rejection.message)
             return
-        self._found(name, submit.intent, order, now)
+        self._confirm_submit(client_order_id, submit.intent, order, now_s)
 
-    def _settle(self, name: str, submit: _Submit, now: float) -> None:
+    def _resolve_submit(self, client_order_id: str, submit: _PendingSubmit, now_s: float) -> None:
         """Is it there? Asked by its id; not there at once does not mean that it is not on its way."""
         submit.attempts += 1
-        self._budget.spent(now)
-        submit.due_s = now + self._again_s(submit.attempts)
+        self._budget.record(now_s)
+        submit.due_s = now_s + self._backoff_s(submit.attempts)
         try:
-            order = self._api.find(self._named.out(name))
-        except Refused as refused:
-            if refused.status != NOT_FOUND:
-                self._doubt(name, refused.message)
-            elif now - submit.tried_s >= self._settings.settle_s:
+            order = self._api.find(self._order_ids.add_to(client_order_id))
+        except BrokerRejected as rejection:
+            if rejection.status != NOT_FOUND:
+                self._publish_unknown(client_order_id, rejection.message)
+            elif now_s - submit.attempted_s >= self._settings.settle_s:
                 # The id is still free. Sent again it can only become one order.
-                submit.unsure, submit.due_s = False, 0.0
+                submit.uncertain, submit.due_s = False, 0.0
             return
-        self._found(name, submit.intent, order, now)
+        self._confirm_submit(client_order_id, submit.intent, order, now_s)
 
-    def _found(self, name: str, intent: OrderIntent, order: dict[str, Any], now: float) -> None:
-        terms = (str(order.get("symbol")), str(order.get("side")).upper(), number(amount(order.get("qty"))))
-        wanted = (intent.symbol, intent.side, number(intent.quantity))
-        if terms != wanted:
-            self._submits.pop(name, None)
-            self._doubt(name, f"the broker has {' '.join(terms)} under its id, not {' '.join(wanted)}")
+    def _confirm_submit(self, client_order_id: str, intent: OrderIntent, order: dict[str, Any], now_s: float) -> None:
+        broker_terms = (
+            str(order.get("symbol")),
+            str(order.get("side")).upper(),
+            decimal_text(parse_decimal(order.get("qty"))),
+        )
+        expected_terms = (intent.symbol, intent.side, decimal_text(intent.quantity))
+        if broker_terms != expected_terms:
+            self._submits.pop(client_order_id, None)
+            self._publish_unknown(
+                client_order_id, f"the broker has {' '.join(broker_terms)} under its id, not {' '.join(expected_terms)}"
+            )
             return
-        self._have(name, order, now + self._settings.refetch_s)
-        self._pass_on(name, order, seen_again=False)
+        self._mark_at_broker(client_order_id, order, now_s + self._settings.refetch_s)
+        self._publish_order(client_order_id, order, refetched=False)
 
-    def _do_cancel(self, name: str, cancel: _Cancel, now: float) -> None:
-        submit = self._submits.get(name)
-        if submit is not None and not submit.unsure:
+    def _send_cancel(self, client_order_id: str, cancel: _PendingCancel, now_s: float) -> None:
+        submit = self._submits.get(client_order_id)
+        if submit is not None and not submit.uncertain:
             # It never left.
-            del self._submits[name], self._cancels[name]
-            self._tell(of_gateway("CANCELED", self._now_ns(), "taken back before it was sent", name))
+            del self._submits[client_order_id], self._cancels[client_order_id]
+            self._publish(gateway_update("CANCELED", self._now_ns(), "taken back before it was sent", client_order_id))
             return
         cancel.attempts += 1
-        cancel.due_s = now + self._again_s(cancel.attempts)
-        at_broker = self._at_broker.get(name)
-        self._budget.spent(now)
+        cancel.due_s = now_s + self._backoff_s(cancel.attempts)
+        broker_order_id = self._broker_order_ids.get(client_order_id)
+        self._budget.record(now_s)
         try:
-            if at_broker is None:
-                order = self._api.find(self._named.out(name))
-                self._have(name, order, now)
-                cancel.due_s = now
+            if broker_order_id is None:
+                order = self._api.find(self._order_ids.add_to(client_order_id))
+                self._mark_at_broker(client_order_id, order, now_s)
+                cancel.due_s = now_s
                 return
-            self._api.cancel(at_broker)
-        except Refused as refused:
-            if refused.status == NOT_FOUND and at_broker is None:
-                if submit is None and cancel.attempts > len(_AGAIN_S):
-                    del self._cancels[name]
+            self._api.cancel(broker_order_id)
+        except BrokerRejected as rejection:
+            if rejection.status == NOT_FOUND and broker_order_id is None:
+                if submit is None and cancel.attempts > len(_BACKOFF_S):
+                    del self._cancels[client_order_id]
                 return
             # It has ended already: its own state says how.
-            log.info("cancel refused", order=name, reason=refused.message)
-        del self._cancels[name]
-        self._watched.setdefault(name, _Watched(now)).due_s = now
+            log.info("cancel refused", order=client_order_id, reason=rejection.message)
+        del self._cancels[client_order_id]
+        self._watched.setdefault(client_order_id, _WatchedOrder(now_s)).due_s = now_s
 
-    def _refetch(self, name: str, now: float) -> None:
-        watched = self._watched[name]
-        watched.due_s = now + self._settings.refetch_s
-        self._budget.spent(now)
+    def _refetch(self, client_order_id: str, now_s: float) -> None:
+        watched = self._watched[client_order_id]
+        watched.due_s = now_s + self._settings.refetch_s
+        self._budget.record(now_s)
         try:
-            order = self._api.find(self._named.out(name))
-        except Refused as refused:
-            self._doubt(name, f"asked for it again: {refused.message}")
+            order = self._api.find(self._order_ids.add_to(client_order_id))
+        except BrokerRejected as rejection:
+            self._publish_unknown(client_order_id, f"asked for it again: {rejection.message}")
             return
-        watched.due_s = now + self._settings.poll_s
-        self._pass_on(name, order, seen_again=True)
+        watched.due_s = now_s + self._settings.poll_s
+        self._publish_order(client_order_id, order, refetched=True)
 
-    def _pass_on(self, name: str, order: dict[str, Any], *, seen_again: bool) -> None:
-        """`seen_again`: not the first news of it, so that its end can be believed to hold every fill."""
+    def _publish_order(self, client_order_id: str, order: dict[str, Any], *, refetched: bool) -> None:
+        """`refetched`: not the first news of it, so that its end can be believed to hold every fill."""
         self._failing_since_s = 0.0
-        update = from_order(order, name, self._now_ns())
-        watched = self._watched[name]
-        if watched.told != update.update_id:
-            watched.told = update.update_id
-            self._tell(update)
-        if update.text in FINAL and seen_again:
-            del self._watched[name]
-            self._at_broker.pop(name, None)
-            self._cancels.pop(name, None)
+        update = update_from_order(order, client_order_id, self._now_ns())
+        watched = self._watched[client_order_id]
+        if watched.published_id != update.update_id:
+            watched.published_id = update.update_id
+            self._publish(update)
+        if update.text in FINAL_STATUSES and refetched:
+            del self._watched[client_order_id]
+            self._broker_order_ids.pop(client_order_id, None)
+            self._cancels.pop(client_order_id, None)
 
-    def _compare_books(self, now: float) -> None:
-        self._budget.spent(now, 3)
-        wait_s = self._settings.reconcile_s if self.ready else self._settings.retry_books_s
-        self._books_due_s = now + self._settings.retry_books_s
-        books = self._api.books()
+    def _reconcile(self, now_s: float) -> None:
+        self._budget.record(now_s, 3)
+        wait_s = self._settings.reconcile_s if self.gateway_ready else self._settings.reconcile_retry_s
+        self._reconcile_due_s = now_s + self._settings.reconcile_retry_s
+        account = self._api.account_snapshot()
         self._failing_since_s = 0.0
-        if not self._answering:
-            self._answering = True
-            self._tell(of_gateway("CONNECTED", self._now_ns(), f"account {books.account_number}"))
-        self._tell(from_books(books, self._named, self._now_ns()))
-        self._books_due_s = now + wait_s
+        if not self._connected:
+            self._connected = True
+            self._publish(gateway_update("CONNECTED", self._now_ns(), f"account {account.account_number}"))
+        self._publish(account_record(account, self._order_ids, self._now_ns()))
+        self._reconcile_due_s = now_s + wait_s
 
-    def _answer(self, name: str, reason: str) -> None:
-        self._submits.pop(name, None)
-        self._tell(of_gateway(REJECTED, self._now_ns(), reason, name))
+    def _publish_rejected(self, client_order_id: str, reason: str) -> None:
+        self._submits.pop(client_order_id, None)
+        self._publish(gateway_update(REJECTED, self._now_ns(), reason, client_order_id))
 
-    def _doubt(self, name: str, reason: str) -> None:
-        if name in self._watched:
-            self._watched[name].told = ""
-        log.warning("an order is in doubt", order=name, reason=reason)
-        self._tell(of_gateway("UNKNOWN", self._now_ns(), reason, name))
+    def _publish_unknown(self, client_order_id: str, reason: str) -> None:
+        if client_order_id in self._watched:
+            self._watched[client_order_id].published_id = ""
+        log.warning("an order is in doubt", order=client_order_id, reason=reason)
+        self._publish(gateway_update("UNKNOWN", self._now_ns(), reason, client_order_id))
 
     @staticmethod
-    def _again_s(attempts: int) -> float:
-        first, longest = _AGAIN_S
+    def _backoff_s(attempts: int) -> float:
+        first, longest = _BACKOFF_S
         return min(longest, first * 2.0 ** min(attempts, 8))

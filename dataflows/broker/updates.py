@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from dataflows.broker.http_api import Books, amount
-from operators.gateway.leg import TOTAL
+from dataflows.broker.alpaca_api import AccountSnapshot, parse_decimal
+from operators.gateway.leg import ORDER_TOTAL
 from operators.money import ZERO, quantize
 from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, BrokerAccount, BrokerUpdate
 
 BROKER = "alpaca"
-FINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+FINAL_STATUSES = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 """Statuses of an order that nothing follows on."""
-_EVENTS = {
+_EVENT_TYPES = {
     "new": NEW,
     "accepted": NEW,
     "fill": TRADE,
@@ -24,78 +24,95 @@ _EVENTS = {
     "rejected": REJECTED,
     "replaced": REPLACED,
 }
-_CORRECTIONS = ("trade_bust", "trade_correct")
+_CORRECTION_EVENTS = ("trade_bust", "trade_correct")
 
 
-class Named(NamedTuple):
+class OrderIdPrefix(NamedTuple):
     """This platform's orders among the account's: their ids carry a prefix at the broker."""
 
     prefix: str
 
-    def out(self, client_order_id: str) -> str:
+    def add_to(self, client_order_id: str) -> str:
         return self.prefix + client_order_id
 
-    def ours(self, found: Any) -> str | None:
+    def strip_from(self, client_order_id: Any) -> str | None:
         """The id without the prefix; None for somebody else's order."""
-        return found[len(self.prefix) :] if isinstance(found, str) and found.startswith(self.prefix) else None
+        return (
+            client_order_id[len(self.prefix) :]
+            if isinstance(client_order_id, str) and client_order_id.startswith(self.prefix)
+            else None
+        )
 
 
-def from_stream(data: dict[str, Any], name: str, now_ns: int) -> BrokerUpdate:
+def update_from_stream(data: dict[str, Any], client_order_id: str, now_ns: int) -> BrokerUpdate:
     """One trade update of an order of ours, as it came on the stream. Raises Unsure for numbers that are none."""
     order, event = data["order"], str(data.get("event"))
-    cum = amount(order.get("filled_qty"))
-    kind = _EVENTS.get(event, "UNKNOWN" if event in _CORRECTIONS else "PENDING")
-    quantity, price = amount(order.get("qty")), ZERO
-    if kind == TRADE:
-        quantity, price = amount(data.get("qty")), amount(data.get("price"))
-    mark = data.get("execution_id") or f"{event}:{cum:f}"
-    happened_ns = moment(data.get("timestamp") or data.get("at"), now_ns)
-    text = f"the broker corrected a trade ({event})" if kind == "UNKNOWN" else event
-    return _update(order, name, kind, f"{mark}", (quantity, price, cum), now_ns, happened_ns, text)
+    cum_quantity = parse_decimal(order.get("filled_qty"))
+    event_type = _EVENT_TYPES.get(event, "UNKNOWN" if event in _CORRECTION_EVENTS else "PENDING")
+    quantity, price = parse_decimal(order.get("qty")), ZERO
+    if event_type == TRADE:
+        quantity, price = parse_decimal(data.get("qty")), parse_decimal(data.get("price"))
+    fingerprint = data.get("execution_id") or f"{event}:{cum_quantity:f}"
+    happened_ns = timestamp_ns(data.get("timestamp") or data.get("at"), now_ns)
+    text = f"the broker corrected a trade ({event})" if event_type == "UNKNOWN" else event
+    return _build_update(
+        order, client_order_id, event_type, f"{fingerprint}", (quantity, price, cum_quantity), now_ns, happened_ns, text
+    )
 
 
-def from_order(order: dict[str, Any], name: str, now_ns: int) -> BrokerUpdate:
+def update_from_order(order: dict[str, Any], client_order_id: str, now_ns: int) -> BrokerUpdate:
     """How an order of ours stands, as it was asked for: sums over all its fills."""
-    cum, average = amount(order.get("filled_qty")), amount(order.get("filled_avg_price"))
+    cum_quantity, average_price = parse_decimal(order.get("filled_qty")), parse_decimal(order.get("filled_avg_price"))
     status = str(order.get("status"))
-    happened_ns = moment(order.get("updated_at"), now_ns)
-    mark = f"{status}:{cum:f}:{average:f}"
-    return _update(order, name, TOTAL, mark, (amount(order.get("qty")), average, cum), now_ns, happened_ns, status)
+    happened_ns = timestamp_ns(order.get("updated_at"), now_ns)
+    fingerprint = f"{status}:{cum_quantity:f}:{average_price:f}"
+    return _build_update(
+        order,
+        client_order_id,
+        ORDER_TOTAL,
+        fingerprint,
+        (parse_decimal(order.get("qty")), average_price, cum_quantity),
+        now_ns,
+        happened_ns,
+        status,
+    )
 
 
-def of_gateway(event: str, now_ns: int, text: str, name: str = "", symbol: str = "", side: str = "") -> BrokerUpdate:
+def gateway_update(
+    event: str, now_ns: int, text: str, client_order_id: str = "", symbol: str = "", side: str = ""
+) -> BrokerUpdate:
     """What the edge itself has to say: CONNECTED, DISCONNECTED, UNKNOWN, or REJECTED for what was never sent."""
-    key = f"{name or 'gateway'}:{event}:{now_ns}"
-    return BrokerUpdate(key, now_ns, BROKER, name, "", event, symbol, side, ZERO, ZERO, ZERO, now_ns, text)
+    key = f"{client_order_id or 'gateway'}:{event}:{now_ns}"
+    return BrokerUpdate(key, now_ns, BROKER, client_order_id, "", event, symbol, side, ZERO, ZERO, ZERO, now_ns, text)
 
 
-def from_books(books: Books, named: Named, now_ns: int) -> BrokerAccount:
+def account_record(account: AccountSnapshot, order_ids: OrderIdPrefix, now_ns: int) -> BrokerAccount:
     working = {
-        name: str(order.get("status"))
-        for order in books.orders
-        if (name := named.ours(order.get("client_order_id"))) is not None
+        client_order_id: str(order.get("status"))
+        for order in account.orders
+        if (client_order_id := order_ids.strip_from(order.get("client_order_id"))) is not None
     }
-    money = (quantize(books.cash), quantize(books.equity))
-    return BrokerAccount(f"books:{now_ns}", now_ns, BROKER, *money, dict(sorted(books.positions.items())), working)
+    balances = (quantize(account.cash), quantize(account.equity))
+    return BrokerAccount(f"books:{now_ns}", now_ns, BROKER, *balances, dict(sorted(account.positions.items())), working)
 
 
-def moment(text: Any, otherwise_ns: int) -> int:
+def timestamp_ns(text: Any, default_ns: int) -> int:
     """RFC 3339 to nanoseconds.
 
-    >>> moment("2024-01-02T14:30:00.5Z", 0)
+    >>> timestamp_ns("2024-01-02T14:30:00.5Z", 0)
     1704205800500000000
     """
     if not isinstance(text, str):
-        return otherwise_ns
+        return default_ns
     try:
-        found = datetime.fromisoformat(_microseconds(text))
+        parsed = datetime.fromisoformat(_truncate_to_microseconds(text))
     except ValueError:
-        return otherwise_ns
-    since = (found if found.tzinfo else found.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+        return default_ns
+    elapsed = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds) * 1000
 
 
-def _microseconds(text: str) -> str:
+def _truncate_to_microseconds(text: str) -> str:
     """Python reads up to six digits of a second."""
     head, dot, rest = text.replace("Z", "+00:00").partition(".")
     if not dot:
@@ -104,18 +121,30 @@ def _microseconds(text: str) -> str:
     return f"{head}.{rest[:digits][:6]:0<6}{rest[digits:]}"
 
 
-def _update(
+def _build_update(
     order: dict[str, Any],
-    name: str,
+    client_order_id: str,
     event: str,
-    mark: str,
+    fingerprint: str,
     amounts: tuple[Decimal, Decimal, Decimal],
     now_ns: int,
     happened_ns: int,
     text: str,
 ) -> BrokerUpdate:
-    about = (event, str(order.get("symbol", "")), str(order.get("side", "")).upper())
-    at_broker = str(order.get("id", ""))
-    quantity, price, cum = map(quantize, amounts)
-    key = f"{name}:{event}:{mark}"
-    return BrokerUpdate(key, now_ns, BROKER, name, at_broker, *about, quantity, price, cum, happened_ns, text)
+    event_symbol_side = (event, str(order.get("symbol", "")), str(order.get("side", "")).upper())
+    broker_order_id = str(order.get("id", ""))
+    quantity, price, cum_quantity = map(quantize, amounts)
+    key = f"{client_order_id}:{event}:{fingerprint}"
+    return BrokerUpdate(
+        key,
+        now_ns,
+        BROKER,
+        client_order_id,
+        broker_order_id,
+        *event_symbol_side,
+        quantity,
+        price,
+        cum_quantity,
+        happened_ns,
+        text,
+    )

@@ -11,11 +11,11 @@ import httpx
 from schemas.errors import Unavailable
 
 BACK_OFF_S, BACK_OFF_MAX_S = 0.25, 5.0
-ANSWER_BYTES_MAX = 200_000
-AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+RESPONSE_BYTES_MAX = 200_000
+RETRY_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
-class Told(NamedTuple):
+class LlmCompletion(NamedTuple):
     """The model's text and what it cost."""
 
     text: str
@@ -46,7 +46,7 @@ class LlmClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(timeout=timeout_s, headers=headers)
 
-    def ask(self, model: str, prompt: str) -> Told:
+    def complete(self, model: str, prompt: str) -> LlmCompletion:
         """Raises Unavailable, one sentence without the key, when there is no answer."""
         body = {
             "model": model,
@@ -58,20 +58,20 @@ class LlmClient:
                 "json_schema": {"name": "scores", "strict": True, "schema": self._schema},
             },
         }
-        for number in range(self._retries + 1):
-            wait_s = min(BACK_OFF_S * 2**number, BACK_OFF_MAX_S)
+        for attempt in range(self._retries + 1):
+            wait_s = min(BACK_OFF_S * 2**attempt, BACK_OFF_MAX_S)
             try:
                 status, headers, content = self._post(body)
             except httpx.HTTPError as error:
                 reason = f"no answer: {type(error).__name__} {' '.join(str(error).split())}".rstrip()
             else:
                 if status == httpx.codes.OK:
-                    return _read(content)
+                    return _parse_completion(content)
                 reason = f"answered with status {status}"
-                if status not in AGAIN:
+                if status not in RETRY_STATUSES:
                     break
                 wait_s = _retry_after_s(headers, wait_s)
-            if number < self._retries:
+            if attempt < self._retries:
                 self._sleep(wait_s)
         raise Unavailable(f"language model {reason}")
 
@@ -80,30 +80,30 @@ class LlmClient:
 
     def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
         deadline = time.monotonic() + self._timeout_s  # httpx's own timeout starts anew with each piece
-        with self._client.stream("POST", self._url, json=body) as answer:
+        with self._client.stream("POST", self._url, json=body) as response:
             content = bytearray()
-            for piece in answer.iter_bytes():
+            for piece in response.iter_bytes():
                 content += piece
-                if len(content) > ANSWER_BYTES_MAX:
-                    raise httpx.DecodingError(f"more than {ANSWER_BYTES_MAX} bytes")
+                if len(content) > RESPONSE_BYTES_MAX:
+                    raise httpx.DecodingError(f"more than {RESPONSE_BYTES_MAX} bytes")
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout(f"longer than {self._timeout_s:g} s")
-            return answer.status_code, answer.headers, bytes(content)
+            return response.status_code, response.headers, bytes(content)
 
 
-def _read(content: bytes) -> Told:
+def _parse_completion(content: bytes) -> LlmCompletion:
     try:
-        found = httpx.Response(200, content=content).json()
-        text = found["choices"][0]["message"]["content"]
-        usage = found.get("usage") or {}
-        told = Told(text, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+        payload = httpx.Response(200, content=content).json()
+        text = payload["choices"][0]["message"]["content"]
+        usage = payload.get("usage") or {}
+        completion = LlmCompletion(text, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise Unavailable(f"language model answered {content[:60]!r}, which is no chat completion") from error
     if not isinstance(text, str):
         raise Unavailable("language model answered without a text")
-    return told
+    return completion
 
 
-def _retry_after_s(headers: httpx.Headers, otherwise_s: float) -> float:
-    said = headers.get("retry-after", "")
-    return min(float(said), BACK_OFF_MAX_S) if said.isdecimal() else otherwise_s
+def _retry_after_s(headers: httpx.Headers, default_s: float) -> float:
+    header = headers.get("retry-after", "")
+    return min(float(header), BACK_OFF_MAX_S) if header.isdecimal() else default_s

@@ -15,30 +15,30 @@ from typing import Protocol
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from dataflows.llm.llm_client import Told
-from operators.stage import Tick
+from dataflows.llm.llm_client import LlmCompletion
+from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import LlmAnswer, LlmRequest
 
 log = structlog.get_logger(__name__)
 
-WAITING_MAX = 1000
-REMEMBERED = 100_000
+QUEUE_MAX = 1000
+SEEN_IDS_MAX = 100_000
 DAY_NS = 86_400 * 1_000_000_000
 TEXT_MAX = 20_000
-STOP_WITHIN_S = 2.0
-AGAIN_S = 2.0
+STOP_TIMEOUT_S = 2.0
+RETRY_S = 2.0
 
 
-class Client(Protocol):
+class CompletionClient(Protocol):
     """Raises Unavailable when there is no answer."""
 
-    def ask(self, model: str, prompt: str) -> Told: ...
+    def complete(self, model: str, prompt: str) -> LlmCompletion: ...
 
     def close(self) -> None: ...
 
 
-class Budget:
+class LlmBudget:
     """What a day (UTC) may cost. A limit of 0 allows nothing."""
 
     def __init__(self, requests: int, tokens: int) -> None:
@@ -54,7 +54,7 @@ class Budget:
             self._requests += requests
             self._tokens += tokens
 
-    def out(self, now_ns: int) -> str:
+    def exhausted_reason(self, now_ns: int) -> str:
         """Which limit is used up, "" while none is."""
         self.spend(now_ns, 0, 0)
         requests, tokens = self._limits
@@ -63,61 +63,61 @@ class Budget:
         return f"the day's budget of {tokens} tokens is used up" if self._tokens >= tokens else ""
 
 
-class Asker:
-    """Asks each request id once, in order, in its own thread; `tell` gets every answer, errors too.
+class LlmRequester:
+    """Asks each request id once, in order, in its own thread; `publish` gets every answer, errors too.
 
-    `answered` is read first, in the thread, and again until it succeeds: answers on record, whose requests are not
-    asked again and whose cost counts. A request older than `patience_s` is not asked any more.
+    `recorded_answers` is read first, in the thread, and again until it succeeds: answers on record, whose requests are not
+    asked again and whose cost counts. A request older than `queue_age_max_s` is not asked any more.
     """
 
     def __init__(
         self,
-        client: Client,
-        tell: Callable[[LlmAnswer], None],
+        client: CompletionClient,
+        publish: Callable[[LlmAnswer], None],
         *,
-        budget: Budget,
-        patience_s: float,
-        answered: Callable[[], list[LlmAnswer]],
+        budget: LlmBudget,
+        queue_age_max_s: float,
+        recorded_answers: Callable[[], list[LlmAnswer]],
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._client, self._tell, self._budget, self._answered = client, tell, budget, answered
-        self._patience_ns, self._now_ns = round(patience_s * 1e9), now_ns
+        self._client, self._publish, self._budget, self._recorded_answers = client, publish, budget, recorded_answers
+        self._queue_age_max_ns, self._now_ns = round(queue_age_max_s * 1e9), now_ns
         self._seen: dict[str, None] = {}
-        self._waiting: queue.Queue[tuple[int, LlmRequest]] = queue.Queue(WAITING_MAX)
+        self._queue: queue.Queue[tuple[int, LlmRequest]] = queue.Queue(QUEUE_MAX)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="language model", daemon=True)
         self._thread.start()
 
-    def take(self, request: LlmRequest) -> None:
+    def submit(self, request: LlmRequest) -> None:
         """Never waits. With too many in the queue the request is left to the stage's own timeout."""
         try:
-            self._waiting.put_nowait((self._now_ns(), request))
+            self._queue.put_nowait((self._now_ns(), request))
         except queue.Full:
-            log.warning("language model not asked", request_id=request.request_id, reason=f"{WAITING_MAX} wait")
+            log.warning("language model not asked", request_id=request.request_id, reason=f"{QUEUE_MAX} wait")
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(STOP_WITHIN_S)
+        self._thread.join(STOP_TIMEOUT_S)
 
     def _run(self) -> None:
-        while not self._stop.is_set() and not self._begin():
-            self._stop.wait(AGAIN_S)
+        while not self._stop.is_set() and not self._load_recorded_answers():
+            self._stop.wait(RETRY_S)
         while not self._stop.is_set():
             try:
-                taken_ns, request = self._waiting.get(timeout=0.2)
+                queued_ns, request = self._queue.get(timeout=0.2)
             except queue.Empty:
                 continue
             if self._is_new(request.request_id):
-                self._tell(self._answer(taken_ns, request))
+                self._publish(self._answer(queued_ns, request))
         self._client.close()
 
-    def _begin(self) -> bool:
+    def _load_recorded_answers(self) -> bool:
         try:
-            known = self._answered()
+            recorded = self._recorded_answers()
         except Unavailable as error:
             log.warning("recorded answers are not known yet", reason=str(error))
             return False
-        for answer in known:
+        for answer in recorded:
             self._is_new(answer.request_id)
             self._budget.spend(answer.ts_ns, answer.tokens_in > 0, answer.tokens_in + answer.tokens_out)
         return True
@@ -126,57 +126,57 @@ class Asker:
         if request_id in self._seen:
             return False
         self._seen[request_id] = None
-        if len(self._seen) > REMEMBERED:
+        if len(self._seen) > SEEN_IDS_MAX:
             del self._seen[next(iter(self._seen))]
         return True
 
-    def _answer(self, taken_ns: int, request: LlmRequest) -> LlmAnswer:
+    def _answer(self, queued_ns: int, request: LlmRequest) -> LlmAnswer:
         now_ns = self._now_ns()
-        error = self._budget.out(now_ns)
-        if now_ns - taken_ns > self._patience_ns:
+        error = self._budget.exhausted_reason(now_ns)
+        if now_ns - queued_ns > self._queue_age_max_ns:
             error = "waited too long behind others"
-        told = Told("", 0, 0)
+        completion = LlmCompletion("", 0, 0)
         if not error:
             self._budget.spend(now_ns, 1, 0)
             try:
-                told = self._client.ask(request.model, request.prompt)
-            except Unavailable as failed:
-                error = str(failed)
-            self._budget.spend(self._now_ns(), 0, told.tokens_in + told.tokens_out)
+                completion = self._client.complete(request.model, request.prompt)
+            except Unavailable as failure:
+                error = str(failure)
+            self._budget.spend(self._now_ns(), 0, completion.tokens_in + completion.tokens_out)
         if error:
             log.warning("language model did not answer", request_id=request.request_id, reason=error)
-        named = (request.request_id, request.news_id, request.model, request.prompt)
+        request_fields = (request.request_id, request.news_id, request.model, request.prompt)
         answer_id = f"answer-{request.request_id.removeprefix('ask-')}"
-        costs = (told.tokens_in, told.tokens_out)
-        return LlmAnswer(answer_id, self._now_ns(), *named, told.text[:TEXT_MAX], *costs, error)
+        costs = (completion.tokens_in, completion.tokens_out)
+        return LlmAnswer(answer_id, self._now_ns(), *request_fields, completion.text[:TEXT_MAX], *costs, error)
 
 
-class _Part(StatefulSinkPartition[list[Tick], None]):
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
+class _LlmSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
+    def __init__(self, requester: LlmRequester) -> None:
+        self._requester = requester
 
-    def write_batch(self, values: list[list[Tick]]) -> None:
-        for ticks in values:
-            for tick in ticks:
-                for record in tick.records:
+    def write_batch(self, values: list[list[TimeSlice]]) -> None:
+        for time_slices in values:
+            for time_slice in time_slices:
+                for record in time_slice.records:
                     if type(record) is LlmRequest:
-                        self._asker.take(record)
+                        self._requester.submit(record)
 
     def snapshot(self) -> None:
         """Nothing to recover: what was answered is on record, what was not the stage gives up."""
 
     def close(self) -> None:
-        self._asker.close()
+        self._requester.close()
 
 
-class AskingSink(FixedPartitionedSink[list[Tick], None]):
-    """Items are `(shard, [Tick, ...])` with LlmRequests among the records; `open_asker` begins the thread."""
+class LlmRequestSink(FixedPartitionedSink[list[TimeSlice], None]):
+    """Items are `(shard, [TimeSlice, ...])` with LlmRequests among the records; `open_requester` begins the thread."""
 
-    def __init__(self, shard: str, open_asker: Callable[[], Asker]) -> None:
-        self._shard, self._open_asker = shard, open_asker
+    def __init__(self, shard: str, open_requester: Callable[[], LlmRequester]) -> None:
+        self._shard, self._open_requester = shard, open_requester
 
     def list_parts(self) -> list[str]:
         return [self._shard]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _Part:
-        return _Part(self._open_asker())
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _LlmSinkPartition:
+        return _LlmSinkPartition(self._open_requester())

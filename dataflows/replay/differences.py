@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from dataflows.replay.recording import DERIVED
-from operators.explain.lineage import causes_of, name_of
+from dataflows.replay.recording import DERIVED_TOPICS
+from operators.explain.lineage import cause_ids_of, record_id_of
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
 
-_RANK: dict[type, int] = {kind: DERIVED.index(topic) for kind, topic in TOPIC_OF.items() if topic in DERIVED}
+_TOPIC_RANK: dict[type, int] = {
+    kind: DERIVED_TOPICS.index(topic) for kind, topic in TOPIC_OF.items() if topic in DERIVED_TOPICS
+}
 
 
 class FieldDifference(NamedTuple):
@@ -36,51 +38,76 @@ class Difference(NamedTuple):
     @property
     def name(self) -> str:
         record = self.recorded if self.recorded is not None else self.replayed
-        return "" if record is None else name_of(record)
+        return "" if record is None else record_id_of(record)
 
     @property
     def causes(self) -> list[str]:
         """Ids of what the record was made from: of the recorded one, else of the replayed one."""
         record = self.recorded if self.recorded is not None else self.replayed
-        return [] if record is None else causes_of(record)
+        return [] if record is None else cause_ids_of(record)
 
 
-def derived(records: Iterable[Record]) -> list[Record]:
+def derived_records(records: Iterable[Record]) -> list[Record]:
     """The records that stages made, in order of (topic, symbol, seq): the same for any number of shards."""
-    return sorted((record for record in records if type(record) in _RANK), key=_place)
+    return sorted((record for record in records if type(record) in _TOPIC_RANK), key=_sort_key)
 
 
 def first_difference(ts_ns: int, recorded: Sequence[Record], replayed: Sequence[Record]) -> Difference | None:
-    """Compare one tick of both runs, each as `derived` gives it; None where they are the same."""
+    """Compare one tick of both runs, each as `derived_records` gives it; None where they are the same."""
     if recorded == replayed:
         return None
-    for was, now in zip_longest(recorded, replayed):
-        if was == now:
+    for recorded_record, replayed_record in zip_longest(recorded, replayed):
+        if recorded_record == replayed_record:
             continue
         # Where the two are not of one place, the earlier of them has no counterpart.
-        if now is None or (was is not None and _place(was) < _place(now)):
-            return Difference(ts_ns, TOPIC_OF[type(was)], was, None, instead=_of_same_cause(was, replayed))
-        if was is None or _place(now) < _place(was):
-            return Difference(ts_ns, TOPIC_OF[type(now)], None, now, instead=_of_same_cause(now, recorded))
-        fields = _fields(was, now)
+        if replayed_record is None or (
+            recorded_record is not None and _sort_key(recorded_record) < _sort_key(replayed_record)
+        ):
+            return Difference(
+                ts_ns,
+                TOPIC_OF[type(recorded_record)],
+                recorded_record,
+                None,
+                instead=_record_of_same_cause(recorded_record, replayed),
+            )
+        if recorded_record is None or _sort_key(replayed_record) < _sort_key(recorded_record):
+            return Difference(
+                ts_ns,
+                TOPIC_OF[type(replayed_record)],
+                None,
+                replayed_record,
+                instead=_record_of_same_cause(replayed_record, recorded),
+            )
+        fields = _field_differences(recorded_record, replayed_record)
         if fields:
-            return Difference(ts_ns, TOPIC_OF[type(was)], was, now, fields)
+            return Difference(ts_ns, TOPIC_OF[type(recorded_record)], recorded_record, replayed_record, fields)
     return None
 
 
-def _of_same_cause(record: Record, others: Sequence[Record]) -> Record | None:
-    causes = causes_of(record)
-    return next((other for other in others if type(other) is not type(record) and causes == causes_of(other)), None)
+def _record_of_same_cause(record: Record, candidates: Sequence[Record]) -> Record | None:
+    causes = cause_ids_of(record)
+    return next(
+        (
+            candidate
+            for candidate in candidates
+            if type(candidate) is not type(record) and causes == cause_ids_of(candidate)
+        ),
+        None,
+    )
 
 
-def _fields(was: Record, now: Record) -> tuple[FieldDifference, ...]:
-    if type(was) is not type(now):
-        return (FieldDifference("type", type(was).__name__, type(now).__name__),)
-    values = zip(was._fields, was, now, strict=True)
+def _field_differences(recorded: Record, replayed: Record) -> tuple[FieldDifference, ...]:
+    if type(recorded) is not type(replayed):
+        return (FieldDifference("type", type(recorded).__name__, type(replayed).__name__),)
+    values = zip(recorded._fields, recorded, replayed, strict=True)
     # repr as well: a NaN is not equal to itself, and is still the same value.
-    return tuple(FieldDifference(name, a, b) for name, a, b in values if a != b and repr(a) != repr(b))
+    return tuple(
+        FieldDifference(name, recorded_value, replayed_value)
+        for name, recorded_value, replayed_value in values
+        if recorded_value != replayed_value and repr(recorded_value) != repr(replayed_value)
+    )
 
 
-def _place(record: Any) -> tuple[int, str, int]:
-    kind = type(record)
-    return _RANK[kind], record.symbol if kind in BY_SYMBOL else "", record.seq
+def _sort_key(record: Any) -> tuple[int, str, int]:
+    record_type = type(record)
+    return _TOPIC_RANK[record_type], record.symbol if record_type in BY_SYMBOL else "", record.seq

@@ -12,19 +12,19 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from configs.settings import Settings
-from dataflows.replay.comparison import Pipeline, side_by_side
-from dataflows.replay.differences import Difference, derived, first_difference
+from dataflows.replay.comparison import Pipeline, paired_slices
+from dataflows.replay.differences import Difference, derived_records, first_difference
 from dataflows.replay.recording import Recording
 from operators.money import ZERO
 from operators.stage import Stage
 from schemas.records import TRADE, Execution, Lot, LotMatch, Order, OrderRefusal, Position, Record, RiskFence, Valuation
 
-EXAMPLES_MAX = 20
-_PROGRESS_TICKS = 500
+DIVERGENCES_MAX = 20
+_PROGRESS_SLICES = 500
 Progress = Callable[[int], None]
 
 
-class Outcome(NamedTuple):
+class ForkOutcome(NamedTuple):
     """One side, from the fork on. Money in account currency; `positions` and `open_lots` as of the end."""
 
     orders: int
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
     open_lots: dict[str, int]  # by symbol
 
 
-class Apart(NamedTuple):
+class DivergentSlice(NamedTuple):
     """Orders and refusals of one tick that only one side has, each as `SIDE QUANTITY SYMBOL`, with the check."""
 
     ts_ns: int
@@ -51,148 +51,160 @@ class Apart(NamedTuple):
     only_forked: tuple[str, ...]
 
 
-class Forked(NamedTuple):
+class ForkComparison(NamedTuple):
     """`difference` is the first one before the fork: then the recording does not replay, and nothing was compared.
 
-    `apart` holds the first ticks whose orders or refusals differ, of `ticks_apart` in all.
+    `divergences` holds the first ticks whose orders or refusals differ, of `divergent_slices` in all.
     """
 
     ticks: int
     at_ns: int
     last_ns: int
-    happened: Outcome
-    forked: Outcome
-    apart: tuple[Apart, ...]
+    happened: ForkOutcome
+    forked: ForkOutcome
+    apart: tuple[DivergentSlice, ...]
     ticks_apart: int
     difference: Difference | None
 
 
-def fork(before: Settings, after: Settings, runs: Recording, at_ns: int, progress: Progress = lambda _: None) -> Forked:
+def fork(
+    before: Settings, after: Settings, recording: Recording, at_ns: int, progress: Progress = lambda _: None
+) -> ForkComparison:
     """Replay with the settings `before` up to the first tick at or after `at_ns`, and with `after` from there on."""
-    happened, forked = _Side(), _Side()
-    apart: list[Apart] = []
-    ticks = ticks_apart = last_ns = 0
+    happened, forked = _ForkTotals(), _ForkTotals()
+    divergences: list[DivergentSlice] = []
+    slices = divergent_slices = last_ns = 0
     difference: Difference | None = None
-    for recorded, replayed in side_by_side(_Switch(before, after, at_ns), runs):
-        was, now = derived(recorded.records), derived(replayed.records)
+    for recorded, replayed in paired_slices(_SettingsSwitch(before, after, at_ns), recording):
+        recorded_records, replayed_records = derived_records(recorded.records), derived_records(replayed.records)
         if recorded.ts_ns < at_ns:
-            difference = first_difference(recorded.ts_ns, was, now)
+            difference = first_difference(recorded.ts_ns, recorded_records, replayed_records)
             if difference is not None:
                 break
-            happened.note(was)
-            forked.note(now)
+            happened.track(recorded_records)
+            forked.track(replayed_records)
             continue
-        ticks, last_ns = ticks + 1, recorded.ts_ns
-        happened.add(was)
-        forked.add(now)
-        one = _apart(recorded.ts_ns, was, now)
-        if one is not None:
-            ticks_apart += 1
-            if len(apart) < EXAMPLES_MAX:
-                apart.append(one)
-        if ticks % _PROGRESS_TICKS == 0:
-            progress(ticks)
-    return Forked(ticks, at_ns, last_ns, happened.outcome(), forked.outcome(), tuple(apart), ticks_apart, difference)
+        slices, last_ns = slices + 1, recorded.ts_ns
+        happened.add(recorded_records)
+        forked.add(replayed_records)
+        divergence = _divergence(recorded.ts_ns, recorded_records, replayed_records)
+        if divergence is not None:
+            divergent_slices += 1
+            if len(divergences) < DIVERGENCES_MAX:
+                divergences.append(divergence)
+        if slices % _PROGRESS_SLICES == 0:
+            progress(slices)
+    return ForkComparison(
+        slices, at_ns, last_ns, happened.outcome(), forked.outcome(), tuple(divergences), divergent_slices, difference
+    )
 
 
-class _Switch:
+class _SettingsSwitch:
     """The pipeline with the old settings, and from `at_ns` on one with the new settings and the old one's state."""
 
     def __init__(self, before: Settings, after: Settings, at_ns: int) -> None:
         self._stage: Stage = Pipeline(before)
-        self._after: Settings | None = after
+        self._settings_after: Settings | None = after
         self._at_ns = at_ns
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        if self._after is not None and ts_ns >= self._at_ns:
-            state, self._stage = self._stage.snapshot(), Pipeline(self._after)
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        if self._settings_after is not None and ts_ns >= self._at_ns:
+            state, self._stage = self._stage.snapshot(), Pipeline(self._settings_after)
             self._stage.restore(state)
-            self._after = None
-        return self._stage.on_tick(ts_ns, records)
+            self._settings_after = None
+        return self._stage.on_slice(ts_ns, records)
 
 
-class _Side:
+class _ForkTotals:
     def __init__(self) -> None:
         self._counts: Counter[type] = Counter()
         self._refusals: Counter[str] = Counter()
         self._positions: dict[str, Decimal] = {}
-        self._lots: dict[str, str] = {}
+        self._open_lots: dict[str, str] = {}
         self._fills = 0
-        self._quantity = self._pnl = self._fees = self._drawdown = ZERO
-        self._peak: Decimal | None = None
-        self._last: Valuation | None = None
+        self._traded_quantity = self._realized_pnl = self._fees = self._max_drawdown = ZERO
+        self._peak_equity: Decimal | None = None
+        self._last_valuation: Valuation | None = None
 
-    def note(self, records: Sequence[Any]) -> None:
+    def track(self, records: Sequence[Any]) -> None:
         """What was before the fork: only what is held counts."""
         for record in records:
-            kind = type(record)
-            if kind is Position:
+            record_type = type(record)
+            if record_type is Position:
                 self._positions[record.symbol] = record.quantity
-            elif kind is Lot:
+            elif record_type is Lot:
                 if record.quantity:
-                    self._lots[record.lot_id] = record.symbol
+                    self._open_lots[record.lot_id] = record.symbol
                 else:
-                    self._lots.pop(record.lot_id, None)
-            elif kind is Valuation:
-                self._last = record
+                    self._open_lots.pop(record.lot_id, None)
+            elif record_type is Valuation:
+                self._last_valuation = record
 
     def add(self, records: Sequence[Any]) -> None:
-        if self._peak is None and self._last is not None:
-            self._peak = self._last.equity
-        self.note(records)
+        if self._peak_equity is None and self._last_valuation is not None:
+            self._peak_equity = self._last_valuation.equity
+        self.track(records)
         for record in records:
-            kind = type(record)
-            self._counts[kind] += 1
-            if kind is OrderRefusal:
+            record_type = type(record)
+            self._counts[record_type] += 1
+            if record_type is OrderRefusal:
                 self._refusals[record.check] += 1
-            elif kind is LotMatch:
-                self._pnl += record.pnl
-            elif kind is Execution:
+            elif record_type is LotMatch:
+                self._realized_pnl += record.pnl
+            elif record_type is Execution:
                 self._fees += record.fee
                 if record.exec_type == TRADE:
                     self._fills += 1
-                    self._quantity += record.quantity
-            elif kind is Valuation:
-                self._peak = record.equity if self._peak is None else max(self._peak, record.equity)
-                self._drawdown = max(self._drawdown, self._peak - record.equity)
+                    self._traded_quantity += record.quantity
+            elif record_type is Valuation:
+                self._peak_equity = (
+                    record.equity if self._peak_equity is None else max(self._peak_equity, record.equity)
+                )
+                self._max_drawdown = max(self._max_drawdown, self._peak_equity - record.equity)
 
-    def outcome(self) -> Outcome:
-        last = self._last
-        return Outcome(
+    def outcome(self) -> ForkOutcome:
+        valuation = self._last_valuation
+        return ForkOutcome(
             orders=self._counts[Order],
             refusals=dict(sorted(self._refusals.items())),
             fences=self._counts[RiskFence],
             fills=self._fills,
-            traded_quantity=self._quantity,
+            traded_quantity=self._traded_quantity,
             closed_lots=self._counts[LotMatch],
-            realized_pnl=self._pnl,
+            realized_pnl=self._realized_pnl,
             fees=self._fees,
-            equity=ZERO if last is None else last.equity,
-            cash=ZERO if last is None else last.cash,
-            unrealized_pnl=ZERO if last is None else last.unrealized_pnl,
-            max_drawdown=self._drawdown,
-            positions={symbol: held for symbol, held in sorted(self._positions.items()) if held},
-            open_lots=dict(sorted(Counter(self._lots.values()).items())),
+            equity=ZERO if valuation is None else valuation.equity,
+            cash=ZERO if valuation is None else valuation.cash,
+            unrealized_pnl=ZERO if valuation is None else valuation.unrealized_pnl,
+            max_drawdown=self._max_drawdown,
+            positions={symbol: quantity for symbol, quantity in sorted(self._positions.items()) if quantity},
+            open_lots=dict(sorted(Counter(self._open_lots.values()).items())),
         )
 
 
-def _apart(ts_ns: int, was: Sequence[Record], now: Sequence[Record]) -> Apart | None:
+def _divergence(
+    ts_ns: int, recorded_records: Sequence[Record], replayed_records: Sequence[Record]
+) -> DivergentSlice | None:
     # Ids are counted and shift behind the first difference; what is ordered is what counts.
-    then, would = Counter(_lines(was)), Counter(_lines(now))
-    if then == would:
+    recorded_orders, replayed_orders = Counter(_order_lines(recorded_records)), Counter(_order_lines(replayed_records))
+    if recorded_orders == replayed_orders:
         return None
-    return Apart(ts_ns, tuple((then - would).elements()), tuple((would - then).elements()))
+    return DivergentSlice(
+        ts_ns,
+        tuple((recorded_orders - replayed_orders).elements()),
+        tuple((replayed_orders - recorded_orders).elements()),
+    )
 
 
-def _lines(records: Sequence[Record]) -> list[str]:
-    out = []
+def _order_lines(records: Sequence[Record]) -> list[str]:
+    lines = []
     for record in records:
         if isinstance(record, Order):
             limit = "" if record.limit_price is None else f" limit {record.limit_price}"
-            out.append(f"{record.side} {record.quantity.normalize():f} {record.symbol}{limit}")
+            lines.append(f"{record.side} {record.quantity.normalize():f} {record.symbol}{limit}")
         elif isinstance(record, OrderRefusal):
-            wanted = f"{record.side} {record.quantity.normalize():f} {record.symbol}"
-            out.append(f"{wanted} refused by {record.check}: {record.found} against {record.limit}")
+            order_text = f"{record.side} {record.quantity.normalize():f} {record.symbol}"
+            lines.append(f"{order_text} refused by {record.check}: {record.found} against {record.limit}")
         elif isinstance(record, RiskFence):
-            out.append(f"{record.state} by {record.cause_id}: {record.reason}")
-    return out
+            lines.append(f"{record.state} by {record.cause_id}: {record.reason}")
+    return lines

@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from configs.settings import Kafka
+from configs.settings import KafkaSection
 from dataflows.runtime import topology
-from dataflows.sources.kafka import KafkaTicks, Until
-from operators.alignment import VERSION, Counts, Log
-from operators.stage import Tick
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
+from operators.alignment import VERSION, AlignmentCounts, Log
+from operators.stage import TimeSlice
 from schemas.codec import decode
 from schemas.errors import Unavailable
-from sinks.cluster import client
+from sinks.cluster import client_config
 
-GIVEN = topology.SERVICES["market_data"].outputs
+INPUT_TOPICS = topology.SERVICES["market_data"].outputs
 """Topics that an edge writes: all that a replay starts from."""
-DERIVED = (
+DERIVED_TOPICS = (
     "features",
     "predictions",
     "sentiment",
@@ -43,61 +43,63 @@ DERIVED = (
 )
 """Topics that the stages write, in the order in which a tick passes them."""
 
-Counted = Callable[[Counts], None]
+OnCounts = Callable[[AlignmentCounts], None]
 """Told what a reader met."""
 
 
 class Recording(NamedTuple):
     """Two streams of ticks over the same time, each with the records of its topics."""
 
-    given: Iterator[Tick]
-    derived: Iterator[Tick]
+    inputs: Iterator[TimeSlice]
+    derived: Iterator[TimeSlice]
 
     def close(self) -> None:
         """Let go of the consumers, for a reader that does not read to the end."""
-        for ticks in self:
-            if isinstance(ticks, Generator):
-                ticks.close()
+        for stream in self:
+            if isinstance(stream, Generator):
+                stream.close()
 
 
-def recording(kafka: Kafka, reader: str, until: Until | None = None) -> Recording:
-    """What stands in the topics now. `reader` names the consumer group, whose offsets are never committed.
+def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None) -> Recording:
+    """What stands in the topics now. `group_id` names the consumer group, whose offsets are never committed.
 
     Iterating raises Unavailable where Kafka does not answer or the topics do not reach back to their beginning.
     """
-    until = until or Until(end_of_logs=True)
-    return Recording(_ticks(kafka, reader, GIVEN, until), _ticks(kafka, reader, DERIVED, until))
+    until = until or ReplayEnd(end_of_logs=True)
+    return Recording(
+        _read_slices(kafka, group_id, INPUT_TOPICS, until), _read_slices(kafka, group_id, DERIVED_TOPICS, until)
+    )
 
 
 def read_topics(
-    kafka: Kafka,
-    reader: str,
+    kafka: KafkaSection,
+    group_id: str,
     topics: Sequence[str],
     *,
-    until: Until | None = None,
+    until: ReplayEnd | None = None,
     since_ns: int | None = None,
-    counted: Counted = lambda _: None,
-) -> Generator[Tick]:
+    on_counts: OnCounts = lambda _: None,
+) -> Generator[TimeSlice]:
     """Some topics alone, to where they end now or as `until` says; from their beginning, or from what was written at a
-    moment of the wall clock. `counted` is told at the end what the reader met. Iterating raises Unavailable.
+    moment of the wall clock. `on_counts` is told at the end what the reader met. Iterating raises Unavailable.
     """
-    return _ticks(kafka, reader, topics, until or Until(end_of_logs=True), since_ns, counted)
+    return _read_slices(kafka, group_id, topics, until or ReplayEnd(end_of_logs=True), since_ns, on_counts)
 
 
-def read_untimed(kafka: Kafka, topic: str) -> Iterator[Any]:
+def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
     """The records of a topic of one partition without a clock, to where it ends now. Raises Unavailable."""
     name = kafka.topic_prefix + topic
-    consumer = Consumer(client(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(name, 0), timeout=10)
         consumer.assign([TopicPartition(name, 0, low)])
-        at = low
-        while at < high:
-            messages = consumer.consume(min(1000, high - at), timeout=10)
+        offset = low
+        while offset < high:
+            messages = consumer.consume(min(1000, high - offset), timeout=10)
             if not messages:
                 raise Unavailable(f"topic {name} does not answer")
             for message in messages:
-                at = (message.offset() or 0) + 1
+                offset = (message.offset() or 0) + 1
                 yield decode(message.value())
     except KafkaException as error:
         raise Unavailable(f"topic {name}: {error.args[0].str()}") from error
@@ -105,67 +107,69 @@ def read_untimed(kafka: Kafka, topic: str) -> Iterator[Any]:
         consumer.close()
 
 
-def ends_of(kafka: Kafka, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """The offset behind the last message of each log, for `Until`. Raises Unavailable."""
-    consumer = Consumer(client(kafka.cluster, {"group.id": "ends", "log_level": 0}))
+def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The offset behind the last message of each log, for `ReplayEnd`. Raises Unavailable."""
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "ends", "log_level": 0}))
     logs = [
         (topic, partition) for topic in topics for partition in topology.partitions_of(topic, kafka.symbol_partitions)
     ]
     try:
-        found = {}
+        offsets = {}
         for topic, partition in logs:
-            at = TopicPartition(kafka.topic_prefix + topic, partition)
-            found[topic, partition] = consumer.get_watermark_offsets(at, timeout=10)[1]
-        return found
+            topic_partition = TopicPartition(kafka.topic_prefix + topic, partition)
+            offsets[topic, partition] = consumer.get_watermark_offsets(topic_partition, timeout=10)[1]
+        return offsets
     except KafkaException as error:
         raise Unavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()
 
 
-def _since(kafka: Kafka, logs: Sequence[Log], since_ns: int) -> Any:
+def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> Any:
     """The snapshot of a reader that stands at the first message written at a moment or later."""
-    consumer = Consumer(client(kafka.cluster, {"group.id": "since", "log_level": 0}))
-    asked = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "since", "log_level": 0}))
+    requested = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
     try:
-        places = consumer.offsets_for_times(asked, timeout=10)
+        positions = consumer.offsets_for_times(requested, timeout=10)
         starts: dict[str, Any] = {}
-        for log, place in zip(logs, places, strict=True):
-            offset = place.offset if place.offset >= 0 else consumer.get_watermark_offsets(place, timeout=10)[1]
+        for log, position in zip(logs, positions, strict=True):
+            offset = (
+                position.offset if position.offset >= 0 else consumer.get_watermark_offsets(position, timeout=10)[1]
+            )
             starts[f"{log.topic}/{log.partition}"] = (offset, -1, {})
         return (VERSION, -1, starts)
     finally:
         consumer.close()
 
 
-def _ticks(
-    kafka: Kafka,
-    reader: str,
+def _read_slices(
+    kafka: KafkaSection,
+    group_id: str,
     topics: Sequence[str],
-    until: Until,
+    until: ReplayEnd,
     since_ns: int | None = None,
-    counted: Counted = lambda _: None,
-) -> Generator[Tick]:
+    on_counts: OnCounts = lambda _: None,
+) -> Generator[TimeSlice]:
     # Commands before bars, as in every stage that reads both.
-    ranked = sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS) if topics is GIVEN else topics
+    ranked = sorted(topics, key=lambda topic: topic in topology.SYMBOL_TOPICS) if topics is INPUT_TOPICS else topics
     logs = [
         Log(topic, partition, rank)
         for rank, topic in enumerate(ranked)
         for partition in topology.partitions_of(topic, kafka.symbol_partitions)
     ]
-    source = KafkaTicks(
-        kafka.cluster, reader, {topology.BOOKS: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
+    source = KafkaSliceSource(
+        kafka.cluster, group_id, {topology.GLOBAL_SHARD: logs}, prefix=kafka.topic_prefix, until=until, wait_s=0.05
     )
     try:
-        start = None if since_ns is None else _since(kafka, logs, since_ns)
-        with closing(source.build_part("replay", topology.BOOKS, start)) as part:
+        resume_state = None if since_ns is None else _snapshot_since(kafka, logs, since_ns)
+        with closing(source.build_part("replay", topology.GLOBAL_SHARD, resume_state)) as partition_reader:
             while True:
                 try:
-                    batch = part.next_batch()
+                    batch = partition_reader.next_batch()
                 except StopIteration:
-                    counted(part.counts)
+                    on_counts(partition_reader.counts)
                     return
-                for _, ticks in batch:
-                    yield from ticks
+                for _, time_slices in batch:
+                    yield from time_slices
     except KafkaException as error:
         raise Unavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error

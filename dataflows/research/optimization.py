@@ -17,8 +17,8 @@ import numpy as np
 from sqlalchemy import Engine, func, select
 
 from configs.settings import Settings
-from dataflows.sources.files import FileFeed
-from operators.ledger.events import ratio_of
+from dataflows.sources.file_feed import FileFeed
+from operators.ledger.events import share_ratio
 from operators.money import plain
 from schemas.errors import BadInput
 from schemas.records import SPLIT, Bar, CorporateAction
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 METHODS = ("max_sharpe", "hrp", "cvar")
 DAILY, BAR = "daily", "bar"
-DAYS = {DAILY: 365, BAR: 5}
+LOOKBACK_DAYS = {DAILY: 365, BAR: 5}
 """Calendar days to look back where nobody says."""
 CVAR_BETA = 0.95
 RETURNS_MIN = {"max_sharpe": 30, "hrp": 30, "cvar": 100}
 """The worst 5 % of 100 returns are five: an average of fewer says nothing."""
-JUMP = 0.4
+JUMP_RETURN_MIN = 0.4
 _MILLIONTH = Decimal("0.000001")
 _DAY_NS = 86_400 * 10**9
 
-Closes = dict[str, dict[int, float]]
+ClosesBySymbol = dict[str, dict[int, float]]
 """By symbol and time: the trading day as yyyymmdd, or the end of a bar in ns."""
 
 
@@ -49,16 +49,16 @@ class Close(NamedTuple):
     close: float
 
 
-class Returns(NamedTuple):
+class ReturnMatrix(NamedTuple):
     """Simple price returns, one row a time that all `symbols` have, one column a symbol."""
 
     symbols: list[str]
     values: NDArray[np.float64]
     times: list[int]  # of the end of each return
-    each: str  # DAILY or BAR
+    frequency: str  # DAILY or BAR
 
 
-class Found(NamedTuple):
+class OptimizedWeights(NamedTuple):
     """Shares of equity that sum to at most 1, and what they were computed from and with."""
 
     method: str
@@ -73,7 +73,7 @@ class Found(NamedTuple):
     @property
     def reason(self) -> str:
         """For the command: how the weights came about."""
-        first, last = (_when(at, self.each) for at in (self.first, self.last))
+        first, last = (_format_time(time_key, self.each) for time_key in (self.first, self.last))
         window = f"{self.returns} {self.each} returns to {first}..{last}"
         return f"{self.method} over {window}, at most {plain(self.max_weight)} each, skfolio {self.version}"
 
@@ -85,102 +85,112 @@ class Found(NamedTuple):
 # -- where closes come from --------------------------------------------------------------------------------------------
 
 
-def closes_of_files(settings: Settings, paths: Sequence[Path], each: str, days: int) -> Closes:
+def closes_from_files(settings: Settings, paths: Sequence[Path], frequency: str, days: int) -> ClosesBySymbol:
     """Raises BadInput where a file is wrong. The prices are taken as they are: adjust them for splits before."""
-    found = _gathered(_of_feed(FileFeed(paths, settings.market_data.files.reading())), each)
-    last = max((at for _, at in found.values()), default=0)
-    return _by_symbol(((key, close) for key, (close, at) in found.items() if at > last - days * _DAY_NS))
+    closes = _last_closes(_closes_from_feed(FileFeed(paths, settings.market_data.files.feed_settings())), frequency)
+    last_ns = max((ts_ns for _, ts_ns in closes.values()), default=0)
+    return _group_by_symbol(
+        ((key, close) for key, (close, ts_ns) in closes.items() if ts_ns > last_ns - days * _DAY_NS)
+    )
 
 
-def closes_of_table(engine: Engine, each: str, days: int, symbols: Sequence[str] = ()) -> Closes:
+def closes_from_table(engine: Engine, frequency: str, days: int, symbols: Sequence[str] = ()) -> ClosesBySymbol:
     """What the platform recorded, adjusted for the splits that it knows by their day."""
-    wanted = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(bars.c.symbol, bars.c.ts_ns)
+    closes_query = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(
+        bars.c.symbol, bars.c.ts_ns
+    )
     if symbols:
-        wanted = wanted.where(bars.c.symbol.in_(symbols))
-    if each == DAILY:
-        wanted = wanted.distinct(bars.c.symbol, bars.c.trading_day).order_by(None)
-        wanted = wanted.order_by(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns.desc())
+        closes_query = closes_query.where(bars.c.symbol.in_(symbols))
+    if frequency == DAILY:
+        closes_query = closes_query.distinct(bars.c.symbol, bars.c.trading_day).order_by(None)
+        closes_query = closes_query.order_by(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns.desc())
     with engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
-        last = connection.execute(select(func.max(bars.c.ts_ns))).scalar() or 0
-        rows = connection.execute(wanted.where(bars.c.ts_ns > last - days * _DAY_NS))
-        found = [Close(*row) for row in rows]
-        asked = select(corporate_actions).where(corporate_actions.c.kind == SPLIT)
-        splits = [record_of(CorporateAction, row) for row in connection.execute(asked).mappings()]
-    adjusted = _gathered(adjusted_for(found, splits), each)
-    return _by_symbol((key, close) for key, (close, _) in adjusted.items())
+        last_ns = connection.execute(select(func.max(bars.c.ts_ns))).scalar() or 0
+        rows = connection.execute(closes_query.where(bars.c.ts_ns > last_ns - days * _DAY_NS))
+        closes = [Close(*row) for row in rows]
+        splits_query = select(corporate_actions).where(corporate_actions.c.kind == SPLIT)
+        splits = [record_of(CorporateAction, row) for row in connection.execute(splits_query).mappings()]
+    adjusted = _last_closes(adjust_for_splits(closes, splits), frequency)
+    return _group_by_symbol((key, close) for key, (close, _) in adjusted.items())
 
 
-def adjusted_for(closes: Iterable[Close], splits: Iterable[CorporateAction]) -> Iterator[Close]:
+def adjust_for_splits(closes: Iterable[Close], splits: Iterable[CorporateAction]) -> Iterator[Close]:
     """Closes before the day of a split as if it had been then already. A split without a day is left out."""
-    known: dict[str, dict[str, tuple[int, float]]] = {}
-    for one in splits:
-        if one.ex_date:
-            known.setdefault(one.symbol, {})[one.action_id] = (one.ex_date, float(ratio_of(one)))
+    ratios_by_symbol: dict[str, dict[str, tuple[int, float]]] = {}
+    for split in splits:
+        if split.ex_date:
+            ratios_by_symbol.setdefault(split.symbol, {})[split.action_id] = (split.ex_date, float(share_ratio(split)))
     for close in closes:
         price = close.close
-        for day, ratio in known.get(close.symbol, {}).values():
+        for day, ratio in ratios_by_symbol.get(close.symbol, {}).values():
             price = price / ratio if close.trading_day < day else price
         yield close._replace(close=price)
 
 
-def _of_feed(feed: FileFeed) -> Iterator[Close]:
+def _closes_from_feed(feed: FileFeed) -> Iterator[Close]:
     for _, records in feed:
-        for one in records:
-            if isinstance(one, Bar):
-                yield Close(one.symbol, one.trading_day, one.ts_ns, one.close)
+        for record in records:
+            if isinstance(record, Bar):
+                yield Close(record.symbol, record.trading_day, record.ts_ns, record.close)
 
 
-def _gathered(closes: Iterable[Close], each: str) -> dict[tuple[str, int], tuple[float, int]]:
+def _last_closes(closes: Iterable[Close], frequency: str) -> dict[tuple[str, int], tuple[float, int]]:
     """The last close of each symbol and time, and when it was."""
-    return {(c.symbol, c.trading_day if each == DAILY else c.ts_ns): (c.close, c.ts_ns) for c in closes}
+    return {
+        (row.symbol, row.trading_day if frequency == DAILY else row.ts_ns): (row.close, row.ts_ns) for row in closes
+    }
 
 
-def _by_symbol(rows: Iterable[tuple[tuple[str, int], float]]) -> Closes:
-    out: Closes = {}
-    for (symbol, at), close in rows:
-        out.setdefault(symbol, {})[at] = close
-    return out
+def _group_by_symbol(rows: Iterable[tuple[tuple[str, int], float]]) -> ClosesBySymbol:
+    closes: ClosesBySymbol = {}
+    for (symbol, time_key), close in rows:
+        closes.setdefault(symbol, {})[time_key] = close
+    return closes
 
 
 # -- from closes to weights --------------------------------------------------------------------------------------------
 
 
-def returns_of(closes: Mapping[str, Mapping[int, float]], each: str, symbols: Sequence[str] = ()) -> Returns:
+def compute_returns(
+    closes: Mapping[str, Mapping[int, float]], frequency: str, symbols: Sequence[str] = ()
+) -> ReturnMatrix:
     """Of the times that all symbols have; in order of symbol. Raises BadInput for a symbol without a close."""
     names = sorted(set(symbols) or closes)
     for name in names:
         if name not in closes:
-            there = f"; there are of {', '.join(sorted(closes))}" if closes else ""
-            raise BadInput(f"there are no bars of {name} in the days asked for{there}")
+            available = f"; there are of {', '.join(sorted(closes))}" if closes else ""
+            raise BadInput(f"there are no bars of {name} in the days asked for{available}")
     if not names:
         raise BadInput("there are no bars to compute returns from")
     times = sorted(set.intersection(*(set(closes[name]) for name in names)))
-    prices = np.array([[closes[name][at] for name in names] for at in times], dtype=np.float64)
+    prices = np.array([[closes[name][time_key] for name in names] for time_key in times], dtype=np.float64)
     values = prices[1:] / prices[:-1] - 1.0 if len(times) > 1 else np.empty((0, len(names)))
-    return Returns(names, values, times[1:], each)
+    return ReturnMatrix(names, values, times[1:], frequency)
 
 
-def jumps(returns: Returns) -> list[str]:
+def suspicious_jumps(returns: ReturnMatrix) -> list[str]:
     """Returns so large that they may be a split that nobody told of, in words."""
-    out = []
-    for row, column in zip(*np.nonzero(np.abs(returns.values) > JUMP), strict=True):
-        moved, when = returns.values[row, column], _when(returns.times[row], returns.each)
-        out.append(f"{returns.symbols[column]} moved by {moved:+.1%} to {when}: a split?")
-    return out
+    messages = []
+    for row, column in zip(*np.nonzero(np.abs(returns.values) > JUMP_RETURN_MIN), strict=True):
+        change, when = returns.values[row, column], _format_time(returns.times[row], returns.frequency)
+        messages.append(f"{returns.symbols[column]} moved by {change:+.1%} to {when}: a split?")
+    return messages
 
 
-def _when(at: int, each: str) -> str:
-    return str(at) if each == DAILY else f"{datetime.fromtimestamp(at // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _format_time(time_key: int, frequency: str) -> str:
+    return (
+        str(time_key) if frequency == DAILY else f"{datetime.fromtimestamp(time_key // 10**9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    )
 
 
-def optimize(returns: Returns, method: str, max_weight: Decimal = Decimal(1)) -> Found:
+def optimize(returns: ReturnMatrix, method: str, max_weight: Decimal = Decimal(1)) -> OptimizedWeights:
     """Weights >= 0 that sum to 1 before each is rounded down to millionths.
 
     `max_sharpe` maximises mean over standard deviation, `hrp` is hierarchical risk parity by variance, `cvar` minimises
     the mean of the worst 5 % of returns. Sources: H. Markowitz (1952), M. Lopez de Prado (2016), R. T. Rockafellar and
     S. Uryasev (2000). Raises BadInput, one sentence, where there is no answer, or no skfolio.
     """
-    _check(returns, method, max_weight)
+    _validate(returns, method, max_weight)
     try:
         import skfolio
         from cvxpy.error import SolverError
@@ -193,14 +203,16 @@ def optimize(returns: Returns, method: str, max_weight: Decimal = Decimal(1)) ->
     try:
         weights = _estimator(method, float(max_weight)).fit(returns.values).weights_
     except (SkfolioError, SolverError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInput(f"{method} found no weights for {len(returns.symbols)} symbols: {said}") from error
-    rounded = {symbol: _share(float(w), max_weight) for symbol, w in zip(returns.symbols, weights, strict=True)}
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{method} found no weights for {len(returns.symbols)} symbols: {message}") from error
+    rounded = {symbol: _round_weight(float(w), max_weight) for symbol, w in zip(returns.symbols, weights, strict=True)}
     count, times = len(returns.times), returns.times
-    return Found(method, rounded, count, returns.each, times[0], times[-1], max_weight, skfolio.__version__)
+    return OptimizedWeights(
+        method, rounded, count, returns.frequency, times[0], times[-1], max_weight, skfolio.__version__
+    )
 
 
-def _check(returns: Returns, method: str, max_weight: Decimal) -> None:
+def _validate(returns: ReturnMatrix, method: str, max_weight: Decimal) -> None:
     if method not in METHODS:
         raise BadInput(f"method must be one of {', '.join(METHODS)}, found {method!r}")
     symbols, values = returns.symbols, returns.values
@@ -208,15 +220,15 @@ def _check(returns: Returns, method: str, max_weight: Decimal) -> None:
         raise BadInput(f"max weight must be in (0, 1], found {max_weight}")
     if max_weight * len(symbols) < 1:
         raise BadInput(f"max weight must be at least 1/{len(symbols)} for {len(symbols)} symbols, found {max_weight}")
-    least = max(RETURNS_MIN[method], len(symbols) + 1)
-    if len(values) < least:
+    returns_required = max(RETURNS_MIN[method], len(symbols) + 1)
+    if len(values) < returns_required:
         raise BadInput(
-            f"{method} of {len(symbols)} symbols needs at least {least} {returns.each} returns that all of them have,"
+            f"{method} of {len(symbols)} symbols needs at least {returns_required} {returns.frequency} returns that all of them have,"
             f" found {len(values)}"
         )
-    for symbol, moves in zip(symbols, values.T, strict=True):
-        if not moves.var() > 0:
-            raise BadInput(f"{symbol} did not move in {len(values)} {returns.each} returns: leave it out")
+    for symbol, symbol_returns in zip(symbols, values.T, strict=True):
+        if not symbol_returns.var() > 0:
+            raise BadInput(f"{symbol} did not move in {len(values)} {returns.frequency} returns: leave it out")
     if method == "max_sharpe" and not (values.mean(axis=0) > 0).any():
         raise BadInput(
             f"max_sharpe has no answer: the mean return of all {len(symbols)} symbols is negative or 0; hrp and cvar do"
@@ -236,6 +248,6 @@ def _estimator(method: str, max_weight: float) -> Any:
     return MeanRisk(objective_function=ratio, risk_measure=RiskMeasure.VARIANCE, max_weights=max_weight)
 
 
-def _share(weight: float, max_weight: Decimal) -> Decimal:
+def _round_weight(weight: float, max_weight: Decimal) -> Decimal:
     """To millionths, down but for the last digits of a float."""
     return min(Decimal(repr(max(weight, 0.0) + 1e-9)).quantize(_MILLIONTH, ROUND_DOWN), max_weight)

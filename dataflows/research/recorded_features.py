@@ -8,25 +8,25 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from configs.settings import Settings
-from dataflows.sources.files import FileFeed
+from dataflows.sources.file_feed import FileFeed
 from operators.features import FeatureStage
 from schemas.records import FeatureRow
 from sinks.tables import features as table
 from sinks.tables import record_of
 
 
-def of_files(settings: Settings, paths: Sequence[Path], specs: Sequence[str]) -> Iterator[FeatureRow]:
+def features_from_files(settings: Settings, paths: Sequence[Path], specs: Sequence[str]) -> Iterator[FeatureRow]:
     """In order of time. Raises BadInput where the files or specs are wrong."""
     stage = FeatureStage(specs)
-    for ts_ns, records in FileFeed(paths, settings.market_data.files.reading()):
-        for row in stage.on_tick(ts_ns, records):
+    for ts_ns, records in FileFeed(paths, settings.market_data.files.feed_settings()):
+        for row in stage.on_slice(ts_ns, records):
             assert isinstance(row, FeatureRow), "the feature stage gives rows"
             yield row
 
 
-def of_table(engine: Engine) -> Iterator[FeatureRow]:
+def features_from_table(engine: Engine) -> Iterator[FeatureRow]:
     """All that `features` ever wrote, as Postgres has it, in order of time and symbol."""
-    wanted = select(table).order_by(table.c.ts_ns, table.c.symbol)
+    query = select(table).order_by(table.c.ts_ns, table.c.symbol)
     with engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
-        for row in connection.execute(wanted).mappings():
+        for row in connection.execute(query).mappings():
             yield record_of(FeatureRow, row)

@@ -13,10 +13,10 @@ from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
-from dataflows.runtime.topology import BOOKS
+from dataflows.runtime.topology import GLOBAL_SHARD
 from operators.money import plain
 from operators.performance import Performance
-from operators.stage import Tick
+from operators.stage import TimeSlice
 
 VERSION = 1
 WIDTH, HEIGHT = 960, 260  # of the equity curve, in SVG units
@@ -24,7 +24,7 @@ WIDTH, HEIGHT = 960, 260  # of the equity curve, in SVG units
 Progress = Callable[[Performance], None]
 
 
-class ReportPart(StatefulSinkPartition[list[Tick], Any]):
+class ReportPartition(StatefulSinkPartition[list[TimeSlice], Any]):
     def __init__(self, sink: ReportSink, resume: Any) -> None:
         self._sink = sink
         if resume is not None:
@@ -32,11 +32,11 @@ class ReportPart(StatefulSinkPartition[list[Tick], Any]):
             assert version == VERSION, f"report state of version {version}, expected {VERSION}"
             sink.performance.restore(state)
 
-    def write_batch(self, values: list[list[Tick]]) -> None:
-        fold = self._sink.performance.on_tick
-        for ticks in values:
-            for tick in ticks:
-                fold(tick)
+    def write_batch(self, values: list[list[TimeSlice]]) -> None:
+        add_slice = self._sink.performance.on_slice
+        for time_slices in values:
+            for time_slice in time_slices:
+                add_slice(time_slice)
         self._sink.progress(self._sink.performance)
 
     def snapshot(self) -> Any:
@@ -47,7 +47,7 @@ class ReportPart(StatefulSinkPartition[list[Tick], Any]):
             print(json.dumps(self._sink.performance.summary(), indent=2))
 
 
-class ReportSink(FixedPartitionedSink[list[Tick], Any]):
+class ReportSink(FixedPartitionedSink[list[TimeSlice], Any]):
     """Folds a run into `performance`; tells `progress` after every batch."""
 
     def __init__(
@@ -57,10 +57,10 @@ class ReportSink(FixedPartitionedSink[list[Tick], Any]):
         self.progress, self.print_at_end = progress, print_at_end
 
     def list_parts(self) -> list[str]:
-        return [BOOKS]
+        return [GLOBAL_SHARD]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> ReportPart:
-        return ReportPart(self, resume_state)
+    def build_part(self, step_id: str, for_part: str, resume_state: Any) -> ReportPartition:
+        return ReportPartition(self, resume_state)
 
 
 class Stopwatch:
@@ -73,7 +73,7 @@ class Stopwatch:
         return time.perf_counter() - self._start
 
 
-def as_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
+def render_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
     """One page: the equity curve, the figures, the last fills."""
     rows = "".join(
         f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items()
@@ -83,7 +83,7 @@ def as_html(performance: Performance, summary: dict[str, Any], title: str) -> st
         + "".join(
             f"<td>{html.escape(cell)}</td>"
             for cell in (
-                _when(fill.filled_at_ns),
+                _format_time(fill.filled_at_ns),
                 fill.symbol,
                 fill.side,
                 plain(fill.quantity),
@@ -95,7 +95,9 @@ def as_html(performance: Performance, summary: dict[str, Any], title: str) -> st
         + "</tr>"
         for fill in reversed(performance.fills)
     )
-    heads = "".join(f"<th>{name}</th>" for name in ("filled at", "symbol", "side", "quantity", "price", "fee", "order"))
+    headings = "".join(
+        f"<th>{name}</th>" for name in ("filled at", "symbol", "side", "quantity", "price", "fee", "order")
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>
@@ -104,23 +106,23 @@ def as_html(performance: Performance, summary: dict[str, Any], title: str) -> st
  tr:nth-child(even) {{ background: #f4f6f8; }} svg {{ width: 100%; background: #fafbfc; border: 1px solid #d7dce1; }}
 </style></head><body>
 <h1>{html.escape(title)}</h1>
-{_curve(performance.curve)}
+{_equity_curve_svg(performance.curve)}
 <table>{rows}</table>
 <h2>Last {len(performance.fills)} fills</h2>
-<table><tr>{heads}</tr>{fills}</table>
+<table><tr>{headings}</tr>{fills}</table>
 </body></html>
 """
 
 
-def _curve(points: list[tuple[int, float]]) -> str:
+def _equity_curve_svg(points: list[tuple[int, float]]) -> str:
     """Equity over the run's ticks; nights and weekends take no room."""
     if len(points) < 2:
         return "<p>No equity curve: fewer than two valuations.</p>"
     low, high = min(equity for _, equity in points), max(equity for _, equity in points)
-    span = (high - low) or 1.0
+    equity_range = (high - low) or 1.0
     step = WIDTH / (len(points) - 1)
     path = " ".join(
-        f"{i * step:.1f},{HEIGHT - 10 - (equity - low) / span * (HEIGHT - 20):.1f}"
+        f"{i * step:.1f},{HEIGHT - 10 - (equity - low) / equity_range * (HEIGHT - 20):.1f}"
         for i, (_, equity) in enumerate(points)
     )
     return (
@@ -128,11 +130,11 @@ def _curve(points: list[tuple[int, float]]) -> str:
         f'<polyline points="{path}" fill="none" stroke="#0b62c4" stroke-width="1.5"/>'
         f'<text x="6" y="16" font-size="12">{high:,.2f}</text>'
         f'<text x="6" y="{HEIGHT - 4}" font-size="12">{low:,.2f}</text>'
-        f"</svg><p>Equity from {_when(points[0][0])} to {_when(points[-1][0])}</p>"
+        f"</svg><p>Equity from {_format_time(points[0][0])} to {_format_time(points[-1][0])}</p>"
     )
 
 
-def _when(ts_ns: int) -> str:
+def _format_time(ts_ns: int) -> str:
     return datetime.fromtimestamp(ts_ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

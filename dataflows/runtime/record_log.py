@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 LINES_PER_SECOND = 20
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """How a record type is told: its event, its level, and the fields that are worth a line."""
 
     event: str
@@ -37,16 +37,20 @@ class Line(NamedTuple):
     fields: tuple[str, ...]
 
 
-LINES: dict[type, Line] = {
-    Order: Line("order approved", logging.INFO, ("order_id", "symbol", "side", "quantity", "order_type", "cause_id")),
-    OrderCancel: Line("order cancel", logging.INFO, ("order_id", "symbol", "reason", "cause_id")),
-    OrderRefusal: Line("order refused", logging.WARNING, ("cause_id", "symbol", "side", "quantity", "message")),
-    Execution: Line(
+LOG_LINES: dict[type, LogLine] = {
+    Order: LogLine(
+        "order approved", logging.INFO, ("order_id", "symbol", "side", "quantity", "order_type", "cause_id")
+    ),
+    OrderCancel: LogLine("order cancel", logging.INFO, ("order_id", "symbol", "reason", "cause_id")),
+    OrderRefusal: LogLine("order refused", logging.WARNING, ("cause_id", "symbol", "side", "quantity", "message")),
+    Execution: LogLine(
         "order execution", logging.INFO, ("order_id", "symbol", "side", "exec_type", "quantity", "price", "text")
     ),
-    RiskFence: Line("trading state", logging.WARNING, ("state", "epoch", "reason", "cause_id")),
-    RiskEvent: Line("circuit breaker", logging.WARNING, ("breaker", "scope", "scope_key", "state", "found", "limit")),
-    DeadLetter: Line("dead letter", logging.WARNING, ("topic", "partition", "offset", "reason")),
+    RiskFence: LogLine("trading state", logging.WARNING, ("state", "epoch", "reason", "cause_id")),
+    RiskEvent: LogLine(
+        "circuit breaker", logging.WARNING, ("breaker", "scope", "scope_key", "state", "found", "limit")
+    ),
+    DeadLetter: LogLine("dead letter", logging.WARNING, ("topic", "partition", "offset", "reason")),
 }
 
 
@@ -55,28 +59,28 @@ class RecordLog:
 
     def __init__(self) -> None:
         self._second = 0
-        self._written: dict[type, int] = {}
+        self._line_counts: dict[type, int] = {}
 
     def __call__(self, record: Record) -> None:
-        line = LINES.get(type(record))
+        line = LOG_LINES.get(type(record))
         if line is None:
             return
         second = int(time.monotonic())
         if second != self._second:
-            self._begin(second)
-        written = self._written.get(type(record), 0) + 1
-        self._written[type(record)] = written
-        if written <= LINES_PER_SECOND:
+            self._start_second(second)
+        count = self._line_counts.get(type(record), 0) + 1
+        self._line_counts[type(record)] = count
+        if count <= LINES_PER_SECOND:
             fields: dict[str, Any] = {name: getattr(record, name) for name in line.fields}
             event = line.event
             if type(record) is Execution and record.exec_type != TRADE:
                 event = "order update"
             log.log(line.level, event, **fields, ts_ns=record.ts_ns)
 
-    def _begin(self, second: int) -> None:
+    def _start_second(self, second: int) -> None:
         """Say what the last second left out."""
-        for kind, written in self._written.items():
-            if written > LINES_PER_SECOND:
-                left_out = written - LINES_PER_SECOND
-                log.info(f"{LINES[kind].event}: more of them than are logged", left_out=left_out)
-        self._second, self._written = second, {}
+        for record_type, count in self._line_counts.items():
+            if count > LINES_PER_SECOND:
+                suppressed = count - LINES_PER_SECOND
+                log.info(f"{LOG_LINES[record_type].event}: more of them than are logged", left_out=suppressed)
+        self._second, self._line_counts = second, {}

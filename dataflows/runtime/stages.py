@@ -24,8 +24,8 @@ def features(settings: Settings) -> Callable[[], Stage]:
     """Computes what is configured, what the strategies need and what the serving model does."""
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
-    learnt = () if serving is None else serving[1].features
-    specs = tuple(dict.fromkeys([*feature_specs(strategies, settings.features.indicators), *learnt]))
+    model_features = () if serving is None else serving[1].features
+    specs = tuple(dict.fromkeys([*feature_specs(strategies, settings.features.indicators), *model_features]))
     return lambda: FeatureStage(specs)
 
 
@@ -82,7 +82,7 @@ def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
     return lambda: TradingLoop(execution(settings)(), portfolio(settings)(), risk(settings)())
 
 
-def deciding(settings: Settings) -> Callable[[], Stage]:
+def decision_loop(settings: Settings) -> Callable[[], Stage]:
     """All that stands behind the analysis, as one stage, for the fused backtest."""
     make_signals = signals(settings)
     return lambda: LearningLoop(sentiment(settings)(), make_signals(), trading_loop(settings)(), feedback(settings)())

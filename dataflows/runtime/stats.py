@@ -25,38 +25,38 @@ class Stats:
         self._path = None if folder is None else folder / f"{self.name}.json"
         self._interval_s = interval_s
         self._started_at = time.time()
-        self._due = 0.0
-        self._last_tick_ns: Any = None
-        self._moved_at = self._started_at
+        self._next_write_s = 0.0
+        self._last_slice_ns: Any = None
+        self._progressed_at = self._started_at
         self._process = psutil.Process()
         self.records_out = 0
-        self.ticks = 0
+        self.slices = 0
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
-    def due(self) -> bool:
+    def write_due(self) -> bool:
         """Whether the next `write` will write. Cheap: called for every batch."""
-        return self._path is not None and time.monotonic() >= self._due
+        return self._path is not None and time.monotonic() >= self._next_write_s
 
     def write(self, **values: Any) -> None:
         """Values of the moment: last_tick_ns, records_in, dead_letters, late_records, duplicates, seq_gaps."""
         if self._path is None:
             return
-        self._due = time.monotonic() + self._interval_s
-        if values.get("last_tick_ns") != self._last_tick_ns:
-            self._last_tick_ns, self._moved_at = values.get("last_tick_ns"), time.time()
-        row = {
+        self._next_write_s = time.monotonic() + self._interval_s
+        if values.get("last_tick_ns") != self._last_slice_ns:
+            self._last_slice_ns, self._progressed_at = values.get("last_tick_ns"), time.time()
+        document = {
             "service": self._service,
             "pid": os.getpid(),
             "started_at": self._started_at,
             "updated_at": time.time(),
             "records_out": self.records_out,
-            "ticks": self.ticks,
-            "moved_at": self._moved_at,
+            "ticks": self.slices,
+            "moved_at": self._progressed_at,
             "cpu_s": round(time.process_time(), 3),
             "rss_bytes": self._process.memory_info().rss,
             **values,
         }
-        draft = self._path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(row))
-        draft.replace(self._path)
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(document))
+        temporary.replace(self._path)

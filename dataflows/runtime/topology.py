@@ -21,19 +21,19 @@ from schemas.records import (
 )
 
 
-class Input(NamedTuple):
+class ServiceInput(NamedTuple):
     topic: str
     feedback: bool = False
 
 
-class Service(NamedTuple):
+class ServiceSpec(NamedTuple):
     """`by_shard`: one instance of the stage per partition of the topics by symbol; otherwise one instance in all.
 
     `outputs` carry this service's clock. `unclocked` it writes as well: edges' topics, whose clock is market_data's,
     and those that nobody aligns on.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[ServiceInput, ...]
     outputs: tuple[str, ...]
     by_shard: bool = False
     unclocked: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Replica(NamedTuple):
         return f"{self.number}of{self.total}"
 
     @staticmethod
-    def read(text: str) -> Replica:
+    def parse(text: str) -> Replica:
         """
         >>> Replica.read("2of3")
         Replica(number=2, total=3)
@@ -57,7 +57,7 @@ class Replica(NamedTuple):
         number, _, total = text.partition("of")
         return Replica(int(number), int(total))
 
-    def of(self, shards: list[str]) -> list[str]:
+    def select(self, shards: list[str]) -> list[str]:
         """Its part of all shards: with all replicas of one total, each shard is in exactly one.
 
         >>> Replica(2, 3).of(["0", "1", "2", "3"])
@@ -66,10 +66,10 @@ class Replica(NamedTuple):
         return shards[self.number - 1 :: self.total]
 
 
-ALONE = Replica(1, 1)
+SINGLE_REPLICA = Replica(1, 1)
 
-SERVICES: dict[str, Service] = {
-    "market_data": Service(
+SERVICES: dict[str, ServiceSpec] = {
+    "market_data": ServiceSpec(
         inputs=(),
         outputs=(
             "market-quotes",
@@ -83,79 +83,79 @@ SERVICES: dict[str, Service] = {
         ),
         unclocked=("market-trades",),
     ),
-    "news": Service(inputs=(), outputs=(), unclocked=("news",)),
-    "fundamentals": Service(inputs=(), outputs=(), unclocked=("fundamentals",)),
-    "features": Service(
-        inputs=(Input("market-quotes"), Input("reference-data"), Input("market-bars")),
+    "news": ServiceSpec(inputs=(), outputs=(), unclocked=("news",)),
+    "fundamentals": ServiceSpec(inputs=(), outputs=(), unclocked=("fundamentals",)),
+    "features": ServiceSpec(
+        inputs=(ServiceInput("market-quotes"), ServiceInput("reference-data"), ServiceInput("market-bars")),
         outputs=("features",),
         by_shard=True,
     ),
-    "sentiment": Service(
-        inputs=(Input("llm-answers"), Input("news")),
+    "sentiment": ServiceSpec(
+        inputs=(ServiceInput("llm-answers"), ServiceInput("news")),
         outputs=("sentiment", "llm-requests"),
         unclocked=("llm-answers",),
     ),
-    "predictions": Service(inputs=(Input("features"),), outputs=("predictions",), by_shard=True),
-    "signals": Service(
+    "predictions": ServiceSpec(inputs=(ServiceInput("features"),), outputs=("predictions",), by_shard=True),
+    "signals": ServiceSpec(
         inputs=(
-            Input("weights", feedback=True),
-            Input("features"),
-            Input("predictions"),
-            Input("fundamentals"),
-            Input("sentiment"),
+            ServiceInput("weights", feedback=True),
+            ServiceInput("features"),
+            ServiceInput("predictions"),
+            ServiceInput("fundamentals"),
+            ServiceInput("sentiment"),
         ),
         outputs=("signals",),
         by_shard=True,
     ),
-    "execution": Service(
+    "execution": ServiceSpec(
         inputs=(
-            Input("orders", feedback=True),
-            Input("market-quotes"),
-            Input("reference-data"),
-            Input("broker-updates"),
-            Input("market-bars"),
+            ServiceInput("orders", feedback=True),
+            ServiceInput("market-quotes"),
+            ServiceInput("reference-data"),
+            ServiceInput("broker-updates"),
+            ServiceInput("market-bars"),
         ),
         outputs=("executions", "order-intents"),
         unclocked=("broker-updates",),
     ),
-    "portfolio": Service(
+    "portfolio": ServiceSpec(
         inputs=(
-            Input("order-refusals", feedback=True),
-            Input("reference-data"),
-            Input("executions"),
-            Input("commands"),
-            Input("market-bars"),
-            Input("signals"),
+            ServiceInput("order-refusals", feedback=True),
+            ServiceInput("reference-data"),
+            ServiceInput("executions"),
+            ServiceInput("commands"),
+            ServiceInput("market-bars"),
+            ServiceInput("signals"),
         ),
         outputs=("order-proposals", "positions", "valuations"),
     ),
-    "risk": Service(
+    "risk": ServiceSpec(
         inputs=(
-            Input("reference-data"),
-            Input("executions"),
-            Input("commands"),
-            Input("market-bars"),
-            Input("order-proposals"),
+            ServiceInput("reference-data"),
+            ServiceInput("executions"),
+            ServiceInput("commands"),
+            ServiceInput("market-bars"),
+            ServiceInput("order-proposals"),
         ),
         outputs=("orders", "order-refusals", "risk-events"),
     ),
-    "feedback": Service(
+    "feedback": ServiceSpec(
         inputs=(
-            Input("reference-data"),
-            Input("market-bars"),
-            Input("predictions"),
-            Input("signals"),
-            Input("executions"),
-            Input("positions"),
-            Input("valuations"),
-            Input("order-proposals"),
+            ServiceInput("reference-data"),
+            ServiceInput("market-bars"),
+            ServiceInput("predictions"),
+            ServiceInput("signals"),
+            ServiceInput("executions"),
+            ServiceInput("positions"),
+            ServiceInput("valuations"),
+            ServiceInput("order-proposals"),
         ),
         outputs=("weights", "attribution"),
     ),
 }
-STAGED = tuple(name for name, service in SERVICES.items() if service.inputs)
+STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.inputs)
 """The services that are a stage over topics; the others read feeds."""
-KEPT: dict[str, tuple[type, ...]] = {
+PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount),
     "portfolio": (CorporateAction, ExchangeRate),
@@ -164,9 +164,9 @@ KEPT: dict[str, tuple[type, ...]] = {
 """What an edge or a person wrote, stored by the one service that reads it first. News and fundamentals are stored by
 whoever writes them."""
 SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
-BOOKS = "books"
+GLOBAL_SHARD = "books"
 """The one shard of a service that sees all symbols at once."""
-FEED = "feed"
+FEED_SHARD = "feed"
 """The one shard of a service that turns feeds into records."""
 
 
@@ -177,8 +177,8 @@ def shards(service: str, partitions: int) -> list[str]:
     (['0', '1'], ['books'])
     """
     if not SERVICES[service].inputs:
-        return [FEED]
-    return [str(p) for p in range(partitions)] if SERVICES[service].by_shard else [BOOKS]
+        return [FEED_SHARD]
+    return [str(p) for p in range(partitions)] if SERVICES[service].by_shard else [GLOBAL_SHARD]
 
 
 def partitions_of(topic: str, partitions: int) -> range:
@@ -186,23 +186,23 @@ def partitions_of(topic: str, partitions: int) -> range:
     return range(partitions if topic in SYMBOL_TOPICS else 1)
 
 
-def logs(service: str, shard: str, partitions: int) -> list[Log]:
+def input_logs(service: str, shard: str, partitions: int) -> list[Log]:
     """What one shard of a service reads.
 
-    >>> logs("predictions", "1", 4)
+    >>> input_logs("predictions", "1", 4)
     [Log(topic='features', partition=1, rank=0, feedback=False)]
     """
-    out: list[Log] = []
+    input_logs_of_shard: list[Log] = []
     for rank, (topic, feedback) in enumerate(SERVICES[service].inputs):
         by_shard = SERVICES[service].by_shard and topic in SYMBOL_TOPICS
-        read = [int(shard)] if by_shard else partitions_of(topic, partitions)
-        out += [Log(topic, partition, rank, feedback) for partition in read]
-    return out
+        log_partitions = [int(shard)] if by_shard else partitions_of(topic, partitions)
+        input_logs_of_shard += [Log(topic, partition, rank, feedback) for partition in log_partitions]
+    return input_logs_of_shard
 
 
-def clocked(service: str, shard: str, partitions: int) -> list[tuple[str, int]]:
+def clocked_logs(service: str, shard: str, partitions: int) -> list[tuple[str, int]]:
     """The (topic, partition) logs that one shard of a service writes the clock into."""
-    written = SERVICES[service].outputs
+    topics = SERVICES[service].outputs
     if SERVICES[service].by_shard:
-        return [(topic, int(shard)) for topic in written]
-    return [(topic, partition) for topic in written for partition in partitions_of(topic, partitions)]
+        return [(topic, int(shard)) for topic in topics]
+    return [(topic, partition) for topic in topics for partition in partitions_of(topic, partitions)]

@@ -14,46 +14,46 @@ from bytewax.inputs import FixedPartitionedSource
 from bytewax.operators import StatefulBatchLogic
 from bytewax.outputs import FixedPartitionedSink
 
-from dataflows.runtime.topology import KEPT
-from operators.stage import Stage, Tick
-from schemas.records import UNTIMED, Record
+from dataflows.runtime.topology import PASS_THROUGH
+from operators.stage import Stage, TimeSlice
+from schemas.records import UNCLOCKED_RECORDS, Record
 
 VERSION = 1
 
-TickSource = FixedPartitionedSource[Any, Any]
-TickSink = FixedPartitionedSink[Any, Any]
+SliceSource = FixedPartitionedSource[Any, Any]
+SliceSink = FixedPartitionedSink[Any, Any]
 
 
-class TickLogic(StatefulBatchLogic[list[Tick], list[Tick], Any]):
+class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
     """Runs a stage over the ticks of one shard. `resume` is None or an earlier `snapshot()`.
 
-    Dead letters and late records that the reader met ride behind a tick's records and pass by the stage. `keep` names
+    Dead letters and late records that the reader met ride behind a tick's records and pass by the stage. `pass_through` names
     input record types that leave again with the stage's own, for a sink to store.
     """
 
-    def __init__(self, stage: Stage, resume: Any, keep: tuple[type, ...] = ()) -> None:
-        self._stage, self._keep = stage, keep
+    def __init__(self, stage: Stage, resume: Any, pass_through: tuple[type, ...] = ()) -> None:
+        self._stage, self._pass_through = stage, pass_through
         if resume is not None:
             version, state = resume
             assert version == VERSION, f"logic state of version {version}, expected {VERSION}"
             stage.restore(state)
 
-    def on_batch(self, values: list[list[Tick]]) -> tuple[list[list[Tick]], bool]:
-        out = [[self._step(tick) for tick in ticks] for ticks in values]
+    def on_batch(self, values: list[list[TimeSlice]]) -> tuple[list[list[TimeSlice]], bool]:
+        out = [[self._run_slice(time_slice) for time_slice in time_slices] for time_slices in values]
         return out, StatefulBatchLogic.RETAIN
 
-    def _step(self, tick: Tick) -> Tick:
-        records = tick.records
-        aside: list[Record] = []
-        if records and type(records[-1]) in UNTIMED:
-            aside = [record for record in records if type(record) in UNTIMED]
-            records = records[: len(records) - len(aside)]
-        if self._keep:
-            aside += [record for record in records if type(record) in self._keep]
-        made = self._stage.on_tick(tick.ts_ns, records)
-        return Tick(tick.ts_ns, made + aside if aside else made)
+    def _run_slice(self, time_slice: TimeSlice) -> TimeSlice:
+        records = time_slice.records
+        forwarded: list[Record] = []
+        if records and type(records[-1]) in UNCLOCKED_RECORDS:
+            forwarded = [record for record in records if type(record) in UNCLOCKED_RECORDS]
+            records = records[: len(records) - len(forwarded)]
+        if self._pass_through:
+            forwarded += [record for record in records if type(record) in self._pass_through]
+        outputs = self._stage.on_slice(time_slice.ts_ns, records)
+        return TimeSlice(time_slice.ts_ns, outputs + forwarded if forwarded else outputs)
 
-    def on_eof(self) -> tuple[list[list[Tick]], bool]:
+    def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
         # Nothing is flushed at the end of input: a restart goes on exactly here.
         return [], StatefulBatchLogic.RETAIN
 
@@ -61,25 +61,27 @@ class TickLogic(StatefulBatchLogic[list[Tick], list[Tick], Any]):
         return (VERSION, self._stage.snapshot())
 
 
-def staged(
+def build_stage_flow(
     service: str,
     make_stage: Callable[[], Stage],
-    source: TickSource,
-    sinks: Mapping[str, TickSink],
+    source: SliceSource,
+    sinks: Mapping[str, SliceSink],
 ) -> Dataflow:
-    """One service: source of `(shard, [Tick, ...])` -> its stage, an instance a shard -> each sink, by step name."""
+    """One service: source of `(shard, [TimeSlice, ...])` -> its stage, an instance a shard -> each sink, by step name."""
     flow = Dataflow(service)
-    ticks = op.input("ticks", flow, source)
-    made = op.stateful_batch("stage", ticks, lambda resume: TickLogic(make_stage(), resume, KEPT.get(service, ())))
+    time_slices = op.input("ticks", flow, source)
+    outputs = op.stateful_batch(
+        "stage", time_slices, lambda resume: StageLogic(make_stage(), resume, PASS_THROUGH.get(service, ()))
+    )
     for name, sink in sinks.items():
-        op.output(name, made, sink)
+        op.output(name, outputs, sink)
     return flow
 
 
-def unstaged(service: str, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
+def build_feed_flow(service: str, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
     """A service whose source makes the records itself: a feed."""
     flow = Dataflow(service)
-    ticks = op.input("ticks", flow, source)
+    time_slices = op.input("ticks", flow, source)
     for name, sink in sinks.items():
-        op.output(name, ticks, sink)
+        op.output(name, time_slices, sink)
     return flow

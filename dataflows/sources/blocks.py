@@ -33,10 +33,10 @@ class Block:
     codes: Codes
     lines: Ints
     values: Floats
-    bad: list[BadRow] = field(default_factory=list)
+    bad_rows: list[BadRow] = field(default_factory=list)
 
-    def take(self, at: Any, bad: list[BadRow] | None = None) -> Block:
-        return Block(self.times[at], self.codes[at], self.lines[at], self.values[at], bad or [])
+    def take(self, rows: Any, bad_rows: list[BadRow] | None = None) -> Block:
+        return Block(self.times[rows], self.codes[rows], self.lines[rows], self.values[rows], bad_rows or [])
 
 
 def join(blocks: list[Block]) -> Block:
@@ -47,7 +47,7 @@ def join(blocks: list[Block]) -> Block:
         return Block(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int64), np.empty((0, 5)))
     columns = zip(*((b.times, b.codes, b.lines, b.values) for b in blocks), strict=True)
     times, codes, lines, values = (np.concatenate(column) for column in columns)
-    return Block(times, codes, lines, values, [bad for block in blocks for bad in block.bad])
+    return Block(times, codes, lines, values, [bad for block in blocks for bad in block.bad_rows])
 
 
 class SymbolTable:
@@ -70,7 +70,7 @@ class SymbolTable:
         return ranks
 
 
-class Table(Protocol):
+class BarTable(Protocol):
     """A file of bars that can be read again and again."""
 
     path: Path
@@ -85,7 +85,7 @@ class Table(Protocol):
         """True if that is certain without reading the rows' other columns."""
         ...
 
-    def raw(self, lines: list[int]) -> dict[int, bytes]:
+    def raw_lines(self, lines: list[int]) -> dict[int, bytes]:
         """The text of rows in blocks that have been read."""
         ...
 
@@ -95,83 +95,85 @@ class RowCollector:
 
     def __init__(self, rules: RowRules, symbols: SymbolTable) -> None:
         self._rules, self._symbols = rules, symbols
-        self._good: list[tuple[int, int, int, tuple[float, ...]]] = []
-        self.bad: list[BadRow] = []
+        self._good_rows: list[tuple[int, int, int, tuple[float, ...]]] = []
+        self.bad_rows: list[BadRow] = []
 
     def add(self, line: int, time: str | int | None, symbol: str, fields: list[Any], raw: bytes) -> None:
-        verdict = self._rules.judge(time, symbol, fields)
+        verdict = self._rules.check_row(time, symbol, fields)
         if isinstance(verdict, GoodRow):
-            self._good.append((verdict.open_ns, self._symbols.code(verdict.symbol), line, verdict.values))
+            self._good_rows.append((verdict.open_ns, self._symbols.code(verdict.symbol), line, verdict.values))
         else:
-            self.bad.append(BadRow(line, verdict, raw))
+            self.bad_rows.append(BadRow(line, verdict, raw))
 
     def block(self) -> Block:
-        if not self._good:
+        if not self._good_rows:
             empty = join([])
-            empty.bad = self.bad
+            empty.bad_rows = self.bad_rows
             return empty
-        times, codes, lines, values = zip(*self._good, strict=True)
+        times, codes, lines, values = zip(*self._good_rows, strict=True)
         int64, int32 = np.int64, np.int32
-        return Block(np.array(times, int64), np.array(codes, int32), np.array(lines, int64), np.array(values), self.bad)
+        return Block(
+            np.array(times, int64), np.array(codes, int32), np.array(lines, int64), np.array(values), self.bad_rows
+        )
 
 
-def merged(block: Block, good: Mask, judged: Block) -> Block:
+def merge_rechecked(block: Block, good: Mask, rechecked: Block) -> Block:
     """The good rows of a block, with rows among the others that turned out good when judged one by one."""
-    if good.all() and not len(judged.times):
+    if good.all() and not len(rechecked.times):
         return block
-    kept = block.take(good)
-    if len(judged.times):
-        kept = join([kept, Block(judged.times, judged.codes, judged.lines, judged.values)])
-        kept = kept.take(np.argsort(kept.lines, kind="stable"))
-    kept.bad = judged.bad
-    return kept
+    result = block.take(good)
+    if len(rechecked.times):
+        result = join([result, Block(rechecked.times, rechecked.codes, rechecked.lines, rechecked.values)])
+        result = result.take(np.argsort(result.lines, kind="stable"))
+    result.bad_rows = rechecked.bad_rows
+    return result
 
 
 def times_ns(column: Any, rules: RowRules) -> tuple[Ints, Mask]:
     """Typed times of any kind: `(ns UTC, usable)`."""
-    usable = _valid(column)
-    kind = column.type
-    if pa.types.is_date(kind):
-        column, kind = column.cast(pa.timestamp("s")), pa.timestamp("s")
-    if pa.types.is_timestamp(kind):
-        counts = _integers(column)
-        times = counts * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[kind.unit]
-        if kind.tz is None:
+    usable = _non_null(column)
+    arrow_type = column.type
+    if pa.types.is_date(arrow_type):
+        column, arrow_type = column.cast(pa.timestamp("s")), pa.timestamp("s")
+    if pa.types.is_timestamp(arrow_type):
+        counts = _to_ints(column)
+        times = counts * {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[arrow_type.unit]
+        if arrow_type.tz is None:
             times, exists = rules.zone.to_utc(times)
             usable &= exists
         return times, usable
-    return epochs_ns(_integers(column)), usable
+    return epochs_ns(_to_ints(column)), usable
 
 
-def _array(column: Any, kind: Any) -> Any:
+def _zero_copy_view(column: Any, dtype: Any) -> Any:
     """A view of an Arrow array without nulls. (Arrow's own to_numpy() imports pandas: half a second.)"""
     if not len(column):
-        return np.empty(0, kind)
-    size = np.dtype(kind).itemsize
-    return np.frombuffer(column.buffers()[1], kind, len(column), column.offset * size)
+        return np.empty(0, dtype)
+    size = np.dtype(dtype).itemsize
+    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * size)
 
 
-def floats_of(column: Any) -> Floats:
-    return np.asarray(_array(pc.fill_null(column, float("nan")) if column.null_count else column, np.float64))
+def to_floats(column: Any) -> Floats:
+    return np.asarray(_zero_copy_view(pc.fill_null(column, float("nan")) if column.null_count else column, np.float64))
 
 
-def _integers(column: Any) -> Ints:
+def _to_ints(column: Any) -> Ints:
     column = column.cast(pa.int64())
-    return np.asarray(_array(pc.fill_null(column, 0) if column.null_count else column, np.int64))
+    return np.asarray(_zero_copy_view(pc.fill_null(column, 0) if column.null_count else column, np.int64))
 
 
-def _valid(column: Any) -> Mask:
+def _non_null(column: Any) -> Mask:
     if not column.null_count:
         return np.ones(len(column), np.bool_)
-    return np.asarray(_array(column.is_valid().cast(pa.uint8()), np.uint8).astype(np.bool_))
+    return np.asarray(_zero_copy_view(column.is_valid().cast(pa.uint8()), np.uint8).astype(np.bool_))
 
 
-def codes_of(column: Any, symbols: SymbolTable) -> tuple[Codes, Mask]:
+def symbol_codes(column: Any, symbols: SymbolTable) -> tuple[Codes, Mask]:
     """Codes of a dictionary-encoded column: `(codes, has a usable name)`."""
     names = [(name or "").strip() for name in column.dictionary.to_pylist()]
     usable = np.array([bool(name) and name.isprintable() for name in names] or [False], np.bool_)
     codes = np.array(
         [symbols.code(name) if ok else 0 for name, ok in zip(names, usable, strict=False)] or [0], np.int32
     )
-    at = _integers(column.indices)
-    return codes[at], usable[at] & _valid(column)
+    indices = _to_ints(column.indices)
+    return codes[indices], usable[indices] & _non_null(column)

@@ -23,27 +23,31 @@ class ConditionalGet:
         try:
             return self._get(url)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            said = " ".join((str(error) or type(error).__name__).split())
-            raise Unavailable(f"{url}: {said}") from error
+            message = " ".join((str(error) or type(error).__name__).split())
+            raise Unavailable(f"{url}: {message}") from error
 
     def _get(self, url: str) -> bytes | None:
         deadline = time.monotonic() + 2 * self._timeout_s  # httpx's own timeout starts anew with each piece
-        with self._client.stream("GET", url, headers=self._validators.get(url, {})) as answer:
-            if answer.status_code == httpx.codes.NOT_MODIFIED:
+        with self._client.stream("GET", url, headers=self._validators.get(url, {})) as response:
+            if response.status_code == httpx.codes.NOT_MODIFIED:
                 return None
-            answer.raise_for_status()
+            response.raise_for_status()
             content = bytearray()
-            for piece in answer.iter_bytes():
-                content += piece
+            for chunk in response.iter_bytes():
+                content += chunk
                 if len(content) > self._max_bytes:
                     raise Unavailable(f"{url}: its answer is larger than {self._max_bytes} bytes")
                 if time.monotonic() > deadline:
                     raise Unavailable(f"{url}: its answer took longer than {2 * self._timeout_s:g} s")
-        said = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
-        self._validators[url] = {asks: answer.headers[told] for asks, told in said if told in answer.headers}
+        validator_headers = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
+        self._validators[url] = {
+            request_header: response.headers[response_header]
+            for request_header, response_header in validator_headers
+            if response_header in response.headers
+        }
         return bytes(content)
 
-    def forget(self, url: str) -> None:
+    def forget_validators(self, url: str) -> None:
         """The answer could not be used: ask for all of it next time."""
         self._validators.pop(url, None)
 

@@ -21,17 +21,17 @@ from dataflows.sources.blocks import (
     Block,
     RowCollector,
     SymbolTable,
-    codes_of,
-    floats_of,
     join,
-    merged,
+    merge_rechecked,
+    symbol_codes,
     times_ns,
+    to_floats,
 )
-from dataflows.sources.rows import Columns, RowRules, find_columns, split_line
+from dataflows.sources.rows import BarColumns, RowRules, find_columns, split_line
 from schemas.errors import BadInput
 
-FEW_LINES = 64
-_ZONED = re.compile(r".*\d[T ].*(Z|[+-]\d\d(:?\d\d)?)", re.IGNORECASE)
+ROW_BY_ROW_LINES_MAX = 64
+_WITH_TIME_ZONE = re.compile(r".*\d[T ].*(Z|[+-]\d\d(:?\d\d)?)", re.IGNORECASE)
 _INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
@@ -48,10 +48,10 @@ class CsvTable:
         names = split_line(header.encode(), self._delimiter, header.count(self._delimiter) + 1)
         if isinstance(names, str):
             raise BadInput(f"file {path} has no header line that is CSV: {names}")
-        self._columns: Columns = find_columns(names, f"file {path}")
+        self._columns: BarColumns = find_columns(names, f"file {path}")
         self._file_symbol = file_symbol
         self.share_read = 0.0
-        self._current = (0, b"")  # the chunk in work and the number of its first line: most asked for by raw()
+        self._current_chunk = (0, b"")  # the chunk in work and the number of its first line: most asked for by raw()
 
     def _open(self) -> IO[bytes]:
         return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")  # type: ignore[return-value]
@@ -60,32 +60,32 @@ class CsvTable:
         """Whole lines, some at a time, with the number of the first."""
         with self._open() as file:
             file.readline()
-            line, rest = 2, b""
+            line, remainder = 2, b""
             while chunk := file.read(self._chunk_bytes):
                 end = chunk.rfind(b"\n") + 1
                 if not end:
-                    rest += chunk
+                    remainder += chunk
                     continue
-                data, rest = rest + chunk[:end], chunk[end:]
+                data, remainder = remainder + chunk[:end], chunk[end:]
                 yield line, data
-                line += _lines(data)
-            if rest:
-                yield line, rest
+                line += _count_lines(data)
+            if remainder:
+                yield line, remainder
 
     def blocks(self) -> Iterator[Block]:
         size = 0 if self.path.name.lower().endswith(".gz") else self.path.stat().st_size
-        read = 0
+        bytes_read = 0
         for line, data in self._chunks():
-            self._current = (line, data)
-            read += len(data)
-            self.share_read = min(read / size, 1.0) if size else 0.0
+            self._current_chunk = (line, data)
+            bytes_read += len(data)
+            self.share_read = min(bytes_read / size, 1.0) if size else 0.0
             yield self._parse(data, line)
         self.share_read = 1.0
 
     def has_one_symbol(self) -> bool:
         """Counts the first row's symbol as a field: it must be there as often as there are lines."""
-        at, width = self._columns.symbol, len(self._columns.names)
-        if at is None:
+        symbol_index, width = self._columns.symbol, len(self._columns.names)
+        if symbol_index is None:
             return True
         with self._open() as file:
             file.readline()
@@ -93,60 +93,60 @@ class CsvTable:
         fields = split_line(line.rstrip(b"\r\n"), self._delimiter, width)
         if isinstance(fields, str):
             return False
-        comma, end = self._delimiter.encode(), b"\r\n" if line.endswith(b"\r\n") else b"\n"
-        name = fields[at].encode(errors="surrogateescape")
-        name = (comma if at else b"\n") + name + (comma if at < width - 1 else end)
-        return all((b"\n" + data).count(name) == _lines(data) for _, data in self._chunks())
+        comma, line_end = self._delimiter.encode(), b"\r\n" if line.endswith(b"\r\n") else b"\n"
+        needle = fields[symbol_index].encode(errors="surrogateescape")
+        needle = (comma if symbol_index else b"\n") + needle + (comma if symbol_index < width - 1 else line_end)
+        return all((b"\n" + data).count(needle) == _count_lines(data) for _, data in self._chunks())
 
-    def raw(self, lines: list[int]) -> dict[int, bytes]:
-        wanted, found = set(lines), {}
-        first, data = self._current
+    def raw_lines(self, lines: list[int]) -> dict[int, bytes]:
+        requested, raw_by_line = set(lines), {}
+        first, data = self._current_chunk
         if min(lines) >= first:
             texts = data.split(b"\n")
             return {line: texts[line - first].rstrip(b"\r") for line in lines}
         with self._open() as file:
             for number, line in enumerate(file, 1):
-                if number in wanted:
-                    found[number] = line.rstrip(b"\r\n")
-                    if len(found) == len(wanted):
+                if number in requested:
+                    raw_by_line[number] = line.rstrip(b"\r\n")
+                    if len(raw_by_line) == len(requested):
                         break
-        return found
+        return raw_by_line
 
     def _parse(self, data: bytes, first_line: int) -> Block:
         """`data` is whole lines. Halved until pyarrow takes it or it is few lines."""
-        count = _lines(data)
-        block = self._as_columns(data, first_line, count)
+        count = _count_lines(data)
+        block = self._parse_columns(data, first_line, count)
         if block is not None:
             return block
         middle = data.find(b"\n", len(data) // 2) + 1
-        if count <= FEW_LINES or not 0 < middle < len(data):
-            return self._line_by_line(data, first_line, range(count))
+        if count <= ROW_BY_ROW_LINES_MAX or not 0 < middle < len(data):
+            return self._parse_line_by_line(data, first_line, range(count))
         head, tail = data[:middle], data[middle:]
-        return join([self._parse(head, first_line), self._parse(tail, first_line + _lines(head))])
+        return join([self._parse(head, first_line), self._parse(tail, first_line + _count_lines(head))])
 
-    def _line_by_line(self, data: bytes, first_line: int, wanted: Any) -> Block:
+    def _parse_line_by_line(self, data: bytes, first_line: int, line_indexes: Any) -> Block:
         columns, lines = self._columns, data.split(b"\n")
-        builder = RowCollector(self._rules, self._symbols)
-        for at in wanted:
-            raw = lines[at].rstrip(b"\r")
+        collector = RowCollector(self._rules, self._symbols)
+        for index in line_indexes:
+            raw = lines[index].rstrip(b"\r")
             if not raw.strip():
                 continue  # an empty line is no row
             fields = split_line(raw, self._delimiter, len(columns.names))
             if isinstance(fields, str):
-                builder.bad.append(BadRow(first_line + at, fields, raw))
+                collector.bad_rows.append(BadRow(first_line + index, fields, raw))
                 continue
             symbol = self._file_symbol if columns.symbol is None else fields[columns.symbol].strip()
             values = [fields[column] for column in columns.fields]
-            builder.add(first_line + at, fields[columns.time], symbol, values, raw)
-        return builder.block()
+            collector.add(first_line + index, fields[columns.time], symbol, values, raw)
+        return collector.block()
 
-    def _as_columns(self, data: bytes, first_line: int, count: int) -> Block | None:
+    def _parse_columns(self, data: bytes, first_line: int, count: int) -> Block | None:
         """All lines at once; None where pyarrow cannot, or reads another number of rows than there are lines."""
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return None
         columns = self._columns
-        names = [str(at) for at in range(len(columns.names))]
-        fields = [names[at] for at in columns.fields]
+        names = [str(index) for index in range(len(columns.names))]
+        fields = [names[index] for index in columns.fields]
         types: dict[str, Any] = dict.fromkeys(fields, pa.float64())
         types[names[columns.time]] = self._time_type(data)
         if columns.symbol is not None:
@@ -163,18 +163,18 @@ class CsvTable:
         if table.num_rows != count:
             return None
         times, good = times_ns(table[names[columns.time]].combine_chunks(), self._rules)
-        values = np.column_stack([floats_of(table[name].combine_chunks()) for name in fields])
-        good &= self._rules.clean(times, values)
+        values = np.column_stack([to_floats(table[name].combine_chunks()) for name in fields])
+        good &= self._rules.valid_rows(times, values)
         if columns.symbol is None:
             codes = np.full(count, self._symbols.code(self._file_symbol), np.int32)
         else:
-            codes, named = codes_of(table[names[columns.symbol]].combine_chunks(), self._symbols)
-            good &= named
+            codes, has_symbol = symbol_codes(table[names[columns.symbol]].combine_chunks(), self._symbols)
+            good &= has_symbol
         lines = np.arange(first_line, first_line + count, dtype=np.int64)
         if good.all():
             return Block(times - self._rules.shift_ns, codes, lines, values)
-        judged = self._line_by_line(data, first_line, np.flatnonzero(~good).tolist())
-        return merged(Block(times - self._rules.shift_ns, codes, lines, values), good, judged)
+        rechecked = self._parse_line_by_line(data, first_line, np.flatnonzero(~good).tolist())
+        return merge_rechecked(Block(times - self._rules.shift_ns, codes, lines, values), good, rechecked)
 
     def _time_type(self, data: bytes) -> Any:
         """How the first line writes its time; lines that write it otherwise make pyarrow fail, and are halved apart."""
@@ -183,9 +183,9 @@ class CsvTable:
         text = "" if isinstance(fields, str) else fields[self._columns.time].strip()
         if _INTEGER.fullmatch(text):
             return pa.int64()
-        return pa.timestamp("ns", tz="UTC") if _ZONED.fullmatch(text) else pa.timestamp("ns")
+        return pa.timestamp("ns", tz="UTC") if _WITH_TIME_ZONE.fullmatch(text) else pa.timestamp("ns")
 
 
-def _lines(data: bytes) -> int:
+def _count_lines(data: bytes) -> int:
     """The last line may lack its end. (numpy counts single bytes ten times faster than bytes.count.)"""
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10)) + (not data.endswith(b"\n"))

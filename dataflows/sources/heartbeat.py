@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import HEARTBEAT, Command
 
 
@@ -16,12 +16,12 @@ class Heartbeat:
         self._interval_ns, self._now_ns = round(interval_s * 1e9), now_ns
         self._due_ns = 0
 
-    def add(self, ticks: list[Tick]) -> list[Tick]:
+    def add(self, time_slices: list[TimeSlice]) -> list[TimeSlice]:
         """The same ticks, the last of them with a heartbeat where one is due."""
         now_ns = self._now_ns()
-        if not ticks or now_ns < self._due_ns:
-            return ticks
+        if not time_slices or now_ns < self._due_ns:
+            return time_slices
         self._due_ns = now_ns + self._interval_ns
-        ts_ns, records = ticks[-1]
-        beat = Command(f"cmd-heartbeat-{ts_ns}", now_ns, HEARTBEAT, "market_data", "", {})
-        return [*ticks[:-1], Tick(ts_ns, [*records, beat])]
+        ts_ns, records = time_slices[-1]
+        heartbeat = Command(f"cmd-heartbeat-{ts_ns}", now_ns, HEARTBEAT, "market_data", "", {})
+        return [*time_slices[:-1], TimeSlice(ts_ns, [*records, heartbeat])]

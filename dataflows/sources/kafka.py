@@ -19,26 +19,26 @@ from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourc
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from dataflows.runtime.stats import Stats
-from operators.alignment import AlignedLogs, Counts, Log
+from operators.alignment import AlignedLogs, AlignmentCounts, Log
 from operators.dead_letter_rate import DeadLetterRate, RateLimits
-from operators.stage import Tick
-from schemas.codec import DEFAULT, Codec
+from operators.stage import TimeSlice
+from schemas.codec import DEFAULT_CODEC, Codec
 from schemas.errors import TooManyDeadLetters, Unavailable, Undecodable
-from schemas.records import UNTIMED, DeadLetter, LateRecord
-from sinks.cluster import Servers, client
-from sinks.kafka_errors import Complaints
+from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord
+from sinks.cluster import Servers, client_config
+from sinks.kafka_errors import KafkaErrorListener
 
-FETCH_MAX = 1000  # messages a poll
-CLOSE_WITHIN_S = 2.0
-PAUSE_ABOVE, RESUME_BELOW = 8000, 2000  # records of one log that wait for other logs
-AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
-STALE_OFFSET = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+MESSAGES_PER_POLL_MAX = 1000  # messages a poll
+CLOSE_TIMEOUT_S = 2.0
+PAUSE_ABOVE_RECORDS, RESUME_BELOW_RECORDS = 8000, 2000  # records of one log that wait for other logs
+IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
+STALE_OFFSET_ERRORS = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
-ShardTicks = tuple[str, list[Tick]]
+ShardSlices = tuple[str, list[TimeSlice]]
 """What flows between the steps of a dataflow: a shard's name and some of its ticks in order."""
 
 
-class Until(NamedTuple):
+class ReplayEnd(NamedTuple):
     """Where a bounded replay ends: behind the last tick at or before `ts_ns`, behind the last tick that messages before
     `offsets` complete, or with the logs as they are at the start. Of several, the one that comes first.
     """
@@ -48,7 +48,7 @@ class Until(NamedTuple):
     offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset that is not read
 
 
-class _Consumption:
+class _SharedConsumer:
     """One consumer, shared by the shards of one worker; hands each log's messages to the shard that reads it."""
 
     def __init__(self, servers: Servers, prefix: str, codec: Codec, stage: str) -> None:
@@ -67,44 +67,48 @@ class _Consumption:
             "socket.nagle.disable": True,
             "enable.partition.eof": False,
         }
-        self._consumer = Consumer(client(servers, options))
+        self._consumer = Consumer(client_config(servers, options))
         # A log of all symbols (weights, news) is read by every shard of this process, each from a place of its own.
         self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
-        self._wanted: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
-        self._names: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # as on the broker -> without prefix
+        self._next_offsets: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
+        self._log_by_topic: dict[
+            tuple[str | None, int | None], tuple[str, int]
+        ] = {}  # as on the broker -> without prefix
         self._paused: set[tuple[str, int]] = set()
         self._committed: dict[tuple[str, int], int] = {}
-        self.fed_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
-        self.ends: dict[tuple[str, int], int] = {}  # the first message of each log that a bounded replay leaves out
-        self.shards: list[Shard] = []
+        self.delivered_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
+        self.end_offsets: dict[
+            tuple[str, int], int
+        ] = {}  # the first message of each log that a bounded replay leaves out
+        self.partitions: list[ShardPartition] = []
 
     def add(self, reader: AlignedLogs) -> None:
         for log, offset in reader.next_offsets().items():
-            self._wanted[log, id(reader)] = offset
+            self._next_offsets[log, id(reader)] = offset
             readers = self._readers.setdefault(log, [])
             readers.append(reader)
             if len(readers) == 1:
-                self._names[self._prefix + log[0], log[1]] = log
-                self._consumer.incremental_assign([self._at(log, offset)])
-                self.fed_to[log] = offset
-            elif offset < self.fed_to[log]:
-                self._consumer.incremental_unassign([self._at(log)])
-                self._consumer.incremental_assign([self._at(log, offset)])
-                self.fed_to[log] = offset
+                self._log_by_topic[self._prefix + log[0], log[1]] = log
+                self._consumer.incremental_assign([self._topic_partition(log, offset)])
+                self.delivered_to[log] = offset
+            elif offset < self.delivered_to[log]:
+                self._consumer.incremental_unassign([self._topic_partition(log)])
+                self._consumer.incremental_assign([self._topic_partition(log, offset)])
+                self.delivered_to[log] = offset
 
-    def _at(self, log: tuple[str, int], offset: int = 0) -> TopicPartition:
+    def _topic_partition(self, log: tuple[str, int], offset: int = 0) -> TopicPartition:
         topic, partition = log
         return TopicPartition(self._prefix + topic, partition, offset)
 
-    def bound(self, logs: Sequence[tuple[str, int]], until: Until) -> None:
+    def set_end(self, logs: Sequence[tuple[str, int]], until: ReplayEnd) -> None:
         """Leave out what a bounded replay of these logs leaves out, but for its time."""
-        given = until.offsets or {}
+        limits = until.offsets or {}
         for log in logs:
-            ends = [given[log]] if log in given else []
+            candidates = [limits[log]] if log in limits else []
             if until.end_of_logs:
-                ends.append(self._consumer.get_watermark_offsets(self._at(log), timeout=10)[1])
-            if ends:
-                self.ends[log] = min(ends)
+                candidates.append(self._consumer.get_watermark_offsets(self._topic_partition(log), timeout=10)[1])
+            if candidates:
+                self.end_offsets[log] = min(candidates)
 
     def poll(self, wait_s: float) -> int:
         """Fetch what is there, waiting at most `wait_s` for a first message. Returns how many messages came."""
@@ -112,197 +116,210 @@ class _Consumption:
         if first is None:
             return 0
         by_log: dict[tuple[str, int], list[tuple[int, Any]]] = {}
-        messages = [first, *self._consumer.consume(FETCH_MAX - 1, 0)]
+        messages = [first, *self._consumer.consume(MESSAGES_PER_POLL_MAX - 1, 0)]
         decode = self._codec.decode
         for message in messages:
             error = message.error()
             if error is not None:
-                self._raise_if_lost(error, message)
+                self._raise_if_offset_lost(error, message)
                 continue
-            name = self._names[message.topic(), message.partition()]
-            if self.ends and (message.offset() or 0) >= self.ends.get(name, maxsize):
-                self.fed_to[name] = self.ends[name]
+            log_key = self._log_by_topic[message.topic(), message.partition()]
+            if self.end_offsets and (message.offset() or 0) >= self.end_offsets.get(log_key, maxsize):
+                self.delivered_to[log_key] = self.end_offsets[log_key]
                 continue
             record: Any
             try:
                 record = decode(message.value())
-            except Undecodable as bad:
-                record = self._dead_letter(name, message, str(bad))
-            log = by_log.get(name)
-            if log is None:
-                log = by_log[name] = []
-            log.append((message.offset() or 0, record))
-        for name, fed in by_log.items():
-            for reader in self._readers[name]:
-                self._feed(reader, name, fed)
-            self.fed_to[name] = fed[-1][0] + 1
+            except Undecodable as undecodable:
+                record = self._dead_letter(log_key, message, str(undecodable))
+            entries = by_log.get(log_key)
+            if entries is None:
+                entries = by_log[log_key] = []
+            entries.append((message.offset() or 0, record))
+        for log_key, delivered in by_log.items():
+            for reader in self._readers[log_key]:
+                self._deliver(reader, log_key, delivered)
+            self.delivered_to[log_key] = delivered[-1][0] + 1
         return len(messages)
 
-    def _feed(self, reader: AlignedLogs, log: tuple[str, int], fed: list[tuple[int, Any]]) -> None:
-        wanted = self._wanted[log, id(reader)]
-        reader.feed(*log, fed if fed[0][0] >= wanted else [one for one in fed if one[0] >= wanted])
-        self._wanted[log, id(reader)] = max(wanted, fed[-1][0] + 1)
-        if reader.buffered(*log) > PAUSE_ABOVE:
+    def _deliver(self, reader: AlignedLogs, log: tuple[str, int], entries: list[tuple[int, Any]]) -> None:
+        next_offset = self._next_offsets[log, id(reader)]
+        reader.feed(
+            *log, entries if entries[0][0] >= next_offset else [entry for entry in entries if entry[0] >= next_offset]
+        )
+        self._next_offsets[log, id(reader)] = max(next_offset, entries[-1][0] + 1)
+        if reader.buffered(*log) > PAUSE_ABOVE_RECORDS:
             self._pause(*log)
 
-    def _dead_letter(self, name: tuple[str, int], message: Message, reason: str) -> DeadLetter:
+    def _dead_letter(self, log_key: tuple[str, int], message: Message, reason: str) -> DeadLetter:
         value = message.value() or b""
         schema_id = int.from_bytes(value[1:5], "big") if len(value) >= 5 and value[0] == 0 else None
         # The reader sets the time: only it knows the clock before this place in the log.
-        return DeadLetter(*name, message.offset() or 0, self._stage, 0, reason, schema_id, value)
+        return DeadLetter(*log_key, message.offset() or 0, self._stage, 0, reason, schema_id, value)
 
-    def _raise_if_lost(self, error: KafkaError, message: Message) -> None:
-        if error.code() in STALE_OFFSET or error.fatal():
-            where = f"topic {message.topic()} partition {message.partition()}"
+    def _raise_if_offset_lost(self, error: KafkaError, message: Message) -> None:
+        if error.code() in STALE_OFFSET_ERRORS or error.fatal():
+            location = f"topic {message.topic()} partition {message.partition()}"
             raise Unavailable(
-                f"{where}: offset to read on from is not in the log any more ({error.str()}); "
+                f"{location}: offset to read on from is not in the log any more ({error.str()}); "
                 "restore the topic, or remove this service's recovery folder to rebuild its state from the log"
             )
 
     def _pause(self, topic: str, partition: int) -> None:
         if (topic, partition) not in self._paused:
             self._paused.add((topic, partition))
-            self._consumer.pause([self._at((topic, partition))])
+            self._consumer.pause([self._topic_partition((topic, partition))])
 
     def resume_where_drained(self) -> None:
         drained = [
-            log for log in self._paused if all(reader.buffered(*log) < RESUME_BELOW for reader in self._readers[log])
+            log
+            for log in self._paused
+            if all(reader.buffered(*log) < RESUME_BELOW_RECORDS for reader in self._readers[log])
         ]
         if drained:
             self._paused.difference_update(drained)
-            self._consumer.resume([self._at(log) for log in drained])
+            self._consumer.resume([self._topic_partition(log) for log in drained])
 
     def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         moved = {log: offset for log, offset in offsets.items() if self._committed.get(log) != offset}
         if moved:
             self._committed.update(moved)
-            self._consumer.commit(offsets=[self._at(log, offset) for log, offset in moved.items()], asynchronous=True)
+            self._consumer.commit(
+                offsets=[self._topic_partition(log, offset) for log, offset in moved.items()], asynchronous=True
+            )
 
     def close(self) -> None:
         """Leave, within a moment: after an outage the broker may not answer for long, and nothing depends on it."""
-        closing = threading.Thread(target=self._consumer.close, daemon=True)
-        closing.start()
-        closing.join(CLOSE_WITHIN_S)
+        closer = threading.Thread(target=self._consumer.close, daemon=True)
+        closer.start()
+        closer.join(CLOSE_TIMEOUT_S)
 
 
-class Shard(StatefulSourcePartition[ShardTicks, Any]):
+class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
     """One shard's logs as ticks. Raises Unavailable where a saved position has left the log."""
 
     def __init__(
-        self, name: str, reader: AlignedLogs, shared: _Consumption, source: KafkaTicks, counted: Any = None
+        self,
+        name: str,
+        reader: AlignedLogs,
+        consumer: _SharedConsumer,
+        source: KafkaSliceSource,
+        rate_state: Any = None,
     ) -> None:
-        self._name, self._reader, self._shared, self._source = name, reader, shared, source
-        self._snapped_after_stop = False
+        self._name, self._reader, self._consumer, self._source = name, reader, consumer, source
+        self._snapshot_taken_after_stop = False
         limits = source.limits
-        self._rate = None if limits is None else DeadLetterRate(limits, counted)
+        self._dead_letter_rate = None if limits is None else DeadLetterRate(limits, rate_state)
         if source.until is not None:
             # Before there is anything to fetch: the broker answers a connection's requests one after the other, and a
             # fetch that waits for messages holds up the question where a log ends.
-            shared.bound(list(reader.next_offsets()), source.until)
-        shared.add(reader)
-        shared.shards.append(self)
+            consumer.set_end(list(reader.next_offsets()), source.until)
+        consumer.add(reader)
+        consumer.partitions.append(self)
 
-    def _counted(self, ticks: list[Tick]) -> None:
+    def _check_dead_letter_rate(self, time_slices: list[TimeSlice]) -> None:
         """Halt where too much was set aside, before any of these ticks is given out: the last snapshot stands before
         them. Raises TooManyDeadLetters.
         """
-        if self._rate is None:
+        if self._dead_letter_rate is None:
             return
-        for ts_ns, records in ticks:
-            aside = sum(type(record) in UNTIMED for record in records) if records else 0
-            reason = self._rate.fold(ts_ns, len(records) - aside, aside)
-            if reason is not None and ts_ns <= (released_ns := self._source.released()):
-                self._rate.release(released_ns)
+        for ts_ns, records in time_slices:
+            rejected = sum(type(record) in UNCLOCKED_RECORDS for record in records) if records else 0
+            reason = self._dead_letter_rate.fold(ts_ns, len(records) - rejected, rejected)
+            if reason is not None and ts_ns <= (last_released_ns := self._source.read_released_ns()):
+                self._dead_letter_rate.release(last_released_ns)
             elif reason is not None:
-                letter = next(record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord))
-                where = f"{letter.topic}/{letter.partition}@{letter.offset}"
-                reason = f"{reason}, the last of them {where}: {letter.reason}"
-                self._source.halted(ts_ns, reason)
+                last_rejected = next(
+                    record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord)
+                )
+                location = f"{last_rejected.topic}/{last_rejected.partition}@{last_rejected.offset}"
+                reason = f"{reason}, the last of them {location}: {last_rejected.reason}"
+                self._source.on_halt(ts_ns, reason)
                 raise TooManyDeadLetters(f"halted at {ts_ns}: {reason}; `python cli.py dead-letters release` goes on")
 
-    def next_batch(self) -> list[ShardTicks]:
-        if self._source.stopping():
-            if all(shard._snapped_after_stop for shard in self._shared.shards):
-                self._shared.close()
+    def next_batch(self) -> list[ShardSlices]:
+        if self._source.stop_requested():
+            if all(partition._snapshot_taken_after_stop for partition in self._consumer.partitions):
+                self._consumer.close()
                 raise AbortExecution("asked to stop; the last snapshot is durable")
             return []
-        ticks = self._reader.ticks(self._source.records_max)
-        if not ticks:
-            self._shared.resume_where_drained()
-            ticks = self._awaited()
-        self._counted(ticks)
-        self._show()
+        time_slices = self._reader.take_slices(self._source.records_max)
+        if not time_slices:
+            self._consumer.resume_where_drained()
+            time_slices = self._poll_until_slice()
+        self._check_dead_letter_rate(time_slices)
+        self._write_stats()
         if self._source.until is not None:
-            ticks = self._bounded(ticks, self._source.until)
-        self._source.stats.ticks += len(ticks)
-        return [(self._name, ticks)] if ticks else []
+            time_slices = self._cut_at_end(time_slices, self._source.until)
+        self._source.stats.slices += len(time_slices)
+        return [(self._name, time_slices)] if time_slices else []
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> AlignmentCounts:
         """What this shard met so far."""
         return self._reader.counts
 
-    def _awaited(self) -> list[Tick]:
+    def _poll_until_slice(self) -> list[TimeSlice]:
         """Poll until a tick is complete, within `wait_s`: the records of a tick seldom come all at once."""
-        shards = self._shared.shards
+        partitions = self._consumer.partitions
         # Only one shard of a worker waits, or their waits would add up; and not while another can go on.
-        waits = shards[0] is self and not any(shard._reader.ready() for shard in shards)
-        left = self._source.wait_s if waits else 0.0
-        deadline = time.monotonic() + left
-        while self._shared.poll(left) and not any(shard._reader.ready() for shard in shards):
-            left = deadline - time.monotonic()
-            if left <= 0:
+        may_wait = partitions[0] is self and not any(partition._reader.ready() for partition in partitions)
+        remaining_s = self._source.wait_s if may_wait else 0.0
+        deadline = time.monotonic() + remaining_s
+        while self._consumer.poll(remaining_s) and not any(partition._reader.ready() for partition in partitions):
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
                 break
-        return self._reader.ticks(self._source.records_max)
+        return self._reader.take_slices(self._source.records_max)
 
-    def _bounded(self, ticks: list[Tick], until: Until) -> list[Tick]:
+    def _cut_at_end(self, time_slices: list[TimeSlice], until: ReplayEnd) -> list[TimeSlice]:
         if until.ts_ns is not None:
-            ticks = [tick for tick in ticks if tick.ts_ns <= until.ts_ns]
-            if not ticks and self._reader.passed_ns >= until.ts_ns:
+            time_slices = [time_slice for time_slice in time_slices if time_slice.ts_ns <= until.ts_ns]
+            if not time_slices and self._reader.passed_ns >= until.ts_ns:
                 raise StopIteration
-        if self._shared.ends and not ticks:
+        if self._consumer.end_offsets and not time_slices:
             # One log that was read to its end and holds up the next tick is enough.
-            fed_to, ends = self._shared.fed_to, self._shared.ends
-            if any(fed_to[log] >= ends.get(log, maxsize) for log in self._reader.waiting_for()):
+            delivered_to, end_offsets = self._consumer.delivered_to, self._consumer.end_offsets
+            if any(delivered_to[log] >= end_offsets.get(log, maxsize) for log in self._reader.awaited_logs()):
                 raise StopIteration
-        return ticks
+        return time_slices
 
-    def _show(self) -> None:
+    def _write_stats(self) -> None:
         stats = self._source.stats
-        if not stats.due():
+        if not stats.write_due():
             return
-        counts = [shard._reader.counts for shard in self._shared.shards]
+        counts = [partition._reader.counts for partition in self._consumer.partitions]
         stats.write(
-            last_tick_ns=min(shard._reader.passed_ns for shard in self._shared.shards),
-            records_in=sum(c.taken for c in counts),
-            dead_letters=sum(c.dead for c in counts),
-            late_records=sum(c.late for c in counts),
-            duplicates=sum(c.duplicates for c in counts),
-            seq_gaps=sum(c.gaps for c in counts),
+            last_tick_ns=min(partition._reader.passed_ns for partition in self._consumer.partitions),
+            records_in=sum(count.accepted for count in counts),
+            dead_letters=sum(count.dead_letters for count in counts),
+            late_records=sum(count.late for count in counts),
+            duplicates=sum(count.duplicates for count in counts),
+            seq_gaps=sum(count.gaps for count in counts),
         )
 
     def next_awake(self) -> datetime | None:
         """At once, where the engine would pause for 1 ms after an empty batch: the waiting is done in `poll`."""
-        return None if self._source.stopping() else AT_ONCE
+        return None if self._source.stop_requested() else IMMEDIATELY
 
     def snapshot(self) -> Any:
-        self._snapped_after_stop = self._source.stopping()
-        self._shared.commit(self._reader.next_offsets())
+        self._snapshot_taken_after_stop = self._source.stop_requested()
+        self._consumer.commit(self._reader.next_offsets())
         snapshot = self._reader.snapshot()
-        return snapshot if self._rate is None else (*snapshot, self._rate.snapshot())
+        return snapshot if self._dead_letter_rate is None else (*snapshot, self._dead_letter_rate.snapshot())
 
     def close(self) -> None:
-        self._shared.shards.remove(self)
-        if not self._shared.shards:
-            self._shared.close()
+        self._consumer.partitions.remove(self)
+        if not self._consumer.partitions:
+            self._consumer.close()
 
 
-class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
-    """Shards of one service as a Bytewax source. Items are `(shard, [Tick, ...])`.
+class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
+    """Shards of one service as a Bytewax source. Items are `(shard, [TimeSlice, ...])`.
 
     `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
     `prefix` goes before every topic's name, for several platforms on one cluster. `limits` bounds what may be set aside
-    behind the tick that `released` gives; `halted` is told of the tick that goes over them, then TooManyDeadLetters is
+    behind the tick that `read_released_ns` gives; `on_halt` is told of the tick that goes over them, then TooManyDeadLetters is
     raised.
     """
 
@@ -313,49 +330,51 @@ class KafkaTicks(FixedPartitionedSource[ShardTicks, Any]):
         logs: Mapping[str, Sequence[Log]],
         *,
         prefix: str = "",
-        codec: Codec = DEFAULT,
-        until: Until | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        codec: Codec = DEFAULT_CODEC,
+        until: ReplayEnd | None = None,
+        stop_requested: Callable[[], bool] = lambda: False,
         stats: Stats | None = None,
         wait_s: float = 0.1,
         records_max: int = 2000,
         limits: RateLimits | None = None,
-        released: Callable[[], int] = lambda: -1,
-        halted: Callable[[int, str], None] = lambda at_ns, reason: None,
+        read_released_ns: Callable[[], int] = lambda: -1,
+        on_halt: Callable[[int, str], None] = lambda at_ns, reason: None,
     ) -> None:
         self._servers, self._service, self._logs, self._codec = servers, service, logs, codec
         self._prefix = prefix
-        self.limits, self.released, self.halted = limits, released, halted
-        self.until, self.stopping, self.wait_s, self.records_max = until, stopping, wait_s, records_max
+        self.limits, self.read_released_ns, self.on_halt = limits, read_released_ns, on_halt
+        self.until, self.stop_requested, self.wait_s, self.records_max = until, stop_requested, wait_s, records_max
         self.stats = stats or Stats(service, None)
-        self._shared: dict[int, _Consumption] = {}
+        self._consumers: dict[int, _SharedConsumer] = {}
         self._lock = threading.Lock()
 
     def list_parts(self) -> list[str]:
         return list(self._logs)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Any | None) -> Shard:
+    def build_part(self, step_id: str, for_part: str, resume_state: Any | None) -> ShardPartition:
         with self._lock:
             worker = threading.get_ident()
-            if worker not in self._shared:
-                self._shared[worker] = _Consumption(self._servers, self._prefix, self._codec, self._service)
-            shared = self._shared[worker]
+            if worker not in self._consumers:
+                self._consumers[worker] = _SharedConsumer(self._servers, self._prefix, self._codec, self._service)
+            consumer = self._consumers[worker]
         # A fourth part, behind the reader's own three, where a rate was kept.
-        counted = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
-        return Shard(for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), shared, self, counted)
+        rate_state = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
+        return ShardPartition(
+            for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), consumer, self, rate_state
+        )
 
 
 def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 30.0) -> None:
     """Return when all topics exist. Raises Unavailable naming those that do not within the bound, or where the cluster
     does not answer at all.
     """
-    heard = Complaints()
-    consumer = Consumer(client(servers, heard.options({"group.id": "platform-start"})))
+    client_errors = KafkaErrorListener()
+    consumer = Consumer(client_config(servers, client_errors.options({"group.id": "platform-start"})))
     deadline = time.monotonic() + timeout_s
     try:
         while True:
-            known = heard.metadata(consumer, timeout_s).topics
-            missing = [topic for topic in topics if topic not in known]
+            existing = client_errors.metadata(consumer, timeout_s).topics
+            missing = [topic for topic in topics if topic not in existing]
             if not missing:
                 return
             if time.monotonic() > deadline:

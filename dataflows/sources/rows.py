@@ -1,7 +1,7 @@
 """The rules of one row of bars: which columns it has, how its time is read, what makes it bad.
 
-`RowRules.judge` is the definition, one row at a time, with the reason in words; `RowRules.clean` is the same over whole
-columns, for speed. A row that `clean` does not pass is always put before `judge`.
+`RowRules.check_row` is the definition, one row at a time, with the reason in words; `RowRules.valid_rows` is the same over whole
+columns, for speed. A row that `valid_rows` does not pass is always put before `check_row`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ TIME_NAMES = (
 SYMBOL_NAMES = ("symbol", "ticker")
 FIELD_NAMES = (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "vol", "v"))
 
-QUARTER_NS = 900 * 1_000_000_000
+QUARTER_HOUR_NS = 900 * 1_000_000_000
 EARLIEST_NS, LATEST_NS = 0, 4_102_444_800 * 1_000_000_000  # 1970 to 2100: beyond lies a wrong unit
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?\d+")
-_FINE_FRACTION = re.compile(r"\.\d{6}(\d{1,3})")
+_NANOSECOND_DIGITS = re.compile(r"\.\d{6}(\d{1,3})")
 
 
-class Columns(NamedTuple):
+class BarColumns(NamedTuple):
     """Where each field stands in a row, by column number; `symbol` is None where the file name tells it."""
 
     names: tuple[str, ...]
@@ -49,21 +49,21 @@ class Columns(NamedTuple):
     fields: tuple[int, ...]  # in the order of FIELDS
 
 
-def find_columns(names: Sequence[str], where: str) -> Columns:
+def find_columns(names: Sequence[str], file_label: str) -> BarColumns:
     """Columns by their common names, in any case. Raises BadInput with one sentence when one is missing."""
     lower = [name.strip().lstrip("\ufeff").lower() for name in names]
 
-    def find(wanted: Sequence[str]) -> int | None:
-        return next((lower.index(name) for name in wanted if name in lower), None)
+    def find(accepted_names: Sequence[str]) -> int | None:
+        return next((lower.index(name) for name in accepted_names if name in lower), None)
 
-    time, fields = find(TIME_NAMES), [find(wanted) for wanted in FIELD_NAMES]
-    missing = [field for field, at in zip(("time", *FIELDS), (time, *fields), strict=True) if at is None]
+    time, fields = find(TIME_NAMES), [find(accepted_names) for accepted_names in FIELD_NAMES]
+    missing = [field for field, index in zip(("time", *FIELDS), (time, *fields), strict=True) if index is None]
     if time is None or missing:
-        raise BadInput(f"{where} has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}")
-    return Columns(tuple(names), time, find(SYMBOL_NAMES), tuple(at for at in fields if at is not None))
+        raise BadInput(f"{file_label} has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}")
+    return BarColumns(tuple(names), time, find(SYMBOL_NAMES), tuple(index for index in fields if index is not None))
 
 
-class Zone:
+class LocalTimeZone:
     """Local times to UTC. An hour that a clock change repeats is taken as its first pass; one it skips is no time."""
 
     def __init__(self, name: str) -> None:
@@ -72,24 +72,24 @@ class Zone:
 
     def offset_ns(self, local_ns: int) -> int | None:
         """What to take from `local_ns` (a local time counted as if it were UTC) to get UTC; None if it never was."""
-        quarter = local_ns // QUARTER_NS
+        quarter = local_ns // QUARTER_HOUR_NS
         if quarter not in self._offsets:
             if len(self._offsets) > 100_000:
                 self._offsets.clear()
             local = _EPOCH.replace(tzinfo=None) + timedelta(minutes=15 * quarter)
-            there = local.replace(tzinfo=self._zone)
-            exists = there.astimezone(UTC).astimezone(self._zone).replace(tzinfo=None) == local
-            offset = there.utcoffset()
+            zoned = local.replace(tzinfo=self._zone)
+            exists = zoned.astimezone(UTC).astimezone(self._zone).replace(tzinfo=None) == local
+            offset = zoned.utcoffset()
             seconds = None if offset is None or not exists else round(offset.total_seconds())
             self._offsets[quarter] = None if seconds is None else seconds * 1_000_000_000
         return self._offsets[quarter]
 
     def to_utc(self, local_ns: Ints) -> tuple[Ints, Mask]:
         """Whole columns: `(utc, exists)`."""
-        quarters, at = np.unique(local_ns // QUARTER_NS, return_inverse=True)
-        offsets = [self.offset_ns(quarter * QUARTER_NS) for quarter in quarters.tolist()]
-        known = np.array([offset is not None for offset in offsets], np.bool_)
-        return local_ns - np.array([offset or 0 for offset in offsets], np.int64)[at], known[at]
+        quarters, quarter_index = np.unique(local_ns // QUARTER_HOUR_NS, return_inverse=True)
+        offsets = [self.offset_ns(quarter * QUARTER_HOUR_NS) for quarter in quarters.tolist()]
+        exists = np.array([offset is not None for offset in offsets], np.bool_)
+        return local_ns - np.array([offset or 0 for offset in offsets], np.int64)[quarter_index], exists[quarter_index]
 
 
 class GoodRow(NamedTuple):
@@ -104,44 +104,44 @@ class RowRules:
     """The rules of one feed's rows, from its settings."""
 
     def __init__(self, settings: FeedSettings) -> None:
-        self.zone = Zone(settings.timezone)
+        self.zone = LocalTimeZone(settings.timezone)
         self.interval_ns = settings.interval_ns
         self.shift_ns = settings.interval_ns if settings.time_is == "close" else 0
 
-    def judge(self, time: str | int | None, symbol: str, fields: Sequence[str | float | None]) -> GoodRow | str:
+    def check_row(self, time: str | int | None, symbol: str, fields: Sequence[str | float | None]) -> GoodRow | str:
         """The row, or the reason why it is bad. `time` is text, or nanoseconds UTC where the file is typed."""
         time_ns = self.parse_time(time) if isinstance(time, str) else time
         if time_ns is None:
-            return f"field time must be an ISO time or an epoch number, found {_quote(time)}"
+            return f"field time must be an ISO time or an epoch number, found {_describe(time)}"
         if not EARLIEST_NS < time_ns - self.shift_ns < LATEST_NS:
-            return f"field time must lie between 1970 and 2100, found {_quote(time)}"
+            return f"field time must lie between 1970 and 2100, found {_describe(time)}"
         if time_ns % self.interval_ns:
             return f"field time must be a multiple of {self.interval_ns // 1_000_000_000} s, found {iso(time_ns)}"
         if not symbol or not symbol.isprintable():
-            return f"field symbol must be a printable name, found {_quote(symbol)}"
+            return f"field symbol must be a printable name, found {_describe(symbol)}"
         values = [_number(field) for field in fields]
         for name, field, value in zip(FIELDS, fields, values, strict=True):
             if value is None:
-                return f"field {name} must be a number, found {_quote(field)}"
+                return f"field {name} must be a number, found {_describe(field)}"
             if not math.isfinite(value):
                 return f"field {name} must be finite, found {value}"
             if value <= 0 and name != "volume":
                 return f"field {name} must be > 0, found {value}"
-        first, high, low, close, volume = (value for value in values if value is not None)
+        open_price, high, low, close, volume = (value for value in values if value is not None)
         if volume < 0:
             return f"field volume must be >= 0, found {volume}"
         if high < low:
             return f"field high must be >= low {low}, found {high}"
-        for name, value in (("open", first), ("close", close)):
+        for name, value in (("open", open_price), ("close", close)):
             if not low <= value <= high:
                 return f"field {name} must lie in [low, high] = [{low}, {high}], found {value}"
-        return GoodRow(time_ns - self.shift_ns, symbol, (first, high, low, close, volume))
+        return GoodRow(time_ns - self.shift_ns, symbol, (open_price, high, low, close, volume))
 
-    def clean(self, times_ns: Ints, values: Floats) -> Mask:
-        """True where `judge` would pass the row, but for its symbol. `values` has FIELDS as its columns."""
-        first, high, low, close, volume = values.T
+    def valid_rows(self, times_ns: Ints, values: Floats) -> Mask:
+        """True where `check_row` would pass the row, but for its symbol. `values` has FIELDS as its columns."""
+        open_price, high, low, close, volume = values.T
         opens = times_ns - self.shift_ns
-        good = np.isfinite(values).all(axis=1) & (low > 0) & (volume >= 0) & (low <= first) & (first <= high)
+        good = np.isfinite(values).all(axis=1) & (low > 0) & (volume >= 0) & (low <= open_price) & (open_price <= high)
         good &= (low <= close) & (close <= high) & (times_ns % self.interval_ns == 0)
         return np.asarray(good & (opens > EARLIEST_NS) & (opens < LATEST_NS))
 
@@ -153,31 +153,33 @@ class RowRules:
         if text.upper().endswith(" UTC"):
             text = f"{text[:-4]}+00:00"
         try:
-            moment = datetime.fromisoformat(text)
+            parsed = datetime.fromisoformat(text)
         except ValueError:
             return None
-        local = moment.replace(tzinfo=UTC) - _EPOCH
+        local = parsed.replace(tzinfo=UTC) - _EPOCH
         ns = (local.days * 86_400 + local.seconds) * 1_000_000_000 + local.microseconds * 1000
-        fine = _FINE_FRACTION.search(text)
-        ns += int(fine[1].ljust(3, "0")) if fine else 0
-        if moment.tzinfo is None:
+        nanosecond_digits = _NANOSECOND_DIGITS.search(text)
+        ns += int(nanosecond_digits[1].ljust(3, "0")) if nanosecond_digits else 0
+        if parsed.tzinfo is None:
             offset = self.zone.offset_ns(ns)
         else:
-            offset = round((moment.utcoffset() or timedelta()).total_seconds()) * 1_000_000_000
+            offset = round((parsed.utcoffset() or timedelta()).total_seconds()) * 1_000_000_000
         return None if offset is None else ns - offset
 
 
 def epoch_ns(count: int) -> int:
     """An epoch number's unit told by its size: s below 1e11, ms below 1e14, us below 1e17, else ns."""
-    size = abs(count)
-    return count * (10**9 if size < 10**11 else 10**6 if size < 10**14 else 10**3 if size < 10**17 else 1)
+    magnitude = abs(count)
+    return count * (
+        10**9 if magnitude < 10**11 else 10**6 if magnitude < 10**14 else 10**3 if magnitude < 10**17 else 1
+    )
 
 
 def epochs_ns(counts: Ints) -> Ints:
     """`epoch_ns` of a whole column; -1, which no rule passes, where that is beyond 64 bits."""
-    size = np.abs(counts)
-    scale = np.select([size < 10**11, size < 10**14, size < 10**17], [10**9, 10**6, 10**3], 1)
-    fits = (size >= 0) & (size < 9 * 10**18 // scale)
+    magnitude = np.abs(counts)
+    scale = np.select([magnitude < 10**11, magnitude < 10**14, magnitude < 10**17], [10**9, 10**6, 10**3], 1)
+    fits = (magnitude >= 0) & (magnitude < 9 * 10**18 // scale)
     return np.where(fits, counts * np.where(fits, scale, 1), -1).astype(np.int64)
 
 
@@ -212,5 +214,5 @@ def _number(field: str | float | None) -> float | None:
         return None
 
 
-def _quote(found: object) -> str:
-    return "nothing" if found is None or found == "" else ascii(found)[:80]
+def _describe(value: object) -> str:
+    return "nothing" if value is None or value == "" else ascii(value)[:80]

@@ -14,12 +14,12 @@ from hashlib import blake2b
 from typing import Any
 
 from operators.bar_completion import Minute, MinuteCompletion, MinuteRow
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS
 
 STATE_VERSION = 1
-NO_TRADE_SHARE = 0.04
+NO_TRADE_PROBABILITY = 0.04
 REPLAY_NS = 60 * 1_000_000_000
 _MASK = (1 << 64) - 1
 # The log price is a sum of smooth waves (period in bars, size): the short ones make moving averages cross every
@@ -36,24 +36,24 @@ class PricePath:
 
     def row(self, symbol: str, index: int) -> MinuteRow | None:
         """The bar of one index, None where nothing trades: about one in 25."""
-        if self._uniform(1, index) < NO_TRADE_SHARE:
+        if self._uniform(1, index) < NO_TRADE_PROBABILITY:
             return None
-        first, close = self.price(index), self.price(index + 1)
-        high = round(max(first, close) * (1 + 0.0003 * self._uniform(2, index)), 2)
-        low = round(min(first, close) * (1 - 0.0003 * self._uniform(3, index)), 2)
+        open_price, close = self.price(index), self.price(index + 1)
+        high = round(max(open_price, close) * (1 + 0.0003 * self._uniform(2, index)), 2)
+        low = round(min(open_price, close) * (1 - 0.0003 * self._uniform(3, index)), 2)
         volume = float(round(100 * math.exp(3 * self._uniform(4, index))))
-        return MinuteRow(symbol, first, high, low, close, volume)
+        return MinuteRow(symbol, open_price, high, low, close, volume)
 
     def price(self, index: int) -> float:
         """Price at the open of bar `index`, which is the close of the one before."""
-        log = 0.0
+        log_price = 0.0
         for number, (period, size) in enumerate(WAVES, 5):
-            at, rest = divmod(index, period)
-            share = rest / period
-            share = share * share * (3 - 2 * share)
-            before, after = self._uniform(number, at), self._uniform(number, at + 1)
-            log += size * (2 * (before + (after - before) * share) - 1)
-        return round(self._level * math.exp(log), 2)
+            step, remainder = divmod(index, period)
+            fraction = remainder / period
+            fraction = fraction * fraction * (3 - 2 * fraction)
+            before, after = self._uniform(number, step), self._uniform(number, step + 1)
+            log_price += size * (2 * (before + (after - before) * fraction) - 1)
+        return round(self._level * math.exp(log_price), 2)
 
     def _uniform(self, stream: int, index: int) -> float:
         """In [0, 1), a hash of its arguments (splitmix64's finalizer)."""
@@ -67,7 +67,7 @@ class Simulator:
     """Ticks of simulated bars, 24/7, the boundaries on whole intervals of the wall clock.
 
     `interval_s` must divide a day. `now_ns` is the pace: a tick is due when it has passed the tick's `ts_ns`; with
-    `fast` every tick is due at once, from `start_ns` on (default: now). Ends after `end_after_ticks`, else never.
+    `fast` every tick is due at once, from `start_ns` on (default: now). Ends after `end_after_slices`, else never.
 
     A resumed simulator gives the ticks of the minute behind its state again, or for the first time: they are the same
     records either way, so what a crash cut off between snapshot and topic is made good. Then it goes on at the present:
@@ -82,7 +82,7 @@ class Simulator:
         interval_s: int = 1,
         now_ns: Callable[[], int] = time.time_ns,
         start_ns: int | None = None,
-        end_after_ticks: int | None = None,
+        end_after_slices: int | None = None,
         fast: bool = False,
     ) -> None:
         if not symbols or len(set(symbols)) != len(symbols) or not all(symbols):
@@ -91,49 +91,49 @@ class Simulator:
             raise BadInput(f"the simulator's interval_s must divide 86400, found {interval_s}")
         self.interval_ns = interval_s * 1_000_000_000
         self._paths = {symbol: PricePath(seed, symbol) for symbol in sorted(symbols)}
-        self._now_ns, self._fast, self._end_after = now_ns, fast, end_after_ticks
+        self._now_ns, self._fast, self._end_after_slices = now_ns, fast, end_after_slices
         self._completion = MinuteCompletion()
-        self._ticks = 0
-        self._next_open = self._floor(now_ns() if start_ns is None else start_ns)
-        self._jump_from: int | None = None  # from this open on, a resumed simulator leaves out what is past
+        self._slice_count = 0
+        self._next_open_ns = self._floor(now_ns() if start_ns is None else start_ns)
+        self._skip_from_open_ns: int | None = None  # from this open on, a resumed simulator leaves out what is past
 
     @property
     def finished(self) -> bool:
-        return self._end_after is not None and self._ticks >= self._end_after
+        return self._end_after_slices is not None and self._slice_count >= self._end_after_slices
 
-    def __iter__(self) -> Iterator[Tick]:
+    def __iter__(self) -> Iterator[TimeSlice]:
         return self
 
-    def __next__(self) -> Tick:
+    def __next__(self) -> TimeSlice:
         """The next tick that is due; iteration ends where none is."""
-        ticks = self.take(1)
-        if not ticks:
+        time_slices = self.take(1)
+        if not time_slices:
             raise StopIteration
-        return ticks[0]
+        return time_slices[0]
 
-    def take(self, count: int) -> list[Tick]:
+    def take(self, count: int) -> list[TimeSlice]:
         """The ticks that are due, at most `count`, oldest first."""
-        ticks: list[Tick] = []
-        now = None if self._fast else self._now_ns()
-        while len(ticks) < count and not self.finished:
-            self._jump(now)
-            if now is not None and self._next_open + self.interval_ns > now:
+        time_slices: list[TimeSlice] = []
+        now_ns = None if self._fast else self._now_ns()
+        while len(time_slices) < count and not self.finished:
+            self._skip_to_present(now_ns)
+            if now_ns is not None and self._next_open_ns + self.interval_ns > now_ns:
                 break
-            ticks.append(self._tick(self._next_open))
-            self._next_open += self.interval_ns
-            self._ticks += 1
-        return ticks
+            time_slices.append(self._build_slice(self._next_open_ns))
+            self._next_open_ns += self.interval_ns
+            self._slice_count += 1
+        return time_slices
 
     def due_ns(self) -> int | None:
         """Wall-clock time from which `take` has a tick; None for at once."""
-        return None if self._fast else self._next_open + self.interval_ns
+        return None if self._fast else self._next_open_ns + self.interval_ns
 
     def state(self) -> dict[str, Any]:
         """Where the simulator stands, behind the last tick that it gave. Plain data."""
         return {
             "v": STATE_VERSION,
-            "next_open": self._next_open,
-            "ticks": self._ticks,
+            "next_open": self._next_open_ns,
+            "ticks": self._slice_count,
             "minutes": self._completion.snapshot(),
         }
 
@@ -142,24 +142,24 @@ class Simulator:
         if state is None:
             return self
         assert state["v"] == STATE_VERSION, f"unknown version of a simulator's state: {state['v']}"
-        self._next_open, self._ticks = state["next_open"], state["ticks"]
+        self._next_open_ns, self._slice_count = state["next_open"], state["ticks"]
         self._completion.restore(state["minutes"])
-        self._jump_from = self._next_open + max(REPLAY_NS, self.interval_ns)
+        self._skip_from_open_ns = self._next_open_ns + max(REPLAY_NS, self.interval_ns)
         return self
 
-    def _jump(self, now: int | None) -> None:
-        if now is None or self._jump_from is None or self._next_open < self._jump_from:
+    def _skip_to_present(self, now_ns: int | None) -> None:
+        if now_ns is None or self._skip_from_open_ns is None or self._next_open_ns < self._skip_from_open_ns:
             return
-        self._next_open = max(self._next_open, self._floor(now) - self.interval_ns)
-        self._jump_from = None
+        self._next_open_ns = max(self._next_open_ns, self._floor(now_ns) - self.interval_ns)
+        self._skip_from_open_ns = None
 
     def _floor(self, ns: int) -> int:
         return ns - ns % self.interval_ns
 
-    def _tick(self, open_ns: int) -> Tick:
+    def _build_slice(self, open_ns: int) -> TimeSlice:
         index = open_ns // self.interval_ns
         rows = [row for symbol, path in self._paths.items() if (row := path.row(symbol, index)) is not None]
         day = datetime.fromtimestamp(open_ns // 1_000_000_000, UTC)
-        number = day.year * 10_000 + day.month * 100 + day.day
-        minute = Minute(open_ns, open_ns + self.interval_ns, CONTINUOUS, number)
-        return Tick(minute.ts_ns, self._completion.complete(minute, rows))
+        trading_day = day.year * 10_000 + day.month * 100 + day.day
+        minute = Minute(open_ns, open_ns + self.interval_ns, CONTINUOUS, trading_day)
+        return TimeSlice(minute.ts_ns, self._completion.complete(minute, rows))

@@ -9,67 +9,67 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from configs.settings import Kafka
-from schemas.codec import DEFAULT
+from configs.settings import KafkaSection
+from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Clock
-from sinks.cluster import client
+from sinks.cluster import client_config
 
 MESSAGES_MAX = 200_000  # clocks among them: more than two days at one a second
-WITHIN_S = 60.0
+READ_TIMEOUT_S = 60.0
 
 
-def records_at_the_end(kafka: Kafka, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[Any]]:
+def topic_tail_reader(kafka: KafkaSection, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[Any]]:
     """A function that reads the last records of a topic's partition 0, oldest first.
 
     It raises Unavailable where Kafka does not answer within a minute.
     """
-    return lambda: _opened(kafka, topic, messages_max)
+    return lambda: _read_tail(kafka, topic, messages_max)
 
 
-def ids_once_stored(
-    kafka: Kafka, topic: str, store: Callable[[list[Any]], None], messages_max: int = MESSAGES_MAX
+def stored_ids_reader(
+    kafka: KafkaSection, topic: str, store: Callable[[list[Any]], None], messages_max: int = MESSAGES_MAX
 ) -> Callable[[], list[str]]:
     """The ids (first fields) of those records, which go to `store` first: of what a process wrote before it was killed
     some may stand in the topic and not in its table, and it is not asked for again.
     """
 
     def read() -> list[str]:
-        records = _opened(kafka, topic, messages_max)
+        records = _read_tail(kafka, topic, messages_max)
         store(records)
         return [str(record[0]) for record in records]
 
     return read
 
 
-def _opened(kafka: Kafka, topic: str, messages_max: int) -> list[Any]:
-    consumer = Consumer(client(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0}))
+def _read_tail(kafka: KafkaSection, topic: str, messages_max: int) -> list[Any]:
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0}))
     with closing(consumer):
         try:
-            return _read(consumer, kafka.topic_prefix + topic, messages_max)
+            return _consume_tail(consumer, kafka.topic_prefix + topic, messages_max)
         except KafkaException as error:
             raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
 
 
-def _read(consumer: Consumer, topic: str, messages_max: int) -> list[Any]:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=WITHIN_S)
-    at = max(low, high - messages_max)
-    found: list[Any] = []
-    if at >= high:
-        return found
-    consumer.assign([TopicPartition(topic, 0, at)])
-    deadline = time.monotonic() + WITHIN_S
-    while at < high:
+def _consume_tail(consumer: Consumer, topic: str, messages_max: int) -> list[Any]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=READ_TIMEOUT_S)
+    offset = max(low, high - messages_max)
+    records: list[Any] = []
+    if offset >= high:
+        return records
+    consumer.assign([TopicPartition(topic, 0, offset)])
+    deadline = time.monotonic() + READ_TIMEOUT_S
+    while offset < high:
         if time.monotonic() > deadline:
-            raise Unavailable(f"topic {topic}: its end was not read in {WITHIN_S:.0f} s")
+            raise Unavailable(f"topic {topic}: its end was not read in {READ_TIMEOUT_S:.0f} s")
         for message in consumer.consume(1000, 0.5):
             if message.error() is not None:
                 raise KafkaException(message.error())
-            at = (message.offset() or 0) + 1
+            offset = (message.offset() or 0) + 1
             try:
-                record = DEFAULT.decode(message.value())
+                record = DEFAULT_CODEC.decode(message.value())
             except Undecodable:
                 continue  # what reads the topic makes a dead letter of it
             if type(record) is not Clock:
-                found.append(record)
-    return found
+                records.append(record)
+    return records

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataflows.sources.tape.files import TapeRow
+from dataflows.sources.tape.tape_file import TapeRow
 from schemas.errors import BadInput
 from schemas.records import Record
 
 
-class RowsFile(Protocol):
+class RecordFile(Protocol):
     """One file of records, such as a tape's."""
 
     @property
@@ -22,31 +22,36 @@ class RowsFile(Protocol):
 
 
 class WatchedFiles:
-    """An `Outside`: the records of type `kind` of every file that has changed, known when they are read."""
+    """An `BlockingSource`: the records of type `record_type` of every file that has changed, known when they are read."""
 
     def __init__(
-        self, files: Sequence[RowsFile], kind: Any, *, interval_s: float, now_ns: Callable[[], int] = time.time_ns
+        self,
+        files: Sequence[RecordFile],
+        record_type: Any,
+        *,
+        interval_s: float,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.interval_s, self._now_ns = interval_s, now_ns
-        self._files, self._kind = files, kind
-        self._read: dict[Path, tuple[int, int]] = {}
+        self._files, self._record_type = files, record_type
+        self._file_versions: dict[Path, tuple[int, int]] = {}
 
-    def ask(self) -> list[Record]:
+    def fetch(self) -> list[Record]:
         """Raises BadInput for a file that cannot be read."""
-        out: list[Record] = []
+        all_records: list[Record] = []
         for file in self._files:
             try:
                 stat = file.path.stat()
             except OSError as error:
                 raise BadInput(f"file {file.path} cannot be read: {error.strerror}") from error
-            state = (stat.st_mtime_ns, stat.st_size)
-            if self._read.get(file.path) == state:
+            version = (stat.st_mtime_ns, stat.st_size)
+            if self._file_versions.get(file.path) == version:
                 continue
-            now = self._now_ns()
-            found: list[Any] = [row.record for row in file.rows() if isinstance(row.record, self._kind)]
-            out += [record._replace(ts_ns=now) for record in found]
-            self._read[file.path] = state
-        return out
+            now_ns = self._now_ns()
+            records: list[Any] = [row.record for row in file.rows() if isinstance(row.record, self._record_type)]
+            all_records += [record._replace(ts_ns=now_ns) for record in records]
+            self._file_versions[file.path] = version
+        return all_records
 
     def close(self) -> None:
         """Nothing stays open."""

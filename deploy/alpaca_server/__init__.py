@@ -5,6 +5,6 @@ Sources: Alpaca's API reference (trading v2, market data v2, the streams' wire f
 cross zero, only limit day orders outside regular hours, 200 requests a minute, one trade-updates socket per key.
 """
 
-from deploy.alpaca_server.server import Server, ServerSettings
+from deploy.alpaca_server.server import AlpacaServer, ServerSettings
 
-__all__ = ["Server", "ServerSettings"]
+__all__ = ["AlpacaServer", "ServerSettings"]

@@ -15,7 +15,7 @@ KINDS = {
 }
 
 
-class Fault(NamedTuple):
+class BrokerFault(NamedTuple):
     """`place`: a request (submit, cancel, ask for orders, account) or an update of the trade stream.
 
     status        the request is answered with `status` and not carried out
@@ -34,25 +34,25 @@ class Fault(NamedTuple):
     event: str = ""  # update: only of this event ("fill", "partial_fill", "new" ...)
 
 
-class Faults:
+class FaultQueue:
     """The faults that wait, by place, first in first out."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[Fault]] = {place: deque() for place in PLACES}
+        self._pending: dict[str, deque[BrokerFault]] = {place: deque() for place in PLACES}
 
-    def plan(self, fault: Fault, times: int = 1) -> None:
+    def plan(self, fault: BrokerFault, times: int = 1) -> None:
         """Raises ValueError for a place or kind that there is not."""
         if fault.kind not in KINDS.get(fault.place, ()):
             raise ValueError(f"there is no fault {fault.kind!r} at {fault.place!r}")
-        self._waiting[fault.place].extend([fault] * times)
+        self._pending[fault.place].extend([fault] * times)
 
-    def take(self, place: str, event: str = "") -> Fault | None:
+    def take(self, place: str, event: str = "") -> BrokerFault | None:
         """The next fault at this place, if one waits and is meant for this event."""
-        waiting = self._waiting[place]
-        if waiting and waiting[0].event in ("", event):
-            return waiting.popleft()
+        pending = self._pending[place]
+        if pending and pending[0].event in ("", event):
+            return pending.popleft()
         return None
 
     def clear(self) -> None:
-        for waiting in self._waiting.values():
-            waiting.clear()
+        for pending in self._pending.values():
+            pending.clear()

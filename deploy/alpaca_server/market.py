@@ -22,7 +22,7 @@ class BarRow(NamedTuple):
     volume: float
 
 
-class Market:
+class LocalMarket:
     """Bars of `interval_s` seconds as a function of time, and what was recorded of set prices.
 
     With `seed` None nothing happens by itself: prices and bars come through `record`.
@@ -51,14 +51,14 @@ class Market:
         if symbol not in self._paths:
             recorded = self._recorded.get(symbol, {})
             return [recorded[at] for at in sorted(recorded) if start_ns <= at <= last_ns][:limit]
-        found: list[BarRow] = []
+        rows: list[BarRow] = []
         at = -(-start_ns // self.interval_ns) * self.interval_ns
-        while at <= last_ns and len(found) < limit:
+        while at <= last_ns and len(rows) < limit:
             row = self.bar(symbol, at)
             if row is not None:
-                found.append(row)
+                rows.append(row)
             at += self.interval_ns
-        return found
+        return rows
 
     def price(self, symbol: str, now_ns: int) -> float | None:
         """The simulated price of the moment."""

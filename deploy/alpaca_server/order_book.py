@@ -12,13 +12,13 @@ ZERO = Decimal(0)
 OPEN_STATES = frozenset({"new", "accepted", "pending_new", "partially_filled", "held"})
 EXTENDED, REGULAR, CLOSED = "extended", "regular", "closed"
 _TYPES = ("market", "limit", "stop", "stop_limit", "trailing_stop")
-_FORCES = ("day", "gtc", "ioc", "fok", "opg", "cls")
+_TIMES_IN_FORCE = ("day", "gtc", "ioc", "fok", "opg", "cls")
 _SHORT_MARK_UP = Decimal("1.03")
 _CENT = Decimal("0.01")
-_AVERAGE = Decimal("0.000000001")
+_AVERAGE_QUANTUM = Decimal("0.000000001")
 
 
-class Refused(Exception):
+class BrokerApiError(Exception):
     """What Alpaca answers with: HTTP status, its own code, a message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
@@ -57,10 +57,10 @@ class BrokerOrder:
         return self.quantity - self.filled
 
     @property
-    def average(self) -> Decimal | None:
-        return (self.value / self.filled).quantize(_AVERAGE).normalize() if self.filled else None
+    def average_price(self) -> Decimal | None:
+        return (self.value / self.filled).quantize(_AVERAGE_QUANTUM).normalize() if self.filled else None
 
-    def wire(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """The order as Alpaca's JSON."""
         return {
             "id": self.id,
@@ -79,30 +79,30 @@ class BrokerOrder:
             "symbol": self.symbol,
             "asset_class": "crypto" if "/" in self.symbol else "us_equity",
             "notional": None,
-            "qty": text(self.quantity),
-            "filled_qty": text(self.filled),
-            "filled_avg_price": text(self.average),
+            "qty": decimal_text(self.quantity),
+            "filled_qty": decimal_text(self.filled),
+            "filled_avg_price": decimal_text(self.average_price),
             "order_class": "",
             "order_type": self.type,
             "type": self.type,
             "side": self.side,
             "time_in_force": self.time_in_force,
-            "limit_price": text(self.limit_price),
-            "stop_price": text(self.stop_price),
+            "limit_price": decimal_text(self.limit_price),
+            "stop_price": decimal_text(self.stop_price),
             "status": self.status,
             "extended_hours": self.extended_hours,
             "legs": None,
-            "trail_percent": text(self.trail_percent),
-            "trail_price": text(self.trail_price),
-            "hwm": text(self.best),
+            "trail_percent": decimal_text(self.trail_percent),
+            "trail_price": decimal_text(self.trail_price),
+            "hwm": decimal_text(self.best),
         }
 
 
 @dataclass
-class Book:
+class BrokerBook:
     """`tell(event, order, fields)` is called for each event of an order, in order. `now` gives ISO time."""
 
-    tell: Callable[[str, BrokerOrder, dict[str, Any]], None]
+    on_event: Callable[[str, BrokerOrder, dict[str, Any]], None]
     now: Callable[[], str]
     cash: Decimal = Decimal(1_000_000)
     leverage: Decimal = Decimal(2)
@@ -112,59 +112,59 @@ class Book:
     orders: dict[str, BrokerOrder] = field(default_factory=dict)
     by_client: dict[str, BrokerOrder] = field(default_factory=dict)
     prices: dict[str, Decimal] = field(default_factory=dict)
-    fill_max: Decimal | None = None  # units that one price fills of one order at most
-    submits: dict[str, int] = field(default_factory=dict)  # how often each client_order_id was accepted
+    fill_quantity_max: Decimal | None = None  # units that one price fills of one order at most
+    submission_counts: dict[str, int] = field(default_factory=dict)  # how often each client_order_id was accepted
     fills: list[dict[str, Any]] = field(default_factory=list)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def submit(self, asked: dict[str, Any], replaces: BrokerOrder | None = None) -> BrokerOrder:
+    def submit(self, request: dict[str, Any], replaces: BrokerOrder | None = None) -> BrokerOrder:
         """Take an order, or raise Refused with the broker's own reason."""
-        order = self._read(asked)
+        order = self._parse_order(request)
         if order.client_order_id in self.by_client:
-            raise Refused(422, 40010001, "client_order_id must be unique")
+            raise BrokerApiError(422, 40010001, "client_order_id must be unique")
         self._check(order, replaces)
         order.replaces = None if replaces is None else replaces.id
         self.orders[order.id] = self.by_client[order.client_order_id] = order
-        self.submits[order.client_order_id] = self.submits.get(order.client_order_id, 0) + 1
-        self.tell("new", order, {})
+        self.submission_counts[order.client_order_id] = self.submission_counts.get(order.client_order_id, 0) + 1
+        self.on_event("new", order, {})
         return order
 
     def cancel(self, order_id: str) -> BrokerOrder:
         order = self.find(order_id)
         if order.status not in OPEN_STATES:
-            raise Refused(422, 42210000, f'order is already in "{order.status}" state')
-        self.end(order, "canceled")
+            raise BrokerApiError(422, 42210000, f'order is already in "{order.status}" state')
+        self.end_order(order, "canceled")
         return order
 
-    def replace(self, order_id: str, asked: dict[str, Any]) -> BrokerOrder:
+    def replace(self, order_id: str, changes: dict[str, Any]) -> BrokerOrder:
         old = self.find(order_id)
         if old.status not in OPEN_STATES:
-            raise Refused(422, 42210000, f'order is already in "{old.status}" state')
-        terms = {**old.wire(), **{name: value for name, value in asked.items() if value is not None}}
-        terms["client_order_id"] = asked.get("client_order_id") or str(uuid.uuid4())
-        new = self.submit({**terms, "trail_price": asked.get("trail", old.trail_price)}, old)
+            raise BrokerApiError(422, 42210000, f'order is already in "{old.status}" state')
+        terms = {**old.as_json(), **{name: value for name, value in changes.items() if value is not None}}
+        terms["client_order_id"] = changes.get("client_order_id") or str(uuid.uuid4())
+        new = self.submit({**terms, "trail_price": changes.get("trail", old.trail_price)}, old)
         new.filled, new.value = old.filled, old.value
         old.replaced_by = new.id
-        self.end(old, "replaced")
+        self.end_order(old, "replaced")
         return new
 
     def find(self, order_id: str) -> BrokerOrder:
         if order_id not in self.orders:
-            raise Refused(404, 40410000, f"order not found for {order_id}")
+            raise BrokerApiError(404, 40410000, f"order not found for {order_id}")
         return self.orders[order_id]
 
-    def find_client(self, client_order_id: str) -> BrokerOrder:
+    def find_by_client_id(self, client_order_id: str) -> BrokerOrder:
         if client_order_id not in self.by_client:
-            raise Refused(404, 40410000, f"order not found for {client_order_id}")
+            raise BrokerApiError(404, 40410000, f"order not found for {client_order_id}")
         return self.by_client[client_order_id]
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def end(self, order: BrokerOrder, status: str) -> None:
+    def end_order(self, order: BrokerOrder, status: str) -> None:
         """An order ends without (further) trading."""
         order.status, order.ended_at = status, self.now()
-        self.tell(status, order, {})
+        self.on_event(status, order, {})
 
     def set_price(self, symbol: str, price: Decimal) -> None:
         """The market trades at `price`: every open order of the symbol meets it, oldest first."""
@@ -174,148 +174,150 @@ class Book:
         for order in [o for o in self.orders.values() if o.symbol == symbol and o.status in OPEN_STATES]:
             if self.session == EXTENDED and not order.extended_hours:
                 continue
-            if self._trades_at(order, price):
-                self.fill(order, min(order.leaves, self.fill_max or order.leaves), price)
+            if self._is_executable_at(order, price):
+                self.fill(order, min(order.leaves, self.fill_quantity_max or order.leaves), price)
             if order.time_in_force in ("ioc", "fok") and order.status in OPEN_STATES:
-                self.end(order, "canceled")
+                self.end_order(order, "canceled")
 
     def fill(self, order: BrokerOrder, quantity: Decimal, price: Decimal) -> None:
         order.filled += quantity
         order.value += quantity * price
         signed = quantity if order.side == "buy" else -quantity
-        held = self.positions.get(order.symbol, ZERO) + signed
+        position = self.positions.get(order.symbol, ZERO) + signed
         self.cash -= signed * price
         self.costs[order.symbol] = self.costs.get(order.symbol, ZERO) + signed * price
-        if held:
-            self.positions[order.symbol] = held
+        if position:
+            self.positions[order.symbol] = position
         else:
             self.positions.pop(order.symbol, None)
             self.costs.pop(order.symbol, None)
-        whole = not order.leaves
-        order.status = "filled" if whole else "partially_filled"
-        if whole:
+        is_complete = not order.leaves
+        order.status = "filled" if is_complete else "partially_filled"
+        if is_complete:
             order.ended_at = self.now()
-        event = "fill" if whole else "partial_fill"
+        event = "fill" if is_complete else "partial_fill"
         fields = {
-            "price": text(price),
-            "qty": text(quantity),
+            "price": decimal_text(price),
+            "qty": decimal_text(quantity),
             "timestamp": self.now(),
-            "position_qty": text(held),
+            "position_qty": decimal_text(position),
             "execution_id": str(uuid.uuid4()),
         }
         self.fills.append({"order_id": order.id, "symbol": order.symbol, "side": order.side, **fields})
-        self.tell(event, order, fields)
+        self.on_event(event, order, fields)
 
     def equity(self) -> Decimal:
-        return self.cash + sum((held * self.prices.get(s, ZERO) for s, held in self.positions.items()), ZERO)
+        return self.cash + sum((position * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
 
     def buying_power(self) -> Decimal:
         """Leverage on equity, less what is held, less what open orders may open."""
-        gross = sum((abs(held) * self.prices.get(s, ZERO) for s, held in self.positions.items()), ZERO)
-        pending = sum((self._opens(o) for o in self.orders.values() if o.status in OPEN_STATES), ZERO)
+        gross = sum((abs(position) * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
+        pending = sum((self._reserved_cash(o) for o in self.orders.values() if o.status in OPEN_STATES), ZERO)
         return max(ZERO, self.equity() * self.leverage - gross - pending).quantize(_CENT)
 
     # -- rules ---------------------------------------------------------------------------------------------------------
 
-    def _read(self, asked: dict[str, Any]) -> BrokerOrder:
-        kind, force, side = asked.get("type"), asked.get("time_in_force"), asked.get("side")
-        for name, value, known in (
+    def _parse_order(self, request: dict[str, Any]) -> BrokerOrder:
+        kind, time_in_force, side = request.get("type"), request.get("time_in_force"), request.get("side")
+        for name, value, allowed in (
             ("type", kind, _TYPES),
-            ("time_in_force", force, _FORCES),
+            ("time_in_force", time_in_force, _TIMES_IN_FORCE),
             ("side", side, ("buy", "sell")),
         ):
-            if value not in known:
-                raise Refused(422, 40010001, f"invalid {name}: {value}")
-        number = {name: _number(asked, name) for name in ("qty", "limit_price", "stop_price", "trail_percent")}
-        trail = _number(asked, "trail_price")
-        quantity = number["qty"]
+            if value not in allowed:
+                raise BrokerApiError(422, 40010001, f"invalid {name}: {value}")
+        numbers = {name: _number(request, name) for name in ("qty", "limit_price", "stop_price", "trail_percent")}
+        trail = _number(request, "trail_price")
+        quantity = numbers["qty"]
         if quantity is None or quantity <= 0:
-            raise Refused(422, 40010001, "qty must be > 0")
-        if kind in ("limit", "stop_limit") and number["limit_price"] is None:
-            raise Refused(422, 40010001, f"{kind} orders require a limit price")
-        if kind in ("stop", "stop_limit") and number["stop_price"] is None:
-            raise Refused(422, 40010001, f"{kind} orders require a stop price")
-        if kind == "trailing_stop" and (trail is None) == (number["trail_percent"] is None):
-            raise Refused(422, 40010001, "trailing stop orders must specify one of trail_price or trail_percent")
+            raise BrokerApiError(422, 40010001, "qty must be > 0")
+        if kind in ("limit", "stop_limit") and numbers["limit_price"] is None:
+            raise BrokerApiError(422, 40010001, f"{kind} orders require a limit price")
+        if kind in ("stop", "stop_limit") and numbers["stop_price"] is None:
+            raise BrokerApiError(422, 40010001, f"{kind} orders require a stop price")
+        if kind == "trailing_stop" and (trail is None) == (numbers["trail_percent"] is None):
+            raise BrokerApiError(422, 40010001, "trailing stop orders must specify one of trail_price or trail_percent")
         return BrokerOrder(
             id=str(uuid.uuid4()),
-            client_order_id=str(asked.get("client_order_id") or uuid.uuid4()),
-            symbol=str(asked.get("symbol")),
+            client_order_id=str(request.get("client_order_id") or uuid.uuid4()),
+            symbol=str(request.get("symbol")),
             side=str(side),
             type=str(kind),
-            time_in_force=str(force),
+            time_in_force=str(time_in_force),
             quantity=quantity,
-            limit_price=number["limit_price"],
-            stop_price=number["stop_price"],
+            limit_price=numbers["limit_price"],
+            stop_price=numbers["stop_price"],
             trail_price=trail,
-            trail_percent=number["trail_percent"],
-            extended_hours=bool(asked.get("extended_hours")),
+            trail_percent=numbers["trail_percent"],
+            extended_hours=bool(request.get("extended_hours")),
             created_at=self.now(),
         )
 
     def _check(self, order: BrokerOrder, replaces: BrokerOrder | None) -> None:
         if order.symbol not in self.prices:
-            raise Refused(422, 40010001, f"asset {order.symbol} not found")
+            raise BrokerApiError(422, 40010001, f"asset {order.symbol} not found")
         if order.extended_hours and (order.type != "limit" or order.time_in_force != "day"):
-            raise Refused(422, 42210000, "extended hours order must be DAY limit orders")
+            raise BrokerApiError(422, 42210000, "extended hours order must be DAY limit orders")
         if order.quantity != order.quantity.to_integral_value() and order.time_in_force != "day":
-            raise Refused(422, 42210000, "fractional orders must be DAY orders")
-        held = self.positions.get(order.symbol, ZERO)
+            raise BrokerApiError(422, 42210000, "fractional orders must be DAY orders")
+        position = self.positions.get(order.symbol, ZERO)
         sign = 1 if order.side == "buy" else -1
-        closable = max(ZERO, -held * sign)
-        others = [o for o in self.orders.values() if o.symbol == order.symbol and o.status in OPEN_STATES]
-        against = [o for o in others if o.side == order.side and o is not replaces]
-        taken = sum((o.leaves for o in against), ZERO)
-        if closable and order.quantity > closable - taken:
-            what = f"requested: {text(order.quantity)}, available: {text(max(ZERO, closable - taken))}"
-            raise Refused(403, 40310000, f"insufficient qty available for order ({what})")
-        if self._opens(order) > self.buying_power() + (self._opens(replaces) if replaces else ZERO):
-            raise Refused(403, 40310000, "insufficient buying power")
+        closable = max(ZERO, -position * sign)
+        open_orders = [o for o in self.orders.values() if o.symbol == order.symbol and o.status in OPEN_STATES]
+        same_side = [o for o in open_orders if o.side == order.side and o is not replaces]
+        reserved = sum((o.leaves for o in same_side), ZERO)
+        if closable and order.quantity > closable - reserved:
+            detail = (
+                f"requested: {decimal_text(order.quantity)}, available: {decimal_text(max(ZERO, closable - reserved))}"
+            )
+            raise BrokerApiError(403, 40310000, f"insufficient qty available for order ({detail})")
+        if self._reserved_cash(order) > self.buying_power() + (self._reserved_cash(replaces) if replaces else ZERO):
+            raise BrokerApiError(403, 40310000, "insufficient buying power")
 
-    def _opens(self, order: BrokerOrder) -> Decimal:
+    def _reserved_cash(self, order: BrokerOrder) -> Decimal:
         """Money that an order ties up until it is filled: buys at their limit or the price, shorts at 1.03 x the ask
         or the limit."""
         price = self.prices.get(order.symbol, ZERO)
-        held = self.positions.get(order.symbol, ZERO)
+        position = self.positions.get(order.symbol, ZERO)
         if order.side == "buy":
-            return ZERO if held < 0 else order.leaves * (order.limit_price or order.stop_price or price)
-        return ZERO if held > 0 else order.leaves * max(order.limit_price or ZERO, price * _SHORT_MARK_UP)
+            return ZERO if position < 0 else order.leaves * (order.limit_price or order.stop_price or price)
+        return ZERO if position > 0 else order.leaves * max(order.limit_price or ZERO, price * _SHORT_MARK_UP)
 
-    def _trades_at(self, order: BrokerOrder, price: Decimal) -> bool:
+    def _is_executable_at(self, order: BrokerOrder, price: Decimal) -> bool:
         buying = order.side == "buy"
         if order.type in ("stop", "stop_limit", "trailing_stop") and not order.triggered:
-            order.triggered = self._reached(order, price, buying)
+            order.triggered = self._is_triggered(order, price, buying)
             if not order.triggered:
                 return False
         if order.limit_price is None:
             return True
         return price <= order.limit_price if buying else price >= order.limit_price
 
-    def _reached(self, order: BrokerOrder, price: Decimal, buying: bool) -> bool:
+    def _is_triggered(self, order: BrokerOrder, price: Decimal, buying: bool) -> bool:
         stop = order.stop_price
         if order.type == "trailing_stop":
             order.best = price if order.best is None else (min if buying else max)(order.best, price)
-            away = order.trail_price
-            if away is None:
+            trail = order.trail_price
+            if trail is None:
                 assert order.trail_percent is not None
-                away = order.best * order.trail_percent / 100
-            stop = order.best + away if buying else order.best - away
+                trail = order.best * order.trail_percent / 100
+            stop = order.best + trail if buying else order.best - trail
         assert stop is not None
         return price >= stop if buying else price <= stop
 
 
-def _number(asked: dict[str, Any], name: str) -> Decimal | None:
-    given = asked.get(name)
-    if given is None:
+def _number(request: dict[str, Any], name: str) -> Decimal | None:
+    value = request.get(name)
+    if value is None:
         return None
     try:
-        number = Decimal(str(given))
+        number = Decimal(str(value))
     except InvalidOperation as error:
-        raise Refused(422, 40010001, f"{name} is not a number: {given}") from error
+        raise BrokerApiError(422, 40010001, f"{name} is not a number: {value}") from error
     if not number.is_finite():
-        raise Refused(422, 40010001, f"{name} is not a number: {given}")
+        raise BrokerApiError(422, 40010001, f"{name} is not a number: {value}")
     return number
 
 
-def text(number: Decimal | None) -> str | None:
+def decimal_text(number: Decimal | None) -> str | None:
     return None if number is None else f"{number.normalize():f}" if number else "0"

@@ -15,28 +15,37 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from deploy.alpaca_server.broker import Broker, iso
+from deploy.alpaca_server.broker import LocalBroker, iso
 from deploy.alpaca_server.market import SECOND_NS, BarRow
-from deploy.alpaca_server.order_book import CLOSED, EXTENDED, OPEN_STATES, REGULAR, ZERO, BrokerOrder, Refused, text
+from deploy.alpaca_server.order_book import (
+    CLOSED,
+    EXTENDED,
+    OPEN_STATES,
+    REGULAR,
+    ZERO,
+    BrokerApiError,
+    BrokerOrder,
+    decimal_text,
+)
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def routes(broker: Broker) -> list[Route]:
-    trading = Trading(broker)
+def routes(broker: LocalBroker) -> list[Route]:
+    trading = AlpacaEndpoints(broker)
     return [
-        *_v2(trading),
-        *_data(trading),
+        *_trading_routes(trading),
+        *_data_routes(trading),
         Route("/control/{what}", trading.control, methods=["POST"]),
         Route("/control/state", trading.state),
     ]
 
 
-def _v2(trading: Trading) -> list[Route]:
+def _trading_routes(trading: AlpacaEndpoints) -> list[Route]:
     table: list[tuple[str, str, str, Handler]] = [
         ("/v2/orders", "POST", "submit", trading.submit),
         ("/v2/orders", "GET", "ask", trading.list_orders),
-        ("/v2/orders:by_client_order_id", "GET", "ask", trading.by_client),
+        ("/v2/orders:by_client_order_id", "GET", "ask", trading.order_by_client_id),
         ("/v2/orders/{order_id}", "GET", "ask", trading.order),
         ("/v2/orders/{order_id}", "PATCH", "submit", trading.replace),
         ("/v2/orders/{order_id}", "DELETE", "cancel", trading.cancel),
@@ -50,15 +59,15 @@ def _v2(trading: Trading) -> list[Route]:
     return [Route(path, trading.guarded(place, handler), methods=[method]) for path, method, place, handler in table]
 
 
-def _data(trading: Trading) -> list[Route]:
+def _data_routes(trading: AlpacaEndpoints) -> list[Route]:
     paths = {"/v2/stocks/bars": trading.bars, "/v1beta3/crypto/us/bars": trading.bars, "/v1beta1/news": trading.news}
     return [Route(path, trading.guarded("", handler)) for path, handler in paths.items()]
 
 
-class Trading:
+class AlpacaEndpoints:
     """One method an endpoint."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: LocalBroker) -> None:
         self._broker = broker
 
     def guarded(self, place: str, handler: Handler) -> Handler:
@@ -66,10 +75,10 @@ class Trading:
         broker = self._broker
 
         async def guard(request: Request) -> Response:
-            given = (request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key"))
-            if given != (broker.key, broker.secret):
+            credentials = (request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key"))
+            if credentials != (broker.key, broker.secret):
                 return _problem(403, 40310000, "forbidden.")
-            if broker.over_rate():
+            if broker.is_rate_limited():
                 return _problem(429, 42910000, "too many requests.", {"X-RateLimit-Limit": "200", "Retry-After": "1"})
             fault = broker.faults.take(place) if place else None
             if fault is not None and fault.kind == "status":
@@ -78,62 +87,64 @@ class Trading:
                 await asyncio.sleep(fault.delay_s)
                 return _problem(504, 50410000, "gateway timeout")
             try:
-                answer = await handler(request)
-            except Refused as refused:
-                return _problem(refused.status, refused.code, refused.message)
+                response = await handler(request)
+            except BrokerApiError as error:
+                return _problem(error.status, error.code, error.message)
             except json.JSONDecodeError:
                 return _problem(400, 40010000, "request body format is invalid")
             if fault is not None:
                 await asyncio.sleep(fault.delay_s)
                 return _problem(504, 50410000, "gateway timeout")
-            return answer
+            return response
 
         return guard
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
     async def submit(self, request: Request) -> Response:
-        return JSONResponse(self._broker.book.submit(await request.json()).wire())
+        return JSONResponse(self._broker.book.submit(await request.json()).as_json())
 
     async def replace(self, request: Request) -> Response:
-        return JSONResponse(self._broker.book.replace(request.path_params["order_id"], await request.json()).wire())
+        return JSONResponse(self._broker.book.replace(request.path_params["order_id"], await request.json()).as_json())
 
     async def cancel(self, request: Request) -> Response:
         self._broker.book.cancel(request.path_params["order_id"])
         return Response(status_code=204)
 
     async def order(self, request: Request) -> Response:
-        return JSONResponse(self._broker.book.find(request.path_params["order_id"]).wire())
+        return JSONResponse(self._broker.book.find(request.path_params["order_id"]).as_json())
 
-    async def by_client(self, request: Request) -> Response:
-        return JSONResponse(self._broker.book.find_client(request.query_params.get("client_order_id", "")).wire())
+    async def order_by_client_id(self, request: Request) -> Response:
+        return JSONResponse(
+            self._broker.book.find_by_client_id(request.query_params.get("client_order_id", "")).as_json()
+        )
 
     async def list_orders(self, request: Request) -> Response:
-        asked = request.query_params
-        status, limit = asked.get("status", "open"), min(int(asked.get("limit", 50)), 500)
-        found: list[BrokerOrder] = list(self._broker.book.orders.values())
+        query = request.query_params
+        status, limit = query.get("status", "open"), min(int(query.get("limit", 50)), 500)
+        orders: list[BrokerOrder] = list(self._broker.book.orders.values())
         if status != "all":
-            found = [order for order in found if (order.status in OPEN_STATES) == (status == "open")]
-        if asked.get("after"):
-            found = [order for order in found if order.created_at > asked["after"]]
-        if asked.get("direction", "desc") == "desc":
-            found.reverse()
-        return JSONResponse([order.wire() for order in found[:limit]])
+            orders = [order for order in orders if (order.status in OPEN_STATES) == (status == "open")]
+        if query.get("after"):
+            orders = [order for order in orders if order.created_at > query["after"]]
+        if query.get("direction", "desc") == "desc":
+            orders.reverse()
+        return JSONResponse([order.as_json() for order in orders[:limit]])
 
     # -- the account ---------------------------------------------------------------------------------------------------
 
     async def positions(self, request: Request) -> Response:
         book = self._broker.book
         rows = []
-        for symbol, held in book.positions.items():
+        for symbol, quantity in book.positions.items():
             price = book.prices.get(symbol, ZERO)
-            side = "long" if held > 0 else "short"
+            side = "long" if quantity > 0 else "short"
             cost = book.costs[symbol]
-            value = held * price
+            value = quantity * price
             numbers = {
-                "qty": held,
-                "qty_available": held,
-                "avg_entry_price": abs(cost / held),
+                "qty": quantity,
+                "qty_available": quantity,
+                "avg_entry_price": abs(cost / quantity),
                 "market_value": value,
                 "cost_basis": cost,
                 "unrealized_pl": value - cost,
@@ -145,8 +156,8 @@ class Trading:
                 "change_today": ZERO,
             }
             asset_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol))
-            about = {"asset_id": asset_id, "symbol": symbol, "exchange": "NASDAQ", "asset_class": "us_equity"}
-            rows.append({**about, "side": side, **{name: text(number) for name, number in numbers.items()}})
+            asset = {"asset_id": asset_id, "symbol": symbol, "exchange": "NASDAQ", "asset_class": "us_equity"}
+            rows.append({**asset, "side": side, **{name: decimal_text(number) for name, number in numbers.items()}})
         return JSONResponse(rows)
 
     async def account(self, request: Request) -> Response:
@@ -154,8 +165,8 @@ class Trading:
         power, equity = f"{book.buying_power():f}", f"{book.equity():f}"
         money = {"cash": f"{book.cash:f}", "equity": equity, "portfolio_value": equity, "buying_power": power}
         flags = {"pattern_day_trader": False, "trading_blocked": False, "account_blocked": False}
-        about = {"id": self._broker.account_id, "account_number": "LOCAL1", "status": "ACTIVE", "currency": "USD"}
-        return JSONResponse({**about, **money, **flags, "shorting_enabled": True, "multiplier": "2"})
+        identity = {"id": self._broker.account_id, "account_number": "LOCAL1", "status": "ACTIVE", "currency": "USD"}
+        return JSONResponse({**identity, **money, **flags, "shorting_enabled": True, "multiplier": "2"})
 
     async def activities(self, request: Request) -> Response:
         rows = [
@@ -178,28 +189,28 @@ class Trading:
     async def asset(self, request: Request) -> Response:
         symbol = request.path_params["symbol"]
         if symbol not in self._broker.market.symbols:
-            raise Refused(404, 40410000, f"asset not found for {symbol}")
+            raise BrokerApiError(404, 40410000, f"asset not found for {symbol}")
         return JSONResponse(self._asset(symbol))
 
     def _asset(self, symbol: str) -> dict[str, Any]:
         asset_id = str(uuid.uuid5(uuid.NAMESPACE_DNS, symbol))
-        about = {"id": asset_id, "class": "us_equity", "exchange": "NASDAQ", "symbol": symbol, "name": symbol}
+        asset = {"id": asset_id, "class": "us_equity", "exchange": "NASDAQ", "symbol": symbol, "name": symbol}
         flags = {"tradable": True, "marginable": True, "shortable": True, "easy_to_borrow": True, "fractionable": True}
-        return {**about, "status": "active", **flags}
+        return {**asset, "status": "active", **flags}
 
     # -- market data ---------------------------------------------------------------------------------------------------
 
     async def bars(self, request: Request) -> Response:
-        asked = request.query_params
+        query = request.query_params
         now_ns = time.time_ns()
-        start_ns, end_ns = _moment(asked.get("start"), 0), _moment(asked.get("end"), now_ns)
-        limit = min(int(asked.get("limit", 10_000)), 10_000)
-        found = {}
-        for symbol in asked.get("symbols", "").split(","):
+        start_ns, end_ns = _parse_time_ns(query.get("start"), 0), _parse_time_ns(query.get("end"), now_ns)
+        limit = min(int(query.get("limit", 10_000)), 10_000)
+        bars_by_symbol = {}
+        for symbol in query.get("symbols", "").split(","):
             rows = self._broker.market.bars(symbol, start_ns, end_ns, now_ns, limit)
             if rows:
-                found[symbol] = [_bar(row) for row in rows]
-        return JSONResponse({"bars": found, "next_page_token": None})
+                bars_by_symbol[symbol] = [_bar(row) for row in rows]
+        return JSONResponse({"bars": bars_by_symbol, "next_page_token": None})
 
     async def news(self, request: Request) -> Response:
         return JSONResponse({"news": self._broker.news[::-1], "next_page_token": None})
@@ -208,39 +219,41 @@ class Trading:
 
     async def control(self, request: Request) -> Response:
         """price, bar, news, session, fault, disconnect, refuse, mute, fill-max: what the market and the network do."""
-        broker, what = self._broker, request.path_params["what"]
-        given = json.loads(await request.body() or b"{}")
-        if what == "price":
-            await broker.show_price(given["symbol"], float(given["price"]), time.time_ns())
-        elif what == "bar":
-            await broker.show_bar(BarRow(**given))
-        elif what == "news":
-            await broker.tell_news(given["headline"], given["symbols"])
-        elif what == "session" and given.get("session") in (REGULAR, EXTENDED, CLOSED):
-            broker.book.session = given["session"]
-        elif what == "fault":
+        broker, action = self._broker, request.path_params["what"]
+        body = json.loads(await request.body() or b"{}")
+        if action == "price":
+            await broker.publish_price(body["symbol"], float(body["price"]), time.time_ns())
+        elif action == "bar":
+            await broker.publish_bar(BarRow(**body))
+        elif action == "news":
+            await broker.publish_news(body["headline"], body["symbols"])
+        elif action == "session" and body.get("session") in (REGULAR, EXTENDED, CLOSED):
+            broker.book.session = body["session"]
+        elif action == "fault":
             try:
-                broker.plan(**given)
+                broker.plan_fault(**body)
             except (TypeError, ValueError) as error:
                 return _problem(422, 0, str(error))
-        elif what == "disconnect":
+        elif action == "disconnect":
             await broker.disconnect()
-        elif what == "refuse":
-            broker.refusing = bool(given["on"])
-        elif what == "mute":
-            broker.muted = bool(given["on"])
-        elif what == "fill-max":
-            broker.book.fill_max = None if given["quantity"] is None else Decimal(str(given["quantity"]))
+        elif action == "refuse":
+            broker.rejects_connections = bool(body["on"])
+        elif action == "mute":
+            broker.muted = bool(body["on"])
+        elif action == "fill-max":
+            broker.book.fill_quantity_max = None if body["quantity"] is None else Decimal(str(body["quantity"]))
         else:
-            return _problem(404, 0, f"there is no control {what!r}")
+            return _problem(404, 0, f"there is no control {action!r}")
         return JSONResponse({})
 
     async def state(self, request: Request) -> Response:
         """How often each client_order_id was accepted, all orders, positions."""
         book = self._broker.book
-        positions = {symbol: f"{held.normalize():f}" for symbol, held in book.positions.items()}
-        orders = [order.wire() for order in book.orders.values()]
-        return JSONResponse({"submits": book.submits, "orders": orders, "positions": positions, "fills": book.fills})
+        positions = {symbol: f"{quantity.normalize():f}" for symbol, quantity in book.positions.items()}
+        orders = [order.as_json() for order in book.orders.values()]
+        return JSONResponse(
+            {"submits": book.submission_counts, "orders": orders, "positions": positions, "fills": book.fills}
+        )
 
 
 def _problem(status: int, code: int, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -252,10 +265,10 @@ def _bar(row: BarRow) -> dict[str, Any]:
     return {"t": iso(row.open_ns), **values}
 
 
-def _moment(text: str | None, otherwise_ns: int) -> int:
+def _parse_time_ns(text: str | None, default_ns: int) -> int:
     if not text:
-        return otherwise_ns
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * SECOND_NS)
+        return default_ns
+    parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return round(parsed.timestamp() * SECOND_NS)

@@ -15,9 +15,9 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from deploy.alpaca_server import memory, routes, sockets
-from deploy.alpaca_server.broker import Broker
-from deploy.alpaca_server.market import Market
+from deploy.alpaca_server import account_store, routes, sockets
+from deploy.alpaca_server.broker import LocalBroker
+from deploy.alpaca_server.market import LocalMarket
 
 LOCAL_KEY, LOCAL_SECRET = "local", "local"  # they guard paper on loopback; pragma: allowlist secret
 ACCOUNT = "00000000-0000-4000-8000-000000000001"
@@ -26,7 +26,7 @@ ACCOUNT = "00000000-0000-4000-8000-000000000001"
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """`seed` None: prices are set from outside only. `bar_interval_s` is 60 at Alpaca; shorter ones are for trying.
-    `state`: a file that keeps the account over restarts.
+    `account_file`: a file that keeps the account over restarts.
     """
 
     port: int
@@ -38,12 +38,12 @@ class ServerSettings:
     key: str = LOCAL_KEY
     secret: str = LOCAL_SECRET
     requests_per_minute: int = 200
-    state: Path | None = None
+    account_file: Path | None = None
 
 
-def make_broker(settings: ServerSettings) -> Broker:
-    market = Market(settings.symbols, settings.seed, settings.bar_interval_s)
-    broker = Broker(
+def make_broker(settings: ServerSettings) -> LocalBroker:
+    market = LocalMarket(settings.symbols, settings.seed, settings.bar_interval_s)
+    broker = LocalBroker(
         market,
         key=settings.key,
         secret=settings.secret,
@@ -51,19 +51,19 @@ def make_broker(settings: ServerSettings) -> Broker:
         requests_per_minute=settings.requests_per_minute,
     )
     broker.book.cash = settings.cash
-    broker.state = settings.state
-    if settings.state is not None:
-        memory.load(broker.book, settings.state)
+    broker.account_file = settings.account_file
+    if settings.account_file is not None:
+        account_store.load_account(broker.book, settings.account_file)
     for symbol in settings.symbols:
         price = market.price(symbol, time.time_ns())
         broker.book.prices[symbol] = Decimal(str(price)) if price is not None else Decimal(100)
     return broker
 
 
-class Server:
+class AlpacaServer:
     """`run` blocks until SIGINT or SIGTERM; as a context manager it serves from a thread of its own."""
 
-    def __init__(self, settings: ServerSettings, broker: Broker | None = None) -> None:
+    def __init__(self, settings: ServerSettings, broker: LocalBroker | None = None) -> None:
         """With `broker` the account of an earlier server goes on: a broker that was away for a while."""
         self.broker = make_broker(settings) if broker is None else broker
         self.url = f"http://127.0.0.1:{settings.port}"
@@ -88,12 +88,12 @@ class Server:
         market = self._loop.create_task(self.broker.run_market(self._step_s))
         yield
         market.cancel()
-        self.broker.keep()
+        self.broker.save_account()
 
     def run(self) -> None:
         self._uvicorn.run()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> AlpacaServer:
         self._thread.start()
         deadline = time.monotonic() + 10
         while not self._uvicorn.started:
@@ -105,7 +105,7 @@ class Server:
         self._uvicorn.should_exit = True
         self._thread.join(10)
 
-    def do(self, coroutine: Any) -> Any:
+    def run_coroutine(self, coroutine: Any) -> Any:
         """Run a coroutine of the broker on its loop, from another thread, and wait for it."""
         assert self._loop is not None, "the server does not run"
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

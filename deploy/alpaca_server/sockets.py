@@ -9,31 +9,31 @@ import msgpack
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from deploy.alpaca_server.broker import Broker, Listener
+from deploy.alpaca_server.broker import LocalBroker, SocketClient
 
-STOCKS = ("/v2/iex", "/v2/sip", "/v2/test", "/v1beta3/crypto/us")
+MARKET_DATA_PATHS = ("/v2/iex", "/v2/sip", "/v2/test", "/v1beta3/crypto/us")
 
 
-def routes(broker: Broker) -> list[WebSocketRoute]:
+def routes(broker: LocalBroker) -> list[WebSocketRoute]:
     """Every socket of the API."""
 
     async def trading(socket: WebSocket) -> None:
-        await _trading(broker, socket)
+        await _serve_trading(broker, socket)
 
     async def market(socket: WebSocket) -> None:
-        await _data(broker, socket, broker.watchers)
+        await _serve_data(broker, socket, broker.market_clients)
 
     async def news(socket: WebSocket) -> None:
-        await _data(broker, socket, broker.readers)
+        await _serve_data(broker, socket, broker.news_clients)
 
     return [
         WebSocketRoute("/stream", trading),
-        *(WebSocketRoute(path, market) for path in STOCKS),
+        *(WebSocketRoute(path, market) for path in MARKET_DATA_PATHS),
         WebSocketRoute("/v1beta1/news", news),
     ]
 
 
-async def _bytes(socket: WebSocket) -> bytes:
+async def _receive_bytes(socket: WebSocket) -> bytes:
     """One message, text or binary. Raises WebSocketDisconnect."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
@@ -41,62 +41,62 @@ async def _bytes(socket: WebSocket) -> bytes:
     return message.get("bytes") or (message.get("text") or "").encode()
 
 
-async def _trading(broker: Broker, socket: WebSocket) -> None:
+async def _serve_trading(broker: LocalBroker, socket: WebSocket) -> None:
     await socket.accept()
-    listener = Listener(socket, binary_json=True)
+    client = SocketClient(socket, binary_json=True)
     try:
-        if broker.refusing:
+        if broker.rejects_connections:
             return
         while True:
-            asked = json.loads(await _bytes(socket))
-            data = asked.get("data", {})
-            if asked.get("action") == "authenticate":
-                given = (data.get("key_id"), data.get("secret_key"))
-                ok = given == (broker.key, broker.secret)
-                status = "authorized" if ok else "unauthorized"
-                await listener.send({"stream": "authorization", "data": {"status": status, "action": "authenticate"}})
-                if not ok:
+            message = json.loads(await _receive_bytes(socket))
+            data = message.get("data", {})
+            if message.get("action") == "authenticate":
+                credentials = (data.get("key_id"), data.get("secret_key"))
+                is_authorized = credentials == (broker.key, broker.secret)
+                status = "authorized" if is_authorized else "unauthorized"
+                await client.send({"stream": "authorization", "data": {"status": status, "action": "authenticate"}})
+                if not is_authorized:
                     return
-            elif asked.get("action") == "listen":
+            elif message.get("action") == "listen":
                 # One trade-updates socket per key: a new one takes the place of the old.
-                for old in broker.traders:
+                for old in broker.trade_clients:
                     await old.socket.close(1008)
-                broker.traders[:] = [listener]
-                await listener.send({"stream": "listening", "data": {"streams": data.get("streams", [])}})
+                broker.trade_clients[:] = [client]
+                await client.send({"stream": "listening", "data": {"streams": data.get("streams", [])}})
     except WebSocketDisconnect:
         return
     finally:
-        if listener in broker.traders:
-            broker.traders.remove(listener)
+        if client in broker.trade_clients:
+            broker.trade_clients.remove(client)
 
 
-async def _data(broker: Broker, socket: WebSocket, listeners: list[Listener]) -> None:
+async def _serve_data(broker: LocalBroker, socket: WebSocket, clients: list[SocketClient]) -> None:
     await socket.accept()
-    listener = Listener(socket, binary_json=False)
+    client = SocketClient(socket, binary_json=False)
     try:
-        if broker.refusing:
+        if broker.rejects_connections:
             return
-        await listener.send([{"T": "success", "msg": "connected"}])
+        await client.send([{"T": "success", "msg": "connected"}])
         while True:
-            asked: dict[str, Any] = msgpack.unpackb(await _bytes(socket))
-            action = asked.get("action")
+            message: dict[str, Any] = msgpack.unpackb(await _receive_bytes(socket))
+            action = message.get("action")
             if action == "auth":
-                if (asked.get("key"), asked.get("secret")) != (broker.key, broker.secret):
-                    await listener.send([{"T": "error", "code": 402, "msg": "auth failed"}])
+                if (message.get("key"), message.get("secret")) != (broker.key, broker.secret):
+                    await client.send([{"T": "error", "code": 402, "msg": "auth failed"}])
                     return
-                await listener.send([{"T": "success", "msg": "authenticated"}])
-                listeners.append(listener)
-            elif action in ("subscribe", "unsubscribe") and listener in listeners:
-                for channel, symbols in asked.items():
+                await client.send([{"T": "success", "msg": "authenticated"}])
+                clients.append(client)
+            elif action in ("subscribe", "unsubscribe") and client in clients:
+                for channel, symbols in message.items():
                     if channel != "action":
-                        wanted = listener.wants.setdefault(channel, set())
-                        (wanted.update if action == "subscribe" else wanted.difference_update)(symbols)
-                now = {channel: sorted(symbols) for channel, symbols in listener.wants.items()}
-                await listener.send([{"T": "subscription", **now}])
+                        subscribed = client.subscriptions.setdefault(channel, set())
+                        (subscribed.update if action == "subscribe" else subscribed.difference_update)(symbols)
+                subscriptions = {channel: sorted(symbols) for channel, symbols in client.subscriptions.items()}
+                await client.send([{"T": "subscription", **subscriptions}])
             else:
-                await listener.send([{"T": "error", "code": 400, "msg": "invalid syntax"}])
+                await client.send([{"T": "error", "code": 400, "msg": "invalid syntax"}])
     except WebSocketDisconnect:
         return
     finally:
-        if listener in listeners:
-            listeners.remove(listener)
+        if client in clients:
+            clients.remove(client)

@@ -25,22 +25,22 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection, parse_dsn
 
-from deploy.backup.encryption import ENDING, sealed_copy, unsealed_copy
-from deploy.backup.subprocess_io import Program
+from deploy.backup.encryption import ENCRYPTED_SUFFIX, copy_decrypted, copy_encrypted
+from deploy.backup.subprocess_io import PipedProgram
 from deploy.errors import DeployError
 from deploy.local.postgres import binaries
 from schemas.errors import BadInput
 from sinks import audit
 from sinks.database import libpq_url
-from sinks.queries import records_of
+from sinks.queries import stream_records
 
 if TYPE_CHECKING:
     from pyrage.x25519 import Identity, Recipient
 
 VERSION = 1
 MANIFEST, DUMP = "manifest.json", "database.dump"
-_REVISIONS = "alembic_version"
-_VARIABLES = {
+_REVISION_TABLE = "alembic_version"
+_LIBPQ_VARIABLES = {
     "host": "PGHOST",
     "hostaddr": "PGHOSTADDR",
     "port": "PGPORT",
@@ -81,21 +81,21 @@ def write_backup(
     """Write the backup beside `file` and move it there when it is whole, encrypted where there is a recipient. Only its
     owner may read it: it holds the hashes of passwords. Raises DeployError.
     """
-    ending = ENDING if recipient is not None else ""
+    suffix = ENCRYPTED_SUFFIX if recipient is not None else ""
     url = libpq_url(database_url)
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
-            dump, made = Path(folder) / DUMP, Path(folder) / file.name
-            with _connected(database_url) as db:
+            dump, temporary_file = Path(folder) / DUMP, Path(folder) / file.name
+            with _open_database(database_url) as db:
                 manifest = _dump(db, url, dump, release, topics, recipient)
-            os.close(os.open(made, os.O_CREAT | os.O_WRONLY, 0o600))
-            with tarfile.open(made, "w") as tar:
-                described = io.BytesIO(json.dumps({"version": VERSION, **manifest._asdict()}, indent=1).encode())
-                entry = io.BytesIO()
-                sealed_copy(described, entry, recipient)
-                _add(tar, MANIFEST + ending, entry.getvalue())
-                tar.add(dump, DUMP + ending, filter=_plain)
-            made.replace(file)
+            os.close(os.open(temporary_file, os.O_CREAT | os.O_WRONLY, 0o600))
+            with tarfile.open(temporary_file, "w") as tar:
+                manifest_json = io.BytesIO(json.dumps({"version": VERSION, **manifest._asdict()}, indent=1).encode())
+                manifest_entry = io.BytesIO()
+                copy_encrypted(manifest_json, manifest_entry, recipient)
+                _add_entry(tar, MANIFEST + suffix, manifest_entry.getvalue())
+                tar.add(dump, DUMP + suffix, filter=_reset_ownership)
+            temporary_file.replace(file)
     except OSError as error:
         raise DeployError(f"{file} cannot be written: {error.strerror}") from error
     return manifest
@@ -108,23 +108,25 @@ def _dump(
     with db.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot(), current_setting('server_version')")
         [(snapshot, server)] = cursor.fetchall()
-        tables = _counts(db)
-        if _REVISIONS not in tables:
+        tables = _row_counts(db)
+        if _REVISION_TABLE not in tables:
             raise DeployError("there is nothing to back up: the database was never migrated")
-        cursor.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(_REVISIONS)))
+        cursor.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(_REVISION_TABLE)))
         [(revision,)] = cursor.fetchall()
         # The snapshot lives as long as this transaction.
         command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges"]
         command += [f"--snapshot={snapshot}", "--table=public.*"]
-        with Program("pg_dump", command, _environment(url)) as dumping, dump.open("wb") as written:
-            measured = _Measured(dumping.output)
-            sealed_copy(measured, written, recipient)
-            dumping.end()
+        with PipedProgram("pg_dump", command, _libpq_environment(url)) as dump_program, dump.open("wb") as dump_file:
+            digest_stream = _DigestStream(dump_program.output)
+            copy_encrypted(digest_stream, dump_file, recipient)
+            dump_program.finish()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Manifest(now, release, revision, server, tables, dict(topics), measured.bytes, measured.digest.hexdigest())
+    return Manifest(
+        now, release, revision, server, tables, dict(topics), digest_stream.bytes, digest_stream.digest.hexdigest()
+    )
 
 
-class _Measured:
+class _DigestStream:
     """Counts and hashes what is read through it, or written to it where there is nothing to read."""
 
     def __init__(self, source: IO[bytes] | None = None) -> None:
@@ -153,36 +155,36 @@ def read_manifest(file: Path, identity: Identity | None = None) -> Manifest:
     """
     try:
         with tarfile.open(file, "r:") as tar:
-            described = io.BytesIO()
-            _unpack(tar, MANIFEST, file, identity, described)
-            tree = json.loads(described.getvalue())
+            manifest_json = io.BytesIO()
+            _copy_entry(tar, MANIFEST, file, identity, manifest_json)
+            tree = json.loads(manifest_json.getvalue())
             version = tree.pop("version", None)
             if version != VERSION:
                 raise BadInput(f"{file}: entry {MANIFEST} has version {version!r}, this release reads {VERSION}")
             manifest = Manifest(**tree)
             if not all(isinstance(rows, int) for rows in manifest.tables.values()):
                 raise BadInput(f"{file}: entry {MANIFEST} is damaged: the rows of each table must be a number")
-            measured = _Measured()
-            _unpack(tar, DUMP, file, identity, measured)
+            digest_stream = _DigestStream()
+            _copy_entry(tar, DUMP, file, identity, digest_stream)
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
     except tarfile.TarError as error:
         raise BadInput(f"{file} is no backup, or it is damaged: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{file}: entry {MANIFEST} is damaged: {error}") from error
-    if (digest := measured.digest.hexdigest()) != manifest.dump_sha256:
+    if (digest := digest_stream.digest.hexdigest()) != manifest.dump_sha256:
         raise BadInput(f"{file}: entry {DUMP} is damaged: its SHA-256 begins {digest[:12]}, not as the manifest says")
     if manifest.revision not in _known_revisions():
         raise BadInput(f"{file} has schema {manifest.revision}, which this release does not know: it is of a newer one")
     return manifest
 
 
-def require_room(database_url: str, *, force: bool) -> None:
+def require_empty_database(database_url: str, *, force: bool) -> None:
     """Raises DeployError where the database has rows that `force` does not give up."""
-    with _connected(database_url) as db:
-        filled = {name: rows for name, rows in _counts(db).items() if rows and name != _REVISIONS}
-    if filled and not force:
-        name, rows = max(filled.items(), key=lambda item: item[1])
+    with _open_database(database_url) as db:
+        non_empty = {name: rows for name, rows in _row_counts(db).items() if rows and name != _REVISION_TABLE}
+    if non_empty and not force:
+        name, rows = max(non_empty.items(), key=lambda item: item[1])
         raise DeployError(f"the database is not empty ({name} has {rows:,} rows); --force replaces all that is in it")
 
 
@@ -193,32 +195,32 @@ def restore_backup(database_url: str, file: Path, *, force: bool, identity: Iden
     `force` is not given, or does not take the backup.
     """
     manifest = read_manifest(file, identity)
-    require_room(database_url, force=force)
+    require_empty_database(database_url, force=force)
     url = libpq_url(database_url)
-    with _connected(database_url) as db:
-        before = "".join(_sql(db, "DROP TABLE {} CASCADE;\n", name) for name in _counts(db))
-        after = "".join(_counting(db, name, rows) for name, rows in manifest.tables.items())
+    with _open_database(database_url) as db:
+        drop_sql = "".join(_table_statement(db, "DROP TABLE {} CASCADE;\n", name) for name in _row_counts(db))
+        check_sql = "".join(_row_count_assertion(db, name, rows) for name, rows in manifest.tables.items())
     pg_restore = [str(binaries() / "pg_restore"), "--no-owner", "--file=-"]
     psql = [str(binaries() / "psql"), "--quiet", "--no-psqlrc", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
     with (
         tarfile.open(file, "r:") as tar,
-        Program("psql", [*psql, "--file=-"], _environment(url)) as executing,
-        Program("pg_restore", pg_restore, _environment(url)) as reading,
-        reading.fed(lambda to: _unpack(tar, DUMP, file, identity, to)),
+        PipedProgram("psql", [*psql, "--file=-"], _libpq_environment(url)) as psql_program,
+        PipedProgram("pg_restore", pg_restore, _libpq_environment(url)) as restore_program,
+        restore_program.feed_input(lambda to: _copy_entry(tar, DUMP, file, identity, to)),
     ):
         # Only what is written last commits: when anything ends before, psql meets the end of its input in the
         # transaction, and the database takes it back.
-        executing.write(f"BEGIN;\n{before}".encode())
-        executing.copy(reading.output)
-        reading.end()
+        psql_program.write(f"BEGIN;\n{drop_sql}".encode())
+        psql_program.copy(restore_program.output)
+        restore_program.finish()
         # The backup leaves search_path empty behind itself; what counts names its schema.
-        executing.write(f"{after}COMMIT;\n".encode())
-        executing.end()
+        psql_program.write(f"{check_sql}COMMIT;\n".encode())
+        psql_program.finish()
     return manifest
 
 
 @contextmanager
-def _connected(database_url: str) -> Iterator[connection]:
+def _open_database(database_url: str) -> Iterator[connection]:
     try:
         with closing(psycopg2.connect(libpq_url(database_url), connect_timeout=5)) as db:
             yield db
@@ -226,34 +228,34 @@ def _connected(database_url: str) -> Iterator[connection]:
         raise DeployError(f"the database cannot be read: {str(error).strip().splitlines()[0]}") from error
 
 
-def link_the_rest(database_url: str) -> None:
+def extend_audit_chain(database_url: str) -> None:
     """Go on with the audit chain of a restored database over the rows that came back from the topics behind it.
 
     The links follow from the records alone, so they are those that the lost database had.
     """
-    with _connected(database_url) as db, db.cursor() as cursor:
-        audit.extend(cursor, {kind: list(records_of(db, kind)) for kind in audit.AUDITED}, begin=True)
+    with _open_database(database_url) as db, db.cursor() as cursor:
+        audit.extend(cursor, {kind: list(stream_records(db, kind)) for kind in audit.AUDITED_TYPES}, backfill=True)
         db.commit()
 
 
-def _counts(db: connection) -> dict[str, int]:
+def _row_counts(db: connection) -> dict[str, int]:
     """Rows of every table of the platform."""
     with db.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-        found = {}
+        counts = {}
         for (name,) in cursor.fetchall():
             cursor.execute(sql.SQL("SELECT count(*) FROM public.{}").format(sql.Identifier(name)))
-            [(found[name],)] = cursor.fetchall()
-    return found
+            [(counts[name],)] = cursor.fetchall()
+    return counts
 
 
-def _sql(db: connection, statement: str, name: str) -> str:
+def _table_statement(db: connection, statement: str, name: str) -> str:
     return sql.SQL(statement).format(sql.Identifier("public", name)).as_string(db)
 
 
-def _counting(db: connection, name: str, rows: int) -> str:
+def _row_count_assertion(db: connection, name: str, rows: int) -> str:
     """A statement that fails, and with it the transaction, where the table has not so many rows."""
-    count = _sql(db, "SELECT count(*) FROM {}", name)
+    count = _table_statement(db, "SELECT count(*) FROM {}", name)
     return (
         f"DO $$ BEGIN ASSERT ({count}) = {rows:d}, 'table {name} has not the {rows:d} rows of the manifest'; END $$;\n"
     )
@@ -267,37 +269,37 @@ def _known_revisions() -> set[str]:
     return {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
 
 
-def _environment(url: str) -> dict[str, str]:
+def _libpq_environment(url: str) -> dict[str, str]:
     """What a program of PostgreSQL is told of the address."""
     parts = parse_dsn(url)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5"}
-    return environment | {_VARIABLES[key]: str(value) for key, value in parts.items() if key in _VARIABLES}
+    return environment | {_LIBPQ_VARIABLES[key]: str(value) for key, value in parts.items() if key in _LIBPQ_VARIABLES}
 
 
-def _unpack(tar: tarfile.TarFile, name: str, file: Path, identity: Identity | None, to: Any) -> None:
-    """Write the content of an entry, decrypted where it is encrypted, to `to.write`. Raises BadInput."""
-    if name + ENDING in tar.getnames():
-        unsealed_copy(_entry(tar, name + ENDING, file), to, identity, file)
+def _copy_entry(tar: tarfile.TarFile, name: str, file: Path, identity: Identity | None, target: Any) -> None:
+    """Write the content of an entry, decrypted where it is encrypted, to `target.write`. Raises BadInput."""
+    if name + ENCRYPTED_SUFFIX in tar.getnames():
+        copy_decrypted(_open_entry(tar, name + ENCRYPTED_SUFFIX, file), target, identity, file)
     else:
-        shutil.copyfileobj(_entry(tar, name, file), to, 1 << 20)
+        shutil.copyfileobj(_open_entry(tar, name, file), target, 1 << 20)
 
 
-def _entry(tar: tarfile.TarFile, name: str, file: Path) -> Any:
+def _open_entry(tar: tarfile.TarFile, name: str, file: Path) -> Any:
     try:
-        opened = tar.extractfile(name)
+        stream = tar.extractfile(name)
     except KeyError as error:
         raise BadInput(f"{file}: entry {name} is missing") from error
-    if opened is None:
+    if stream is None:
         raise BadInput(f"{file}: entry {name} is no file")
-    return opened
+    return stream
 
 
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+def _add_entry(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(content), 0o600
     tar.addfile(info, io.BytesIO(content))
 
 
-def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+def _reset_ownership(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.mode, info.uid, info.gid, info.uname, info.gname = 0o600, 0, 0, "", ""
     return info

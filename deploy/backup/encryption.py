@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from configs.secrets import SecretFile, found_secrets
+from configs.secrets import SecretFile, resolve_secrets
 from deploy.errors import DeployError
 from schemas.errors import BadInput
 
@@ -19,70 +19,74 @@ if TYPE_CHECKING:
 
     from deploy.home import Home
 
-ENDING = ".age"
-KEY = "BACKUP_KEY"
+ENCRYPTED_SUFFIX = ".age"
+KEY_NAME = "BACKUP_KEY"
 
 
-class Made(NamedTuple):
-    """Whom a backup is encrypted for. `new`: the key was made just now, and nobody has a copy."""
+class BackupRecipient(NamedTuple):
+    """Whom a backup is encrypted for. `is_new_key`: the key was made just now, and nobody has a copy."""
 
     recipient: Recipient
-    new: bool
+    is_new_key: bool
 
 
-def recipient_for(home: Home, named: str | None, *, by: str) -> Made:
-    """`named` (age1…), else that of BACKUP_KEY, which is made in the state folder's secrets where it is set nowhere.
+def recipient_for(home: Home, recipient_text: str | None, *, by: str) -> BackupRecipient:
+    """`recipient_text` (age1…), else that of BACKUP_KEY, which is made in the state folder's secrets where it is set nowhere.
 
     Raises BadInput.
     """
     from pyrage import RecipientError, x25519
 
-    if named is not None:
+    if recipient_text is not None:
         try:
-            return Made(x25519.Recipient.from_str(named.strip()), new=False)
+            return BackupRecipient(x25519.Recipient.from_str(recipient_text.strip()), is_new_key=False)
         except RecipientError as error:
-            raise BadInput(f"--recipient: expected what is public of an age key (age1…), found {named!r}") from error
-    identity = own_identity(home)
+            raise BadInput(
+                f"--recipient: expected what is public of an age key (age1…), found {recipient_text!r}"
+            ) from error
+    identity = backup_identity(home)
     if identity is not None:
-        return Made(identity.to_public(), new=False)
+        return BackupRecipient(identity.to_public(), is_new_key=False)
     identity = x25519.Identity.generate()
-    SecretFile(home.secrets, os.environ).set(KEY, str(identity), by=by)
-    return Made(identity.to_public(), new=True)
+    SecretFile(home.secrets, os.environ).set(KEY_NAME, str(identity), by=by)
+    return BackupRecipient(identity.to_public(), is_new_key=True)
 
 
-def own_identity(home: Home) -> Identity | None:
+def backup_identity(home: Home) -> Identity | None:
     """The key in BACKUP_KEY, None where it is set nowhere. Raises BadInput where it is none."""
     from pyrage import IdentityError, x25519
 
-    value, source = found_secrets(os.environ, home.secrets).get(KEY, ("", ""))
+    value, source = resolve_secrets(os.environ, home.secrets).get(KEY_NAME, ("", ""))
     if not value:
         return None
     try:
         return x25519.Identity.from_str(value.strip())
     except IdentityError as error:
-        raise BadInput(f"{KEY} ({source}) holds no age key (AGE-SECRET-KEY-1…)") from error
+        raise BadInput(f"{KEY_NAME} ({source}) holds no age key (AGE-SECRET-KEY-1…)") from error
 
 
-def sealed_copy(source: Any, to: IO[bytes], recipient: Recipient | None) -> None:
+def copy_encrypted(source: Any, target: IO[bytes], recipient: Recipient | None) -> None:
     """Copy what `source.read` gives, encrypted where there is a recipient. Raises DeployError and OSError."""
     if recipient is None:
-        shutil.copyfileobj(source, to, 1 << 20)
+        shutil.copyfileobj(source, target, 1 << 20)
         return
     import pyrage
 
     try:
-        pyrage.encrypt_io(source, to, [recipient])
+        pyrage.encrypt_io(source, target, [recipient])
     except pyrage.EncryptError as error:
         raise DeployError(f"the backup cannot be encrypted: {error}") from error
 
 
-def unsealed_copy(source: IO[bytes], to: Any, identity: Identity | None, file: Path) -> None:
-    """Decrypt `source` into `to.write`. Raises BadInput without a key, or where it does not fit."""
+def copy_decrypted(source: IO[bytes], target: Any, identity: Identity | None, file: Path) -> None:
+    """Decrypt `source` into `target.write`. Raises BadInput without a key, or where it does not fit."""
     import pyrage
 
     if identity is None:
-        raise BadInput(f"{file} is encrypted: give its key in {KEY}, by the environment or `python cli.py secrets set`")
+        raise BadInput(
+            f"{file} is encrypted: give its key in {KEY_NAME}, by the environment or `python cli.py secrets set`"
+        )
     try:
-        pyrage.decrypt_io(source, to, [identity])
+        pyrage.decrypt_io(source, target, [identity])
     except pyrage.DecryptError as error:
-        raise BadInput(f"{file} cannot be opened: the key in {KEY} is not that of this backup") from error
+        raise BadInput(f"{file} cannot be opened: the key in {KEY_NAME} is not that of this backup") from error

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dataflows.sources.fundamentals.files import FundamentalsFiles
-from dataflows.sources.news.files import NewsFiles
+from dataflows.sources.fundamentals.files import FundamentalsFileSource
+from dataflows.sources.news.files import NewsFileSource
 from deploy.chaos.expected import Log
-from deploy.chaos.llm_server import answer_of
-from deploy.chaos.tape_extras import Wire
-from operators.stage import Tick
+from deploy.chaos.llm_server import model_answer
+from deploy.chaos.side_inputs import WireFiles
+from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import Undecodable
 from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
@@ -24,121 +24,128 @@ TOPICS = ("llm-answers", "news", "fundamentals")
 """Written by another edge than the feed. The feed writes what the tape holds into the last two as well."""
 
 
-class Heard:
-    """The records of one such log: `by_tick` those that took effect at a clock, `behind` those after the last one.
+class EdgeLog:
+    """The records of one such log: `by_clock` those that took effect at a clock, `after_last_clock` those after the last one.
 
     A record that came again, with the same id, is left out as its readers leave it out.
     """
 
     def __init__(self, messages: Iterable[bytes]) -> None:
-        self.by_tick: dict[int, list[Record]] = {}
-        waiting: list[Record] = []
+        self.by_clock: dict[int, list[Record]] = {}
+        pending: list[Record] = []
         seen: set[str] = set()
-        passed = -1
+        passed_ns = -1
         for message in messages:
             try:
-                found = decode(message)
+                record = decode(message)
             except Undecodable:
                 continue  # named by the comparison of the topics
-            if type(found) is Clock:
-                if found.ts_ns > passed:
-                    passed = found.ts_ns
-                    if waiting:
-                        self.by_tick[passed], waiting = waiting, []
-            elif found[0] not in seen:
-                seen.add(found[0])
-                waiting.append(found)
-        self.behind = waiting
+            if type(record) is Clock:
+                if record.ts_ns > passed_ns:
+                    passed_ns = record.ts_ns
+                    if pending:
+                        self.by_clock[passed_ns], pending = pending, []
+            elif record[0] not in seen:
+                seen.add(record[0])
+                pending.append(record)
+        self.after_last_clock = pending
 
     def ids(self) -> set[str]:
-        taken = (record for records in self.by_tick.values() for record in records)
-        return {str(record[0]) for record in (*taken, *self.behind)}
+        consumed = (record for records in self.by_clock.values() for record in records)
+        return {str(record[0]) for record in (*consumed, *self.after_last_clock)}
 
 
-def read(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, Heard]:
+def read_edge_logs(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, EdgeLog]:
     """Of each topic of `TOPICS`."""
-    return {topic: Heard(messages[topic, 0]) for topic in TOPICS}
+    return {topic: EdgeLog(messages[topic, 0]) for topic in TOPICS}
 
 
-def as_recorded(tape: Sequence[Tick], logs: Mapping[str, Heard]) -> list[Tick]:
+def with_recorded_edges(tape: Sequence[TimeSlice], logs: Mapping[str, EdgeLog]) -> list[TimeSlice]:
     """The tape's ticks, each with what stands in these logs at its clock in the place of the tape's own."""
-    out = []
+    time_slices = []
     for ts_ns, records in tape:
-        kept = [record for record in records if TOPIC_OF[type(record)] not in logs]
-        out.append(Tick(ts_ns, [*(r for log in logs.values() for r in log.by_tick.get(ts_ns, ())), *kept]))
-    return out
+        other_records = [record for record in records if TOPIC_OF[type(record)] not in logs]
+        time_slices.append(
+            TimeSlice(ts_ns, [*(r for log in logs.values() for r in log.by_clock.get(ts_ns, ())), *other_records])
+        )
+    return time_slices
 
 
-def stored_behind(tape: Sequence[Tick], logs: Mapping[str, Heard]) -> Tick:
+def trailing_records(tape: Sequence[TimeSlice], logs: Mapping[str, EdgeLog]) -> TimeSlice:
     """What no tick took and its writer stored all the same."""
-    return Tick(tape[-1].ts_ns, [*logs["news"].behind, *logs["fundamentals"].behind])
+    return TimeSlice(tape[-1].ts_ns, [*logs["news"].after_last_clock, *logs["fundamentals"].after_last_clock])
 
 
-def told(wire: Wire) -> dict[str, dict[str, Any]]:
+def source_records(wire: WireFiles) -> dict[str, dict[str, Any]]:
     """The records that the wire's rows are, by topic and id; their `ts_ns` is the time at which they were read."""
-    news = NewsFiles([wire.news], interval_s=1.0, tag=_no_symbols).ask()
-    filings = FundamentalsFiles([wire.fundamentals], interval_s=1.0).ask()
+    news = NewsFileSource([wire.news], interval_s=1.0, tag=_no_symbols).fetch()
+    filings = FundamentalsFileSource([wire.fundamentals], interval_s=1.0).fetch()
     return {"news": {str(item[0]): item for item in news}, "fundamentals": {str(item[0]): item for item in filings}}
 
 
 def first_difference(
-    tape: Sequence[Tick], logs: Mapping[str, Heard], told: Mapping[str, Mapping[str, Any]], ticks: Sequence[Tick]
+    tape: Sequence[TimeSlice],
+    logs: Mapping[str, EdgeLog],
+    sources: Mapping[str, Mapping[str, Any]],
+    time_slices: Sequence[TimeSlice],
 ) -> str | None:
     """In one sentence; None when the feed's records stand at their clocks, and all others say what their source does.
-    `ticks` hold the questions to the language model.
+    `time_slices` hold the questions to the language model.
     """
     for topic in ("news", "fundamentals"):
-        difference = _of_tape(topic, tape, logs[topic]) or _of_wire(topic, tape, logs[topic], told[topic])
+        difference = _tape_difference(topic, tape, logs[topic]) or _wire_difference(
+            topic, tape, logs[topic], sources[topic]
+        )
         if difference is not None:
             return difference
-    asked = {r.request_id: r for tick in ticks for r in tick.records if type(r) is LlmRequest}
-    answers = [r for records in logs["llm-answers"].by_tick.values() for r in records]
-    for answer in (*answers, *logs["llm-answers"].behind):
+    requests = {r.request_id: r for time_slice in time_slices for r in time_slice.records if type(r) is LlmRequest}
+    answers = [r for records in logs["llm-answers"].by_clock.values() for r in records]
+    for answer in (*answers, *logs["llm-answers"].after_last_clock):
         assert type(answer) is LlmAnswer, "the topic holds answers"
-        question = asked.get(answer.request_id)
-        if question is None:
+        request = requests.get(answer.request_id)
+        if request is None:
             return f"topic llm-answers: {answer.answer_id} answers {answer.request_id}, which nobody asked"
-        expected = (question.news_id, question.prompt, answer_of(question.prompt))
+        expected = (request.news_id, request.prompt, model_answer(request.prompt))
         if not answer.error and (answer.news_id, answer.prompt, answer.answer) != expected:
             return f"topic llm-answers: {answer.answer_id} is {answer}, expected {expected}"
     return None
 
 
-def _ids_of_tape(topic: str, tape: Sequence[Tick]) -> set[str]:
-    return {str(r[0]) for tick in tape for r in tick.records if TOPIC_OF[type(r)] == topic}
+def _ids_of_tape(topic: str, tape: Sequence[TimeSlice]) -> set[str]:
+    return {str(r[0]) for time_slice in tape for r in time_slice.records if TOPIC_OF[type(r)] == topic}
 
 
-def _of_tape(topic: str, tape: Sequence[Tick], log: Heard) -> str | None:
+def _tape_difference(topic: str, tape: Sequence[TimeSlice], log: EdgeLog) -> str | None:
     ids, seen = _ids_of_tape(topic, tape), set[str]()
     for ts_ns, records in tape:
-        wanted = []
+        expected = []
         for record in records:
             if TOPIC_OF[type(record)] == topic and str(record[0]) not in seen:
                 seen.add(str(record[0]))
-                wanted.append(_as_written(record))
-        there = [repr(record) for record in log.by_tick.get(ts_ns, ()) if str(record[0]) in ids]
-        if there != wanted:
-            return f"topic {topic} at {ts_ns}: the feed's records are {there}, expected {wanted}"
+                expected.append(_encoded_text(record))
+        actual = [repr(record) for record in log.by_clock.get(ts_ns, ()) if str(record[0]) in ids]
+        if actual != expected:
+            return f"topic {topic} at {ts_ns}: the feed's records are {actual}, expected {expected}"
     return None
 
 
-def _of_wire(topic: str, tape: Sequence[Tick], log: Heard, told: Mapping[str, Any]) -> str | None:
+def _wire_difference(topic: str, tape: Sequence[TimeSlice], log: EdgeLog, sources: Mapping[str, Any]) -> str | None:
     ids = _ids_of_tape(topic, tape)
-    found: dict[str, Any] = {
+    actual: dict[str, Any] = {
         str(record[0]): record
-        for records in (*log.by_tick.values(), log.behind)
+        for records in (*log.by_clock.values(), log.after_last_clock)
         for record in records
         if str(record[0]) not in ids
     }
-    for name in sorted(found.keys() ^ told.keys()):
-        return f"topic {topic}: {name} is {'missing' if name in told else 'from no source'}"
-    for name, record in found.items():
-        if repr(record._replace(ts_ns=0)) != _as_written(told[name]._replace(ts_ns=0)):
-            return f"topic {topic}: {name} is {record}, expected {told[name]} at another time"
+    for name in sorted(actual.keys() ^ sources.keys()):
+        return f"topic {topic}: {name} is {'missing' if name in sources else 'from no source'}"
+    for name, record in actual.items():
+        if repr(record._replace(ts_ns=0)) != _encoded_text(sources[name]._replace(ts_ns=0)):
+            return f"topic {topic}: {name} is {record}, expected {sources[name]} at another time"
     return None
 
 
-def _as_written(record: Record) -> str:
+def _encoded_text(record: Record) -> str:
     """Through the codec: a number reads as it does in a topic."""
     return repr(decode(encode(record)))
 

@@ -23,57 +23,57 @@ class Proxy:
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self.target = port, target
-        self.passed = 0  # connections so far
+        self.connection_count = 0  # connections so far
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
-        self._going = asyncio.Event()
+        self._flowing = asyncio.Event()
         self._refuse_until = 0.0
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        self._call(self._listen())
+        self._run_in_loop(self._listen())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._call(self._close())
+        self._run_in_loop(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
     def cut(self, refuse_s: float) -> int:
         """Break all connections, and every new one for a while. Returns how many were open."""
-        return int(self._call(self._cut(refuse_s)))
+        return int(self._run_in_loop(self._break_connections(refuse_s)))
 
-    def halt(self, pause_s: float) -> None:
+    def pause(self, pause_s: float) -> None:
         """Pass nothing on for a while, and then what has waited. Blocks so long."""
-        self._loop.call_soon_threadsafe(self._going.clear)
+        self._loop.call_soon_threadsafe(self._flowing.clear)
         time.sleep(pause_s)
-        self._loop.call_soon_threadsafe(self._going.set)
+        self._loop.call_soon_threadsafe(self._flowing.set)
 
-    def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _run_in_loop(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._going.set()
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._flowing.set()
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", self.port)
 
     async def _close(self) -> None:
         self._server.close()
-        await self._cut(0)
+        await self._break_connections(0)
         await asyncio.sleep(0.05)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    async def _cut(self, refuse_s: float) -> int:
+    async def _break_connections(self, refuse_s: float) -> int:
         self._refuse_until = time.monotonic() + refuse_s
         writers = list(self._writers)
         for writer in writers:
             _reset(writer)
         return len(writers) // 2
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if time.monotonic() < self._refuse_until:
             _reset(writer)
             return
@@ -82,27 +82,27 @@ class Proxy:
         except OSError:
             _reset(writer)  # the server is away: so is the proxy
             return
-        self.passed += 1
-        both = {writer, far_writer}
-        self._writers |= both
+        self.connection_count += 1
+        writers = {writer, far_writer}
+        self._writers |= writers
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._forward(reader, far_writer), self._forward(far_reader, writer))
         finally:
-            self._writers -= both
-            for each in both:
-                each.close()
+            self._writers -= writers
+            for open_writer in writers:
+                open_writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_CHUNK):
-                await self._going.wait()
+                await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         writer.close()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    plain = writer.get_extra_info("socket")
+    raw_socket = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        raw_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()

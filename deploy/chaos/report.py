@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from deploy.chaos.run import Result
-from deploy.chaos.storm import KINDS, times
+from deploy.chaos.faults import KINDS, fault_counts
+from deploy.chaos.run import ChaosResult
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 
@@ -14,30 +14,30 @@ GUARANTEES = REPOSITORY / "docs" / "guarantees.md"
 BEGIN, END = "<!-- chaos: made by `python cli.py chaos --write-docs` -->", "<!-- end of chaos -->"
 
 
-def rows(result: Result) -> list[list[str]]:
+def fault_rows(result: ChaosResult) -> list[list[str]]:
     """Per service how often it was hit by what; the last row is the sum."""
-    counted = times([each.fault for each in result.struck])
-    out = [[target, *(str(hits[kind] or "-") for kind in KINDS)] for target, hits in counted.items()]
-    return [*out, ["all", *(str(sum(hits[kind] for hits in counted.values())) for kind in KINDS)]]
+    counts = fault_counts([each.fault for each in result.struck])
+    table_rows = [[target, *(str(hits[kind] or "-") for kind in KINDS)] for target, hits in counts.items()]
+    return [*table_rows, ["all", *(str(sum(hits[kind] for hits in counts.values())) for kind in KINDS)]]
 
 
-def sentence(result: Result) -> str:
+def summary_line(result: ChaosResult) -> str:
     """What was compared and what came of it."""
-    compared = (
+    counts_text = (
         f"{result.tables} tables ({result.rows:,} rows), {result.topics} topics ({result.messages:,} messages, of them "
         f"{result.repeats:,} repeats), {result.restarts} restarts, {result.elapsed_s:.0f} s"
     )
-    return f"{'equal' if result.difference is None else 'DIFFERENT: ' + result.difference} ({compared})"
+    return f"{'equal' if result.difference is None else 'DIFFERENT: ' + result.difference} ({counts_text})"
 
 
-def markdown(result: Result) -> str:
-    lines = [f"**Seed {result.seed}**, {result.date}: {sentence(result)}", ""]
+def markdown(result: ChaosResult) -> str:
+    lines = [f"**Seed {result.seed}**, {result.date}: {summary_line(result)}", ""]
     lines += ["| service | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(result)]
+    lines += ["| " + " | ".join(row) + " |" for row in fault_rows(result)]
     return "\n".join(lines)
 
 
-def write_docs(result: Result, path: Path = GUARANTEES) -> None:
+def write_docs(result: ChaosResult, path: Path = GUARANTEES) -> None:
     """Put the run's table between the markers, in the place of an earlier one of its seed. Raises DeployError."""
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
@@ -45,7 +45,7 @@ def write_docs(result: Result, path: Path = GUARANTEES) -> None:
     before, rest = text.split(BEGIN)
     between, after = rest.split(END)
     blocks = {
-        int(found[1]): found[0].strip() for found in re.finditer(r"\*\*Seed (\d+)\*\*.*?(?=\*\*Seed|\Z)", between, re.S)
+        int(match[1]): match[0].strip() for match in re.finditer(r"\*\*Seed (\d+)\*\*.*?(?=\*\*Seed|\Z)", between, re.S)
     }
     blocks[result.seed] = markdown(result)
     tables = "\n\n".join(blocks[seed] for seed in sorted(blocks))

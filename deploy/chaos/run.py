@@ -12,33 +12,33 @@ from typing import Any, NamedTuple
 
 from configs.settings import Settings, load_settings
 from deploy.chaos import edge_records, tables
-from deploy.chaos.expected import by_the_sequence_rule, expected_logs, first_difference, fused, tape_ticks
-from deploy.chaos.feed_throttle import FEED, HeldFeed
-from deploy.chaos.llm_server import LocalModel
+from deploy.chaos.expected import deduplicated, expected_logs, first_difference, run_stages, tape_slices
+from deploy.chaos.faults import PlannedFault, fault_counts, inject_fault, plan_faults
+from deploy.chaos.llm_server import LocalLlm
+from deploy.chaos.side_inputs import WireFiles, write_settings, write_side_inputs
 from deploy.chaos.stack import SETTINGS, ChaosStack
-from deploy.chaos.storm import Fault, plan, strike, times
 from deploy.chaos.tape import MINUTES_MAX, write_tape
-from deploy.chaos.tape_extras import Wire, write_others, write_settings
-from operators.stage import Tick
+from deploy.chaos.throttled_feed import FEED, ThrottledFeed
+from operators.stage import TimeSlice
 
 SECONDS_PER_FAULT, SECONDS_MIN = 1.0, 8.0
-LEAD_TICKS = 15
+LEAD_SLICES_MAX = 15
 """So far may the feed be ahead of the slowest: a storm that hits a platform which has nothing to do shows little."""
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-class Struck(NamedTuple):
-    fault: Fault
-    did: str
+class InjectedFault(NamedTuple):
+    fault: PlannedFault
+    effect: str
     at_s: float  # since the platform ran
 
 
-class Result(NamedTuple):
+class ChaosResult(NamedTuple):
     """`difference` is the first one in a sentence, None when all is equal. Counts are those of the storm's platform."""
 
     seed: int
     date: str
-    struck: list[Struck]
+    struck: list[InjectedFault]
     difference: str | None
     topics: int
     messages: int  # in all topics, repeats and clocks too
@@ -50,12 +50,12 @@ class Result(NamedTuple):
 
     def as_tree(self) -> dict[str, Any]:
         tree = self._asdict()
-        tree["struck"] = [{**each.fault._asdict(), "did": each.did, "at_s": each.at_s} for each in self.struck]
-        tree["times"] = times([each.fault for each in self.struck])
+        tree["struck"] = [{**each.fault._asdict(), "did": each.effect, "at_s": each.at_s} for each in self.struck]
+        tree["fault_counts"] = fault_counts([each.fault for each in self.struck])
         return tree
 
 
-class _Compared(NamedTuple):
+class _ComparisonResult(NamedTuple):
     difference: str | None
     topics: int
     messages: int
@@ -65,86 +65,104 @@ class _Compared(NamedTuple):
 
 
 def run(
-    seed: int, kills: int, kinds: Sequence[str], targets: Sequence[str], say: Say, *, keep: Path | None = None
-) -> Result:
-    """Run the storm of a seed. With `keep`, its state folder stays there. Raises DeployError where it cannot be run, or
+    seed: int,
+    kills: int,
+    kinds: Sequence[str],
+    targets: Sequence[str],
+    print_line: PrintLine,
+    *,
+    keep_folder: Path | None = None,
+) -> ChaosResult:
+    """Run the storm of a seed. With `keep_folder`, its state folder stays there. Raises DeployError where it cannot be run, or
     where the platform does not come back by itself.
     """
-    began = time.monotonic()
-    faults = plan(seed, kills, kinds, targets)
-    folder = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
+    started_at = time.monotonic()
+    faults = plan_faults(seed, kills, kinds, targets)
+    folder = keep_folder or Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
-        with LocalModel() as model:
+        with LocalLlm() as model:
             bars = write_tape(folder / "tape", seed, MINUTES_MAX)
-            others, wire = write_others(folder / "tape", seed, bars, MINUTES_MAX), Wire(folder / "tape", seed)
-            write_settings(folder / "settings.yaml", SETTINGS, others, wire, model.url)
+            side_inputs, wire = (
+                write_side_inputs(folder / "tape", seed, bars, MINUTES_MAX),
+                WireFiles(folder / "tape", seed),
+            )
+            write_settings(folder / "settings.yaml", SETTINGS, side_inputs, wire, model.url)
             settings = load_settings(folder / "settings.yaml", environment={})
-            tape = tape_ticks(settings, bars)
-            clocks = [tick.ts_ns for tick in tape]
-            say(f"the tape: {len(tape)} ticks, {sum(len(tick.records) for tick in tape):,} records")
+            tape = tape_slices(settings, bars)
+            clocks = [time_slice.ts_ns for time_slice in tape]
+            print_line(f"the tape: {len(tape)} ticks, {sum(len(time_slice.records) for time_slice in tape):,} records")
             seconds = max(SECONDS_MIN, SECONDS_PER_FAULT * len(faults))
             speed = f"{MINUTES_MAX * 60 / seconds:.0f}" if faults else "max"
-            with ChaosStack(folder / "home", folder / "settings.yaml", bars, speed, say) as stack:
-                say(f"the platform runs after {time.monotonic() - began:.0f} s, {len(faults)} faults to come")
-                with HeldFeed(stack, clocks, LEAD_TICKS) as feed:
-                    struck = _storm(stack, faults, clocks, feed, wire, say)
+            with ChaosStack(folder / "home", folder / "settings.yaml", bars, speed, print_line) as stack:
+                print_line(
+                    f"the platform runs after {time.monotonic() - started_at:.0f} s, {len(faults)} faults to come"
+                )
+                with ThrottledFeed(stack, clocks, LEAD_SLICES_MAX) as feed:
+                    injected = _inject_faults(stack, faults, clocks, feed, wire, print_line)
                 stack.run_to_end(clocks[-1])
-                for topic, records in edge_records.told(wire).items():
-                    stack.wait_written(settings.kafka, topic, records)
+                for topic, records in edge_records.source_records(wire).items():
+                    stack.wait_for_records(settings.kafka, topic, records)
                 stack.stop_dataflows()
-                say(f"the tape is at its end everywhere after {time.monotonic() - began:.0f} s; comparing")
-                compared = _compare(stack, settings, tape, wire)
+                print_line(f"the tape is at its end everywhere after {time.monotonic() - started_at:.0f} s; comparing")
+                comparison = _compare(stack, settings, tape, wire)
                 restarts = sum(child.restarts for child in stack.state().children)
     finally:
-        if keep is None:
+        if keep_folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    return Result(
+    return ChaosResult(
         seed=seed,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
-        struck=struck,
-        **compared._asdict(),
+        struck=injected,
+        **comparison._asdict(),
         restarts=restarts,
-        elapsed_s=round(time.monotonic() - began, 1),
+        elapsed_s=round(time.monotonic() - started_at, 1),
     )
 
 
-def _compare(stack: ChaosStack, settings: Settings, tape: Sequence[Tick], wire: Wire) -> _Compared:
+def _compare(stack: ChaosStack, settings: Settings, tape: Sequence[TimeSlice], wire: WireFiles) -> _ComparisonResult:
     """What the platform left, with what the fused stages make of the tape and of what its own edges told it."""
     partitions = settings.kafka.symbol_partitions
     messages = dict(stack.logs(partitions))
-    found = {log: by_the_sequence_rule(those) for log, those in messages.items()}
-    edges = edge_records.read(messages)
-    ticks = fused(settings, edge_records.as_recorded(tape, edges))
-    expected = expected_logs(ticks, partitions)
+    actual = {log: deduplicated(values) for log, values in messages.items()}
+    edges = edge_records.read_edge_logs(messages)
+    time_slices = run_stages(settings, edge_records.with_recorded_edges(tape, edges))
+    expected = expected_logs(time_slices, partitions)
     for topic, edge in edges.items():
-        expected[topic, 0] += map(repr, edge.behind)
+        expected[topic, 0] += map(repr, edge.after_last_clock)
     database_url = stack.endpoints["DATABASE_URL"]
-    rows = tables.counts(database_url)
+    rows = tables.row_counts(database_url)
     difference = (
-        edge_records.first_difference(tape, edges, edge_records.told(wire), ticks)
-        or first_difference(found, expected)
-        or tables.first_difference(database_url, [*ticks, edge_records.stored_behind(tape, edges)])
+        edge_records.first_difference(tape, edges, edge_records.source_records(wire), time_slices)
+        or first_difference(actual, expected)
+        or tables.first_difference(database_url, [*time_slices, edge_records.trailing_records(tape, edges)])
     )
-    count = sum(map(len, messages.values()))
-    repeats = count - sum(map(len, found.values()))
+    message_count = sum(map(len, messages.values()))
+    repeats = message_count - sum(map(len, actual.values()))
     topics = len({topic for topic, _ in messages})
-    return _Compared(difference, topics, count, repeats, len(rows), sum(rows.values()))
+    return _ComparisonResult(difference, topics, message_count, repeats, len(rows), sum(rows.values()))
 
 
-def _storm(
-    stack: ChaosStack, faults: Sequence[Fault], clocks: Sequence[int], feed: HeldFeed, wire: Wire, say: Say
-) -> list[Struck]:
+def _inject_faults(
+    stack: ChaosStack,
+    faults: Sequence[PlannedFault],
+    clocks: Sequence[int],
+    feed: ThrottledFeed,
+    wire: WireFiles,
+    print_line: PrintLine,
+) -> list[InjectedFault]:
     """Strike with each fault when the feed has come so far; the wire tells something just before."""
-    began, struck = time.monotonic(), []
+    started_at, injected = time.monotonic(), []
     for fault in faults:
-        due = int(fault.share * len(clocks))
-        feed.go_to(due)
-        due_ns = clocks[due]
+        due_index = int(fault.share * len(clocks))
+        feed.allow_until(due_index)
+        due_ns = clocks[due_index]
         stack.wait_until(lambda ns=due_ns: feed.reached_ns() >= ns, f"the feed at {due_ns}")  # type: ignore[misc]
         if fault.target == FEED:
-            feed.go_to(len(clocks))  # a process that is held would not notice that its disk is full
-        wire.tell()
-        did = strike(stack, fault)
-        struck.append(Struck(fault, did, round(time.monotonic() - began, 1)))
-        say(f"{struck[-1].at_s:6.1f} s  {100 * fault.share:3.0f} % of the tape  {fault.kind} {fault.target}: {did}")
-    return struck
+            feed.allow_until(len(clocks))  # a process that is held would not notice that its disk is full
+        wire.append_rows()
+        effect = inject_fault(stack, fault)
+        injected.append(InjectedFault(fault, effect, round(time.monotonic() - started_at, 1)))
+        print_line(
+            f"{injected[-1].at_s:6.1f} s  {100 * fault.share:3.0f} % of the tape  {fault.kind} {fault.target}: {effect}"
+        )
+    return injected

@@ -15,20 +15,20 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from configs.settings import Kafka
+from configs.settings import KafkaSection
 from dataflows.runtime import topology
-from dataflows.sources.topic_tail import records_at_the_end
+from dataflows.sources.topic_tail import topic_tail_reader
 from deploy.chaos.proxy import Proxy
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.ports import free_ports
 from deploy.supervisor import control
 from deploy.supervisor.probes import read_stats
-from deploy.supervisor.service import DATAFLOW_NAMES, SERVICE_NAMES
-from deploy.supervisor.start_options import Choices, remember
+from deploy.supervisor.process_spec import DATAFLOW_NAMES, SERVICE_NAMES
+from deploy.supervisor.start_options import StartOptions, save_options
 from deploy.supervisor.start_progress import follow_start, stop_platform
-from deploy.supervisor.state import ChildState, State, Status, running_state
-from sinks.cluster import client
+from deploy.supervisor.state import ChildState, PlatformState, Status, running_state
+from sinks.cluster import client_config
 
 PRELOAD = Path(__file__).parent / "preload"
 SETTINGS = Path(__file__).parent / "settings.yaml"
@@ -40,20 +40,20 @@ STANDSTILL_S = 240.0
 class ChaosStack:
     """Use as a context manager: it starts the platform on `files`, and stops it whatever happens.
 
-    `settings` is its settings file, `speed` is `max` or times real time; `say` gets lines of progress.
+    `settings` is its settings file, `speed` is `max` or times real time; `print_line` gets lines of progress.
     """
 
     def __init__(
-        self, folder: Path, settings: Path, files: Sequence[Path], speed: str, say: Callable[[str], None]
+        self, folder: Path, settings: Path, files: Sequence[Path], speed: str, print_line: Callable[[str], None]
     ) -> None:
-        self.home, self._say = Home(folder), say
-        self._choices = Choices("files", tuple(str(file) for file in files), speed, str(settings))
+        self.home, self._print_line = Home(folder), print_line
+        self._options = StartOptions("files", tuple(str(file) for file in files), speed, str(settings))
         self.clocks = folder / "clocks"
         names = (*SERVICE_NAMES, "api")
         ports = dict(zip([*names, *(f"{name} client" for name in SERVICE_NAMES)], free_ports(7), strict=True))
         self.proxies = {name: Proxy(ports[f"{name} client"], ports[name]) for name in SERVICE_NAMES}
         self._environment = {
-            **{name: value for name, value in os.environ.items() if name not in _ADDRESSES},
+            **{name: value for name, value in os.environ.items() if name not in _EXCLUDED_VARIABLES},
             **{f"PLATFORM_{name.upper()}_PORT": str(ports[name]) for name in names},
             **{f"PLATFORM_{name.upper()}_CLIENT_PORT": str(ports[f"{name} client"]) for name in SERVICE_NAMES},
             "PLATFORM_HOME": str(folder),
@@ -65,9 +65,9 @@ class ChaosStack:
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> ChaosStack:
-        self.home.make()
+        self.home.create_folders()
         self.clocks.mkdir()
-        remember(self.home, self._choices)
+        save_options(self.home, self._options)
         for proxy in self.proxies.values():
             self._exits.enter_context(proxy)
         self._exits.callback(stop_platform, self.home, lambda state: None)
@@ -97,7 +97,7 @@ class ChaosStack:
 
     # -- what runs
 
-    def state(self) -> State:
+    def state(self) -> PlatformState:
         state = running_state(self.home)
         if state is None:
             raise DeployError(f"the supervisor has ended; its log is {self.home.logs / 'supervisor.log'}")
@@ -108,24 +108,29 @@ class ChaosStack:
 
     def children(self, service: str) -> tuple[ChildState, ...]:
         """The processes of a service."""
-        return self.state().named(service)
+        return self.state().processes_of(service)
 
-    def one_running(self, child: str, timeout_s: float = 90.0) -> int:
+    def wait_for_pid(self, child: str, timeout_s: float = 90.0) -> int:
         """The pid of a child that runs, once it does."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            found = self.state().child(child)
-            if found is not None and found.pid is not None and found.identity is not None and found.identity.alive():
-                return found.pid
+            process = self.state().child(child)
+            if (
+                process is not None
+                and process.pid is not None
+                and process.identity is not None
+                and process.identity.alive()
+            ):
+                return process.pid
             time.sleep(0.05)
         raise DeployError(f"{child} did not come back within {timeout_s:.0f} s")
 
-    def wait_gone(self, child: str, pid: int, timeout_s: float) -> bool:
+    def wait_until_ended(self, child: str, pid: int, timeout_s: float) -> bool:
         """Whether the supervisor has seen the end of that process within the time."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            found = self.state().child(child)
-            if found is None or found.pid != pid:
+            process = self.state().child(child)
+            if process is None or process.pid != pid:
                 return True
             time.sleep(0.05)
         return False
@@ -134,37 +139,37 @@ class ChaosStack:
 
     def passed_ns(self, service: str) -> int:
         """The last tick of a dataflow by its statistics; of several processes the slowest. -1 before there is one."""
-        found = []
+        clocks_ns = []
         for child in self.children(service):
             stats = read_stats(self.home.stats / f"{child.name}.json") or {}
-            ours = stats.get("pid") == child.pid
-            found.append(int(str(stats.get("last_tick_ns", -1))) if ours else -1)
-        return min(found, default=-1)
+            is_current = stats.get("pid") == child.pid
+            clocks_ns.append(int(str(stats.get("last_tick_ns", -1))) if is_current else -1)
+        return min(clocks_ns, default=-1)
 
-    def wait_until(self, true: Callable[[], bool], what: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], description: str) -> None:
         """Raises DeployError when nobody moves any more."""
-        where, deadline = self._where(), time.monotonic() + STANDSTILL_S
-        while not true():
-            before, where = where, self._where()
-            if where != before:
+        positions, deadline = self._positions(), time.monotonic() + STANDSTILL_S
+        while not condition():
+            previous, positions = positions, self._positions()
+            if positions != previous:
                 deadline = time.monotonic() + STANDSTILL_S
             if time.monotonic() > deadline:
-                raise DeployError(f"waiting for {what}, all stand still: {where}")
+                raise DeployError(f"waiting for {description}, all stand still: {positions}")
             time.sleep(0.2)
 
-    def _where(self) -> str:
+    def _positions(self) -> str:
         return ", ".join(f"{name} at {self.passed_ns(name)}" for name in DATAFLOW_NAMES)
 
     def run_to_end(self, last_ns: int) -> None:
         """Until every dataflow has passed the last tick."""
-        told = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
-        self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in told), "the last tick")
+        dataflows = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
+        self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in dataflows), "the last tick")
 
-    def wait_written(self, kafka: Kafka, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
+    def wait_for_records(self, kafka: KafkaSection, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
         """Until the topic, of one partition, holds all these ids. Raises DeployError."""
         kafka = kafka.model_copy(update={"bootstrap_servers": self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]})
         deadline = time.monotonic() + timeout_s
-        while missing := set(ids) - {str(record[0]) for record in records_at_the_end(kafka, topic)()}:
+        while missing := set(ids) - {str(record[0]) for record in topic_tail_reader(kafka, topic)()}:
             if time.monotonic() > deadline:
                 raise DeployError(f"topic {topic} does not get {min(missing)} within {timeout_s:.0f} s")
             time.sleep(0.5)
@@ -174,21 +179,21 @@ class ChaosStack:
         for name in (*DATAFLOW_NAMES, "api"):
             control.request(self.home, "stop", name)
         for name in (*DATAFLOW_NAMES, "api"):
-            control.wait_for(self.home, name, Status.STOPPED)
+            control.wait_for_status(self.home, name, Status.STOPPED)
 
     # -- what it left
 
     @property
     def endpoints(self) -> dict[str, str]:
         """Addresses, with passwords, as the platform's processes are told them."""
-        told: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
-        return told
+        addresses: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
+        return addresses
 
     def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
         """Every message of every topic that a service owns, repeats too."""
-        control.wait_for(self.home, "kafka", Status.HEALTHY)
+        control.wait_for_status(self.home, "kafka", Status.HEALTHY)
         servers = self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]
-        consumer = Consumer(client(servers, {"group.id": "chaos", "enable.auto.commit": False}))
+        consumer = Consumer(client_config(servers, {"group.id": "chaos", "enable.auto.commit": False}))
         try:
             seen: set[str] = set()
             for service in topology.SERVICES.values():
@@ -200,18 +205,18 @@ class ChaosStack:
             consumer.close()
 
 
-_ADDRESSES = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
+_EXCLUDED_VARIABLES = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
 """Of the caller's environment nothing may say what this platform is: it must never touch the one that runs."""
 
 
 def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
-    at = TopicPartition(topic, partition, 0)
-    _, end = consumer.get_watermark_offsets(at, timeout=20)
-    consumer.assign([at])
-    out: list[bytes] = []
-    while len(out) < end:
-        batch = consumer.consume(min(1000, end - len(out)), timeout=20)
+    start = TopicPartition(topic, partition, 0)
+    _, end = consumer.get_watermark_offsets(start, timeout=20)
+    consumer.assign([start])
+    messages: list[bytes] = []
+    while len(messages) < end:
+        batch = consumer.consume(min(1000, end - len(messages)), timeout=20)
         if not batch:
-            raise DeployError(f"topic {topic} partition {partition}: {len(out)} of {end} messages came")
-        out += [message.value() or b"" for message in batch if message.error() is None]
-    return out
+            raise DeployError(f"topic {topic} partition {partition}: {len(messages)} of {end} messages came")
+        messages += [message.value() or b"" for message in batch if message.error() is None]
+    return messages

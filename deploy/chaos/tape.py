@@ -19,10 +19,10 @@ def write_tape(folder: Path, seed: int, minutes: int) -> list[Path]:
     assert 0 < minutes <= MINUTES_MAX, "a trading day"
     folder.mkdir(parents=True)
     start_ns = int(OPENING.timestamp()) * 1_000_000_000
-    market = Simulator(SYMBOLS, seed, interval_s=60, start_ns=start_ns, end_after_ticks=minutes, fast=True)
+    simulator = Simulator(SYMBOLS, seed, interval_s=60, start_ns=start_ns, end_after_slices=minutes, fast=True)
     rows: dict[str, list[str]] = {symbol: [] for symbol in SYMBOLS}
-    for tick in market.take(minutes):
-        for bar in tick.records:
+    for time_slice in simulator.take(minutes):
+        for bar in time_slice.records:
             if type(bar) is Bar and bar.traded:
                 rows[bar.symbol].append(_row(bar))
     files = []
@@ -33,5 +33,5 @@ def write_tape(folder: Path, seed: int, minutes: int) -> list[Path]:
 
 
 def _row(bar: Bar) -> str:
-    when = datetime.fromtimestamp(bar.open_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{when},{bar.symbol},{bar.open},{bar.high},{bar.low},{bar.close},{bar.volume:.0f}"
+    time_text = datetime.fromtimestamp(bar.open_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{time_text},{bar.symbol},{bar.open},{bar.high},{bar.low},{bar.close},{bar.volume:.0f}"

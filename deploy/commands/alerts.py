@@ -13,29 +13,31 @@ from rich.table import Table
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
 
-All = Annotated[bool, typer.Option("--all", help="Also those that are over.")]
+IncludeResolved = Annotated[bool, typer.Option("--all", help="Also those that are over.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
-Only = Annotated[str | None, typer.Option("--channel", help="Only this one.")]
+ChannelName = Annotated[str | None, typer.Option("--channel", help="ChannelName this one.")]
 
 
 def register(app: typer.Typer) -> None:
     alerts = typer.Typer(help="Alerts: what is open, and whether messages arrive.", no_args_is_help=True)
     alerts.command("list", help="Open alerts, newest first.")(list_alerts)
-    alerts.command("test", help="Send a message to every channel; status 1 when one does not take it.")(test)
+    alerts.command("test", help="Send a message to every channel; status 1 when one does not take it.")(send_test)
     app.add_typer(alerts, name="alerts")
 
 
-def list_alerts(include_resolved: All = False, limit: Limit = 100, as_json: AsJson = False) -> None:
+def list_alerts(include_resolved: IncludeResolved = False, limit: Limit = 100, as_json: AsJson = False) -> None:
     from api.alerting.outbox import Outbox
     from configs.settings import load_settings
-    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.service_addresses import use_running_services
     from sinks.database import open_engine
 
     use_running_services(home_from_environment())
     settings = load_settings()
     outbox = Outbox(open_engine(settings.database.postgres.url), settings.alerts)
-    rows: list[dict[str, Any]] = [dict(row) for row in outbox.listed(include_resolved=include_resolved, limit=limit)]
+    rows: list[dict[str, Any]] = [
+        dict(row) for row in outbox.list_alerts(include_resolved=include_resolved, limit=limit)
+    ]
     if as_json:
         print(json.dumps(rows, indent=2, default=_text))
         return
@@ -45,35 +47,35 @@ def list_alerts(include_resolved: All = False, limit: Limit = 100, as_json: AsJs
     table = Table("opened", "over", "severity", "alert", "what", "sent", "waiting", box=None, pad_edge=False)
     for row in rows:
         over = "-" if row["resolved_at"] is None else _text(row["resolved_at"])
-        told = (str(row["told"]), str(row["untold"]))
-        table.add_row(_text(row["opened_at"]), over, row["severity"], row["key"], row["summary"], *told)
+        counts = (str(row["told"]), str(row["untold"]))
+        table.add_row(_text(row["opened_at"]), over, row["severity"], row["key"], row["summary"], *counts)
     console = Console(highlight=False)
     console.width = max(console.width, 140)
     console.print(table)
 
 
-def test(channel: Only = None) -> None:
-    from api.alerting.channels import Channels
+def send_test(channel: ChannelName = None) -> None:
+    from api.alerting.channels import AlertChannels
     from api.alerting.outbox import Message
     from configs.settings import load_settings
 
     settings = load_settings()
-    channels = Channels(settings.alerts)
-    names = [each.name for each in settings.alerts.channels if channel in (None, each.name)]
+    channels = AlertChannels(settings.alerts)
+    names = [entry.name for entry in settings.alerts.channels if channel in (None, entry.name)]
     if not names:
-        known = ", ".join(each.name for each in settings.alerts.channels) or "none"
-        raise DeployError(f"no channel {channel!r} in configs/alerts.yaml; there are {known}")
+        channel_names = ", ".join(entry.name for entry in settings.alerts.channels) or "none"
+        raise DeployError(f"no channel {channel!r} in configs/alerts.yaml; there are {channel_names}")
     failed = False
-    for each in settings.alerts.channels:
-        if each.name not in names:
+    for entry in settings.alerts.channels:
+        if entry.name not in names:
             continue
-        if not channels.addresses(each.name):
-            print(f"{each.name}: no address; `python cli.py secrets set {each.secret}` sets it")
+        if not channels.address_count(entry.name):
+            print(f"{entry.name}: no address; `python cli.py secrets set {entry.secret}` sets it")
             failed = True
             continue
         title, body = "info: test", "A test of the platform's alerts. Nothing is wrong."
-        error = channels.send(Message(f"test/{each.name}", each.name, "info", title, body, 0))
-        print(f"{each.name}: {error or f'taken by {channels.addresses(each.name)} address(es)'}")
+        error = channels.send(Message(f"test/{entry.name}", entry.name, "info", title, body, 0))
+        print(f"{entry.name}: {error or f'taken by {channels.address_count(entry.name)} address(es)'}")
         failed |= error is not None
     raise typer.Exit(1 if failed else 0)
 

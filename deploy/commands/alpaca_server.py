@@ -27,7 +27,7 @@ def alpaca_server(
     bar_interval_s: Interval = 60,
     state: State = None,
 ) -> None:
-    from deploy.alpaca_server import Server, ServerSettings
+    from deploy.alpaca_server import AlpacaServer, ServerSettings
 
     names = tuple(name.strip().upper() for name in symbols.split(",") if name.strip())
     if not names:
@@ -35,7 +35,7 @@ def alpaca_server(
     if bar_interval_s < 1 or 86_400 % bar_interval_s:
         raise DeployError(f"--bar-interval-s must divide 86400, found {bar_interval_s}")
     require_free("the local broker", port, "--port")
-    settings = ServerSettings(port=port, symbols=names, seed=seed, bar_interval_s=bar_interval_s, state=state)
-    server = Server(settings)
+    settings = ServerSettings(port=port, symbols=names, seed=seed, bar_interval_s=bar_interval_s, account_file=state)
+    server = AlpacaServer(settings)
     typer.echo(f"a local broker listens at {server.url}; key and secret are `local`")
     server.run()

@@ -17,13 +17,15 @@ MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
 JsonTarget = Annotated[str | None, typer.Option("--json", help="Write the figures to this file; - is standard output.")]
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a page with the equity curve and fills.")]
-More = "CSV or JSON lines files of {}, or folders of them; may be given several times."
-News = Annotated[list[Path] | None, typer.Option("--news", help=More.format("headlines"))]
-Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=More.format("companies' figures"))]
-Reference = Annotated[
-    list[Path] | None, typer.Option("--reference-data", help=More.format("corporate actions and exchange rates"))
+_FILES_HELP = "CSV or JSON lines files of {}, or folders of them; may be given several times."
+News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
+Fundamentals = Annotated[
+    list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("companies' figures"))
 ]
-Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=More.format("bids and offers"))]
+Reference = Annotated[
+    list[Path] | None, typer.Option("--reference-data", help=_FILES_HELP.format("corporate actions and exchange rates"))
+]
+Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("bids and offers"))]
 Workers = Annotated[int, typer.Option(min=1, help="Worker threads. One is fastest; the result is the same.")]
 Batch = Annotated[int, typer.Option(min=1, help="Ticks that travel together. The result is the same.")]
 
@@ -47,39 +49,41 @@ def backtest(
 ) -> None:
     from configs.settings import load_settings
     from dataflows.backtest import run
-    from dataflows.research.report import as_html, write_json
+    from dataflows.research.report import render_html, write_json
 
     # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
     paths = [*bars, *(more_bars or [])]
-    others = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
-    shown = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True))
-    with shown if shown.console.is_terminal else nullcontext():
+    input_files = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
+    progress = Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), console=Console(stderr=True)
+    )
+    with progress if progress.console.is_terminal else nullcontext():
         performance, summary = run(
-            load_settings(settings).with_files({kind: files or () for kind, files in others.items()}),
+            load_settings(settings).with_files({kind: files or () for kind, files in input_files.items()}),
             paths,
             workers=workers,
-            batch_ticks=batch,
-            progress=_showing(shown),
+            batch_slices=batch,
+            progress=_progress_callback(progress),
         )
     if json_target is not None:
         write_json(summary, json_target)
     if report is not None:
-        report.write_text(as_html(performance, summary, f"Backtest of {', '.join(path.name for path in paths)}"))
+        report.write_text(render_html(performance, summary, f"Backtest of {', '.join(path.name for path in paths)}"))
     if json_target != "-":
         _print(summary)
         if report is not None:
             print(f"report: {report}")
 
 
-def _showing(shown: Progress) -> Any:
-    task = shown.add_task("reading bars", total=1.0)
+def _progress_callback(progress: Progress) -> Any:
+    task = progress.add_task("reading bars", total=1.0)
 
-    def show(performance: "Performance", share: float) -> None:
+    def update(performance: "Performance", share: float) -> None:
         counts = performance.counts
-        done = f"{counts['bars']:,} bars, {counts['orders']:,} orders, {counts['fills']:,} fills"
-        shown.update(task, completed=share, description=done)
+        description = f"{counts['bars']:,} bars, {counts['orders']:,} orders, {counts['fills']:,} fills"
+        progress.update(task, completed=share, description=description)
 
-    return show
+    return update
 
 
 def _print(summary: dict[str, Any]) -> None:

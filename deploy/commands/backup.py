@@ -17,17 +17,19 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.service import Kind
+from deploy.supervisor.process_spec import ProcessKind
 from deploy.supervisor.state import Status, running_state
 
 File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME.tar in the state folder.")]
-Given = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
+BackupFile = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the database.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Then write the tables of the topics anew from them.")]
 Encrypt = Annotated[
-    bool, typer.Option("--encrypt", help="For the key in BACKUP_KEY, which is made where it is not set.")
+    bool, typer.Option("--encrypt", help="RecipientKey the key in BACKUP_KEY, which is made where it is not set.")
 ]
-For = Annotated[str | None, typer.Option("--recipient", help="Encrypt for another key: what is public of it, age1….")]
+RecipientKey = Annotated[
+    str | None, typer.Option("--recipient", help="Encrypt for another key: what is public of it, age1….")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")]
 
 START_TIMEOUT_S = 240.0
@@ -38,24 +40,30 @@ def register(app: typer.Typer) -> None:
     app.command("restore", help="Put a backup into the database, all of it or nothing.")(restore)
 
 
-def backup(file: File = None, encrypt: Encrypt = False, recipient: For = None, as_json: AsJson = False) -> None:
-    from dataflows.runtime.live import release
+def backup(
+    file: File = None, encrypt: Encrypt = False, recipient: RecipientKey = None, as_json: AsJson = False
+) -> None:
+    from dataflows.runtime.live_endpoints import platform_version
     from deploy.backup.backup_file import write_backup
     from deploy.backup.encryption import recipient_for
 
     home = home_from_environment()
-    target = (file or _usual(home)).absolute()
+    target = (file or _default_file(home)).absolute()
     if target.exists():
         raise DeployError(f"{target} exists already")
-    made = recipient_for(home, recipient, by=getpass.getuser()) if encrypt or recipient is not None else None
-    with _database(home) as url:
-        known = made.recipient if made is not None else None
-        manifest = write_backup(url, target, release=release(), topics=_ends(home), recipient=known)
+    backup_recipient = (
+        recipient_for(home, recipient, by=getpass.getuser()) if encrypt or recipient is not None else None
+    )
+    with _database_url(home) as url:
+        public_key = backup_recipient.recipient if backup_recipient is not None else None
+        manifest = write_backup(
+            url, target, release=platform_version(), topics=_end_offsets(home), recipient=public_key
+        )
     if as_json:
         print(json.dumps({"file": str(target), **manifest._asdict()}, indent=2))
     else:
         print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at}: {target}")
-    if made is not None and made.new:
+    if backup_recipient is not None and backup_recipient.is_new_key:
         print(
             "its key was made now and lies in this state folder alone: `python cli.py secrets get BACKUP_KEY`, and "
             "keep it elsewhere, for without it the backup is lost",
@@ -63,25 +71,25 @@ def backup(file: File = None, encrypt: Encrypt = False, recipient: For = None, a
         )
 
 
-def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
-    from deploy.backup.backup_file import link_the_rest, read_manifest, require_room, restore_backup
-    from deploy.backup.encryption import own_identity
+def restore(file: BackupFile, force: Force = False, rebuild: Rebuild = False, as_json: AsJson = False) -> None:
+    from deploy.backup.backup_file import extend_audit_chain, read_manifest, require_empty_database, restore_backup
+    from deploy.backup.encryption import backup_identity
     from deploy.commands.rebuild import rebuild_table, tables_of_topics
     from deploy.supervisor.migrate import migrate
 
     home = home_from_environment()
-    identity = own_identity(home)
+    identity = backup_identity(home)
     read_manifest(file, identity)  # what is wrong with it is said before anything is stopped
     if rebuild and running_state(home) is None and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         raise DeployError("--rebuild reads the topics: `python cli.py start` the platform first")
-    with _database(home) as url:
-        require_room(url, force=force)
-        with _nobody_writes(home):
+    with _database_url(home) as url:
+        require_empty_database(url, force=force)
+        with _writers_stopped(home):
             manifest = restore_backup(url, file, force=force, identity=identity)
             migrate(url)
             rebuilt = [rebuild_table(home, name) for name in tables_of_topics()] if rebuild else []
             if rebuild:
-                link_the_rest(url)
+                extend_audit_chain(url)
     if as_json:
         print(json.dumps({"file": str(file), **manifest._asdict()}, indent=2))
         return
@@ -94,7 +102,7 @@ def restore(file: Given, force: Force = False, rebuild: Rebuild = False, as_json
         )
 
 
-def _usual(home: Home) -> Path:
+def _default_file(home: Home) -> Path:
     folder = home.root / "backups"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,10 +112,10 @@ def _usual(home: Home) -> Path:
 
 
 @contextmanager
-def _database(home: Home) -> Iterator[str]:
+def _database_url(home: Home) -> Iterator[str]:
     """The address of the running or named PostgreSQL; of a stopped platform it is started alone while this lasts."""
-    from deploy.recovery.recorded_topics import alone
-    from deploy.supervisor.running import use_running_services
+    from deploy.recovery.recorded_topics import supervisor_lock
+    from deploy.supervisor.service_addresses import use_running_services
 
     if os.environ.get("DATABASE_URL"):
         yield os.environ["DATABASE_URL"]
@@ -116,20 +124,20 @@ def _database(home: Home) -> Iterator[str]:
         use_running_services(home)
         yield os.environ["DATABASE_URL"]
         return
-    home.make()
-    with alone(home), _embedded(home) as url:
+    home.create_folders()
+    with supervisor_lock(home), _embedded_postgres(home) as url:
         yield url
 
 
 @contextmanager
-def _embedded(home: Home) -> Iterator[str]:
+def _embedded_postgres(home: Home) -> Iterator[str]:
     from deploy.local import postgres
     from deploy.local.endpoints import Endpoints, Ports
-    from deploy.local.stack import Stack
+    from deploy.local.stack import ServiceStack
 
     ports = Ports.free()
     server = postgres.prepare(home, ports.postgres)
-    stack = Stack(home, ports, Endpoints("", server.url, "", (server,)))
+    stack = ServiceStack(home, ports, Endpoints("", server.url, "", (server,)))
     Console(stderr=True).print("starting PostgreSQL alone", highlight=False)
     try:
         stack.start_one("postgres")
@@ -140,17 +148,17 @@ def _embedded(home: Home) -> Iterator[str]:
 
 
 @contextmanager
-def _nobody_writes(home: Home) -> Iterator[None]:
+def _writers_stopped(home: Home) -> Iterator[None]:
     """Dataflows and the API of the running platform are stopped meanwhile; those that ran run again."""
-    from deploy.supervisor.control import request, wait_for
+    from deploy.supervisor.control import request, wait_for_status
 
     state = running_state(home)
-    users = [child for child in state.children if child.kind != Kind.SERVICE] if state is not None else []
-    running = [child.name for child in users if child.pid is not None]
+    writers = [child for child in state.children if child.kind != ProcessKind.SERVICE] if state is not None else []
+    running = [child.name for child in writers if child.pid is not None]
     for name in running:
         request(home, "stop", name)
     for name in running:
-        wait_for(home, name, Status.STOPPED)
+        wait_for_status(home, name, Status.STOPPED)
     try:
         yield
     finally:
@@ -158,25 +166,25 @@ def _nobody_writes(home: Home) -> Iterator[None]:
             request(home, "start", name)
         # All of them at once, on a machine that may do other things too.
         for name in running:
-            wait_for(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
+            wait_for_status(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
 
 
-def _ends(home: Home) -> dict[str, int]:
+def _end_offsets(home: Home) -> dict[str, int]:
     """The end of every partition of our topics now; nothing where Kafka does not answer."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    from deploy.recovery.recorded_topics import settings_of
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.probes import KafkaProbe
-    from sinks.cluster import client
+    from sinks.cluster import client_config
 
     state = running_state(home)
     servers = os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or (state.kafka if state is not None else "")
     if not servers:
         return {}
-    kafka = settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka
+    kafka = platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka
     if KafkaProbe(kafka.cluster)(os.getpid()) is not None:
         return {}
-    consumer = Consumer(client(kafka.cluster, {"group.id": "backup", "log_level": 0}))
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "backup", "log_level": 0}))
     try:
         topics = consumer.list_topics(timeout=10).topics
         return {

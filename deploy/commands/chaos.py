@@ -17,7 +17,7 @@ Keep = Annotated[Path | None, typer.Option(help="A folder that does not exist ye
 WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/guarantees.md.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-_ALL = "kill,connection,disk,clock,scale"
+_ALL_KINDS = "kill,connection,disk,clock,scale"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,39 +30,39 @@ def chaos(
     seed: Seed = 1,
     kills: Kills = 20,
     services: Services = None,
-    faults: Faults = _ALL,
+    faults: Faults = _ALL_KINDS,
     keep: Keep = None,
     write_docs: WriteDocs = False,
     as_json: AsJson = False,
 ) -> None:
     from deploy.chaos import report
+    from deploy.chaos.faults import KINDS, TARGETS
     from deploy.chaos.run import run
-    from deploy.chaos.storm import KINDS, TARGETS
 
-    kinds = _chosen("--faults", faults, KINDS) if kills else []
-    targets = _chosen("--services", services or ",".join(TARGETS), TARGETS)
+    kinds = _parse_names("--faults", faults, KINDS) if kills else []
+    targets = _parse_names("--services", services or ",".join(TARGETS), TARGETS)
     if keep is not None and keep.exists():
         raise DeployError(f"--keep {keep} exists already")
-    result = run(seed, kills, kinds, targets, _say, keep=keep.resolve() if keep else None)
+    result = run(seed, kills, kinds, targets, _print_line, keep_folder=keep.resolve() if keep else None)
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))
     else:
-        _show(report.rows(result), KINDS)
-        print(report.sentence(result))
+        _print_table(report.fault_rows(result), KINDS)
+        print(report.summary_line(result))
     if write_docs:
         report.write_docs(result)
     raise typer.Exit(0 if result.difference is None else 1)
 
 
-def _chosen(option: str, text: str, known: tuple[str, ...]) -> list[str]:
+def _parse_names(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in allowed]
     if unknown or not names:
-        raise DeployError(f"{option} takes some of {', '.join(known)}, found {', '.join(unknown) or 'none'}")
+        raise DeployError(f"{option} takes some of {', '.join(allowed)}, found {', '.join(unknown) or 'none'}")
     return names
 
 
-def _show(rows: list[list[str]], kinds: tuple[str, ...]) -> None:
+def _print_table(rows: list[list[str]], kinds: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -74,5 +74,5 @@ def _show(rows: list[list[str]], kinds: tuple[str, ...]) -> None:
     Console(width=100, highlight=False).print(table)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

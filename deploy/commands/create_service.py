@@ -19,15 +19,15 @@ def register(app: typer.Typer) -> None:
 
 
 def create(name: Name, as_json: AsJson = False) -> None:
-    made = create_service(REPOSITORY, name)
+    created = create_service(REPOSITORY, name)
     if as_json:
-        print(json.dumps(made._asdict(), indent=2))
+        print(json.dumps(created._asdict(), indent=2))
         return
-    for path in made.new:
+    for path in created.new:
         print(f"new      {path}")
-    for path in made.changed:
+    for path in created.changed:
         print(f"changed  {path}")
     print("It reads bars, keeps their last closes and writes nothing. Next:")
-    print(f"  python cli.py test {made.new[-1]}")
+    print(f"  python cli.py test {created.new[-1]}")
     print("  its output topic: docs/howto/topic.md; then `outputs` in dataflows/runtime/topology.py")
     print("  what it reads and decides: docs/howto/dataflow.md")

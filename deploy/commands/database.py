@@ -13,19 +13,19 @@ def register(app: typer.Typer) -> None:
 
 
 def init_db() -> None:
-    from deploy.recovery.recorded_topics import settings_of
+    from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.initialise import initialise
-    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.service_addresses import use_running_services
 
     home = home_from_environment()
-    home.make()
+    home.create_folders()
     use_running_services(home)
-    initialise(home, bootstrap=settings_of(home, {}).kafka.cluster, database_url=os.environ["DATABASE_URL"])
+    initialise(home, bootstrap=platform_settings(home, {}).kafka.cluster, database_url=os.environ["DATABASE_URL"])
 
 
 def migrate(revision: str = "head") -> None:
     from deploy.supervisor.migrate import migrate as upgrade
-    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.service_addresses import use_running_services
 
     if not os.environ.get("DATABASE_URL"):
         use_running_services(home_from_environment())

@@ -15,17 +15,17 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.time_arguments import written
+from deploy.time_arguments import format_ns
 from schemas.errors import BadInput, InvalidField, Undecodable
 
 if TYPE_CHECKING:
-    from configs.settings import Kafka, Settings
+    from configs.settings import KafkaSection, Settings
     from schemas.records import DeadLetter
 
 Where = Annotated[str, typer.Argument(help="As `list` shows it: TOPIC/PARTITION@OFFSET.")]
 Late = Annotated[bool, typer.Option("--late", help="Late records instead: market data behind its clock.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-_CLOCK_WITHIN = 20_000  # messages from the end of a log among which a clock must stand
+_CLOCK_SEARCH_MESSAGES = 20_000  # messages from the end of a log among which a clock must stand
 
 
 def register(app: typer.Typer) -> None:
@@ -43,63 +43,63 @@ def list_letters(
     late: Late = False,
     as_json: AsJson = False,
 ) -> None:
-    with _stored(late=late) as (_, letters):
-        found = [stages for stages in letters.values() if topic in (None, stages[0].topic)][:limit]
+    with _load_letters(late=late) as (_, letters):
+        selected = [copies for copies in letters.values() if topic in (None, copies[0].topic)][:limit]
     if as_json:
-        print(json.dumps([_tree(stages) for stages in found], indent=2))
+        print(json.dumps([_tree(copies) for copies in selected], indent=2))
         return
-    if not found:
+    if not selected:
         print("no late records" if late else "no dead letters")
         return
     table = Table(box=None)
     for title in ("place", "at", "read by", "reason"):
         table.add_column(title, no_wrap=title != "reason")
-    for stages in found:
-        readers = ", ".join(letter.stage for letter in stages)
-        table.add_row(_place(stages[0]), written(stages[0].ts_ns), readers, stages[0].reason)
+    for copies in selected:
+        readers = ", ".join(letter.stage for letter in copies)
+        table.add_row(_place_of(copies[0]), format_ns(copies[0].ts_ns), readers, copies[0].reason)
     Console(width=160, highlight=False, markup=False).print(table)
 
 
 def release(service: Annotated[str, typer.Argument(help="As `status` names it.")]) -> None:
-    from dataflows.runtime import halting
+    from dataflows.runtime import halt_files
     from deploy.supervisor.control import start_one
     from deploy.supervisor.state import running_state
 
     home = home_from_environment()
-    halt = halting.read_halt(home.run, service)
+    halt = halt_files.read_halt(home.run, service)
     if halt is None:
         raise DeployError(f"{service} has not halted; `python cli.py status` shows what has")
     if running_state(home) is None:
-        halting.release(home.run, service)
+        halt_files.release_halt(home.run, service)
     else:
         start_one(home, service)
-    print(f"released {service}, which had halted at {written(halt.at_ns)}: {halt.reason}")
+    print(f"released {service}, which had halted at {format_ns(halt.at_ns)}: {halt.reason}")
 
 
 def show(where: Where, late: Late = False, as_json: AsJson = False) -> None:
-    with _stored(late=late) as (settings, letters):
-        stages = _named(letters, where)
-        raw = _original(settings.kafka, stages[0])
-    tree = _tree(stages) | {"raw": raw.hex(" "), "decoded": _decoded(raw)}
+    with _load_letters(late=late) as (settings, letters):
+        copies = _letters_at(letters, where)
+        raw = _original_bytes(settings.kafka, copies[0])
+    tree = _tree(copies) | {"raw": raw.hex(" "), "decoded": _decoded(raw)}
     print(json.dumps(tree, indent=2) if as_json else "\n".join(f"{name:10} {value}" for name, value in tree.items()))
 
 
 def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    with _stored() as (settings, letters):
-        letter = _named(letters, where)[0]
-        raw = _original(settings.kafka, letter)
-        why_not = refused(settings.kafka, letter, raw)
-        if why_not:
-            raise DeployError(f"{where} stays a dead letter: {why_not}")
+    with _load_letters() as (settings, letters):
+        letter = _letters_at(letters, where)[0]
+        raw = _original_bytes(settings.kafka, letter)
+        refusal = replay_refusal(settings.kafka, letter, raw)
+        if refusal:
+            raise DeployError(f"{where} stays a dead letter: {refusal}")
         if not yes:
             print(_decoded(raw))
             typer.confirm(f"Write it to the end of {letter.topic}, to take effect now?", abort=True)
-        print(f"written to {letter.topic}/{letter.partition}@{_write(settings.kafka, letter, raw)}")
+        print(f"written to {letter.topic}/{letter.partition}@{_produce(settings.kafka, letter, raw)}")
 
 
-def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
+def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
     """Why these bytes cannot go into their topic again; "" where they can."""
-    from dataflows.replay.recording import GIVEN
+    from dataflows.replay.recording import INPUT_TOPICS
     from operators.alignment import check_bar
     from schemas.codec import decode
     from schemas.records import TOPIC_OF, Bar, Clock
@@ -108,7 +108,7 @@ def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
         return "it is a row of a file; correct it there and feed the file"
     if letter.topic.startswith("feed:"):
         return "it is a message of a market data provider, and its moment is over"
-    if letter.topic not in GIVEN:
+    if letter.topic not in INPUT_TOPICS:
         owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "nobody"
         return (
             f"topic {letter.topic} is written by {owner} alone; `python cli.py rebuild {owner}` makes its records anew"
@@ -124,9 +124,9 @@ def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
             check_bar(record)
         except InvalidField as error:
             return f"still wrong: {error}"
-        clock_ns = _clock(kafka, letter)
+        clock_ns = _last_clock_ns(kafka, letter)
         if record.ts_ns <= clock_ns:
-            return f"its minute ({written(record.ts_ns)}) is over, the topic is at {written(clock_ns)}: late again"
+            return f"its minute ({format_ns(record.ts_ns)}) is over, the topic is at {format_ns(clock_ns)}: late again"
     return ""
 
 
@@ -134,13 +134,13 @@ def refused(kafka: Kafka, letter: DeadLetter, raw: bytes) -> str:
 
 
 @contextmanager
-def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
+def _load_letters(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
     """The settings, and by place the letters of every stage that met it, newest place first."""
     from sqlalchemy import desc, select
     from sqlalchemy.exc import DBAPIError
 
-    from deploy.recovery.recorded_topics import settings_of
-    from deploy.supervisor.running import use_running_services
+    from deploy.recovery.recorded_topics import platform_settings
+    from deploy.supervisor.service_addresses import use_running_services
     from schemas.records import DeadLetter, LateRecord
     from sinks.database import open_engine
     from sinks.tables import TABLE_OF, record_of
@@ -151,7 +151,7 @@ def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[De
     home = home_from_environment()
     if not all(os.environ.get(name) for name in ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS")):
         use_running_services(home)
-    settings = settings_of(home, {})
+    settings = platform_settings(home, {})
     engine = open_engine(settings.database.postgres.url)
     letters: dict[str, list[DeadLetter]] = {}
     try:
@@ -159,7 +159,7 @@ def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[De
             order = (desc(table.c.ts_ns), table.c.topic, desc(table.c.offset))
             for row in db.execute(select(table).order_by(*order)).mappings():
                 letter = record_of(kind, row)
-                letters.setdefault(_place(letter), []).append(letter)
+                letters.setdefault(_place_of(letter), []).append(letter)
     except DBAPIError as error:
         raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
     finally:
@@ -167,7 +167,7 @@ def _stored(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[De
     yield settings, letters
 
 
-def _named(letters: dict[str, list[DeadLetter]], where: str) -> list[DeadLetter]:
+def _letters_at(letters: dict[str, list[DeadLetter]], where: str) -> list[DeadLetter]:
     if re.fullmatch(r".+/\d+@\d+", where) is None:
         raise BadInput(f"a dead letter is named TOPIC/PARTITION@OFFSET, found {where!r}")
     if where not in letters:
@@ -175,16 +175,16 @@ def _named(letters: dict[str, list[DeadLetter]], where: str) -> list[DeadLetter]
     return letters[where]
 
 
-def _place(letter: DeadLetter) -> str:
+def _place_of(letter: DeadLetter) -> str:
     return f"{letter.topic}/{letter.partition}@{letter.offset}"
 
 
-def _tree(stages: list[DeadLetter]) -> dict[str, Any]:
-    first = stages[0]
+def _tree(copies: list[DeadLetter]) -> dict[str, Any]:
+    first = copies[0]
     return {
-        "place": _place(first),
-        "at": written(first.ts_ns),
-        "read_by": [letter.stage for letter in stages],
+        "place": _place_of(first),
+        "at": format_ns(first.ts_ns),
+        "read_by": [letter.stage for letter in copies],
         "reason": first.reason,
         "schema_id": first.schema_id,
     }
@@ -202,7 +202,7 @@ def _decoded(raw: bytes) -> str:
 # -- Kafka -------------------------------------------------------------------------------------------------------------
 
 
-def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
+def _original_bytes(kafka: KafkaSection, letter: DeadLetter) -> bytes:
     """The bytes as they stand in the topic, while they do; else those of the letter."""
     from deploy.recovery.recorded_topics import require_kafka
 
@@ -213,30 +213,30 @@ def _original(kafka: Kafka, letter: DeadLetter) -> bytes:
     return next((value for value in messages if value is not None), letter.raw)
 
 
-def _clock(kafka: Kafka, letter: DeadLetter) -> int:
+def _last_clock_ns(kafka: KafkaSection, letter: DeadLetter) -> int:
     """The last clock of the letter's log, -1 where there is none."""
     from schemas.codec import decode
     from schemas.records import Clock
 
-    last = -1
-    for value in _messages(kafka, letter, -_CLOCK_WITHIN, None):
+    last_ns = -1
+    for value in _messages(kafka, letter, -_CLOCK_SEARCH_MESSAGES, None):
         try:
             record = decode(value)
         except Undecodable:
             continue
         if type(record) is Clock:
-            last = max(last, record.ts_ns)
-    return last
+            last_ns = max(last_ns, record.ts_ns)
+    return last_ns
 
 
-def _messages(kafka: Kafka, letter: DeadLetter, start: int, stop: int | None) -> list[bytes | None]:
+def _messages(kafka: KafkaSection, letter: DeadLetter, start: int, stop: int | None) -> list[bytes | None]:
     """The values at offsets [start, stop) of the letter's log; a negative start counts from the end."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    from sinks.cluster import client
+    from sinks.cluster import client_config
 
     name = kafka.topic_prefix + letter.topic
-    consumer = Consumer(client(kafka.cluster, {"group.id": "dead-letters", "enable.auto.commit": False}))
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "dead-letters", "enable.auto.commit": False}))
     try:
         low, high = consumer.get_watermark_offsets(TopicPartition(name, letter.partition), timeout=10)
         first = max(low, high + start if start < 0 else start)
@@ -256,21 +256,21 @@ def _messages(kafka: Kafka, letter: DeadLetter, start: int, stop: int | None) ->
         consumer.close()
 
 
-def _write(kafka: Kafka, letter: DeadLetter, raw: bytes) -> int:
+def _produce(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> int:
     from sinks.kafka import producer
 
-    places: list[int] = []
-    failed: list[str] = []
+    offsets: list[int] = []
+    errors: list[str] = []
 
-    def delivered(error: Any, message: Any) -> None:
+    def on_delivery(error: Any, message: Any) -> None:
         if error is None:
-            places.append(message.offset())
+            offsets.append(message.offset())
         else:
-            failed.append(error.str())
+            errors.append(error.str())
 
     client = producer(kafka.cluster)
-    client.produce(kafka.topic_prefix + letter.topic, raw, partition=letter.partition, on_delivery=delivered)
+    client.produce(kafka.topic_prefix + letter.topic, raw, partition=letter.partition, on_delivery=on_delivery)
     client.flush(30)
-    if not places:
-        raise DeployError(f"topic {letter.topic} did not take it: {failed[0] if failed else 'no answer in 30 s'}")
-    return places[0]
+    if not offsets:
+        raise DeployError(f"topic {letter.topic} did not take it: {errors[0] if errors else 'no answer in 30 s'}")
+    return offsets[0]

@@ -11,14 +11,14 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.service_names import service_named
-from deploy.supervisor.state import State, running_state
+from deploy.service_names import resolve_service
+from deploy.supervisor.state import PlatformState, running_state
 
 Service = Annotated[str, typer.Argument(help="A service as `status` names it.")]
 Command = Annotated[list[str], typer.Argument(help="The command and its arguments.")]
 
 
-class Surroundings(NamedTuple):
+class ServiceEnvironment(NamedTuple):
     """Where a service's process lives: its environment variables and its working folder."""
 
     environment: dict[str, str]
@@ -39,16 +39,16 @@ def execute(service: Service, command: Command) -> None:
     state = running_state(home)
     if state is None:
         raise DeployError(f"no platform runs in {home.root}")
-    around = surroundings(home, state, service_named(service, [child.name for child in state.children]))
+    service_env = service_environment(home, state, resolve_service(service, [child.name for child in state.children]))
     sys.stdout.flush()
     try:
-        os.chdir(around.folder)
-        os.execvpe(command[0], command, around.environment)  # noqa: S606 - what the user typed, and no shell
+        os.chdir(service_env.folder)
+        os.execvpe(command[0], command, service_env.environment)  # noqa: S606 - what the user typed, and no shell
     except OSError as error:
-        raise DeployError(f"{command[0]} cannot be run in {around.folder}: {error.strerror}") from error
+        raise DeployError(f"{command[0]} cannot be run in {service_env.folder}: {error.strerror}") from error
 
 
-def surroundings(home: Home, state: State, name: str) -> Surroundings:
+def service_environment(home: Home, state: PlatformState, name: str) -> ServiceEnvironment:
     """Of the service's running process; of a stopped one, those that it would be started with.
 
     The folder of this Python comes first on PATH, so that `python` is the platform's own. Raises DeployError for an
@@ -67,15 +67,17 @@ def surroundings(home: Home, state: State, name: str) -> Surroundings:
         except psutil.Error as error:
             raise DeployError(f"the environment of {name} (pid {child.pid}) cannot be read: {error}") from error
     else:
-        environment, folder = _as_started(home), REPOSITORY
-    own = str(Path(sys.executable).parent)
-    return Surroundings({**environment, "PATH": f"{own}{os.pathsep}{environment.get('PATH', os.defpath)}"}, folder)
+        environment, folder = _start_environment(home), REPOSITORY
+    python_folder = str(Path(sys.executable).parent)
+    return ServiceEnvironment(
+        {**environment, "PATH": f"{python_folder}{os.pathsep}{environment.get('PATH', os.defpath)}"}, folder
+    )
 
 
-def _as_started(home: Home) -> dict[str, str]:
-    from deploy.supervisor.plan import child_environment
-    from deploy.supervisor.running import use_running_services
-    from deploy.supervisor.start_options import remembered
+def _start_environment(home: Home) -> dict[str, str]:
+    from deploy.supervisor.platform_services import child_environment
+    from deploy.supervisor.service_addresses import use_running_services
+    from deploy.supervisor.start_options import load_options
 
     use_running_services(home)
-    return child_environment({**remembered(home).environment(), "PLATFORM_HOME": str(home.root)})
+    return child_environment({**load_options(home).environment(), "PLATFORM_HOME": str(home.root)})

@@ -33,7 +33,7 @@ def off(reason: Reason) -> None:
 
 def _send(kind: str, reason: str) -> None:
     from configs.settings import load_settings
-    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.service_addresses import use_running_services
     from sinks.commands import new_command, send
 
     use_running_services(home_from_environment())

@@ -16,9 +16,9 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.service_names import service_named
-from deploy.supervisor.log_lines import LEVELS, Entry, Followed, Wanted, read_logs
-from deploy.time_arguments import since_seconds
+from deploy.service_names import resolve_service
+from deploy.supervisor.log_lines import LEVELS, LogEntry, LogFilter, LogTail, read_logs
+from deploy.time_arguments import parse_since_s
 from schemas.errors import BadInput
 
 Services = Annotated[list[str] | None, typer.Argument(help="Services as `status` names them; without: all.")]
@@ -53,31 +53,31 @@ def logs(
     format_: Format = "text",
     output: Output = None,
 ) -> None:
-    wanted = asked_for(level, search, grep, since)
+    log_filter = parse_filter(level, search, grep, since)
     _require_export(export, format_, output, follow=follow)
     folder = home_from_environment().logs
     # `initialise` and `supervisor` write logs too.
-    known = sorted(path.stem for path in folder.glob("*.log"))
-    if not known:
+    log_names = sorted(path.stem for path in folder.glob("*.log"))
+    if not log_names:
         raise DeployError(f"there are no logs in {folder}")
-    names = [service_named(name, known) for name in services] if services else known
-    followed = [Followed(folder / f"{name}.log") for name in names] if follow else []
-    last = lines if lines is not None or export else 50
-    entries: Iterable[Entry] = read_logs(folder, names, wanted)
-    if last is not None:
-        entries = deque(entries, maxlen=last)
-    named, in_json = len(names) > 1, as_json or (export and format_ == "json")
-    with _opened(output) as out:
+    names = [resolve_service(name, log_names) for name in services] if services else log_names
+    tails = [LogTail(folder / f"{name}.log") for name in names] if follow else []
+    lines_max = lines if lines is not None or export else 50
+    entries: Iterable[LogEntry] = read_logs(folder, names, log_filter)
+    if lines_max is not None:
+        entries = deque(entries, maxlen=lines_max)
+    with_service, in_json = len(names) > 1, as_json or (export and format_ == "json")
+    with _open_output(output) as out:
         for entry in entries:
-            _write(entry, out, as_json=in_json, named=named)
+            _write(entry, out, as_json=in_json, with_service=with_service)
         out.flush()
-        for entry in _appended(followed):
-            if wanted.takes(entry):
-                _write(entry, out, as_json=in_json, named=named)
+        for entry in _follow_tails(tails):
+            if log_filter.matches(entry):
+                _write(entry, out, as_json=in_json, with_service=with_service)
                 out.flush()
 
 
-def asked_for(level: str | None, search: str | None, grep: str | None, since: str | None) -> Wanted:
+def parse_filter(level: str | None, search: str | None, grep: str | None, since: str | None) -> LogFilter:
     """Check what was typed. Raises BadInput naming the option."""
     if level is not None and level.upper() not in LEVELS:
         raise BadInput(f"--level must be one of {', '.join(LEVELS)}, found {level!r}")
@@ -85,7 +85,7 @@ def asked_for(level: str | None, search: str | None, grep: str | None, since: st
         pattern = None if grep is None else re.compile(grep)
     except re.error as error:
         raise BadInput(f"--grep must be a regular expression, found {grep!r}: {error}") from error
-    return Wanted(level.upper() if level else None, search, pattern, since_seconds("--since", since))
+    return LogFilter(level.upper() if level else None, search, pattern, parse_since_s("--since", since))
 
 
 def _require_export(export: bool, format_: str, output: Path | None, *, follow: bool) -> None:
@@ -98,7 +98,7 @@ def _require_export(export: bool, format_: str, output: Path | None, *, follow: 
 
 
 @contextlib.contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO]:
+def _open_output(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
@@ -110,17 +110,17 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
     print(f"written to {output}", file=sys.stderr)
 
 
-def _write(entry: Entry, out: TextIO, *, as_json: bool, named: bool) -> None:
-    out.write((json.dumps(entry.tree(), default=str) if as_json else entry.text(named=named)) + "\n")
+def _write(entry: LogEntry, out: TextIO, *, as_json: bool, with_service: bool) -> None:
+    out.write((json.dumps(entry.tree(), default=str) if as_json else entry.text(with_service=with_service)) + "\n")
 
 
-def _appended(followed: list[Followed]) -> Iterator[Entry]:
+def _follow_tails(tails: list[LogTail]) -> Iterator[LogEntry]:
     """Until Ctrl-C; nothing where nothing is followed."""
     try:
-        while followed:
-            found = sorted((entry for one in followed for entry in one.new()), key=lambda entry: entry.ts)
-            yield from found
-            if not found:
+        while tails:
+            entries = sorted((entry for tail in tails for entry in tail.read_new()), key=lambda entry: entry.ts)
+            yield from entries
+            if not entries:
                 time.sleep(0.3)
     except KeyboardInterrupt:
         return

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from deploy.trade_files import FillRow, Moment, SplitRow, read_fills, read_splits
+from deploy.trade_files import FillRow, SplitRow, TradeTime, read_fills, read_splits
 from operators.ledger import OpenLot, TaxBook, TaxMatch
 from operators.ledger.form_8949 import FormRow, form_rows
 from operators.ledger.form_8949 import totals as form_totals
@@ -41,8 +41,8 @@ def lots(
 ) -> None:
     """Match every sale with the lots it closes, and show what is still open."""
     try:
-        _one_of("--method", method, _METHODS)
-        _one_of("--format", form, _FORMATS)
+        _require_choice("--method", method, _METHODS)
+        _require_choice("--format", form, _FORMATS)
         result = _compute(fills, splits, method, wash_sales, _zone(zone))
         text = _as_json(result, form) if json_out is not None else _as_text(result, form)
         _write(text, json_out)
@@ -51,17 +51,17 @@ def lots(
         raise typer.Exit(2) from None
 
 
-class Result(NamedTuple):
-    """What a book says about a file. `moments` has the time of each trade by its id."""
+class TaxLotsResult(NamedTuple):
+    """What a book says about a file. `trade_times` has the time of each trade by its id."""
 
     matches: list[TaxMatch]
     open_lots: list[tuple[str, Decimal, OpenLot]]
-    moments: dict[str, Moment]
+    trade_times: dict[str, TradeTime]
 
 
-def _one_of(option: str, found: str, allowed: tuple[str, ...]) -> None:
-    if found not in allowed:
-        raise BadInput(f"{option} must be one of {', '.join(allowed)}, found {found!r}")
+def _require_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise BadInput(f"{option} must be one of {', '.join(allowed)}, found {value!r}")
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -71,75 +71,81 @@ def _zone(name: str) -> ZoneInfo:
         raise BadInput(f"--zone must be a zone such as America/New_York, found {name!r}") from None
 
 
-def _compute(fills: Path, splits: Path | None, method: str, wash_sales: bool, zone: ZoneInfo) -> Result:
+def _compute(fills: Path, splits: Path | None, method: str, wash_sales: bool, zone: ZoneInfo) -> TaxLotsResult:
     trades = read_fills(fills, zone)
-    changes = read_splits(splits, zone) if splits is not None else []
-    if trades and changes and (trades[0].moment.stamp.tzinfo is None) is not (changes[0].moment.stamp.tzinfo is None):
-        found = f"{trades[0].moment.text!r} and {changes[0].moment.text!r}"
-        raise BadInput(f"{fills.name} and {splits}: field time must be with a zone in both or in none, found {found}")
+    split_rows = read_splits(splits, zone) if splits is not None else []
+    if (
+        trades
+        and split_rows
+        and (trades[0].trade_time.stamp.tzinfo is None) is not (split_rows[0].trade_time.stamp.tzinfo is None)
+    ):
+        times_text = f"{trades[0].trade_time.text!r} and {split_rows[0].trade_time.text!r}"
+        raise BadInput(
+            f"{fills.name} and {splits}: field time must be with a zone in both or in none, found {times_text}"
+        )
     book = TaxBook(method, wash_sales=wash_sales)
     matches: list[TaxMatch] = []
     # A split comes into effect before what is traded at the same time.
-    steps: list[SplitRow | FillRow] = sorted([*changes, *trades], key=lambda step: step.moment.order)
+    steps: list[SplitRow | FillRow] = sorted([*split_rows, *trades], key=lambda step: step.trade_time.sort_key)
     for step in steps:
         try:
-            matches += book.trade(step.trade) if isinstance(step, FillRow) else book.act(step.split)
+            matches += book.apply_trade(step.trade) if isinstance(step, FillRow) else book.apply_action(step.split)
         except InvalidField as error:
             file = fills if isinstance(step, FillRow) else splits
             raise BadInput(f"{file}: {error}") from None
-    return Result(matches, list(book.open_lots()), {fill.trade.trade_id: fill.moment for fill in trades})
+    return TaxLotsResult(matches, list(book.open_lots()), {fill.trade.trade_id: fill.trade_time for fill in trades})
 
 
-def _as_json(result: Result, form: str) -> str:
+def _as_json(result: TaxLotsResult, form: str) -> str:
     if form == "8949":
         rows = form_rows(result.matches)
         sums = {part: {k: str(v) for k, v in row.items()} for part, row in form_totals(rows).items()}
         return json.dumps({"rows": [_form_fields(row) for row in rows], "totals": sums}, indent=2) + "\n"
-    matches = [_match_fields(match, result.moments) for match in result.matches]
-    open_lots = [_lot_fields(symbol, lot, result.moments) for symbol, _, lot in result.open_lots]
+    matches = [_match_fields(match, result.trade_times) for match in result.matches]
+    open_lots = [_lot_fields(symbol, lot, result.trade_times) for symbol, _, lot in result.open_lots]
     return json.dumps({"matches": matches, "open_lots": open_lots, "totals": _totals(result.matches)}, indent=2) + "\n"
 
 
-def _match_fields(match: TaxMatch, moments: dict[str, Moment]) -> dict[str, str]:
+def _match_fields(match: TaxMatch, trade_times: dict[str, TradeTime]) -> dict[str, str]:
     return {
         "symbol": match.symbol,
-        "entry_time": moments[match.open_id].text,
-        "exit_time": moments[match.close_id].text,
+        "entry_time": trade_times[match.open_id].text,
+        "exit_time": trade_times[match.close_id].text,
         "direction": match.direction,
         "quantity": plain(match.quantity),
-        "entry_price": plain(match.closed.entry_price),
+        "entry_price": plain(match.closed_lot.entry_price),
         "exit_price": plain(match.exit_price),
         "pnl": plain(match.pnl),
         "fees": plain(match.fees),
         "disallowed_loss": plain(match.disallowed_loss),
-        "carried_loss": plain(match.closed.carried),
+        "carried_loss": plain(match.closed_lot.carried_loss),
         "gain": plain(match.gain),
     }
 
 
-def _lot_fields(symbol: str, lot: OpenLot, moments: dict[str, Moment]) -> dict[str, str]:
+def _lot_fields(symbol: str, lot: OpenLot, trade_times: dict[str, TradeTime]) -> dict[str, str]:
     """`basis` holds the fees and what a wash sale carried in; of a short lot it is what the sale brought, less both."""
-    costs = lot.fees + lot.carried
+    costs = lot.fees + lot.carried_loss
     return {
         "symbol": symbol,
-        "time": moments[lot.lot_id].text,
+        "time": trade_times[lot.lot_id].text,
         "direction": "LONG" if lot.quantity > 0 else "SHORT",
         "quantity": plain(abs(lot.quantity)),
         "price": plain(lot.price),
         "basis": plain(lot.cost + costs if lot.quantity > 0 else -lot.cost - costs),
-        "holding_from": _earlier(moments[lot.lot_id], lot.opened_ns - lot.holding_from_ns),
+        "holding_from": _shifted_back(trade_times[lot.lot_id], lot.opened_ns - lot.holding_from_ns),
     }
 
 
-def _earlier(moment: Moment, by_ns: int) -> str:
-    """A time as far before `moment` as whole days go, written in the same way."""
-    if not by_ns:
-        return moment.text
-    stamp = moment.stamp - timedelta(microseconds=by_ns // 1_000)
-    if len(moment.text) <= len("2024-01-31"):
+def _shifted_back(trade_time: TradeTime, offset_ns: int) -> str:
+    """A time as far before `trade_time` as whole days go, written in the same way."""
+    if not offset_ns:
+        return trade_time.text
+    stamp = trade_time.stamp - timedelta(microseconds=offset_ns // 1_000)
+    if len(trade_time.text) <= len("2024-01-31"):
         return stamp.date().isoformat()
-    text = stamp.isoformat(sep=moment.text[10])
-    return text.replace("+00:00", "Z") if moment.text.endswith("Z") else text
+    text = stamp.isoformat(sep=trade_time.text[10])
+    return text.replace("+00:00", "Z") if trade_time.text.endswith("Z") else text
 
 
 def _totals(matches: Iterable[TaxMatch]) -> dict[str, str]:
@@ -148,7 +154,7 @@ def _totals(matches: Iterable[TaxMatch]) -> dict[str, str]:
         sums["pnl"] += match.pnl
         sums["fees"] += match.fees
         sums["disallowed_loss"] += match.disallowed_loss
-        sums["carried_loss"] += match.closed.carried
+        sums["carried_loss"] += match.closed_lot.carried_loss
         sums["gain"] += match.gain
     return {name: plain(amount) for name, amount in sums.items()}
 
@@ -163,15 +169,15 @@ def _pairs(row: FormRow) -> Iterable[tuple[str, Any]]:
     return zip(row._fields, row, strict=True)
 
 
-def _as_text(result: Result, form: str) -> str:
+def _as_text(result: TaxLotsResult, form: str) -> str:
     out = io.StringIO()
     if form == "8949":
         writer = csv.DictWriter(out, FormRow._fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(_form_fields(row) for row in form_rows(result.matches))
         return out.getvalue()
-    matches = [_match_fields(match, result.moments) for match in result.matches]
-    open_lots = [_lot_fields(symbol, lot, result.moments) for symbol, _, lot in result.open_lots]
+    matches = [_match_fields(match, result.trade_times) for match in result.matches]
+    open_lots = [_lot_fields(symbol, lot, result.trade_times) for symbol, _, lot in result.open_lots]
     for title, rows in (("matches", matches), ("open lots", open_lots), ("totals", [_totals(result.matches)])):
         out.write(f"{title}\n{_table(rows)}\n")
     return out.getvalue()

@@ -15,7 +15,7 @@ from rich.table import Table
 from configs.secrets import secret
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.performance.metrics_page import Figures, fetch, read
+from deploy.performance.metrics_page import MetricsSnapshot, fetch_page, parse_metrics
 from deploy.supervisor.state import running_state
 
 Watch = Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")]
@@ -29,20 +29,20 @@ def register(app: typer.Typer) -> None:
 
 
 def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = False, url: Url = None) -> None:
-    api = (url or _running()).rstrip("/")
+    api = (url or _running_api()).rstrip("/")
     console = Console(highlight=False)
     token = secret("METRICS_TOKEN") if url else None
     try:
         while True:
-            figures = read(fetch(api, token))
+            snapshot = parse_metrics(fetch_page(api, token))
             if as_json:
-                print(json.dumps(figures.tree(), indent=None if watch else 2), flush=True)
+                print(json.dumps(snapshot.tree(), indent=None if watch else 2), flush=True)
             else:
                 if watch:
                     console.clear()
                 # A line that is too long for the terminal is better than a figure cut in half.
-                console.width = max(console.width, 40 + 20 * len(figures.by_service))
-                console.print(Group(*tables(figures)))
+                console.width = max(console.width, 40 + 20 * len(snapshot.by_service))
+                console.print(Group(*render_tables(snapshot)))
             if not watch:
                 return
             time.sleep(interval)
@@ -50,7 +50,7 @@ def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = Fa
         return
 
 
-def _running() -> str:
+def _running_api() -> str:
     home = home_from_environment()
     state = running_state(home)
     if state is None or not state.api:
@@ -58,54 +58,54 @@ def _running() -> str:
     return state.api
 
 
-def tables(figures: Figures) -> list[RenderableType]:
+def render_tables(snapshot: MetricsSnapshot) -> list[RenderableType]:
     """A row a service, a row a histogram that has counted something, a row a single value."""
-    shown: list[RenderableType] = []
-    if figures.by_service:
-        names = sorted({name for row in figures.by_service.values() for name in row})
+    renderables: list[RenderableType] = []
+    if snapshot.by_service:
+        names = sorted({name for row in snapshot.by_service.values() for name in row})
         # A metric a row: there are more of them than services, and their names are long.
         table = Table(box=None, pad_edge=False)
         table.add_column("metric", no_wrap=True, min_width=36)
-        for service in figures.by_service:
+        for service in snapshot.by_service:
             table.add_column(service, justify="right", no_wrap=True)
         for name in names:
-            cells = (row.get(name) for row in figures.by_service.values())
-            table.add_row(name, *("-" if value is None else shown_as(name, value) for value in cells))
-        shown.append(table)
-    if counted := {key: each for key, each in figures.histograms.items() if each.counted}:
+            cells = (row.get(name) for row in snapshot.by_service.values())
+            table.add_row(name, *("-" if value is None else format_value(name, value) for value in cells))
+        renderables.append(table)
+    if counted_histograms := {key: histogram for key, histogram in snapshot.histograms.items() if histogram.counted}:
         table = Table("histogram", "labels", box=None, pad_edge=False)
         for title in ("count", "mean", "p50", "p99"):
             table.add_column(title, justify="right")
-        for (name, labels), each in counted.items():
-            times = (shown_as(name, value) for value in (each.mean, each.p50, each.p99))
-            table.add_row(name, _labels(labels), f"{each.counted:,}", *times)
-        shown += ["", table]
-    if figures.values:
+        for (name, labels), histogram in counted_histograms.items():
+            times = (format_value(name, value) for value in (histogram.mean, histogram.p50, histogram.p99))
+            table.add_row(name, _labels(labels), f"{histogram.counted:,}", *times)
+        renderables += ["", table]
+    if snapshot.values:
         table = Table("value", "labels", "", box=None, pad_edge=False)
-        for (name, labels), value in figures.values.items():
-            table.add_row(name, _labels(labels), number(value))
-        shown += ["", table]
-    return shown
+        for (name, labels), value in snapshot.values.items():
+            table.add_row(name, _labels(labels), format_number(value))
+        renderables += ["", table]
+    return renderables
 
 
 def _labels(labels: tuple[tuple[str, str], ...]) -> str:
     return " ".join(f"{name}={value}" for name, value in labels)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """
-    >>> number(1234567.0), number(0.25), number(1.7637e18)
+    >>> format_number(1234567.0), format_number(0.25), format_number(1.7637e18)
     ('1,234,567', '0.25', '1,763,700,000,000,000,000')
     """
     return f"{value:,.0f}" if math.isfinite(value) and value == int(value) else f"{value:,.4g}"
 
 
-def shown_as(name: str, value: float) -> str:
+def format_value(name: str, value: float) -> str:
     """By the unit that the metric's name ends with.
 
-    >>> shown_as("request_seconds", 0.0025), shown_as("rows", 12.0), shown_as("last_tick_ns", 60e9)
+    >>> format_value("request_seconds", 0.0025), format_value("rows", 12.0), format_value("last_tick_ns", 60e9)
     ('2.5 ms', '12', '1970-01-01 00:01:00')
     """
     if name.endswith("_ns") and value > 0:
         return datetime.fromtimestamp(value / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{value * 1e3:.3g} ms" if name.endswith("_seconds") and value < 1 else number(value)
+    return f"{value * 1e3:.3g} ms" if name.endswith("_seconds") and value < 1 else format_number(value)

@@ -17,19 +17,19 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.state import State, running_state
-from deploy.testing.temporary_platform import SYMBOLS, own_platform, write_walk
+from deploy.supervisor.state import PlatformState, running_state
+from deploy.testing.temporary_platform import SYMBOL_COUNT, temporary_platform, write_random_walk
 
 if TYPE_CHECKING:
     from configs.settings import Settings
-    from deploy.performance.analysis import Load, Statement, TableUse
-    from deploy.performance.benchmark import Figure
+    from deploy.performance.analysis import DataflowLoad, SlowStatement, TableUse
+    from deploy.performance.benchmark import BenchmarkResult
 
-TICKS_A_SECOND = 10.0
+SLICES_PER_SECOND = 10.0
 Seconds = Annotated[int, typer.Option(min=10, max=600, help="How long a platform of its own plays its market.")]
-Own = Annotated[bool, typer.Option("--own", help="Measure a platform started for it, also where one runs.")]
-Ticks = Annotated[int, typer.Option(min=50, help="So many of the last ticks count.")]
-Check = Annotated[bool, typer.Option("--check", help="Status 1 where a p50 or rate misses its target.")]
+OwnPlatform = Annotated[bool, typer.Option("--own", help="Measure a platform started for it, also where one runs.")]
+SliceCount = Annotated[int, typer.Option(min=50, help="So many of the last ticks count.")]
+CheckTargets = Annotated[bool, typer.Option("--check", help="Status 1 where a p50 or rate misses its target.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -54,71 +54,75 @@ def default(context: typer.Context) -> None:
 
 
 def benchmark(
-    seconds: Seconds = 60, ticks: Ticks = 2000, own: Own = False, check: Check = False, as_json: AsJson = False
+    seconds: Seconds = 60,
+    ticks: SliceCount = 2000,
+    own: OwnPlatform = False,
+    check: CheckTargets = False,
+    as_json: AsJson = False,
 ) -> None:
     from deploy.performance import benchmark as measure
 
     home = home_from_environment()
-    with _measured(home, seconds, own=own) as (where, settings):
-        figures = measure.hops(settings.kafka, ticks)
-        figures.append(measure.database_queries(settings.database.postgres.url))
-        figures.append(measure.message_rate(settings.kafka))
+    with _measured_platform(home, seconds, own=own) as (description, settings):
+        results = measure.measure_hops(settings.kafka, ticks)
+        results.append(measure.database_queries(settings.database.postgres.url))
+        results.append(measure.message_rate(settings.kafka))
     if as_json:
-        rows = [figure._asdict() | {"met": figure.met} for figure in figures]
-        print(json.dumps({"measured": where, "figures": rows}, indent=2))
+        rows = [result._asdict() | {"met": result.met} for result in results]
+        print(json.dumps({"measured": description, "figures": rows}, indent=2))
     else:
-        _print(where, figures)
-    raise typer.Exit(1 if check and any(figure.met is False for figure in figures) else 0)
+        _print(description, results)
+    raise typer.Exit(1 if check and any(result.met is False for result in results) else 0)
 
 
 @contextmanager
-def _measured(home: Home, seconds: int, *, own: bool) -> Iterator[tuple[str, Settings]]:
+def _measured_platform(home: Home, seconds: int, *, own: bool) -> Iterator[tuple[str, Settings]]:
     """What is measured, in words, and its settings: the platform that runs, else one for this."""
     if running_state(home) is not None and not own:
         yield f"the platform in {home.root}, as it runs", _settings(home)
         return
     console = Console(stderr=True)
-    ticks = int(seconds * TICKS_A_SECOND)
-    told = f"a platform of its own, {os.cpu_count()} cores, {SYMBOLS} symbols, {TICKS_A_SECOND:.0f} bars a second each"
+    bar_count = int(seconds * SLICES_PER_SECOND)
+    description = f"a platform of its own, {os.cpu_count()} cores, {SYMBOL_COUNT} symbols, {SLICES_PER_SECOND:.0f} bars a second each"
     with (
         console.status("starting a platform to measure") as status,
-        own_platform(ticks * 2, TICKS_A_SECOND * 60) as made,
+        temporary_platform(bar_count * 2, SLICES_PER_SECOND * 60) as temporary_home,
     ):
         status.update(f"playing {seconds} s of bars")
         time.sleep(seconds)
         status.update("measuring")
-        yield told, _settings(made)
+        yield description, _settings(temporary_home)
 
 
 def _settings(home: Home) -> Settings:
-    from deploy.recovery.recorded_topics import settings_of
+    from deploy.recovery.recorded_topics import platform_settings
 
-    told = json.loads((home.secrets / "endpoints.json").read_text())
-    return settings_of(home, {name: value for name, value in told.items() if name != "PLATFORM_HOME"})
+    addresses = json.loads((home.secrets / "endpoints.json").read_text())
+    return platform_settings(home, {name: value for name, value in addresses.items() if name != "PLATFORM_HOME"})
 
 
-def _print(where: str, figures: list[Figure]) -> None:
+def _print(description: str, results: list[BenchmarkResult]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for title in ("target", "p50", "p99", "n"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("")
     table.add_column("measured as", no_wrap=True)
-    for figure in figures:
-        sign = "<" if figure.unit == "ms" else "≥"
-        met = {True: "met", False: "missed", None: "-"}[figure.met]
+    for result in results:
+        sign = "<" if result.unit == "ms" else "≥"
+        met = {True: "met", False: "missed", None: "-"}[result.met]
         table.add_row(
-            figure.name,
-            f"{sign} {figure.target:,.0f} {figure.unit}",
-            _text(figure.p50, figure.unit),
-            _text(figure.p99, figure.unit),
-            f"{figure.n:,}",
+            result.name,
+            f"{sign} {result.target:,.0f} {result.unit}",
+            _text(result.p50, result.unit),
+            _text(result.p99, result.unit),
+            f"{result.n:,}",
             met,
-            figure.how,
+            result.how,
         )
     console = Console(highlight=False)
     console.width = max(console.width, 210)
-    console.print(f"measured: {where}")
+    console.print(f"measured: {description}")
     console.print(table)
     print("met: the p50 is within the target. Times between topics are whole milliseconds.")
 
@@ -140,30 +144,38 @@ def analyze(as_json: AsJson = False) -> None:
     engine = open_engine(_settings(home).database.postgres.url)
     try:
         with engine.connect() as db:
-            tables, (source, slow), cached = analysis.table_uses(db), analysis.statements(db), analysis.cache_share(db)
+            tables, (source, slow_statements), cache_share = (
+                analysis.table_uses(db),
+                analysis.slowest_statements(db),
+                analysis.cache_share(db),
+            )
     except DBAPIError as error:
-        raise analysis.unreachable(error) from error
+        raise analysis.database_error(error) from error
     finally:
         engine.dispose()
-    dataflows = analysis.loads(home, state)
-    found = analysis.findings(state, dataflows, tables, slow)
+    dataflows = analysis.dataflow_loads(home, state)
+    findings = analysis.findings(state, dataflows, tables, slow_statements)
     if as_json:
         tree = {
-            "findings": found,
+            "findings": findings,
             "dataflows": [load._asdict() for load in dataflows],
             "tables": [table._asdict() for table in tables],
-            "statements": {"from": source, "slowest": [one._asdict() for one in slow]},
-            "database_cache_share": cached,
+            "statements": {"from": source, "slowest": [statement._asdict() for statement in slow_statements]},
+            "database_cache_share": cache_share,
         }
         print(json.dumps(tree, indent=2))
     else:
-        _print_analysis(dataflows, tables, source, slow, cached)
-        print("\n".join(["", *(found or ["nothing stands out"])]))
-    raise typer.Exit(1 if found else 0)
+        _print_analysis(dataflows, tables, source, slow_statements, cache_share)
+        print("\n".join(["", *(findings or ["nothing stands out"])]))
+    raise typer.Exit(1 if findings else 0)
 
 
 def _print_analysis(
-    dataflows: list[Load], tables: list[TableUse], source: str, slow: list[Statement], cached: float | None
+    dataflows: list[DataflowLoad],
+    tables: list[TableUse],
+    source: str,
+    slow_statements: list[SlowStatement],
+    cache_share: float | None,
 ) -> None:
     console = Console(highlight=False)
     console.width = max(console.width, 130)
@@ -178,14 +190,24 @@ def _print_analysis(
     table = Table("table", box=None, pad_edge=False)
     for title in ("rows", "dead", "MB", "whole scans", "index scans"):
         table.add_column(title, justify="right")
-    for use in (use for use in tables if use.rows):
-        counts = (use.rows, use.dead_rows, use.bytes / 1e6, use.sequential_scans, use.index_scans)
-        table.add_row(use.name, *(f"{count:,.1f}" if isinstance(count, float) else f"{count:,}" for count in counts))
+    for table_use in (table_use for table_use in tables if table_use.rows):
+        counts = (
+            table_use.rows,
+            table_use.dead_rows,
+            table_use.bytes / 1e6,
+            table_use.sequential_scans,
+            table_use.index_scans,
+        )
+        table.add_row(
+            table_use.name, *(f"{count:,.1f}" if isinstance(count, float) else f"{count:,}" for count in counts)
+        )
     console.print(table, "")
-    console.print(f"statements: {source}" + (f"; {cached:.1%} of blocks from memory" if cached is not None else ""))
-    for one in slow:
-        calls = "" if one.calls is None else f" x {one.calls:,}"
-        console.print(f"  {one.mean_ms:,.2f} ms{calls}  {one.text[:110]}", markup=False)
+    console.print(
+        f"statements: {source}" + (f"; {cache_share:.1%} of blocks from memory" if cache_share is not None else "")
+    )
+    for statement in slow_statements:
+        calls = "" if statement.calls is None else f" x {statement.calls:,}"
+        console.print(f"  {statement.mean_ms:,.2f} ms{calls}  {statement.text[:110]}", markup=False)
 
 
 def profile(
@@ -198,29 +220,33 @@ def profile(
     as_json: AsJson = False,
 ) -> None:
     from deploy.performance.stage_profile import profile_stage, profiled_services
-    from deploy.service_names import service_named
+    from deploy.service_names import resolve_service
 
-    name = service_named(service, profiled_services())
+    name = resolve_service(service, profiled_services())
     settings = _profiled_settings(walk=not bars)
     with tempfile.TemporaryDirectory(prefix="trading-profile-") as folder:
-        files = bars or [write_walk(Path(folder) / f"S{n}.csv", minutes, n) for n in range(SYMBOLS)]
-        summary, spent = profile_stage(settings, name, files)
+        files = bars or [write_random_walk(Path(folder) / f"S{n}.csv", minutes, n) for n in range(SYMBOL_COUNT)]
+        summary, function_times = profile_stage(settings, name, files)
     if as_json:
-        print(json.dumps({"service": name, "bars": summary["bars"], "functions": [s._asdict() for s in spent[:top]]}))
+        print(
+            json.dumps(
+                {"service": name, "bars": summary["bars"], "functions": [s._asdict() for s in function_times[:top]]}
+            )
+        )
         return
-    whole = sum(row.own_s for row in spent)
-    a_bar = whole / summary["bars"] * 1e6
-    print(f"{name}: {whole:.2f} s under the profiler, {summary['bars']:,} bars, {a_bar:.1f} us a bar")
+    total_s = sum(row.own_s for row in function_times)
+    us_per_bar = total_s / summary["bars"] * 1e6
+    print(f"{name}: {total_s:.2f} s under the profiler, {summary['bars']:,} bars, {us_per_bar:.1f} us a bar")
     print(f"{'own s':>8} {'share':>6} {'total s':>8} {'calls':>12}  function")
-    for row in spent[:top]:
-        print(f"{row.own_s:8.3f} {row.own_s / whole:6.1%} {row.total_s:8.3f} {row.calls:12,}  {row.function}")
+    for row in function_times[:top]:
+        print(f"{row.own_s:8.3f} {row.own_s / total_s:6.1%} {row.total_s:8.3f} {row.calls:12,}  {row.function}")
 
 
 def _profiled_settings(*, walk: bool) -> Settings:
     from configs.settings import load_settings
 
-    told = {"MARKET_DATA__FILES__CALENDAR": "24/7"} if walk else {}
-    return load_settings(environment={**os.environ, **told})
+    variables = {"MARKET_DATA__FILES__CALENDAR": "24/7"} if walk else {}
+    return load_settings(environment={**os.environ, **variables})
 
 
 def optimize(
@@ -229,7 +255,7 @@ def optimize(
 ) -> None:
     from sqlalchemy.exc import DBAPIError
 
-    from deploy.performance import analysis, optimization
+    from deploy.performance import analysis, tuning_hints
     from sinks.database import open_engine
 
     home = home_from_environment()
@@ -239,24 +265,26 @@ def optimize(
     engine = open_engine(url)
     try:
         with engine.connect() as db:
-            hints = optimization.database_hints(analysis.table_uses(db))
+            hints = tuning_hints.database_hints(analysis.table_uses(db))
     except DBAPIError as error:
-        raise analysis.unreachable(error) from error
+        raise analysis.database_error(error) from error
     finally:
         engine.dispose()
-    hints += optimization.kafka_hints(settings.kafka)
-    done = optimization.apply(url, hints) if apply else []
+    hints += tuning_hints.kafka_hints(settings.kafka)
+    applied = tuning_hints.apply_hints(url, hints) if apply else []
     if as_json:
-        print(json.dumps({"hints": [hint._asdict() for hint in hints], "done": done}, indent=2))
+        print(json.dumps({"hints": [hint._asdict() for hint in hints], "done": applied}, indent=2))
         return
     for hint in hints:
-        safe = "" if not hint.statement else " (done)" if hint.statement in done else f" (--apply: {hint.statement})"
-        print(f"{hint.about}: {hint.said}{safe}")
+        suffix = (
+            "" if not hint.statement else " (done)" if hint.statement in applied else f" (--apply: {hint.statement})"
+        )
+        print(f"{hint.about}: {hint.said}{suffix}")
     if not hints:
         print("nothing to do")
 
 
-def _running(home: Home) -> State:
+def _running(home: Home) -> PlatformState:
     state = running_state(home)
     if state is None:
         raise DeployError(f"no platform runs in {home.root}")

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.supervisor.start_options import Choices, choose, remember, remembered
-from deploy.supervisor.state import State, running_state
+from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
+from deploy.supervisor.state import PlatformState, running_state
 
 Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files, live, alpaca or polygon.")]
 Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
@@ -58,27 +58,29 @@ def start(
     if live_account is None and os.environ.get("TRADING_MODE") == "live" and sys.stdin.isatty():
         typer.echo("TRADING_MODE=live: orders will trade real money.")
         live_account = typer.prompt("Type the number of the account that is meant")
-    choices = choose(feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev)
+    options = validate_options(
+        feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev
+    )
     if build:
-        _build(home)
-    _begin(home, choices, foreground=foreground)
+        _rebuild(home)
+    _start_platform(home, options, foreground=foreground)
 
 
 def stop() -> None:
-    from deploy.supervisor.start_progress import Progress, stop_platform
+    from deploy.supervisor.start_progress import ProgressPrinter, stop_platform
 
     console = Console()
     home = home_from_environment()
-    stopped = stop_platform(home, Progress(console, running_state(home)))
+    stopped = stop_platform(home, ProgressPrinter(console, running_state(home)))
     console.print("stopped" if stopped else "nothing was running")
 
 
 def restart(foreground: Foreground = False) -> None:
-    from deploy.supervisor.start_progress import Progress, stop_platform
+    from deploy.supervisor.start_progress import ProgressPrinter, stop_platform
 
     home = home_from_environment()
-    stop_platform(home, Progress(Console(), running_state(home)))
-    _begin(home, remembered(home), foreground=foreground)
+    stop_platform(home, ProgressPrinter(Console(), running_state(home)))
+    _start_platform(home, load_options(home), foreground=foreground)
 
 
 def stop_service(name: str) -> None:
@@ -104,35 +106,35 @@ def _require_stopped(home: Home) -> None:
         )
 
 
-def _build(home: Home) -> None:
+def _rebuild(home: Home) -> None:
     """The dashboard anew; the Python environment that this runs in was made by `deploy/bootstrap.py` just now."""
     from deploy.local import dashboard_bundle
 
     if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
         typer.echo("PLATFORM_PYTHON_ENV=current: the Python environment is yours and stays as it is")
     if os.environ.get("PLATFORM_DASHBOARD") != "off":
-        home.make()
-        dashboard_bundle.bundle(home, typer.echo, anew=True)
+        home.create_folders()
+        dashboard_bundle.bundle(home, typer.echo, rebuild=True)
 
 
-def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
-    from deploy.supervisor.start_progress import Progress, follow_start, stop_platform
+def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> None:
+    from deploy.supervisor.start_progress import ProgressPrinter, follow_start, stop_platform
 
-    home.make()
-    remember(home, choices)
+    home.create_folders()
+    save_options(home, options)
     console = Console()
-    show = Progress(console)
+    show = ProgressPrinter(console)
     if foreground:
         from deploy.supervisor.supervisor import supervise
 
-        greeted = False
+        summary_printed = False
 
-        def watch(state: State) -> None:
-            nonlocal greeted
+        def watch(state: PlatformState) -> None:
+            nonlocal summary_printed
             show(state)
-            if state.phase == "running" and not greeted:
-                greeted = True
-                _greet(console, home, state)
+            if state.phase == "running" and not summary_printed:
+                summary_printed = True
+                _print_summary(console, home, state)
 
         raise typer.Exit(supervise(home, watch))
     with (home.logs / "supervisor.log").open("wb") as log:
@@ -150,10 +152,10 @@ def _begin(home: Home, choices: Choices, *, foreground: bool) -> None:
     except (DeployError, KeyboardInterrupt):
         stop_platform(home, lambda state: None)
         raise
-    _greet(console, home, state)
+    _print_summary(console, home, state)
 
 
-def _greet(console: Console, home: Home, state: State) -> None:
+def _print_summary(console: Console, home: Home, state: PlatformState) -> None:
     """Where to look."""
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)

@@ -24,7 +24,7 @@ def lint() -> None:
         ("lint-imports",),
     )
     failed = [" ".join(check) for check in checks if not _run(check)]
-    failed += _dashboard()
+    failed += _check_dashboard()
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     raise typer.Exit(1 if failed else 0)
@@ -35,7 +35,7 @@ def format_code() -> None:
     raise typer.Exit(0 if fixed and formatted else 1)
 
 
-def _dashboard() -> list[str]:
+def _check_dashboard() -> list[str]:
     """Where a Node is on PATH it takes seconds; elsewhere tests/integration/test_dashboard_build.py fetches one."""
     from deploy.errors import DeployError
     from deploy.home import home_from_environment

@@ -30,7 +30,7 @@ def load(file: File, as_json: Json = False) -> None:
     A row that was loaded before has the same id and changes nothing.
     """
     from configs.settings import load_settings
-    from deploy.supervisor.running import use_running_services
+    from deploy.supervisor.service_addresses import use_running_services
     from sinks.commands import CommandLog
 
     records = _records(file)
@@ -46,20 +46,20 @@ def _records(file: Path) -> list:  # type: ignore[type-arg]
     """Raises BadInput naming file, line, field, found and expected for the first row that is none."""
     from configs.settings import load_settings
     from dataflows.sources.rows import RowRules
-    from dataflows.sources.tape.files import TapeFile
     from dataflows.sources.tape.rules import REFERENCE_DATA
-    from operators.reference_data import check as check_action
+    from dataflows.sources.tape.tape_file import TapeFile
+    from operators.reference_data import validate_corporate_action
     from schemas.errors import BadInput, InvalidField
     from schemas.records import CorporateAction
 
-    rules = RowRules(load_settings().market_data.files.reading())
+    rules = RowRules(load_settings().market_data.files.feed_settings())
     records = []
     for row in TapeFile(file, REFERENCE_DATA, rules, lambda text: []).rows():
         if row.record is None:
             raise BadInput(f"file {file}, line {row.line}: {row.reason}")
         if isinstance(row.record, CorporateAction):
             try:
-                check_action(row.record)
+                validate_corporate_action(row.record)
             except InvalidField as error:
                 raise BadInput(f"file {file}, line {row.line}: {error}") from error
         records.append(row.record)
@@ -68,12 +68,16 @@ def _records(file: Path) -> list:  # type: ignore[type-arg]
 
 def _show(records: list, as_json: bool) -> None:  # type: ignore[type-arg]
     if as_json:
-        print(json.dumps([{"type": type(one).__name__, **one._asdict()} for one in records], default=str))
+        print(json.dumps([{"type": type(record).__name__, **record._asdict()} for record in records], default=str))
         return
-    for one in records:
-        if type(one).__name__ == "ExchangeRate":
-            print(f"{one.rate_id}  1 {one.base} = {one.rate} {one.quote}")
+    for record in records:
+        if type(record).__name__ == "ExchangeRate":
+            print(f"{record.rate_id}  1 {record.base} = {record.rate} {record.quote}")
         else:
-            terms = [f"{name} {value}" for name in ("ratio", "amount", "new_symbol") if (value := getattr(one, name))]
-            print(f"{one.action_id}  {one.kind} {one.symbol} from {one.ex_date or 'now'}  {', '.join(terms)}")
+            terms = [
+                f"{name} {value}" for name in ("ratio", "amount", "new_symbol") if (value := getattr(record, name))
+            ]
+            print(
+                f"{record.action_id}  {record.kind} {record.symbol} from {record.ex_date or 'now'}  {', '.join(terms)}"
+            )
     print(f"{len(records)} records")

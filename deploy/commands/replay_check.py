@@ -11,13 +11,13 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.time_arguments import nanoseconds, written
+from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from dataflows.replay.comparison import Compared, Window
+    from dataflows.replay.comparison import ReplayComparison, ReplayWindow
     from dataflows.replay.differences import Difference
 
 From = Annotated[str | None, typer.Option("--from", help="Compare from this event time on.")]
@@ -25,7 +25,7 @@ To = Annotated[str | None, typer.Option("--to", help="Compare up to this event t
 Portfolio = Annotated[str, typer.Option(help="The portfolio whose decisions are compared.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-PORTFOLIO = "default_portfolio"
+DEFAULT_PORTFOLIO = "default_portfolio"
 """The platform keeps the books of one account, under this name."""
 
 
@@ -33,21 +33,23 @@ def register(app: typer.Typer) -> None:
     app.command("replay-check", help="Replay the recorded topics and compare with what was decided then.")(replay_check)
 
 
-def replay_check(since: From = None, to: To = None, portfolio: Portfolio = PORTFOLIO, as_json: AsJson = False) -> None:
-    from dataflows.replay.comparison import Window
+def replay_check(
+    since: From = None, to: To = None, portfolio: Portfolio = DEFAULT_PORTFOLIO, as_json: AsJson = False
+) -> None:
+    from dataflows.replay.comparison import ReplayWindow
 
-    if portfolio != PORTFOLIO:
-        raise BadInput(f"--portfolio {portfolio}: there is no such portfolio; there is {PORTFOLIO}")
-    window = Window(nanoseconds("--from", since), nanoseconds("--to", to))
-    compared = check(window)
-    print(_as_json(compared) if as_json else _as_text(compared))
-    raise typer.Exit(0 if compared.difference is None else 1)
+    if portfolio != DEFAULT_PORTFOLIO:
+        raise BadInput(f"--portfolio {portfolio}: there is no such portfolio; there is {DEFAULT_PORTFOLIO}")
+    window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
+    comparison = run_replay_check(window)
+    print(_as_json(comparison) if as_json else _as_text(comparison))
+    raise typer.Exit(0 if comparison.difference is None else 1)
 
 
-def check(window: Window) -> Compared:
+def run_replay_check(window: ReplayWindow) -> ReplayComparison:
     """Replay the platform in PLATFORM_HOME. Raises DeployError where its log cannot be read."""
     from dataflows.replay.comparison import compare
-    from dataflows.replay.recording import recording
+    from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import recorded_settings
     from schemas.errors import Unavailable
 
@@ -55,27 +57,27 @@ def check(window: Window) -> Compared:
     with console.status("replaying") as status, recorded_settings(home_from_environment(), status.update) as settings:
         status.update("replaying")
         try:
-            with closing(recording(settings.kafka, "replay-check")) as runs:
-                compared = compare(settings, runs, window, _progress(status))
+            with closing(open_recording(settings.kafka, "replay-check")) as runs:
+                comparison = compare(settings, runs, window, _progress(status))
         except Unavailable as error:
             raise DeployError(str(error)) from error
-    if not compared.ticks and compared.difference is None:
+    if not comparison.ticks and comparison.difference is None:
         raise DeployError("nothing to compare: no tick is recorded in all topics in that time")
-    return compared
+    return comparison
 
 
 def _progress(status: Status) -> Any:
-    def show(compared: Compared) -> None:
-        status.update(f"{compared.ticks:,} ticks the same, up to {written(compared.last_ns)}")
+    def show(comparison: ReplayComparison) -> None:
+        status.update(f"{comparison.ticks:,} ticks the same, up to {format_ns(comparison.last_ns)}")
 
     return show
 
 
-def _as_json(compared: Compared) -> str:
-    difference = compared.difference
-    told = compared._asdict() | {"equal": difference is None}
+def _as_json(comparison: ReplayComparison) -> str:
+    difference = comparison.difference
+    document = comparison._asdict() | {"equal": difference is None}
     if difference is not None:
-        told["difference"] = difference._asdict() | {
+        document["difference"] = difference._asdict() | {
             "name": difference.name,
             "causes": difference.causes,
             "recorded": None if difference.recorded is None else difference.recorded._asdict(),
@@ -83,22 +85,22 @@ def _as_json(compared: Compared) -> str:
             "instead": None if difference.instead is None else difference.instead._asdict(),
             "fields": [field._asdict() for field in difference.fields],
         }
-    return json.dumps(told, indent=2, default=str)
+    return json.dumps(document, indent=2, default=str)
 
 
-def _as_text(compared: Compared) -> str:
-    given = ", ".join(f"{count:,} {name}" for name, count in compared.given.items())
-    lines = [f"replayed {compared.ticks:,} ticks" + (f" ({given})" if given else "")]
-    if compared.ticks:
-        lines[0] += f" from {written(compared.first_ns)} to {written(compared.last_ns)}"
-    lines += [f"  {name:14} {count:>9,}  the same" for name, count in compared.records.items()]
-    if compared.difference is None:
-        return "\n".join([*lines, f"decision hash {compared.decision_hash}", "the replay equals the recording"])
-    return "\n".join([*lines, *_told(compared.difference)])
+def _as_text(comparison: ReplayComparison) -> str:
+    inputs = ", ".join(f"{count:,} {name}" for name, count in comparison.given.items())
+    lines = [f"replayed {comparison.ticks:,} ticks" + (f" ({inputs})" if inputs else "")]
+    if comparison.ticks:
+        lines[0] += f" from {format_ns(comparison.first_ns)} to {format_ns(comparison.last_ns)}"
+    lines += [f"  {name:14} {count:>9,}  the same" for name, count in comparison.records.items()]
+    if comparison.difference is None:
+        return "\n".join([*lines, f"decision hash {comparison.decision_hash}", "the replay equals the recording"])
+    return "\n".join([*lines, *_difference_lines(comparison.difference)])
 
 
-def _told(difference: Difference) -> list[str]:
-    at = written(difference.ts_ns)
+def _difference_lines(difference: Difference) -> list[str]:
+    at = format_ns(difference.ts_ns)
     if difference.missing_tick:
         return [f"FIRST DIFFERENCE at {at}: this tick is {difference.missing_tick}"]
     lines = [f"FIRST DIFFERENCE at {at} in topic {difference.topic}: {difference.name}"]

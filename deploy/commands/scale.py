@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
 
 def scale(service: Service, replicas: Count) -> None:
     from configs.settings import load_settings
-    from deploy.recovery.recorded_topics import alone
-    from deploy.recovery.rescale import rescale
+    from deploy.recovery.recorded_topics import supervisor_lock
+    from deploy.recovery.rescale import rescale_stores
     from deploy.supervisor.control import scale_one
     from deploy.supervisor.replicas import require_scalable
 
@@ -33,6 +33,6 @@ def scale(service: Service, replicas: Count) -> None:
         return
     if not (home.recovery / service).is_dir():
         raise DeployError(f"{service} has never run in {home.root}; start the platform first")
-    with alone(home):
-        rescale(home, service, replicas, partitions)
+    with supervisor_lock(home):
+        rescale_stores(home, service, replicas, partitions)
     print(f"{service} will run as {processes} from the next start on")

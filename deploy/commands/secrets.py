@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from configs.secrets import SecretFile, found_secrets, known_secrets
+from configs.secrets import SecretFile, known_secrets, resolve_secrets
 from deploy.home import home_from_environment
 from schemas.errors import BadInput
 
@@ -35,36 +35,36 @@ def register(app: typer.Typer) -> None:
 
 
 def set_secret(name: Name, value: Value = None) -> None:
-    _file().set(_known(name), _given(name, value), by=_who())
+    _file().set(_require_known(name), _read_value(name, value), by=_current_user())
     print(f"{name} is set; services that run take it with `python cli.py restart`", file=sys.stderr)
 
 
 def get(name: Name, yes: Yes = False) -> None:
-    found = found_secrets(os.environ, home_from_environment().secrets)
-    if _known(name) not in found:
+    values = resolve_secrets(os.environ, home_from_environment().secrets)
+    if _require_known(name) not in values:
         raise BadInput(f"{name} is set nowhere")
-    _ask(f"Print {name} here?", yes)
-    _file().note("get", name, by=_who())
-    print(found[name][0])
+    _confirm(f"Print {name} here?", yes)
+    _file().append_audit("get", name, by=_current_user())
+    print(values[name][0])
 
 
 def list_secrets(as_json: AsJson = False) -> None:
-    from configs.settings import NAMED
+    from configs.settings import ENVIRONMENT_VARIABLES
 
-    found = found_secrets(os.environ, home_from_environment().secrets)
-    kept = _file().read()
+    values = resolve_secrets(os.environ, home_from_environment().secrets)
+    stored = _file().read()
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "from": found[name][1] if name in found else None,
-            "setting": ".".join(NAMED[name]) if name in NAMED else None,
-            "for": known.purpose,
-            "required_when": known.required_when,
-            "set_at": kept[name].set_at if name in kept else None,
-            "set_by": kept[name].set_by if name in kept else None,
-            "unconfirmed": name in kept and kept[name].previous is not None,
+            "from": values[name][1] if name in values else None,
+            "setting": ".".join(ENVIRONMENT_VARIABLES[name]) if name in ENVIRONMENT_VARIABLES else None,
+            "for": definition.purpose,
+            "required_when": definition.required_when,
+            "set_at": stored[name].set_at if name in stored else None,
+            "set_by": stored[name].set_by if name in stored else None,
+            "unconfirmed": name in stored and stored[name].previous is not None,
         }
-        for name, known in known_secrets().items()
+        for name, definition in known_secrets().items()
     ]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -88,29 +88,29 @@ def rotate(
 ) -> None:
     if (confirm and back) or (value is not None and (confirm or back)):
         raise BadInput("rotate takes a new value, --confirm or --back: one of them")
-    file, who = _file(), _who()
+    file, user = _file(), _current_user()
     if confirm:
-        file.confirm(_known(name), by=who)
-        said = f"the value of {name} before the rotation is forgotten"
+        file.confirm(_require_known(name), by=user)
+        message = f"the value of {name} before the rotation is forgotten"
     elif back:
-        file.back(_known(name), by=who)
-        said = f"{name} has its value of before the rotation again"
+        file.roll_back(_require_known(name), by=user)
+        message = f"{name} has its value of before the rotation again"
     else:
-        generated = value is None and known_secrets()[_known(name)].generated
-        file.rotate(name, randomness.token_urlsafe(48) if generated else _given(name, value), by=who)
-        said = f"{name} has a new value; `secrets rotate {name} --confirm` when it works, --back when it does not"
-    print(said, file=sys.stderr)
+        generated = value is None and known_secrets()[_require_known(name)].generated
+        file.rotate(name, randomness.token_urlsafe(48) if generated else _read_value(name, value), by=user)
+        message = f"{name} has a new value; `secrets rotate {name} --confirm` when it works, --back when it does not"
+    print(message, file=sys.stderr)
 
 
 def delete(name: Name, yes: Yes = False) -> None:
-    _known(name)
-    _ask(f"Forget {name} for good?", yes)
-    _file().delete(name, by=_who())
+    _require_known(name)
+    _confirm(f"Forget {name} for good?", yes)
+    _file().delete(name, by=_current_user())
     print(f"{name} is forgotten", file=sys.stderr)
 
 
 def new_key() -> None:
-    _file().new_key(by=_who())
+    _file().replace_key(by=_current_user())
     print("all secrets are encrypted for a new key", file=sys.stderr)
 
 
@@ -118,17 +118,17 @@ def _file() -> SecretFile:
     return SecretFile(home_from_environment().secrets, os.environ)
 
 
-def _who() -> str:
+def _current_user() -> str:
     return getpass.getuser()
 
 
-def _known(name: str) -> str:
+def _require_known(name: str) -> str:
     if name not in known_secrets():
         raise BadInput(f"there is no secret {name!r}; there are {', '.join(known_secrets())}")
     return name
 
 
-def _given(name: str, value: str | None) -> str:
+def _read_value(name: str, value: str | None) -> str:
     if value == "-":
         value = sys.stdin.read().strip()
     elif value is None:
@@ -142,7 +142,7 @@ def _given(name: str, value: str | None) -> str:
     return value
 
 
-def _ask(question: str, yes: bool) -> None:
+def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.time_arguments import since_seconds
+from deploy.time_arguments import parse_since_s
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from configs.settings import Settings
-    from deploy.security.scanners import Scan
+    from deploy.security.scanners import ScanResult
 
 OsvUrl = Annotated[str | None, typer.Option(help="An OSV server of your own to ask about vulnerabilities.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
@@ -39,42 +39,42 @@ def register(app: typer.Typer) -> None:
 def scan(osv_url: OsvUrl = None, as_json: AsJson = False) -> None:
     from deploy.security import scanners
 
-    bill = home_from_environment().root / "security" / "sbom.json"
-    scans = [*scanners.code(), scanners.secrets(), scanners.vulnerabilities(osv_url)]
-    _show([*scans, scanners.bill_of_materials(bill)], as_json=as_json)
+    sbom_file = home_from_environment().root / "security" / "sbom.json"
+    scans = [*scanners.scan_code(), scanners.scan_secrets(), scanners.scan_vulnerabilities(osv_url)]
+    _show([*scans, scanners.write_bill_of_materials(sbom_file)], as_json=as_json)
 
 
 def vulnerabilities(osv_url: OsvUrl = None, as_json: AsJson = False) -> None:
     from deploy.security import scanners
 
-    _show([scanners.vulnerabilities(osv_url)], as_json=as_json)
+    _show([scanners.scan_vulnerabilities(osv_url)], as_json=as_json)
 
 
-def _show(scans: list[Scan], *, as_json: bool) -> None:
-    clean = all(one.outcome == "clean" for one in scans)
+def _show(scans: list[ScanResult], *, as_json: bool) -> None:
+    clean = all(result.outcome == "clean" for result in scans)
     if as_json:
-        print(json.dumps({"clean": clean, "scans": [one._asdict() for one in scans]}, indent=2))
+        print(json.dumps({"clean": clean, "scans": [result._asdict() for result in scans]}, indent=2))
     else:
-        for one in scans:
-            print(f"{one.name:15} {one.outcome:7} {one.said}")
-            for line in one.lines:
+        for result in scans:
+            print(f"{result.name:15} {result.outcome:7} {result.said}")
+            for line in result.lines:
                 print(f"  {line}")
     raise typer.Exit(0 if clean else 1)
 
 
 def compliance(as_json: AsJson = False) -> None:
-    from deploy.security.compliance import Check, checks, database_checks
+    from deploy.security.compliance import ComplianceCheck, database_checks, settings_checks
 
     home = home_from_environment()
-    with _platform() as (settings, db):
-        found: list[Check] = [*checks(home, settings), *database_checks(db)]
-    failed = [check for check in found if check.passed is False]
+    with _open_platform() as (settings, db):
+        results: list[ComplianceCheck] = [*settings_checks(home, settings), *database_checks(db)]
+    failed = [check for check in results if check.passed is False]
     if as_json:
-        print(json.dumps({"passed": not failed, "checks": [check._asdict() for check in found]}, indent=2))
+        print(json.dumps({"passed": not failed, "checks": [check._asdict() for check in results]}, indent=2))
     else:
-        for check in found:
-            word = {True: "yes", False: "NO", None: "unknown"}[check.passed]
-            print(f"{word:8} {check.name}: {check.said}")
+        for check in results:
+            label = {True: "yes", False: "NO", None: "unknown"}[check.passed]
+            print(f"{label:8} {check.name}: {check.said}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -86,44 +86,44 @@ def audit(
 ) -> None:
     from configs.secrets import SecretFile
 
-    from_s = since_seconds("--since", since)
-    with _platform() as (_, db):
-        rows = deeds_of(db)
-    for note in SecretFile(home_from_environment().secrets, os.environ).notes():
+    from_s = parse_since_s("--since", since)
+    with _open_platform() as (_, db):
+        rows = audit_rows(db)
+    for note in SecretFile(home_from_environment().secrets, os.environ).audit_entries():
         rows.append({"at": note["at"], "who": note["who"], "did": f"secrets {note['action']}", "what": note["name"]})
-    chosen = [
+    selected = [
         row for row in rows if who in (None, row["who"]) and datetime.fromisoformat(row["at"]).timestamp() >= from_s
     ]
-    chosen.sort(key=lambda row: datetime.fromisoformat(row["at"]), reverse=True)
+    selected.sort(key=lambda row: datetime.fromisoformat(row["at"]), reverse=True)
     if as_json:
-        print(json.dumps(chosen[:limit], indent=2, default=str))
+        print(json.dumps(selected[:limit], indent=2, default=str))
         return
     table = Table(box=None, pad_edge=False)
     for title in ("at", "who", "did", "what"):
         table.add_column(title, no_wrap=title != "what")
-    for row in chosen[:limit]:
+    for row in selected[:limit]:
         table.add_row(row["at"], row["who"], row["did"], str(row["what"]))
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 140)
-    console.print(table if chosen else "nothing is recorded")
+    console.print(table if selected else "nothing is recorded")
 
 
-def deeds_of(db: Connection) -> list[dict[str, Any]]:
+def audit_rows(db: Connection) -> list[dict[str, Any]]:
     """Commands as the log has them, what was submitted and never got there, users and their log-ins."""
     from sqlalchemy import select
 
     from sinks.accounts import sessions, submissions, users
     from sinks.tables import commands
 
-    taken = set()
+    command_ids = set()
     rows = []
     for row in db.execute(select(commands)).mappings():
-        taken.add(row["command_id"])
-        rows.append(_deed(row["ts_ns"], row["actor"], row["kind"], row["arguments"], row["reason"]))
+        command_ids.add(row["command_id"])
+        rows.append(_audit_row(row["ts_ns"], row["actor"], row["kind"], row["arguments"], row["reason"]))
     for row in db.execute(select(submissions)).mappings():
-        if row["command_id"] not in taken:
+        if row["command_id"] not in command_ids:
             kind = f"{row['kind']} (not in the log)"
-            rows.append(_deed(row["ts_ns"], row["actor"], kind, row["arguments"], row["reason"]))
+            rows.append(_audit_row(row["ts_ns"], row["actor"], kind, row["arguments"], row["reason"]))
     for row in db.execute(select(users)).mappings():
         at = row["created_at"].astimezone(UTC).isoformat(timespec="seconds")
         rows.append({"at": at, "who": row["username"], "did": "became a user", "what": f"role {row['role']} now"})
@@ -133,25 +133,25 @@ def deeds_of(db: Connection) -> list[dict[str, Any]]:
     return rows
 
 
-def _deed(ts_ns: int, actor: str, kind: str, arguments: Any, reason: str) -> dict[str, Any]:
+def _audit_row(ts_ns: int, actor: str, kind: str, arguments: Any, reason: str) -> dict[str, Any]:
     at = datetime.fromtimestamp(ts_ns / 1e9, UTC).isoformat(timespec="seconds")
-    told = ", ".join(f"{name} {value}" for name, value in dict(arguments).items())
-    return {"at": at, "who": actor, "did": kind, "what": "; ".join(part for part in (told, reason) if part)}
+    arguments_text = ", ".join(f"{name} {value}" for name, value in dict(arguments).items())
+    return {"at": at, "who": actor, "did": kind, "what": "; ".join(part for part in (arguments_text, reason) if part)}
 
 
 @contextmanager
-def _platform() -> Iterator[tuple[Settings, Connection]]:
+def _open_platform() -> Iterator[tuple[Settings, Connection]]:
     """Settings and database of the running platform."""
     from sqlalchemy.exc import DBAPIError
 
-    from deploy.recovery.recorded_topics import settings_of
-    from deploy.supervisor.running import use_running_services
+    from deploy.recovery.recorded_topics import platform_settings
+    from deploy.supervisor.service_addresses import use_running_services
     from sinks.database import open_engine
 
     home = home_from_environment()
     if not os.environ.get("DATABASE_URL"):
         use_running_services(home)
-    settings = settings_of(home, {})
+    settings = platform_settings(home, {})
     engine = open_engine(settings.database.postgres.url)
     try:
         with engine.connect() as db:

@@ -36,16 +36,16 @@ def list_stores(as_json: AsJson = False) -> None:
 
     home = home_from_environment()
     rows: list[dict[str, Any]] = []
-    for name, folder in _stores(home).items():
+    for name, folder in _store_folders(home).items():
         store = read_store(folder)
         states = store.snapshots
         rows.append(
             {
                 "service": name,
                 "resume_epoch": store.resume_epoch,
-                "starts": store.execution,
+                "starts": store.start_count,
                 "states": len(states),
-                "state_bytes": sum(one.bytes for one in states),
+                "state_bytes": sum(snapshot.bytes for snapshot in states),
                 "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()),
             }
         )
@@ -63,28 +63,29 @@ def list_stores(as_json: AsJson = False) -> None:
 def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth = 6, as_json: AsJson = False) -> None:
     from deploy.recovery.recovery_store import read_store
 
-    store = read_store(_store(home_from_environment(), service))
-    chosen = [
-        one
-        for one in store.snapshots
-        if (step is None or one.step.startswith(f"{service.split('-')[0]}.{step}")) and (key is None or one.key == key)
+    store = read_store(_store_folder(home_from_environment(), service))
+    selected = [
+        snapshot
+        for snapshot in store.snapshots
+        if (step is None or snapshot.step.startswith(f"{service.split('-')[0]}.{step}"))
+        and (key is None or snapshot.key == key)
     ]
-    if not chosen:
-        held = ", ".join(f"{one.step} {one.key}" for one in store.snapshots)
-        raise DeployError(f"no such state in the store of {service}; it holds {held or 'none'}")
+    if not selected:
+        available = ", ".join(f"{snapshot.step} {snapshot.key}" for snapshot in store.snapshots)
+        raise DeployError(f"no such state in the store of {service}; it holds {available or 'none'}")
     if as_json:
-        print(json.dumps([one._asdict() for one in chosen], indent=2, default=str))
+        print(json.dumps([snapshot._asdict() for snapshot in selected], indent=2, default=str))
         return
-    for one in chosen:
-        print(f"{one.step} key {one.key}, epoch {one.epoch}, {one.bytes:,} bytes")
-        print(pformat(one.state, width=116, depth=depth, compact=True))
+    for snapshot in selected:
+        print(f"{snapshot.step} key {snapshot.key}, epoch {snapshot.epoch}, {snapshot.bytes:,} bytes")
+        print(pformat(snapshot.state, width=116, depth=depth, compact=True))
 
 
 def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
     from deploy.recovery.recovery_store import copy_store
 
     home = home_from_environment()
-    store = _store(home, service)
+    store = _store_folder(home, service)
     if folder.exists():
         raise DeployError(f"{folder} exists already")
     copy_store(store, folder)
@@ -95,7 +96,7 @@ def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder
         print("the service was running: its parts are of slightly different moments; stop it first for an exact copy")
 
 
-def _stores(home: Home) -> dict[str, Path]:
+def _store_folders(home: Home) -> dict[str, Path]:
     """By the name of its process: a service that was scaled has a store for each."""
     # A store that is being made, or was set aside by `rebuild`, has a dot in its name.
     services = sorted(folder.name for folder in home.recovery.glob("*") if folder.is_dir() and "." not in folder.name)
@@ -108,8 +109,8 @@ def _stores(home: Home) -> dict[str, Path]:
     }
 
 
-def _store(home: Home, service: str) -> Path:
-    known = _stores(home)
-    if service not in known:
-        raise DeployError(f"there is no recovery store of {service!r}; there are {', '.join(known)}")
-    return known[service]
+def _store_folder(home: Home, service: str) -> Path:
+    folders = _store_folders(home)
+    if service not in folders:
+        raise DeployError(f"there is no recovery store of {service!r}; there are {', '.join(folders)}")
+    return folders[service]

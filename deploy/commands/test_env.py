@@ -13,8 +13,8 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.supervisor.processes import end, identify, tail
-from deploy.testing.pytest_run import run_pytest, say, test_environment
+from deploy.supervisor.processes import end_process, identify, tail
+from deploy.testing.pytest_run import print_status, run_pytest, test_environment
 from deploy.testing.services import read_state
 
 SETUP_TIMEOUT_S = 180.0
@@ -34,44 +34,44 @@ def register(app: typer.Typer) -> None:
 
 
 def setup(as_json: AsJson = False) -> None:
-    home = _home()
-    found = read_state(home)
-    if found is None:
+    home = _test_home()
+    running = read_state(home)
+    if running is None:
         _start(home)
-        found = read_state(home)
-        assert found is not None, "it was just seen"
+        running = read_state(home)
+        assert running is not None, "it was just seen"
     elif not as_json:
-        say("it is there already")
-    _, told = found
+        print_status("it is there already")
+    _, addresses = running
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(addresses, indent=2))
     else:
         print(f"services for tests run under {home.root}; `python cli.py test-env run`, later `cleanup`")
 
 
 def run(context: typer.Context) -> None:
-    found = read_state(_home())
-    if found is None:
+    running = read_state(_test_home())
+    if running is None:
         raise DeployError("there is no test environment: `python cli.py test-env setup` makes it")
-    raise typer.Exit(run_pytest(test_environment(found[1]), list(context.args)))
+    raise typer.Exit(run_pytest(test_environment(running[1]), list(context.args)))
 
 
 def cleanup() -> None:
-    home = _home()
-    found = read_state(home)
-    if found is not None and not end(found[0], timeout_s=60.0):
-        raise DeployError(f"the test environment (pid {found[0].pid}) did not stop when asked and was killed")
+    home = _test_home()
+    running = read_state(home)
+    if running is not None and not end_process(running[0], timeout_s=60.0):
+        raise DeployError(f"the test environment (pid {running[0].pid}) did not stop when asked and was killed")
     existed = home.root.exists()
     shutil.rmtree(home.root, ignore_errors=True)
     print(f"removed {home.root}" if existed else "there was no test environment")
 
 
-def _home() -> Home:
+def _test_home() -> Home:
     return Home(home_from_environment().root / "test-env")
 
 
 def _start(home: Home) -> None:
-    home.make()
+    home.create_folders()
     log = home.logs / "test-env.log"
     with log.open("wb") as out:
         child = subprocess.Popen(
@@ -93,5 +93,5 @@ def _start(home: Home) -> None:
     except (DeployError, KeyboardInterrupt):
         identity = identify(child.pid) if child.poll() is None else None
         if identity is not None:
-            end(identity, timeout_s=30.0)
+            end_process(identity, timeout_s=30.0)
         raise

@@ -13,7 +13,7 @@ from deploy.errors import DeployError
 from deploy.home import home_from_environment
 
 if TYPE_CHECKING:
-    from configs.model_registry import ModelCard, Registry
+    from configs.model_registry import ModelCard, ModelRegistry
     from configs.settings import Settings
     from schemas.records import FeatureRow
 
@@ -32,7 +32,7 @@ Trees = Annotated[int, typer.Option(min=1, help="How many trees each half of the
 Activate = Annotated[bool, typer.Option("--activate", help="Serve it from the next start of `predictions` on.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Wanted = Annotated[str, typer.Argument(help="The model's sha256, or its first digits.")]
+ModelHash = Annotated[str, typer.Argument(help="The model's sha256, or its first digits.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,13 +61,18 @@ def train(
         raise DeployError("say what to learn from: --bars FILES or --from-topics")
     if model not in training.MODELS:
         raise DeployError(f"--model must be one of {', '.join(training.MODELS)}, found {model!r}")
-    told = _settings(settings)
-    specs = _specs(told, features)
-    made = training.train(
-        _rows(told, paths, specs), specs, horizon_bars=horizon, folds=folds, embargo_bars=embargo, trees=trees
+    loaded_settings = _settings(settings)
+    specs = _specs(loaded_settings, features)
+    result = training.train(
+        _rows(loaded_settings, paths, specs),
+        specs,
+        horizon_bars=horizon,
+        folds=folds,
+        embargo_bars=embargo,
+        trees=trees,
     )
-    registry = _registry(told)
-    card = registry.register(made.frozen, made.card)
+    registry = _registry(loaded_settings)
+    card = registry.register(result.model_bytes, result.card)
     if activate:
         registry.activate(card.sha256)
     _show(registry, card, as_json=as_json)
@@ -78,47 +83,47 @@ def list_models(as_json: AsJson = False) -> None:
     registry = _registry(_settings(None))
     cards = registry.cards()
     if as_json:
-        print(json.dumps([_plain(registry, card) for card in cards], indent=1))
+        print(json.dumps([_card_fields(registry, card) for card in cards], indent=1))
         return
     table = Table(box=None)
     for title in ("model", "kind", "horizon", "rows", "hit rate", "naive", "IC", "Brier", "naive", "status"):
         table.add_column(title)
     for card in cards:
-        figures = [f"{card.metrics[name]:.4f}" for name in ("hit_rate", "hit_rate_naive", "ic", "brier", "brier_naive")]
+        metrics = [f"{card.metrics[name]:.4f}" for name in ("hit_rate", "hit_rate_naive", "ic", "brier", "brier_naive")]
         status = registry.status(card.sha256)
-        table.add_row(card.sha256[:12], card.name, str(card.horizon_bars), f"{card.rows:,}", *figures, status)
+        table.add_row(card.sha256[:12], card.name, str(card.horizon_bars), f"{card.rows:,}", *metrics, status)
     Console(width=130).print(table)
 
 
 @models.command("show", help="One model's card.")
-def show(model: Wanted, as_json: AsJson = False) -> None:
+def show(model: ModelHash, as_json: AsJson = False) -> None:
     registry = _registry(_settings(None))
     _show(registry, registry.card(model), as_json=as_json)
 
 
 @models.command("activate", help="Serve this model from the next start of `predictions` on.")
-def activate(model: Wanted) -> None:
+def activate(model: ModelHash) -> None:
     card = _registry(_settings(None)).activate(model)
     print(f"{card.sha256[:12]} serves from the next start on: python cli.py restart")
 
 
 @models.command("retire", help="Never serve this model again.")
-def retire(model: Wanted) -> None:
+def retire(model: ModelHash) -> None:
     print(f"{_registry(_settings(None)).retire(model).sha256[:12]} is retired")
 
 
 def _settings(file: Path | None) -> "Settings":
     from configs.settings import load_settings
-    from deploy.recovery.recorded_topics import settings_of
+    from deploy.recovery.recorded_topics import platform_settings
 
-    return load_settings(file) if file is not None else settings_of(home_from_environment(), {})
+    return load_settings(file) if file is not None else platform_settings(home_from_environment(), {})
 
 
-def _registry(settings: "Settings") -> "Registry":
-    from configs.model_registry import Registry
+def _registry(settings: "Settings") -> "ModelRegistry":
+    from configs.model_registry import ModelRegistry
 
     folder = settings.predictions.registry
-    return Registry(folder if folder is not None else home_from_environment().root / "models")
+    return ModelRegistry(folder if folder is not None else home_from_environment().root / "models")
 
 
 def _specs(settings: "Settings", features: str | None) -> tuple[str, ...]:
@@ -136,20 +141,20 @@ def _rows(settings: "Settings", paths: list[Path], specs: tuple[str, ...]) -> "I
     from sinks.database import open_engine
 
     if paths:
-        return recorded_features.of_files(settings, paths, specs)
-    return recorded_features.of_table(open_engine(settings.database.postgres.url, pool_size=1))
+        return recorded_features.features_from_files(settings, paths, specs)
+    return recorded_features.features_from_table(open_engine(settings.database.postgres.url, pool_size=1))
 
 
-def _plain(registry: "Registry", card: "ModelCard") -> dict[str, Any]:
+def _card_fields(registry: "ModelRegistry", card: "ModelCard") -> dict[str, Any]:
     return {**card.model_dump(mode="json"), "status": registry.status(card.sha256)}
 
 
-def _show(registry: "Registry", card: "ModelCard", *, as_json: bool) -> None:
+def _show(registry: "ModelRegistry", card: "ModelCard", *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_plain(registry, card), indent=1))
+        print(json.dumps(_card_fields(registry, card), indent=1))
         return
     table = Table(show_header=False, box=None)
-    for name, value in _plain(registry, card).items():
+    for name, value in _card_fields(registry, card).items():
         if name != "folds":
             table.add_row(name.replace("_", " "), json.dumps(value) if isinstance(value, dict) else str(value))
     for number, fold in enumerate(card.folds, 1):

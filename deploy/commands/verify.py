@@ -12,13 +12,13 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
-from deploy.time_arguments import since_seconds
+from deploy.time_arguments import parse_since_s
 from schemas.errors import Unavailable
 
 if TYPE_CHECKING:
-    from configs.settings import Kafka, Settings
+    from configs.settings import KafkaSection, Settings
     from deploy.home import Home
-    from deploy.verification.verdict import Check, Verdict
+    from deploy.verification.verdict import Comparison, Verdict
 
 Since = Annotated[
     str | None,
@@ -48,19 +48,19 @@ def verify(
 ) -> None:
     import psycopg2
 
-    from deploy.recovery.recorded_topics import settings_of
-    from deploy.supervisor.running import use_running_services
+    from deploy.recovery.recorded_topics import platform_settings
+    from deploy.supervisor.service_addresses import use_running_services
 
     home = home_from_environment()
-    named = bool(os.environ.get("DATABASE_URL"))
-    if not named:
+    has_database_url = bool(os.environ.get("DATABASE_URL"))
+    if not has_database_url:
         use_running_services(home)
-    since_ns = None if since is None else int(since_seconds("--since", since) * 1e9)
+    since_ns = None if since is None else int(parse_since_s("--since", since) * 1e9)
     try:
-        settings = settings_of(home, {})
+        settings = platform_settings(home, {})
         verdict = check_all(
             settings,
-            None if named and "PLATFORM_HOME" not in os.environ else home,
+            None if has_database_url and "PLATFORM_HOME" not in os.environ else home,
             audit=audit,
             heads=heads,
             since_ns=since_ns,
@@ -94,24 +94,26 @@ def check_all(
         verify_sequences,
         verify_weights,
     )
-    from deploy.verification.verdict import Check, Verdict
+    from deploy.verification.verdict import Comparison, Verdict
 
-    kafka, why_not = _kafka(settings)
-    checks: list[Check] = []
+    kafka, reason = _reachable_kafka(settings)
+    checks: list[Comparison] = []
     decision_hash = ""
     if not audit:
-        books = verify_books(settings, home, wait_s)
-        checks = [*books.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
+        books_verdict = verify_books(settings, home, wait_s)
+        checks = [*books_verdict.checks, verify_weights(settings), *verify_broker(settings, wait_s)]
         checks += verify_orders(settings, wait_s)
-        decision_hash = books.decision_hash
+        decision_hash = books_verdict.decision_hash
         if kafka is not None:
             checks += verify_sequences(settings, kafka, since_ns, wait_s)
     if kafka is None:
-        checks.append(Check("topics", 0, None, f"not compared: {why_not}"))
-    return Verdict([*checks, *_audit(settings, kafka, heads, wait_s, publish)], decision_hash)
+        checks.append(Comparison("topics", 0, None, f"not compared: {reason}"))
+    return Verdict([*checks, *_audit_checks(settings, kafka, heads, wait_s, publish)], decision_hash)
 
 
-def _audit(settings: Settings, kafka: Kafka | None, file: Path | None, wait_s: float, publish: bool) -> list[Check]:
+def _audit_checks(
+    settings: Settings, kafka: KafkaSection | None, file: Path | None, wait_s: float, publish: bool
+) -> list[Comparison]:
     from deploy.verification import audit_heads
     from deploy.verification.all_checks import verify_audit
 
@@ -119,16 +121,16 @@ def _audit(settings: Settings, kafka: Kafka | None, file: Path | None, wait_s: f
     in_topic = [] if kafka is None else audit_heads.published_heads(kafka)
     audited = verify_audit(settings, kafka, [*in_file, *in_topic], wait_s)
     # Heads of a chain that does not hold are worth nothing.
-    if not any(one.findings for one in audited):
-        found = [one.head for one in audited]
+    if not any(result.findings for result in audited):
+        new_heads = [result.head for result in audited]
         if file is not None:
-            audit_heads.add_heads(file, found, in_file)
+            audit_heads.add_heads(file, new_heads, in_file)
         if publish and kafka is not None:
-            audit_heads.publish(kafka, found, in_topic, time.time_ns())
-    return [one.check for one in audited]
+            audit_heads.publish_heads(kafka, new_heads, in_topic, time.time_ns())
+    return [result.check for result in audited]
 
 
-def _kafka(settings: Settings) -> tuple[Kafka | None, str]:
+def _reachable_kafka(settings: Settings) -> tuple[KafkaSection | None, str]:
     """Where the platform's topics are, or why they cannot be compared."""
     from deploy.supervisor.probes import KafkaProbe
     from deploy.supervisor.topics import missing_topics
@@ -155,6 +157,6 @@ def _as_text(verdict: Verdict) -> str:
     width = max(len(check.name) for check in verdict.checks)
     lines = []
     for check in verdict.checks:
-        said = check.difference or "agree"
-        lines.append(f"{check.name:{width}} {check.records:>11,}  {said}{f'  ({check.note})' if check.note else ''}")
+        outcome = check.difference or "agree"
+        lines.append(f"{check.name:{width}} {check.records:>11,}  {outcome}{f'  ({check.note})' if check.note else ''}")
     return "\n".join([*lines, *([f"decision hash {verdict.decision_hash}"] if verdict.decision_hash else [])])

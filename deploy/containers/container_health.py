@@ -3,9 +3,9 @@
 import sys
 
 from deploy.home import Home, home_from_environment
-from deploy.supervisor.plan import alerts_probe
+from deploy.supervisor.platform_services import alerts_probe
 from deploy.supervisor.probes import DataflowProbe, HttpProbe
-from deploy.supervisor.service import Probe
+from deploy.supervisor.process_spec import Probe
 
 
 def probe_of(service: str, home: Home) -> Probe:

@@ -24,36 +24,36 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """`unit` is one of Grafana's names. Above `warn` a value is yellow, above `bad` red; below where bad < warn."""
+    """`unit` is one of Grafana's names. Above `warn` a value is yellow, above `critical` red; below where bad < warn."""
 
     title: str
     queries: Sequence[Query]
     unit: str = "short"
     kind: str = CHART
-    meaning: str = ""
+    description: str = ""
     warn: float | None = None
-    bad: float | None = None
+    critical: float | None = None
     stacked: bool = False
 
 
-class Row(NamedTuple):
+class PanelRow(NamedTuple):
     title: str
     panels: Sequence[Panel]
 
 
-class Board(NamedTuple):
+class DashboardSpec(NamedTuple):
     uid: str
     title: str
-    meaning: str
-    rows: Sequence[Row]
+    description: str
+    rows: Sequence[PanelRow]
 
 
-def built(board: Board) -> Dashboard:
+def build_dashboard(board: DashboardSpec) -> Dashboard:
     """The dashboard as Grafana reads it. The same board gives the same JSON."""
-    made = (
+    builder = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)
-        .description(board.meaning)
+        .description(board.description)
         .tags(["trading-platform"])
         .refresh("10s")
         .time("now-1h", "now")
@@ -62,40 +62,42 @@ def built(board: Board) -> Dashboard:
     )
     at_y, ids = 0, count(1)
     for row in board.rows:
-        made.with_row(dashboard.Row(row.title).id(next(ids)).grid_pos(GridPos(h=1, w=WIDTH, x=0, y=at_y)))
+        builder.with_row(dashboard.Row(row.title).id(next(ids)).grid_pos(GridPos(h=1, w=WIDTH, x=0, y=at_y)))
         at_y += 1
         at_x = height = 0
         for panel in row.panels:
-            wide, high = _SIZES[panel.kind]
-            if at_x + wide > WIDTH:
+            panel_width, panel_height = _SIZES[panel.kind]
+            if at_x + panel_width > WIDTH:
                 at_x, at_y, height = 0, at_y + height, 0
-            made.with_panel(_panel(panel).id(next(ids)).grid_pos(GridPos(h=high, w=wide, x=at_x, y=at_y)))
-            at_x, height = at_x + wide, max(height, high)
+            builder.with_panel(
+                _panel(panel).id(next(ids)).grid_pos(GridPos(h=panel_height, w=panel_width, x=at_x, y=at_y))
+            )
+            at_x, height = at_x + panel_width, max(height, panel_height)
         at_y += height
-    return made.build()
+    return builder.build()
 
 
 def _panel(panel: Panel) -> Any:
-    made: Any = {CHART: _chart, NUMBER: _number, BARS: _bars, PIE: _pie}[panel.kind](panel)
-    made.title(panel.title).unit(panel.unit).datasource(DATASOURCE)
-    if panel.meaning:
-        made.description(panel.meaning)
-    if panel.warn is not None and panel.bad is not None:
-        made.thresholds(_thresholds(panel.warn, panel.bad))
+    builder: Any = {CHART: _chart, NUMBER: _number, BARS: _bars, PIE: _pie}[panel.kind](panel)
+    builder.title(panel.title).unit(panel.unit).datasource(DATASOURCE)
+    if panel.description:
+        builder.description(panel.description)
+    if panel.warn is not None and panel.critical is not None:
+        builder.thresholds(_thresholds(panel.warn, panel.critical))
     for number, query in enumerate(panel.queries):
         target = prometheus.Dataquery().expr(query.expr).ref_id(chr(ord("A") + number)).datasource(DATASOURCE)
         target.legend_format(query.legend) if query.legend else target
-        made.with_target(target if panel.kind == CHART else target.instant())
-    return made
+        builder.with_target(target if panel.kind == CHART else target.instant())
+    return builder
 
 
 def _chart(panel: Panel) -> timeseries.Panel:
-    made = timeseries.Panel().fill_opacity(10 if not panel.stacked else 40).line_width(1)
+    builder = timeseries.Panel().fill_opacity(10 if not panel.stacked else 40).line_width(1)
     legend = common.VizLegendOptions().display_mode(models.LegendDisplayMode.LIST)
-    made.legend(legend.placement(models.LegendPlacement.BOTTOM).show_legend(True))
+    builder.legend(legend.placement(models.LegendPlacement.BOTTOM).show_legend(True))
     if panel.stacked:
-        made.stacking(common.StackingConfig().mode(models.StackingMode.NORMAL))
-    return made
+        builder.stacking(common.StackingConfig().mode(models.StackingMode.NORMAL))
+    return builder
 
 
 def _number(panel: Panel) -> stat.Panel:
@@ -112,9 +114,17 @@ def _pie(panel: Panel) -> piechart.Panel:
     return piechart.Panel().reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
-def _thresholds(warn: float, bad: float) -> dashboard.ThresholdsConfig:
-    if warn < bad:
-        steps = [Threshold(color="green"), Threshold(color="yellow", value=warn), Threshold(color="red", value=bad)]
+def _thresholds(warn: float, critical: float) -> dashboard.ThresholdsConfig:
+    if warn < critical:
+        steps = [
+            Threshold(color="green"),
+            Threshold(color="yellow", value=warn),
+            Threshold(color="red", value=critical),
+        ]
     else:
-        steps = [Threshold(color="red"), Threshold(color="yellow", value=bad), Threshold(color="green", value=warn)]
+        steps = [
+            Threshold(color="red"),
+            Threshold(color="yellow", value=critical),
+            Threshold(color="green", value=warn),
+        ]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)

@@ -1,22 +1,27 @@
 """The Portfolio dashboard: value and profit, what is held, the periods, risk and exposure."""
 
-from deploy.grafana.panels import BARS, NUMBER, PIE, Board, Panel, Query, Row
+from deploy.grafana.panels import BARS, NUMBER, PIE, DashboardSpec, Panel, PanelRow, Query
 
 MONEY, SHARE = "currencyUSD", "percentunit"
 TODAY = 'platform_portfolio_pnl{window="day"}'
 
-BOARD = Board(
+BOARD = DashboardSpec(
     "trading-portfolio",
     "Portfolio",
     "Value and profit, positions, periods, risk and exposure, as of the last valuation.",
     [
-        Row(
+        PanelRow(
             "Value and profit",
             [
                 Panel("Portfolio value", [Query("platform_portfolio_value")], MONEY, NUMBER),
                 Panel("Cash", [Query("platform_portfolio_cash")], MONEY, NUMBER),
                 Panel(
-                    "Profit today", [Query('platform_portfolio_pnl{window="day"}')], MONEY, NUMBER, warn=0, bad=-5000
+                    "Profit today",
+                    [Query('platform_portfolio_pnl{window="day"}')],
+                    MONEY,
+                    NUMBER,
+                    warn=0,
+                    critical=-5000,
                 ),
                 Panel("Unrealised", [Query("platform_portfolio_unrealized_pnl")], MONEY, NUMBER),
                 Panel("Realised, before fees", [Query("platform_portfolio_realized_pnl")], MONEY, NUMBER),
@@ -40,7 +45,7 @@ BOARD = Board(
                 Panel("Profit today over time", [Query(TODAY, "today")], MONEY),
             ],
         ),
-        Row(
+        PanelRow(
             "Positions",
             [
                 Panel("By symbol", [Query("abs(platform_position_value)", "{{symbol}}")], MONEY, PIE),
@@ -51,27 +56,27 @@ BOARD = Board(
                     SHARE,
                     BARS,
                     warn=0.1,
-                    bad=0.15,
+                    critical=0.15,
                 ),
                 Panel("Value by symbol", [Query("platform_position_value", "{{symbol}}")], MONEY, stacked=True),
                 Panel("Unrealised by symbol", [Query("platform_position_unrealized_pnl", "{{symbol}}")], MONEY),
                 Panel("Symbols held", [Query("platform_position_count", "symbols")]),
             ],
         ),
-        Row(
+        PanelRow(
             "Day, week and month",
             [
                 Panel(
                     "Return",
                     [Query("platform_portfolio_return_ratio", "{{window}}")],
                     SHARE,
-                    meaning="Since the day, the week (Monday) and the month began at the exchange.",
+                    description="Since the day, the week (Monday) and the month began at the exchange.",
                 ),
                 Panel("Profit", [Query("platform_portfolio_pnl", "{{window}}")], MONEY),
                 Panel("Return now", [Query("platform_portfolio_return_ratio", "{{window}}")], SHARE, BARS),
             ],
         ),
-        Row(
+        PanelRow(
             "Risk and exposure",
             [
                 Panel("Drawdown", [Query("platform_portfolio_drawdown_ratio", "drawdown")], SHARE),
@@ -91,7 +96,7 @@ BOARD = Board(
                     SHARE,
                     BARS,
                     warn=0.6,
-                    bad=0.8,
+                    critical=0.8,
                 ),
                 Panel(
                     "Use of the position limit",
@@ -99,10 +104,12 @@ BOARD = Board(
                     SHARE,
                     BARS,
                     warn=0.6,
-                    bad=0.8,
+                    critical=0.8,
                 ),
-                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, bad=1),
-                Panel("Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, bad=1),
+                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
+                Panel(
+                    "Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, critical=1
+                ),
             ],
         ),
     ],

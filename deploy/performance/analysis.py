@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.probes import read_stats
-from deploy.supervisor.state import State, Status
+from deploy.supervisor.state import PlatformState, Status
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-LAG_S, LOAD_SHARE, STATEMENT_MS = 5.0, 0.8, 100.0
-DEAD_SHARE, DEAD_ROWS, SCANNED_ROWS = 0.2, 10_000, 100_000
+LAG_S_MAX, LOAD_SHARE_MAX, STATEMENT_MS_MAX = 5.0, 0.8, 100.0
+DEAD_ROWS_SHARE_MAX, DEAD_ROWS_MAX, SCANNED_ROWS_MIN = 0.2, 10_000, 100_000
 
 
-class Load(NamedTuple):
+class DataflowLoad(NamedTuple):
     """One dataflow. `lag_s` event time behind the feed; `cores` used since it started; `records_in` since then."""
 
     service: str
@@ -44,28 +44,28 @@ class TableUse(NamedTuple):
     unused_indexes: tuple[str, ...]
 
 
-class Statement(NamedTuple):
+class SlowStatement(NamedTuple):
     text: str
     calls: int | None
     mean_ms: float
 
 
-def loads(home: Home, state: State) -> list[Load]:
+def dataflow_loads(home: Home, state: PlatformState) -> list[DataflowLoad]:
     """Every dataflow that reports, the one with most work first."""
     rows = {child.name: read_stats(home.stats / f"{child.name}.json") for child in state.children}
-    told = {name: row for name, row in rows.items() if row is not None}
-    newest = max((_number(row, "last_tick_ns") or 0 for row in told.values()), default=0)
-    return sorted((_load(name, row, newest) for name, row in told.items()), key=lambda load: -(load.cores or 0.0))
+    reports = {name: row for name, row in rows.items() if row is not None}
+    newest_ns = max((_number(row, "last_tick_ns") or 0 for row in reports.values()), default=0)
+    return sorted((_load(name, row, newest_ns) for name, row in reports.items()), key=lambda load: -(load.cores or 0.0))
 
 
-def _load(name: str, row: Mapping[str, Any], newest: float) -> Load:
-    tick, cpu, rss = _number(row, "last_tick_ns"), _number(row, "cpu_s"), _number(row, "rss_bytes")
+def _load(name: str, row: Mapping[str, Any], newest_ns: float) -> DataflowLoad:
+    clock_ns, cpu, rss = _number(row, "last_tick_ns"), _number(row, "cpu_s"), _number(row, "rss_bytes")
     started, updated = _number(row, "started_at"), _number(row, "updated_at")
-    lived = updated - started if started is not None and updated is not None else 0.0
-    return Load(
+    uptime_s = updated - started if started is not None and updated is not None else 0.0
+    return DataflowLoad(
         name,
-        None if tick is None or tick <= 0 else (newest - tick) / 1e9,
-        cpu / lived if cpu is not None and lived > 1 else None,
+        None if clock_ns is None or clock_ns <= 0 else (newest_ns - clock_ns) / 1e9,
+        cpu / uptime_s if cpu is not None and uptime_s > 1 else None,
         int(_number(row, "records_in") or 0),
         int(_number(row, "dead_letters") or 0),
         None if rss is None else rss / 1e6,
@@ -99,7 +99,7 @@ def table_uses(db: Connection) -> list[TableUse]:
     return [TableUse._make((*row, tuple(unused.get(row[0], ())))) for row in rows]
 
 
-def statements(db: Connection, limit: int = 5) -> tuple[str, list[Statement]]:
+def slowest_statements(db: Connection, limit: int = 5) -> tuple[str, list[SlowStatement]]:
     """The slowest statements and where they are from: pg_stat_statements, else what runs at this moment."""
     from sqlalchemy import text
 
@@ -111,7 +111,7 @@ def statements(db: Connection, limit: int = 5) -> tuple[str, list[Statement]]:
             ),
             {"limit": limit},
         )
-        return "pg_stat_statements", [Statement(" ".join(query.split()), calls, ms) for query, calls, ms in rows]
+        return "pg_stat_statements", [SlowStatement(" ".join(query.split()), calls, ms) for query, calls, ms in rows]
     rows = db.execute(
         text(
             "SELECT query, 1000 * extract(epoch FROM clock_timestamp() - query_start)::float8 FROM pg_stat_activity "
@@ -121,7 +121,7 @@ def statements(db: Connection, limit: int = 5) -> tuple[str, list[Statement]]:
         {"limit": limit},
     )
     return "running now (pg_stat_statements is not installed)", [
-        Statement(" ".join(query.split()), None, ms) for query, ms in rows
+        SlowStatement(" ".join(query.split()), None, ms) for query, ms in rows
     ]
 
 
@@ -134,38 +134,44 @@ def cache_share(db: Connection) -> float | None:
     return float(hit / (hit + read)) if hit + read else None
 
 
-def findings(state: State, dataflows: list[Load], tables: list[TableUse], slow: list[Statement]) -> list[str]:
+def findings(
+    state: PlatformState, dataflows: list[DataflowLoad], tables: list[TableUse], slow_statements: list[SlowStatement]
+) -> list[str]:
     """What somebody should look at, a sentence each; empty when nothing stands out."""
-    found = [
+    messages = [
         f"{child.name} is {child.status}{f': {child.reason}' if child.reason else ''}"
         for child in state.children
         if child.status not in (Status.HEALTHY, Status.STOPPED)
     ]
     for load in dataflows:
-        if load.lag_s is not None and load.lag_s > LAG_S:
-            found.append(f"{load.service} is {load.lag_s:,.1f} s of event time behind")
-        if load.cores is not None and load.cores > LOAD_SHARE:
-            found.append(f"{load.service} uses {load.cores:.0%} of a core: `performance profile {load.service}`")
+        if load.lag_s is not None and load.lag_s > LAG_S_MAX:
+            messages.append(f"{load.service} is {load.lag_s:,.1f} s of event time behind")
+        if load.cores is not None and load.cores > LOAD_SHARE_MAX:
+            messages.append(f"{load.service} uses {load.cores:.0%} of a core: `performance profile {load.service}`")
         if load.dead_letters:
-            found.append(f"{load.service} set {load.dead_letters:,} dead letters aside: `dead-letters list`")
-    found += [
+            messages.append(f"{load.service} set {load.dead_letters:,} dead letters aside: `dead-letters list`")
+    messages += [
         f"table {table.name} has {table.dead_rows:,} dead rows beside {table.rows:,}: `performance optimize --apply`"
         for table in tables
         if needs_vacuum(table)
     ]
-    found += [f"a statement takes {one.mean_ms:,.0f} ms: {one.text[:80]}" for one in slow if one.mean_ms > STATEMENT_MS]
-    return found
+    messages += [
+        f"a statement takes {one.mean_ms:,.0f} ms: {one.text[:80]}"
+        for one in slow_statements
+        if one.mean_ms > STATEMENT_MS_MAX
+    ]
+    return messages
 
 
 def needs_vacuum(table: TableUse) -> bool:
-    return table.dead_rows > DEAD_ROWS and table.dead_rows > DEAD_SHARE * max(table.rows, 1)
+    return table.dead_rows > DEAD_ROWS_MAX and table.dead_rows > DEAD_ROWS_SHARE_MAX * max(table.rows, 1)
 
 
-def read_through(table: TableUse) -> bool:
+def needs_index(table: TableUse) -> bool:
     """Whether it is large and mostly read from end to end: a query may want an index."""
-    large = table.rows > SCANNED_ROWS and table.sequential_scans > 10
+    large = table.rows > SCANNED_ROWS_MIN and table.sequential_scans > 10
     return large and table.sequential_scans > table.index_scans
 
 
-def unreachable(error: Exception) -> DeployError:
+def database_error(error: Exception) -> DeployError:
     return DeployError(f"the database cannot be read: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deploy.errors import DeployError
 
 if TYPE_CHECKING:
-    from configs.settings import Kafka
+    from configs.settings import KafkaSection
 
-WARM_UP_TICKS = 30
+WARM_UP_SLICES = 30
 """So many at the beginning of a log are of a platform that is still starting."""
-_PER_TICK = 12
+_MESSAGES_PER_SLICE = 12
 """Messages of a partition that are read back for each tick asked for; what is further back is not looked at."""
 
 
-class Figure(NamedTuple):
+class BenchmarkResult(NamedTuple):
     """One line of the table. Times in ms; a rate in `unit` has no p99. `n` observations; None where there were none."""
 
     name: str
@@ -43,13 +43,13 @@ class Figure(NamedTuple):
         return self.p50 < self.target if self.unit == "ms" else self.p50 >= self.target
 
 
-class Ticks(NamedTuple):
-    """`at`: topic -> event time of a tick -> ms since 1970 at which its clock stood in all partitions. `held`: topic ->
+class SliceTimes(NamedTuple):
+    """`at`: topic -> event time of a tick -> ms since 1970 at which its clock stood in all partitions. `with_records`: topic ->
     ticks whose records in the topic are more than a clock.
     """
 
-    at: dict[str, dict[int, int]]
-    held: dict[str, set[int]]
+    closed_at_ms: dict[str, dict[int, int]]
+    with_records: dict[str, set[int]]
 
 
 HOPS = (
@@ -75,85 +75,94 @@ HOPS = (
 )
 
 
-def hops(kafka: Kafka, ticks: int) -> list[Figure]:
-    """The latencies of the last `ticks` ticks. Raises DeployError where Kafka does not answer."""
+def measure_hops(kafka: KafkaSection, slice_count: int) -> list[BenchmarkResult]:
+    """The latencies of the last `slice_count` ticks. Raises DeployError where Kafka does not answer."""
     topics = sorted({topic for hop in HOPS for topic in (*hop[2], hop[3], hop[4]) if topic is not None})
-    return measured(read_ticks(kafka, topics, ticks))
+    return hop_latencies(read_slice_times(kafka, topics, slice_count))
 
 
-def measured(read: Ticks) -> list[Figure]:
+def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
     """Of ticks that stand in both topics of a hop.
 
     >>> at = {"order-proposals": {1: 100, 2: 200}, "orders": {1: 103, 2: 209}}
-    >>> [figure] = [f for f in measured(Ticks(at, {"order-proposals": {1, 2}})) if f.name == "Risk check"]
+    >>> [figure] = [f for f in hop_latencies(SliceTimes(at, {"order-proposals": {1, 2}})) if f.name == "Risk check"]
     >>> figure.p50, figure.n
     (6.0, 2)
     """
-    figures = []
-    for name, target, starts, end, within, how in HOPS:
-        ends = read.at.get(end, {})
-        chosen = ends.keys() if within is None else ends.keys() & read.held.get(within, set())
-        took = [
-            float(ends[tick] - max(read.at[start][tick] for start in starts))
-            for tick in chosen
-            if all(tick in read.at.get(start, {}) for start in starts)
+    results = []
+    for name, target, from_topics, to_topic, record_topic, how in HOPS:
+        to_closed_at_ms = slice_times.closed_at_ms.get(to_topic, {})
+        selected_ns = (
+            to_closed_at_ms.keys()
+            if record_topic is None
+            else to_closed_at_ms.keys() & slice_times.with_records.get(record_topic, set())
+        )
+        latencies_ms = [
+            float(
+                to_closed_at_ms[ts_ns] - max(slice_times.closed_at_ms[from_topic][ts_ns] for from_topic in from_topics)
+            )
+            for ts_ns in selected_ns
+            if all(ts_ns in slice_times.closed_at_ms.get(from_topic, {}) for from_topic in from_topics)
         ]
-        figures.append(_latency(name, target, took, f"{how}; Kafka's timestamps, ticks with such a record"))
-    return figures
+        results.append(_latency(name, target, latencies_ms, f"{how}; Kafka's timestamps, ticks with such a record"))
+    return results
 
 
-def read_ticks(kafka: Kafka, topics: Sequence[str], ticks: int) -> Ticks:
+def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: int) -> SliceTimes:
     """The last ticks that each topic has in all its partitions."""
     from confluent_kafka import Consumer, KafkaException
 
-    from sinks.cluster import client
+    from sinks.cluster import client_config
 
-    at: dict[str, dict[int, int]] = {}
-    held: dict[str, set[int]] = {}
-    consumer = Consumer(client(kafka.cluster, {"group.id": "benchmark", "log_level": 0}))
+    closed_at_ms: dict[str, dict[int, int]] = {}
+    with_records: dict[str, set[int]] = {}
+    consumer = Consumer(client_config(kafka.cluster, {"group.id": "benchmark", "log_level": 0}))
     try:
         for topic in topics:
             partitions = kafka.topics[topic].partitions
             count = kafka.symbol_partitions if partitions == "symbols" else partitions
             name = kafka.topic_prefix + topic
-            found = [_clocks(_last(consumer, name, partition, ticks * _PER_TICK)) for partition in range(count)]
-            whole = set.intersection(*(set(clocks) for clocks, _ in found))
-            kept = sorted(whole)[WARM_UP_TICKS:][-ticks:]
-            at[topic] = {tick: max(clocks[tick] for clocks, _ in found) for tick in kept}
-            held[topic] = set.union(*(busy for _, busy in found))
+            partition_clocks = [
+                _read_clocks(_read_last_messages(consumer, name, partition, slice_count * _MESSAGES_PER_SLICE))
+                for partition in range(count)
+            ]
+            common_ns = set.intersection(*(set(clocks) for clocks, _ in partition_clocks))
+            selected_ns = sorted(common_ns)[WARM_UP_SLICES:][-slice_count:]
+            closed_at_ms[topic] = {ts_ns: max(clocks[ts_ns] for clocks, _ in partition_clocks) for ts_ns in selected_ns}
+            with_records[topic] = set.union(*(busy_ns for _, busy_ns in partition_clocks))
     except KafkaException as error:
         raise DeployError(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    return Ticks(at, held)
+    return SliceTimes(closed_at_ms, with_records)
 
 
-def _clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:
+def _read_clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:
     """Of one partition: event time of each clock -> its message's time, and the ticks that have records before them."""
     from schemas.codec import decode
     from schemas.errors import Undecodable
     from schemas.records import Clock
 
-    at: dict[int, int] = {}
-    busy: set[int] = set()
-    records = False
+    closed_at_ms: dict[int, int] = {}
+    with_records: set[int] = set()
+    has_records = False
     for message in messages:
         try:
             record: Any = decode(message.value())
         except Undecodable:
             continue
         if type(record) is not Clock:
-            records = True
+            has_records = True
             continue
         # After a crash a clock may come again: the first one counts.
-        at.setdefault(record.ts_ns, message.timestamp()[1])
-        if records:
-            busy.add(record.ts_ns)
-        records = False
-    return at, busy
+        closed_at_ms.setdefault(record.ts_ns, message.timestamp()[1])
+        if has_records:
+            with_records.add(record.ts_ns)
+        has_records = False
+    return closed_at_ms, with_records
 
 
-def _last(consumer: Any, topic: str, partition: int, count: int) -> Iterator[Any]:
+def _read_last_messages(consumer: Any, topic: str, partition: int, count: int) -> Iterator[Any]:
     """The last messages of a partition as it stands now."""
     from confluent_kafka import TopicPartition
 
@@ -162,18 +171,18 @@ def _last(consumer: Any, topic: str, partition: int, count: int) -> Iterator[Any
     if first >= high:
         return
     consumer.assign([TopicPartition(topic, partition, first)])
-    at = first
-    while at < high:
-        messages = consumer.consume(min(1000, high - at), timeout=10)
+    offset = first
+    while offset < high:
+        messages = consumer.consume(min(1000, high - offset), timeout=10)
         if not messages:
             raise DeployError(f"topic {topic} partition {partition} does not answer")
         for message in messages:
             if message.error() is None:
-                at = message.offset() + 1
+                offset = message.offset() + 1
                 yield message
 
 
-def database_queries(database_url: str, times: int = 200) -> Figure:
+def database_queries(database_url: str, repetitions: int = 200) -> BenchmarkResult:
     """What the API asks most, one after the other on one connection."""
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
@@ -187,23 +196,23 @@ def database_queries(database_url: str, times: int = 200) -> Figure:
         "SELECT * FROM orders ORDER BY seq DESC LIMIT 50",
         "SELECT * FROM executions ORDER BY seq DESC LIMIT 50",
     )
-    took: list[float] = []
+    latencies_ms: list[float] = []
     engine = open_engine(database_url)
     try:
         with engine.connect() as db:
-            for number in range(times):
-                began = time.perf_counter()
+            for number in range(repetitions):
+                started_at = time.perf_counter()
                 db.execute(text(queries[number % len(queries)])).all()
-                took.append((time.perf_counter() - began) * 1e3)
+                latencies_ms.append((time.perf_counter() - started_at) * 1e3)
     except DBAPIError as error:
         raise DeployError(f"the database cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
     finally:
         engine.dispose()
     how = "positions, last valuation, 100 bars, 50 orders, 50 fills in turn, rows fetched, one connection"
-    return _latency("Database query", 100.0, took, how)
+    return _latency("Database query", 100.0, latencies_ms, how)
 
 
-def message_rate(kafka: Kafka, messages: int = 50_000) -> Figure:
+def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult:
     """Bars encoded and produced to a topic of its own, then consumed and decoded, by this process; the topic goes."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
     from confluent_kafka.admin import AdminClient
@@ -212,37 +221,39 @@ def message_rate(kafka: Kafka, messages: int = 50_000) -> Figure:
     from dataflows.sources.kafka import wait_for_topics
     from schemas.codec import decode, encode
     from schemas.records import Bar
-    from sinks.cluster import client
+    from sinks.cluster import client_config
     from sinks.kafka import producer
 
     servers, topic = kafka.cluster, f"{kafka.topic_prefix}benchmark-{uuid.uuid4().hex[:8]}"
-    admin = AdminClient(client(servers, {"log_level": 0}))
+    admin = AdminClient(client_config(servers, {"log_level": 0}))
     try:
         admin.create_topics([NewTopic(topic, 1, -1)])[topic].result(30)
         wait_for_topics(servers, [topic])
-        made = producer(servers)
+        kafka_producer = producer(servers)
         bar = Bar("SPY", 1, 60, 0, 100.0, 101.0, 99.0, 100.5, 1e6, "REGULAR", 20240102, True)
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         for number in range(messages):
             while True:
                 try:
-                    made.produce(topic, encode(bar._replace(seq=number)), partition=0)
+                    kafka_producer.produce(topic, encode(bar._replace(seq=number)), partition=0)
                     break
                 except BufferError:
-                    made.poll(0.05)
-        if made.flush(60):
+                    kafka_producer.poll(0.05)
+        if kafka_producer.flush(60):
             raise DeployError(f"Kafka at {servers} did not take {messages:,} messages within a minute")
-        with closing(Consumer(client(servers, {"group.id": topic, "log_level": 0}))) as consumer:
+        with closing(Consumer(client_config(servers, {"group.id": topic, "log_level": 0}))) as consumer:
             consumer.assign([TopicPartition(topic, 0, 0)])
-            left = messages
-            while left:
-                batch = consumer.consume(min(5000, left), timeout=15)
+            remaining = messages
+            while remaining:
+                batch = consumer.consume(min(5000, remaining), timeout=15)
                 if not batch:
-                    raise DeployError(f"Kafka at {servers} gave back only {messages - left:,} of {messages:,} messages")
+                    raise DeployError(
+                        f"Kafka at {servers} gave back only {messages - remaining:,} of {messages:,} messages"
+                    )
                 for message in batch:
                     decode(message.value())
-                left -= len(batch)
-        rate = messages / (time.perf_counter() - began)
+                remaining -= len(batch)
+        rate = messages / (time.perf_counter() - started_at)
     except KafkaException as error:
         raise DeployError(f"Kafka at {servers}: {error.args[0].str()}") from error
     finally:
@@ -250,14 +261,16 @@ def message_rate(kafka: Kafka, messages: int = 50_000) -> Figure:
     how = (
         "bars encoded, produced, then consumed and decoded by one process, one partition, acknowledged by all replicas"
     )
-    return Figure("Message throughput", 10_000.0, "messages/s", rate, None, messages, how)
+    return BenchmarkResult("Message throughput", 10_000.0, "messages/s", rate, None, messages, how)
 
 
-def _latency(name: str, target: float, took: list[float], how: str) -> Figure:
-    return Figure(name, target, "ms", quantile(took, 0.5), quantile(took, 0.99), len(took), how)
+def _latency(name: str, target: float, latencies_ms: list[float], how: str) -> BenchmarkResult:
+    return BenchmarkResult(
+        name, target, "ms", quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99), len(latencies_ms), how
+    )
 
 
-def quantile(values: list[float], share: float) -> float | None:
+def quantile(values: list[float], fraction: float) -> float | None:
     """
     >>> quantile([1.0, 2.0, 3.0], 0.5), quantile([], 0.5)
     (2.0, None)
@@ -265,7 +278,7 @@ def quantile(values: list[float], share: float) -> float | None:
     if not values:
         return None
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = math.floor(place)
+    position = fraction * (len(ordered) - 1)
+    low = math.floor(position)
     high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Labels = tuple[tuple[str, str], ...]
 
 
-class Histogram(NamedTuple):
+class HistogramSummary(NamedTuple):
     """Counted times of one metric and label set. Quantiles in the metric's unit, from its buckets, linear within one:
     as exact as the buckets are narrow. NaN where nothing was counted, inf above the last bucket.
     """
@@ -27,14 +27,14 @@ class Histogram(NamedTuple):
     p99: float
 
 
-class Figures(NamedTuple):
+class MetricsSnapshot(NamedTuple):
     """`by_service`: service -> metric -> value, of metrics whose only label is `service`. `values` and `histograms` by
     metric and labels.
     """
 
     by_service: dict[str, dict[str, float]]
     values: dict[tuple[str, Labels], float]
-    histograms: dict[tuple[str, Labels], Histogram]
+    histograms: dict[tuple[str, Labels], HistogramSummary]
 
     def tree(self) -> dict[str, Any]:
         return {
@@ -51,7 +51,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def fetch(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
+def fetch_page(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
     """The page of an API such as http://127.0.0.1:8000; one elsewhere wants its METRICS_TOKEN.
 
     Raises DeployError when it does not answer.
@@ -59,36 +59,36 @@ def fetch(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
     import httpx
 
     try:
-        shown = {"Authorization": f"Bearer {token}"} if token else {}
-        answer = httpx.get(f"{api}/metrics", headers=shown, timeout=timeout_s)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        response = httpx.get(f"{api}/metrics", headers=headers, timeout=timeout_s)
     except httpx.HTTPError as error:
         raise DeployError(f"{api}/metrics does not answer: {error}") from error
-    if answer.status_code != 200:
-        raise DeployError(f"{api}/metrics answers {answer.status_code}")
-    return answer.text
+    if response.status_code != 200:
+        raise DeployError(f"{api}/metrics answers {response.status_code}")
+    return response.text
 
 
-def read(text: str) -> Figures:
+def parse_metrics(text: str) -> MetricsSnapshot:
     """Raises DeployError where the text is not in the format."""
-    figures = Figures({}, {}, {})
+    snapshot = MetricsSnapshot({}, {}, {})
     try:
         for family in text_string_to_metric_families(text):
             if family.type == "histogram":
-                figures.histograms.update(_histograms(family))
+                snapshot.histograms.update(_histograms(family))
                 continue
             for sample in family.samples:
                 if sample.name.endswith("_created"):
                     continue
                 if set(sample.labels) == {"service"}:
-                    figures.by_service.setdefault(sample.labels["service"], {})[sample.name] = sample.value
+                    snapshot.by_service.setdefault(sample.labels["service"], {})[sample.name] = sample.value
                 else:
-                    figures.values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
+                    snapshot.values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
     except (ValueError, IndexError) as error:
         raise DeployError(f"this is not Prometheus' text format: {error}") from error
-    return figures
+    return snapshot
 
 
-def _histograms(family: Metric) -> dict[tuple[str, Labels], Histogram]:
+def _histograms(family: Metric) -> dict[tuple[str, Labels], HistogramSummary]:
     buckets: dict[Labels, list[tuple[float, float]]] = {}
     sums: dict[Labels, float] = {}
     for sample in family.samples:
@@ -97,30 +97,32 @@ def _histograms(family: Metric) -> dict[tuple[str, Labels], Histogram]:
             buckets.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
         elif sample.name.endswith("_sum"):
             sums[labels] = sample.value
-    found = {}
+    summaries = {}
     for labels, counts in buckets.items():
         counts.sort()
         count = counts[-1][1]
         mean = sums.get(labels, math.nan) / count if count else math.nan
-        found[family.name, labels] = Histogram(int(count), mean, quantile(counts, 0.5), quantile(counts, 0.99))
-    return found
+        summaries[family.name, labels] = HistogramSummary(
+            int(count), mean, quantile(counts, 0.5), quantile(counts, 0.99)
+        )
+    return summaries
 
 
-def quantile(buckets: Iterable[tuple[float, float]], share: float) -> float:
+def quantile(buckets: Iterable[tuple[float, float]], fraction: float) -> float:
     """Of cumulative counts by upper bound, as Prometheus' histogram_quantile estimates it; the last bound is inf.
 
     >>> quantile([(1.0, 10), (2.0, 20), (float("inf"), 20)], 0.75)
     1.5
     """
     counts = list(buckets)
-    wanted = share * counts[-1][1]
+    target = fraction * counts[-1][1]
     below_bound, below = 0.0, 0.0
     if not counts[-1][1]:
         return math.nan
     for bound, count in counts:
-        if count >= wanted and count > below:
+        if count >= target and count > below:
             return (
-                bound if math.isinf(bound) else below_bound + (bound - below_bound) * (wanted - below) / (count - below)
+                bound if math.isinf(bound) else below_bound + (bound - below_bound) * (target - below) / (count - below)
             )
         below_bound, below = bound, count
     return math.inf

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from schemas.records import Record
 
 
-class Spent(NamedTuple):
+class FunctionTime(NamedTuple):
     """One function: calls, seconds in itself, and seconds with all that it called."""
 
     function: str
@@ -27,16 +27,16 @@ class Spent(NamedTuple):
     total_s: float
 
 
-class Profiled:
+class ProfiledStage:
     """A stage that is watched while it works."""
 
     def __init__(self, stage: Stage, profile: cProfile.Profile) -> None:
         self._stage, self._profile = stage, profile
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         self._profile.enable()
         try:
-            return self._stage.on_tick(ts_ns, records)
+            return self._stage.on_slice(ts_ns, records)
         finally:
             self._profile.disable()
 
@@ -47,7 +47,7 @@ class Profiled:
         self._stage.restore(snapshot)
 
 
-def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tuple[dict[str, Any], list[Spent]]:
+def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tuple[dict[str, Any], list[FunctionTime]]:
     """The backtest's summary, and the functions that the stage spent its time in, the dearest first.
 
     Raises BadInput for a service without a stage in the backtest, and for wrong files.
@@ -55,12 +55,12 @@ def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tup
     from dataflows.backtest import run
 
     profile = cProfile.Profile()
-    with _watched(service, profile):
+    with _profiling(service, profile):
         _, summary = run(settings, bars)
-    spent = _spent(profile)
-    if not spent:
+    function_times = _function_times(profile)
+    if not function_times:
         raise BadInput(f"{service} has no part in the backtest of these settings, so there is nothing to profile")
-    return summary, spent
+    return summary, function_times
 
 
 def profiled_services() -> list[str]:
@@ -71,36 +71,36 @@ def profiled_services() -> list[str]:
 
 
 @contextmanager
-def _watched(service: str, profile: cProfile.Profile) -> Iterator[None]:
+def _profiling(service: str, profile: cProfile.Profile) -> Iterator[None]:
     """Stages of this service that are made while the block lasts are watched."""
-    made: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
+    original: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
 
-    def watched(settings: Settings) -> Callable[[], Stage]:
-        make = made(settings)
-        return lambda: Profiled(make(), profile)
+    def profiled(settings: Settings) -> Callable[[], Stage]:
+        make_stage = original(settings)
+        return lambda: ProfiledStage(make_stage(), profile)
 
-    setattr(stages, service, watched)
+    setattr(stages, service, profiled)
     try:
         yield
     finally:
-        setattr(stages, service, made)
+        setattr(stages, service, original)
 
 
-def _spent(profile: cProfile.Profile) -> list[Spent]:
+def _function_times(profile: cProfile.Profile) -> list[FunctionTime]:
     # An empty profile cannot be made into Stats.
     if not profile.getstats():
         return []
     table: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     rows = [
-        Spent(_where(place), calls, own_s, total_s)
-        for place, (_, calls, own_s, total_s, _) in table.items()
-        if "_lsprof" not in place[2]
+        FunctionTime(_location(location), calls, own_s, total_s)
+        for location, (_, calls, own_s, total_s, _) in table.items()
+        if "_lsprof" not in location[2]
     ]
     return sorted(rows, key=lambda row: -row.own_s)
 
 
-def _where(place: tuple[str, int, str]) -> str:
-    file, line, function = place
+def _location(location: tuple[str, int, str]) -> str:
+    file, line, function = location
     if file == "~":
         return function
     path = Path(file)

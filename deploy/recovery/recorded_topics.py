@@ -15,50 +15,50 @@ from typing import TYPE_CHECKING
 
 from deploy.errors import DeployError
 from deploy.home import Home
-from deploy.supervisor.start_options import remembered
+from deploy.supervisor.start_options import load_options
 from deploy.supervisor.state import running_state
 
 if TYPE_CHECKING:
     from configs.settings import Settings
-    from deploy.supervisor.service import Report
+    from deploy.supervisor.process_spec import ProgressCallback
     from sinks.cluster import Servers
 
 
 @contextlib.contextmanager
-def recorded_settings(home: Home, report: Report) -> Iterator[Settings]:
+def recorded_settings(home: Home, report: ProgressCallback) -> Iterator[Settings]:
     """The settings that the platform was started with, with a Kafka that answers in them while the block lasts.
 
     Raises BadInput and DeployError.
     """
-    with _kafka(home, report) as servers:
-        yield settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers})
+    with _kafka_servers(home, report) as servers:
+        yield platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers})
 
 
-def settings_of(home: Home, changes: Mapping[str, str]) -> Settings:
+def platform_settings(home: Home, changes: Mapping[str, str]) -> Settings:
     """The settings that the platform was started with, and `changes` to them as environment variables.
 
     Raises BadInput.
     """
     from configs.settings import load_settings
 
-    told = {**os.environ, **remembered(home).environment(), "PLATFORM_HOME": str(home.root), **changes}
-    return load_settings(environment=told)
+    variables = {**os.environ, **load_options(home).environment(), "PLATFORM_HOME": str(home.root), **changes}
+    return load_settings(environment=variables)
 
 
 @contextlib.contextmanager
-def _kafka(home: Home, report: Report) -> Iterator[str]:
-    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+def _kafka_servers(home: Home, report: ProgressCallback) -> Iterator[str]:
+    configured = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     state = running_state(home)
-    if named or (state is not None and state.kafka):
-        servers = named or (state.kafka if state else "")
-        require_kafka(settings_of(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka.cluster)
+    if configured or (state is not None and state.kafka):
+        servers = configured or (state.kafka if state else "")
+        require_kafka(platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": servers}).kafka.cluster)
         yield servers
         return
     if state is not None:
         raise DeployError("the platform is still preparing its services; try again in a moment")
     if not (home.data / "kafka" / "meta.properties").exists():
         raise DeployError(f"nothing is recorded in {home.root}: `python cli.py start` the platform first")
-    with alone(home), _embedded(home, report) as servers:
+    with supervisor_lock(home), _embedded_kafka(home, report) as servers:
         yield servers
 
 
@@ -72,7 +72,7 @@ def require_kafka(servers: Servers) -> None:
 
 
 @contextlib.contextmanager
-def alone(home: Home) -> Iterator[None]:
+def supervisor_lock(home: Home) -> Iterator[None]:
     """Hold the supervisor's lock: two Kafkas on one log folder would be the end of it."""
     with (home.run / "supervisor.lock").open("w") as lock:
         try:
@@ -83,31 +83,31 @@ def alone(home: Home) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _embedded(home: Home, report: Report) -> Iterator[str]:
+def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[str]:
     from deploy.local.endpoints import Endpoints, Ports
     from deploy.local.kafka import broker
-    from deploy.local.stack import Stack
+    from deploy.local.stack import ServiceStack
 
     ports = Ports.free()
     # The broker itself and not `endpoints.prepare`: its fallback would forget the recovery stores.
     kafka = broker.prepare(home, ports.kafka, report)
-    stack = Stack(home, ports, Endpoints(kafka.url, "", "", (kafka,)))
+    stack = ServiceStack(home, ports, Endpoints(kafka.url, "", "", (kafka,)))
     report("starting Kafka alone, to read the log")
     try:
         stack.start_one("kafka")
-        _wait_for_logs(kafka.url)
+        _wait_for_leaders(kafka.url)
         yield kafka.url
     finally:
         stack.stop()
 
 
-def _wait_for_logs(servers: str, timeout_s: float = 30.0) -> None:
+def _wait_for_leaders(servers: str, timeout_s: float = 30.0) -> None:
     """A broker answers before it leads its partitions; return when it leads them all."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-    from sinks.cluster import client
+    from sinks.cluster import client_config
 
-    consumer = Consumer(client(servers, {"group.id": "replay-start", "log_level": 0}))
+    consumer = Consumer(client_config(servers, {"group.id": "replay-start", "log_level": 0}))
     deadline = time.monotonic() + timeout_s
     try:
         while True:

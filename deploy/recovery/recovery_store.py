@@ -21,10 +21,10 @@ from deploy.errors import DeployError
 
 ATTEMPTS, PAUSE_S = 50, 0.1
 _WAL_HEADER_BYTES = 32  # holds the salts, which change when the WAL begins anew
-_PLAIN = {("decimal", "Decimal"), ("collections", "OrderedDict"), ("collections", "deque")}
+_PLAIN_TYPES = {("decimal", "Decimal"), ("collections", "OrderedDict"), ("collections", "deque")}
 
 
-class Snapshot(NamedTuple):
+class StateSnapshot(NamedTuple):
     """The newest state of one step and key. `bytes` is its pickled size, `state` plain tuples, dicts and numbers."""
 
     step: str
@@ -34,19 +34,19 @@ class Snapshot(NamedTuple):
     state: Any
 
 
-class Store(NamedTuple):
-    """`resume_epoch` is where a restart would go on, `execution` how often the dataflow was started."""
+class RecoveryStore(NamedTuple):
+    """`resume_epoch` is where a restart would go on, `start_count` how often the dataflow was started."""
 
     resume_epoch: int
-    execution: int
-    snapshots: list[Snapshot]
+    start_count: int
+    snapshots: list[StateSnapshot]
 
 
 class _PlainUnpickler(pickle.Unpickler):
     """States are plain data (`operators/stage.py`); a pickle that names anything else is not one of ours."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _PLAIN:
+        if (module, name) not in _PLAIN_TYPES:
             raise pickle.UnpicklingError(f"a state must be plain data, found {module}.{name}")
         return super().find_class(module, name)
 
@@ -64,18 +64,18 @@ def copy_store(folder: Path, target: Path) -> None:
 def _copy_part(part: Path, target: Path) -> None:
     wal, wal_target = Path(f"{part}-wal"), Path(f"{target}-wal")
     for _ in range(ATTEMPTS):
-        before = _mark(part, wal)
+        stamp = _file_stamp(part, wal)
         shutil.copyfile(part, target)
         wal_target.unlink(missing_ok=True)
         if wal.exists():
             shutil.copyfile(wal, wal_target)
-        if _mark(part, wal) == before:
+        if _file_stamp(part, wal) == stamp:
             return
         time.sleep(PAUSE_S)
     raise DeployError(f"{part} changes all the time; try again, or stop the service")
 
 
-def _mark(part: Path, wal: Path) -> tuple[int, int, bytes]:
+def _file_stamp(part: Path, wal: Path) -> tuple[int, int, bytes]:
     stat = part.stat()
     try:
         with wal.open("rb") as file:
@@ -85,43 +85,43 @@ def _mark(part: Path, wal: Path) -> tuple[int, int, bytes]:
     return stat.st_mtime_ns, stat.st_size, header
 
 
-def read_store(folder: Path) -> Store:
+def read_store(folder: Path) -> RecoveryStore:
     """What a store holds, read from a copy that is thrown away. Raises DeployError."""
-    with _copied(folder) as copy:
+    with _temporary_copy(folder) as copy:
         rows: dict[tuple[str, str], tuple[int, bytes | None]] = {}
         resume_epoch = execution = 0
         for part in sorted(copy.glob("part-*.sqlite3")):
             try:
                 with closing(sqlite3.connect(part)) as database:
-                    found = database.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps")
-                    for step, key, epoch, state in found:
+                    changes = database.execute("SELECT step_id, state_key, snap_epoch, ser_change FROM snaps")
+                    for step, key, epoch, state in changes:
                         if epoch >= rows.get((step, key), (-1, None))[0]:
                             rows[step, key] = (epoch, state)
-                    last = (
+                    query = (
                         "SELECT ex_num, MIN(worker_frontier) FROM fronts GROUP BY ex_num ORDER BY ex_num DESC LIMIT 1"
                     )
-                    for number, frontier in database.execute(last):
+                    for number, frontier in database.execute(query):
                         if number >= execution:
                             execution, resume_epoch = number, frontier
             except sqlite3.DatabaseError as error:
                 raise DeployError(f"{folder / part.name} cannot be read: {error}") from error
     snapshots = [_snapshot(step, key, *rows[step, key]) for step, key in sorted(rows)]
-    return Store(resume_epoch, execution + 1, [one for one in snapshots if one.state is not None])
+    return RecoveryStore(resume_epoch, execution + 1, [one for one in snapshots if one.state is not None])
 
 
 @contextmanager
-def _copied(folder: Path) -> Iterator[Path]:
+def _temporary_copy(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="snapshots-") as name:
         copy = Path(name)
         copy_store(folder, copy)
         yield copy
 
 
-def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> Snapshot:
+def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> StateSnapshot:
     if pickled is None:
-        return Snapshot(step, key, epoch, 0, None)
+        return StateSnapshot(step, key, epoch, 0, None)
     try:
         state = _PlainUnpickler(io.BytesIO(pickled)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
         raise DeployError(f"state of {step} key {key} cannot be read: {error}") from error
-    return Snapshot(step, key, epoch, len(pickled), state)
+    return StateSnapshot(step, key, epoch, len(pickled), state)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from dataflows.runtime import halting
+from dataflows.runtime import halt_files
 from deploy.home import REPOSITORY, Home
-from deploy.supervisor.processes import Identity, end, identify, last_words, rotate, spawn
-from deploy.supervisor.service import Kind, Service
+from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
+from deploy.supervisor.processes import ProcessIdentity, end_process, identify, last_log_message, rotate_log, spawn
 from deploy.supervisor.state import ChildState, Status
 
 logger = structlog.get_logger(__name__)
@@ -19,7 +19,14 @@ logger = structlog.get_logger(__name__)
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
 UNHEALTHY_EXITS_MAX = 6
 """Exits in a row without having been healthy in between: a crash loop."""
-STOP_ORDER = (Kind.ALERTS, Kind.CHECKS, Kind.DASHBOARD, Kind.API, Kind.DATAFLOW, Kind.SERVICE)
+STOP_ORDER = (
+    ProcessKind.ALERTS,
+    ProcessKind.CHECKS,
+    ProcessKind.DASHBOARD,
+    ProcessKind.API,
+    ProcessKind.DATAFLOW,
+    ProcessKind.SERVICE,
+)
 EXITS_MAX, EXITS_WINDOW_S = 30, 600.0
 _PROBE_STARTING_S, _PROBE_RUNNING_S, _ROTATE_S = 0.25, 4.0, 30.0
 
@@ -28,13 +35,13 @@ _PROBE_STARTING_S, _PROBE_RUNNING_S, _ROTATE_S = 0.25, 4.0, 30.0
 class Child:
     """What the supervisor knows of one service. A service without a command is external: only watched."""
 
-    service: Service
+    service: ProcessSpec
     home: Home
-    wanted: bool = True
+    should_run: bool = True
     status: Status = Status.WAITING
     reason: str | None = None
     restarts: int = 0
-    identity: Identity | None = None
+    identity: ProcessIdentity | None = None
     _process: subprocess.Popen[bytes] | None = None
     _started_at: float = 0.0
     _retry_at: float = 0.0
@@ -42,7 +49,7 @@ class Child:
     _rotate_at: float = 0.0
     _kill_at: float = 0.0
     _unhealthy_exits: int = 0
-    _renewing: bool = False
+    _restarting: bool = False
     _exits: deque[float] = field(default_factory=lambda: deque(maxlen=EXITS_MAX))
 
     @property
@@ -67,31 +74,31 @@ class Child:
         )
 
     def step(self, waiting_for: str | None) -> None:
-        """Look after the child. `waiting_for` names what has to be healthy before it may be started."""
+        """Look after the child. `awaited_logs` names what has to be healthy before it may be started."""
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
-            self._exited(self._process.returncode, now)
+            self._handle_exit(self._process.returncode, now)
         if self._process is not None:
-            self._watch(now)
+            self._supervise(now)
         elif self.external:
             self._probe(now)
-        elif self.wanted and self.status not in (Status.FAILED, Status.HALTED) and now >= self._retry_at:
+        elif self.should_run and self.status not in (Status.FAILED, Status.HALTED) and now >= self._retry_at:
             if waiting_for is None:
                 self._start(now)
             else:
                 self.status, self.reason = Status.WAITING, f"waits for {waiting_for}"
 
-    def want(self) -> None:
+    def request_start(self) -> None:
         """Start it, again if it was stopped or had failed."""
-        self.wanted = True
-        halting.release(self.home.run, self.service.name)
+        self.should_run = True
+        halt_files.release_halt(self.home.run, self.service.name)
         if self.status in (Status.STOPPED, Status.FAILED, Status.HALTED, Status.BACKING_OFF):
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             self._exits.clear()
 
-    def refuse(self) -> None:
+    def request_stop(self) -> None:
         """Stop it and keep it stopped. Returns at once; `step` kills it when its time is over."""
-        self.wanted = False
+        self.should_run = False
         if self._process is None:
             self.status, self.reason = Status.STOPPED, None
         elif self.status is not Status.STOPPING:
@@ -99,21 +106,21 @@ class Child:
             self._kill_at = time.monotonic() + self.service.stop_timeout_s
             self._process.send_signal(self.service.stop_signal)
 
-    def renew(self) -> None:
+    def request_restart(self) -> None:
         """Start it again with the code and settings of now: it is asked to end first, as at a stop. One that failed is
         given another chance; one that somebody stopped, or that halted, stays as it is.
         """
-        if not self.wanted or self.status is Status.HALTED:
+        if not self.should_run or self.status is Status.HALTED:
             return
         if self._process is None:
-            self.want()
+            self.request_start()
         elif self.status is not Status.STOPPING:
-            self.refuse()
-            self.wanted, self._renewing = True, True
+            self.request_stop()
+            self.should_run, self._restarting = True, True
 
     def _start(self, now: float) -> None:
         log = self.home.logs / f"{self.service.name}.log"
-        rotate(log)
+        rotate_log(log)
         try:
             self._process = spawn(
                 self.service.command,
@@ -121,7 +128,7 @@ class Child:
                 env=self.service.environment,
                 cwd=REPOSITORY,
                 uid=self.service.uid,
-                keep_reach=self.service.keep_reach,
+                keep_search_capability=self.service.keep_search_capability,
             )
         except (OSError, subprocess.SubprocessError) as error:
             self.status, self.reason = Status.FAILED, f"cannot be started: {error}"
@@ -132,14 +139,14 @@ class Child:
         self._started_at = now
         self._probe_at = now + _PROBE_STARTING_S
 
-    def _watch(self, now: float) -> None:
+    def _supervise(self, now: float) -> None:
         if self.status is Status.STOPPING:
             if now > self._kill_at and self._process is not None:
                 self._process.kill()
             return
         self._probe(now)
         if now >= self._rotate_at:
-            rotate(self.home.logs / f"{self.service.name}.log")
+            rotate_log(self.home.logs / f"{self.service.name}.log")
             self._rotate_at = now + _ROTATE_S
 
     def _probe(self, now: float) -> None:
@@ -152,31 +159,31 @@ class Child:
         elif self.status is not Status.STARTING or now - self._started_at > self.service.start_grace_s:
             self.status = Status.UNHEALTHY
         # From the end of the probe on: a service that lets its clients wait must not take all of our time.
-        pause = _PROBE_RUNNING_S if self.status is Status.HEALTHY else _PROBE_STARTING_S
-        self._probe_at = time.monotonic() + pause
+        interval_s = _PROBE_RUNNING_S if self.status is Status.HEALTHY else _PROBE_STARTING_S
+        self._probe_at = time.monotonic() + interval_s
 
-    def _exited(self, returncode: int, now: float) -> None:
+    def _handle_exit(self, returncode: int, now: float) -> None:
         self._process, self.identity = None, None
-        renewing, self._renewing = self._renewing, False
-        if not self.wanted:
+        restarting, self._restarting = self._restarting, False
+        if not self.should_run:
             self.status, self.reason = Status.STOPPED, None
             return
-        halt = halting.read_halt(self.home.run, self.service.name)
+        halt = halt_files.read_halt(self.home.run, self.service.name)
         if halt is not None:
             self.status, self.reason = Status.HALTED, halt.reason
             logger.error("service halted", about=self.service.name, reason=halt.reason, at_ns=halt.at_ns)
             return
-        if renewing:
+        if restarting:
             self.status, self.reason, self._retry_at, self._unhealthy_exits = Status.WAITING, None, 0.0, 0
             return
         self.restarts += 1
         self._unhealthy_exits += 1
         self._exits.append(now)
-        ended = f"ended with {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
-        last = last_words(self.home.logs / f"{self.service.name}.log")
-        self.reason = f"{ended}; last words: {last}" if last else ended
-        often = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
-        if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or often:
+        exit_text = f"ended with {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
+        last_message = last_log_message(self.home.logs / f"{self.service.name}.log")
+        self.reason = f"{exit_text}; last words: {last_message}" if last_message else exit_text
+        too_frequent = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
+        if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or too_frequent:
             self.status, self.reason = Status.FAILED, f"crash loop: {self.reason}"
         else:
             self.status = Status.BACKING_OFF
@@ -188,12 +195,14 @@ class Child:
 
 def end_orphans(children: tuple[ChildState, ...]) -> list[str]:
     """End what a killed supervisor left behind, and nothing else: pid and start time must both be as recorded."""
-    ended = []
+    ended_names = []
     for kind in STOP_ORDER:
         for child in reversed(children):
             identity = child.identity
             if child.kind == kind and identity is not None and identity.alive():
                 # To PostgreSQL SIGTERM means: wait until the last client has gone.
-                end(identity, timeout_s=15.0, first=signal.SIGINT if child.name == "postgres" else signal.SIGTERM)
-                ended.append(child.name)
-    return ended
+                end_process(
+                    identity, timeout_s=15.0, first_signal=signal.SIGINT if child.name == "postgres" else signal.SIGTERM
+                )
+                ended_names.append(child.name)
+    return ended_names

@@ -17,31 +17,31 @@ from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import Status, running_state
 
 ACTIONS = ("start", "stop", "scale", "shutdown")
-_SOCKET = "control.sock"
+_SOCKET_NAME = "control.sock"
 
 
 @contextlib.contextmanager
-def _address(home: Home) -> Iterator[str]:
+def _socket_path(home: Home) -> Iterator[str]:
     """The socket's path through a descriptor of its folder: a unix socket's path is at most 107 bytes long."""
     folder = os.open(home.run, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{folder}/{_SOCKET}"
+        yield f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
     finally:
         os.close(folder)
 
 
 def listen(home: Home) -> socket.socket:
     """The supervisor's end; only the owner may connect."""
-    (home.run / _SOCKET).unlink(missing_ok=True)
+    (home.run / _SOCKET_NAME).unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _address(home) as address:
+    with _socket_path(home) as address:
         server.bind(address)
-    (home.run / _SOCKET).chmod(0o600)
+    (home.run / _SOCKET_NAME).chmod(0o600)
     server.listen(8)
     return server
 
 
-def answer(server: socket.socket, act: Callable[[str, str, int], str | None]) -> None:
+def answer_request(server: socket.socket, handle: Callable[[str, str, int], str | None]) -> None:
     """Take one request, within the socket's time-out. `act(action, service, count)` returns what is wrong with it, or
     None; `count` is 0 where the action has none.
     """
@@ -53,7 +53,7 @@ def answer(server: socket.socket, act: Callable[[str, str, int], str | None]) ->
         connection.settimeout(1.0)
         try:
             request = json.loads(connection.recv(4096))
-            error = act(str(request["action"]), str(request["service"]), int(request.get("count", 0)))
+            error = handle(str(request["action"]), str(request["service"]), int(request.get("count", 0)))
             connection.sendall(json.dumps({"error": error}).encode())
         except (OSError, ValueError, KeyError, TypeError):
             return  # a client that went away or does not speak the protocol must not stop the supervisor
@@ -67,7 +67,7 @@ def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(30.0)
         try:
-            with _address(home) as address:
+            with _socket_path(home) as address:
                 client.connect(address)
             client.sendall(json.dumps({"action": action, "service": service, "count": count}).encode())
             reply = json.loads(client.recv(4096))
@@ -77,27 +77,27 @@ def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
         raise DeployError(str(reply["error"]))
 
 
-def wait_for(home: Home, service: str, status: Status, timeout_s: float = 60.0) -> None:
+def wait_for_status(home: Home, service: str, status: Status, timeout_s: float = 60.0) -> None:
     """Wait until the supervisor sees a service, with all its processes, in `status`. Raises DeployError when it does
     not get there in time.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         state = running_state(home)
-        children = state.named(service) if state else ()
-        others = [child for child in children if child.status != status]
-        if children and not others:
+        children = state.processes_of(service) if state else ()
+        waiting = [child for child in children if child.status != status]
+        if children and not waiting:
             return
         if time.monotonic() > deadline:
-            found = f"{others[0].status} ({others[0].reason})" if others else "unknown"
-            raise DeployError(f"{service} is {found}, expected {status} within {timeout_s:.0f} s")
+            current = f"{waiting[0].status} ({waiting[0].reason})" if waiting else "unknown"
+            raise DeployError(f"{service} is {current}, expected {status} within {timeout_s:.0f} s")
         time.sleep(0.1)
 
 
 def start_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
     """Start a service that was stopped, or that failed, and wait until it is healthy."""
     request(home, "start", service)
-    wait_for(home, service, Status.HEALTHY, timeout_s)
+    wait_for_status(home, service, Status.HEALTHY, timeout_s)
 
 
 def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) -> None:
@@ -113,13 +113,13 @@ def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) ->
         if time.monotonic() > deadline:
             raise DeployError(f"{service} has not become {count} processes within {timeout_s:.0f} s; see `status`")
         time.sleep(0.1)
-    wait_for(home, service, Status.HEALTHY, timeout_s)
+    wait_for_status(home, service, Status.HEALTHY, timeout_s)
 
 
 def stop_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
     """Stop one service and keep it stopped; the others go on."""
     request(home, "stop", service)
-    wait_for(home, service, Status.STOPPED, timeout_s)
+    wait_for_status(home, service, Status.STOPPED, timeout_s)
 
 
 if __name__ == "__main__":

@@ -7,70 +7,75 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from deploy.home import REPOSITORY
-from deploy.supervisor.service import DATAFLOW_NAMES, Kind, Service
+from deploy.supervisor.process_spec import DATAFLOW_NAMES, ProcessKind, ProcessSpec
 
 SUFFIXES = (".py", ".yaml", ".avsc")
 SCAN_S = 1.0
-_SHARED = ("configs", "sinks", "operators", "schemas")
-FOLDERS = {
-    Kind.DATAFLOW: ("dataflows", *_SHARED),
-    Kind.API: ("api", "dataflows", *_SHARED),
-    Kind.ALERTS: ("api", "dataflows", *_SHARED),
+_SHARED_FOLDERS = ("configs", "sinks", "operators", "schemas")
+FOLDERS_OF_KIND = {
+    ProcessKind.DATAFLOW: ("dataflows", *_SHARED_FOLDERS),
+    ProcessKind.API: ("api", "dataflows", *_SHARED_FOLDERS),
+    ProcessKind.ALERTS: ("api", "dataflows", *_SHARED_FOLDERS),
 }
 """What each kind of process runs. The supervisor, the scheduled checks and the dashboard are not started again."""
 
 
-class Edits:
-    """Finds edited files under `root`, and `others` (the user's settings file), by size and time of change.
+class SourceWatcher:
+    """Finds edited files under `root`, and `extra_files` (the user's settings file), by size and time of change.
 
     An edit is told once a scan finds nothing newer: an editor or git writes many files, one after another.
     """
 
-    def __init__(self, root: Path = REPOSITORY, others: Iterable[Path] = ()) -> None:
-        self._folders = [root / name for name in sorted({name for names in FOLDERS.values() for name in names})]
-        self._root, self._others = root, tuple(others)
-        self._seen = self._stamps()
+    def __init__(self, root: Path = REPOSITORY, extra_files: Iterable[Path] = ()) -> None:
+        self._folders = [root / name for name in sorted({name for names in FOLDERS_OF_KIND.values() for name in names})]
+        self._root, self._extra_files = root, tuple(extra_files)
+        self._last_stamps = self._read_stamps()
         self._edited: set[Path] = set()
         self._next_at = 0.0
 
-    def told(self, now: float) -> list[Path]:
+    def changed_files(self, now: float) -> list[Path]:
         """Files that were written, made or removed since they were told last. Scans once a second at most; `now` in
         seconds of a clock that does not jump.
         """
         if now < self._next_at:
             return []
         self._next_at = now + SCAN_S
-        stamps = self._stamps()
-        newer = {path for path, _ in stamps.items() ^ self._seen.items()}
-        self._seen = stamps
-        self._edited |= newer
-        if newer or not self._edited:
+        stamps = self._read_stamps()
+        changed = {path for path, _ in stamps.items() ^ self._last_stamps.items()}
+        self._last_stamps = stamps
+        self._edited |= changed
+        if changed or not self._edited:
             return []
         edited, self._edited = sorted(self._edited), set()
         return edited
 
-    def concern(self, service: Service, edited: Iterable[Path]) -> bool:
+    def affects(self, service: ProcessSpec, edited: Iterable[Path]) -> bool:
         """Whether a service runs code of one of these files. A dataflow's own module concerns that dataflow alone."""
-        return any(self._concerns(service, path) for path in edited)
+        return any(self._affects_path(service, path) for path in edited)
 
-    def _concerns(self, service: Service, path: Path) -> bool:
-        if service.kind not in FOLDERS:
+    def _affects_path(self, service: ProcessSpec, path: Path) -> bool:
+        if service.kind not in FOLDERS_OF_KIND:
             return False
-        if path in self._others:
+        if path in self._extra_files:
             return True
         top, *rest = path.relative_to(self._root).parts
-        if service.kind is Kind.DATAFLOW and top == "dataflows" and len(rest) == 1 and path.stem in DATAFLOW_NAMES:
+        if (
+            service.kind is ProcessKind.DATAFLOW
+            and top == "dataflows"
+            and len(rest) == 1
+            and path.stem in DATAFLOW_NAMES
+        ):
             return path.stem in (service.name, service.replica_of)
-        return top in FOLDERS[service.kind]
+        return top in FOLDERS_OF_KIND[service.kind]
 
-    def _stamps(self) -> dict[Path, tuple[int, int]]:
+    def _read_stamps(self) -> dict[Path, tuple[int, int]]:
         stamps = {}
-        for path in (*self._sources(), *self._others):
+        for path in (*self._sources(), *self._extra_files):
             try:
-                found = path.stat()
+                file_stat = path.stat()
             except FileNotFoundError:
                 continue  # removed since it was listed
-            stamps[path] = (found.st_mtime_ns, found.st_size)
+            stamps[path] = (file_stat.st_mtime_ns, file_stat.st_size)
         return stamps
 
     def _sources(self) -> Iterator[Path]:

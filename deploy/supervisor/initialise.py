@@ -8,7 +8,7 @@ from configs.settings import load_settings
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.migrate import migrate
-from deploy.supervisor.service import DATAFLOW_NAMES
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.topics import create_topics, read_topics
 from schemas.errors import BadInput
 from sinks.cluster import Servers
@@ -33,12 +33,12 @@ def make_recovery_store(folder: Path) -> None:
 
     if folder.exists() and any(folder.iterdir()):
         return
-    making = folder.with_name(f"{folder.name}.making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    init_db_dir(making, RECOVERY_PARTITIONS)
+    temporary = folder.with_name(f"{folder.name}.making")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    init_db_dir(temporary, RECOVERY_PARTITIONS)
     folder.mkdir(exist_ok=True)
-    making.replace(folder)
+    temporary.replace(folder)
 
 
 def main() -> int:

@@ -14,8 +14,8 @@ def migrate(database_url: str, revision: str = "head") -> str:
     """Upgrade to `revision` and return what Alembic did. Raises DeployError with its last words when it fails."""
     command = [sys.executable, "-m", "alembic", "-c", str(ALEMBIC_INI), "upgrade", revision]
     environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    if done.returncode != 0:
-        raise DeployError(f"the database cannot be migrated: {said[-1] if said else 'alembic said nothing'}")
-    return "\n".join(said)
+    completed = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in (completed.stdout + completed.stderr).splitlines() if line.strip()]
+    if completed.returncode != 0:
+        raise DeployError(f"the database cannot be migrated: {lines[-1] if lines else 'alembic said nothing'}")
+    return "\n".join(lines)

@@ -14,11 +14,11 @@ import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from sinks.cluster import Servers, client
-from sinks.kafka_errors import Complaints
+from sinks.cluster import Servers, client_config
+from sinks.kafka_errors import KafkaErrorListener
 
 STATS_AGE_MAX_S = 5.0
-_QUIET = {"log_level": 0, "socket.timeout.ms": 3000}
+_QUIET_OPTIONS = {"log_level": 0, "socket.timeout.ms": 3000}
 
 
 def libpq_url(url: str) -> str:
@@ -33,7 +33,7 @@ class KafkaProbe:
 
     bootstrap: Servers
     _client: AdminClient | None = field(default=None, repr=False)
-    _heard: Complaints = field(default_factory=Complaints, repr=False, compare=False)
+    _errors: KafkaErrorListener = field(default_factory=KafkaErrorListener, repr=False, compare=False)
 
     def __call__(self, pid: int = 0) -> str | None:
         host, _, port = str(self.bootstrap).split(",")[0].rpartition(":")
@@ -41,8 +41,8 @@ class KafkaProbe:
             # First a plain connection: librdkafka retries a refused one every 50 ms until its own time-out.
             socket.create_connection((host, int(port)), timeout=2).close()
             if self._client is None:
-                self._client = AdminClient(client(self.bootstrap, self._heard.options(_QUIET)))
-            brokers = self._heard.metadata(self._client, 3).brokers
+                self._client = AdminClient(client_config(self.bootstrap, self._errors.options(_QUIET_OPTIONS)))
+            brokers = self._errors.metadata(self._client, 3).brokers
         except OSError as error:
             self._client = None
             return f"no connection to {self.bootstrap}: {error.strerror or error}"
@@ -109,10 +109,10 @@ class DataflowProbe:
             return "has not reported since it was started"
         try:
             # The file's time and not what the process wrote: its clock may be wrong, and it may be well all the same.
-            age = time.time() - self.path.stat().st_mtime
+            age_s = time.time() - self.path.stat().st_mtime
         except FileNotFoundError:
             return "has not reported yet"
-        return None if age < self.age_max_s else f"has not reported for {age:.0f} s"
+        return None if age_s < self.age_max_s else f"has not reported for {age_s:.0f} s"
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class HttpProbe:
         if urlsplit(self.url).scheme not in {"http", "https"}:
             return f"{self.url} is no http address"
         try:
-            with urllib.request.urlopen(self.url, timeout=3) as answer:  # noqa: S310 - the scheme is checked above
-                return None if answer.status == 200 else f"{self.url} answers {answer.status}"
+            with urllib.request.urlopen(self.url, timeout=3) as response:  # noqa: S310 - the scheme is checked above
+                return None if response.status == 200 else f"{self.url} answers {response.status}"
         except urllib.error.HTTPError as error:
             return f"{self.url} answers {error.code}"
         except (OSError, urllib.error.URLError) as error:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.privileges import become, tie_to_parent
+from deploy.local.privileges import become_user, tie_to_parent
 
 
 @dataclass(frozen=True)
-class Identity:
+class ProcessIdentity:
     """A process that cannot be mistaken for a later one with the same pid. `started_at` in seconds since the epoch."""
 
     pid: int
@@ -30,10 +30,10 @@ class Identity:
             return False
 
 
-def identify(pid: int) -> Identity | None:
+def identify(pid: int) -> ProcessIdentity | None:
     """The identity of the process that has this pid now; None when there is none."""
     try:
-        return Identity(pid, psutil.Process(pid).create_time())
+        return ProcessIdentity(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return None
 
@@ -45,19 +45,19 @@ def spawn(
     env: Mapping[str, str],
     cwd: Path,
     uid: int | None = None,
-    keep_reach: bool = False,
+    keep_search_capability: bool = False,
     tied: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own that writes to `log` (append mode, so the file may be truncated under it).
 
-    With `uid` the child gives up root for that user; `keep_reach` lets it keep the one capability that passes through
+    With `uid` the child gives up root for that user; `keep_search_capability` lets it keep the one capability that passes through
     folders which are closed to that user (see `deploy.local.privileges`). A `tied` child is killed by the kernel when
     the thread that started it ends, however it ends.
     """
 
     def before_exec() -> None:
         if uid is not None:
-            become(uid, keep_reach=keep_reach)
+            become_user(uid, keep_search_capability=keep_search_capability)
         if tied:
             tie_to_parent()
 
@@ -74,12 +74,12 @@ def spawn(
         )
 
 
-def end(identity: Identity, *, timeout_s: float, first: signal.Signals = signal.SIGTERM) -> bool:
-    """End a process that need not be our child: ask with `first`, wait, then SIGKILL. True when it went when asked."""
+def end_process(identity: ProcessIdentity, *, timeout_s: float, first_signal: signal.Signals = signal.SIGTERM) -> bool:
+    """End a process that need not be our child: ask with `first_signal`, wait, then SIGKILL. True when it went when asked."""
     if not identity.alive():
         return True
     try:
-        os.kill(identity.pid, first)
+        os.kill(identity.pid, first_signal)
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if not identity.alive():
@@ -91,14 +91,14 @@ def end(identity: Identity, *, timeout_s: float, first: signal.Signals = signal.
     return False
 
 
-def rotate(log: Path, *, size_max: int = 20_000_000, keep: int = 3) -> None:
+def rotate_log(log: Path, *, size_max: int = 20_000_000, copies_max: int = 3) -> None:
     """Bound a log that a child appends to: copy it aside and truncate it in place when it is over `size_max` bytes."""
     try:
         if log.stat().st_size <= size_max:
             return
     except FileNotFoundError:
         return
-    for number in range(keep - 1, 0, -1):
+    for number in range(copies_max - 1, 0, -1):
         older = log.with_name(f"{log.name}.{number}")
         if older.exists():
             older.replace(log.with_name(f"{log.name}.{number + 1}"))
@@ -117,7 +117,7 @@ def tail(log: Path, lines: int = 1) -> str:
     return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
-def last_words(log: Path) -> str:
+def last_log_message(log: Path) -> str:
     """What the last line of a log says: its event, where the line is one of our own (`configs.logs`)."""
     line = tail(log)
     try:

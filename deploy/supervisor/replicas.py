@@ -13,13 +13,13 @@ from dataflows.runtime.topology import SERVICES, Replica
 from deploy.errors import DeployError
 from deploy.home import Home
 
-_WHY_ONE = {
+_SINGLE_INSTANCE_REASONS = {
     "market_data": "it alone closes each minute and writes the clock",
     "portfolio": "positions and cash belong to the whole account",
     "risk": "limits and the kill switch belong to the whole account",
     "execution": "one gateway alone may send an order",
 }
-_WHY_ONE_OTHERWISE = "it sees all symbols at once"
+_SINGLE_INSTANCE_DEFAULT_REASON = "it sees all symbols at once"
 
 
 def replica_name(service: str, replica: Replica) -> str:
@@ -36,13 +36,13 @@ def store_of(home: Home, service: str, replica: Replica) -> Path:
 def replicas_of(home: Home, service: str) -> list[Replica]:
     """As many as the service has in this state folder; one where it never ran. Raises DeployError where some miss."""
     folder = home.recovery / service
-    found = sorted(path.name for path in folder.glob("*of*") if path.is_dir()) if folder.is_dir() else []
-    if not found:
+    names = sorted(path.name for path in folder.glob("*of*") if path.is_dir()) if folder.is_dir() else []
+    if not names:
         return replicas(1)
-    count = Replica.read(found[0]).total
+    count = Replica.parse(names[0]).total
     expected = replicas(count)
-    if {str(replica) for replica in expected} != set(found):
-        raise DeployError(f"{folder} must hold the states of {count} processes, found {', '.join(found)}")
+    if {str(replica) for replica in expected} != set(names):
+        raise DeployError(f"{folder} must hold the states of {count} processes, found {', '.join(names)}")
     return expected
 
 
@@ -55,9 +55,9 @@ def require_scalable(service: str, count: int, partitions: int) -> None:
     if service not in SERVICES:
         raise DeployError(f"there is no dataflow {service!r}; there are {', '.join(SERVICES)}")
     if not SERVICES[service].by_shard:
-        scalable = ", ".join(name for name, described in SERVICES.items() if described.by_shard)
-        why = _WHY_ONE.get(service, _WHY_ONE_OTHERWISE)
-        raise DeployError(f"{service} has a single instance because {why}; these can be scaled: {scalable}")
+        scalable = ", ".join(name for name, service_spec in SERVICES.items() if service_spec.by_shard)
+        reason = _SINGLE_INSTANCE_REASONS.get(service, _SINGLE_INSTANCE_DEFAULT_REASON)
+        raise DeployError(f"{service} has a single instance because {reason}; these can be scaled: {scalable}")
     if not 1 <= count <= partitions:
         raise DeployError(
             f"{service} can run as 1 to {partitions} processes, one shard each at most "
@@ -65,12 +65,12 @@ def require_scalable(service: str, count: int, partitions: int) -> None:
         )
 
 
-def settle(home: Home) -> None:
+def finish_rescale(home: Home) -> None:
     """Finish a rescale that was interrupted between its last two steps (`deploy/recovery/rescale.py`)."""
     for service in SERVICES:
         folder = home.recovery / service
-        made, before = folder.with_name(f"{service}.scaled"), folder.with_name(f"{service}.unscaled")
-        if before.exists() and not folder.exists():
-            made.replace(folder)
-        for leftover in (made, before):
+        new_store, old_store = folder.with_name(f"{service}.scaled"), folder.with_name(f"{service}.unscaled")
+        if old_store.exists() and not folder.exists():
+            new_store.replace(folder)
+        for leftover in (new_store, old_store):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -27,48 +27,48 @@ VERIFY = ("verify", "--json", "--since", "1d", "--publish")
 REPLAY_CHECK = ("replay-check", "--json")
 
 
-def next_night(now: datetime, at: str) -> datetime:
+def next_daily_time(now: datetime, at: str) -> datetime:
     """The next time of day `at` (UTC) behind `now`.
 
-    >>> next_night(datetime(2024, 1, 15, 3, tzinfo=UTC), "02:00").isoformat()
+    >>> next_daily_time(datetime(2024, 1, 15, 3, tzinfo=UTC), "02:00").isoformat()
     '2024-01-16T02:00:00+00:00'
     """
     hour, minute = map(int, at.split(":"))
-    found = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    return found if found > now else found + timedelta(days=1)
+    candidate = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    return candidate if candidate > now else candidate + timedelta(days=1)
 
 
 def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_at: float, duration_s: float) -> Any:
     """What a check's process said, as its file holds it: name, ok, finished_at, duration_s, counts and message."""
     row = {"name": name, "ok": returncode == 0, "finished_at": finished_at, "duration_s": round(duration_s, 3)}
     try:
-        told = json.loads(stdout)
+        output = json.loads(stdout)
     except ValueError:
-        said = (stderr.strip() or stdout.strip() or f"ended with {returncode}").splitlines()[-1]
-        return row | {"ok": False, "counts": {}, "message": said}
+        last_line = (stderr.strip() or stdout.strip() or f"ended with {returncode}").splitlines()[-1]
+        return row | {"ok": False, "counts": {}, "message": last_line}
     if name == "verify":
-        wrong = [check for check in told["checks"] if check["difference"] is not None]
-        counts = {"checks": len(told["checks"]), "findings": len(wrong)}
-        message = wrong[0]["difference"] if wrong else ""
+        failed = [check for check in output["checks"] if check["difference"] is not None]
+        counts = {"checks": len(output["checks"]), "findings": len(failed)}
+        message = failed[0]["difference"] if failed else ""
     else:
-        difference = told["difference"]
-        counts = {"ticks": told["ticks"], "findings": 0 if difference is None else 1}
+        difference = output["difference"]
+        counts = {"ticks": output["ticks"], "findings": 0 if difference is None else 1}
         message = "" if difference is None else f"{difference['topic']} {difference['name']} differs".strip()
     return row | {"counts": counts, "message": message}
 
 
 def read_results(home: Home) -> list[dict[str, Any]]:
     """The last result of every check, in order of their names."""
-    found = []
+    results = []
     for path in sorted(home.checks.glob("*.json")):
         try:
-            found.append(json.loads(path.read_text()))
+            results.append(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
             raise DeployError(f"{path} cannot be read: {error}") from error
-    return found
+    return results
 
 
-class Runner:
+class CheckRunner:
     """Runs one check at a time until `stop`."""
 
     def __init__(self, home: Home) -> None:
@@ -87,7 +87,7 @@ class Runner:
         if verify_s is not None:
             due["verify"] = time.time() + verify_s
         if replay_at is not None:
-            due["replay_check"] = next_night(datetime.now(UTC), replay_at).timestamp()
+            due["replay_check"] = next_daily_time(datetime.now(UTC), replay_at).timestamp()
         while not self._stopping.is_set():
             name = min(due, key=due.__getitem__, default=None)
             if name is None:
@@ -97,11 +97,11 @@ class Runner:
                 if name == "verify":
                     due[name] = time.time() + (verify_s or 0)
                 else:
-                    due[name] = next_night(datetime.now(UTC), replay_at or "00:00").timestamp()
+                    due[name] = next_daily_time(datetime.now(UTC), replay_at or "00:00").timestamp()
 
     def check(self, name: str, arguments: tuple[str, ...]) -> None:
         """Run one check and write its file; nothing is written when it was stopped on the way."""
-        began = time.time()
+        started_at = time.time()
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         self._child = subprocess.Popen(
             command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -111,7 +111,7 @@ class Runner:
         if self._stopping.is_set():
             return
         now = time.time()
-        row = result_of(name, returncode, stdout, stderr, finished_at=now, duration_s=now - began)
+        row = result_of(name, returncode, stdout, stderr, finished_at=now, duration_s=now - started_at)
         self._home.checks.mkdir(parents=True, exist_ok=True)
         replace_file(self._home.checks / f"{name}.json", json.dumps(row))
         print(json.dumps(row), flush=True)
@@ -121,16 +121,16 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.supervisor.scheduled_checks")
     parser.add_argument("--verify", type=int, metavar="SECONDS")
     parser.add_argument("--replay-check", metavar="HH:MM")
-    chosen = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     os.nice(NICE)
-    runner = Runner(home_from_environment())
+    runner = CheckRunner(home_from_environment())
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
-    runner.run(chosen.verify, chosen.replay_check)
+    runner.run(options.verify, options.replay_check)
     return 0
 
 
-def command(verify_s: int | None, replay_at: str | None) -> tuple[str, ...]:
+def service_command(verify_s: int | None, replay_at: str | None) -> tuple[str, ...]:
     """How the supervisor starts it."""
     verify = () if verify_s is None else ("--verify", str(verify_s))
     replay = () if replay_at is None else ("--replay-check", replay_at)

@@ -15,7 +15,7 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 
 
 @dataclass(frozen=True)
-class Choices:
+class StartOptions:
     """The feed, the broker and the user's settings file. `speed` is `max` or a number: times as fast as the clock.
     `live_account`: the account whose real money is meant. `dev`: services are started again when their code changes.
     """
@@ -30,22 +30,24 @@ class Choices:
 
     def environment(self) -> dict[str, str]:
         """The settings' environment variables that say the same."""
-        told = {}
+        variables = {}
         if self.feed is not None:
-            told["MARKET_DATA__FEED"] = self.feed
+            variables["MARKET_DATA__FEED"] = self.feed
         if self.bars:
-            told["MARKET_DATA__FILES__PATHS"] = json.dumps(list(self.bars))
+            variables["MARKET_DATA__FILES__PATHS"] = json.dumps(list(self.bars))
         if self.speed is not None:
-            told["MARKET_DATA__FILES__SPEED"] = self.speed
+            variables["MARKET_DATA__FILES__SPEED"] = self.speed
         if self.settings is not None:
-            told["PLATFORM_SETTINGS"] = self.settings
+            variables["PLATFORM_SETTINGS"] = self.settings
         if self.broker is not None:
-            told |= _local_broker() if self.broker == "local-alpaca" else {"EXECUTION__BROKER": self.broker}
+            variables |= (
+                _local_broker_environment() if self.broker == "local-alpaca" else {"EXECUTION__BROKER": self.broker}
+            )
             if self.broker == "local-alpaca" and self.feed not in (None, "alpaca"):
-                told["MARKET_DATA__FEED"] = self.feed
+                variables["MARKET_DATA__FEED"] = self.feed
         if self.live_account is not None:
-            told |= {"TRADING_MODE": "live", "EXECUTION__LIVE_ACCOUNT": json.dumps(self.live_account)}
-        return told
+            variables |= {"TRADING_MODE": "live", "EXECUTION__LIVE_ACCOUNT": json.dumps(self.live_account)}
+        return variables
 
 
 def local_broker_port() -> int:
@@ -56,7 +58,7 @@ def local_broker_port() -> int:
     return int(text)
 
 
-def _local_broker() -> dict[str, str]:
+def _local_broker_environment() -> dict[str, str]:
     """Bars of a second around the clock and orders, both by the local server that `start` runs."""
     return {
         "EXECUTION__BROKER": "alpaca",
@@ -72,7 +74,7 @@ def _local_broker() -> dict[str, str]:
     }
 
 
-def choose(
+def validate_options(
     feed: str | None,
     bars: list[Path],
     speed: str | None,
@@ -81,7 +83,7 @@ def choose(
     live_account: str | None = None,
     *,
     dev: bool = False,
-) -> Choices:
+) -> StartOptions:
     """Check what was typed. Raises DeployError naming the option, what was expected and what was found."""
     if bars and feed is None:
         feed = "files"
@@ -103,24 +105,24 @@ def choose(
             raise DeployError(f"{path} is not a file that can be read")
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
-    return Choices(feed, absolute, speed, file, broker, live_account, dev)
+    return StartOptions(feed, absolute, speed, file, broker, live_account, dev)
 
 
-def remember(home: Home, choices: Choices) -> None:
+def save_options(home: Home, options: StartOptions) -> None:
     path = home.run / "start.json"
-    path.write_text(json.dumps(asdict(choices)))
+    path.write_text(json.dumps(asdict(options)))
 
 
-def remembered(home: Home) -> Choices:
+def load_options(home: Home) -> StartOptions:
     """The choices of the last `start`; the defaults when there was none."""
     try:
-        written: Mapping[str, object] = json.loads((home.run / "start.json").read_text())
+        saved: Mapping[str, object] = json.loads((home.run / "start.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):
-        return Choices()
-    known = {name: written[name] for name in Choices.__dataclass_fields__ if name in written}
-    bars, dev = known.pop("bars", ()), known.pop("dev", False) is True
-    texts = {name: str(value) for name, value in known.items() if value is not None}
-    return Choices(bars=tuple(str(path) for path in bars) if isinstance(bars, list) else (), dev=dev, **texts)
+        return StartOptions()
+    fields = {name: saved[name] for name in StartOptions.__dataclass_fields__ if name in saved}
+    bars, dev = fields.pop("bars", ()), fields.pop("dev", False) is True
+    texts = {name: str(value) for name, value in fields.items() if value is not None}
+    return StartOptions(bars=tuple(str(path) for path in bars) if isinstance(bars, list) else (), dev=dev, **texts)
 
 
 def _is_positive(text: str) -> bool:

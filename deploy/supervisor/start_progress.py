@@ -12,50 +12,55 @@ from rich.console import Console
 from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.supervisor.child import end_orphans
-from deploy.supervisor.processes import end, tail
-from deploy.supervisor.state import ChildState, Phase, State, Status, read_state, running_state
+from deploy.supervisor.processes import end_process, tail
+from deploy.supervisor.state import ChildState, Phase, PlatformState, Status, read_state, running_state
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
 
 
-class Progress:
-    """Prints what is new in each state it is given, compared with `known` at first."""
+class ProgressPrinter:
+    """Prints what is new in each state it is given, compared with `previous` at first."""
 
-    def __init__(self, console: Console, known: State | None = None) -> None:
+    def __init__(self, console: Console, previous: PlatformState | None = None) -> None:
         self._console = console
-        self._began = time.monotonic()
-        self._last = known
+        self._started_at = time.monotonic()
+        self._last = previous
 
-    def __call__(self, state: State) -> None:
-        before = {child.name: child.status for child in self._last.children} if self._last else {}
+    def __call__(self, state: PlatformState) -> None:
+        previous_status = {child.name: child.status for child in self._last.children} if self._last else {}
         if state.phase is Phase.PREPARING and (self._last is None or self._last.message != state.message):
-            self._say(state.message)
+            self._print_line(state.message)
         for child in state.children:
-            if before.get(child.name, Status.WAITING) is not child.status:
-                self._say(_sentence(child))
+            if previous_status.get(child.name, Status.WAITING) is not child.status:
+                self._print_line(_describe(child))
         self._last = state
 
-    def _say(self, line: str) -> None:
-        elapsed = f"{time.monotonic() - self._began:5.1f} s"
+    def _print_line(self, line: str) -> None:
+        elapsed = f"{time.monotonic() - self._started_at:5.1f} s"
         self._console.print(f"{elapsed}  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _sentence(child: ChildState) -> str:
-    told = {
+def _describe(child: ChildState) -> str:
+    descriptions = {
         Status.STARTING: f"{child.name} starting",
         Status.HEALTHY: f"{child.name} healthy",
     }
-    return told.get(child.status) or f"{child.name} {child.status}" + (f": {child.reason}" if child.reason else "")
+    return descriptions.get(child.status) or f"{child.name} {child.status}" + (
+        f": {child.reason}" if child.reason else ""
+    )
 
 
 def follow_start(
-    home: Home, supervisor: subprocess.Popen[bytes], show: Callable[[State], None], timeout_s: float = START_TIMEOUT_S
-) -> State:
+    home: Home,
+    supervisor: subprocess.Popen[bytes],
+    show: Callable[[PlatformState], None],
+    timeout_s: float = START_TIMEOUT_S,
+) -> PlatformState:
     """Wait until all is healthy. Raises DeployError with what is not and where its log is."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        ended = supervisor.poll() is not None
+        has_ended = supervisor.poll() is not None
         state = read_state(home)
         if state is not None and state.supervisor_pid == supervisor.pid:
             show(state)
@@ -66,17 +71,19 @@ def follow_start(
             failed = next((child for child in state.children if child.status is Status.FAILED), None)
             if failed is not None:
                 raise DeployError(f"{failed.name}: {failed.reason} (log: {home.logs / failed.name}.log)")
-        if ended:
+        if has_ended:
             log = home.logs / "supervisor.log"
             raise DeployError(tail(log).removeprefix("error: ") or f"the supervisor ended (log: {log})")
         time.sleep(0.1)
     state = read_state(home)
     waiting = [child for child in (state.children if state else ()) if child.status is not Status.HEALTHY]
-    first = f"{waiting[0].name}: {waiting[0].reason} (log: {home.logs / waiting[0].name}.log)" if waiting else "unknown"
-    raise DeployError(f"not healthy within {timeout_s:.0f} s: {first}")
+    detail = (
+        f"{waiting[0].name}: {waiting[0].reason} (log: {home.logs / waiting[0].name}.log)" if waiting else "unknown"
+    )
+    raise DeployError(f"not healthy within {timeout_s:.0f} s: {detail}")
 
 
-def stop_platform(home: Home, show: Callable[[State], None]) -> bool:
+def stop_platform(home: Home, show: Callable[[PlatformState], None]) -> bool:
     """Stop the platform and what a killed supervisor left behind; False when nothing ran.
 
     The data stay. Raises DeployError when it does not end.
@@ -89,10 +96,10 @@ def stop_platform(home: Home, show: Callable[[State], None]) -> bool:
     with contextlib.suppress(ProcessLookupError):
         os.kill(state.supervisor_pid, signal.SIGTERM)
     while state.supervisor.alive():
-        if (now := read_state(home)) is not None:
-            show(now)
+        if (current := read_state(home)) is not None:
+            show(current)
         if time.monotonic() > deadline:
-            end(state.supervisor, timeout_s=1.0)
+            end_process(state.supervisor, timeout_s=1.0)
             end_orphans(state.children)
             raise DeployError(f"the supervisor (pid {state.supervisor_pid}) did not end within {STOP_TIMEOUT_S:.0f} s")
         time.sleep(0.1)

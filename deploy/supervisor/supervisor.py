@@ -18,7 +18,7 @@ from types import FrameType
 
 from configs import logs
 from configs.settings import Settings, load_settings
-from dataflows.runtime import halting
+from dataflows.runtime import halt_files
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.local import dashboard_bundle, postgres
@@ -26,8 +26,8 @@ from deploy.local.endpoints import Endpoints, Ports, port_variable, prepare
 from deploy.local.ports import require_free
 from deploy.supervisor import control, initialise
 from deploy.supervisor.child import STOP_ORDER, Child, end_orphans
-from deploy.supervisor.dev_reload import Edits
-from deploy.supervisor.plan import (
+from deploy.supervisor.dev_reload import SourceWatcher
+from deploy.supervisor.platform_services import (
     alerts_service,
     api_service,
     checks_service,
@@ -38,16 +38,16 @@ from deploy.supervisor.plan import (
     replica_services,
 )
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
+from deploy.supervisor.process_spec import ProcessKind, ProcessSpec
 from deploy.supervisor.processes import identify, tail
-from deploy.supervisor.replicas import replicas, require_scalable, settle
-from deploy.supervisor.rescaling import Rescaling
-from deploy.supervisor.service import Kind, Service
-from deploy.supervisor.start_options import local_broker_port, remembered
-from deploy.supervisor.state import Phase, State, Status, read_state, replace_file, write_state
+from deploy.supervisor.replicas import finish_rescale, replicas, require_scalable
+from deploy.supervisor.rescale_task import RescaleTask
+from deploy.supervisor.start_options import load_options, local_broker_port
+from deploy.supervisor.state import Phase, PlatformState, Status, read_state, replace_file, write_state
 from schemas.errors import BadInput
 
-_TICK_S, _HEARTBEAT_S = 0.2, 2.0
-NEEDED_BY_DATAFLOWS = ("kafka", "postgres")
+_LOOP_S, _HEARTBEAT_S = 0.2, 2.0
+REQUIRED_BY_DATAFLOWS = ("kafka", "postgres")
 """Not Redis: it is never the truth, and trading goes on while it is down."""
 
 
@@ -56,19 +56,19 @@ class Supervisor:
     """Runs `services` (in their order of starting) until `stop` is set or it is told to shut down.
 
     `initialise` is a command that is run once the services are healthy and must succeed before anything else starts;
-    `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescaling`
-    is how the number of a dataflow's processes is changed; None where it cannot be. With `edits` a service is started
+    `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescale_task`
+    is how the number of a dataflow's processes is changed; None where it cannot be. With `source_watcher` a service is started
     again when its code changes.
     """
 
     home: Home
-    services: list[Service]
+    services: list[ProcessSpec]
     initialise: tuple[str, ...] = ()
     before_initialise: Callable[[], None] = lambda: None
-    observe: Callable[[State], None] = lambda state: None
-    rescaling: Rescaling | None = None
-    edits: Edits | None = None
-    state: State = field(default_factory=lambda: _first_state("starting"))
+    observe: Callable[[PlatformState], None] = lambda state: None
+    rescale_task: RescaleTask | None = None
+    source_watcher: SourceWatcher | None = None
+    state: PlatformState = field(default_factory=lambda: _initial_state("starting"))
     stop: bool = False
     _children: list[Child] = field(default_factory=list)
     _initialising: subprocess.Popen[bytes] | None = None
@@ -83,48 +83,48 @@ class Supervisor:
         try:
             self._publish(Phase.STARTING, "starting services")
             while not self.stop:
-                self._tick()
+                self._step()
                 self._serve(server)
         finally:
             self._shut_down(server)
 
-    def _tick(self) -> None:
+    def _step(self) -> None:
         for child in self._children:
-            child.step(self._waiting_for(child))
+            child.step(self._blocked_by(child))
         if not self._initialised:
             self._step_initialise()
-        if self.rescaling is not None:
-            self._children = self.rescaling.step(self._children)
-        if self.edits is not None:
-            self._renew_edited(self.edits)
-        all_well = self._initialised and all(c.status is Status.HEALTHY for c in self._children if c.wanted)
-        phase = Phase.RUNNING if all_well or self.state.phase is Phase.RUNNING else Phase.STARTING
-        troubled = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
-        self._publish(phase, f"not healthy: {', '.join(troubled)}" if troubled else "all healthy")
+        if self.rescale_task is not None:
+            self._children = self.rescale_task.step(self._children)
+        if self.source_watcher is not None:
+            self._restart_edited(self.source_watcher)
+        all_healthy = self._initialised and all(c.status is Status.HEALTHY for c in self._children if c.should_run)
+        phase = Phase.RUNNING if all_healthy or self.state.phase is Phase.RUNNING else Phase.STARTING
+        unhealthy = [c.service.name for c in self._children if c.status is not Status.HEALTHY]
+        self._publish(phase, f"not healthy: {', '.join(unhealthy)}" if unhealthy else "all healthy")
 
-    def _renew_edited(self, edits: Edits) -> None:
+    def _restart_edited(self, source_watcher: SourceWatcher) -> None:
         names = {child.service.replica_of or child.service.name for child in self._children}
-        if self.rescaling is not None and any(self.rescaling.busy_with(name) for name in names):
+        if self.rescale_task is not None and any(self.rescale_task.is_rescaling(name) for name in names):
             return  # an edit waits until the processes are those that stay
-        if not (edited := edits.told(time.monotonic())):
+        if not (edited := source_watcher.changed_files(time.monotonic())):
             return
-        concerned = [child for child in self._children if edits.concern(child.service, edited)]
-        print(f"edited: {', '.join(path.name for path in edited)}; started again: {len(concerned)}", flush=True)
-        for child in concerned:
-            child.renew()
+        affected = [child for child in self._children if source_watcher.affects(child.service, edited)]
+        print(f"edited: {', '.join(path.name for path in edited)}; started again: {len(affected)}", flush=True)
+        for child in affected:
+            child.request_restart()
 
-    def _waiting_for(self, child: Child) -> str | None:
+    def _blocked_by(self, child: Child) -> str | None:
         """What a child must wait for. A crash while Kafka is away says nothing about the dataflow."""
-        if child.service.kind in (Kind.SERVICE, Kind.DASHBOARD):
+        if child.service.kind in (ProcessKind.SERVICE, ProcessKind.DASHBOARD):
             return None
-        needed = [c for c in self._children if c.service.name in NEEDED_BY_DATAFLOWS]
-        missing = [c.service.name for c in needed if c.status is not Status.HEALTHY]
+        required = [c for c in self._children if c.service.name in REQUIRED_BY_DATAFLOWS]
+        missing = [c.service.name for c in required if c.status is not Status.HEALTHY]
         if missing:
             return " and ".join(missing)
         return None if self._initialised else "topics and tables"
 
     def _step_initialise(self) -> None:
-        services = [child for child in self._children if child.service.kind is Kind.SERVICE]
+        services = [child for child in self._children if child.service.kind is ProcessKind.SERVICE]
         log = self.home.logs / "initialise.log"
         if self._initialising is None:
             if all(child.status is Status.HEALTHY for child in services):
@@ -146,7 +146,7 @@ class Supervisor:
             if status != 0:
                 raise DeployError(f"{tail(log).removeprefix('error: ')} (see {log})")
 
-    def _act(self, action: str, name: str, count: int) -> str | None:
+    def _handle_request(self, action: str, name: str, count: int) -> str | None:
         """Carry out an order from the control socket; returns what is wrong with it."""
         if action == "shutdown":
             self.stop = True
@@ -156,17 +156,17 @@ class Supervisor:
             return f"there is no service {name!r}; there are {', '.join(c.service.name for c in self._children)}"
         if children[0].external:
             return f"{name} is not ours to {action}: its address came from the environment"
-        if self.rescaling is not None and self.rescaling.busy_with(name):
+        if self.rescale_task is not None and self.rescale_task.is_rescaling(name):
             return f"{name} is just being given another number of processes; try again in a moment"
         if action == "start":
             for child in children:
-                child.want()
+                child.request_start()
         elif action == "stop":
             for child in children:
-                child.refuse()
-        elif action == "scale" and self.rescaling is not None:
-            if (wrong := self.rescaling.begin(name, count, children)) is not None:
-                return wrong
+                child.request_stop()
+        elif action == "scale" and self.rescale_task is not None:
+            if (error := self.rescale_task.begin(name, count, children)) is not None:
+                return error
         else:
             return f"there is no action {action!r}"
         self._publish(self.state.phase, f"{action} {name}")
@@ -174,10 +174,10 @@ class Supervisor:
 
     def _serve(self, server: socket.socket) -> None:
         """Answer orders for the rest of a tick."""
-        deadline = time.monotonic() + _TICK_S
-        while not self.stop and (left := deadline - time.monotonic()) > 0:
-            server.settimeout(left)
-            control.answer(server, self._act)
+        deadline = time.monotonic() + _LOOP_S
+        while not self.stop and (remaining_s := deadline - time.monotonic()) > 0:
+            server.settimeout(remaining_s)
+            control.answer_request(server, self._handle_request)
 
     def _shut_down(self, server: socket.socket) -> None:
         server.close()
@@ -185,12 +185,12 @@ class Supervisor:
         if self._initialising is not None:
             self._initialising.kill()
             self._initialising.wait()
-        if self.rescaling is not None:
-            self.rescaling.abandon()
+        if self.rescale_task is not None:
+            self.rescale_task.abandon()
         for kind in STOP_ORDER:
             group = [child for child in self._children if child.service.kind is kind]
             for child in reversed(group):
-                child.refuse()
+                child.request_stop()
             # External services have no process and nothing to wait for.
             while any(child.running for child in group):
                 for child in group:
@@ -202,9 +202,9 @@ class Supervisor:
     def _publish(self, phase: Phase, message: str) -> None:
         children = tuple(child.state() for child in self._children)
         now = time.time()
-        rescale = self.rescaling.said if self.rescaling is not None else ""
-        known = (self.state.phase, self.state.message, self.state.children, self.state.rescale)
-        if (phase, message, children, rescale) != known or now - self._written_at > _HEARTBEAT_S:
+        rescale = self.rescale_task.progress if self.rescale_task is not None else ""
+        previous = (self.state.phase, self.state.message, self.state.children, self.state.rescale)
+        if (phase, message, children, rescale) != previous or now - self._written_at > _HEARTBEAT_S:
             self.state = replace(
                 self.state, phase=phase, message=message, children=children, rescale=rescale, updated_at=now
             )
@@ -213,9 +213,9 @@ class Supervisor:
             self.observe(self.state)
 
 
-def supervise(home: Home, observe: Callable[[State], None] = lambda state: None) -> int:
+def supervise(home: Home, observe: Callable[[PlatformState], None] = lambda state: None) -> int:
     """Prepare and run the whole platform as it was chosen at `start`; returns the process's exit status."""
-    home.make()
+    home.create_folders()
     logs.configure("supervisor", "WARNING" if sys.stderr.isatty() else "INFO")
     with (home.run / "supervisor.lock").open("w") as lock:
         try:
@@ -223,8 +223,8 @@ def supervise(home: Home, observe: Callable[[State], None] = lambda state: None)
         except BlockingIOError:
             print(f"error: another platform runs in {home.root}", file=sys.stderr)
             return 1
-        orphans = end_orphans(read.children) if (read := read_state(home)) is not None else []
-        state = _first_state("preparing services")
+        orphans = end_orphans(saved.children) if (saved := read_state(home)) is not None else []
+        state = _initial_state("preparing services")
         if orphans:
             print(f"ended what an earlier supervisor left behind: {', '.join(orphans)}", flush=True)
 
@@ -239,53 +239,55 @@ def supervise(home: Home, observe: Callable[[State], None] = lambda state: None)
         try:
             signal.signal(signal.SIGTERM, _interrupt)
             signal.signal(signal.SIGINT, _interrupt)
-            supervisor = _platform(home, state, report, observe)
+            supervisor = _build_supervisor(home, state, report, observe)
             signal.signal(signal.SIGTERM, lambda *_: setattr(supervisor, "stop", True))
             signal.signal(signal.SIGINT, lambda *_: setattr(supervisor, "stop", True))
             supervisor.run()
         except (DeployError, BadInput, OSError) as error:
-            last = supervisor.state if supervisor else state
-            write_state(home, replace(last, phase=Phase.FAILED, message=_line(error), updated_at=time.time()))
-            print(f"error: {_line(error)}", file=sys.stderr, flush=True)
+            last_state = supervisor.state if supervisor else state
+            write_state(home, replace(last_state, phase=Phase.FAILED, message=_one_line(error), updated_at=time.time()))
+            print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
             return 1
         except KeyboardInterrupt:
             write_state(home, replace(state, phase=Phase.STOPPED, message="stopped", updated_at=time.time()))
         return 0
 
 
-def _platform(home: Home, state: State, report: Callable[[str], None], observe: Callable[[State], None]) -> Supervisor:
+def _build_supervisor(
+    home: Home, state: PlatformState, report: Callable[[str], None], observe: Callable[[PlatformState], None]
+) -> Supervisor:
     """Everything that is to run, with its addresses. Raises DeployError or BadInput when something is missing."""
-    choices = remembered(home)
+    options = load_options(home)
     ports = Ports.from_environment()
     require_free("the API", ports.api, port_variable("api"))
     # The settings must be right before anything is started.
-    settings = load_settings(environment={**os.environ, **choices.environment()})
-    if choices.dev and settings.execution.mode == "live":
+    settings = load_settings(environment={**os.environ, **options.environment()})
+    if options.dev and settings.execution.mode == "live":
         raise DeployError("--dev starts services again at every edit and is not for TRADING_MODE=live")
     # Missing keys are said before anything starts.
-    asked = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
-    if "alpaca" in {settings.execution.broker, *asked}:
+    providers = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
+    if "alpaca" in {settings.execution.broker, *providers}:
         settings.alpaca.keys()
-    if "polygon" in asked:
+    if "polygon" in providers:
         settings.polygon.key()
-    if choices.broker == "local-alpaca":
+    if options.broker == "local-alpaca":
         require_free("the local broker", local_broker_port(), "PLATFORM_ALPACA_PORT")
-    _require_spoken(settings)
+    _require_plaintext(settings)
     endpoints = prepare(home, ports, report)
-    told = {**choices.environment(), **endpoints.environment(home)}
+    variables = {**options.environment(), **endpoints.environment(home)}
     # With the passwords: for `verify`, `init-db` and whoever else needs the running services. Only the owner reads it.
     replace_file(home.secrets / "endpoints.json", json.dumps(endpoints.environment(home)), mode=0o600)
-    environment = child_environment(told)
+    environment = child_environment(variables)
     interval_s = settings.platform.snapshot_interval_s
-    settle(home)
+    finish_rescale(home)
     services = [
-        *_services(endpoints, settings),
-        *([local_broker_service(home, environment, local_broker_port())] if choices.broker == "local-alpaca" else []),
+        *_server_specs(endpoints, settings),
+        *([local_broker_service(home, environment, local_broker_port())] if options.broker == "local-alpaca" else []),
         *dataflow_services(home, environment, snapshot_interval_s=interval_s),
         api_service(environment, ports.api),
     ]
     api = f"http://127.0.0.1:{ports.api}"
-    bundle, without_dashboard = _dashboard(home, ports, report)
+    bundle, without_dashboard = _dashboard_bundle(home, ports, report)
     if bundle is not None:
         services.append(dashboard_service(environment, ports.dashboard, bundle=bundle, api=api))
     checks = settings.platform.checks
@@ -294,12 +296,12 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
     services.append(alerts_service(home, environment, api))
     partitions = settings.kafka.symbol_partitions
 
-    def services_of(name: str, count: int) -> list[Service]:
+    def services_of(name: str, count: int) -> list[ProcessSpec]:
         return replica_services(home, name, replicas(count), environment, snapshot_interval_s=interval_s)
 
     for path in home.stats.glob("*.json"):
         path.unlink()
-    for halt in halting.release_all(home.run):
+    for halt in halt_files.release_all_halts(home.run):
         print(f"released {halt.service}, which had halted: {halt.reason}", flush=True)
     embedded_postgres = any(service.name == "postgres" for service in endpoints.services)
     return Supervisor(
@@ -308,8 +310,10 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
         initialise=(sys.executable, "-m", initialise.__name__),
         before_initialise=(lambda: postgres.make_database(home, ports.postgres)) if embedded_postgres else lambda: None,
         observe=observe,
-        rescaling=Rescaling(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
-        edits=Edits(others=[Path(choices.settings)] if choices.settings else []) if choices.dev else None,
+        rescale_task=RescaleTask(home, services_of, environment, lambda name, n: require_scalable(name, n, partitions)),
+        source_watcher=SourceWatcher(extra_files=[Path(options.settings)] if options.settings else [])
+        if options.dev
+        else None,
         state=replace(
             state,
             kafka=endpoints.kafka,
@@ -317,12 +321,12 @@ def _platform(home: Home, state: State, report: Callable[[str], None], observe: 
             dashboard="" if bundle is None else f"http://localhost:{ports.dashboard}",
             without_dashboard=without_dashboard,
             degraded=endpoints.degraded,
-            dev=choices.dev,
+            dev=options.dev,
         ),
     )
 
 
-def _dashboard(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple[Path | None, str]:
+def _dashboard_bundle(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple[Path | None, str]:
     """The built dashboard, or why there is none: what only shows must not keep what trades from starting."""
     if os.environ.get("PLATFORM_DASHBOARD") == "off":
         return None, "PLATFORM_DASHBOARD=off"
@@ -330,10 +334,10 @@ def _dashboard(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple
         require_free("the dashboard", ports.dashboard, port_variable("dashboard"))
         return dashboard_bundle.bundle(home, report), ""
     except DeployError as error:
-        return None, _line(error)
+        return None, _one_line(error)
 
 
-def _require_spoken(settings: Settings) -> None:
+def _require_plaintext(settings: Settings) -> None:
     """Raises BadInput where clients would speak TLS or SASL to the embedded Kafka, which does not."""
     protocol = settings.kafka.security.protocol
     if protocol != "PLAINTEXT" and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
@@ -343,25 +347,25 @@ def _require_spoken(settings: Settings) -> None:
         )
 
 
-def _services(endpoints: Endpoints, settings: Settings) -> list[Service]:
+def _server_specs(endpoints: Endpoints, settings: Settings) -> list[ProcessSpec]:
     """The embedded services, and those the environment names as external ones: watched, never started."""
     kafka = settings.kafka.model_copy(update={"bootstrap_servers": endpoints.kafka}).cluster
     embedded = {service.name: service for service in endpoints.services}
     external = {
-        "kafka": Service("kafka", Kind.SERVICE, (), KafkaProbe(kafka)),
-        "postgres": Service("postgres", Kind.SERVICE, (), PostgresProbe(endpoints.database_url)),
-        "redis": Service("redis", Kind.SERVICE, (), RedisProbe(endpoints.redis_url)),
+        "kafka": ProcessSpec("kafka", ProcessKind.SERVICE, (), KafkaProbe(kafka)),
+        "postgres": ProcessSpec("postgres", ProcessKind.SERVICE, (), PostgresProbe(endpoints.database_url)),
+        "redis": ProcessSpec("redis", ProcessKind.SERVICE, (), RedisProbe(endpoints.redis_url)),
     }
     return [embedded.get(name, service) for name, service in external.items()]
 
 
-def _first_state(message: str) -> State:
-    me = identify(os.getpid())
-    assert me is not None, "this process exists"
-    return State(Phase.PREPARING, message, me.pid, me.started_at, time.time())
+def _initial_state(message: str) -> PlatformState:
+    identity = identify(os.getpid())
+    assert identity is not None, "this process exists"
+    return PlatformState(Phase.PREPARING, message, identity.pid, identity.started_at, time.time())
 
 
-def _line(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 

@@ -10,16 +10,16 @@ from confluent_kafka.cimpl import NewTopic
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
-from sinks.cluster import Servers, client
-from sinks.kafka_errors import Complaints
+from sinks.cluster import Servers, client_config
+from sinks.kafka_errors import KafkaErrorListener
 
 TOPICS_FILE = REPOSITORY / "configs" / "kafka_topics.yaml"
 _DAY_MS = 86_400_000
-_CLEANUPS = ("delete", "compact", "compact,delete")
+_CLEANUP_POLICIES = ("delete", "compact", "compact,delete")
 
 
 @dataclass(frozen=True)
-class Topic:
+class TopicSpec:
     """What the broker has to know of one topic."""
 
     name: str
@@ -31,34 +31,38 @@ class Topic:
         return {"cleanup.policy": self.cleanup, "retention.ms": str(self.retention_days * _DAY_MS)}
 
 
-def read_topics(path: Path = TOPICS_FILE) -> list[Topic]:
+def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
     """The declared topics; `partitions: symbols` means `symbol_partitions`. Raises DeployError on a bad entry."""
     tree = yaml.safe_load(path.read_text())
-    symbols = tree.get("symbol_partitions")
+    symbol_partitions = tree.get("symbol_partitions")
     topics = []
     for name, entry in tree["topics"].items():
-        partitions = symbols if entry["partitions"] == "symbols" else entry["partitions"]
+        partitions = symbol_partitions if entry["partitions"] == "symbols" else entry["partitions"]
         cleanup = str(entry.get("cleanup", "delete"))
         if not isinstance(partitions, int) or partitions < 1:
-            raise DeployError(f"{path.name}: topic {name}: partitions must be >= 1 or `symbols`, found {partitions!r}")
-        if cleanup not in _CLEANUPS:
-            raise DeployError(f"{path.name}: topic {name}: cleanup must be one of {_CLEANUPS}, found {cleanup!r}")
-        topics.append(Topic(name, partitions, cleanup, int(entry.get("retention_days", 3650))))
+            raise DeployError(
+                f"{path.name}: topic {name}: partitions must be >= 1 or `symbol_partitions`, found {partitions!r}"
+            )
+        if cleanup not in _CLEANUP_POLICIES:
+            raise DeployError(
+                f"{path.name}: topic {name}: cleanup must be one of {_CLEANUP_POLICIES}, found {cleanup!r}"
+            )
+        topics.append(TopicSpec(name, partitions, cleanup, int(entry.get("retention_days", 3650))))
     return topics
 
 
 def create_topics(
-    bootstrap: Servers, topics: list[Topic], *, replication: int = 1, timeout_s: float = 30.0
+    bootstrap: Servers, topics: list[TopicSpec], *, replication: int = 1, timeout_s: float = 30.0
 ) -> list[str]:
     """Create the topics that are missing and return their names.
 
     Raises DeployError when an existing topic has another number of partitions: symbols would lie in other shards than
     the records written before.
     """
-    heard = Complaints()
-    admin = AdminClient(client(bootstrap, heard.options({"log_level": 0})))
+    kafka_errors = KafkaErrorListener()
+    admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
     try:
-        existing = heard.metadata(admin, timeout_s).topics
+        existing = kafka_errors.metadata(admin, timeout_s).topics
         missing = [topic for topic in topics if topic.name not in existing]
         new = [NewTopic(t.name, t.partitions, replication, config=t.settings()) for t in missing]
         for name, future in (admin.create_topics(new, operation_timeout=timeout_s) if new else {}).items():
@@ -73,18 +77,20 @@ def create_topics(
     for topic in topics:
         if topic.name not in existing:
             continue  # created just now, not yet in the metadata
-        found = len(existing[topic.name].partitions)
-        if found != topic.partitions:
-            raise DeployError(f"topic {topic.name} has {found} partitions, kafka_topics.yaml says {topic.partitions}")
+        partition_count = len(existing[topic.name].partitions)
+        if partition_count != topic.partitions:
+            raise DeployError(
+                f"topic {topic.name} has {partition_count} partitions, kafka_topics.yaml says {topic.partitions}"
+            )
     return [topic.name for topic in missing]
 
 
 def missing_topics(bootstrap: Servers, names: list[str], *, timeout_s: float = 10.0) -> list[str]:
     """Which of these topics do not exist. Raises DeployError where the broker does not say."""
     try:
-        heard = Complaints()
-        admin = AdminClient(client(bootstrap, heard.options({"log_level": 0})))
-        existing = heard.metadata(admin, timeout_s).topics
+        kafka_errors = KafkaErrorListener()
+        admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
+        existing = kafka_errors.metadata(admin, timeout_s).topics
     except KafkaException as error:
         raise DeployError(f"{bootstrap} does not name its topics: {error.args[0].str()}") from error
     return [name for name in names if name not in existing]

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from deploy.home import REPOSITORY
 
 
-def test_environment(told: Mapping[str, str]) -> dict[str, str]:
+def test_environment(addresses: Mapping[str, str]) -> dict[str, str]:
     """Ours, with the services' addresses; PLATFORM_TEST_HOME says that they may be emptied."""
     return {
         **os.environ,
-        **told,
-        "PLATFORM_TEST_HOME": told["PLATFORM_HOME"],
+        **addresses,
+        "PLATFORM_TEST_HOME": addresses["PLATFORM_HOME"],
         "PLATFORM_PYTHON_ENV": "current",
         # The tests of the dashboard ask for it by name; the others need not wait for its build.
         "PLATFORM_DASHBOARD": "off",
@@ -23,9 +23,9 @@ def test_environment(told: Mapping[str, str]) -> dict[str, str]:
 
 def run_pytest(environment: Mapping[str, str], arguments: list[str]) -> int:
     """Run the tests that `arguments` name, or all; returns pytest's status."""
-    chosen = [argument for argument in arguments if not argument.startswith("-")]
-    command = [sys.executable, "-m", "pytest", *([] if _names_tests(chosen) else ["tests"]), *arguments]
-    say("running " + " ".join(command[2:]))
+    positional = [argument for argument in arguments if not argument.startswith("-")]
+    command = [sys.executable, "-m", "pytest", *([] if _has_test_paths(positional) else ["tests"]), *arguments]
+    print_status("running " + " ".join(command[2:]))
     # A shell starts background jobs with SIGINT ignored, and Python would leave it so.
     child = subprocess.Popen(
         command, cwd=REPOSITORY, env=environment, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -37,10 +37,10 @@ def run_pytest(environment: Mapping[str, str], arguments: list[str]) -> int:
         return child.wait()
     finally:
         if child.poll() is None:
-            _end(child)
+            _interrupt(child)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
     """As Ctrl-C would: tests that started processes of their own get to end them. SIGTERM gives pytest no time."""
     child.send_signal(signal.SIGINT)
     try:
@@ -50,9 +50,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _names_tests(arguments: list[str]) -> bool:
+def _has_test_paths(arguments: list[str]) -> bool:
     return any((REPOSITORY / argument.split("::")[0]).exists() for argument in arguments)
 
 
-def say(line: str) -> None:
+def print_status(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from deploy.errors import DeployError
 from deploy.home import Home
 from deploy.local.endpoints import Ports
 from deploy.local.stack import running_stack
-from deploy.supervisor.processes import Identity, identify
+from deploy.supervisor.processes import ProcessIdentity, identify
 from deploy.supervisor.state import replace_file
 
 
@@ -20,13 +20,13 @@ def state_file(home: Home) -> Path:
     return home.run / "test-env.json"
 
 
-def read_state(home: Home) -> tuple[Identity, dict[str, str]] | None:
+def read_state(home: Home) -> tuple[ProcessIdentity, dict[str, str]] | None:
     """The process that holds the services, and their addresses; None where it does not live."""
     try:
         tree = json.loads(state_file(home).read_text())
     except FileNotFoundError:
         return None
-    identity = Identity(tree["pid"], tree["started_at"])
+    identity = ProcessIdentity(tree["pid"], tree["started_at"])
     return (identity, tree["endpoints"]) if identity.alive() else None
 
 
@@ -38,11 +38,15 @@ def main(home: Home) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    me = identify(os.getpid())
-    assert me is not None, "this process exists"
+    own_identity = identify(os.getpid())
+    assert own_identity is not None, "this process exists"
     try:
         with running_stack(home, Ports.free(), print, environ={}) as stack:
-            tree = {"pid": me.pid, "started_at": me.started_at, "endpoints": stack.endpoints.environment(home)}
+            tree = {
+                "pid": own_identity.pid,
+                "started_at": own_identity.started_at,
+                "endpoints": stack.endpoints.environment(home),
+            }
             # It holds passwords.
             replace_file(state_file(home), json.dumps(tree), mode=0o600)
             signal.pause()

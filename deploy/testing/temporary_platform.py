@@ -17,17 +17,17 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Ports, port_variable
 
-SYMBOLS = 5
+SYMBOL_COUNT = 5
 SETTINGS = {
     "market_data": {"files": {"calendar": "24/7"}},
     # Crosses often, so that there are orders to time.
     "signals": {"strategies": [{"name": "ema_cross", "parameters": {"fast": 3, "slow": 8, "rsi_max": 100.0}}]},
 }
-_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
+_SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 
 @contextmanager
-def own_platform(minutes: int, speed: float) -> Iterator[Home]:
+def temporary_platform(minutes: int, speed: float) -> Iterator[Home]:
     """Runs while the block lasts: `minutes` one-minute bars of five symbols, `speed` times as fast as the clock.
 
     Raises DeployError where it does not start.
@@ -36,9 +36,11 @@ def own_platform(minutes: int, speed: float) -> Iterator[Home]:
         home = Home(Path(folder) / "home")
         settings = Path(folder) / "settings.json"
         settings.write_text(json.dumps(SETTINGS))  # JSON is YAML
-        files = [str(write_walk(Path(folder) / f"S{number}.csv", minutes, number)) for number in range(SYMBOLS)]
+        files = [
+            str(write_random_walk(Path(folder) / f"S{number}.csv", minutes, number)) for number in range(SYMBOL_COUNT)
+        ]
         environment = {
-            **{name: value for name, value in os.environ.items() if name not in _SERVERS},
+            **{name: value for name, value in os.environ.items() if name not in _SERVER_VARIABLES},
             **{port_variable(name): str(port) for name, port in vars(Ports.free()).items()},
             "PLATFORM_HOME": str(home.root),
             "PLATFORM_DASHBOARD": "off",
@@ -52,21 +54,21 @@ def own_platform(minutes: int, speed: float) -> Iterator[Home]:
             _run(["stop"], environment)
 
 
-def write_walk(file: Path, minutes: int, seed: int) -> Path:
+def write_random_walk(file: Path, minutes: int, seed: int) -> Path:
     """A seeded random walk of one-minute bars as CSV."""
-    market, close = random.Random(seed), 100.0  # noqa: S311 - a market, not a secret
+    generator, close = random.Random(seed), 100.0  # noqa: S311 - a market, not a secret
     rows = ["timestamp,open,high,low,close,volume\n"]
     for number in range(minutes):
-        opened, close = close, round(max(1.0, close * (1 + market.gauss(0, 0.001))), 2)
-        high, low = round(max(opened, close) + 0.02, 2), round(min(opened, close) - 0.02, 2)
+        open_price, close = close, round(max(1.0, close * (1 + generator.gauss(0, 0.001))), 2)
+        high, low = round(max(open_price, close) + 0.02, 2), round(min(open_price, close) - 0.02, 2)
         time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
-        rows.append(f"{time:%Y-%m-%dT%H:%M:%SZ},{opened},{high},{low},{close},{market.randint(1000, 9000)}\n")
+        rows.append(f"{time:%Y-%m-%dT%H:%M:%SZ},{open_price},{high},{low},{close},{generator.randint(1000, 9000)}\n")
     file.write_text("".join(rows))
     return file
 
 
 def _run(arguments: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "deploy.cli", *arguments],
         cwd=REPOSITORY,
         env=environment,
@@ -75,6 +77,6 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
         text=True,
         check=False,
     )
-    if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise DeployError(f"the platform to measure did not {arguments[0]}: {last.removeprefix('error: ')}")
+    if completed.returncode != 0:
+        last_line = (completed.stderr.strip() or completed.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise DeployError(f"the platform to measure did not {arguments[0]}: {last_line.removeprefix('error: ')}")

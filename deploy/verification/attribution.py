@@ -15,20 +15,20 @@ from math import fsum
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.verification.marks import RebuiltMarks
-from deploy.verification.verdict import Check
+from deploy.verification.verdict import Comparison
 from operators.feedback.attribution import UNATTRIBUTED
 from operators.ledger import Ledger
 from operators.money import ZERO
 from schemas.records import Attribution, StrategyWeights
-from sinks.queries import last_of, rows_of
+from sinks.queries import last_record, records_between
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-NEWEST, EARLIER = 50, 50
+NEWEST_COUNT, EARLIER_COUNT = 50, 50
 """So many attributions are compared: the newest, and others evenly over the time before them."""
-WEIGHTS = 100
-ROUNDED = 0.5e-6
+WEIGHTS_MAX = 100
+ROUNDING_MAX = 0.5e-6
 """A weight is a float of six places: each may be off by this much, and so the sum by as many times."""
 _SPREAD = """
 SELECT DISTINCT (SELECT max(a.ts_ns) FROM attribution a WHERE a.ts_ns <= g.at)
@@ -36,8 +36,8 @@ FROM unnest(%s::bigint[]) AS g(at) ORDER BY 1
 """
 
 
-class Sums(NamedTuple):
-    """What the rows of one attribution come to, named as in the ledger; `wrong` says what is wrong with the rows."""
+class AttributionSums(NamedTuple):
+    """What the rows of one attribution come to, named as in the ledger; `problem` says what is wrong with the rows."""
 
     ts_ns: int
     rows: int
@@ -45,7 +45,7 @@ class Sums(NamedTuple):
     unrealized_pnl: Decimal
     fees: Decimal
     unattributed: bool
-    wrong: str | None
+    problem: str | None
 
 
 class AttributionWalk:
@@ -53,106 +53,109 @@ class AttributionWalk:
 
     def __init__(self, db: Connection, upto_ns: int | None) -> None:
         """Read what is to be compared; None is all clocks. Raises psycopg2.Error."""
-        self._waiting = [_sums(ts_ns, rows_of(db, Attribution, ts_ns)) for ts_ns in _chosen(db, upto_ns)]
-        self._waiting.reverse()
+        self._pending = [
+            _sums(ts_ns, records_between(db, Attribution, ts_ns)) for ts_ns in _selected_clocks(db, upto_ns)
+        ]
+        self._pending.reverse()
         self._rows = self._unattributed = 0
         self._difference: str | None = None
 
-    def pass_by(self, ledger: Ledger, marks: RebuiltMarks, before_ns: int | None) -> None:
+    def compare_until(self, ledger: Ledger, marks: RebuiltMarks, before_ns: int | None) -> None:
         """Compare those of ticks before `before_ns` (None is all) with the ledger, which has booked all up to it."""
-        while self._waiting and (before_ns is None or self._waiting[-1].ts_ns < before_ns):
-            self._compare(self._waiting.pop(), ledger, marks)
+        while self._pending and (before_ns is None or self._pending[-1].ts_ns < before_ns):
+            self._compare(self._pending.pop(), ledger, marks)
 
-    def check(self) -> Check:
+    def check(self) -> Comparison:
         note = f"{self._unattributed} hold P&L of no strategy" if self._unattributed else ""
-        return Check("attribution", self._rows, self._difference, note)
+        return Comparison("attribution", self._rows, self._difference, note)
 
-    def _compare(self, found: Sums, ledger: Ledger, marks: RebuiltMarks) -> None:
-        wrong = found.wrong
+    def _compare(self, sums: AttributionSums, ledger: Ledger, marks: RebuiltMarks) -> None:
+        problem = sums.problem
         rebuilt = {
             "realized_pnl": ledger.realized_pnl + ledger.income,
-            "unrealized_pnl": marks.worth(ledger, found.ts_ns) - ledger.cost,
+            "unrealized_pnl": marks.market_value(ledger, sums.ts_ns) - ledger.cost,
             "fees": ledger.fees,
         }
         for field, value in rebuilt.items():
-            told = getattr(found, field)
-            if wrong is None and told != value:
+            reported = getattr(sums, field)
+            if problem is None and reported != value:
                 name = "realized_pnl and cash_flows" if field == "realized_pnl" else field
-                wrong = f"{name} of the strategies sum to {told} in Postgres, the ledger gives {value}"
-        self._unattributed += found.unattributed
-        if wrong is None:
-            self._rows += found.rows
+                problem = f"{name} of the strategies sum to {reported} in Postgres, the ledger gives {value}"
+        self._unattributed += sums.unattributed
+        if problem is None:
+            self._rows += sums.rows
         elif self._difference is None:
-            self._difference = f"attribution at {found.ts_ns}: {wrong}"
+            self._difference = f"attribution at {sums.ts_ns}: {problem}"
 
 
-def check_weights(db: Connection, strategies: Sequence[str]) -> Check:
+def check_weights(db: Connection, strategies: Sequence[str]) -> Comparison:
     """The last weights: each in [0, 1], together 1, and of strategies that run (`strategies`) or ever gave a signal.
 
     Raises psycopg2.Error.
     """
-    newest = last_of(db, StrategyWeights)
+    newest = last_record(db, StrategyWeights)
     if newest is None:
-        return Check("weights", 0, None)
-    agreeing, known, difference = 0, set(strategies), None
-    for one in rows_of(db, StrategyWeights, newest.seq - WEIGHTS + 1, newest.seq, column="seq"):
-        wrong = _weights_wrong(one, lambda name: name in known or _gave_signals(db, name))
-        known.update(one.weights if wrong is None else ())
-        agreeing += wrong is None
-        if difference is None and wrong is not None:
-            difference = f"weights {one.seq}: {wrong}"
-    return Check("weights", agreeing, difference)
+        return Comparison("weights", 0, None)
+    agreeing, known_strategies, difference = 0, set(strategies), None
+    for record in records_between(db, StrategyWeights, newest.seq - WEIGHTS_MAX + 1, newest.seq, column="seq"):
+        problem = _weights_problem(record, lambda name: name in known_strategies or _has_signals(db, name))
+        known_strategies.update(record.weights if problem is None else ())
+        agreeing += problem is None
+        if difference is None and problem is not None:
+            difference = f"weights {record.seq}: {problem}"
+    return Comparison("weights", agreeing, difference)
 
 
-def _weights_wrong(one: StrategyWeights, is_known: Callable[[str], bool]) -> str | None:
-    for name, weight in one.weights.items():
+def _weights_problem(record: StrategyWeights, is_known: Callable[[str], bool]) -> str | None:
+    for name, weight in record.weights.items():
         if not 0.0 <= weight <= 1.0:
             return f"the weight of {name} must be in [0, 1], found {weight}"
         if not is_known(name):
             return f"{name} is no strategy of the settings and never gave a signal"
-    total = fsum(one.weights.values())
-    if abs(total - 1.0) > ROUNDED * len(one.weights) + 1e-12:
+    total = fsum(record.weights.values())
+    if abs(total - 1.0) > ROUNDING_MAX * len(record.weights) + 1e-12:
         return f"the weights sum to {total}, not to 1"
     return None
 
 
-def _gave_signals(db: Connection, strategy: str) -> bool:
+def _has_signals(db: Connection, strategy: str) -> bool:
     with db.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM signals WHERE strategy = %s)", (strategy,))
         return bool((cursor.fetchone() or (False,))[0])
 
 
-def _chosen(db: Connection, upto_ns: int | None) -> list[int]:
+def _selected_clocks(db: Connection, upto_ns: int | None) -> list[int]:
     """The ticks to compare, oldest first."""
-    upto = 2**63 - 1 if upto_ns is None else upto_ns
+    limit_ns = 2**63 - 1 if upto_ns is None else upto_ns
     with db.cursor() as cursor:
         # Not by `seq`: what stands in a row that was changed is not to be trusted.
         cursor.execute(
-            "SELECT DISTINCT ts_ns FROM attribution WHERE ts_ns <= %s ORDER BY ts_ns DESC LIMIT %s", (upto, NEWEST)
+            "SELECT DISTINCT ts_ns FROM attribution WHERE ts_ns <= %s ORDER BY ts_ns DESC LIMIT %s",
+            (limit_ns, NEWEST_COUNT),
         )
         newest = sorted(ts_ns for (ts_ns,) in cursor.fetchall())
-        if len(newest) < NEWEST:
+        if len(newest) < NEWEST_COUNT:
             return newest
         cursor.execute("SELECT min(ts_ns) FROM attribution")
         (first,) = cursor.fetchone() or (newest[0],)
-        moments = [first + (newest[0] - 1 - first) * number // EARLIER for number in range(EARLIER)]
-        cursor.execute(_SPREAD, ([at for at in moments if at < newest[0]],))
+        times_ns = [first + (newest[0] - 1 - first) * number // EARLIER_COUNT for number in range(EARLIER_COUNT)]
+        cursor.execute(_SPREAD, ([at for at in times_ns if at < newest[0]],))
         return [*(ts_ns for (ts_ns,) in cursor.fetchall()), *newest]
 
 
-def _sums(ts_ns: int, rows: Sequence[Attribution]) -> Sums:
-    wrong = None
-    for before, row in pairwise(rows):
-        if wrong is None and row.seq != before.seq + 1:
-            wrong = f"the row of seq {before.seq + 1} is missing"
-        elif wrong is None and row.strategy <= before.strategy:
-            wrong = f"{row.strategy} comes behind {before.strategy}: there is one row a strategy, by name"
-    return Sums(
+def _sums(ts_ns: int, rows: Sequence[Attribution]) -> AttributionSums:
+    problem = None
+    for previous, row in pairwise(rows):
+        if problem is None and row.seq != previous.seq + 1:
+            problem = f"the row of seq {previous.seq + 1} is missing"
+        elif problem is None and row.strategy <= previous.strategy:
+            problem = f"{row.strategy} comes behind {previous.strategy}: there is one row a strategy, by name"
+    return AttributionSums(
         ts_ns,
         len(rows),
         sum((row.realized_pnl + row.cash_flows for row in rows), ZERO),
         sum((row.unrealized_pnl for row in rows), ZERO),
         sum((row.fees for row in rows), ZERO),
         any(row.strategy == UNATTRIBUTED and (row.realized_pnl or row.unrealized_pnl or row.fees) for row in rows),
-        wrong,
+        problem,
     )

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from deploy.verification.ledger_tables import moment
-from deploy.verification.verdict import Check
+from deploy.verification.ledger_tables import snapshot_connection
+from deploy.verification.verdict import Comparison
 from operators.money import ZERO, plain
 from schemas.records import BrokerAccount
-from sinks.queries import last_of
+from sinks.queries import last_record
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
 
-SIMULATED = Check("broker", 0, None, "no broker: simulated venue")
+SIMULATED = Comparison("broker", 0, None, "no broker: simulated venue")
 WINDOW_NS = 10_000_000_000
 """A broker's books and its reports come by different ways: what we held at any time so near to them may be in them."""
 _TRADES_SQL = """
@@ -26,36 +26,36 @@ _TRADES_SQL = """
 """
 
 
-def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Check:
+def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Comparison:
     """`foreign`: what is on the account and not the platform's. Raises psycopg2.Error."""
-    with closing(moment(database_url)) as db:
-        account = last_of(db, BrokerAccount)
+    with closing(snapshot_connection(database_url)) as db:
+        account = last_record(db, BrokerAccount)
         if account is None:
-            return Check("broker", 0, "the broker's books were never read")
-        held = _held(db, account.ts_ns)
-    symbols = sorted({*account.positions, *held, *foreign})
+            return Comparison("broker", 0, "the broker's books were never read")
+        own_by_symbol = _recent_quantities(db, account.ts_ns)
+    symbols = sorted({*account.positions, *own_by_symbol, *foreign})
     for symbol in symbols:
-        theirs = Decimal(account.positions.get(symbol, "0")) - foreign.get(symbol, ZERO)
-        ours = held.get(symbol, {ZERO})
-        if theirs not in ours:
-            found = " or ".join(plain(quantity) for quantity in sorted(ours))
+        broker_quantity = Decimal(account.positions.get(symbol, "0")) - foreign.get(symbol, ZERO)
+        own_quantities = own_by_symbol.get(symbol, {ZERO})
+        if broker_quantity not in own_quantities:
+            ledger_text = " or ".join(plain(quantity) for quantity in sorted(own_quantities))
             at = datetime.fromtimestamp(account.ts_ns / 1e9, UTC)
-            why = f"position of {symbol} is {plain(theirs)} at the broker at {at:%H:%M:%S} UTC, the ledger has {found}"
-            return Check("broker", len(symbols), why)
-    return Check("broker", len(symbols), None)
+            difference = f"position of {symbol} is {plain(broker_quantity)} at the broker at {at:%H:%M:%S} UTC, the ledger has {ledger_text}"
+            return Comparison("broker", len(symbols), difference)
+    return Comparison("broker", len(symbols), None)
 
 
-def _held(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
+def _recent_quantities(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
     """What each symbol's position was around that time: what it is now, and trade by trade back from there."""
     with db.cursor() as cursor:
         cursor.execute("SELECT symbol, quantity FROM positions")
-        now: dict[str, Decimal] = dict(cursor.fetchall())
-        found = {symbol: {quantity} for symbol, quantity in now.items()}
+        current: dict[str, Decimal] = dict(cursor.fetchall())
+        quantities = {symbol: {quantity} for symbol, quantity in current.items()}
         cursor.execute(_TRADES_SQL, (at_ns - WINDOW_NS,))
         for symbol, signed, ts_ns in cursor.fetchall():
-            now[symbol] = now.get(symbol, ZERO) - signed
+            current[symbol] = current.get(symbol, ZERO) - signed
             if ts_ns > at_ns + WINDOW_NS:
-                found[symbol] = {now[symbol]}
+                quantities[symbol] = {current[symbol]}
             else:
-                found.setdefault(symbol, set()).add(now[symbol])
-    return found
+                quantities.setdefault(symbol, set()).add(current[symbol])
+    return quantities

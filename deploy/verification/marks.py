@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from operators.ledger import Ledger
-from operators.ledger.events import ratio_of
+from operators.ledger.events import share_ratio
 from operators.money import ONE, ZERO, divide, multiply, to_decimal
 from schemas.records import SYMBOL_CHANGE, TRADE, CorporateAction, Execution
 
@@ -34,43 +34,43 @@ class RebuiltMarks:
 
     def __init__(self, db: Connection) -> None:
         self._db = db
-        self._without_bar: dict[str, Price] = {}
+        self._prices_without_bar: dict[str, Price] = {}
         self._ratios: dict[str, list[tuple[int, Decimal]]] = {}
 
-    def traded(self, execution: Execution) -> None:
+    def on_execution(self, execution: Execution) -> None:
         if execution.exec_type == TRADE:
-            self._without_bar.setdefault(execution.symbol, (execution.ts_ns, float(execution.price)))
+            self._prices_without_bar.setdefault(execution.symbol, (execution.ts_ns, float(execution.price)))
 
-    def acted(self, ts_ns: int, action: CorporateAction) -> None:
+    def on_corporate_action(self, ts_ns: int, action: CorporateAction) -> None:
         """The action took effect at `ts_ns`, ahead of that tick's bars."""
         if action.kind == SYMBOL_CHANGE:
             price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
             if price is not None:
-                self._without_bar.setdefault(action.new_symbol, (ts_ns, price))
-        elif (ratio := ratio_of(action)) != ONE:
+                self._prices_without_bar.setdefault(action.new_symbol, (ts_ns, price))
+        elif (ratio := share_ratio(action)) != ONE:
             self._ratios.setdefault(action.symbol, []).append((ts_ns, ratio))
 
-    def worth(self, ledger: Ledger, ts_ns: int) -> Decimal:
+    def market_value(self, ledger: Ledger, ts_ns: int) -> Decimal:
         """The market value of all that the ledger holds, short positions negative, at the marks of a tick."""
-        held = [holding for holding in ledger.holdings() if holding.quantity]
-        prices = self.prices([holding.symbol for holding in held], ts_ns)
-        worth = ZERO
-        for holding in held:
+        holdings = [holding for holding in ledger.holdings() if holding.quantity]
+        prices = self.prices([holding.symbol for holding in holdings], ts_ns)
+        total = ZERO
+        for holding in holdings:
             value = multiply(holding.quantity, to_decimal(prices[holding.symbol]))
-            worth += value if holding.unit_value is ONE else multiply(value, holding.unit_value)
-        return worth
+            total += value if holding.unit_value is ONE else multiply(value, holding.unit_value)
+        return total
 
     def prices(self, symbols: Sequence[str], ts_ns: int) -> dict[str, float]:
         """The mark of each symbol that has one, with the bars up to `ts_ns`."""
-        found = {symbol: self._without_bar[symbol] for symbol in symbols if symbol in self._without_bar}
+        marks = {symbol: self._prices_without_bar[symbol] for symbol in symbols if symbol in self._prices_without_bar}
         if symbols:
             with self._db.cursor() as cursor:
                 cursor.execute(_LAST_BARS, (list(symbols), ts_ns))
-                found.update({symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()})
-        return {symbol: self._in_todays_shares(symbol, *price) for symbol, price in found.items()}
+                marks.update({symbol: (at_ns, close) for symbol, at_ns, close in cursor.fetchall()})
+        return {symbol: self._split_adjusted(symbol, *price) for symbol, price in marks.items()}
 
-    def _in_todays_shares(self, symbol: str, at_ns: int, price: float) -> float:
-        for acted_ns, ratio in self._ratios.get(symbol, ()):
-            if acted_ns > at_ns:
+    def _split_adjusted(self, symbol: str, at_ns: int, price: float) -> float:
+        for action_ns, ratio in self._ratios.get(symbol, ()):
+            if action_ns > at_ns:
                 price = float(divide(to_decimal(price), ratio))
         return price

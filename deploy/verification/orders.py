@@ -9,16 +9,16 @@ from __future__ import annotations
 from contextlib import closing
 from typing import NamedTuple
 
-from deploy.verification.ledger_tables import moment
-from deploy.verification.verdict import Check
+from deploy.verification.ledger_tables import snapshot_connection
+from deploy.verification.verdict import Comparison
 
 # What a stage decides by itself names its tick as its cause.
-_OWN = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"
+_STAGE_DECIDED = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"
 _PROPOSED = "EXISTS (SELECT FROM order_proposals p WHERE p.proposal_id = o.cause_id)"
 _COMMANDED = "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id)"
-_CAUSED = f"({_PROPOSED} OR {_COMMANDED} OR {_OWN})"
-_ANSWERED = "EXISTS (SELECT FROM executions e WHERE e.order_id = o.order_id)"
-_WORKS = (
+_HAS_CAUSE = f"({_PROPOSED} OR {_COMMANDED} OR {_STAGE_DECIDED})"
+_HAS_REPORT = "EXISTS (SELECT FROM executions e WHERE e.order_id = o.order_id)"
+_IS_WORKING = (
     "coalesce((SELECT e.leaves_quantity FROM executions e WHERE e.order_id = o.order_id "
     "ORDER BY e.seq DESC LIMIT 1), 0) > 0"
 )
@@ -33,8 +33,8 @@ _IS_EXPIRED = (
 )
 
 
-class Rule(NamedTuple):
-    """Rows of `table` (named `o` in `right`) up to a clock must satisfy `right`; `sentence` tells of one that does not.
+class OrderRule(NamedTuple):
+    """Rows of `table` (named `o` in `condition`) up to a clock must satisfy `condition`; `message` tells of one that does not.
 
     `%(cut)s` is the clock of the portfolio's tables, `%(settled)s` one some ticks older, by which the venue must have
     answered, `%(latency)s` the venue's.
@@ -43,71 +43,75 @@ class Rule(NamedTuple):
     name: str
     table: str
     key: str
-    right: str
-    sentence: str
+    condition: str
+    message: str
     upto: str = "cut"
 
 
 RULES = (
-    Rule("orders caused", "orders", "order_id", _CAUSED, "no proposal and no command {cause_id}"),
-    Rule("refusals caused", "order_refusals", "seq", _CAUSED, "no proposal and no command {cause_id}"),
-    Rule("fences caused", "risk_fences", "seq", _CAUSED, "no command {cause_id}"),
-    Rule("events caused", "risk_events", "seq", _CAUSED, "no command {cause_id}"),
-    Rule(
+    OrderRule("orders caused", "orders", "order_id", _HAS_CAUSE, "no proposal and no command {cause_id}"),
+    OrderRule("refusals caused", "order_refusals", "seq", _HAS_CAUSE, "no proposal and no command {cause_id}"),
+    OrderRule("fences caused", "risk_fences", "seq", _HAS_CAUSE, "no command {cause_id}"),
+    OrderRule("events caused", "risk_events", "seq", _HAS_CAUSE, "no command {cause_id}"),
+    OrderRule(
         "cancels ordered",
         "order_cancels",
         "seq",
         "EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id)",
         "no order {order_id}",
     ),
-    Rule(
+    OrderRule(
         "executions ordered",
         "executions",
         "execution_id",
         "EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id)",
         "no order {order_id}",
     ),
-    Rule("orders answered", "orders", "order_id", _ANSWERED, "the venue has not said a word about it", "settled"),
-    Rule(
+    OrderRule(
+        "orders answered", "orders", "order_id", _HAS_REPORT, "the venue has not said a word about it", "settled"
+    ),
+    OrderRule(
         "orders ended",
         "orders",
         "order_id",
-        f"NOT (({_DAY_IS_OVER} OR {_IS_EXPIRED}) AND {_WORKS})",
+        f"NOT (({_DAY_IS_OVER} OR {_IS_EXPIRED}) AND {_IS_WORKING})",
         "{time_in_force} order still works though its time is over",
         "settled",
     ),
 )
-_TICKS_TO_ANSWER = 3
+_SLICES_TO_ANSWER = 3
 
 
-class Cut(NamedTuple):
+class ClockCut(NamedTuple):
     """Up to which clocks the orders are looked at."""
 
     cut: int
     settled: int
 
 
-def cut_now(database_url: str) -> Cut:
+def current_cut(database_url: str) -> ClockCut:
     """The clock of the last valuation, and that of the one some ticks before. Raises psycopg2.Error."""
-    with closing(moment(database_url)) as db, db.cursor() as cursor:
-        cursor.execute("SELECT ts_ns FROM valuations ORDER BY seq DESC LIMIT %s", (_TICKS_TO_ANSWER + 1,))
+    with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:
+        cursor.execute("SELECT ts_ns FROM valuations ORDER BY seq DESC LIMIT %s", (_SLICES_TO_ANSWER + 1,))
         clocks = [ts_ns for (ts_ns,) in cursor.fetchall()]
     if not clocks:
-        return Cut(-1, -1)
-    return Cut(clocks[0], clocks[-1] if len(clocks) > _TICKS_TO_ANSWER else -1)
+        return ClockCut(-1, -1)
+    return ClockCut(clocks[0], clocks[-1] if len(clocks) > _SLICES_TO_ANSWER else -1)
 
 
-def check_orders(database_url: str, cut: Cut, latency_ns: int = 0) -> list[Check]:
+def check_orders(database_url: str, cut: ClockCut, latency_ns: int = 0) -> list[Comparison]:
     """One check a rule. Raises psycopg2.Error."""
-    given = {**cut._asdict(), "latency": latency_ns}
+    parameters = {**cut._asdict(), "latency": latency_ns}
     checks = []
-    with closing(moment(database_url)) as db, db.cursor() as cursor:
+    with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:
         for rule in RULES:
-            within = f"FROM {rule.table} o WHERE o.ts_ns <= %({rule.upto})s"
-            cursor.execute(f"SELECT count(*) {within}", given)
+            source_sql = f"FROM {rule.table} o WHERE o.ts_ns <= %({rule.upto})s"
+            cursor.execute(f"SELECT count(*) {source_sql}", parameters)
             (count,) = cursor.fetchone() or (0,)
-            cursor.execute(f"SELECT row_to_json(o) {within} AND NOT {rule.right} ORDER BY o.seq LIMIT 1", given)
+            cursor.execute(
+                f"SELECT row_to_json(o) {source_sql} AND NOT {rule.condition} ORDER BY o.seq LIMIT 1", parameters
+            )
             row = cursor.fetchone()
-            wrong = None if row is None else f"{rule.table} {row[0][rule.key]}: {rule.sentence.format(**row[0])}"
-            checks.append(Check(rule.name, count, wrong))
+            problem = None if row is None else f"{rule.table} {row[0][rule.key]}: {rule.message.format(**row[0])}"
+            checks.append(Comparison(rule.name, count, problem))
     return checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Check(NamedTuple):
+class Comparison(NamedTuple):
     """One comparison: how many records agree, and the first difference as a sentence, None when there is none.
 
     `note` says what is no difference and still worth knowing: repeats after a restart, what was not compared and why.
@@ -20,7 +20,7 @@ class Check(NamedTuple):
 class Verdict(NamedTuple):
     """All comparisons, and the hash of what was decided up to them; "" where the books were not looked at."""
 
-    checks: list[Check]
+    checks: list[Comparison]
     decision_hash: str
 
     @property

@@ -1,7 +1,7 @@
 """What a decision was made from: the tree of its causes, down to the bars.
 
 Every derived record names its causes by id (`schemas/records/`); here they are followed. Where the records are looked
-up is the caller's affair: `Books` is anything that finds a record by its id.
+up is the caller's affair: `RecordLookup` is anything that finds a record by its id.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from schemas.records import (
 )
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record stands in the log. `event_ns` is the tick that holds it: its own time, and of what an edge learnt
     that of the first clock behind it, None while there is none.
     """
@@ -55,25 +55,25 @@ class Place(NamedTuple):
     event_ns: int | None = None
 
 
-class Node(NamedTuple):
+class CauseNode(NamedTuple):
     """One record and what it was made from. `record` is None where the id is known and the record is not found."""
 
     kind: str
-    name: str
+    record_id: str
     record: Record | None
-    causes: tuple[Node, ...] = ()
-    place: Place | None = None
+    causes: tuple[CauseNode, ...] = ()
+    place: RecordPosition | None = None
 
 
 class Explanation(NamedTuple):
     """The answer to "why": `outcome` in one sentence, the record asked for with its causes, and what came of it."""
 
     outcome: str
-    root: Node
-    consequences: tuple[Node, ...] = ()
+    root: CauseNode
+    consequences: tuple[CauseNode, ...] = ()
 
 
-class Books(Protocol):
+class RecordLookup(Protocol):
     """Finds records by id; None or an empty list where there is none."""
 
     def order(self, order_id: str) -> Order | None: ...
@@ -96,7 +96,7 @@ class Books(Protocol):
     def weights(self, seq: int) -> StrategyWeights | None: ...
 
 
-_NAMES: dict[type, Callable[[Any], str]] = {
+_RECORD_IDS: dict[type, Callable[[Any], str]] = {
     Bar: lambda r: bar_id(r.symbol, r.seq),
     FeatureRow: lambda r: feature_id(r.symbol, r.seq),
     Prediction: lambda r: prediction_id(r.symbol, r.seq),
@@ -120,7 +120,7 @@ _NAMES: dict[type, Callable[[Any], str]] = {
     LlmAnswer: lambda r: str(r.answer_id),
     Fundamentals: lambda r: str(r.fundamentals_id),
 }
-_CAUSES: dict[type, Callable[[Any], list[str]]] = {
+_CAUSE_IDS: dict[type, Callable[[Any], list[str]]] = {
     FeatureRow: lambda r: [bar_id(r.symbol, r.bar_seq)],
     Prediction: lambda r: [r.feature_id],
     Signal: lambda r: [r.feature_id, *r.cause_ids],
@@ -138,91 +138,99 @@ _CAUSES: dict[type, Callable[[Any], list[str]]] = {
 }
 
 
-def name_of(record: Record) -> str:
+def record_id_of(record: Record) -> str:
     """The id of a record; one in its style where the record has no field for it.
 
-    >>> name_of(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
+    >>> record_id_of(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     'fence-2'
     """
-    name = _NAMES.get(type(record))
-    return type(record).__name__ if name is None else name(record)
+    id_of_type = _RECORD_IDS.get(type(record))
+    return type(record).__name__ if id_of_type is None else id_of_type(record)
 
 
-def causes_of(record: Record) -> list[str]:
+def cause_ids_of(record: Record) -> list[str]:
     """The ids of what a record was made from, as it says itself."""
-    causes = _CAUSES.get(type(record))
-    return [] if causes is None else causes(record)
+    ids_of_type = _CAUSE_IDS.get(type(record))
+    return [] if ids_of_type is None else ids_of_type(record)
 
 
-def explain(books: Books, wanted: str) -> Explanation | None:
+def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
     """Explain the order, proposal, execution, refusal or command of this id; None where there is none."""
-    order = books.order(wanted)
+    order = lookup.order(record_id)
     if order is not None:
-        return _of_order(books, order)
-    execution = books.execution(wanted)
+        return _explain_order(lookup, order)
+    execution = lookup.execution(record_id)
     if execution is not None:
-        ordered = books.order(execution.order_id)
-        said = _of_order(books, ordered).outcome if ordered else f"its order {execution.order_id} is not found"
-        return Explanation(f"{wanted}: {_report(execution)}; {said}", _trace_execution(books, execution))
-    proposal = books.proposal(wanted)
+        executed_order = lookup.order(execution.order_id)
+        order_outcome = (
+            _explain_order(lookup, executed_order).outcome
+            if executed_order
+            else f"its order {execution.order_id} is not found"
+        )
+        return Explanation(
+            f"{record_id}: {_report_text(execution)}; {order_outcome}", _trace_execution(lookup, execution)
+        )
+    proposal = lookup.proposal(record_id)
     if proposal is not None:
-        return _of_proposal(books, proposal)
-    refusal = _refusal(books, wanted)
+        return _explain_proposal(lookup, proposal)
+    refusal = _find_refusal(lookup, record_id)
     if refusal is not None:
-        return Explanation(refusal.message, _trace_refusal(books, refusal))
-    command = books.command(wanted)
-    return None if command is None else _of_command(books, command)
+        return Explanation(refusal.message, _trace_refusal(lookup, refusal))
+    command = lookup.command(record_id)
+    return None if command is None else _explain_command(lookup, command)
 
 
-def _of_order(books: Books, order: Order) -> Explanation:
-    reports = books.executions_of(order.order_id)
-    consequences = tuple(_with_bar(books, report) for report in reports)
-    return Explanation(f"{order.order_id} {_end(order, reports)}", _trace_order(books, order), consequences)
+def _explain_order(lookup: RecordLookup, order: Order) -> Explanation:
+    reports = lookup.executions_of(order.order_id)
+    consequences = tuple(_with_bar(lookup, report) for report in reports)
+    return Explanation(f"{order.order_id} {_order_outcome(order, reports)}", _trace_order(lookup, order), consequences)
 
 
-def _of_proposal(books: Books, proposal: OrderProposal) -> Explanation:
-    root = _trace_proposal(books, proposal)
-    order = books.order_of(proposal.proposal_id)
+def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanation:
+    root = _trace_proposal(lookup, proposal)
+    order = lookup.order_of(proposal.proposal_id)
     if order is not None:
-        whole = _of_order(books, order)
-        said = f"{proposal.proposal_id} was approved as {whole.outcome}"
-        return Explanation(said, root, (_node(order), *whole.consequences))
-    refusal = books.refusal_of(proposal.proposal_id)
+        order_explanation = _explain_order(lookup, order)
+        outcome = f"{proposal.proposal_id} was approved as {order_explanation.outcome}"
+        return Explanation(outcome, root, (_node(order), *order_explanation.consequences))
+    refusal = lookup.refusal_of(proposal.proposal_id)
     if refusal is None:
         return Explanation(f"{proposal.proposal_id}: risk has not decided on it yet", root)
     return Explanation(f"{proposal.proposal_id} was refused: {refusal.message}", root, (_node(refusal),))
 
 
-def _of_command(books: Books, command: Command) -> Explanation:
-    found = (
-        books.order_of(command.command_id),
-        books.fence_of(command.command_id),
-        books.refusal_of(command.command_id),
+def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
+    results = (
+        lookup.order_of(command.command_id),
+        lookup.fence_of(command.command_id),
+        lookup.refusal_of(command.command_id),
     )
-    made = tuple(_node(record) for record in found if record is not None)
-    said = ", ".join(node.name for node in made) or "nothing"
-    return Explanation(f"{command.actor} asked for {command.kind} ({command.reason}): {said}", _node(command), made)
+    consequences = tuple(_node(record) for record in results if record is not None)
+    names = ", ".join(node.record_id for node in consequences) or "nothing"
+    return Explanation(
+        f"{command.actor} asked for {command.kind} ({command.reason}): {names}", _node(command), consequences
+    )
 
 
-def _refusal(books: Books, wanted: str) -> OrderRefusal | None:
-    seq = wanted.removeprefix("refusal-")
-    return books.refusal(int(seq)) if seq != wanted and seq.isdecimal() else None
+def _find_refusal(lookup: RecordLookup, record_id: str) -> OrderRefusal | None:
+    seq = record_id.removeprefix("refusal-")
+    return lookup.refusal(int(seq)) if seq != record_id and seq.isdecimal() else None
 
 
-def _end(order: Order, reports: list[Execution]) -> str:
+def _order_outcome(order: Order, reports: list[Execution]) -> str:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
-    asked = f"{order.side} {order.quantity} {order.symbol}"
+    order_text = f"{order.side} {order.quantity} {order.symbol}"
     if filled == order.quantity:
-        paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / filled
-        return f"({asked}) was filled at {paid.normalize():f} on average"
-    last = reports[-1] if reports else None
-    if last is None:
-        return f"({asked}) is approved, and the venue has not reported on it yet"
-    return f"({asked}) traded {filled}, last report: {_report(last)}"
+        average_price = sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / filled
+        return f"({order_text}) was filled at {average_price.normalize():f} on average"
+    last_report = reports[-1] if reports else None
+    if last_report is None:
+        return f"({order_text}) is approved, and the venue has not reported on it yet"
+    return f"({order_text}) traded {filled}, last report: {_report_text(last_report)}"
 
 
-def _report(execution: Execution) -> str:
+def _report_text(execution: Execution) -> str:
     if execution.exec_type == TRADE:
         return f"{execution.side} {execution.quantity} {execution.symbol} at {execution.price}, fee {execution.fee}"
     return f"{execution.exec_type} {execution.text}".rstrip()
@@ -231,135 +239,139 @@ def _report(execution: Execution) -> str:
 # -- the tree ----------------------------------------------------------------------------------------------------------
 
 
-def _node(record: Record, *causes: Node) -> Node:
-    return Node(type(record).__name__, name_of(record), record, causes)
+def _node(record: Record, *causes: CauseNode) -> CauseNode:
+    return CauseNode(type(record).__name__, record_id_of(record), record, causes)
 
 
-def _trace_execution(books: Books, execution: Execution) -> Node:
-    order = books.order(execution.order_id)
-    cause = Node("Order", execution.order_id, None) if order is None else _trace_order(books, order)
-    return _node(execution, *_with_bar(books, execution).causes, cause)
+def _trace_execution(lookup: RecordLookup, execution: Execution) -> CauseNode:
+    order = lookup.order(execution.order_id)
+    cause = CauseNode("Order", execution.order_id, None) if order is None else _trace_order(lookup, order)
+    return _node(execution, *_with_bar(lookup, execution).causes, cause)
 
 
-def _with_bar(books: Books, execution: Execution) -> Node:
+def _with_bar(lookup: RecordLookup, execution: Execution) -> CauseNode:
     if not execution.bar_seq:
         return _node(execution)
-    return _node(execution, _trace_bar(books, execution.symbol, execution.bar_seq, execution.ts_ns))
+    return _node(execution, _trace_bar(lookup, execution.symbol, execution.bar_seq, execution.ts_ns))
 
 
-def _trace_order(books: Books, order: Order) -> Node:
-    return _node(order, _trace_asker(books, order.cause_id))
+def _trace_order(lookup: RecordLookup, order: Order) -> CauseNode:
+    return _node(order, _trace_order_cause(lookup, order.cause_id))
 
 
-def _trace_refusal(books: Books, refusal: OrderRefusal) -> Node:
-    return _node(refusal, _trace_asker(books, refusal.cause_id))
+def _trace_refusal(lookup: RecordLookup, refusal: OrderRefusal) -> CauseNode:
+    return _node(refusal, _trace_order_cause(lookup, refusal.cause_id))
 
 
-def _trace_asker(books: Books, cause_id: str) -> Node:
+def _trace_order_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
     """A proposal, or the command of a person."""
-    proposal = books.proposal(cause_id)
+    proposal = lookup.proposal(cause_id)
     if proposal is not None:
-        return _trace_proposal(books, proposal)
-    command = books.command(cause_id)
-    return Node("OrderProposal", cause_id, None) if command is None else _node(command)
+        return _trace_proposal(lookup, proposal)
+    command = lookup.command(cause_id)
+    return CauseNode("OrderProposal", cause_id, None) if command is None else _node(command)
 
 
-def _trace_proposal(books: Books, proposal: OrderProposal) -> Node:
-    return _node(proposal, *(_trace_wish(books, name) for name in proposal.signal_ids))
+def _trace_proposal(lookup: RecordLookup, proposal: OrderProposal) -> CauseNode:
+    return _node(proposal, *(_trace_sizing_cause(lookup, name) for name in proposal.signal_ids))
 
 
-def _trace_wish(books: Books, name: str) -> Node:
+def _trace_sizing_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
     """A signal, or the command whose target weights it was sized by."""
-    command = books.command(name)
+    command = lookup.command(cause_id)
     if command is not None:
         return _node(command)
-    return _trace_signal(books, name) if name.startswith("sig-") else Node("Command", name, None)
+    return _trace_signal(lookup, cause_id) if cause_id.startswith("sig-") else CauseNode("Command", cause_id, None)
 
 
-def _trace_signal(books: Books, name: str) -> Node:
-    symbol, seq = keyed(name)
-    signal = books.signal(symbol, seq)
+def _trace_signal(lookup: RecordLookup, signal_record_id: str) -> CauseNode:
+    symbol, seq = split_record_id(signal_record_id)
+    signal = lookup.signal(symbol, seq)
     if signal is None:
-        return Node("Signal", name, None)
-    _, row_seq = keyed(signal.feature_id)
-    read = (_trace_read(books, cause) for cause in signal.cause_ids)
-    return _node(signal, trace_feature(books, signal.symbol, row_seq, signal.ts_ns), *read)
+        return CauseNode("Signal", signal_record_id, None)
+    _, row_seq = split_record_id(signal.feature_id)
+    inputs = (_trace_signal_input(lookup, cause) for cause in signal.cause_ids)
+    return _node(signal, trace_feature(lookup, signal.symbol, row_seq, signal.ts_ns), *inputs)
 
 
-def _trace_read(books: Books, name: str) -> Node:
+def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
     """What a signal rests on beside its feature row: another signal, a forecast, weights, a score of news, a filing."""
-    kind, _, rest = name.partition("-")
+    kind, _, seq_text = cause_id.partition("-")
     if kind == "sig":
-        return _trace_signal(books, name)
-    if kind == "sent" and rest.isdecimal():
-        score = books.score(int(rest))
-        return Node("SentimentScore", name, None) if score is None else _trace_score(books, score)
+        return _trace_signal(lookup, cause_id)
+    if kind == "sent" and seq_text.isdecimal():
+        score = lookup.score(int(seq_text))
+        return CauseNode("SentimentScore", cause_id, None) if score is None else _trace_score(lookup, score)
     if kind == "pred":
-        return _trace_prediction(books, name)
-    if kind == "weights" and rest.isdecimal():
-        weights = books.weights(int(rest))
-        return Node("StrategyWeights", name, None) if weights is None else _node(weights)
-    filing = books.filing(name)
-    return Node("Fundamentals" if kind == "fund" else "Record", name, None) if filing is None else _node(filing)
+        return _trace_prediction(lookup, cause_id)
+    if kind == "weights" and seq_text.isdecimal():
+        weights = lookup.weights(int(seq_text))
+        return CauseNode("StrategyWeights", cause_id, None) if weights is None else _node(weights)
+    filing = lookup.filing(cause_id)
+    return (
+        CauseNode("Fundamentals" if kind == "fund" else "Record", cause_id, None) if filing is None else _node(filing)
+    )
 
 
-def _trace_prediction(books: Books, name: str) -> Node:
+def _trace_prediction(lookup: RecordLookup, cause_id: str) -> CauseNode:
     """A forecast, which names its model's hash, with the feature row that the model read."""
-    forecast = books.prediction(*keyed(name))
+    forecast = lookup.prediction(*split_record_id(cause_id))
     if forecast is None:
-        return Node("Prediction", name, None)
-    _, row_seq = keyed(forecast.feature_id)
-    return _node(forecast, trace_feature(books, forecast.symbol, row_seq, forecast.ts_ns))
+        return CauseNode("Prediction", cause_id, None)
+    _, row_seq = split_record_id(forecast.feature_id)
+    return _node(forecast, trace_feature(lookup, forecast.symbol, row_seq, forecast.ts_ns))
 
 
-def _trace_score(books: Books, score: SentimentScore) -> Node:
+def _trace_score(lookup: RecordLookup, score: SentimentScore) -> CauseNode:
     """A score with the headline, and with what a language model was asked and answered."""
-    news = books.news(score.news_id)
-    causes = [Node("NewsItem", score.news_id, None) if news is None else _node(news)]
+    news = lookup.news(score.news_id)
+    causes = [CauseNode("NewsItem", score.news_id, None) if news is None else _node(news)]
     if score.answer_id:
-        answer = books.answer(score.answer_id)
-        causes.append(Node("LlmAnswer", score.answer_id, None) if answer is None else _node(answer))
+        answer = lookup.answer(score.answer_id)
+        causes.append(CauseNode("LlmAnswer", score.answer_id, None) if answer is None else _node(answer))
     return _node(score, *causes)
 
 
-def trace_feature(books: Books, symbol: str, seq: int, ts_ns: int) -> Node:
+def trace_feature(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> CauseNode:
     """A feature row and the bar that it was made at."""
-    row = books.feature(symbol, seq, ts_ns)
+    row = lookup.feature(symbol, seq, ts_ns)
     if row is None:
-        return Node("FeatureRow", feature_id(symbol, seq), None)
-    return _node(row, _trace_bar(books, symbol, row.bar_seq, row.ts_ns))
+        return CauseNode("FeatureRow", feature_id(symbol, seq), None)
+    return _node(row, _trace_bar(lookup, symbol, row.bar_seq, row.ts_ns))
 
 
-def _trace_bar(books: Books, symbol: str, seq: int, ts_ns: int) -> Node:
-    bar = books.bar(symbol, seq, ts_ns)
-    return Node("Bar", bar_id(symbol, seq), None) if bar is None else _node(bar)
+def _trace_bar(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> CauseNode:
+    bar = lookup.bar(symbol, seq, ts_ns)
+    return CauseNode("Bar", bar_id(symbol, seq), None) if bar is None else _node(bar)
 
 
-def keyed(name: str) -> tuple[str, int]:
+def split_record_id(record_id: str) -> tuple[str, int]:
     """Symbol and seq of an id by symbol.
 
-    >>> keyed("sig-BRK-B-7")
+    >>> split_record_id("sig-BRK-B-7")
     ('BRK-B', 7)
     """
-    _, _, rest = name.partition("-")
-    symbol, _, seq = rest.rpartition("-")
+    _, _, symbol_and_seq = record_id.partition("-")
+    symbol, _, seq = symbol_and_seq.rpartition("-")
     return symbol, int(seq)
 
 
-def nodes(node: Node) -> Iterator[Node]:
+def walk(node: CauseNode) -> Iterator[CauseNode]:
     """The node and all below it, causes last."""
     yield node
     for cause in node.causes:
-        yield from nodes(cause)
+        yield from walk(cause)
 
 
-def located(node: Node, find: Callable[[Record], Place | None]) -> Node:
-    """The same tree with the place of each record that `find` knows."""
-    place = None if node.record is None else find(node.record)
-    return node._replace(place=place, causes=tuple(located(cause, find) for cause in node.causes))
+def with_log_positions(node: CauseNode, find_position: Callable[[Record], RecordPosition | None]) -> CauseNode:
+    """The same tree with the place of each record that `find_position` knows."""
+    log_position = None if node.record is None else find_position(node.record)
+    return node._replace(
+        place=log_position, causes=tuple(with_log_positions(cause, find_position) for cause in node.causes)
+    )
 
 
-def as_tree(node: Node) -> dict[str, Any]:
+def as_tree(node: CauseNode) -> dict[str, Any]:
     """The node and its causes as plain dictionaries and lists: kind, id, record, place, causes."""
     record: dict[str, Any] | None = None
     if node.record is not None:
@@ -368,7 +380,7 @@ def as_tree(node: Node) -> dict[str, Any]:
             record["checks"] = [check._asdict() for check in record["checks"]]
     return {
         "kind": node.kind,
-        "id": node.name,
+        "id": node.record_id,
         "record": record,
         "place": None if node.place is None else node.place._asdict(),
         "causes": [as_tree(cause) for cause in node.causes],

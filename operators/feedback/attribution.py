@@ -24,12 +24,12 @@ ACCOUNT = "account"
 """Whose it is when no symbol is: interest on the whole account."""
 UNATTRIBUTED = "unattributed"
 """What the rows would lack to the ledger's totals: there only where the books began before the feedback did."""
-PROPOSALS_KEPT = 2
+PROPOSALS_MAX = 2
 """A symbol has one proposal at a time; a late report may still come on the one before."""
-Shares = list[tuple[str, Decimal]]
+StrategyAmounts = list[tuple[str, Decimal]]
 
 
-class Part:
+class StrategyPosition:
     """One strategy's holding of a symbol; both negative when short."""
 
     __slots__ = ("cost", "quantity")
@@ -39,7 +39,7 @@ class Part:
         self.cost = cost
 
 
-class Totals:
+class StrategyTotals:
     """One strategy over all symbols, since the beginning."""
 
     __slots__ = ("cash_flows", "fees", "realized", "trades")
@@ -51,28 +51,28 @@ class Totals:
         self.trades = 0
 
 
-class SymbolBook:
-    """What the ledger says of a symbol, and whose it is. `last` are the shares of those who held it last."""
+class SymbolAttribution:
+    """What the ledger says of a symbol, and whose it is. `last_holders` are the shares of those who held it last."""
 
-    __slots__ = ("cost", "last", "parts", "quantity", "realized")
+    __slots__ = ("cost", "last_holders", "positions", "quantity", "realized")
 
     def __init__(self) -> None:
         self.quantity = ZERO
         self.cost = ZERO
         self.realized = ZERO
-        self.parts: dict[str, Part] = {}
-        self.last: Shares = []
+        self.positions: dict[str, StrategyPosition] = {}
+        self.last_holders: StrategyAmounts = []
 
-    def holders(self) -> Shares:
-        return [(name, abs(part.quantity)) for name, part in self.parts.items() if part.quantity]
+    def holders(self) -> StrategyAmounts:
+        return [(name, abs(position.quantity)) for name, position in self.positions.items() if position.quantity]
 
 
-class Owner(NamedTuple):
+class ProposalOwner(NamedTuple):
     """Who stands behind a proposal: the strategies that it names, and the shares of what it opens."""
 
     proposal_id: str
-    names: tuple[str, ...]
-    opens: tuple[tuple[str, Decimal], ...]
+    strategies: tuple[str, ...]
+    opening_shares: tuple[tuple[str, Decimal], ...]
 
 
 class AttributionBook:
@@ -80,66 +80,81 @@ class AttributionBook:
 
     def __init__(self, instruments: Iterable[Instrument] = (), currency: str = "USD") -> None:
         """`currency` is the account's."""
-        listed = list(instruments)
-        self._multipliers = {one.symbol: one.multiplier for one in listed if one.multiplier != 1}
-        self._currencies = {one.symbol: one.currency for one in listed if one.currency != currency}
+        instrument_list = list(instruments)
+        self._multipliers = {
+            instrument.symbol: instrument.multiplier for instrument in instrument_list if instrument.multiplier != 1
+        }
+        self._currencies = {
+            instrument.symbol: instrument.currency for instrument in instrument_list if instrument.currency != currency
+        }
         self._rates: dict[str, Decimal] = {}
-        self._books: dict[str, SymbolBook] = {}
-        self._totals: dict[str, Totals] = {}
+        self._books: dict[str, SymbolAttribution] = {}
+        self._totals: dict[str, StrategyTotals] = {}
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
-        self._parts: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
-        self._owners: dict[str, list[Owner]] = {}
+        self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
+        self._owners: dict[str, list[ProposalOwner]] = {}
         self._executions: dict[str, Execution] = {}  # of the tick under way
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
-    def see(self, signal: Signal) -> None:
+    def record_signal(self, signal: Signal) -> None:
         self._views.setdefault(signal.symbol, {})[signal.strategy] = (signal.direction, signal.strength)
         if signal.strategy == ENSEMBLE:
-            self._parts[signal.symbol] = signal.parts
+            self._contributions[signal.symbol] = signal.parts
 
-    def propose(self, proposal: OrderProposal) -> None:
+    def record_proposal(self, proposal: OrderProposal) -> None:
         """Remember whose it is, by the views of this moment."""
-        symbol, names = proposal.symbol, tuple(proposal.strategy.split("+"))
+        symbol, strategies = proposal.symbol, tuple(proposal.strategy.split("+"))
         side = 1 if proposal.side == BUY else -1
-        if names == (ENSEMBLE,):
-            wanted = self._parts.get(symbol, {})
+        if strategies == (ENSEMBLE,):
+            signed_shares = self._contributions.get(symbol, {})
         else:
             views = self._views.get(symbol, {})
-            wanted = {name: views[name][0] * views[name][1] for name in names if name in views}
-        opens = tuple((name, share) for name, part in wanted.items() if (share := to_decimal(part * side)) > 0)
-        self._owners[symbol] = [*self._owners.get(symbol, []), Owner(proposal.proposal_id, names, opens)][
-            -PROPOSALS_KEPT:
-        ]
+            signed_shares = {
+                strategy: views[strategy][0] * views[strategy][1] for strategy in strategies if strategy in views
+            }
+        opening_shares = tuple(
+            (strategy, share)
+            for strategy, signed_share in signed_shares.items()
+            if (share := to_decimal(signed_share * side)) > 0
+        )
+        self._owners[symbol] = [
+            *self._owners.get(symbol, []),
+            ProposalOwner(proposal.proposal_id, strategies, opening_shares),
+        ][-PROPOSALS_MAX:]
 
-    def report(self, execution: Execution) -> None:
+    def record_execution(self, execution: Execution) -> None:
         """The ledger's records on it come later in the tick."""
         if execution.exec_type == TRADE:
             self._executions[execution.execution_id] = execution
 
-    def moved(self, position: Position) -> None:
+    def record_position(self, position: Position) -> None:
         """The ledger booked an execution or a corporate action."""
         book = self._books.get(position.symbol)
         if book is None:
-            book = self._books[position.symbol] = SymbolBook()
+            book = self._books[position.symbol] = SymbolAttribution()
         change = position.quantity - book.quantity
         cost, realized = position.cost_basis - book.cost, position.realized_pnl - book.realized
         book.quantity, book.cost, book.realized = position.quantity, position.cost_basis, position.realized_pnl
         if not position.quantity and (holders := book.holders()):
-            book.last = holders
+            book.last_holders = holders
         execution = self._executions.pop(position.execution_id, None)
         if execution is None:
-            self._act(book, position.quantity, cost, realized)
+            self._book_corporate_action(book, position.quantity, cost, realized)
         else:
             # What was paid, signed like the quantity: cash went down by it.
-            self._fill(book, execution, change, cost - realized)
-        book.parts = {name: part for name, part in book.parts.items() if part.quantity or part.cost}
+            self._book_fill(book, execution, change, cost - realized)
+        book.positions = {
+            name: strategy_position
+            for name, strategy_position in book.positions.items()
+            if strategy_position.quantity or strategy_position.cost
+        }
 
-    def flowed(self, flow: CashFlow) -> None:
+    def record_cash_flow(self, flow: CashFlow) -> None:
         book = self._books.get(flow.symbol)
-        holders = [] if book is None else book.holders() or book.last
-        for name, amount in share_out(quantize(flow.amount), holders or [(ACCOUNT, ONE)]):
-            self._total(name).cash_flows += amount
+        holders = [] if book is None else book.holders() or book.last_holders
+        for name, amount in allocate_by_weight(quantize(flow.amount), holders or [(ACCOUNT, ONE)]):
+            self._totals_of(name).cash_flows += amount
 
     def set_rate(self, currency: str, rate: Decimal) -> None:
         """One unit of `currency` is worth `rate` in account currency from here on."""
@@ -147,108 +162,128 @@ class AttributionBook:
 
     def rename(self, old: str, new: str) -> None:
         """A symbol has another name, ahead of the ledger's Position under it."""
-        gone = self._books.pop(old, None)
-        kept: tuple[Any, ...] = (self._views, self._parts, self._owners)
-        for by_symbol in kept:
+        old_book = self._books.pop(old, None)
+        mappings: tuple[Any, ...] = (self._views, self._contributions, self._owners)
+        for by_symbol in mappings:
             if old in by_symbol:
                 by_symbol[new] = by_symbol.pop(old)
-        if gone is None:
+        if old_book is None:
             return
-        book = self._books.setdefault(new, SymbolBook())
-        book.quantity += gone.quantity
-        book.cost += gone.cost
-        book.realized += gone.realized
-        book.last = book.last or gone.last
-        for name, part in gone.parts.items():
-            mine = book.parts.setdefault(name, Part())
-            mine.quantity += part.quantity
-            mine.cost += part.cost
+        book = self._books.setdefault(new, SymbolAttribution())
+        book.quantity += old_book.quantity
+        book.cost += old_book.cost
+        book.realized += old_book.realized
+        book.last_holders = book.last_holders or old_book.last_holders
+        for name, old_position in old_book.positions.items():
+            position = book.positions.setdefault(name, StrategyPosition())
+            position.quantity += old_position.quantity
+            position.cost += old_position.cost
 
-    def _fill(self, book: SymbolBook, execution: Execution, change: Decimal, paid: Decimal) -> None:
-        pieces = self._pieces(book, execution, change)
-        if len(pieces) == 1:
+    def _book_fill(self, book: SymbolAttribution, execution: Execution, change: Decimal, paid: Decimal) -> None:
+        allocations = self._allocate(book, execution, change)
+        if len(allocations) == 1:
             # Nearly every fill is of one strategy: there is nothing to share out.
-            ((name, quantity),) = pieces
-            totals = self._total(name)
-            self._move(book.parts.setdefault(name, Part()), totals, quantity, paid)
+            ((name, quantity),) = allocations
+            totals = self._totals_of(name)
+            self._book_trade(book.positions.setdefault(name, StrategyPosition()), totals, quantity, paid)
             totals.fees += quantize(execution.fee)
             totals.trades += 1
             return
-        weights = [(name, abs(quantity)) for name, quantity in pieces]
-        values = [value for _, value in share_out(paid, weights)]
-        for (name, quantity), value in zip(pieces, values, strict=True):
-            self._move(book.parts.setdefault(name, Part()), self._total(name), quantity, value)
-        for name, fee in share_out(quantize(execution.fee), weights):
-            self._total(name).fees += fee
-        for name in dict.fromkeys(name for name, _ in pieces):
-            self._total(name).trades += 1
+        weights = [(name, abs(quantity)) for name, quantity in allocations]
+        values = [value for _, value in allocate_by_weight(paid, weights)]
+        for (name, quantity), value in zip(allocations, values, strict=True):
+            self._book_trade(
+                book.positions.setdefault(name, StrategyPosition()), self._totals_of(name), quantity, value
+            )
+        for name, fee in allocate_by_weight(quantize(execution.fee), weights):
+            self._totals_of(name).fees += fee
+        for name in dict.fromkeys(name for name, _ in allocations):
+            self._totals_of(name).trades += 1
 
-    def _pieces(self, book: SymbolBook, execution: Execution, change: Decimal) -> Shares:
+    def _allocate(self, book: SymbolAttribution, execution: Execution, change: Decimal) -> StrategyAmounts:
         """Whose the traded quantity is, signed: first what closes holdings of the other side, then what opens."""
-        against = {name: part.quantity for name, part in book.parts.items() if part.quantity * change < 0}
+        opposite = {
+            name: position.quantity for name, position in book.positions.items() if position.quantity * change < 0
+        }
         if is_manual(execution.order_id):
             # As the portfolio takes it off: manual holdings, then the strategies.
-            closing = _in_turn(change, against, sorted(against, key=lambda name: (name != MANUAL, name)))
-            return _with_rest(closing, change, [(MANUAL, ONE)])
+            closing = _close_in_turn(change, opposite, sorted(opposite, key=lambda name: (name != MANUAL, name)))
+            return _add_opening(closing, change, [(MANUAL, ONE)])
         owner = next(
-            (one for one in self._owners.get(execution.symbol, ()) if one.proposal_id == execution.cause_id), None
+            (
+                candidate
+                for candidate in self._owners.get(execution.symbol, ())
+                if candidate.proposal_id == execution.cause_id
+            ),
+            None,
         )
         if owner is None:
-            return _with_rest(_pro_rata(change, against), change, [(UNATTRIBUTED, ONE)])
-        opens = list(owner.opens)
-        if owner.names == (ENSEMBLE,):
-            ours = {name: held for name, held in against.items() if name != MANUAL}
-            return _with_rest(_pro_rata(change, ours), change, opens or [(ENSEMBLE, ONE)])
-        closing = _pro_rata(change, {name: held for name, held in against.items() if name in owner.names})
+            return _add_opening(_close_pro_rata(change, opposite), change, [(UNATTRIBUTED, ONE)])
+        opening_shares = list(owner.opening_shares)
+        if owner.strategies == (ENSEMBLE,):
+            strategy_quantities = {
+                name: signed_quantity for name, signed_quantity in opposite.items() if name != MANUAL
+            }
+            return _add_opening(
+                _close_pro_rata(change, strategy_quantities), change, opening_shares or [(ENSEMBLE, ONE)]
+            )
+        closing = _close_pro_rata(
+            change, {name: signed_quantity for name, signed_quantity in opposite.items() if name in owner.strategies}
+        )
         rest = change - sum((quantity for _, quantity in closing), ZERO)
-        if rest and not opens:
+        if rest and not opening_shares:
             # None of them wants to be on that side: what they give up beyond their own stands in for others.
             others = sorted(
-                (name for name in against if name not in owner.names), key=lambda name: (name == MANUAL, name)
+                (name for name in opposite if name not in owner.strategies), key=lambda name: (name == MANUAL, name)
             )
-            closing += _in_turn(rest, against, others)
-        return _with_rest(closing, change, opens or [(name, ONE) for name in owner.names])
+            closing += _close_in_turn(rest, opposite, others)
+        return _add_opening(closing, change, opening_shares or [(name, ONE) for name in owner.strategies])
 
     @staticmethod
-    def _move(part: Part, totals: Totals, quantity: Decimal, paid: Decimal) -> None:
+    def _book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
         """Book `quantity` for `paid`, both signed; what closes realizes the difference to the average cost."""
-        held = part.quantity
-        if held * quantity < 0:
-            closing = quantity if abs(quantity) <= abs(held) else -held
+        before = position.quantity
+        if before * quantity < 0:
+            closing = quantity if abs(quantity) <= abs(before) else -before
             value = paid if closing == quantity else portion(paid, closing, quantity)
-            cost = part.cost if closing == -held else portion(part.cost, -closing, held)
+            cost = position.cost if closing == -before else portion(position.cost, -closing, before)
             totals.realized -= value + cost
-            part.cost -= cost
-            part.quantity += closing
+            position.cost -= cost
+            position.quantity += closing
             quantity, paid = quantity - closing, paid - value
-        part.quantity += quantity
-        part.cost += paid
+        position.quantity += quantity
+        position.cost += paid
 
-    def _act(self, book: SymbolBook, quantity: Decimal, cost: Decimal, realized: Decimal) -> None:
+    def _book_corporate_action(
+        self, book: SymbolAttribution, quantity: Decimal, cost: Decimal, realized: Decimal
+    ) -> None:
         """A corporate action: everybody has the same share of the holding as before, and of what it paid."""
-        before = [(name, part.quantity) for name, part in book.parts.items() if part.quantity]
-        if not before:
-            before = [(UNATTRIBUTED, ONE)]
-            book.parts[UNATTRIBUTED] = Part()
-        shares = [(name, abs(held)) for name, held in before]
+        holders = [(name, position.quantity) for name, position in book.positions.items() if position.quantity]
+        if not holders:
+            holders = [(UNATTRIBUTED, ONE)]
+            book.positions[UNATTRIBUTED] = StrategyPosition()
+        shares = [(name, abs(allocated)) for name, allocated in holders]
         if not quantity:
-            for name, paid in share_out(cost - realized, shares):
-                part = book.parts[name]
-                self._total(name).realized -= paid + part.cost
-                part.quantity = part.cost = ZERO
+            for name, paid in allocate_by_weight(cost - realized, shares):
+                position = book.positions[name]
+                self._totals_of(name).realized -= paid + position.cost
+                position.quantity = position.cost = ZERO
             return
-        for (name, held), (_, spent), (_, made) in zip(
-            share_out(quantity, before), share_out(cost, shares), share_out(realized, shares), strict=True
+        for (name, allocated), (_, cost_share), (_, gain) in zip(
+            allocate_by_weight(quantity, holders),
+            allocate_by_weight(cost, shares),
+            allocate_by_weight(realized, shares),
+            strict=True,
         ):
-            part = book.parts[name]
-            part.quantity = held
-            part.cost += spent
-            self._total(name).realized += made
+            position = book.positions[name]
+            position.quantity = allocated
+            position.cost += cost_share
+            self._totals_of(name).realized += gain
 
-    def _total(self, name: str) -> Totals:
+    def _totals_of(self, name: str) -> StrategyTotals:
         totals = self._totals.get(name)
         if totals is None:
-            totals = self._totals[name] = Totals()
+            totals = self._totals[name] = StrategyTotals()
         return totals
 
     # -- the rows ------------------------------------------------------------------------------------------------------
@@ -260,24 +295,24 @@ class AttributionBook:
         realized = {name: totals.realized for name, totals in self._totals.items()}
         unrealized: dict[str, Decimal] = {}
         for symbol, book in self._books.items():
-            self._value(symbol, book, closes, realized, unrealized)
-        missing = (
+            self._add_symbol_values(symbol, book, closes, realized, unrealized)
+        residuals = (
             valuation.realized_pnl - sum(realized.values(), sum((t.cash_flows for t in self._totals.values()), ZERO)),
             valuation.unrealized_pnl - sum(unrealized.values(), ZERO),
             valuation.fees - sum((t.fees for t in self._totals.values()), ZERO),
         )
         names = set(realized) | set(unrealized)
-        if any(missing):
+        if any(residuals):
             names.add(UNATTRIBUTED)
-            realized[UNATTRIBUTED] = realized.get(UNATTRIBUTED, ZERO) + missing[0]
-            unrealized[UNATTRIBUTED] = unrealized.get(UNATTRIBUTED, ZERO) + missing[1]
+            realized[UNATTRIBUTED] = realized.get(UNATTRIBUTED, ZERO) + residuals[0]
+            unrealized[UNATTRIBUTED] = unrealized.get(UNATTRIBUTED, ZERO) + residuals[1]
         out = []
-        for number, name in enumerate(sorted(names)):
-            totals = self._totals.get(name) or Totals()
-            fees = totals.fees + missing[2] if name == UNATTRIBUTED else totals.fees
+        for index, name in enumerate(sorted(names)):
+            totals = self._totals.get(name) or StrategyTotals()
+            fees = totals.fees + residuals[2] if name == UNATTRIBUTED else totals.fees
             out.append(
                 Attribution(
-                    seq + number,
+                    seq + index,
                     valuation.ts_ns,
                     name,
                     realized.get(name, ZERO),
@@ -289,10 +324,10 @@ class AttributionBook:
             )
         return out
 
-    def _value(
+    def _add_symbol_values(
         self,
         symbol: str,
-        book: SymbolBook,
+        book: SymbolAttribution,
         closes: Mapping[str, float],
         realized: dict[str, Decimal],
         unrealized: dict[str, Decimal],
@@ -301,23 +336,27 @@ class AttributionBook:
         shares = book.holders()
         if not shares:
             return
-        moved = dict(share_out(book.cost - sum((part.cost for part in book.parts.values()), ZERO), shares))
-        worth: dict[str, Decimal] = {}
+        cost_shifts = dict(
+            allocate_by_weight(book.cost - sum((position.cost for position in book.positions.values()), ZERO), shares)
+        )
+        values: dict[str, Decimal] = {}
         if symbol in closes:
-            price, unit = to_decimal(closes[symbol]), self._unit(symbol)
-            worth = {
-                name: multiply(multiply(part.quantity, price), unit)
-                for name, part in book.parts.items()
-                if part.quantity
+            price, unit_value = to_decimal(closes[symbol]), self._unit_value(symbol)
+            values = {
+                name: multiply(multiply(position.quantity, price), unit_value)
+                for name, position in book.positions.items()
+                if position.quantity
             }
-            whole = multiply(multiply(book.quantity, price), unit)
-            worth[max(shares, key=lambda share: share[1])[0]] += whole - sum(worth.values(), ZERO)
-        for name, part in book.parts.items():
-            shift = moved.get(name, ZERO)
+            total_value = multiply(multiply(book.quantity, price), unit_value)
+            values[max(shares, key=lambda share: share[1])[0]] += total_value - sum(values.values(), ZERO)
+        for name, position in book.positions.items():
+            shift = cost_shifts.get(name, ZERO)
             realized[name] = realized.get(name, ZERO) + shift
-            unrealized[name] = unrealized.get(name, ZERO) + worth.get(name, part.cost + shift) - part.cost - shift
+            unrealized[name] = (
+                unrealized.get(name, ZERO) + values.get(name, position.cost + shift) - position.cost - shift
+            )
 
-    def _unit(self, symbol: str) -> Decimal:
+    def _unit_value(self, symbol: str) -> Decimal:
         """What one unit is worth in account currency at a price of 1, as the ledger has it."""
         multiplier, currency = self._multipliers.get(symbol, ONE), self._currencies.get(symbol)
         return multiplier if currency is None else multiply(multiplier, self._rates.get(currency, ONE))
@@ -328,85 +367,93 @@ class AttributionBook:
         books = [
             (
                 symbol,
-                b.quantity,
-                b.cost,
-                b.realized,
-                [(n, p.quantity, p.cost) for n, p in b.parts.items()],
-                list(b.last),
+                book.quantity,
+                book.cost,
+                book.realized,
+                [(n, position.quantity, position.cost) for n, position in book.positions.items()],
+                list(book.last_holders),
             )
-            for symbol, b in self._books.items()
+            for symbol, book in self._books.items()
         ]
-        totals = [(name, t.realized, t.fees, t.cash_flows, t.trades) for name, t in self._totals.items()]
-        owners = [(symbol, [tuple(one) for one in kept]) for symbol, kept in self._owners.items()]
+        totals = [
+            (name, strategy_totals.realized, strategy_totals.fees, strategy_totals.cash_flows, strategy_totals.trades)
+            for name, strategy_totals in self._totals.items()
+        ]
+        owners = [(symbol, [tuple(owner) for owner in entries]) for symbol, entries in self._owners.items()]
         views = {symbol: dict(views) for symbol, views in self._views.items()}
         return (
             books,
             totals,
             views,
-            {symbol: dict(parts) for symbol, parts in self._parts.items()},
+            {symbol: dict(contributions) for symbol, contributions in self._contributions.items()},
             owners,
             dict(self._rates),
         )
 
     def restore(self, snapshot: Any) -> None:
-        books, totals, views, parts, owners, rates = snapshot
+        books, totals, views, contributions, owners, rates = snapshot
         self._books, self._totals = {}, {}
-        for symbol, quantity, cost, realized, held, last in books:
-            book = self._books[symbol] = SymbolBook()
-            book.quantity, book.cost, book.realized, book.last = quantity, cost, realized, list(last)
-            book.parts = {name: Part(units, spent) for name, units, spent in held}
+        for symbol, quantity, cost, realized, positions, last in books:
+            book = self._books[symbol] = SymbolAttribution()
+            book.quantity, book.cost, book.realized, book.last_holders = quantity, cost, realized, list(last)
+            book.positions = {name: StrategyPosition(units, position_cost) for name, units, position_cost in positions}
         for name, realized, fees, cash_flows, trades in totals:
-            total = self._total(name)
-            total.realized, total.fees, total.cash_flows, total.trades = realized, fees, cash_flows, trades
+            strategy_totals = self._totals_of(name)
+            strategy_totals.realized, strategy_totals.fees, strategy_totals.cash_flows, strategy_totals.trades = (
+                realized,
+                fees,
+                cash_flows,
+                trades,
+            )
         self._views = {symbol: dict(one) for symbol, one in views.items()}
-        self._parts = {symbol: dict(one) for symbol, one in parts.items()}
-        self._owners = {symbol: [Owner(*one) for one in kept] for symbol, kept in owners}
+        self._contributions = {symbol: dict(one) for symbol, one in contributions.items()}
+        self._owners = {symbol: [ProposalOwner(*one) for one in entries] for symbol, entries in owners}
         self._rates = dict(rates)
         self._executions = {}
 
 
-def share_out(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -> Shares:
-    """`total` by weight, each share rounded to nine places, the largest weight (the first of equals) taking what is
+def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -> StrategyAmounts:
+    """`strategy_totals` by weight, each share rounded to nine places, the largest weight (the first of equals) taking what is
     left.
 
-    >>> [(name, str(share)) for name, share in share_out(Decimal(10), [("a", Decimal(1)), ("b", Decimal(2))])]
+    >>> [(name, str(share)) for name, share in allocate_by_weight(Decimal(10), [("a", Decimal(1)), ("b", Decimal(2))])]
     [('a', '3.333333333'), ('b', '6.666666667')]
     """
     if len(weights) == 1:
         return [(weights[0][0], total)]
-    whole = sum((weight for _, weight in weights), ZERO)
-    if not total or not whole:
-        return [(name, total if place == 0 else ZERO) for place, (name, _) in enumerate(weights)]
-    shares = [(name, portion(total, weight, whole)) for name, weight in weights]
-    largest = max(range(len(weights)), key=lambda place: abs(weights[place][1]))
-    left = total - sum((share for _, share in shares), ZERO)
-    shares[largest] = (shares[largest][0], shares[largest][1] + left)
+    weight_sum = sum((weight for _, weight in weights), ZERO)
+    if not total or not weight_sum:
+        return [(name, total if index == 0 else ZERO) for index, (name, _) in enumerate(weights)]
+    shares = [(name, portion(total, weight, weight_sum)) for name, weight in weights]
+    largest = max(range(len(weights)), key=lambda index: abs(weights[index][1]))
+    remainder = total - sum((share for _, share in shares), ZERO)
+    shares[largest] = (shares[largest][0], shares[largest][1] + remainder)
     return shares
 
 
-def _pro_rata(change: Decimal, against: Mapping[str, Decimal]) -> Shares:
+def _close_pro_rata(change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:
     """What closes of these holdings (of the other side than `change`), each its part."""
-    held = [(name, abs(quantity)) for name, quantity in against.items()]
-    whole = sum((quantity for _, quantity in held), ZERO)
-    if not whole:
+    sizes = [(name, abs(quantity)) for name, quantity in opposite.items()]
+    opposite_total = sum((quantity for _, quantity in sizes), ZERO)
+    if not opposite_total:
         return []
-    if whole <= abs(change):
-        return [(name, -quantity) for name, quantity in against.items()]
-    return share_out(change, held)
+    if opposite_total <= abs(change):
+        return [(name, -quantity) for name, quantity in opposite.items()]
+    return allocate_by_weight(change, sizes)
 
 
-def _in_turn(change: Decimal, against: Mapping[str, Decimal], names: Iterable[str]) -> Shares:
+def _close_in_turn(change: Decimal, opposite: Mapping[str, Decimal], names: Iterable[str]) -> StrategyAmounts:
     """What closes of these holdings, one after the other."""
-    pieces, left = [], change
+    closing, remaining = [], change
     for name in names:
-        if not left:
+        if not remaining:
             break
-        part = min(left, -against[name], key=abs)
-        pieces.append((name, part))
-        left -= part
-    return pieces
+        closed = min(remaining, -opposite[name], key=abs)
+        closing.append((name, closed))
+        remaining -= closed
+    return closing
 
 
-def _with_rest(closing: Shares, change: Decimal, opens: Shares) -> Shares:
-    rest = change - sum((quantity for _, quantity in closing), ZERO)
-    return [*closing, *share_out(rest, opens)] if rest else closing
+def _add_opening(closing: StrategyAmounts, change: Decimal, opening_shares: StrategyAmounts) -> StrategyAmounts:
+    opening_quantity = change - sum((quantity for _, quantity in closing), ZERO)
+    return [*closing, *allocate_by_weight(opening_quantity, opening_shares)] if opening_quantity else closing

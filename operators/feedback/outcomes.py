@@ -17,17 +17,17 @@ class SignalOutcomes:
     def __init__(self, horizon_bars: int) -> None:
         self._horizon = horizon_bars
         # symbol -> (bar at which it is judged, price of the entry in today's shares, signal)
-        self.open: dict[str, deque[tuple[int, float, Signal]]] = {}
+        self.pending: dict[str, deque[tuple[int, float, Signal]]] = {}
 
     def add(self, signal: Signal, bar_seq: int) -> None:
-        self.open.setdefault(signal.symbol, deque()).append((bar_seq + self._horizon, signal.price, signal))
+        self.pending.setdefault(signal.symbol, deque()).append((bar_seq + self._horizon, signal.price, signal))
 
-    def judge(self, ts_ns: int, symbol: str, bar_seq: int, close: float, seq: int) -> list[SignalOutcome]:
+    def evaluate(self, ts_ns: int, symbol: str, bar_seq: int, close: float, seq: int) -> list[SignalOutcome]:
         """Those that fall due at this bar, with seqs from `seq` on."""
-        waiting = self.open.get(symbol)
+        pending_entries = self.pending.get(symbol)
         out: list[SignalOutcome] = []
-        while waiting and waiting[0][0] <= bar_seq:
-            _, entry, signal = waiting.popleft()
+        while pending_entries and pending_entries[0][0] <= bar_seq:
+            _, entry, signal = pending_entries.popleft()
             out.append(
                 SignalOutcome(
                     seq + len(out),
@@ -47,42 +47,52 @@ class SignalOutcomes:
 
     def split(self, symbol: str, ratio: float) -> None:
         """`ratio` new shares for one old: what was paid for one old is paid for so many."""
-        waiting = self.open.get(symbol)
-        if waiting:
-            self.open[symbol] = deque((due, entry / ratio, signal) for due, entry, signal in waiting)
+        pending_entries = self.pending.get(symbol)
+        if pending_entries:
+            self.pending[symbol] = deque((due_bar, entry / ratio, signal) for due_bar, entry, signal in pending_entries)
 
     def rename(self, old: str, new: str) -> None:
         """What is open under the old name; the new one's bars count from where they stand."""
-        for due, entry, signal in self.open.pop(old, ()):
-            self.open.setdefault(new, deque()).append((due, entry, signal))
+        for due_bar, entry, signal in self.pending.pop(old, ()):
+            self.pending.setdefault(new, deque()).append((due_bar, entry, signal))
 
     def snapshot(self) -> Any:
-        return {s: [(due, entry, tuple(one)) for due, entry, one in held] for s, held in self.open.items() if held}
+        return {
+            symbol: [(due_bar, entry, tuple(signal)) for due_bar, entry, signal in entries]
+            for symbol, entries in self.pending.items()
+            if entries
+        }
 
     def restore(self, snapshot: Any) -> None:
-        self.open = {
-            symbol: deque((due, entry, Signal._make(values)) for due, entry, values in held)
-            for symbol, held in snapshot.items()
+        self.pending = {
+            symbol: deque((due_bar, entry, Signal._make(values)) for due_bar, entry, values in entries)
+            for symbol, entries in snapshot.items()
         }
 
 
 class ModelRecord:
     """How one model did so far: forecasts judged, right signs of those that moved, squared errors; its last drift."""
 
-    __slots__ = ("count", "drift", "errors", "hits", "model", "moved")
+    __slots__ = ("count", "drift", "hits", "model", "price_moves", "squared_error_sum")
 
     def __init__(
-        self, model: str, count: int = 0, moved: int = 0, hits: int = 0, errors: float = 0.0, drift: float = 0.0
+        self,
+        model: str,
+        count: int = 0,
+        price_moves: int = 0,
+        hits: int = 0,
+        squared_error_sum: float = 0.0,
+        drift: float = 0.0,
     ) -> None:
         self.model = model
         self.count = count
-        self.moved = moved
+        self.price_moves = price_moves
         self.hits = hits
-        self.errors = errors
+        self.squared_error_sum = squared_error_sum
         self.drift = drift
 
     def as_tuple(self) -> tuple[Any, ...]:
-        return (self.model, self.count, self.moved, self.hits, self.errors, self.drift)
+        return (self.model, self.count, self.price_moves, self.hits, self.squared_error_sum, self.drift)
 
 
 class ModelScores:
@@ -93,61 +103,61 @@ class ModelScores:
 
     def __init__(self) -> None:
         # symbol -> (bar at which it is judged, close, hash, expected return, probability), oldest first
-        self.open: dict[str, deque[tuple[int, float, str, float, float]]] = {}
+        self.pending: dict[str, deque[tuple[int, float, str, float, float]]] = {}
         self._models: dict[str, ModelRecord] = {}
-        self._changed: dict[str, None] = {}
+        self._updated: dict[str, None] = {}
 
     def add(self, forecast: Prediction, bar_seq: int, close: float) -> None:
         record = self._models.get(forecast.model_hash)
         if record is None:
             record = self._models[forecast.model_hash] = ModelRecord(forecast.model)
         record.drift = max(record.drift, forecast.drift)
-        one = (bar_seq + forecast.horizon_bars, close, forecast.model_hash)
-        said = (forecast.expected_return, forecast.probability_up)
-        self.open.setdefault(forecast.symbol, deque()).append((*one, *said))
+        due_entry = (bar_seq + forecast.horizon_bars, close, forecast.model_hash)
+        forecast_values = (forecast.expected_return, forecast.probability_up)
+        self.pending.setdefault(forecast.symbol, deque()).append((*due_entry, *forecast_values))
 
-    def judge(self, symbol: str, bar_seq: int, close: float) -> None:
-        waiting = self.open.get(symbol)
-        while waiting and waiting[0][0] <= bar_seq:
-            _, entry, sha256, gain, up = waiting.popleft()
-            record = self._models[sha256]
+    def evaluate(self, symbol: str, bar_seq: int, close: float) -> None:
+        pending_entries = self.pending.get(symbol)
+        while pending_entries and pending_entries[0][0] <= bar_seq:
+            _, entry, model_hash, expected_return, probability_up = pending_entries.popleft()
+            record = self._models[model_hash]
             record.count += 1
             if close != entry:
-                record.moved += 1
-                record.hits += (gain > 0) is (close > entry)
-            record.errors += (up - (close > entry)) ** 2
-            self._changed[sha256] = None
+                record.price_moves += 1
+                record.hits += (expected_return > 0) is (close > entry)
+            record.squared_error_sum += (probability_up - (close > entry)) ** 2
+            self._updated[model_hash] = None
 
     def split(self, symbol: str, ratio: float) -> None:
-        waiting = self.open.get(symbol)
-        if waiting:
-            self.open[symbol] = deque((due, entry / ratio, *rest) for due, entry, *rest in waiting)  # type: ignore[misc]
+        pending_entries = self.pending.get(symbol)
+        if pending_entries:
+            self.pending[symbol] = deque((due_bar, entry / ratio, *rest) for due_bar, entry, *rest in pending_entries)  # type: ignore[misc]
 
     def rename(self, old: str, new: str) -> None:
-        for one in self.open.pop(old, ()):
-            self.open.setdefault(new, deque()).append(one)
+        for pending_entry in self.pending.pop(old, ()):
+            self.pending.setdefault(new, deque()).append(pending_entry)
 
     def scores(self, ts_ns: int, seq: int) -> list[ModelScore]:
         """Of the models whose predictions came due since the last time, with seqs from `seq` on."""
         out: list[ModelScore] = []
-        for sha256 in self._changed:
-            record = self._models[sha256]
-            hit_rate = record.hits / record.moved if record.moved else 0.5
-            brier = record.errors / record.count
+        for model_hash in self._updated:
+            record = self._models[model_hash]
+            hit_rate = record.hits / record.price_moves if record.price_moves else 0.5
+            brier = record.squared_error_sum / record.count
             out.append(
-                ModelScore(seq + len(out), ts_ns, record.model, sha256, record.count, hit_rate, brier, record.drift)
+                ModelScore(seq + len(out), ts_ns, record.model, model_hash, record.count, hit_rate, brier, record.drift)
             )
             record.drift = 0.0
-        self._changed = {}
+        self._updated = {}
         return out
 
     def snapshot(self) -> Any:
-        waiting = {symbol: list(held) for symbol, held in self.open.items() if held}
-        models = {sha256: record.as_tuple() for sha256, record in self._models.items()}
-        return (waiting, models, list(self._changed))
+        pending_entries = {symbol: list(entries) for symbol, entries in self.pending.items() if entries}
+        models = {model_hash: record.as_tuple() for model_hash, record in self._models.items()}
+        return (pending_entries, models, list(self._updated))
 
     def restore(self, snapshot: Any) -> None:
-        waiting, models, changed = snapshot
-        self.open = {symbol: deque(held) for symbol, held in waiting.items()}
-        self._models = {sha256: ModelRecord(*values) for sha256, values in models.items()}
-        self._changed = dict.fromkeys(changed)
+        pending_entries, models, updated = snapshot
+        self.pending = {symbol: deque(entries) for symbol, entries in pending_entries.items()}
+        self._models = {model_hash: ModelRecord(*values) for model_hash, values in models.items()}
+        self._updated = dict.fromkeys(updated)

@@ -22,40 +22,40 @@ _DIGITS = 6
 class StrategyRecord:
     """One strategy's faded outcomes: how many, their sum and the sum of their squares, as of `ts_ns`."""
 
-    __slots__ = ("count", "squares", "ts_ns", "whole")
+    __slots__ = ("count", "square_sum", "total", "ts_ns")
 
-    def __init__(self, ts_ns: int = 0, count: float = 0.0, whole: float = 0.0, squares: float = 0.0) -> None:
+    def __init__(self, ts_ns: int = 0, count: float = 0.0, total: float = 0.0, square_sum: float = 0.0) -> None:
         self.ts_ns = ts_ns
         self.count = count
-        self.whole = whole
-        self.squares = squares
+        self.total = total
+        self.square_sum = square_sum
 
     def fade(self, ts_ns: int, half_life_ns: float) -> None:
-        share = 0.5 ** ((ts_ns - self.ts_ns) / half_life_ns)
+        factor = 0.5 ** ((ts_ns - self.ts_ns) / half_life_ns)
         self.ts_ns = ts_ns
-        self.count *= share
-        self.whole *= share
-        self.squares *= share
+        self.count *= factor
+        self.total *= factor
+        self.square_sum *= factor
 
     def score(self, prior: float) -> float:
         """The shrunk information ratio; 0 without two outcomes' worth."""
         if self.count < 2.0:
             return 0.0
-        mean = self.whole / self.count
-        spread = sqrt(max(self.squares / self.count - mean * mean, 0.0))
+        mean = self.total / self.count
+        spread = sqrt(max(self.square_sum / self.count - mean * mean, 0.0))
         if not spread:
             return 0.0
         return mean / spread * self.count / (self.count + prior)
 
 
-class Weighing:
+class StrategyWeighting:
     """The weights of the strategies that run, from their outcomes."""
 
     def __init__(self, strategies: Sequence[str], settings: FeedbackSettings) -> None:
         self._settings = settings
         self._half_life_ns = float(settings.half_life_s * _SECOND_NS)
         self._records = {name: StrategyRecord() for name in sorted(strategies)}
-        self._given = {name: 1.0 / len(self._records) for name in self._records}
+        self._published = {name: 1.0 / len(self._records) for name in self._records}
         self._seq = 0
 
     def learn(self, outcome: SignalOutcome) -> None:
@@ -63,8 +63,8 @@ class Weighing:
         if record is not None:
             record.fade(outcome.ts_ns, self._half_life_ns)
             record.count += 1.0
-            record.whole += outcome.gained
-            record.squares += outcome.gained * outcome.gained
+            record.total += outcome.gained
+            record.square_sum += outcome.gained * outcome.gained
 
     def weights(self, ts_ns: int) -> StrategyWeights | None:
         """The weights as of now; None where they are about what they were, or there is nothing to weigh."""
@@ -78,27 +78,31 @@ class Weighing:
         raw = {name: exp(settings.learning_rate * (score - best)) for name, score in scores.items()}
         total, count = sum(raw.values()), len(raw)
         floor = settings.weight_min
-        found = {name: round(floor / count + (1.0 - floor) * one / total, _DIGITS) for name, one in raw.items()}
-        if max(abs(found[name] - self._given[name]) for name in found) < max(settings.weight_change_min, 1e-9):
+        new_weights = {
+            name: round(floor / count + (1.0 - floor) * raw_weight / total, _DIGITS) for name, raw_weight in raw.items()
+        }
+        if max(abs(new_weights[name] - self._published[name]) for name in new_weights) < max(
+            settings.weight_change_min, 1e-9
+        ):
             return None
-        self._given = found
+        self._published = new_weights
         self._seq += 1
-        told = ", ".join(f"{name} {records[name].count:.1f}" for name in found)
+        counts_text = ", ".join(f"{name} {records[name].count:.1f}" for name in new_weights)
         return StrategyWeights(
             self._seq,
             ts_ns,
-            dict(found),
+            dict(new_weights),
             {name: round(score, _DIGITS) for name, score in scores.items()},
-            f"shrunk information ratios of faded outcomes: {told}",
+            f"shrunk information ratios of faded outcomes: {counts_text}",
         )
 
     def snapshot(self) -> Any:
-        records = {name: (r.ts_ns, r.count, r.whole, r.squares) for name, r in self._records.items()}
-        return (self._seq, dict(self._given), records)
+        records = {name: (r.ts_ns, r.count, r.total, r.square_sum) for name, r in self._records.items()}
+        return (self._seq, dict(self._published), records)
 
     def restore(self, snapshot: Any) -> None:
         """A strategy that is new starts with nothing; one that no longer runs is forgotten."""
-        self._seq, given, records = snapshot
+        self._seq, published, records = snapshot
         self._records = {name: StrategyRecord(*records.get(name, ())) for name in self._records}
-        even = 1.0 / max(len(self._records), 1)
-        self._given = {name: given.get(name, even) for name in self._records}
+        equal_weight = 1.0 / max(len(self._records), 1)
+        self._published = {name: published.get(name, equal_weight) for name in self._records}

@@ -1,7 +1,7 @@
 """The SEC's companyfacts of one company as what was known at each filing: as first reported, never restated backwards.
 
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces ("companyfacts"): per concept and
-unit a list of observations with `start` (flows only), `end`, `val`, `accn`, `form`, `filed`.
+unit a list of observations with `start` (flows only), `end`, `val`, `accn`, `form`, `filings_by_key`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORMS = ("10-K", "10-KT", "10-Q", "20-F", "40-F")
 """Filings that make a record. An amendment (10-K/A ...) makes none; what it reports for the first time counts later."""
 SOURCE = "sec"
 YEAR_DAYS, QUARTER_DAYS = range(350, 381), range(80, 101)
-NEIGHBOURS = timedelta(days=6)  # quarters of a 52/53-week year need not meet on the day
+QUARTER_GAP_MAX = timedelta(days=6)  # quarters of a 52/53-week year need not meet on the day
 _REVENUE = "RevenueFromContractWithCustomer"
 FLOWS: dict[str, tuple[str, ...]] = {
     "revenue": (f"{_REVENUE}ExcludingAssessedTax", "Revenues", "SalesRevenueNet", f"{_REVENUE}IncludingAssessedTax"),
@@ -32,7 +32,7 @@ FLOWS: dict[str, tuple[str, ...]] = {
     "eps": ("EarningsPerShareDiluted", "EarningsPerShareBasic"),
     "dividends": ("PaymentsOfDividends", "PaymentsOfDividendsCommonStock"),
 }
-STOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
+BALANCES: dict[str, tuple[tuple[str, ...], ...]] = {
     "assets": (("Assets",),),
     "current_assets": (("AssetsCurrent",),),
     "current_liabilities": (("LiabilitiesCurrent",),),
@@ -40,7 +40,7 @@ STOCKS: dict[str, tuple[tuple[str, ...], ...]] = {
     "debt": (("LongTermDebt",), ("LongTermDebtNoncurrent", "LongTermDebtCurrent"), ("LongTermDebtNoncurrent",)),
 }
 """The first choice that is reported counts; the concepts of one choice are added up."""
-SHARES = (("dei", "EntityCommonStockSharesOutstanding"), ("us-gaap", "CommonStockSharesOutstanding"))
+SHARE_COUNTS = (("dei", "EntityCommonStockSharesOutstanding"), ("us-gaap", "CommonStockSharesOutstanding"))
 
 
 class Observation(NamedTuple):
@@ -63,78 +63,87 @@ def filings(companyfacts: Any, symbol: str) -> list[Fundamentals]:
     """
     concepts = _concepts(companyfacts)
     currency = _currency(concepts)
-    known = {name: sorted(observed) for name, observed in _observed(concepts, currency).items()}
-    filed: dict[tuple[date, str], tuple[str, date]] = {}
-    for (taxonomy, _), observed in known.items():
-        for one in observed:
+    by_concept = {
+        fundamentals_id: sorted(observations)
+        for fundamentals_id, observations in _observations(concepts, currency).items()
+    }
+    filings_by_key: dict[tuple[date, str], tuple[str, date]] = {}
+    for (taxonomy, _), observations in by_concept.items():
+        for one in observations:
             if taxonomy == "us-gaap" and one.form in FORMS and one.end <= one.filed:
-                _, end = filed.get((one.filed, one.accn), ("", one.end))
-                filed[one.filed, one.accn] = (one.form, max(end, one.end))
+                _, end = filings_by_key.get((one.filed, one.accn), ("", one.end))
+                filings_by_key[one.filed, one.accn] = (one.form, max(end, one.end))
     out = []
-    for (day, accn), (form, end) in sorted(filed.items()):
-        facts = _facts(known, day, end)
+    for (filed_on, accn), (form, end) in sorted(filings_by_key.items()):
+        facts = _facts(by_concept, filed_on, end)
         if facts:
             figures = (facts, ratios(facts), currency)
-            name = f"fund-{symbol}-{accn}"
-            out.append(Fundamentals(name, 0, symbol, _number(end), _number(day), form, SOURCE, *figures))
+            fundamentals_id = f"fund-{symbol}-{accn}"
+            out.append(
+                Fundamentals(fundamentals_id, 0, symbol, _yyyymmdd(end), _yyyymmdd(filed_on), form, SOURCE, *figures)
+            )
     return out
 
 
-Known = Mapping[tuple[str, str], list[Observation]]
+ObservationsByConcept = Mapping[tuple[str, str], list[Observation]]
 
 
-def _facts(known: Known, day: date, end: date) -> dict[str, float]:
+def _facts(by_concept: ObservationsByConcept, as_of: date, end: date) -> dict[str, float]:
     """What the company had reported by a day, of the period that ends then."""
     out: dict[str, float] = {}
     for name, concepts in FLOWS.items():
-        found = (_twelve_months(_first_values(known.get(("us-gaap", c), []), day), end) for c in concepts)
-        _put(out, name, next((value for value in found if value is not None), None))
-    for name, choices in STOCKS.items():
-        _put(out, name, next((s for c in choices if (s := _sum_at(known, c, day, end)) is not None), None))
-    for concept in SHARES:
-        instants = [one for one in known.get(concept, []) if one.filed <= day and one.value > 0]
+        totals = (_twelve_months(_first_values(by_concept.get(("us-gaap", c), []), as_of), end) for c in concepts)
+        _set_if_reported(out, name, next((value for value in totals if value is not None), None))
+    for name, choices in BALANCES.items():
+        _set_if_reported(
+            out, name, next((s for c in choices if (s := _sum_at(by_concept, c, as_of, end)) is not None), None)
+        )
+    for concept in SHARE_COUNTS:
+        instants = [one for one in by_concept.get(concept, []) if one.filed <= as_of and one.value > 0]
         if instants and "shares" not in out:
             latest = max(one.end for one in instants)
             out["shares"] = next(one.value for one in instants if one.end == latest)
     return out
 
 
-def _put(facts: dict[str, float], name: str, value: float | None) -> None:
+def _set_if_reported(facts: dict[str, float], name: str, value: float | None) -> None:
     if value is not None:
         facts[name] = value
 
 
-def _first_values(observed: list[Observation], day: date) -> dict[tuple[date | None, date], float]:
-    """Of each period the value that was filed first, by a day. `observed` is in order of filing."""
+def _first_values(observations: list[Observation], as_of: date) -> dict[tuple[date | None, date], float]:
+    """Of each period the value that was filed first, by a day. `observations` is in order of filing."""
     out: dict[tuple[date | None, date], float] = {}
-    for one in observed:
-        if one.filed > day:
+    for one in observations:
+        if one.filed > as_of:
             break
         out.setdefault((one.start, one.end), one.value)
     return out
 
 
-def _sum_at(known: Known, concepts: tuple[str, ...], day: date, end: date) -> float | None:
-    found = [_first_values(known.get(("us-gaap", concept), []), day).get((None, end)) for concept in concepts]
-    return None if None in found else sum(value for value in found if value is not None)
+def _sum_at(by_concept: ObservationsByConcept, concepts: tuple[str, ...], as_of: date, end: date) -> float | None:
+    values = [_first_values(by_concept.get(("us-gaap", concept), []), as_of).get((None, end)) for concept in concepts]
+    return None if None in values else sum(value for value in values if value is not None)
 
 
 def _twelve_months(values: dict[tuple[date | None, date], float], end: date) -> float | None:
-    flows = {(start, until): value for (start, until), value in values.items() if start is not None}
-    for (start, until), value in flows.items():
-        if until == end and (until - start).days + 1 in YEAR_DAYS:
+    flows = {(start, period_end): value for (start, period_end), value in values.items() if start is not None}
+    for (start, period_end), value in flows.items():
+        if period_end == end and (period_end - start).days + 1 in YEAR_DAYS:
             return value
     quarters = _quarters(flows)
-    total, at = 0.0, end
+    total, quarter_end = 0.0, end
     for number in range(4):
-        near = timedelta(0) if number == 0 else NEIGHBOURS
-        found = [
-            (abs(until - at), start, value) for (start, until), value in quarters.items() if abs(until - at) <= near
+        tolerance = timedelta(0) if number == 0 else QUARTER_GAP_MAX
+        candidates = [
+            (abs(period_end - quarter_end), start, value)
+            for (start, period_end), value in quarters.items()
+            if abs(period_end - quarter_end) <= tolerance
         ]
-        if not found:
+        if not candidates:
             return None
-        _, start, value = min(found)
-        total, at = total + value, start - timedelta(days=1)
+        _, start, value = min(candidates)
+        total, quarter_end = total + value, start - timedelta(days=1)
     return total
 
 
@@ -145,16 +154,16 @@ def _quarters(flows: Mapping[tuple[date, date], float]) -> dict[tuple[date, date
     quarters = {period: value for period, value in flows.items() if _days(period) in QUARTER_DAYS}
     periods = sorted(flows)
     for start, end in periods:
-        for begun, until in periods:
-            rest = (until + timedelta(days=1), end)
-            if begun == start and until < end and _days(rest) in QUARTER_DAYS:
-                quarters.setdefault(rest, flows[start, end] - flows[start, until])
+        for other_start, other_end in periods:
+            remainder = (other_end + timedelta(days=1), end)
+            if other_start == start and other_end < end and _days(remainder) in QUARTER_DAYS:
+                quarters.setdefault(remainder, flows[start, end] - flows[start, other_end])
     for start, end in periods:
-        total, at = 0.0, start
-        while (following := next((p for p in sorted(quarters) if p[0] == at and p[1] < end), None)) is not None:
-            total, at = total + quarters[following], following[1] + timedelta(days=1)
-        if at != start and _days((at, end)) in QUARTER_DAYS:
-            quarters.setdefault((at, end), flows[start, end] - total)
+        total, next_start = 0.0, start
+        while (following := next((p for p in sorted(quarters) if p[0] == next_start and p[1] < end), None)) is not None:
+            total, next_start = total + quarters[following], following[1] + timedelta(days=1)
+        if next_start != start and _days((next_start, end)) in QUARTER_DAYS:
+            quarters.setdefault((next_start, end), flows[start, end] - total)
     return quarters
 
 
@@ -171,10 +180,10 @@ def _concepts(companyfacts: Any) -> dict[tuple[str, str], Units]:
     facts = companyfacts.get("facts") if isinstance(companyfacts, Mapping) else None
     if not isinstance(facts, Mapping):
         raise InvalidField(f"field facts must be an object of taxonomies, found {type(facts).__name__}")
-    wanted = [("us-gaap", c) for concepts in FLOWS.values() for c in concepts]
-    wanted += [("us-gaap", c) for choices in STOCKS.values() for choice in choices for c in choice]
+    required = [("us-gaap", c) for concepts in FLOWS.values() for c in concepts]
+    required += [("us-gaap", c) for choices in BALANCES.values() for choice in choices for c in choice]
     out: dict[tuple[str, str], Units] = {}
-    for taxonomy, name in dict.fromkeys([*wanted, *SHARES]):
+    for taxonomy, name in dict.fromkeys([*required, *SHARE_COUNTS]):
         concept = facts.get(taxonomy, {}).get(name) if isinstance(facts.get(taxonomy, {}), Mapping) else None
         units = concept.get("units") if isinstance(concept, Mapping) else None
         if isinstance(units, Mapping):
@@ -184,20 +193,20 @@ def _concepts(companyfacts: Any) -> dict[tuple[str, str], Units]:
 
 def _currency(concepts: Mapping[tuple[str, str], Units]) -> str:
     """The dollar where anything is reported in it, else the first currency by name."""
-    found = {unit for units in concepts.values() for unit in units if len(unit) == 3 and unit.isupper()}
-    return "USD" if "USD" in found or not found else min(found)
+    currencies = {unit for units in concepts.values() for unit in units if len(unit) == 3 and unit.isupper()}
+    return "USD" if "USD" in currencies or not currencies else min(currencies)
 
 
-def _observed(concepts: Mapping[tuple[str, str], Units], currency: str) -> dict[tuple[str, str], list[Observation]]:
+def _observations(concepts: Mapping[tuple[str, str], Units], currency: str) -> dict[tuple[str, str], list[Observation]]:
     """What is in the one currency, money a share of it, or shares: other units cannot be compared."""
     units = {currency, f"{currency}/shares", "shares"}
     return {
-        name: [one for unit, rows in given.items() if unit in units for one in _read(rows)]
-        for name, given in concepts.items()
+        name: [observation for unit, rows in rows_by_unit.items() if unit in units for observation in _read_rows(rows)]
+        for name, rows_by_unit in concepts.items()
     }
 
 
-def _read(rows: list[Any]) -> Iterator[Observation]:
+def _read_rows(rows: list[Any]) -> Iterator[Observation]:
     for row in rows:
         try:
             start = date.fromisoformat(row["start"]) if row.get("start") else None
@@ -210,5 +219,5 @@ def _read(rows: list[Any]) -> Iterator[Observation]:
             yield Observation(filed, accn, form, start, end, value)
 
 
-def _number(day: date) -> int:
+def _yyyymmdd(day: date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day

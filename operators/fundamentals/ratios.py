@@ -17,11 +17,11 @@ FACTS = (
 Facts = Mapping[str, float]
 
 
-def _share(part: str, whole: str) -> Callable[[Facts], float | None]:
+def _quotient(numerator: str, denominator: str) -> Callable[[Facts], float | None]:
     def ratio(facts: Facts) -> float | None:
-        above, below = facts.get(part), facts.get(whole)
+        top, bottom = facts.get(numerator), facts.get(denominator)
         # A ratio to nothing, or to a negative equity, says nothing of the company.
-        return above / below if above is not None and below is not None and below > 0 else None
+        return top / bottom if top is not None and bottom is not None and bottom > 0 else None
 
     return ratio
 
@@ -32,16 +32,16 @@ def _free_cash_flow_margin(facts: Facts) -> float | None:
 
 
 RATIOS: dict[str, Callable[[Facts], float | None]] = {
-    "gross_margin": _share("gross_profit", "revenue"),
-    "operating_margin": _share("operating_income", "revenue"),
-    "net_margin": _share("net_income", "revenue"),
+    "gross_margin": _quotient("gross_profit", "revenue"),
+    "operating_margin": _quotient("operating_income", "revenue"),
+    "net_margin": _quotient("net_income", "revenue"),
     "free_cash_flow_margin": _free_cash_flow_margin,
-    "return_on_equity": _share("net_income", "equity"),
-    "return_on_assets": _share("net_income", "assets"),
-    "asset_turnover": _share("revenue", "assets"),
-    "current_ratio": _share("current_assets", "current_liabilities"),
-    "debt_to_equity": _share("debt", "equity"),
-    "interest_coverage": _share("operating_income", "interest_expense"),
+    "return_on_equity": _quotient("net_income", "equity"),
+    "return_on_assets": _quotient("net_income", "assets"),
+    "asset_turnover": _quotient("revenue", "assets"),
+    "current_ratio": _quotient("current_assets", "current_liabilities"),
+    "debt_to_equity": _quotient("debt", "equity"),
+    "interest_coverage": _quotient("operating_income", "interest_expense"),
 }
 """The ten ratios, each from facts of one filing, None where a fact is missing or the denominator is not above 0."""
 
@@ -52,5 +52,5 @@ def ratios(facts: Facts) -> dict[str, float]:
     >>> ratios({"revenue": 200.0, "net_income": 30.0, "equity": -5.0})
     {'net_margin': 0.15}
     """
-    found = ((name, ratio(facts)) for name, ratio in RATIOS.items())
-    return {name: value for name, value in found if value is not None and isfinite(value)}
+    values = ((name, ratio(facts)) for name, ratio in RATIOS.items())
+    return {name: value for name, value in values if value is not None and isfinite(value)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.gateway.translation import whole
+from operators.gateway.translation import whole_units
 from operators.money import ONE, ZERO, multiply
 from schemas.records import (
     DELISTING,
@@ -18,65 +18,65 @@ from schemas.records import (
     Record,
 )
 
-ACTIONS_KNOWN = 1000
+ACTION_IDS_MAX = 1000
 
 
-class Positions:
+class GatewayPositions:
     """Signed units by symbol; a symbol that is not held is not in it."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Decimal] = {}
+        self.quantities: dict[str, Decimal] = {}
         self._day = 0
-        self._waiting: list[CorporateAction] = []
-        self._seen: dict[str, None] = {}
+        self._pending: list[CorporateAction] = []
+        self._seen_ids: dict[str, None] = {}
 
-    def of(self, symbol: str) -> Decimal:
-        return self.held.get(symbol, ZERO)
+    def quantity_of(self, symbol: str) -> Decimal:
+        return self.quantities.get(symbol, ZERO)
 
-    def add(self, symbol: str, signed: Decimal) -> None:
-        self._put(symbol, self.of(symbol) + signed)
+    def add(self, symbol: str, signed_quantity: Decimal) -> None:
+        self._set(symbol, self.quantity_of(symbol) + signed_quantity)
 
-    def take_actions(self, records: Sequence[Record]) -> None:
+    def apply_corporate_actions(self, records: Sequence[Record]) -> None:
         """A tick's corporate actions and the day of its bars, before anything else of the tick."""
         for record in records:
-            if type(record) is CorporateAction and record.action_id not in self._seen:
-                self._seen[record.action_id] = None
-                if len(self._seen) > ACTIONS_KNOWN:
-                    del self._seen[next(iter(self._seen))]
-                self._waiting.append(record)
+            if type(record) is CorporateAction and record.action_id not in self._seen_ids:
+                self._seen_ids[record.action_id] = None
+                if len(self._seen_ids) > ACTION_IDS_MAX:
+                    del self._seen_ids[next(iter(self._seen_ids))]
+                self._pending.append(record)
             elif type(record) is Bar:
                 self._day = max(self._day, record.trading_day)
                 break
-        due = [one for one in self._waiting if one.ex_date <= self._day]
+        due = [one for one in self._pending if one.ex_date <= self._day]
         if due:
-            self._waiting = [one for one in self._waiting if one.ex_date > self._day]
+            self._pending = [one for one in self._pending if one.ex_date > self._day]
             for action in due:
-                self._act(action)
+                self._apply_action(action)
 
-    def _act(self, action: CorporateAction) -> None:
-        held = self.of(action.symbol)
-        if not held:
+    def _apply_action(self, action: CorporateAction) -> None:
+        before = self.quantity_of(action.symbol)
+        if not before:
             return
         if action.kind in (SPLIT, STOCK_DIVIDEND) and action.ratio is not None:
-            after = multiply(held, action.ratio if action.kind == SPLIT else ONE + action.ratio)
+            after = multiply(before, action.ratio if action.kind == SPLIT else ONE + action.ratio)
             # With money in lieu, a fraction of a share is paid out and not held.
-            self._put(action.symbol, after if action.amount is None else whole(after))
+            self._set(action.symbol, after if action.amount is None else whole_units(after))
         elif action.kind == SYMBOL_CHANGE:
-            self._put(action.symbol, ZERO)
-            self.add(action.new_symbol, held)
+            self._set(action.symbol, ZERO)
+            self.add(action.new_symbol, before)
         elif action.kind == DELISTING:
-            self._put(action.symbol, ZERO)
+            self._set(action.symbol, ZERO)
 
-    def _put(self, symbol: str, quantity: Decimal) -> None:
+    def _set(self, symbol: str, quantity: Decimal) -> None:
         if quantity:
-            self.held[symbol] = quantity
+            self.quantities[symbol] = quantity
         else:
-            self.held.pop(symbol, None)
+            self.quantities.pop(symbol, None)
 
     def snapshot(self) -> tuple[Any, ...]:
-        return (dict(self.held), self._day, [tuple(one) for one in self._waiting], list(self._seen))
+        return (dict(self.quantities), self._day, [tuple(action) for action in self._pending], list(self._seen_ids))
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        held, self._day, waiting, seen = snapshot
-        self.held, self._seen = dict(held), dict.fromkeys(seen)
-        self._waiting = [CorporateAction._make(one) for one in waiting]
+        quantities, self._day, pending, seen_ids = snapshot
+        self.quantities, self._seen_ids = dict(quantities), dict.fromkeys(seen_ids)
+        self._pending = [CorporateAction._make(values) for values in pending]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from operators.instruments import NOTHING_LISTED, Instruments
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from schemas.errors import BadInput
 
 _BPS_MAX = Decimal(1000)
@@ -27,7 +27,7 @@ class GatewaySettings:
     extended_hours: bool = False
     collar_bps: Decimal = Decimal(50)
     foreign_positions: dict[str, Decimal] = field(default_factory=dict)
-    instruments: Instruments = NOTHING_LISTED
+    instruments: Instruments = NO_INSTRUMENTS
 
     def __post_init__(self) -> None:
         if not (self.collar_bps.is_finite() and 0 < self.collar_bps <= _BPS_MAX):

@@ -9,28 +9,28 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from operators.gateway.closed_orders import EndedLegs
-from operators.gateway.leg import TOTAL, Ending, Fill, Leg
-from operators.gateway.positions import Positions
+from operators.gateway.ended_legs import EndedLegs
+from operators.gateway.gateway_order import GatewayOrder
+from operators.gateway.leg import ORDER_TOTAL, Fill, Leg, LegEnd
+from operators.gateway.positions import GatewayPositions
 from operators.gateway.reconciliation import Reconciliation
-from operators.gateway.reports import ENDS, Reports
+from operators.gateway.reports import END_EVENTS, GatewayReports
 from operators.gateway.settings import GatewaySettings
+from operators.gateway.stop_trigger import update_stop
 from operators.gateway.translation import (
-    AMEND_HERE,
-    OCO_HERE,
-    OTO_HERE,
-    REDUCE_HERE,
-    SPLIT_HERE,
-    STOP_HERE,
+    AMEND_EMULATED,
+    OCO_EMULATED,
+    OTO_EMULATED,
+    REDUCE_EMULATED,
+    SPLIT_EMULATED,
+    STOP_EMULATED,
     is_crypto,
-    translate,
-    watches_stop,
-    whole,
+    needs_stop_watch,
+    to_broker_terms,
+    whole_units,
 )
-from operators.gateway.watching import reached_by
-from operators.gateway.working import WorkingOrder
 from operators.money import ZERO, plain, to_decimal
-from operators.orders import OrderEvent, OrderState, follow
+from operators.order_lifecycle import OrderEvent, OrderState, next_state
 from schemas.records import (
     BUY,
     CANCELED,
@@ -55,12 +55,12 @@ from schemas.records import (
 SNAPSHOT_VERSION = 1
 SUBMIT, CANCEL = "SUBMIT", "CANCEL"
 CONNECTED, DISCONNECTED, UNKNOWN, PENDING = "CONNECTED", "DISCONNECTED", "UNKNOWN", "PENDING"
-_STATUS_ENDS = {"canceled": CANCELED, "expired": EXPIRED, "rejected": REJECTED, "replaced": REPLACED}
+_EXEC_TYPE_OF_STATUS = {"canceled": CANCELED, "expired": EXPIRED, "rejected": REJECTED, "replaced": REPLACED}
 
 
 class GatewayStage:
     """Reads orders, cancels and fences (of the tick before), quotes, reference data, the broker's updates and books,
-    and bars; writes `OrderIntent`, `Execution` and `GatewayStatus` (one `seq` for the last two, the topic's).
+    and bars; writes `OrderIntent`, `ExecutionSection` and `GatewayStatus` (one `seq` for the last two, the topic's).
 
     An order is worked as one order at the broker (a leg) after the other. It ends when the broker says so and every
     fill up to the quantity that it names is known; what is not known is never taken for rejected.
@@ -68,117 +68,121 @@ class GatewayStage:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
-        self._reports = Reports()
-        self._epoch, self._fence = 0, ""
-        self._orders: dict[str, WorkingOrder] = {}  # by order_id, in the order of approval
+        self._reports = GatewayReports()
+        self._epoch, self._fence_state = 0, ""
+        self._orders: dict[str, GatewayOrder] = {}  # by order_id, in the order of approval
         self._legs: dict[str, str] = {}  # client_order_id -> order_id
         self._ended = EndedLegs()
-        self._positions = Positions()
+        self._positions = GatewayPositions()
         self._reconciliation = Reconciliation()
         self._status = ("", "")
         self._market: dict[str, tuple[Decimal, str, int]] = {}  # symbol -> last price, session, trading day
         self._ts_ns = 0
-        self._moved = False  # something changed that may let a waiting order go on
+        self._may_proceed = False  # something changed that may let a waiting order go on
 
     @property
     def positions(self) -> Mapping[str, Decimal]:
         """Signed units by symbol, by our own executions."""
-        return self._positions.held
+        return self._positions.quantities
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         self._ts_ns = ts_ns
         self._reports.begin(ts_ns)
         if records:
-            self._positions.take_actions(records)
+            self._positions.apply_corporate_actions(records)
         for record in records:
             kind = type(record)
             if kind is Bar or kind is Quote:
-                self._see(record)  # type: ignore[arg-type]
+                self._apply_market_data(record)  # type: ignore[arg-type]
             elif isinstance(record, BrokerUpdate):
-                self._take_update(record)
+                self._apply_update(record)
             elif isinstance(record, Order):
-                self._take_order(record)
+                self._accept_order(record)
             elif isinstance(record, OrderCancel):
                 self._cancel(record.order_id, record.reason)
             elif isinstance(record, RiskFence):
-                self._take_fence(record)
+                self._apply_fence(record)
             elif isinstance(record, BrokerAccount):
-                self._reconciliation.compare(record, self._believed(), self._at_broker())
+                self._reconciliation.compare(record, self._expected_positions(), self._expected_orders())
         if self._orders:
-            self._expire()
-            self._go_on()
-        self._tell_status()
+            self._cancel_expired()
+            self._send_ready_legs()
+        self._publish_status()
         return self._reports.out
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
-    def _see(self, seen: Bar | Quote) -> None:
+    def _apply_market_data(self, market_data: Bar | Quote) -> None:
         """Prices and sessions, and stops that are watched here."""
-        if type(seen) is Bar:
-            before = self._market.get(seen.symbol)
-            self._market[seen.symbol] = (to_decimal(seen.close), seen.session, seen.trading_day)
-            self._moved |= before is None or before[1:] != (seen.session, seen.trading_day)
+        if type(market_data) is Bar:
+            previous = self._market.get(market_data.symbol)
+            self._market[market_data.symbol] = (
+                to_decimal(market_data.close),
+                market_data.session,
+                market_data.trading_day,
+            )
+            self._may_proceed |= previous is None or previous[1:] != (market_data.session, market_data.trading_day)
         if not self._orders:
             return
         for order in self._orders.values():
-            if order.watched and order.terms.symbol == seen.symbol and reached_by(order, seen):
-                order.watched, order.triggered, self._moved = False, True, True
+            if order.stop_watched and order.terms.symbol == market_data.symbol and update_stop(order, market_data):
+                order.stop_watched, order.stop_triggered, self._may_proceed = False, True, True
 
-    def _take_order(self, order: Order) -> None:
-        working = WorkingOrder(order)
-        why_not = self._why_not(order)
-        if why_not:
-            self._reports.ended(working, REJECTED, why_not)
+    def _accept_order(self, order: Order) -> None:
+        gateway_order = GatewayOrder(order)
+        rejection = self._rejection_reason(order)
+        if rejection:
+            self._reports.write_ended(gateway_order, REJECTED, rejection)
             return
-        self._orders[order.order_id] = working
+        self._orders[order.order_id] = gateway_order
         if order.replaces:
             replaced = self._orders[order.replaces]
-            replaced.replaced_by, working.after = order.order_id, order.replaces
-            working.note(AMEND_HERE)
-            self._withdraw(replaced, f"replaced by {order.order_id}")
+            replaced.replaced_by, gateway_order.waits_for_order = order.order_id, order.replaces
+            gateway_order.note_emulation(AMEND_EMULATED)
+            self._request_cancel(replaced, f"replaced by {order.order_id}")
         if order.parent_id:
-            working.held = True
-            working.note(OTO_HERE)
+            gateway_order.waits_for_parent = True
+            gateway_order.note_emulation(OTO_EMULATED)
         if order.group_id:
-            working.note(OCO_HERE)
+            gateway_order.note_emulation(OCO_EMULATED)
         if order.reduce_only:
-            working.note(REDUCE_HERE)
-        if watches_stop(working, self.settings.instruments.get(order.symbol), self.settings):
-            working.watched = True
-            working.note(STOP_HERE)
-        self._moved = True
-        if working.held or working.watched or working.after:
-            self._reports.accepted(working)
+            gateway_order.note_emulation(REDUCE_EMULATED)
+        if needs_stop_watch(gateway_order, self.settings.instruments.get(order.symbol), self.settings):
+            gateway_order.stop_watched = True
+            gateway_order.note_emulation(STOP_EMULATED)
+        self._may_proceed = True
+        if gateway_order.waits_for_parent or gateway_order.stop_watched or gateway_order.waits_for_order:
+            self._reports.write_accepted(gateway_order)
 
-    def _why_not(self, order: Order) -> str:
+    def _rejection_reason(self, order: Order) -> str:
         if order.risk_epoch < self._epoch:
             return f"risk epoch {order.risk_epoch} is older than the fence at {self._epoch}"
-        if self._fence == HALTED:
+        if self._fence_state == HALTED:
             return f"trading is halted since risk epoch {self._epoch}"
         if order.replaces and order.replaces not in self._orders:
             return f"{order.replaces} does not work any more"
-        if order.parent_id and not any(o.terms.cause_id == order.parent_id for o in self._orders.values()):
+        if order.parent_id and not any(other.terms.cause_id == order.parent_id for other in self._orders.values()):
             return f"its parent {order.parent_id} does not work"
         return ""
 
-    def _take_fence(self, fence: RiskFence) -> None:
-        self._epoch, self._fence = max(self._epoch, fence.epoch), fence.state
+    def _apply_fence(self, fence: RiskFence) -> None:
+        self._epoch, self._fence_state = max(self._epoch, fence.epoch), fence.state
         if fence.state not in (HALTED, REDUCING):
             return
         for order in list(self._orders.values()):
             if fence.state == HALTED or not self._reduces(order):
-                why = f"{fence.state.lower()} by risk epoch {fence.epoch}: {fence.reason}"
-                self._cancel(order.terms.order_id, why)
+                reason = f"{fence.state.lower()} by risk epoch {fence.epoch}: {fence.reason}"
+                self._cancel(order.terms.order_id, reason)
 
-    def _reduces(self, order: WorkingOrder) -> bool:
+    def _reduces(self, order: GatewayOrder) -> bool:
         return order.terms.reduce_only or order.leaves <= self._closable(order)
 
-    def _closable(self, order: WorkingOrder) -> Decimal:
-        held = self._positions.of(order.terms.symbol)
-        return max(ZERO, -held if order.buying else held)
+    def _closable(self, order: GatewayOrder) -> Decimal:
+        position = self._positions.quantity_of(order.terms.symbol)
+        return max(ZERO, -position if order.buying else position)
 
-    def _take_update(self, update: BrokerUpdate) -> None:
-        name, event = update.client_order_id, update.event
+    def _apply_update(self, update: BrokerUpdate) -> None:
+        client_order_id, event = update.client_order_id, update.event
         if event == CONNECTED:
             self._reconciliation.connect()
             return
@@ -186,217 +190,225 @@ class GatewayStage:
             self._reconciliation.disconnect(update.text)
             return
         if event == UNKNOWN:
-            if name in self._legs:
-                self._reconciliation.doubt(name, update.text)
+            if client_order_id in self._legs:
+                self._reconciliation.mark_uncertain(client_order_id, update.text)
             return
-        self._reconciliation.settle(name)
-        order = self._orders.get(self._legs.get(name, ""))
+        self._reconciliation.mark_certain(client_order_id)
+        order = self._orders.get(self._legs.get(client_order_id, ""))
         if order is None or order.leg is None:
-            self._take_late(update)
+            self._apply_late_fill(update)
             return
         leg = order.leg
         if not leg.accepted and event not in (REJECTED, PENDING) and update.text != "rejected":
             leg.accepted = True
             if order.state is OrderState.SUBMITTED:
-                self._reports.accepted(order)
-        fill = leg.told(event, update.quantity, update.price, update.cum_quantity)
+                self._reports.write_accepted(order)
+        fill = leg.apply_report(event, update.quantity, update.price, update.cum_quantity)
         if fill is not None:
-            self._book(order, fill, update.happened_ns)
-        ends = event if event in ENDS else _STATUS_ENDS.get(update.text) if event == TOTAL else None
-        if ends is not None:
-            leg.ending = Ending(ends, update.cum_quantity, update.text)
+            self._book_fill(order, fill, update.happened_ns)
+        end_type = (
+            event if event in END_EVENTS else _EXEC_TYPE_OF_STATUS.get(update.text) if event == ORDER_TOTAL else None
+        )
+        if end_type is not None:
+            leg.ending = LegEnd(end_type, update.cum_quantity, update.text)
         if leg.ended and order.leg is leg:
             self._end_leg(order, leg)
 
-    def _take_late(self, update: BrokerUpdate) -> None:
+    def _apply_late_fill(self, update: BrokerUpdate) -> None:
         """A fill of an order that had ended for us moves money all the same."""
         amounts = (update.quantity, update.price, update.cum_quantity)
-        late = self._ended.take(update.event, update.client_order_id, *amounts)
-        if late is None:
+        late_fill = self._ended.match_late_fill(update.event, update.client_order_id, *amounts)
+        if late_fill is None:
             return
-        self._positions.add(late.symbol, late.fill.quantity if late.side == BUY else -late.fill.quantity)
-        what = (late.order_id, late.symbol, late.side, TRADE)
-        traded = (late.fill.quantity, late.fill.price, ZERO, ZERO, late.cum_quantity)
+        self._positions.add(
+            late_fill.symbol, late_fill.fill.quantity if late_fill.side == BUY else -late_fill.fill.quantity
+        )
+        order_fields = (late_fill.order_id, late_fill.symbol, late_fill.side, TRADE)
+        fill_amounts = (late_fill.fill.quantity, late_fill.fill.price, ZERO, ZERO, late_fill.cum_quantity)
         text = "traded, as the broker says after it had ended"
-        self._reports.execute(what, traded, update.happened_ns, text, late.cause_id)
+        self._reports.write_execution(order_fields, fill_amounts, update.happened_ns, text, late_fill.cause_id)
 
     # -- the order's life ----------------------------------------------------------------------------------------------
 
-    def _book(self, order: WorkingOrder, fill: Fill, happened_ns: int) -> None:
+    def _book_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int) -> None:
         terms = order.terms
         order.cum_quantity += fill.quantity
-        signed = fill.quantity if order.buying else -fill.quantity
-        self._positions.add(terms.symbol, signed)
-        self._reports.traded(order, fill, happened_ns, self.settings.instruments.get(terms.symbol))
-        leaves = order.leaves > 0
-        self._moved = True
+        signed_quantity = fill.quantity if order.buying else -fill.quantity
+        self._positions.add(terms.symbol, signed_quantity)
+        self._reports.write_fill(order, fill, happened_ns, self.settings.instruments.get(terms.symbol))
+        is_open = order.leaves > 0
+        self._may_proceed = True
         for other in list(self._orders.values()):
             if terms.group_id and other.terms.group_id == terms.group_id and other is not order:
                 self._cancel(other.terms.order_id, f"{terms.order_id} of group {terms.group_id} traded")
-            elif not leaves and other.held and other.terms.parent_id == terms.cause_id:
-                other.held = False
+            elif not is_open and other.waits_for_parent and other.terms.parent_id == terms.cause_id:
+                other.waits_for_parent = False
 
-    def _end_leg(self, order: WorkingOrder, leg: Leg) -> None:
+    def _end_leg(self, order: GatewayOrder, leg: Leg) -> None:
         """The broker is done with the leg: so is the order, or its next leg follows."""
         self._legs.pop(leg.client_order_id)
         self._ended.add(order, leg)
-        order.leg, self._moved = None, True
+        order.leg, self._may_proceed = None, True
         filled = leg.cum_quantity >= leg.quantity
         # A stop that has traded was reached: what is left of the order goes on without it.
-        order.triggered |= order.has_stop and leg.cum_quantity > 0
+        order.stop_triggered |= order.has_stop and leg.cum_quantity > 0
         if not order.leaves:
-            self._leave(order)
-        elif order.why_ended:
-            self._end(order, CANCELED, order.why_ended)
+            self._remove_order(order)
+        elif order.end_reason:
+            self._end_order(order, CANCELED, order.end_reason)
         elif not filled:
             assert leg.ending is not None, f"{leg.client_order_id} ended without a reason"
-            kind = CANCELED if leg.ending.exec_type == REPLACED else leg.ending.exec_type
-            if kind == REJECTED and order.cum_quantity:
+            exec_type = CANCELED if leg.ending.exec_type == REPLACED else leg.ending.exec_type
+            if exec_type == REJECTED and order.cum_quantity:
                 # What has traded cannot be rejected any more: only its next leg was.
-                kind = CANCELED
-            self._end(order, kind, leg.ending.text)
+                exec_type = CANCELED
+            self._end_order(order, exec_type, leg.ending.text)
 
     def _cancel(self, order_id: str, reason: str) -> None:
         """Cancelling what has ended changes nothing: its own reports have said what became of it."""
         order = self._orders.get(order_id)
         if order is not None:
-            self._withdraw(order, reason)
+            self._request_cancel(order, reason)
 
-    def _withdraw(self, order: WorkingOrder, reason: str) -> None:
-        order.why_ended = order.why_ended or reason
+    def _request_cancel(self, order: GatewayOrder, reason: str) -> None:
+        order.end_reason = order.end_reason or reason
         leg = order.leg
         if leg is None:
-            self._end(order, CANCELED, order.why_ended)
-        elif not leg.cancel_asked:
-            leg.cancel_asked = True
+            self._end_order(order, CANCELED, order.end_reason)
+        elif not leg.cancel_requested:
+            leg.cancel_requested = True
             if order.state is not OrderState.APPROVED:
-                order.state = follow(order.state, OrderEvent.ASK_CANCEL, order_id=order.terms.order_id)
-            self._reports.intend(CANCEL, order, leg)
+                order.state = next_state(order.state, OrderEvent.REQUEST_CANCEL, order_id=order.terms.order_id)
+            self._reports.write_intent(CANCEL, order, leg)
 
-    def _end(self, order: WorkingOrder, exec_type: str, text: str) -> None:
+    def _end_order(self, order: GatewayOrder, exec_type: str, text: str) -> None:
         replaced = order.replaced_by in self._orders and exec_type == CANCELED
-        self._reports.ended(order, REPLACED if replaced else exec_type, text)
-        self._leave(order)
+        self._reports.write_ended(order, REPLACED if replaced else exec_type, text)
+        self._remove_order(order)
 
-    def _leave(self, order: WorkingOrder) -> None:
+    def _remove_order(self, order: GatewayOrder) -> None:
         """Out of the book; what waits for it goes on, or ends with it."""
         terms = self._orders.pop(order.terms.order_id).terms
-        self._moved = True
+        self._may_proceed = True
         for other in list(self._orders.values()):
             if other.terms.order_id not in self._orders:
                 continue  # ended with another one a moment ago
-            if other.after == terms.order_id:
-                other.after = ""
+            if other.waits_for_order == terms.order_id:
+                other.waits_for_order = ""
                 other.cum_quantity = order.cum_quantity
                 if other.leaves <= 0 or order.state is not OrderState.REPLACED:
-                    traded = f"{terms.order_id} had already ended with {plain(order.cum_quantity)} traded"
+                    reason = f"{terms.order_id} had already ended with {plain(order.cum_quantity)} traded"
                     other.cum_quantity = ZERO
-                    self._end(other, CANCELED, traded)
-            elif other.held and other.terms.parent_id == terms.cause_id:
+                    self._end_order(other, CANCELED, reason)
+            elif other.waits_for_parent and other.terms.parent_id == terms.cause_id:
                 if order.replaced_by in self._orders:
                     successor = self._orders[order.replaced_by].terms.cause_id
                     other.terms = other.terms._replace(parent_id=successor)
                 elif order.leaves:
-                    self._end(other, CANCELED, f"its parent {terms.order_id} ended")
+                    self._end_order(other, CANCELED, f"its parent {terms.order_id} ended")
 
     # -- legs ----------------------------------------------------------------------------------------------------------
 
-    def _expire(self) -> None:
+    def _cancel_expired(self) -> None:
         for order in list(self._orders.values()):
             terms = order.terms
             day = self._market.get(terms.symbol, (ZERO, "", 0))[2]
-            order.day = order.day or day
-            here = order.leg is None or is_crypto(self.settings.instruments.get(terms.symbol))
+            order.first_day = order.first_day or day
+            enforced_here = order.leg is None or is_crypto(self.settings.instruments.get(terms.symbol))
             if terms.expires_ns is not None and self._ts_ns >= terms.expires_ns:
                 self._cancel(terms.order_id, f"good till {terms.expires_ns}")
-            elif here and terms.time_in_force == DAY and day > order.day:
-                self._cancel(terms.order_id, f"day order of {order.day}")
+            elif enforced_here and terms.time_in_force == DAY and day > order.first_day:
+                self._cancel(terms.order_id, f"day order of {order.first_day}")
 
-    def _go_on(self) -> None:
+    def _send_ready_legs(self) -> None:
         """Send the next leg of every order that can have one. Another pass where a pass let others go on."""
-        while self._moved:
-            self._moved = False
+        while self._may_proceed:
+            self._may_proceed = False
             for order in list(self._orders.values()):
-                ready = order.leg is None and not (order.held or order.after or order.watched)
+                ready = order.leg is None and not (
+                    order.waits_for_parent or order.waits_for_order or order.stop_watched
+                )
                 if ready and order.terms.order_id in self._orders:
-                    self._send(order)
+                    self._send_leg(order)
 
-    def _send(self, order: WorkingOrder) -> None:
+    def _send_leg(self, order: GatewayOrder) -> None:
         terms, settings = order.terms, self.settings
         instrument = settings.instruments.get(terms.symbol)
         quantity = self._next_quantity(order)
         if quantity is None:
             return
         if quantity <= 0:
-            self._end(order, CANCELED, "reduce only: nothing is left to close")
+            self._end_order(order, CANCELED, "reduce only: nothing is left to close")
             return
-        last, session, _ = self._market.get(terms.symbol, (None, REGULAR, 0))
-        opens_short = not order.buying and not self._positions.of(terms.symbol) > 0
-        if opens_short and (is_crypto(instrument) or quantity != whole(quantity)):
-            self._end(order, CANCELED if order.cum_quantity else REJECTED, "the broker shorts whole shares only")
+        last_price, session, _ = self._market.get(terms.symbol, (None, REGULAR, 0))
+        opens_short = not order.buying and not self._positions.quantity_of(terms.symbol) > 0
+        if opens_short and (is_crypto(instrument) or quantity != whole_units(quantity)):
+            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, "the broker shorts whole shares only")
             return
-        told = translate(order, instrument, settings, session, last)
-        if isinstance(told, str):
-            self._end(order, CANCELED if order.cum_quantity else REJECTED, told)
+        broker_terms = to_broker_terms(order, instrument, settings, session, last_price)
+        if isinstance(broker_terms, str):
+            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, broker_terms)
             return
         order.legs += 1
-        name = terms.order_id if order.legs == 1 else f"{terms.order_id}.{order.legs}"
-        order.leg = Leg(name, quantity)
-        self._legs[name] = terms.order_id
+        client_order_id = terms.order_id if order.legs == 1 else f"{terms.order_id}.{order.legs}"
+        order.leg = Leg(client_order_id, quantity)
+        self._legs[client_order_id] = terms.order_id
         if order.state is OrderState.APPROVED:
-            order.state = follow(order.state, OrderEvent.SUBMIT, order_id=terms.order_id)
-        self._reports.intend(SUBMIT, order, order.leg, told)
+            order.state = next_state(order.state, OrderEvent.SUBMIT, order_id=terms.order_id)
+        self._reports.write_intent(SUBMIT, order, order.leg, broker_terms)
 
-    def _next_quantity(self, order: WorkingOrder) -> Decimal | None:
+    def _next_quantity(self, order: GatewayOrder) -> Decimal | None:
         """How much of an order can be at the broker now; None: nothing before others have ended."""
         closable, quantity = self._closable(order), order.leaves
-        same = (o for o in self._orders.values() if o is not order and o.terms.symbol == order.terms.symbol)
-        taken = sum((o.leg.quantity - o.leg.cum_quantity for o in same if o.leg and o.buying == order.buying), ZERO)
+        same_symbol = (o for o in self._orders.values() if o is not order and o.terms.symbol == order.terms.symbol)
+        committed = sum(
+            (o.leg.quantity - o.leg.cum_quantity for o in same_symbol if o.leg and o.buying == order.buying), ZERO
+        )
         if order.terms.reduce_only:
             quantity = min(quantity, closable)
-        if not closable or quantity <= closable - taken:
+        if not closable or quantity <= closable - committed:
             return quantity
-        order.note(SPLIT_HERE)
-        return closable - taken if closable > taken else None
+        order.note_emulation(SPLIT_EMULATED)
+        return closable - committed if closable > committed else None
 
     # -- what is believed of the broker -------------------------------------------------------------------------------
 
-    def _believed(self) -> dict[str, Decimal]:
+    def _expected_positions(self) -> dict[str, Decimal]:
         """What is on the broker's account if all is as we think."""
-        believed = dict(self._positions.held)
+        expected = dict(self._positions.quantities)
         for symbol, foreign in self.settings.foreign_positions.items():
-            believed[symbol] = believed.get(symbol, ZERO) + foreign
-        return {symbol: quantity for symbol, quantity in believed.items() if quantity}
+            expected[symbol] = expected.get(symbol, ZERO) + foreign
+        return {symbol: quantity for symbol, quantity in expected.items() if quantity}
 
-    def _at_broker(self) -> dict[str, bool]:
+    def _expected_orders(self) -> dict[str, bool]:
         """Our orders there: whether each is known to work, or still on its way, or about to end."""
         legs = [order.leg for order in self._orders.values() if order.leg is not None]
-        return {leg.client_order_id: leg.accepted and leg.ending is None and not leg.cancel_asked for leg in legs}
+        return {leg.client_order_id: leg.accepted and leg.ending is None and not leg.cancel_requested for leg in legs}
 
-    def _tell_status(self) -> None:
+    def _publish_status(self) -> None:
         status = self._reconciliation.status()
         if status != self._status:
             self._status = status
-            self._reports.status(status[0], self.settings.broker, status[1])
+            self._reports.write_status(status[0], self.settings.broker, status[1])
 
     # -- recovery ------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Any:
-        counts = (self._reports.snapshot(), self._epoch, self._fence, self._status, self._moved)
-        orders = [order.plain() for order in self._orders.values()]
+        counts = (self._reports.snapshot(), self._epoch, self._fence_state, self._status, self._may_proceed)
+        orders = [order.as_tuple() for order in self._orders.values()]
         parts = (self._positions.snapshot(), self._reconciliation.snapshot())
         return (SNAPSHOT_VERSION, counts, orders, self._ended.snapshot(), dict(self._market), *parts)
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
         assert version == SNAPSHOT_VERSION, f"gateway snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
-        counts, orders, ended, market, positions, reconciliation = state
-        reports, self._epoch, self._fence, self._status, self._moved = counts
+        counts, orders, ended_legs, market, positions, reconciliation = state
+        reports, self._epoch, self._fence_state, self._status, self._may_proceed = counts
         self._reports.restore(reports)
-        revived = [WorkingOrder.revive(plain) for plain in orders]
-        self._orders = {order.terms.order_id: order for order in revived}
-        self._legs = {order.leg.client_order_id: order.terms.order_id for order in revived if order.leg is not None}
+        restored = [GatewayOrder.from_tuple(values) for values in orders]
+        self._orders = {order.terms.order_id: order for order in restored}
+        self._legs = {order.leg.client_order_id: order.terms.order_id for order in restored if order.leg is not None}
         self._market = dict(market)
-        self._ended.restore(ended)
+        self._ended.restore(ended_legs)
         self._positions.restore(positions)
         self._reconciliation.restore(reconciliation)

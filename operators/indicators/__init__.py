@@ -11,35 +11,35 @@ from importlib import import_module
 from operators.indicators.indicator import Indicator
 from schemas.errors import BadInput
 
-__all__ = ["KINDS", "Indicator", "build", "form", "outputs"]
+__all__ = ["INDICATORS", "Indicator", "build", "outputs", "spec_template"]
 
 
-def _find() -> dict[str, type[Indicator]]:
-    kinds: dict[str, type[Indicator]] = {}
-    for found in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{found.name}")
+def _discover() -> dict[str, type[Indicator]]:
+    indicators: dict[str, type[Indicator]] = {}
+    for module_info in pkgutil.iter_modules(__path__):
+        module = import_module(f"{__name__}.{module_info.name}")
         for value in vars(module).values():
             # Its own classes, not those that it imports.
             if isinstance(value, type) and issubclass(value, Indicator) and value.__module__ == module.__name__:
                 kind = getattr(value, "kind", None)
                 if kind is None:
                     continue  # what indicators have in common
-                assert kind not in kinds, f"two indicators call themselves {kind}"
-                kinds[kind] = value
-    return dict(sorted(kinds.items()))
+                assert kind not in indicators, f"two indicators call themselves {kind}"
+                indicators[kind] = value
+    return dict(sorted(indicators.items()))
 
 
-KINDS: dict[str, type[Indicator]] = _find()
+INDICATORS: dict[str, type[Indicator]] = _discover()
 """Every indicator by its kind, the first word of its specs."""
 
 
-def form(kind: str) -> str:
+def spec_template(kind: str) -> str:
     """How a spec of this kind is written.
 
-    >>> form("bollinger")
+    >>> spec_template("bollinger")
     'bollinger_<period>_<width>'
     """
-    return "_".join([kind, *(f"<{name}>" for name in KINDS[kind].parameters)])
+    return "_".join([kind, *(f"<{name}>" for name in INDICATORS[kind].parameters)])
 
 
 def build(spec: str) -> Indicator:
@@ -49,13 +49,13 @@ def build(spec: str) -> Indicator:
     (0, 0.0)
     """
     kind, *texts = spec.split("_")
-    if kind not in KINDS:
-        raise BadInput(f"indicator {spec!r} is not known; known are {', '.join(map(form, KINDS))}")
-    wanted = KINDS[kind].parameters
-    if len(texts) != len(wanted):
-        raise BadInput(f"indicator {spec!r} must be written {form(kind)}")
-    numbers = [_number(spec, text, wanted[name]) for name, text in zip(wanted, texts, strict=True)]
-    return KINDS[kind](spec, *numbers)  # type: ignore[call-arg]
+    if kind not in INDICATORS:
+        raise BadInput(f"indicator {spec!r} is not known; known are {', '.join(map(spec_template, INDICATORS))}")
+    parameters = INDICATORS[kind].parameters
+    if len(texts) != len(parameters):
+        raise BadInput(f"indicator {spec!r} must be written {spec_template(kind)}")
+    numbers = [_parse_number(spec, text, parameters[name]) for name, text in zip(parameters, texts, strict=True)]
+    return INDICATORS[kind](spec, *numbers)  # type: ignore[call-arg]
 
 
 def outputs(spec: str) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def outputs(spec: str) -> tuple[str, ...]:
     return tuple(spec + suffix for suffix in build(spec).suffixes)
 
 
-def _number(spec: str, text: str, kind: type[int] | type[float]) -> float:
+def _parse_number(spec: str, text: str, kind: type[int] | type[float]) -> float:
     # One spelling for each number: a spec is the key of its values, and `ema_012` would be a second name of `ema_12`.
     digits = text.replace(".", "", 1) if kind is float else text
     if not (digits.isascii() and digits.isdigit()) or text.startswith(".") or text.endswith("."):

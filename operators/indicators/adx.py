@@ -19,8 +19,20 @@ class Adx(Indicator):
     """
 
     __slots__ = (
-        "close", "high", "index", "keep", "low", "minus", "name", "name_minus", "name_plus",
-        "period", "plus", "reach", "seen", "share",
+        "adx",
+        "alpha",
+        "bars_seen",
+        "decay",
+        "last_close",
+        "last_high",
+        "last_low",
+        "minus_dm",
+        "name",
+        "name_minus",
+        "name_plus",
+        "period",
+        "plus_dm",
+        "range_sum",
     )  # fmt: skip
     kind: ClassVar[str] = "adx"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
@@ -32,71 +44,89 @@ class Adx(Indicator):
         self.name_plus = f"{name}_plus_di"
         self.name_minus = f"{name}_minus_di"
         self.period = period
-        self.share = 1.0 / period
-        self.keep = 1.0 - self.share
-        self.seen = 0  # bars, up to 2 * period
-        self.high = 0.0
-        self.low = 0.0
-        self.close = 0.0
-        self.plus = 0.0
-        self.minus = 0.0
-        self.reach = 0.0  # of true ranges
-        self.index = 0.0  # a sum while seen < 2 * period
+        self.alpha = 1.0 / period
+        self.decay = 1.0 - self.alpha
+        self.bars_seen = 0  # bars, up to 2 * period
+        self.last_high = 0.0
+        self.last_low = 0.0
+        self.last_close = 0.0
+        self.plus_dm = 0.0
+        self.minus_dm = 0.0
+        self.range_sum = 0.0  # of true ranges
+        self.adx = 0.0  # a sum while seen < 2 * period
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         high = bar.high
         low = bar.low
-        rise = high - self.high
-        fall = self.low - low
-        before = self.close
-        self.high = high
-        self.low = low
-        self.close = bar.close
-        if before > high:
-            high = before
-        elif before < low:
-            low = before
-        if self.seen < self.period:
+        rise = high - self.last_high
+        fall = self.last_low - low
+        previous_close = self.last_close
+        self.last_high = high
+        self.last_low = low
+        self.last_close = bar.close
+        if previous_close > high:
+            high = previous_close
+        elif previous_close < low:
+            low = previous_close
+        if self.bars_seen < self.period:
             self._begin(rise, fall, high - low)
             return
-        keep = self.keep
-        plus = self.plus * keep
-        minus = self.minus * keep
+        decay = self.decay
+        plus_dm = self.plus_dm * decay
+        minus_dm = self.minus_dm * decay
         if rise > fall:
             if rise > 0.0:
-                plus += rise
+                plus_dm += rise
         elif fall > rise and fall > 0.0:
-            minus += fall
-        self.plus = plus
-        self.minus = minus
-        self.reach = reach = self.reach * keep + (high - low)
-        if reach > 1e-300:  # below it a long still price has rounded the sums away
-            values[self.name_plus] = 100.0 * plus / reach
-            values[self.name_minus] = 100.0 * minus / reach
-        both = plus + minus
-        if self.seen < 2 * self.period:
-            self.seen += 1
-            if both > 1e-300:
-                self.index += 100.0 * abs(plus - minus) / both
-            if self.seen < 2 * self.period:
+            minus_dm += fall
+        self.plus_dm = plus_dm
+        self.minus_dm = minus_dm
+        self.range_sum = range_sum = self.range_sum * decay + (high - low)
+        if range_sum > 1e-300:  # below it a long still price has rounded the sums away
+            values[self.name_plus] = 100.0 * plus_dm / range_sum
+            values[self.name_minus] = 100.0 * minus_dm / range_sum
+        dm_sum = plus_dm + minus_dm
+        if self.bars_seen < 2 * self.period:
+            self.bars_seen += 1
+            if dm_sum > 1e-300:
+                self.adx += 100.0 * abs(plus_dm - minus_dm) / dm_sum
+            if self.bars_seen < 2 * self.period:
                 return
-            self.index /= self.period
-        elif both > 1e-300:
-            difference = plus - minus if plus > minus else minus - plus
-            self.index += (100.0 * difference / both - self.index) * self.share
-        values[self.name] = self.index
+            self.adx /= self.period
+        elif dm_sum > 1e-300:
+            difference = plus_dm - minus_dm if plus_dm > minus_dm else minus_dm - plus_dm
+            self.adx += (100.0 * difference / dm_sum - self.adx) * self.alpha
+        values[self.name] = self.adx
 
-    def _begin(self, rise: float, fall: float, reach: float) -> None:
-        if self.seen:
+    def _begin(self, rise: float, fall: float, true_range: float) -> None:
+        if self.bars_seen:
             if rise > fall and rise > 0.0:
-                self.plus += rise
+                self.plus_dm += rise
             elif fall > rise and fall > 0.0:
-                self.minus += fall
-            self.reach += reach
-        self.seen += 1
+                self.minus_dm += fall
+            self.range_sum += true_range
+        self.bars_seen += 1
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.seen, self.high, self.low, self.close, self.plus, self.minus, self.reach, self.index
+        return (
+            self.bars_seen,
+            self.last_high,
+            self.last_low,
+            self.last_close,
+            self.plus_dm,
+            self.minus_dm,
+            self.range_sum,
+            self.adx,
+        )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.seen, self.high, self.low, self.close, self.plus, self.minus, self.reach, self.index = snapshot
+        (
+            self.bars_seen,
+            self.last_high,
+            self.last_low,
+            self.last_close,
+            self.plus_dm,
+            self.minus_dm,
+            self.range_sum,
+            self.adx,
+        ) = snapshot

@@ -16,7 +16,7 @@ class Atr(Indicator):
     high - low in, and gives 0 in warm-up. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
     """
 
-    __slots__ = ("close", "name", "period", "seen", "share", "value")
+    __slots__ = ("alpha", "close", "name", "period", "ranges_seen", "value")
     kind: ClassVar[str] = "atr"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -24,29 +24,29 @@ class Atr(Indicator):
         check_period(name, period)
         self.name = name
         self.period = period
-        self.share = 1.0 / period
-        self.seen = -1  # ranges folded in, up to period
+        self.alpha = 1.0 / period
+        self.ranges_seen = -1  # ranges folded in, up to period
         self.close = 0.0
         self.value = 0.0  # a sum while seen < period
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         high = bar.high
         low = bar.low
-        before = self.close
+        previous_close = self.close
         self.close = bar.close
-        if before > high:
-            high = before
-        elif before < low:
-            low = before
+        if previous_close > high:
+            high = previous_close
+        elif previous_close < low:
+            low = previous_close
         value = self.value
-        if self.seen == self.period:
-            self.value = value = value + (high - low - value) * self.share
+        if self.ranges_seen == self.period:
+            self.value = value = value + (high - low - value) * self.alpha
             values[self.name] = value
             return
-        if self.seen >= 0:
+        if self.ranges_seen >= 0:
             self.value = value + (high - low)
-        self.seen += 1
-        if self.seen == self.period:
+        self.ranges_seen += 1
+        if self.ranges_seen == self.period:
             self.value = values[self.name] = self.value / self.period
 
     def rescale(self, factor: float) -> None:
@@ -55,7 +55,7 @@ class Atr(Indicator):
         self.value *= factor
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.seen, self.close, self.value
+        return self.ranges_seen, self.close, self.value
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.seen, self.close, self.value = snapshot
+        self.ranges_seen, self.close, self.value = snapshot

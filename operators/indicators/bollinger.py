@@ -21,7 +21,16 @@ class Bollinger(Indicator):
     """
 
     __slots__ = (
-        "at", "mean", "name_lower", "name_middle", "name_upper", "peak", "period", "squares", "width", "window"
+        "mean",
+        "name_lower",
+        "name_middle",
+        "name_upper",
+        "oldest",
+        "period",
+        "square_sum",
+        "square_sum_peak",
+        "width",
+        "window"
     )  # fmt: skip
     kind: ClassVar[str] = "bollinger"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int, "width": float}
@@ -37,10 +46,10 @@ class Bollinger(Indicator):
         self.period = period
         self.width = width
         self.window: list[float] = []
-        self.at = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # where the oldest close stands, once the window is full
         self.mean = 0.0
-        self.squares = 0.0  # sum of squared deviations from the mean
-        self.peak = 0.0  # of squares, since they were taken anew
+        self.square_sum = 0.0  # sum of squared deviations from the mean
+        self.square_sum_peak = 0.0  # of squares, since they were taken anew
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
@@ -50,41 +59,41 @@ class Bollinger(Indicator):
             window.append(close)
             if len(window) < period:
                 return
-            self._anew()
+            self._recompute()
             mean = self.mean
-            squares = self.squares
+            square_sum = self.square_sum
         else:
-            at = self.at
-            before = window[at]
-            window[at] = close
-            change = close - before
-            last = self.mean
-            self.mean = mean = last + change / period
-            self.squares = squares = self.squares + change * (close - mean + before - last)
-            at += 1
-            if at == period:
-                at = 0
-            self.at = at
-            if at == 0 or squares < 1e-4 * self.peak:
-                self._anew()
+            oldest = self.oldest
+            dropped = window[oldest]
+            window[oldest] = close
+            change = close - dropped
+            previous_mean = self.mean
+            self.mean = mean = previous_mean + change / period
+            self.square_sum = square_sum = self.square_sum + change * (close - mean + dropped - previous_mean)
+            oldest += 1
+            if oldest == period:
+                oldest = 0
+            self.oldest = oldest
+            if oldest == 0 or square_sum < 1e-4 * self.square_sum_peak:
+                self._recompute()
                 mean = self.mean
-                squares = self.squares
-            elif squares > self.peak:
-                self.peak = squares
-        reach = self.width * sqrt(squares / period)
-        values[self.name_upper] = mean + reach
+                square_sum = self.square_sum
+            elif square_sum > self.square_sum_peak:
+                self.square_sum_peak = square_sum
+        half_width = self.width * sqrt(square_sum / period)
+        values[self.name_upper] = mean + half_width
         values[self.name_middle] = mean
-        values[self.name_lower] = mean - reach
+        values[self.name_lower] = mean - half_width
 
-    def _anew(self) -> None:
+    def _recompute(self) -> None:
         # Two passes, the second on the remainder, so that a mean that was rounded does not count as deviation.
         mean = fsum(self.window) / self.period
         self.mean = mean
-        self.squares = self.peak = fsum([(close - mean) ** 2 for close in self.window])
+        self.square_sum = self.square_sum_peak = fsum([(close - mean) ** 2 for close in self.window])
 
     def snapshot(self) -> tuple[Any, ...]:
-        return tuple(self.window), self.at, self.mean, self.squares, self.peak
+        return tuple(self.window), self.oldest, self.mean, self.square_sum, self.square_sum_peak
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        window, self.at, self.mean, self.squares, self.peak = snapshot
+        window, self.oldest, self.mean, self.square_sum, self.square_sum_peak = snapshot
         self.window = list(window)

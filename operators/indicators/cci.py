@@ -20,7 +20,7 @@ class Cci(Indicator):
     they have above it is half of all deviations. Like any mean deviation it is as exact as the prices: 1e-15 of them.
     """
 
-    __slots__ = ("at", "name", "ordered", "period", "total", "window")
+    __slots__ = ("name", "oldest", "period", "sorted_window", "total", "window")
     kind: ClassVar[str] = "cci"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -29,44 +29,44 @@ class Cci(Indicator):
         self.name = name
         self.period = period
         self.window: list[float] = []
-        self.ordered: list[float] = []
-        self.at = 0  # where the oldest price stands, once the window is full
+        self.sorted_window: list[float] = []
+        self.oldest = 0  # where the oldest price stands, once the window is full
         self.total = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         price = (bar.high + bar.low + bar.close) / 3.0
         window = self.window
-        ordered = self.ordered
+        sorted_window = self.sorted_window
         period = self.period
-        insort(ordered, price)
+        insort(sorted_window, price)
         if len(window) < period:
             window.append(price)
             if len(window) < period:
                 return
             self.total = total = fsum(window)
         else:
-            at = self.at
-            before = window[at]
-            window[at] = price
-            del ordered[bisect_left(ordered, before)]
-            at += 1
-            if at == period:
-                at = 0
+            oldest = self.oldest
+            dropped = window[oldest]
+            window[oldest] = price
+            del sorted_window[bisect_left(sorted_window, dropped)]
+            oldest += 1
+            if oldest == period:
+                oldest = 0
                 total = fsum(window)
             else:
-                total = self.total + (price - before)
-            self.at = at
+                total = self.total + (price - dropped)
+            self.oldest = oldest
             self.total = total
         mean = total / period
-        above = ordered[bisect_left(ordered, mean) :]
+        above = sorted_window[bisect_left(sorted_window, mean) :]
         deviation = 2.0 * (sum(above) - len(above) * mean)
         if deviation > 1e-13 * total:  # less is the rounding of equal prices
             values[self.name] = (price - mean) * period / (0.015 * deviation)
 
     def snapshot(self) -> tuple[Any, ...]:
-        return tuple(self.window), self.at, self.total
+        return tuple(self.window), self.oldest, self.total
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        window, self.at, self.total = snapshot
+        window, self.oldest, self.total = snapshot
         self.window = list(window)
-        self.ordered = sorted(window)
+        self.sorted_window = sorted(window)

@@ -15,7 +15,7 @@ class Ema(Indicator):
     `ewm(span=period, adjust=False)`; TA-Lib seeds with a simple average instead and meets it only in the limit.
     """
 
-    __slots__ = ("alpha", "missing", "name", "period", "value")
+    __slots__ = ("alpha", "bars_missing", "name", "period", "value")
     kind: ClassVar[str] = "ema"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -24,11 +24,11 @@ class Ema(Indicator):
         self.name = name
         self.period = period
         self.alpha = 2.0 / (period + 1)
-        self.missing = period
+        self.bars_missing = period
         self.value = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
-        if self.missing:
+        if self.bars_missing:
             if not self._warm_up(bar.close):
                 return
             value = self.value
@@ -38,15 +38,15 @@ class Ema(Indicator):
         values[self.name] = value
 
     def _warm_up(self, close: float) -> bool:
-        if self.missing == self.period:
+        if self.bars_missing == self.period:
             self.value = close
         self.value += (close - self.value) * self.alpha
-        self.missing -= 1
-        return self.missing == 0
+        self.bars_missing -= 1
+        return self.bars_missing == 0
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.period - self.missing, self.value
+        return self.period - self.bars_missing, self.value
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        seen, self.value = snapshot
-        self.missing = self.period - seen
+        bars_seen, self.value = snapshot
+        self.bars_missing = self.period - bars_seen

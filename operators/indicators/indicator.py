@@ -38,7 +38,7 @@ class Indicator:
         raise NotImplementedError
 
 
-def check_period(name: str, period: int, least: int = 1) -> None:
-    """Raises BadInput where `period`, in bars, is below `least`."""
-    if period < least:
-        raise BadInput(f"indicator {name}: a period must be at least {least} bars, found {period}")
+def check_period(name: str, period: int, minimum: int = 1) -> None:
+    """Raises BadInput where `period`, in bars, is below `minimum`."""
+    if period < minimum:
+        raise BadInput(f"indicator {name}: a period must be at least {minimum} bars, found {period}")

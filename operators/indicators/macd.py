@@ -18,8 +18,18 @@ class Macd(Indicator):
     """
 
     __slots__ = (
-        "alpha_fast", "alpha_signal", "alpha_slow", "fast", "name", "name_histogram", "name_signal",
-        "seen", "signal", "slow", "warm", "warm_line",
+        "alpha_fast",
+        "alpha_signal",
+        "alpha_slow",
+        "bars_seen",
+        "fast",
+        "line_warm_up_bars",
+        "name",
+        "name_histogram",
+        "name_signal",
+        "signal",
+        "slow",
+        "warm_up_bars",
     )  # fmt: skip
     kind: ClassVar[str] = "macd"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"fast": int, "slow": int, "signal": int}
@@ -36,16 +46,16 @@ class Macd(Indicator):
         self.alpha_fast = 2.0 / (fast + 1)
         self.alpha_slow = 2.0 / (slow + 1)
         self.alpha_signal = 2.0 / (signal + 1)
-        self.warm_line = slow
-        self.warm = slow + signal - 1
-        self.seen = 0  # bars, up to warm
+        self.line_warm_up_bars = slow
+        self.warm_up_bars = slow + signal - 1
+        self.bars_seen = 0  # bars, up to warm
         self.fast = 0.0
         self.slow = 0.0
         self.signal = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
-        if self.seen < self.warm:
+        if self.bars_seen < self.warm_up_bars:
             self._warm_up(close, values)
             return
         fast = self.fast
@@ -60,23 +70,23 @@ class Macd(Indicator):
         values[self.name_histogram] = line - signal
 
     def _warm_up(self, close: float, values: dict[str, float]) -> None:
-        if self.seen == 0:
+        if self.bars_seen == 0:
             self.fast = self.slow = close
-        self.seen += 1
+        self.bars_seen += 1
         self.fast += (close - self.fast) * self.alpha_fast
         self.slow += (close - self.slow) * self.alpha_slow
         line = self.fast - self.slow
-        if self.seen == self.warm_line:
+        if self.bars_seen == self.line_warm_up_bars:
             self.signal = line
-        if self.seen >= self.warm_line:
+        if self.bars_seen >= self.line_warm_up_bars:
             self.signal += (line - self.signal) * self.alpha_signal
             values[self.name] = line
-        if self.seen == self.warm:
+        if self.bars_seen == self.warm_up_bars:
             values[self.name_signal] = self.signal
             values[self.name_histogram] = line - self.signal
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.seen, self.fast, self.slow, self.signal
+        return self.bars_seen, self.fast, self.slow, self.signal
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.seen, self.fast, self.slow, self.signal = snapshot
+        self.bars_seen, self.fast, self.slow, self.signal = snapshot

@@ -25,10 +25,10 @@ class Obv(Indicator):
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
-        before = self.close
-        if before is None or close > before:
+        previous_close = self.close
+        if previous_close is None or close > previous_close:
             self.total += bar.volume
-        elif close < before:
+        elif close < previous_close:
             self.total -= bar.volume
         self.close = close
         values[self.name] = self.total

@@ -11,7 +11,7 @@ from schemas.records import Bar
 class Roc(Indicator):
     """Change of the close over `period` bars in percent; absent before. Equals TA-Lib's ROC and `ta`'s ROCIndicator."""
 
-    __slots__ = ("at", "name", "period", "window")
+    __slots__ = ("name", "oldest", "period", "window")
     kind: ClassVar[str] = "roc"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -20,7 +20,7 @@ class Roc(Indicator):
         self.name = name
         self.period = period
         self.window: list[float] = []
-        self.at = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # where the oldest close stands, once the window is full
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
@@ -28,17 +28,17 @@ class Roc(Indicator):
         if len(window) < self.period:
             window.append(close)
             return
-        at = self.at
-        before = window[at]
-        window[at] = close
-        at += 1
-        self.at = 0 if at == self.period else at
+        oldest = self.oldest
+        dropped = window[oldest]
+        window[oldest] = close
+        oldest += 1
+        self.oldest = 0 if oldest == self.period else oldest
         # The difference first: it is exact for close prices, where close / before - 1 loses its digits.
-        values[self.name] = (close - before) * 100.0 / before
+        values[self.name] = (close - dropped) * 100.0 / dropped
 
     def snapshot(self) -> tuple[Any, ...]:
-        return tuple(self.window), self.at
+        return tuple(self.window), self.oldest
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        window, self.at = snapshot
+        window, self.oldest = snapshot
         self.window = list(window)

@@ -16,7 +16,7 @@ class Rsi(Indicator):
     averages with 0 instead. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
     """
 
-    __slots__ = ("close", "gain", "keep", "loss", "name", "period", "seen", "share")
+    __slots__ = ("alpha", "changes_seen", "close", "decay", "gain", "loss", "name", "period")
     kind: ClassVar[str] = "rsi"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -24,9 +24,9 @@ class Rsi(Indicator):
         check_period(name, period, 2)
         self.name = name
         self.period = period
-        self.share = 1.0 / period
-        self.keep = 1.0 - self.share
-        self.seen = -1  # changes folded in, up to period
+        self.alpha = 1.0 / period
+        self.decay = 1.0 - self.alpha
+        self.changes_seen = -1  # changes folded in, up to period
         self.close = 0.0
         # Sums while seen < period, averages from there on.
         self.gain = 0.0
@@ -36,36 +36,36 @@ class Rsi(Indicator):
         close = bar.close
         change = close - self.close
         self.close = close
-        if self.seen < self.period:
+        if self.changes_seen < self.period:
             if not self._warm_up(change):
                 return
             gain = self.gain
             loss = self.loss
         elif change > 0.0:
-            self.gain = gain = self.gain * self.keep + change * self.share
-            self.loss = loss = self.loss * self.keep
+            self.gain = gain = self.gain * self.decay + change * self.alpha
+            self.loss = loss = self.loss * self.decay
         else:
-            self.gain = gain = self.gain * self.keep
-            self.loss = loss = self.loss * self.keep - change * self.share
-        both = gain + loss
-        if both > 1e-300:  # below it a long still price has rounded the averages away
-            values[self.name] = 100.0 * gain / both
+            self.gain = gain = self.gain * self.decay
+            self.loss = loss = self.loss * self.decay - change * self.alpha
+        total = gain + loss
+        if total > 1e-300:  # below it a long still price has rounded the averages away
+            values[self.name] = 100.0 * gain / total
 
     def _warm_up(self, change: float) -> bool:
-        if self.seen >= 0:
+        if self.changes_seen >= 0:
             if change > 0.0:
                 self.gain += change
             else:
                 self.loss -= change
-        self.seen += 1
-        if self.seen < self.period:
+        self.changes_seen += 1
+        if self.changes_seen < self.period:
             return False
         self.gain /= self.period
         self.loss /= self.period
         return True
 
     def snapshot(self) -> tuple[Any, ...]:
-        return self.seen, self.close, self.gain, self.loss
+        return self.changes_seen, self.close, self.gain, self.loss
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.seen, self.close, self.gain, self.loss = snapshot
+        self.changes_seen, self.close, self.gain, self.loss = snapshot

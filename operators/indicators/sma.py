@@ -15,7 +15,7 @@ class Sma(Indicator):
     The running sum is taken anew once a window length, so that rounding never adds up over more than one.
     """
 
-    __slots__ = ("at", "name", "period", "total", "window")
+    __slots__ = ("name", "oldest", "period", "total", "window")
     kind: ClassVar[str] = "sma"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int}
 
@@ -24,31 +24,31 @@ class Sma(Indicator):
         self.name = name
         self.period = period
         self.window: list[float] = []
-        self.at = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # where the oldest close stands, once the window is full
         self.total = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
         window = self.window
-        at = self.at
+        oldest = self.oldest
         if len(window) < self.period:
             window.append(close)
             if len(window) < self.period:
                 return
             self.total = fsum(window)
         else:
-            self.total += close - window[at]
-            window[at] = close
-            at += 1
-            if at == self.period:
-                at = 0
+            self.total += close - window[oldest]
+            window[oldest] = close
+            oldest += 1
+            if oldest == self.period:
+                oldest = 0
                 self.total = fsum(window)
-            self.at = at
+            self.oldest = oldest
         values[self.name] = self.total / self.period
 
     def snapshot(self) -> tuple[Any, ...]:
-        return tuple(self.window), self.at, self.total
+        return tuple(self.window), self.oldest, self.total
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        window, self.at, self.total = snapshot
+        window, self.oldest, self.total = snapshot
         self.window = list(window)

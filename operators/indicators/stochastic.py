@@ -16,7 +16,16 @@ class Stochastic(Indicator):
     """
 
     __slots__ = (
-        "at", "high", "highs", "ks", "low", "lows", "name_d", "name_k", "period", "smooth"
+        "highs",
+        "lows",
+        "name_d",
+        "name_k",
+        "oldest",
+        "period",
+        "recent_k",
+        "smooth",
+        "window_high",
+        "window_low"
     )  # fmt: skip
     kind: ClassVar[str] = "stochastic"
     parameters: ClassVar[dict[str, type[int] | type[float]]] = {"period": int, "smooth": int}
@@ -31,10 +40,10 @@ class Stochastic(Indicator):
         self.smooth = smooth
         self.highs: list[float] = []
         self.lows: list[float] = []
-        self.at = 0  # where the oldest bar stands, once the window is full
-        self.high = 0.0  # of highs
-        self.low = 0.0
-        self.ks: list[float] = []
+        self.oldest = 0  # where the oldest bar stands, once the window is full
+        self.window_high = 0.0  # of highs
+        self.window_low = 0.0
+        self.recent_k: list[float] = []
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         highs = self.highs
@@ -46,44 +55,44 @@ class Stochastic(Indicator):
             lows.append(low)
             if len(highs) < self.period:
                 return
-            self.high = high = max(highs)
-            self.low = low = min(lows)
+            self.window_high = high = max(highs)
+            self.window_low = low = min(lows)
         else:
             # This bar takes the place of the oldest; the window is looked through only when an end of its range goes.
-            at = self.at
-            before, highs[at] = highs[at], high
-            if high >= self.high:
-                self.high = high
+            oldest = self.oldest
+            dropped, highs[oldest] = highs[oldest], high
+            if high >= self.window_high:
+                self.window_high = high
             else:
-                if before == self.high:
-                    self.high = max(highs)
-                high = self.high
-            before, lows[at] = lows[at], low
-            if low <= self.low:
-                self.low = low
+                if dropped == self.window_high:
+                    self.window_high = max(highs)
+                high = self.window_high
+            dropped, lows[oldest] = lows[oldest], low
+            if low <= self.window_low:
+                self.window_low = low
             else:
-                if before == self.low:
-                    self.low = min(lows)
-                low = self.low
-            at += 1
-            self.at = 0 if at == self.period else at
-        ks = self.ks
+                if dropped == self.window_low:
+                    self.window_low = min(lows)
+                low = self.window_low
+            oldest += 1
+            self.oldest = 0 if oldest == self.period else oldest
+        recent_k = self.recent_k
         if high == low:
-            ks.clear()
+            recent_k.clear()
             return
         values[self.name_k] = k = (bar.close - low) * 100.0 / (high - low)
-        ks.append(k)
-        if len(ks) == self.smooth:
-            values[self.name_d] = sum(ks) / self.smooth
-            del ks[0]
+        recent_k.append(k)
+        if len(recent_k) == self.smooth:
+            values[self.name_d] = sum(recent_k) / self.smooth
+            del recent_k[0]
 
     def snapshot(self) -> tuple[Any, ...]:
-        return tuple(self.highs), tuple(self.lows), self.at, tuple(self.ks)
+        return tuple(self.highs), tuple(self.lows), self.oldest, tuple(self.recent_k)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        highs, lows, self.at, ks = snapshot
+        highs, lows, self.oldest, recent_k = snapshot
         self.highs = list(highs)
         self.lows = list(lows)
-        self.ks = list(ks)
-        self.high = max(highs, default=0.0)
-        self.low = min(lows, default=0.0)
+        self.recent_k = list(recent_k)
+        self.window_high = max(highs, default=0.0)
+        self.window_low = min(lows, default=0.0)

@@ -32,9 +32,9 @@ class Vwap(Indicator):
             self.session = bar.session
             self.notional = 0.0
             self.volume = 0.0
-        traded = bar.volume
-        self.notional += (bar.high + bar.low + bar.close) / 3.0 * traded
-        self.volume = volume = self.volume + traded
+        bar_volume = bar.volume
+        self.notional += (bar.high + bar.low + bar.close) / 3.0 * bar_volume
+        self.volume = volume = self.volume + bar_volume
         if volume:
             values[self.name] = self.notional / volume
 

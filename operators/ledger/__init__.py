@@ -1,24 +1,24 @@
 """Positions, lots and cash: the ledger that the portfolio keeps, and the books that a tax return needs."""
 
-from operators.ledger.account import Holding, Ledger, LedgerRecord
+from operators.ledger.account import Ledger, LedgerHolding, LedgerRecord
 from operators.ledger.corporate_actions import (
     CashDividend,
-    CorporateAction,
     Delisting,
+    LedgerAction,
     Split,
     StockDividend,
     SymbolChange,
 )
 from operators.ledger.lots import METHODS, LotBook, OpenLot
-from operators.ledger.tax_book import TaxBook, TaxMatch, TaxTrade, trade_of
+from operators.ledger.tax_book import TaxBook, TaxMatch, TaxTrade, to_tax_trade
 
 __all__ = [
     "METHODS",
     "CashDividend",
-    "CorporateAction",
     "Delisting",
-    "Holding",
     "Ledger",
+    "LedgerAction",
+    "LedgerHolding",
     "LedgerRecord",
     "LotBook",
     "OpenLot",
@@ -28,5 +28,5 @@ __all__ = [
     "TaxBook",
     "TaxMatch",
     "TaxTrade",
-    "trade_of",
+    "to_tax_trade",
 ]

@@ -16,7 +16,13 @@ from decimal import Decimal
 from typing import Any
 
 from operators.ledger.cash import Charge
-from operators.ledger.corporate_actions import CorporateAction, Delisting, SymbolChange, check, fraction_of
+from operators.ledger.corporate_actions import (
+    Delisting,
+    LedgerAction,
+    SymbolChange,
+    fractional_part,
+    validate_ledger_action,
+)
 from operators.ledger.lots import FIFO, LotBook, OpenLot
 from operators.money import ONE, ZERO, divide, is_positive, multiply, quantize
 from schemas.errors import InvalidField
@@ -26,8 +32,8 @@ SNAPSHOT_VERSION = 1
 LedgerRecord = Position | Lot | LotMatch
 
 
-class Holding:
-    """One symbol's side of the ledger, for reading. `quantity` and `cost` are negative when short.
+class LedgerHolding:
+    """One symbol's side of the ledger, for reading. `quantity` and `previous_cost` are negative when short.
 
     `unit_value` is what one unit is worth in account currency at a price of 1: multiplier times exchange rate.
     """
@@ -82,11 +88,11 @@ class Ledger:
         self._multipliers = dict(multipliers or {})
         self._currencies = dict(currencies or {})
         self._rates: dict[str, Decimal] = {}
-        self._holdings: dict[str, Holding] = {}
+        self._holdings: dict[str, LedgerHolding] = {}
         self._seq = 0
         self._execution_seq = 0
 
-    def holding(self, symbol: str) -> Holding | None:
+    def holding(self, symbol: str) -> LedgerHolding | None:
         """None for a symbol that was never traded."""
         return self._holdings.get(symbol)
 
@@ -95,7 +101,7 @@ class Ledger:
         holding = self._holdings.get(symbol)
         return ZERO if holding is None else holding.book.quantity
 
-    def holdings(self) -> Iterator[Holding]:
+    def holdings(self) -> Iterator[LedgerHolding]:
         """All symbols ever traded, in the order of their first trade."""
         return iter(self._holdings.values())
 
@@ -103,7 +109,7 @@ class Ledger:
         """Whether a symbol of the books is traded in a currency that is not the account's."""
         return currency in self._currencies.values()
 
-    def can_value(self, symbol: str) -> bool:
+    def has_rate(self, symbol: str) -> bool:
         """Whether the symbol's currency is the account's, or its rate is known."""
         currency = self._currencies.get(symbol)
         return currency is None or currency in self._rates
@@ -123,27 +129,34 @@ class Ledger:
         amount = quantize(amount)
         self.cash += amount
         self.income += amount
-        self._check()
+        self._assert_balanced()
 
-    def pay(self, ts_ns: int, charge: Charge) -> CashFlow:
+    def book_charge(self, ts_ns: int, charge: Charge) -> CashFlow:
         """Book money that is due without a trade, and say so on record."""
         self.credit(charge.amount)
         self._seq += 1
-        held = self.quantity(charge.symbol)
-        name = f"cash-{self._seq}"
+        quantity = self.quantity(charge.symbol)
+        cash_flow_id = f"cash-{self._seq}"
         return CashFlow(
-            self._seq, ts_ns, name, charge.kind, charge.symbol, quantize(charge.amount), held, charge.cause_id
+            self._seq,
+            ts_ns,
+            cash_flow_id,
+            charge.kind,
+            charge.symbol,
+            quantize(charge.amount),
+            quantity,
+            charge.cause_id,
         )
 
-    def note(self, ts_ns: int, kind: str, symbol: str, cause_id: str) -> CashFlow:
+    def record_event(self, ts_ns: int, kind: str, symbol: str, cause_id: str) -> CashFlow:
         """That a corporate action or an exchange rate counts from here on, on record among the books' changes."""
         self._seq += 1
         return CashFlow(self._seq, ts_ns, f"cash-{self._seq}", kind, symbol, ZERO, self.quantity(symbol), cause_id)
 
-    def apply(self, execution: Execution, chosen: Sequence[str] = ()) -> list[LedgerRecord]:
+    def apply(self, execution: Execution, lot_ids: Sequence[str] = ()) -> list[LedgerRecord]:
         """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position.
 
-        `chosen` are the ids of the lots to close first, where the method is `specific`. Raises `InvalidField` for a
+        `lot_ids` are the ids of the lots to close first, where the method is `specific`. Raises `InvalidField` for a
         symbol whose currency has no rate.
         """
         if execution.seq <= self._execution_seq:
@@ -153,39 +166,41 @@ class Ledger:
             return []
         quantity = quantize(execution.quantity)
         assert quantity > 0 and execution.price >= 0, f"{execution.execution_id}: {quantity} at {execution.price}"
-        holding = self._hold(execution.symbol)
+        holding = self._open_holding(execution.symbol)
         self._execution_seq = execution.seq
         origin = (str(execution.seq), execution.ts_ns, execution.filled_at_ns, execution.execution_id)
-        signed = quantity if execution.side == BUY else -quantity
-        return self._trade(holding, signed, quantize(execution.price), quantize(execution.fee), origin, chosen)
+        signed_quantity = quantity if execution.side == BUY else -quantity
+        return self._book_trade(
+            holding, signed_quantity, quantize(execution.price), quantize(execution.fee), origin, lot_ids
+        )
 
-    def act(self, action: CorporateAction) -> list[LedgerRecord]:
+    def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
         """Let a split, stock dividend, symbol change or delisting change the lots. Returns them and the Position."""
-        check(action)
+        validate_ledger_action(action)
         holding = self._holdings.get(action.symbol)
         if holding is None or not holding.quantity:
             return []
         origin = (action.action_id, action.ts_ns, action.ts_ns, action.action_id)
         if isinstance(action, Delisting):
-            return self._trade(holding, -holding.quantity, quantize(action.price), ZERO, origin)
+            return self._book_trade(holding, -holding.quantity, quantize(action.price), ZERO, origin)
         if isinstance(action, SymbolChange):
             holding = self._rename(holding, action.new_symbol)
         else:
             holding.book.split(action.ratio)
-            fraction = fraction_of(holding.quantity)
+            fraction = fractional_part(holding.quantity)
             if action.cash_in_lieu is not None and fraction:
-                return self._trade(holding, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
+                return self._book_trade(holding, -fraction, quantize(action.cash_in_lieu), ZERO, origin)
         out = [self._lot(action.ts_ns, holding.symbol, lot) for lot in holding.book.open_lots()]
         return [*out, self._position(holding, action.ts_ns, action.action_id)]
 
-    def _trade(
+    def _book_trade(
         self,
-        holding: Holding,
+        holding: LedgerHolding,
         quantity: Decimal,
         price: Decimal,
         fee: Decimal,
         origin: tuple[str, int, int, str],
-        chosen: Sequence[str] = (),
+        lot_ids: Sequence[str] = (),
     ) -> list[LedgerRecord]:
         tag, ts_ns, filled_at_ns, execution_id = origin
         value = multiply(quantity, price)
@@ -195,15 +210,15 @@ class Ledger:
         self.fees += fee
         holding.fees += fee
         book, out = holding.book, list[LedgerRecord]()
-        cost = book.cost
-        rest = quantity
+        previous_cost = book.cost
+        remaining = quantity
         if book.quantity and (book.quantity < 0) is (quantity > 0):
-            matches, rest, value, fee = book.close(quantity, value, fee, chosen)
+            matches, remaining, value, fee = book.close(quantity, value, fee, lot_ids)
             direction = "LONG" if quantity < 0 else "SHORT"
-            for number, closed in enumerate(matches, start=1):
-                holding.realized_pnl += closed.pnl
-                self.realized_pnl += closed.pnl
-                lot = closed.lot
+            for number, closed_lot in enumerate(matches, start=1):
+                holding.realized_pnl += closed_lot.pnl
+                self.realized_pnl += closed_lot.pnl
+                lot = closed_lot.lot
                 self._seq += 1
                 out.append(
                     LotMatch(
@@ -212,11 +227,11 @@ class Ledger:
                         f"match-{tag}-{number}",
                         holding.symbol,
                         direction,
-                        abs(closed.quantity),
-                        closed.entry_price,
+                        abs(closed_lot.quantity),
+                        closed_lot.entry_price,
                         price,
-                        closed.pnl,
-                        closed.entry_fees + closed.exit_fees,
+                        closed_lot.pnl,
+                        closed_lot.entry_fees + closed_lot.exit_fees,
                         lot.opened_ns,
                         filled_at_ns,
                         lot.lot_id,
@@ -225,19 +240,19 @@ class Ledger:
                     )
                 )
                 out.append(self._lot(ts_ns, holding.symbol, lot))
-        if rest:
-            lot = OpenLot(f"lot-{tag}", filled_at_ns, rest, price, value, fee, execution_id)
+        if remaining:
+            lot = OpenLot(f"lot-{tag}", filled_at_ns, remaining, price, value, fee, execution_id)
             book.open(lot)
             out.append(self._lot(ts_ns, holding.symbol, lot))
-        self.cost += book.cost - cost
+        self.cost += book.cost - previous_cost
         out.append(self._position(holding, ts_ns, execution_id))
-        self._check()
+        self._assert_balanced()
         return out
 
-    def _hold(self, symbol: str) -> Holding:
+    def _open_holding(self, symbol: str) -> LedgerHolding:
         holding = self._holdings.get(symbol)
         if holding is None:
-            holding = self._holdings[symbol] = Holding(symbol, self.unit_value(symbol), LotBook(self._method))
+            holding = self._holdings[symbol] = LedgerHolding(symbol, self.unit_value(symbol), LotBook(self._method))
         return holding
 
     def unit_value(self, symbol: str) -> Decimal:
@@ -250,18 +265,18 @@ class Ledger:
             raise InvalidField(f"{symbol} is traded in {currency}, for which no exchange rate was recorded")
         return multiply(self._multipliers.get(symbol, ONE), rate)
 
-    def _rename(self, old: Holding, symbol: str) -> Holding:
+    def _rename(self, old: LedgerHolding, symbol: str) -> LedgerHolding:
         """Move all that is booked under a symbol to its new one."""
-        new = self._hold(symbol)
-        if new.quantity * old.quantity < 0:
+        renamed = self._open_holding(symbol)
+        if renamed.quantity * old.quantity < 0:
             raise InvalidField(f"{old.symbol} cannot become {symbol}: one is held long, the other short")
-        new.book.absorb(old.book)
-        new.realized_pnl += old.realized_pnl
-        new.fees += old.fees
+        renamed.book.absorb(old.book)
+        renamed.realized_pnl += old.realized_pnl
+        renamed.fees += old.fees
         del self._holdings[old.symbol]
-        return new
+        return renamed
 
-    def _position(self, holding: Holding, ts_ns: int, cause_id: str) -> Position:
+    def _position(self, holding: LedgerHolding, ts_ns: int, cause_id: str) -> Position:
         self._seq += 1
         quantity, cost = holding.book.quantity, holding.book.cost
         if not quantity:
@@ -279,7 +294,7 @@ class Ledger:
         self._seq += 1
         return Lot(self._seq, ts_ns, lot.lot_id, symbol, lot.opened_ns, lot.quantity, lot.price, lot.execution_id)
 
-    def _check(self) -> None:
+    def _assert_balanced(self) -> None:
         expected = self.initial_cash + self.realized_pnl - self.cost - self.fees + self.income
         assert self.cash == expected, f"cash is {self.cash}, the books say {expected}"
 
@@ -297,5 +312,5 @@ class Ledger:
         self._rates = dict(rates)
         self._holdings = {}
         for symbol, realized_pnl, fees, book in holdings:
-            holding = self._holdings[symbol] = Holding(symbol, self.unit_value(symbol), LotBook.of(book))
+            holding = self._holdings[symbol] = LedgerHolding(symbol, self.unit_value(symbol), LotBook.from_tuple(book))
             holding.realized_pnl, holding.fees = realized_pnl, fees

@@ -51,18 +51,18 @@ class SettledCash:
     def unsettled(self) -> Decimal:
         return sum(self._unsettled, ZERO)
 
-    def traded(self, amount: Decimal) -> None:
+    def book_trade(self, amount: Decimal) -> None:
         """A trade moved cash by `amount`: less than 0 for a purchase, above 0 for a sale, fees taken off."""
         if amount > 0 and self._days:
             self._unsettled[-1] += amount
         else:
             self.settled += amount
 
-    def credited(self, amount: Decimal) -> None:
+    def book_income(self, amount: Decimal) -> None:
         """Income or a charge moved cash."""
         self.settled += amount
 
-    def next_session(self) -> None:
+    def start_session(self) -> None:
         """A new session begins: what is due on it settles before its first trade."""
         if self._days:
             self.settled += self._unsettled[0]
@@ -73,10 +73,10 @@ class SettledCash:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         """Become what `snapshot()` was taken of. With fewer days now, what was to come later comes last."""
-        version, self.settled, waiting = snapshot
+        version, self.settled, unsettled = snapshot
         assert version == 1, f"settled cash snapshot of version {version}"
-        self._unsettled = [*waiting, *[ZERO] * self._days][: self._days]
-        self.traded(sum(waiting[self._days :], ZERO))
+        self._unsettled = [*unsettled, *[ZERO] * self._days][: self._days]
+        self.book_trade(sum(unsettled[self._days :], ZERO))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class AccrualSettings:
             raise BadInput(f"accruals year_days must be 360 or 365, found {self.year_days}")
 
 
-class Short(NamedTuple):
+class ShortPosition(NamedTuple):
     """A short holding at the end of a day. `quantity` is positive."""
 
     quantity: Decimal
@@ -133,34 +133,36 @@ class Accruals:
         """What is not booked yet: below zero when it is owed."""
         return sum(self._accrued.values(), ZERO)
 
-    def close_day(self, day: int, settled_cash: Decimal, shorts: Mapping[str, Short]) -> list[Charge]:
+    def close_day(self, day: int, settled_cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
         """The balances at the end of `day`. Returns what is due: all that accrued, when a month has ended since."""
         if day <= self._day:
             raise InvalidField(f"accruals: day must be after {date.fromordinal(self._day)}, found {_iso(day)}")
         for key, amount in self._nightly.items():
             self._accrued[key] = self._accrued.get(key, ZERO) + amount * (day - self._day)
-        due = self._post(day) if self._day and _month(day) != _month(self._day) else []
+        due = self._take_accrued(day) if self._day and _month(day) != _month(self._day) else []
         self._day = day
-        self._nightly = self._nights(settled_cash, shorts)
+        self._nightly = self._nightly_charges(settled_cash, shorts)
         return due
 
-    def _nights(self, settled_cash: Decimal, shorts: Mapping[str, Short]) -> dict[tuple[str, str], Decimal]:
+    def _nightly_charges(
+        self, settled_cash: Decimal, shorts: Mapping[str, ShortPosition]
+    ) -> dict[tuple[str, str], Decimal]:
         settings, nightly = self._settings, dict[tuple[str, str], Decimal]()
         rate = settings.margin_rate if settled_cash < 0 else settings.credit_rate
         if settled_cash and rate:
-            nightly[MARGIN_INTEREST, ""] = self._night(settled_cash, rate)
+            nightly[MARGIN_INTEREST, ""] = self._nightly_interest(settled_cash, rate)
         for symbol in sorted(shorts):
             quantity, price = shorts[symbol]
             collateral = (price * settings.collateral).to_integral_value(rounding=ROUND_CEILING)
             rate = self._rates.get(symbol, settings.borrow_rate)
             if rate:
-                nightly[BORROW_FEE, symbol] = -self._night(multiply(quantity, collateral), rate)
+                nightly[BORROW_FEE, symbol] = -self._nightly_interest(multiply(quantity, collateral), rate)
         return nightly
 
-    def _night(self, balance: Decimal, rate: Decimal) -> Decimal:
+    def _nightly_interest(self, balance: Decimal, rate: Decimal) -> Decimal:
         return divide(multiply(balance, rate), Decimal(self._settings.year_days))
 
-    def _post(self, day: int) -> list[Charge]:
+    def _take_accrued(self, day: int) -> list[Charge]:
         due = [Charge(day, kind, symbol, amount) for (kind, symbol), amount in self._accrued.items() if amount]
         self._accrued = {}
         return sorted(due)
@@ -181,43 +183,43 @@ class Dividends:
     """Cash dividends between ex-date and payment: due to longs, owed by shorts (payment in lieu)."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[int, str, Decimal]] = {}  # action id -> pay day, symbol, amount
+        self._payable: dict[str, tuple[int, str, Decimal]] = {}  # action id -> pay day, symbol, amount
 
     @property
     def receivable(self) -> Decimal:
         """What is to come less what is owed."""
-        return sum((amount for _, _, amount in self._waiting.values()), ZERO)
+        return sum((amount for _, _, amount in self._payable.values()), ZERO)
 
-    def go_ex(self, dividend: CashDividend, quantity: Decimal) -> None:
+    def record_ex_date(self, dividend: CashDividend, quantity: Decimal) -> None:
         """`quantity` (signed) was held when the ex-date began. A repeated announcement changes nothing."""
         if not is_not_negative(dividend.per_share) or dividend.pay_day < dividend.ex_day:
             raise InvalidField(
                 f"{dividend.action_id}: per_share must be >= 0 and pay_day not before ex_day: {dividend}"
             )
         if quantity and dividend.per_share:
-            self._waiting[dividend.action_id] = (dividend.pay_day, dividend.symbol, dividend.owed_to(quantity))
+            self._payable[dividend.action_id] = (dividend.pay_day, dividend.symbol, dividend.amount_for(quantity))
 
-    def pay(self, day: int) -> list[Charge]:
+    def take_due(self, day: int) -> list[Charge]:
         """What is paid up to and on `day`, in order of pay day and id."""
-        due = sorted((pay_day, action_id) for action_id, (pay_day, _, _) in self._waiting.items() if pay_day <= day)
+        due = sorted((pay_day, action_id) for action_id, (pay_day, _, _) in self._payable.items() if pay_day <= day)
         charges = []
         for pay_day, action_id in due:
-            _, symbol, amount = self._waiting.pop(action_id)
+            _, symbol, amount = self._payable.pop(action_id)
             charges.append(Charge(pay_day, DIVIDEND if amount > 0 else SHORT_DIVIDEND, symbol, amount, action_id))
         return charges
 
     def snapshot(self) -> tuple[Any, ...]:
-        return (1, [(action_id, *waiting) for action_id, waiting in self._waiting.items()])
+        return (1, [(action_id, *entry) for action_id, entry in self._payable.items()])
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        version, waiting = snapshot
+        version, payable = snapshot
         assert version == 1, f"dividends snapshot of version {version}"
-        self._waiting = {action_id: (pay_day, symbol, amount) for action_id, pay_day, symbol, amount in waiting}
+        self._payable = {action_id: (pay_day, symbol, amount) for action_id, pay_day, symbol, amount in payable}
 
 
 def _month(day: int) -> tuple[int, int]:
-    when = date.fromordinal(day)
-    return (when.year, when.month)
+    as_date = date.fromordinal(day)
+    return (as_date.year, as_date.month)
 
 
 def _iso(day: int) -> str:

@@ -58,10 +58,10 @@ class Delisting(NamedTuple):
     price: Decimal
 
 
-CorporateAction = Split | StockDividend | SymbolChange | Delisting
+LedgerAction = Split | StockDividend | SymbolChange | Delisting
 
 
-def check(action: CorporateAction) -> None:
+def validate_ledger_action(action: LedgerAction) -> None:
     """Raise `InvalidField` for an event that cannot be taken in."""
     if isinstance(action, Split | StockDividend):
         if not is_positive(action.ratio):
@@ -74,10 +74,10 @@ def check(action: CorporateAction) -> None:
         raise InvalidField(f"{action.action_id}: new_symbol must differ from symbol, found {action.symbol}")
 
 
-def fraction_of(quantity: Decimal) -> Decimal:
+def fractional_part(quantity: Decimal) -> Decimal:
     """What a signed quantity holds beyond whole shares, signed alike.
 
-    >>> fraction_of(Decimal("-33.3"))
+    >>> fractional_part(Decimal("-33.3"))
     Decimal('-0.300000000')
     """
     return quantize(quantity - quantity.to_integral_value(rounding=ROUND_DOWN))
@@ -95,6 +95,6 @@ class CashDividend(NamedTuple):
     symbol: str
     per_share: Decimal
 
-    def owed_to(self, quantity: Decimal) -> Decimal:
+    def amount_for(self, quantity: Decimal) -> Decimal:
         """What a holding of `quantity` at the start of the ex-date gets, negative when it owes."""
         return multiply(quantity, self.per_share)

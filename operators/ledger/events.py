@@ -11,59 +11,59 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, Short
+from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, ShortPosition
 from operators.ledger.corporate_actions import (
     CashDividend,
     Delisting,
     Split,
     StockDividend,
     SymbolChange,
-    fraction_of,
+    fractional_part,
 )
 from operators.ledger.lots import DUST, split_quantity
 from operators.money import ONE, ZERO, multiply, quantize
 from schemas.records import CASH_DIVIDEND, DELISTING, SPLIT, SYMBOL_CHANGE, CorporateAction
 
 VERSION = 1
-Event = Split | StockDividend | SymbolChange | Delisting
+LedgerEvent = Split | StockDividend | SymbolChange | Delisting
 
 
-def ratio_of(action: CorporateAction) -> Decimal:
+def share_ratio(action: CorporateAction) -> Decimal:
     """New shares for one old; 1 where the number of shares stays."""
     if action.ratio is None or action.kind in (CASH_DIVIDEND, DELISTING, SYMBOL_CHANGE):
         return ONE
     return action.ratio if action.kind == SPLIT else ONE + action.ratio
 
 
-def event_of(action: CorporateAction, ts_ns: int, held: Decimal) -> Event | None:
+def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> LedgerEvent | None:
     """What happens to a holding of `held` units at `ts_ns`; None where nothing does (a cash dividend, an empty book).
 
     A ratio that would leave less than a grain closes the holding at what the grain is worth.
     """
-    name, symbol = action.action_id, action.symbol
-    if not held or action.kind == CASH_DIVIDEND:
+    action_id, symbol = action.action_id, action.symbol
+    if not quantity or action.kind == CASH_DIVIDEND:
         return None
     if action.kind == SYMBOL_CHANGE:
-        return SymbolChange(name, ts_ns, symbol, action.new_symbol)
+        return SymbolChange(action_id, ts_ns, symbol, action.new_symbol)
     if action.kind == DELISTING:
-        return Delisting(name, ts_ns, symbol, quantize(action.amount or ZERO))
-    ratio = ratio_of(action)
-    if abs(multiply(held, ratio)) <= DUST:
-        return Delisting(name, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
+        return Delisting(action_id, ts_ns, symbol, quantize(action.amount or ZERO))
+    ratio = share_ratio(action)
+    if abs(multiply(quantity, ratio)) <= DUST:
+        return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
     if action.kind == SPLIT:
-        return Split(name, ts_ns, symbol, ratio, action.amount)
-    assert action.ratio is not None, f"{name} was checked"
-    return StockDividend(name, ts_ns, symbol, action.ratio, action.amount)
+        return Split(action_id, ts_ns, symbol, ratio, action.amount)
+    assert action.ratio is not None, f"{action_id} was checked"
+    return StockDividend(action_id, ts_ns, symbol, action.ratio, action.amount)
 
 
-def moved(
-    held: Mapping[str, Decimal], dust: dict[str, None], action: CorporateAction, ts_ns: int
+def apply_to_quantities(
+    quantities: Mapping[str, Decimal], dust: dict[str, None], action: CorporateAction, ts_ns: int
 ) -> dict[str, Decimal]:
     """Plain holdings by symbol after a corporate action, for whoever keeps no lots. `dust` are the symbols that were
     split, of which as little as `DUST` counts as nothing once they are traded.
     """
-    after, symbol = dict(held), action.symbol
-    event = event_of(action, ts_ns, held.get(symbol, ZERO))
+    after, symbol = dict(quantities), action.symbol
+    event = to_ledger_event(action, ts_ns, quantities.get(symbol, ZERO))
     if isinstance(event, Delisting):
         after[symbol] = ZERO
     elif isinstance(event, SymbolChange):
@@ -76,33 +76,33 @@ def moved(
         dust[symbol] = None
         after[symbol] = split_quantity(after[symbol], event.ratio)
         if event.cash_in_lieu is not None:
-            after[symbol] -= fraction_of(after[symbol])
+            after[symbol] -= fractional_part(after[symbol])
     return after
 
 
-class Income:
+class AccountIncome:
     """Dividends, interest and borrow fees of one account, day by day. All money in account currency."""
 
     def __init__(self, settings: AccrualSettings) -> None:
         self._accruals, self._dividends = Accruals(settings), Dividends()
 
-    def open_day(self, before: int, day: int, cash: Decimal, shorts: Mapping[str, Short]) -> list[Charge]:
-        """Trading day `day` (yyyymmdd) begins after `before` (0: the first). `cash` and `shorts` are of the evening
+    def open_day(self, previous_day: int, day: int, cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
+        """Trading day `day` (yyyymmdd) begins after `previous_day` (0: the first). `cash` and `shorts` are of the evening
         before. Returns what is due, for the account to book.
         """
         due: list[Charge] = []
-        if before:
-            due = self._accruals.close_day(_ordinal(before), cash, shorts)
-        return due + self._dividends.pay(_ordinal(day))
+        if previous_day:
+            due = self._accruals.close_day(_ordinal(previous_day), cash, shorts)
+        return due + self._dividends.take_due(_ordinal(day))
 
-    def go_ex(self, action: CorporateAction, held: Decimal, day: int, rate: Decimal = ONE) -> list[Charge]:
+    def record_ex_date(self, action: CorporateAction, quantity: Decimal, day: int, rate: Decimal = ONE) -> list[Charge]:
         """A cash dividend takes effect on `day`; `rate` is its currency's. Returns it where it is paid at once."""
         assert action.amount is not None, f"{action.action_id} was checked"
         today = _ordinal(day) if day else 1
         pay_day = max(today, _ordinal(action.pay_date)) if action.pay_date else today
         amount = multiply(action.amount, rate)
-        self._dividends.go_ex(CashDividend(action.action_id, today, pay_day, action.symbol, amount), held)
-        return self._dividends.pay(today)
+        self._dividends.record_ex_date(CashDividend(action.action_id, today, pay_day, action.symbol, amount), quantity)
+        return self._dividends.take_due(today)
 
     def snapshot(self) -> Any:
         return (VERSION, self._accruals.snapshot(), self._dividends.snapshot())

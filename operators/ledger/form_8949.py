@@ -12,12 +12,12 @@ from operators.ledger.wash_sales import DAY_NS
 from operators.money import plain
 
 _CENT = Decimal("0.01")
-_NOTHING = Decimal("0.00")
+_ZERO_CENTS = Decimal("0.00")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 class FormRow(NamedTuple):
-    """One row, columns (a) to (h); `part` is I for what was held one year or less, II for what was held longer.
+    """One row, columns (a) to (h); `part_sums` is I for what was held one year or less, II for what was held longer.
 
     Amounts are in whole cents, and `gain = proceeds - basis + adjustment` holds for the rounded numbers.
     """
@@ -45,16 +45,16 @@ def _row(match: TaxMatch) -> FormRow:
     A short sale is acquired and sold on the day that it was closed (instructions for columns (b) and (c)), and counts
     as short-term: what closes it was bought on that day.
     """
-    closed, sold = match.closed, _day(match.closed_ns)
-    if closed.quantity > 0:
+    closed_lot, sold = match.closed_lot, _day(match.closed_ns)
+    if closed_lot.quantity > 0:
         acquired = _day(match.opened_ns)
-        proceeds = closed.exit_value - closed.exit_fees
-        basis = closed.entry_value + closed.entry_fees + closed.carried
+        proceeds = closed_lot.exit_value - closed_lot.exit_fees
+        basis = closed_lot.entry_value + closed_lot.entry_fees + closed_lot.carried_loss
         part = "II" if sold > _year_after(_day(match.holding_from_ns)) else "I"
     else:
         acquired, part = sold, "I"
-        proceeds = -closed.entry_value - closed.entry_fees
-        basis = -closed.exit_value + closed.exit_fees + closed.carried
+        proceeds = -closed_lot.entry_value - closed_lot.entry_fees
+        basis = -closed_lot.exit_value + closed_lot.exit_fees + closed_lot.carried_loss
     proceeds, basis, adjustment = (_cents(amount) for amount in (proceeds, basis, match.disallowed_loss))
     code = "W" if adjustment else ""
     description = f"{plain(match.quantity)} sh. {match.symbol}"
@@ -81,9 +81,9 @@ def totals(rows: Iterable[FormRow]) -> dict[str, dict[str, Decimal]]:
     """Columns (d), (e), (g) and (h) summed by part."""
     sums: dict[str, dict[str, Decimal]] = {}
     for row in rows:
-        part = sums.setdefault(row.part, dict.fromkeys(("proceeds", "basis", "adjustment", "gain"), _NOTHING))
-        part["proceeds"] += row.proceeds
-        part["basis"] += row.basis
-        part["adjustment"] += row.adjustment
-        part["gain"] += row.gain
+        part_sums = sums.setdefault(row.part, dict.fromkeys(("proceeds", "basis", "adjustment", "gain"), _ZERO_CENTS))
+        part_sums["proceeds"] += row.proceeds
+        part_sums["basis"] += row.basis
+        part_sums["adjustment"] += row.adjustment
+        part_sums["gain"] += row.gain
     return sums

@@ -27,30 +27,30 @@ def split_quantity(quantity: Decimal, ratio: Decimal) -> Decimal:
     Decimal('1.000000000')
     """
     after = multiply(quantity, ratio)
-    whole = quantize(after.to_integral_value())
-    return whole if whole and abs(after - whole) <= DUST else after
+    rounded = quantize(after.to_integral_value())
+    return rounded if rounded and abs(after - rounded) <= DUST else after
 
 
 class OpenLot:
     """What is left of one opening trade. Long lots have positive `quantity` and `cost`, short lots negative ones.
 
     `cost` is the booked entry value of what is left (quantity * price * value of a unit, rounded once when it was
-    booked), `fees` what is left of the opening fee, `carried` the loss that a wash sale moved into this lot. All three
+    booked), `fees` what is left of the opening fee, `carried_loss` the loss that a wash sale moved into this lot. All three
     shrink by exact shares: the last part takes the remainder, so that the parts sum to the whole. `holding_from_ns` is
     earlier than `opened_ns` after a wash sale, by the time that the lot it replaced was held.
     """
 
     __slots__ = (
-        "carried",
+        "carried_loss",
         "cost",
         "execution_id",
         "fees",
         "holding_from_ns",
+        "is_replacement",
         "lot_id",
         "opened_ns",
         "price",
         "quantity",
-        "replacement",
     )
 
     def __init__(
@@ -62,9 +62,9 @@ class OpenLot:
         cost: Decimal,
         fees: Decimal,
         execution_id: str,
-        carried: Decimal = ZERO,
+        carried_loss: Decimal = ZERO,
         holding_from_ns: int | None = None,
-        replacement: bool = False,
+        is_replacement: bool = False,
     ) -> None:
         self.lot_id = lot_id
         self.opened_ns = opened_ns
@@ -73,21 +73,21 @@ class OpenLot:
         self.cost = cost
         self.fees = fees
         self.execution_id = execution_id
-        self.carried = carried
+        self.carried_loss = carried_loss
         self.holding_from_ns = opened_ns if holding_from_ns is None else holding_from_ns
-        self.replacement = replacement  # whether these units have already replaced units sold at a loss
+        self.is_replacement = is_replacement  # whether these units have already replaced units sold at a loss
 
     def split_off(self, quantity: Decimal) -> OpenLot:
         """Move `quantity` (signed like the lot, less than it holds) with its exact shares to a lot of its own."""
-        whole = self.quantity
-        assert abs(quantity) < abs(whole) and quantity * whole > 0, f"{quantity} of {whole}"
-        cost = portion(self.cost, quantity, whole)
-        fees = portion(self.fees, quantity, whole) if self.fees else ZERO
-        carried = portion(self.carried, quantity, whole) if self.carried else ZERO
-        self.quantity = whole - quantity
+        total = self.quantity
+        assert abs(quantity) < abs(total) and quantity * total > 0, f"{quantity} of {total}"
+        cost = portion(self.cost, quantity, total)
+        fees = portion(self.fees, quantity, total) if self.fees else ZERO
+        carried_loss = portion(self.carried_loss, quantity, total) if self.carried_loss else ZERO
+        self.quantity = total - quantity
         self.cost -= cost
         self.fees -= fees
-        self.carried -= carried
+        self.carried_loss -= carried_loss
         return OpenLot(
             self.lot_id,
             self.opened_ns,
@@ -96,9 +96,9 @@ class OpenLot:
             cost,
             fees,
             self.execution_id,
-            carried,
+            carried_loss,
             self.holding_from_ns,
-            self.replacement,
+            self.is_replacement,
         )
 
     def as_tuple(self) -> tuple[Any, ...]:
@@ -111,13 +111,13 @@ class OpenLot:
             self.cost,
             self.fees,
             self.execution_id,
-            self.carried,
+            self.carried_loss,
             self.holding_from_ns,
-            self.replacement,
+            self.is_replacement,
         )
 
 
-class Closed(NamedTuple):
+class ClosedLot(NamedTuple):
     """One lot, or part of one, matched by a closing trade. Quantity and values are signed like the lot.
 
     `pnl` is `exit_value - entry_value`, gross of fees and of what a wash sale carried in. `lot` is what stays open.
@@ -131,7 +131,7 @@ class Closed(NamedTuple):
     pnl: Decimal
     entry_fees: Decimal
     exit_fees: Decimal
-    carried: Decimal
+    carried_loss: Decimal
 
 
 class LotBook:
@@ -143,7 +143,7 @@ class LotBook:
     * specific: the lots named with the trade, in that order, then oldest first.
     """
 
-    __slots__ = ("average", "carried", "cost", "dust", "fees", "lots", "method", "quantity")
+    __slots__ = ("average", "carried_loss", "cost", "dust", "fees", "lots", "method", "quantity")
 
     def __init__(self, method: str = FIFO) -> None:
         if method not in METHODS:
@@ -153,36 +153,36 @@ class LotBook:
         self.quantity = ZERO
         self.cost = ZERO
         self.fees = ZERO  # opening fees of what is open
-        self.carried = ZERO
+        self.carried_loss = ZERO
         self.dust = ZERO
         self.average = ZERO  # entry price of the average open unit; kept under average cost only
 
     def close(
-        self, quantity: Decimal, value: Decimal, fee: Decimal, chosen: Sequence[str] = ()
-    ) -> tuple[list[Closed], Decimal, Decimal, Decimal]:
+        self, quantity: Decimal, value: Decimal, fee: Decimal, lot_ids: Sequence[str] = ()
+    ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
         Returns the matches, and what is left of quantity, value and fee to open a lot with.
         """
-        matches: list[Closed] = []
-        rest, rest_value, rest_fee = quantity, value, fee
-        while rest and self.quantity and (self.quantity < 0) is (rest > 0):
-            lot = self._next(chosen)
-            held = lot.quantity
-            part = held if abs(held) <= abs(rest) + self.dust else -rest
-            rest = rest + part
-            if self.dust and abs(rest) <= self.dust:
-                rest = ZERO
+        matches: list[ClosedLot] = []
+        remaining, remaining_value, remaining_fee = quantity, value, fee
+        while remaining and self.quantity and (self.quantity < 0) is (remaining > 0):
+            lot = self._next_lot(lot_ids)
+            lot_quantity = lot.quantity
+            closed_quantity = lot_quantity if abs(lot_quantity) <= abs(remaining) + self.dust else -remaining
+            remaining = remaining + closed_quantity
+            if self.dust and abs(remaining) <= self.dust:
+                remaining = ZERO
             # `value` and `quantity` have the other side's sign, so this share of the value is signed like the lot.
-            if rest:
-                exit_value = portion(value, part, quantity)
-                exit_fee = portion(fee, -part, quantity) if fee else fee
+            if remaining:
+                exit_value = portion(value, closed_quantity, quantity)
+                exit_fee = portion(fee, -closed_quantity, quantity) if fee else fee
             else:
-                exit_value, exit_fee = -rest_value, rest_fee
-            rest_value += exit_value
-            rest_fee -= exit_fee
-            matches.append(self._take(lot, part, exit_value, exit_fee))
-        return matches, rest, rest_value, rest_fee
+                exit_value, exit_fee = -remaining_value, remaining_fee
+            remaining_value += exit_value
+            remaining_fee -= exit_fee
+            matches.append(self._close_part(lot, closed_quantity, exit_value, exit_fee))
+        return matches, remaining, remaining_value, remaining_fee
 
     def open(self, lot: OpenLot) -> None:
         """Add a lot of the side that is held."""
@@ -191,38 +191,38 @@ class LotBook:
         self.cost += lot.cost
         if lot.fees:
             self.fees += lot.fees
-        if lot.carried:
-            self.carried += lot.carried
+        if lot.carried_loss:
+            self.carried_loss += lot.carried_loss
         if self.method == AVERAGE:
             self.average += portion(lot.price - self.average, lot.quantity, self.quantity)
-            lot.cost = lot.fees = lot.carried = ZERO  # the totals own them; `open_lots` shares them out
+            lot.cost = lot.fees = lot.carried_loss = ZERO  # the totals own them; `open_lots` shares them out
         self.insert(lot)
 
     def insert(self, lot: OpenLot) -> None:
         """Put a lot whose amounts the totals already hold where the method wants it."""
         if self.method == HIFO:
-            self.lots.insert(bisect_left(self.lots, basis_price(lot), key=basis_price), lot)
+            self.lots.insert(bisect_left(self.lots, price_with_carried_loss(lot), key=price_with_carried_loss), lot)
         else:
             self.lots.append(lot)
 
-    def carry(self, lot: OpenLot, loss: Decimal) -> None:
+    def carry_loss(self, lot: OpenLot, loss: Decimal) -> None:
         """Move a disallowed loss (positive) into an open lot."""
-        self.carried += loss
+        self.carried_loss += loss
         if self.method != AVERAGE:
-            lot.carried += loss
+            lot.carried_loss += loss
         if self.method == HIFO:
             self.lots.remove(lot)
             self.insert(lot)
 
-    def divide(self, lot: OpenLot, quantity: Decimal) -> OpenLot:
+    def split_lot(self, lot: OpenLot, quantity: Decimal) -> OpenLot:
         """Make `quantity` (signed) of an open lot a lot of its own, in front of the rest. Returns it."""
-        piece = lot.split_off(quantity)
-        self.lots.insert(self.lots.index(lot), piece)
-        return piece
+        new_lot = lot.split_off(quantity)
+        self.lots.insert(self.lots.index(lot), new_lot)
+        return new_lot
 
-    def by_age(self) -> list[OpenLot]:
+    def lots_by_age(self) -> list[OpenLot]:
         """The lots themselves, oldest first."""
-        return sorted(self.lots, key=_opened) if self.method == HIFO else list(self.lots)
+        return sorted(self.lots, key=_opened_ns_of) if self.method == HIFO else list(self.lots)
 
     def split(self, ratio: Decimal) -> None:
         """`ratio` new units for one old. Cost, fees and holding times stay; from here on the book knows dust.
@@ -236,30 +236,30 @@ class LotBook:
         if abs(after) <= DUST:
             raise InvalidField(f"split ratio must leave at least {DUST} of {before} units, found {ratio}")
         self.dust = DUST
-        rest = after
+        remainder = after
         for lot in self.lots:
             lot.quantity = portion(after, lot.quantity, before)
-            rest -= lot.quantity
+            remainder -= lot.quantity
             lot.price = divide(lot.price, ratio)
         self.average = divide(self.average, ratio)
-        self.lots[-1].quantity += rest
+        self.lots[-1].quantity += remainder
         self.quantity = after
         self._merge_empty()
 
     def open_lots(self) -> Iterator[OpenLot]:
         """The lots, oldest first, each with its own basis; under average cost with its share of the pool."""
         if self.method != AVERAGE:
-            yield from self.by_age()
+            yield from self.lots_by_age()
             return
-        left, cost, fees, carried = self.quantity, self.cost, self.fees, self.carried
+        quantity_left, cost, fees, carried_loss = self.quantity, self.cost, self.fees, self.carried_loss
         for lot in self.lots:
             pooled = OpenLot(*lot.as_tuple())
             pooled.price = self.average
-            pooled.cost = portion(cost, lot.quantity, left)
-            pooled.fees = portion(fees, lot.quantity, left)
-            pooled.carried = portion(carried, lot.quantity, left)
-            left, cost, fees = left - lot.quantity, cost - pooled.cost, fees - pooled.fees
-            carried -= pooled.carried
+            pooled.cost = portion(cost, lot.quantity, quantity_left)
+            pooled.fees = portion(fees, lot.quantity, quantity_left)
+            pooled.carried_loss = portion(carried_loss, lot.quantity, quantity_left)
+            quantity_left, cost, fees = quantity_left - lot.quantity, cost - pooled.cost, fees - pooled.fees
+            carried_loss -= pooled.carried_loss
             yield pooled
 
     def absorb(self, other: LotBook) -> None:
@@ -268,56 +268,62 @@ class LotBook:
             self.open(lot)
         self.dust = max(self.dust, other.dust)
         if self.method != HIFO:
-            self.lots = deque(sorted(self.lots, key=_opened))
+            self.lots = deque(sorted(self.lots, key=_opened_ns_of))
 
     def as_tuple(self) -> tuple[Any, ...]:
-        totals = (self.quantity, self.cost, self.fees, self.carried, self.dust, self.average)
+        totals = (self.quantity, self.cost, self.fees, self.carried_loss, self.dust, self.average)
         return (self.method, totals, [lot.as_tuple() for lot in self.lots])
 
     @classmethod
-    def of(cls, state: tuple[Any, ...]) -> LotBook:
+    def from_tuple(cls, state: tuple[Any, ...]) -> LotBook:
         """The book that `as_tuple()` was taken of."""
         method, totals, lots = state
         book = cls(method)
-        book.quantity, book.cost, book.fees, book.carried, book.dust, book.average = totals
+        book.quantity, book.cost, book.fees, book.carried_loss, book.dust, book.average = totals
         book.lots.extend(OpenLot(*lot) for lot in lots)
         return book
 
-    def _next(self, chosen: Sequence[str]) -> OpenLot:
+    def _next_lot(self, lot_ids: Sequence[str]) -> OpenLot:
         if self.method in (LIFO, HIFO):
             return self.lots[-1]
-        if chosen and self.method == SPECIFIC:
-            for lot_id in chosen:
+        if lot_ids and self.method == SPECIFIC:
+            for lot_id in lot_ids:
                 for lot in self.lots:
                     if lot.lot_id == lot_id:
                         return lot
         return self.lots[0]
 
-    def _take(self, lot: OpenLot, part: Decimal, exit_value: Decimal, exit_fees: Decimal) -> Closed:
-        """Take `part` with its entry value and fees out of a lot and out of the totals."""
+    def _close_part(self, lot: OpenLot, closed_quantity: Decimal, exit_value: Decimal, exit_fees: Decimal) -> ClosedLot:
+        """Take `closed_quantity` with its entry value and fees out of a lot and out of the totals."""
         if self.method == AVERAGE:
             price = self.average
-            value, fees, carried = _shares(self.cost, self.fees, self.carried, part, self.quantity)
+            value, fees, carried_loss = _take_shares(
+                self.cost, self.fees, self.carried_loss, closed_quantity, self.quantity
+            )
         else:
             price = lot.price
-            value, fees, carried = _shares(lot.cost, lot.fees, lot.carried, part, lot.quantity)
+            value, fees, carried_loss = _take_shares(
+                lot.cost, lot.fees, lot.carried_loss, closed_quantity, lot.quantity
+            )
             lot.cost -= value
             if fees:
                 lot.fees -= fees
-            if carried:
-                lot.carried -= carried
-        lot.quantity -= part
-        self.quantity -= part
+            if carried_loss:
+                lot.carried_loss -= carried_loss
+        lot.quantity -= closed_quantity
+        self.quantity -= closed_quantity
         self.cost -= value
         if fees:
             self.fees -= fees
-        if carried:
-            self.carried -= carried
+        if carried_loss:
+            self.carried_loss -= carried_loss
         if not lot.quantity:
             self._drop(lot)
         if not self.quantity:
             self.average = ZERO
-        return Closed(lot, part, price, value, exit_value, exit_value - value, fees, exit_fees, carried)
+        return ClosedLot(
+            lot, closed_quantity, price, value, exit_value, exit_value - value, fees, exit_fees, carried_loss
+        )
 
     def _drop(self, lot: OpenLot) -> None:
         lots = self.lots
@@ -330,36 +336,36 @@ class LotBook:
 
     def _merge_empty(self) -> None:
         """Give what lots without a unit of the right sign hold to a neighbour."""
-        kept: deque[OpenLot] = deque()
-        homeless: list[OpenLot] = []
+        remaining_lots: deque[OpenLot] = deque()
+        unmatched: list[OpenLot] = []
         for lot in self.lots:
-            (kept if lot.quantity * self.quantity > 0 else homeless).append(lot)
-        heir = kept[-1]
-        for lot in homeless:
-            heir.quantity += lot.quantity
-            heir.cost += lot.cost
-            heir.fees += lot.fees
-            heir.carried += lot.carried
+            (remaining_lots if lot.quantity * self.quantity > 0 else unmatched).append(lot)
+        replacement_lot = remaining_lots[-1]
+        for lot in unmatched:
+            replacement_lot.quantity += lot.quantity
+            replacement_lot.cost += lot.cost
+            replacement_lot.fees += lot.fees
+            replacement_lot.carried_loss += lot.carried_loss
             lot.quantity = ZERO
-        self.lots = kept
+        self.lots = remaining_lots
 
 
-def _shares(
-    value: Decimal, fees: Decimal, carried: Decimal, part: Decimal, whole: Decimal
+def _take_shares(
+    value: Decimal, fees: Decimal, carried_loss: Decimal, closed_quantity: Decimal, total_quantity: Decimal
 ) -> tuple[Decimal, Decimal, Decimal]:
-    if part == whole:
-        return value, fees, carried
+    if closed_quantity == total_quantity:
+        return value, fees, carried_loss
     return (
-        portion(value, part, whole),
-        portion(fees, part, whole) if fees else fees,
-        portion(carried, part, whole) if carried else carried,
+        portion(value, closed_quantity, total_quantity),
+        portion(fees, closed_quantity, total_quantity) if fees else fees,
+        portion(carried_loss, closed_quantity, total_quantity) if carried_loss else carried_loss,
     )
 
 
-def _opened(lot: OpenLot) -> int:
+def _opened_ns_of(lot: OpenLot) -> int:
     return lot.opened_ns
 
 
-def basis_price(lot: OpenLot) -> Decimal:
+def price_with_carried_loss(lot: OpenLot) -> Decimal:
     """The entry price, with what a wash sale carried in, per unit."""
-    return lot.price + portion(lot.carried, lot.price, lot.cost) if lot.carried and lot.cost else lot.price
+    return lot.price + portion(lot.carried_loss, lot.price, lot.cost) if lot.carried_loss and lot.cost else lot.price

@@ -11,15 +11,15 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from operators.ledger.corporate_actions import (
-    CorporateAction,
     Delisting,
+    LedgerAction,
     Split,
     StockDividend,
     SymbolChange,
-    check,
-    fraction_of,
+    fractional_part,
+    validate_ledger_action,
 )
-from operators.ledger.lots import FIFO, Closed, LotBook, OpenLot
+from operators.ledger.lots import FIFO, ClosedLot, LotBook, OpenLot
 from operators.ledger.wash_sales import DAY_NS, LossSale, WashSales
 from operators.money import ONE, ZERO, is_not_negative, is_positive, multiply, quantize
 from schemas.errors import InvalidField
@@ -42,16 +42,16 @@ class TaxTrade(NamedTuple):
     purchase_id: str = ""
 
 
-def trade_of(execution: Execution, multiplier: Decimal = ONE) -> TaxTrade | None:
+def to_tax_trade(execution: Execution, multiplier: Decimal = ONE) -> TaxTrade | None:
     """The trade that an execution report stands for, None for a report that moves nothing."""
     if execution.exec_type != TRADE:
         return None
     quantity = execution.quantity if execution.side == BUY else -execution.quantity
-    money = (quantity, execution.price, execution.fee, multiplier)
-    return TaxTrade(execution.execution_id, execution.filled_at_ns, execution.symbol, *money, execution.order_id)
+    amounts = (quantity, execution.price, execution.fee, multiplier)
+    return TaxTrade(execution.execution_id, execution.filled_at_ns, execution.symbol, *amounts, execution.order_id)
 
 
-def _check(trade: TaxTrade) -> None:
+def _validate_trade(trade: TaxTrade) -> None:
     if not is_positive(abs(trade.quantity)):
         raise InvalidField(f"{trade.trade_id}: quantity must be a number other than 0, found {trade.quantity}")
     if not is_not_negative(trade.price):
@@ -72,7 +72,7 @@ class TaxMatch:
     __slots__ = (
         "_sale",
         "close_id",
-        "closed",
+        "closed_lot",
         "closed_ns",
         "exit_price",
         "holding_from_ns",
@@ -81,12 +81,12 @@ class TaxMatch:
         "symbol",
     )
 
-    def __init__(self, symbol: str, closed: Closed, trade: TaxTrade, sale: LossSale | None) -> None:
+    def __init__(self, symbol: str, closed_lot: ClosedLot, trade: TaxTrade, sale: LossSale | None) -> None:
         self.symbol = symbol
-        self.closed = closed
-        self.open_id = closed.lot.lot_id
-        self.opened_ns = closed.lot.opened_ns
-        self.holding_from_ns = closed.lot.holding_from_ns
+        self.closed_lot = closed_lot
+        self.open_id = closed_lot.lot.lot_id
+        self.opened_ns = closed_lot.lot.opened_ns
+        self.holding_from_ns = closed_lot.lot.holding_from_ns
         self.close_id = trade.trade_id
         self.closed_ns = trade.ts_ns
         self.exit_price = trade.price
@@ -94,20 +94,20 @@ class TaxMatch:
 
     @property
     def direction(self) -> str:
-        return "LONG" if self.closed.quantity > 0 else "SHORT"
+        return "LONG" if self.closed_lot.quantity > 0 else "SHORT"
 
     @property
     def quantity(self) -> Decimal:
-        return abs(self.closed.quantity)
+        return abs(self.closed_lot.quantity)
 
     @property
     def pnl(self) -> Decimal:
-        return self.closed.pnl
+        return self.closed_lot.pnl
 
     @property
     def fees(self) -> Decimal:
         """The shares of the opening and the closing fee."""
-        return self.closed.entry_fees + self.closed.exit_fees
+        return self.closed_lot.entry_fees + self.closed_lot.exit_fees
 
     @property
     def disallowed_loss(self) -> Decimal:
@@ -115,7 +115,7 @@ class TaxMatch:
 
     @property
     def gain(self) -> Decimal:
-        return self.pnl - self.fees - self.closed.carried + self.disallowed_loss
+        return self.pnl - self.fees - self.closed_lot.carried_loss + self.disallowed_loss
 
 
 class TaxBook:
@@ -128,39 +128,43 @@ class TaxBook:
         self.method = LotBook(method).method
         self._with_wash_sales = wash_sales
         self._books: dict[str, LotBook] = {}
-        self._washes: dict[str, WashSales] = {}
+        self._wash_sales_of: dict[str, WashSales] = {}
         self._multipliers: dict[str, Decimal] = {}
         self._day = -(2**31)
 
-    def trade(self, trade: TaxTrade, chosen: Sequence[str] = ()) -> list[TaxMatch]:
-        """Take one fill in. `chosen` names lots (by their opening trade) to close first, where method is specific."""
-        self._advance(trade.trade_id, trade.ts_ns)
-        _check(trade)
+    def apply_trade(self, trade: TaxTrade, lot_ids: Sequence[str] = ()) -> list[TaxMatch]:
+        """Take one fill in. `lot_ids` names lots (by their opening trade) to close first, where method is specific."""
+        self._advance_day(trade.trade_id, trade.ts_ns)
+        _validate_trade(trade)
         book = self._book(trade.symbol)
         if book.quantity and self._multipliers[trade.symbol] != trade.multiplier:
-            held = self._multipliers[trade.symbol]
+            held_multiplier = self._multipliers[trade.symbol]
             raise InvalidField(
-                f"{trade.trade_id}: multiplier of {trade.symbol} must be {held} as held, found {trade.multiplier}"
+                f"{trade.trade_id}: multiplier of {trade.symbol} must be {held_multiplier} as held, found {trade.multiplier}"
             )
         self._multipliers[trade.symbol] = trade.multiplier
         price, quantity, fee = quantize(trade.price), quantize(trade.quantity), quantize(trade.fee)
         value = multiply(multiply(quantity, price), trade.multiplier)
-        closed, rest, value, fee = book.close(quantity, value, fee, chosen)
-        matches = [TaxMatch(trade.symbol, part, trade, self._loss(part, trade)) for part in closed]
-        washes = self._washes.get(trade.symbol)
-        if washes is not None:
-            washes.sold([match._sale for match in matches if match._sale is not None])
-        if rest:
-            lot = OpenLot(trade.trade_id, trade.ts_ns, rest, price, value, fee, trade.purchase_id or trade.trade_id)
+        closed_lots, remaining, value, fee = book.close(quantity, value, fee, lot_ids)
+        matches = [
+            TaxMatch(trade.symbol, closed_lot, trade, self._loss_sale(closed_lot, trade)) for closed_lot in closed_lots
+        ]
+        symbol_wash_sales = self._wash_sales_of.get(trade.symbol)
+        if symbol_wash_sales is not None:
+            symbol_wash_sales.record_loss_sales([match._sale for match in matches if match._sale is not None])
+        if remaining:
+            lot = OpenLot(
+                trade.trade_id, trade.ts_ns, remaining, price, value, fee, trade.purchase_id or trade.trade_id
+            )
             book.open(lot)
-            if washes is not None:
-                washes.bought(lot)
+            if symbol_wash_sales is not None:
+                symbol_wash_sales.record_purchase(lot)
         return matches
 
-    def act(self, action: CorporateAction) -> list[TaxMatch]:
+    def apply_action(self, action: LedgerAction) -> list[TaxMatch]:
         """Take a corporate action in. Returns what it closed: a fraction paid out, a delisting."""
-        check(action)
-        self._advance(action.action_id, action.ts_ns)
+        validate_ledger_action(action)
+        self._advance_day(action.action_id, action.ts_ns)
         symbol = action.symbol
         book = self._books.get(symbol)
         if book is None:
@@ -171,9 +175,9 @@ class TaxBook:
             return self._close(action.action_id, action.ts_ns, symbol, book.quantity, action.price)
         elif isinstance(action, Split | StockDividend):
             book.split(action.ratio)
-            if symbol in self._washes:
-                self._washes[symbol].split(action.ratio)
-            fraction = fraction_of(book.quantity)
+            if symbol in self._wash_sales_of:
+                self._wash_sales_of[symbol].split(action.ratio)
+            fraction = fractional_part(book.quantity)
             if action.cash_in_lieu is not None and fraction:
                 return self._close(action.action_id, action.ts_ns, symbol, fraction, action.cash_in_lieu)
         return []
@@ -189,33 +193,35 @@ class TaxBook:
         if book is None:
             book = self._books[symbol] = LotBook(self.method)
             if self._with_wash_sales:
-                self._washes[symbol] = WashSales(book)
+                self._wash_sales_of[symbol] = WashSales(book)
         return book
 
     def _close(self, cause: str, ts_ns: int, symbol: str, quantity: Decimal, price: Decimal) -> list[TaxMatch]:
-        return self.trade(TaxTrade(cause, ts_ns, symbol, -quantity, price, ZERO, self._multipliers[symbol]))
+        return self.apply_trade(TaxTrade(cause, ts_ns, symbol, -quantity, price, ZERO, self._multipliers[symbol]))
 
-    def _loss(self, part: Closed, trade: TaxTrade) -> LossSale | None:
-        loss = part.entry_fees + part.exit_fees + part.carried - part.pnl
+    def _loss_sale(self, closed_lot: ClosedLot, trade: TaxTrade) -> LossSale | None:
+        loss = closed_lot.entry_fees + closed_lot.exit_fees + closed_lot.carried_loss - closed_lot.pnl
         if not self._with_wash_sales or loss <= 0:
             return None
-        day, lot = trade.ts_ns // DAY_NS, part.lot
-        held_ns = (day - lot.holding_from_ns // DAY_NS) * DAY_NS
-        units = abs(part.quantity)
-        long = part.quantity > 0
-        return LossSale(day=day, long=long, units=units, loss=loss, held_ns=held_ns, purchase_id=lot.execution_id)
+        day, lot = trade.ts_ns // DAY_NS, closed_lot.lot
+        holding_ns = (day - lot.holding_from_ns // DAY_NS) * DAY_NS
+        units = abs(closed_lot.quantity)
+        is_long = closed_lot.quantity > 0
+        return LossSale(
+            day=day, is_long=is_long, units=units, loss=loss, holding_ns=holding_ns, purchase_id=lot.execution_id
+        )
 
     def _rename(self, symbol: str, new_symbol: str) -> None:
-        old, new = self._books[symbol], self._book(new_symbol)
-        if old.quantity * new.quantity < 0:
+        old_book, new_book = self._books[symbol], self._book(new_symbol)
+        if old_book.quantity * new_book.quantity < 0:
             raise InvalidField(f"{symbol} cannot become {new_symbol}: one is held long, the other short")
         self._multipliers.setdefault(new_symbol, self._multipliers[symbol])
-        new.absorb(old)
-        if symbol in self._washes:
-            self._washes[new_symbol].join(self._washes.pop(symbol))
+        new_book.absorb(old_book)
+        if symbol in self._wash_sales_of:
+            self._wash_sales_of[new_symbol].absorb(self._wash_sales_of.pop(symbol))
         del self._books[symbol]
 
-    def _advance(self, cause: str, ts_ns: int) -> None:
+    def _advance_day(self, cause: str, ts_ns: int) -> None:
         day = ts_ns // DAY_NS
         if day < self._day:
             raise InvalidField(f"{cause}: trades and corporate actions must come in order of time")

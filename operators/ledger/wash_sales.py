@@ -24,14 +24,16 @@ WINDOW_DAYS = 30
 class LossSale:
     """A closing match with a loss, as far as it still looks for a replacement. `units` and `loss` are positive."""
 
-    __slots__ = ("day", "disallowed", "held_ns", "long", "loss", "purchase_id", "units")
+    __slots__ = ("day", "disallowed", "holding_ns", "is_long", "loss", "purchase_id", "units")
 
-    def __init__(self, *, day: int, long: bool, units: Decimal, loss: Decimal, held_ns: int, purchase_id: str) -> None:
+    def __init__(
+        self, *, day: int, is_long: bool, units: Decimal, loss: Decimal, holding_ns: int, purchase_id: str
+    ) -> None:
         self.day = day
-        self.long = long
+        self.is_long = is_long
         self.units = units
         self.loss = loss
-        self.held_ns = held_ns
+        self.holding_ns = holding_ns
         self.purchase_id = purchase_id
         self.disallowed = ZERO
 
@@ -49,68 +51,68 @@ class WashSales:
 
     def __init__(self, book: LotBook) -> None:
         self._book = book
-        self._waiting: deque[LossSale] = deque()  # sold at a loss and not replaced yet, oldest first
-        self._free: deque[OpenLot] = deque()  # bought in the last 30 days and replacing nothing yet, oldest first
+        self._open_sales: deque[LossSale] = deque()  # sold at a loss and not replaced yet, oldest first
+        self._free_lots: deque[OpenLot] = deque()  # bought in the last 30 days and replacing nothing yet, oldest first
 
-    def sold(self, sales: list[LossSale]) -> None:
+    def record_loss_sales(self, sales: list[LossSale]) -> None:
         """One trade closed lots at a loss. What was bought in the 30 days before replaces first."""
         if not sales:
             return
-        self._forget(sales[0].day)
+        self._drop_expired(sales[0].day)
         for sale in sales:
-            for lot in list(self._free):
+            for lot in list(self._free_lots):
                 if not sale.units:
                     break
-                fits = (lot.quantity > 0) is sale.long and lot.execution_id != sale.purchase_id
+                can_replace = (lot.quantity > 0) is sale.is_long and lot.execution_id != sale.purchase_id
                 # A lot leaves when it was closed since, or when all of it replaces something.
-                if not lot.quantity or (fits and self._replace(sale, lot) is None):
-                    self._free.remove(lot)
+                if not lot.quantity or (can_replace and self._replace(sale, lot) is None):
+                    self._free_lots.remove(lot)
             if sale.units:
-                self._waiting.append(sale)
+                self._open_sales.append(sale)
 
-    def bought(self, lot: OpenLot) -> None:
+    def record_purchase(self, lot: OpenLot) -> None:
         """A lot was opened: it replaces what was sold at a loss in the 30 days before, the oldest sale first."""
-        self._forget(lot.opened_ns // DAY_NS)
-        free: OpenLot | None = lot
-        passed: list[LossSale] = []
-        while free is not None and self._waiting:
-            sale = self._waiting.popleft()
-            if sale.long is (free.quantity > 0) and free.execution_id != sale.purchase_id:
-                free = self._replace(sale, free)
+        self._drop_expired(lot.opened_ns // DAY_NS)
+        free_lot: OpenLot | None = lot
+        unmatched: list[LossSale] = []
+        while free_lot is not None and self._open_sales:
+            sale = self._open_sales.popleft()
+            if sale.is_long is (free_lot.quantity > 0) and free_lot.execution_id != sale.purchase_id:
+                free_lot = self._replace(sale, free_lot)
             if sale.units:
-                passed.append(sale)
-        self._waiting.extendleft(reversed(passed))
-        if free is not None:
-            self._free.append(free)
+                unmatched.append(sale)
+        self._open_sales.extendleft(reversed(unmatched))
+        if free_lot is not None:
+            self._free_lots.append(free_lot)
 
     def split(self, ratio: Decimal) -> None:
         """`ratio` new units for one old: what was sold before is looked for in new units."""
-        for sale in self._waiting:
+        for sale in self._open_sales:
             sale.units = multiply(sale.units, ratio)
-        self._waiting = deque(sale for sale in self._waiting if sale.units)
+        self._open_sales = deque(sale for sale in self._open_sales if sale.units)
 
     def _replace(self, sale: LossSale, lot: OpenLot) -> OpenLot | None:
         """Let the lot replace what it can of the sale. Returns what of the lot is left free."""
-        available = abs(lot.quantity)
-        if available <= sale.units:
-            used, free = lot, None
+        available_units = abs(lot.quantity)
+        if available_units <= sale.units:
+            replacement_lot, free_lot = lot, None
         else:
-            signed = sale.units if sale.long else -sale.units
-            used, free = self._book.divide(lot, signed), lot
-        loss = sale.replace(abs(used.quantity))
-        used.replacement = True
-        used.holding_from_ns -= sale.held_ns
-        self._book.carry(used, loss)
-        return free
+            signed_units = sale.units if sale.is_long else -sale.units
+            replacement_lot, free_lot = self._book.split_lot(lot, signed_units), lot
+        loss = sale.replace(abs(replacement_lot.quantity))
+        replacement_lot.is_replacement = True
+        replacement_lot.holding_from_ns -= sale.holding_ns
+        self._book.carry_loss(replacement_lot, loss)
+        return free_lot
 
-    def join(self, other: WashSales) -> None:
+    def absorb(self, other: WashSales) -> None:
         """Take over what waits under the symbol's old name. The book has taken over the lots before."""
-        self._free = deque(lot for lot in self._book.by_age() if not lot.replacement)
-        self._waiting = deque(sorted([*self._waiting, *other._waiting], key=lambda sale: sale.day))
+        self._free_lots = deque(lot for lot in self._book.lots_by_age() if not lot.is_replacement)
+        self._open_sales = deque(sorted([*self._open_sales, *other._open_sales], key=lambda sale: sale.day))
 
-    def _forget(self, day: int) -> None:
+    def _drop_expired(self, day: int) -> None:
         """Drop the sales that nothing bought from `day` on can replace, and the lots that replace nothing sold then."""
-        while self._waiting and self._waiting[0].day < day - WINDOW_DAYS:
-            self._waiting.popleft()
-        while self._free and self._free[0].opened_ns // DAY_NS < day - WINDOW_DAYS:
-            self._free.popleft()
+        while self._open_sales and self._open_sales[0].day < day - WINDOW_DAYS:
+            self._open_sales.popleft()
+        while self._free_lots and self._free_lots[0].opened_ns // DAY_NS < day - WINDOW_DAYS:
+            self._free_lots.popleft()

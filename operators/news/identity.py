@@ -18,5 +18,7 @@ def news_id(source: str, headline: str, published_ns: int, key: str = "") -> str
     >>> news_id("rss:x", "Profits rise", 5, "a") == news_id("rss:x", "Profits rise (updated)", 5, "a")
     True
     """
-    said = ("key", key) if key else ("words", " ".join(_WORDS.findall(headline.lower())), str(published_ns // DAY_NS))
-    return f"news-{sha256(chr(31).join((source, *said)).encode()).hexdigest()[:24]}"
+    identity_parts = (
+        ("key", key) if key else ("words", " ".join(_WORDS.findall(headline.lower())), str(published_ns // DAY_NS))
+    )
+    return f"news-{sha256(chr(31).join((source, *identity_parts)).encode()).hexdigest()[:24]}"

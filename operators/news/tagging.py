@@ -28,8 +28,8 @@ class SymbolTagger:
 
     def tag(self, text: str) -> list[str]:
         """Each symbol once, in the order of its first place in the text."""
-        found = [(match.start(), match[1] or match[2]) for match in _MARKED.finditer(text)]
+        mentions = [(match.start(), match[1] or match[2]) for match in _MARKED.finditer(text)]
         if self._names is not None:
             matches = self._names.finditer(text)
-            found += [(match.start(), self._symbol_of[" ".join(match[0].lower().split())]) for match in matches]
-        return list(dict.fromkeys(symbol for _, symbol in sorted(found)))
+            mentions += [(match.start(), self._symbol_of[" ".join(match[0].lower().split())]) for match in matches]
+        return list(dict.fromkeys(symbol for _, symbol in sorted(mentions)))

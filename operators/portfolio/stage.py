@@ -10,15 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from operators.entitlements import Entitlements
-from operators.instruments import NOTHING_LISTED, Instruments
+from operators.corporate_actions import PortfolioCorporateActions
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger import Ledger
 from operators.ledger.cash import SettledCash
 from operators.manual_orders import MANUAL, is_manual
 from operators.money import ZERO, quantize
-from operators.portfolio.construction import Construction, Step
+from operators.portfolio.construction import Construction, PlannedTrade
 from operators.portfolio.settings import PortfolioSettings
-from operators.portfolio.targets import GONE, Pending, Target, Targets, give_up, leave, total, trade_by_hand
+from operators.portfolio.targets import (
+    ORDER_END_TYPES,
+    PendingOrder,
+    Target,
+    Targets,
+    apply_manual_trade,
+    drop_untraded,
+    net_target,
+    reduce_targets,
+)
 from operators.sizing import REBALANCED, Estimates, TargetWeights
 from operators.valuation import Marks
 from schemas.records import (
@@ -54,240 +63,252 @@ class PortfolioStage:
     and the steps are those of the settings.
     """
 
-    def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NOTHING_LISTED) -> None:
+    def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self.settings = settings or PortfolioSettings()
-        self._listed = {instrument.symbol: instrument for instrument in instruments.listed}
-        multipliers = {symbol: one.multiplier for symbol, one in self._listed.items() if one.multiplier != 1}
-        currencies = {s: one.currency for s, one in self._listed.items() if one.currency != self.settings.currency}
+        self._instruments = {instrument.symbol: instrument for instrument in instruments.listed}
+        multipliers = {symbol: one.multiplier for symbol, one in self._instruments.items() if one.multiplier != 1}
+        currencies = {s: one.currency for s, one in self._instruments.items() if one.currency != self.settings.currency}
         self.ledger = Ledger(self.settings.initial_capital, multipliers=multipliers, currencies=currencies)
         self.marks = Marks()
-        self._settled: SettledCash | None = None
+        self._settled_cash: SettledCash | None = None
         if self.settings.settled_cash_only:
-            self._settled = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
+            self._settled_cash = SettledCash(self.ledger.cash, days=self.settings.settlement_days)
         self._trading_day = 0
         self._targets = Targets()
-        self._pending: dict[str, Pending] = {}
-        self._due: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
-        self._retry: dict[str, tuple[int, tuple[str, ...]]] = {}  # symbol -> when its exit is proposed again, for whom
+        self._pending: dict[str, PendingOrder] = {}
+        self._due_strategies: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
+        self._exit_retries: dict[
+            str, tuple[int, tuple[str, ...]]
+        ] = {}  # symbol -> when its exit is proposed again, for whom
         self._reserved = ZERO
         self._valuation_seq = 0
         self._proposal_seq = 0
         self._refusal_seq = 0
-        self._rebalanced = 0
+        self._last_rebalance = 0
         self._estimates = Estimates(self.settings.sizing)
         # Kept whatever the method: who turns to target weights finds those that were recorded.
         self._weights = TargetWeights()
-        self._by_weights = self.settings.sizing.method == "target_weights"
-        self._entitlements, self._construction = self._entitled(), self._constructed()
-        self._reads_bars = self._estimates.reads_bars
-        self._regroup = False  # a view came or went whose symbol shares the exposure with the others
+        self._uses_target_weights = self.settings.sizing.method == "target_weights"
+        self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
+        self._needs_bars = self._estimates.needs_bars
+        self._rebalance_all = False  # a view came or went whose symbol shares the exposure with the others
         interval = self.settings.rebalance_interval_s
         self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
         marks, values = self.marks, self.marks.values
         prices = marks.prices
-        moved: dict[str, None] = {}
-        valued = False
-        first = next((record for record in records if type(record) is Bar), None)
-        if first is not None and first.trading_day > self._trading_day:
-            out += self._open_day(ts_ns, first.trading_day)
-        out += self._take_effect(ts_ns, records, moved)
-        if self._reads_bars:
-            self._estimates.see(records)
+        changed_symbols: dict[str, None] = {}
+        needs_valuation = False
+        first_bar = next((record for record in records if type(record) is Bar), None)
+        if first_bar is not None and first_bar.trading_day > self._trading_day:
+            out += self._open_day(ts_ns, first_bar.trading_day)
+        out += self._apply_reference_data(ts_ns, records, changed_symbols)
+        if self._needs_bars:
+            self._estimates.update(records)
         for record in records:
             kind = type(record)
             if kind is Bar:
-                valued = True
+                needs_valuation = True
                 symbol, close = record.symbol, record.close  # type: ignore[union-attr]
                 if prices.get(symbol) != close:
                     prices[symbol] = close
                     if symbol in values:
-                        moved[symbol] = None
+                        changed_symbols[symbol] = None
             elif kind is Execution:
-                valued = True
-                self._book(ts_ns, record, moved, out)  # type: ignore[arg-type]
+                needs_valuation = True
+                self._book_execution(ts_ns, record, changed_symbols, out)  # type: ignore[arg-type]
             elif kind is Signal:
-                self._see(record)  # type: ignore[arg-type]
+                self._apply_signal(record)  # type: ignore[arg-type]
             elif kind is OrderRefusal:
-                self._refused(ts_ns, record)  # type: ignore[arg-type]
-            elif kind is Command and self._weights.fold(record) and self._by_weights:  # type: ignore[arg-type]
-                self._take_up_all()
-        for symbol in moved:
+                self._apply_refusal(ts_ns, record)  # type: ignore[arg-type]
+            elif kind is Command and self._weights.apply_command(record) and self._uses_target_weights:  # type: ignore[arg-type]
+                self._queue_all()
+        for symbol in changed_symbols:
             marks.revalue(self.ledger, symbol)
-        if valued:
+        if needs_valuation:
             self._valuation_seq += 1
-            valuation = marks.value(self.ledger, self._valuation_seq, ts_ns)
+            valuation = marks.to_valuation(self.ledger, self._valuation_seq, ts_ns)
             out.append(valuation)
-        if self._retry:
-            self._take_up_retries(ts_ns)
-        if self._interval_ns and ts_ns // self._interval_ns != self._rebalanced:
-            self._rebalanced = ts_ns // self._interval_ns
-            self._take_up_all()
-        if self._due:
-            self._decide(ts_ns, out)
+        if self._exit_retries:
+            self._queue_retries(ts_ns)
+        if self._interval_ns and ts_ns // self._interval_ns != self._last_rebalance:
+            self._last_rebalance = ts_ns // self._interval_ns
+            self._queue_all()
+        if self._due_strategies:
+            self._propose_orders(ts_ns, out)
         return out
 
     # -- what happened -------------------------------------------------------------------------------------------------
 
     def _open_day(self, ts_ns: int, day: int) -> list[Record]:
         """Begin a new session when the tick's bars do: ahead of its executions, which belong to it."""
-        before, self._trading_day = self._trading_day, day
-        if self._settled is not None and before:
-            self._settled.next_session()
+        previous_day, self._trading_day = self._trading_day, day
+        if self._settled_cash is not None and previous_day:
+            self._settled_cash.start_session()
         cash = self.ledger.cash
-        paid = self._entitlements.open_day(ts_ns, before, day)
-        if self._settled is not None:
-            self._settled.credited(self.ledger.cash - cash)
-        return paid
+        income = self._corporate_actions.open_day(ts_ns, previous_day, day)
+        if self._settled_cash is not None:
+            self._settled_cash.book_income(self.ledger.cash - cash)
+        return income
 
-    def _take_effect(self, ts_ns: int, records: Sequence[Record], moved: dict[str, None]) -> list[Record]:
+    def _apply_reference_data(
+        self, ts_ns: int, records: Sequence[Record], changed_symbols: dict[str, None]
+    ) -> list[Record]:
         """Corporate actions and exchange rates, ahead of the tick's executions as well."""
         cash = self.ledger.cash
-        changed = self._entitlements.take_effect(ts_ns, records, self._trading_day, moved)
-        if self._settled is not None:
-            self._settled.credited(self.ledger.cash - cash)
-        return changed
+        records_out = self._corporate_actions.apply_due(ts_ns, records, self._trading_day, changed_symbols)
+        if self._settled_cash is not None:
+            self._settled_cash.book_income(self.ledger.cash - cash)
+        return records_out
 
-    def _entitled(self) -> Entitlements:
+    def _build_corporate_actions(self) -> PortfolioCorporateActions:
         settings = self.settings
-        return Entitlements(
+        return PortfolioCorporateActions(
             settings.accruals, settings.currency, self.ledger, self.marks, self._targets, self._estimates, self._weights
         )
 
-    def _constructed(self) -> Construction:
-        books = (self.ledger, self._settled, self.marks)
-        return Construction(self.settings, self._listed, *books, self._targets, self._estimates, self._weights)
+    def _build_construction(self) -> Construction:
+        accounts = (self.ledger, self._settled_cash, self.marks)
+        return Construction(self.settings, self._instruments, *accounts, self._targets, self._estimates, self._weights)
 
-    def _book(self, ts_ns: int, execution: Execution, moved: dict[str, None], out: list[Record]) -> None:
+    def _book_execution(
+        self, ts_ns: int, execution: Execution, changed_symbols: dict[str, None], out: list[Record]
+    ) -> None:
         cash_before = self.ledger.cash
         changes = self.ledger.apply(execution)
-        if self._settled is not None:
-            self._settled.traded(self.ledger.cash - cash_before)
+        if self._settled_cash is not None:
+            self._settled_cash.book_trade(self.ledger.cash - cash_before)
         symbol = execution.symbol
         if changes:
             out.extend(changes)
             self.marks.prices.setdefault(symbol, float(execution.price))
-            moved[symbol] = None
+            changed_symbols[symbol] = None
         if is_manual(execution.order_id):
             if changes:
-                signed = execution.quantity if execution.side == BUY else -execution.quantity
-                trade_by_hand(self._targets.setdefault(symbol, {}), quantize(signed), float(execution.price))
+                signed_quantity = execution.quantity if execution.side == BUY else -execution.quantity
+                apply_manual_trade(
+                    self._targets.setdefault(symbol, {}), quantize(signed_quantity), float(execution.price)
+                )
             return
         pending = self._pending.get(symbol)
-        if pending is None or not pending.is_of(execution):
+        if pending is None or not pending.matches(execution):
             return
-        if changes and self._estimates.by_trades:
-            self._estimates.closed(symbol, changes, self.ledger.unit_value(symbol))
+        if changes and self._estimates.uses_trades:
+            self._estimates.record_closed_lots(symbol, changes, self.ledger.unit_value(symbol))
         if execution.exec_type == TRADE:
-            self._reserved -= pending.reserved
+            self._reserved -= pending.reserved_cash
             filled = quantize(execution.quantity)
             pending.leaves -= filled if execution.side == BUY else -filled
-            self._reserved += pending.reserved
+            self._reserved += pending.reserved_cash
             if execution.leaves_quantity == 0 or pending.leaves == 0:
-                self._release(ts_ns, symbol, pending)
-        elif execution.exec_type in GONE:
-            self._release(ts_ns, symbol, pending)
+                self._close_pending(ts_ns, symbol, pending)
+        elif execution.exec_type in ORDER_END_TYPES:
+            self._close_pending(ts_ns, symbol, pending)
 
-    def _see(self, signal: Signal) -> None:
-        traded = self.settings.strategies
-        if traded is not None and signal.strategy not in traded:
+    def _apply_signal(self, signal: Signal) -> None:
+        traded_strategies = self.settings.strategies
+        if traded_strategies is not None and signal.strategy not in traded_strategies:
             return
         targets = self._targets.setdefault(signal.symbol, {})
-        old = targets.get(signal.strategy)
-        if self._estimates.by_comparison and signal.direction != (0 if old is None else old.direction):
-            self._regroup = True
+        previous = targets.get(signal.strategy)
+        if self._estimates.uses_comparison and signal.direction != (0 if previous is None else previous.direction):
+            self._rebalance_all = True
         targets[signal.strategy] = Target(
             signal.direction,
             signal.strength,
             signal.price,
             signal_id(signal.symbol, signal.seq),
-            ZERO if old is None else old.quantity,
+            ZERO if previous is None else previous.quantity,
         )
-        self._due.setdefault(signal.symbol, {})[signal.strategy] = None
+        self._due_strategies.setdefault(signal.symbol, {})[signal.strategy] = None
 
-    def _refused(self, ts_ns: int, refusal: OrderRefusal) -> None:
+    def _apply_refusal(self, ts_ns: int, refusal: OrderRefusal) -> None:
         if refusal.seq <= self._refusal_seq:
             return
         self._refusal_seq = refusal.seq
         pending = self._pending.get(refusal.symbol)
         if pending is not None and pending.proposal_id == refusal.cause_id:
-            self._release(ts_ns, refusal.symbol, pending)
+            self._close_pending(ts_ns, refusal.symbol, pending)
 
-    def _release(self, ts_ns: int, symbol: str, pending: Pending) -> None:
+    def _close_pending(self, ts_ns: int, symbol: str, pending: PendingOrder) -> None:
         """The order is over. What did not trade is given up if it was to add, and tried again if it was to reduce."""
-        self._reserved -= pending.reserved
+        self._reserved -= pending.reserved_cash
         del self._pending[symbol]
-        if self._estimates.by_trades:
-            self._estimates.over(symbol, pending.strategies)
+        if self._estimates.uses_trades:
+            self._estimates.record_order_end(symbol, pending.strategies)
         if not pending.leaves:
             return
         targets = self._targets[symbol]
-        held = self.ledger.quantity(symbol)
-        wanted = total(targets)
-        reachable = min(wanted, held, key=abs) if wanted * held > 0 else ZERO
-        give_up(targets, pending.strategies, wanted - reachable)
-        if reachable != held:
-            self._retry[symbol] = (ts_ns + self.settings.exit_retry_s * _SECOND_NS, pending.strategies)
+        position = self.ledger.quantity(symbol)
+        target = net_target(targets)
+        reachable = min(target, position, key=abs) if target * position > 0 else ZERO
+        reduce_targets(targets, pending.strategies, target - reachable)
+        if reachable != position:
+            self._exit_retries[symbol] = (ts_ns + self.settings.exit_retry_s * _SECOND_NS, pending.strategies)
 
-    def _take_up_retries(self, ts_ns: int) -> None:
-        for symbol in [symbol for symbol, (at_ns, _) in self._retry.items() if at_ns <= ts_ns]:
-            _, strategies = self._retry.pop(symbol)
-            due = self._due.setdefault(symbol, {})
+    def _queue_retries(self, ts_ns: int) -> None:
+        for symbol in [symbol for symbol, (at_ns, _) in self._exit_retries.items() if at_ns <= ts_ns]:
+            _, strategies = self._exit_retries.pop(symbol)
+            due = self._due_strategies.setdefault(symbol, {})
             for strategy in strategies:
                 due[strategy] = None
 
-    def _take_up_all(self) -> None:
+    def _queue_all(self) -> None:
         for symbol, targets in self._targets.items():
             for strategy, target in targets.items():
                 if target.direction:
-                    self._due.setdefault(symbol, {})[strategy] = None
+                    self._due_strategies.setdefault(symbol, {})[strategy] = None
 
     # -- what to do about it -------------------------------------------------------------------------------------------
 
-    def _decide(self, ts_ns: int, out: list[Record]) -> None:
+    def _propose_orders(self, ts_ns: int, out: list[Record]) -> None:
         equity = self.ledger.cash + self.marks.net
-        if self._regroup:
-            self._regroup = False
-            self._take_up_all()
-        if self._estimates.by_comparison:
-            self._construction.compare()
-        ready = [(symbol, sorted(self._due[symbol])) for symbol in sorted(self._due) if symbol not in self._pending]
-        turnover = self._construction.turnover(ready, equity)
+        if self._rebalance_all:
+            self._rebalance_all = False
+            self._queue_all()
+        if self._estimates.uses_comparison:
+            self._construction.update_active_symbols()
+        ready = [
+            (symbol, sorted(self._due_strategies[symbol]))
+            for symbol in sorted(self._due_strategies)
+            if symbol not in self._pending
+        ]
+        turnover = self._construction.adjustment_turnover(ready, equity)
         for symbol, due in ready:
-            del self._due[symbol]
-            step = self._construction.step(symbol, due, equity, turnover, self._reserved)
-            if step is not None and step.delta:
-                out.append(self._propose(ts_ns, symbol, due, step))
+            del self._due_strategies[symbol]
+            planned = self._construction.plan_trade(symbol, due, equity, turnover, self._reserved)
+            if planned is not None and planned.delta:
+                out.append(self._propose(ts_ns, symbol, due, planned))
 
-    def _propose(self, ts_ns: int, symbol: str, due: list[str], step: Step) -> OrderProposal:
-        self._retry.pop(symbol, None)
+    def _propose(self, ts_ns: int, symbol: str, due: list[str], planned: PlannedTrade) -> OrderProposal:
+        self._exit_retries.pop(symbol, None)
         self._proposal_seq += 1
-        cause, delta, settings = proposal_id(self._proposal_seq), step.delta, self.settings
-        pending = self._pending[symbol] = Pending(cause, delta, delta, step.unit_cost, tuple(due))
-        self._reserved += pending.reserved
-        limited = settings.order_type == LIMIT
+        new_id, delta, settings = proposal_id(self._proposal_seq), planned.delta, self.settings
+        pending = self._pending[symbol] = PendingOrder(new_id, delta, delta, planned.unit_cost, tuple(due))
+        self._reserved += pending.reserved_cash
+        is_limit = settings.order_type == LIMIT
         return OrderProposal(
             self._proposal_seq,
             ts_ns,
-            cause,
+            new_id,
             symbol,
             BUY if delta > 0 else SELL,
             abs(delta),
             settings.order_type,
-            self._construction.limit_price(symbol, step.price, buying=delta > 0) if limited else None,
+            self._construction.limit_price(symbol, planned.price, buying=delta > 0) if is_limit else None,
             settings.time_in_force,
             "+".join(due),
-            step.price,
-            step.text,
-            self._causes(symbol, due),
+            planned.price,
+            planned.text,
+            self._cause_ids(symbol, due),
         )
 
-    def _causes(self, symbol: str, due: Sequence[str]) -> list[str]:
+    def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
         """The signals, and behind them the command that the target weights come from."""
-        weighed = [self._weights.cause] if self._by_weights and self._weights.cause else []
-        return [self._targets[symbol][strategy].signal_id for strategy in due] + weighed
+        weights_cause = [self._weights.command_id] if self._uses_target_weights and self._weights.command_id else []
+        return [self._targets[symbol][strategy].signal_id for strategy in due] + weights_cause
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
@@ -296,14 +317,14 @@ class PortfolioStage:
             SNAPSHOT_VERSION,
             self.ledger.snapshot(),
             self.marks.snapshot(),
-            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day),
-            None if self._settled is None else self._settled.snapshot(),
+            (self._valuation_seq, self._proposal_seq, self._refusal_seq, self._last_rebalance, self._trading_day),
+            None if self._settled_cash is None else self._settled_cash.snapshot(),
             [(s, [(n, *t.as_tuple()) for n, t in targets.items()]) for s, targets in self._targets.items()],
             [(symbol, pending.as_tuple()) for symbol, pending in self._pending.items()],
-            [(symbol, list(strategies)) for symbol, strategies in self._due.items()],
-            [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._retry.items()],
+            [(symbol, list(strategies)) for symbol, strategies in self._due_strategies.items()],
+            [(symbol, at_ns, strategies) for symbol, (at_ns, strategies) in self._exit_retries.items()],
             self._estimates.snapshot(),
-            self._entitlements.snapshot(),
+            self._corporate_actions.snapshot(),
             self._weights.snapshot(),
         )
 
@@ -311,24 +332,28 @@ class PortfolioStage:
         """Version 1 knew no estimates, and some of its pending orders end with an order id; 2 knew no entitlements, 3
         no target weights.
         """
-        version, ledger, marks, counters, settled, targets, pending, due, retry, *later = snapshot
+        version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
+            snapshot
+        )
         assert version in (1, 2, 3, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
-        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._rebalanced, self._trading_day = counters
-        if self._settled is not None:
+        self._valuation_seq, self._proposal_seq, self._refusal_seq, self._last_rebalance, self._trading_day = counters
+        if self._settled_cash is not None:
             # Where the setting is new, all that is there counts as settled.
-            self._settled.restore(settled or SettledCash(self.ledger.cash, days=0).snapshot())
+            self._settled_cash.restore(settled_cash or SettledCash(self.ledger.cash, days=0).snapshot())
         self._targets = Targets({symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets})
-        self._pending = {symbol: Pending(*row[:5]) for symbol, row in pending}
-        self._reserved = sum((p.reserved for p in self._pending.values()), ZERO)
-        self._due = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
-        self._retry = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in retry}
+        self._pending = {symbol: PendingOrder(*row[:5]) for symbol, row in pending}
+        self._reserved = sum((p.reserved_cash for p in self._pending.values()), ZERO)
+        self._due_strategies = {symbol: dict.fromkeys(strategies) for symbol, strategies in due}
+        self._exit_retries = {symbol: (at_ns, tuple(strategies)) for symbol, at_ns, strategies in exit_retries}
         self._estimates, self._weights = Estimates(self.settings.sizing), TargetWeights()
-        self._entitlements, self._construction = self._entitled(), self._constructed()
-        for part, state in zip((self._estimates, self._entitlements, self._weights), later, strict=False):
-            part.restore(state)  # type: ignore[attr-defined]
+        self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
+        for component, state in zip(
+            (self._estimates, self._corporate_actions, self._weights), component_states, strict=False
+        ):
+            component.restore(state)  # type: ignore[attr-defined]
         if self.settings.strategies is not None:
-            for symbol, wishes in self._targets.items():
-                for strategy in leave(wishes, (*self.settings.strategies, MANUAL)):
-                    self._due.setdefault(symbol, {})[strategy] = None
+            for symbol, symbol_targets in self._targets.items():
+                for strategy in drop_untraded(symbol_targets, (*self.settings.strategies, MANUAL)):
+                    self._due_strategies.setdefault(symbol, {})[strategy] = None

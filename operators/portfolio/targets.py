@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from operators.ledger.corporate_actions import fraction_of
+from operators.ledger.corporate_actions import fractional_part
 from operators.ledger.lots import DUST, split_quantity
 from operators.manual_orders import MANUAL
 from operators.money import ZERO, multiply
 from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
 
-GONE = (CANCELED, REPLACED, EXPIRED, REJECTED)
+ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
 """Execution types after which an order trades no more."""
 
 
@@ -31,7 +31,7 @@ class Target:
         return (self.direction, self.strength, self.price, self.signal_id, self.quantity)
 
 
-class Pending:
+class PendingOrder:
     """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit
     bought.
     """
@@ -52,7 +52,7 @@ class Pending:
         self.unit_cost = unit_cost
         self.strategies = strategies
 
-    def is_of(self, execution: Execution) -> bool:
+    def matches(self, execution: Execution) -> bool:
         """Whether the report is on this proposal's order."""
         return execution.cause_id == self.proposal_id
 
@@ -60,31 +60,31 @@ class Pending:
         return (self.proposal_id, self.quantity, self.leaves, self.unit_cost, self.strategies)
 
     @property
-    def reserved(self) -> Decimal:
+    def reserved_cash(self) -> Decimal:
         return multiply(self.leaves, self.unit_cost) if self.leaves > 0 else ZERO
 
 
 class Targets(dict[str, dict[str, Target]]):
     """By symbol and strategy."""
 
-    def split(self, symbol: str, ratio: Decimal, *, whole: bool) -> None:
+    def split(self, symbol: str, ratio: Decimal, *, whole_units: bool) -> None:
         """`ratio` new units for one old, as of the holding: no dust is wanted, and no fraction where cash comes in its
-        place (`whole`).
+        place (`whole_units`).
         """
         for target in self.get(symbol, {}).values():
             quantity = split_quantity(target.quantity, ratio)
-            fraction = fraction_of(quantity) if whole else ZERO
+            fraction = fractional_part(quantity) if whole_units else ZERO
             target.quantity = ZERO if abs(quantity) <= DUST else quantity - fraction
             target.price /= float(ratio)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
         """What is wanted of one symbol is wanted of another; of the old one nothing is, but its orders may yet end."""
-        moved = self.setdefault(new_symbol, {})
+        new_targets = self.setdefault(new_symbol, {})
         for strategy, target in self.get(symbol, {}).items():
-            there = moved.get(strategy)
-            moved[strategy] = Target(*target.as_tuple())
-            if there is not None:
-                moved[strategy].quantity += there.quantity
+            existing = new_targets.get(strategy)
+            new_targets[strategy] = Target(*target.as_tuple())
+            if existing is not None:
+                new_targets[strategy].quantity += existing.quantity
         self.close(symbol)
 
     def close(self, symbol: str) -> None:
@@ -93,35 +93,35 @@ class Targets(dict[str, dict[str, Target]]):
             target.direction, target.quantity = 0, ZERO
 
 
-def total(targets: dict[str, Target]) -> Decimal:
+def net_target(targets: dict[str, Target]) -> Decimal:
     """The net quantity that all strategies together want of a symbol."""
     return sum((target.quantity for target in targets.values()), ZERO)
 
 
-def trade_by_hand(targets: dict[str, Target], traded: Decimal, price: float) -> None:
+def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: float) -> None:
     """Somebody traded `traded` units (signed) past the strategies, which must neither undo it nor do it again.
 
     What it takes off, manual holdings and then the strategies give up; what is left is a holding of its own, that no
     signal moves.
 
     >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100))}
-    >>> trade_by_hand(targets, Decimal(-130), 50.0)
+    >>> apply_manual_trade(targets, Decimal(-130), 50.0)
     >>> {name: int(target.quantity) for name, target in targets.items()}
     {'ema': 0, 'manual': -30}
     """
-    opposite = sum((target.quantity for target in targets.values() if target.quantity * traded < 0), ZERO)
-    taken_off = min(-traded, opposite, key=abs)
-    if taken_off:
-        give_up(targets, sorted(targets, key=lambda name: (name != MANUAL, name)), taken_off)
-    left = traded + taken_off
-    if left:
-        by_hand = targets.setdefault(MANUAL, Target(0, 0.0, price, "", ZERO))
-        by_hand.quantity += left
+    opposite = sum((target.quantity for target in targets.values() if target.quantity * quantity < 0), ZERO)
+    offset = min(-quantity, opposite, key=abs)
+    if offset:
+        reduce_targets(targets, sorted(targets, key=lambda name: (name != MANUAL, name)), offset)
+    remainder = quantity + offset
+    if remainder:
+        manual = targets.setdefault(MANUAL, Target(0, 0.0, price, "", ZERO))
+        manual.quantity += remainder
     elif MANUAL in targets and not targets[MANUAL].quantity:
         del targets[MANUAL]
 
 
-def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
+def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
     """Lower the sum of the targets by `amount` (signed): each gives what it has of that sign, the last one the rest."""
     target = None
     for strategy in strategies:
@@ -129,17 +129,17 @@ def give_up(targets: dict[str, Target], strategies: Iterable[str], amount: Decim
             return
         target = targets[strategy]
         if target.quantity * amount > 0:
-            given = min(target.quantity, amount, key=abs)
-            target.quantity -= given
-            amount -= given
+            reduction = min(target.quantity, amount, key=abs)
+            target.quantity -= reduction
+            amount -= reduction
     if amount:
         assert target is not None, "nobody to give up a quantity"
         target.quantity -= amount
 
 
-def leave(targets: dict[str, Target], traded: Iterable[str]) -> list[str]:
+def drop_untraded(targets: dict[str, Target], traded_strategies: Iterable[str]) -> list[str]:
     """The strategies that are no longer among those traded and still want something; from here on they want nothing."""
-    left = [name for name, target in targets.items() if name not in traded and target.direction]
-    for name in left:
+    dropped = [name for name, target in targets.items() if name not in traded_strategies and target.direction]
+    for name in dropped:
         targets[name].direction, targets[name].strength = 0, 0.0
-    return left
+    return dropped

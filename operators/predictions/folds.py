@@ -32,8 +32,10 @@ def walk_forward(
         if start is None:
             raise BadInput(f"{folds} folds need more than {folds} different times, found {len(times)}")
         last = times[max(fold * size - embargo, 0)]
-        train = [place for place, end in enumerate(ends) if end < last and begins[place] < start]
-        test = [place for place, begin in enumerate(begins) if begin >= start and (stop is None or begin < stop)]
+        train = [index for index, ends_at in enumerate(ends) if ends_at < last and begins[index] < start]
+        test = [
+            index for index, begins_at in enumerate(begins) if begins_at >= start and (stop is None or begins_at < stop)
+        ]
         if not train or not test:
             raise BadInput(f"fold {fold} of {folds} has {len(train)} rows to train on and {len(test)} to test")
         yield train, test

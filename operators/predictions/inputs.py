@@ -12,8 +12,8 @@ from operators.indicators import outputs
 from schemas.errors import BadInput
 from schemas.records import FeatureRow
 
-_LEVELS = frozenset({"sma", "ema", "vwap", "bollinger"})
-_IN_MONEY = frozenset({"macd", "atr"})
+_PRICE_LEVELS = frozenset({"sma", "ema", "vwap", "bollinger"})
+_PRICE_DIFFERENCES = frozenset({"macd", "atr"})
 _UNBOUNDED = frozenset({"obv"})
 
 
@@ -25,9 +25,9 @@ def input_names(specs: Iterable[str]) -> tuple[str, ...]:
     ('ema_12', 'macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
     """
     names = tuple(dict.fromkeys(name for spec in specs for name in outputs(spec)))
-    wrong = [name for name in names if _kind(name) in _UNBOUNDED]
-    if wrong:
-        raise BadInput(f"a model cannot learn from {', '.join(wrong)}: the value grows with the history")
+    unbounded = [name for name in names if _kind(name) in _UNBOUNDED]
+    if unbounded:
+        raise BadInput(f"a model cannot learn from {', '.join(unbounded)}: the value grows with the history")
     if not names:
         raise BadInput("a model needs at least one indicator to learn from, found none")
     return names
@@ -42,18 +42,18 @@ def inputs_of(row: FeatureRow, names: Sequence[str]) -> list[float] | None:
     close, values = row.close, row.values
     if close <= 0:
         return None
-    found: list[float] = []
+    inputs: list[float] = []
     for name in names:
         value = values.get(name)
         if value is None:
             return None
         kind = _kind(name)
-        if kind in _LEVELS:
+        if kind in _PRICE_LEVELS:
             value = (value - close) / close
-        elif kind in _IN_MONEY:
+        elif kind in _PRICE_DIFFERENCES:
             value = value / close
-        found.append(value)
-    return found
+        inputs.append(value)
+    return inputs
 
 
 def _kind(name: str) -> str:

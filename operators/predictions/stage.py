@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from operators.predictions.drift import Reference, Window, drift
+from operators.predictions.drift import DriftReference, DriftWindow, drift_score
 from operators.predictions.inputs import inputs_of
 from schemas.records import FeatureRow, Prediction, Record, feature_id
 
@@ -28,7 +28,7 @@ class Model(Protocol):
     def horizon_bars(self) -> int: ...
 
     @property
-    def reference(self) -> Reference: ...
+    def reference(self) -> DriftReference: ...
 
     def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
         """For each row of inputs the expected return as a fraction, and the probability that it is above zero.
@@ -48,44 +48,60 @@ class PredictionStage:
     def __init__(self, model: Model | None) -> None:
         self._model = model
         self._seqs: dict[str, int] = {}
-        self._windows: dict[str, Window] = {}
+        self._windows: dict[str, DriftWindow] = {}
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         model = self._model
         if model is None:
             return []
         rows: list[FeatureRow] = []
-        given: list[list[float]] = []
+        model_inputs: list[list[float]] = []
         for row in records:
             if type(row) is FeatureRow:
                 inputs = inputs_of(row, model.inputs)
                 if inputs is not None:
                     rows.append(row)
-                    given.append(inputs)
+                    model_inputs.append(inputs)
         if not rows:
             return []
         return [
             self._prediction(model, row, inputs, *forecast)
-            for row, inputs, forecast in zip(rows, given, model.forecast(given), strict=True)
+            for row, inputs, forecast in zip(rows, model_inputs, model.forecast(model_inputs), strict=True)
         ]
 
-    def _prediction(self, model: Model, row: FeatureRow, inputs: list[float], gain: float, up: float) -> Prediction:
+    def _prediction(
+        self, model: Model, row: FeatureRow, inputs: list[float], expected_return: float, probability_up: float
+    ) -> Prediction:
         symbol, reference = row.symbol, model.reference
         seq = self._seqs[symbol] = self._seqs.get(symbol, 0) + 1
         window = self._windows.get(symbol)
         if window is None:
-            window = self._windows[symbol] = Window(reference)
+            window = self._windows[symbol] = DriftWindow(reference)
         window.add(reference, inputs)
-        drifted = drift(window.index, reference.usual)
-        cause = feature_id(symbol, row.seq)
+        drift_value = drift_score(window.index, reference.index_p95)
+        row_id = feature_id(symbol, row.seq)
         return Prediction(
-            symbol, seq, row.ts_ns, model.name, model.sha256, cause, model.horizon_bars, gain, up, drifted
+            symbol,
+            seq,
+            row.ts_ns,
+            model.name,
+            model.sha256,
+            row_id,
+            model.horizon_bars,
+            expected_return,
+            probability_up,
+            drift_value,
         )
 
     def snapshot(self) -> Any:
         """(version, {symbol: predictions written}, hash of the model, {symbol: its window})."""
         sha256 = "" if self._model is None else self._model.sha256
-        return (VERSION, dict(self._seqs), sha256, {symbol: one.as_tuple() for symbol, one in self._windows.items()})
+        return (
+            VERSION,
+            dict(self._seqs),
+            sha256,
+            {symbol: window.as_tuple() for symbol, window in self._windows.items()},
+        )
 
     def restore(self, snapshot: Any) -> None:
         """Another model than the snapshot's looks at the inputs afresh. Version 1 knew no windows."""
@@ -96,4 +112,4 @@ class PredictionStage:
         self._windows = {}
         if self._model is not None and self._model.sha256 == sha256:
             reference = self._model.reference
-            self._windows = {symbol: Window.of(reference, state) for symbol, state in windows.items()}
+            self._windows = {symbol: DriftWindow.from_tuple(reference, state) for symbol, state in windows.items()}

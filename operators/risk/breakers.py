@@ -20,7 +20,7 @@ PORTFOLIO, STRATEGY, SYMBOL = "PORTFOLIO", "STRATEGY", "SYMBOL"
 DAILY_LOSS, DAY_FALL, DRAWDOWN = "daily_loss", "day_fall", "drawdown"
 LOSS_STREAK, REJECT_RATE = "loss_streak", "reject_rate"
 VOLATILITY_JUMP, STALENESS, LAG = "volatility_jump", "staleness", "lag"
-SCOPES_OF: Mapping[str, tuple[str, ...]] = {
+SCOPES_OF_MEASURE: Mapping[str, tuple[str, ...]] = {
     DAILY_LOSS: (PORTFOLIO,),
     DAY_FALL: (PORTFOLIO,),
     DRAWDOWN: (PORTFOLIO,),
@@ -64,10 +64,10 @@ class Breaker:
     window: int = 20
 
     def __post_init__(self) -> None:
-        if self.measure not in SCOPES_OF:
-            raise BadInput(f"breaker measure must be one of {', '.join(SCOPES_OF)}, found {self.measure!r}")
-        if self.scope not in SCOPES_OF[self.measure]:
-            allowed = " or ".join(SCOPES_OF[self.measure])
+        if self.measure not in SCOPES_OF_MEASURE:
+            raise BadInput(f"breaker measure must be one of {', '.join(SCOPES_OF_MEASURE)}, found {self.measure!r}")
+        if self.scope not in SCOPES_OF_MEASURE[self.measure]:
+            allowed = " or ".join(SCOPES_OF_MEASURE[self.measure])
             raise BadInput(f"breaker {self.measure}: scope must be {allowed}, found {self.scope!r}")
         if self.trips_to not in (REDUCING, HALTED):
             raise BadInput(f"breaker {self.measure}: trips_to must be REDUCING or HALTED, found {self.trips_to!r}")
@@ -77,26 +77,26 @@ class Breaker:
             raise BadInput(f"breaker {self.measure}: window must be at least 1 and cool_down_s at least 0")
 
 
-class Tripped(NamedTuple):
+class TrippedBreaker(NamedTuple):
     """A breaker that is not ACTIVE. `by_hand` ones do not come back by themselves."""
 
     state: str
     since_ns: int
-    by_hand: bool
+    manual: bool
 
 
-class Change(NamedTuple):
+class BreakerChange(NamedTuple):
     """A breaker of one scope key changed its state."""
 
     breaker: Breaker
     key: str
     state: str
-    found: str
+    value: str
     actor: str
     reason: str
 
 
-Measured = Mapping[tuple[str, str], Mapping[str, Decimal]]
+Measurements = Mapping[tuple[str, str], Mapping[str, Decimal]]
 """{(measure, scope): {key: value}}; what is not known is absent. The key of the portfolio is ""."""
 
 
@@ -105,7 +105,7 @@ class Breakers:
 
     def __init__(self, breakers: Iterable[Breaker]) -> None:
         self._breakers = tuple(breakers)
-        self._tripped: dict[tuple[int, str], Tripped] = {}  # by (number of the breaker, key)
+        self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (number of the breaker, key)
 
     def state(self, scope: str, key: str) -> str:
         """The worst state of the breakers of one scope and key."""
@@ -113,57 +113,57 @@ class Breakers:
             return ACTIVE
         states = [
             tripped.state
-            for (index, on), tripped in self._tripped.items()
-            if on == key and self._breakers[index].scope == scope
+            for (index, tripped_key), tripped in self._tripped.items()
+            if tripped_key == key and self._breakers[index].scope == scope
         ]
         return max(states, key=SEVERITY.__getitem__, default=ACTIVE)
 
-    def step(self, ts_ns: int, measured: Measured) -> list[Change]:
+    def update(self, ts_ns: int, measured: Measurements) -> list[BreakerChange]:
         """Trip what is beyond its threshold, bring back what has cooled down, in the order of the settings."""
-        changes: list[Change] = []
+        changes: list[BreakerChange] = []
         for index, breaker in enumerate(self._breakers):
             values = measured.get((breaker.measure, breaker.scope), {})
-            for key, found in values.items():
-                if found > breaker.threshold and (index, key) not in self._tripped:
-                    self._tripped[index, key] = Tripped(breaker.trips_to, ts_ns, by_hand=False)
-                    reason = f"{breaker.measure} is {plain(found)}, limit {plain(breaker.threshold)}"
-                    changes.append(Change(breaker, key, breaker.trips_to, plain(found), "automatic", reason))
-            for on, key in [pair for pair in self._tripped if pair[0] == index]:
-                again = values.get(key)
-                if self._cooled(breaker, self._tripped[on, key], ts_ns) and (
-                    again is None or again <= breaker.threshold
+            for key, value in values.items():
+                if value > breaker.threshold and (index, key) not in self._tripped:
+                    self._tripped[index, key] = TrippedBreaker(breaker.trips_to, ts_ns, manual=False)
+                    reason = f"{breaker.measure} is {plain(value)}, limit {plain(breaker.threshold)}"
+                    changes.append(BreakerChange(breaker, key, breaker.trips_to, plain(value), "automatic", reason))
+            for number, key in [pair for pair in self._tripped if pair[0] == index]:
+                current = values.get(key)
+                if self._has_cooled_down(breaker, self._tripped[number, key], ts_ns) and (
+                    current is None or current <= breaker.threshold
                 ):
-                    del self._tripped[on, key]
-                    found_text = "unknown" if again is None else plain(again)
-                    changes.append(Change(breaker, key, ACTIVE, found_text, "automatic", "cooled down"))
+                    del self._tripped[number, key]
+                    value_text = "unknown" if current is None else plain(current)
+                    changes.append(BreakerChange(breaker, key, ACTIVE, value_text, "automatic", "cooled down"))
         return changes
 
     @staticmethod
-    def _cooled(breaker: Breaker, tripped: Tripped, ts_ns: int) -> bool:
-        if tripped.by_hand or breaker.cool_down_s is None:
+    def _has_cooled_down(breaker: Breaker, tripped: TrippedBreaker, ts_ns: int) -> bool:
+        if tripped.manual or breaker.cool_down_s is None:
             return False
         return ts_ns - tripped.since_ns >= breaker.cool_down_s * _SECOND_NS
 
-    def by_hand(
+    def set_manually(
         self, ts_ns: int, measure: str, scope: str, key: str, state: str, actor: str, reason: str
-    ) -> list[Change]:
+    ) -> list[BreakerChange]:
         """Set the breakers of one measure, scope and key to a state. No change where they are in it already."""
-        changes: list[Change] = []
+        changes: list[BreakerChange] = []
         for index, breaker in enumerate(self._breakers):
             if (breaker.measure, breaker.scope) != (measure, scope):
                 continue
-            before = self._tripped.get((index, key))
-            if (ACTIVE if before is None else before.state) == state:
+            previous = self._tripped.get((index, key))
+            if (ACTIVE if previous is None else previous.state) == state:
                 continue
             if state == ACTIVE:
                 del self._tripped[index, key]
             else:
-                self._tripped[index, key] = Tripped(state, ts_ns, by_hand=True)
-            changes.append(Change(breaker, key, state, "by hand", actor, reason))
+                self._tripped[index, key] = TrippedBreaker(state, ts_ns, manual=True)
+            changes.append(BreakerChange(breaker, key, state, "by hand", actor, reason))
         return changes
 
     def snapshot(self) -> list[Any]:
         return [(index, key, *tripped) for (index, key), tripped in self._tripped.items()]
 
     def restore(self, snapshot: list[Any]) -> None:
-        self._tripped = {(index, key): Tripped(*rest) for index, key, *rest in snapshot}
+        self._tripped = {(index, key): TrippedBreaker(*rest) for index, key, *rest in snapshot}

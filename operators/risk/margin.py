@@ -50,8 +50,10 @@ class MarginSettings:
 
     classes: tuple[MarginClass, ...] = (MarginClass(),)
 
-    def of(self, instrument: Instrument) -> MarginClass:
-        return next((one for one in self.classes if one.name == instrument.margin_class), CASH_ONLY)
+    def class_of(self, instrument: Instrument) -> MarginClass:
+        return next(
+            (margin_class for margin_class in self.classes if margin_class.name == instrument.margin_class), CASH_ONLY
+        )
 
 
 class Requirement(NamedTuple):
@@ -73,21 +75,21 @@ def requirement(settings: MarginSettings, instrument: Instrument, quantity: Deci
     if instrument.margin_initial is not None:
         per_contract = multiply(abs(quantity), instrument.margin_initial)
         return Requirement(per_contract, per_contract)
-    rule = settings.of(instrument)
+    rule = settings.class_of(instrument)
     value = instrument.notional(abs(quantity), price)
     if quantity > 0:
         return Requirement(multiply(value, rule.initial_long), multiply(value, rule.maintenance_long))
     return Requirement(multiply(value, rule.initial_short), multiply(value, rule.maintenance_short))
 
 
-class Reduction(NamedTuple):
+class ForcedReduction(NamedTuple):
     """Part of a forced reduction: `quantity` to trade, negative to sell."""
 
     symbol: str
     quantity: Decimal
 
 
-class Held(NamedTuple):
+class MarginPosition(NamedTuple):
     """One position as the margin rules see it; `lot` is the step in which it can be reduced."""
 
     symbol: str
@@ -97,24 +99,31 @@ class Held(NamedTuple):
     lot: Decimal = Decimal(1)
 
 
-def forced_reduction(settings: MarginSettings, equity: Decimal, held: list[Held]) -> list[Reduction]:
+def forced_reduction(
+    settings: MarginSettings, equity: Decimal, positions: list[MarginPosition]
+) -> list[ForcedReduction]:
     """What to close so that maintenance margin is covered again; empty where it is.
 
     The rule: positions in the order of the maintenance they require, largest first, ties by symbol; each by as many
     whole lots as are needed and no more, at the price at hand (closing at it does not change equity).
     """
-    required = [(requirement(settings, one.instrument, one.quantity, one.price).maintenance, one) for one in held]
-    missing = sum((need for need, _ in required), ZERO) - equity
-    out: list[Reduction] = []
-    for need, one in sorted(required, key=lambda pair: (-pair[0], pair[1].symbol)):
-        if missing <= 0:
+    requirements = [
+        (requirement(settings, position.instrument, position.quantity, position.price).maintenance, position)
+        for position in positions
+    ]
+    shortfall = sum((maintenance for maintenance, _ in requirements), ZERO) - equity
+    out: list[ForcedReduction] = []
+    for maintenance, position in sorted(requirements, key=lambda pair: (-pair[0], pair[1].symbol)):
+        if shortfall <= 0:
             break
-        lot = one.lot
-        per_lot = requirement(settings, one.instrument, lot.copy_sign(one.quantity), one.price).maintenance
+        lot = position.lot
+        per_lot = requirement(
+            settings, position.instrument, lot.copy_sign(position.quantity), position.price
+        ).maintenance
         if per_lot <= 0:
             continue
-        lots = (missing / per_lot).to_integral_value(ROUND_CEILING)
-        quantity = min(abs(one.quantity), lots * lot)
-        out.append(Reduction(one.symbol, -quantity.copy_sign(one.quantity)))
-        missing -= min(need, lots * per_lot)
+        lots = (shortfall / per_lot).to_integral_value(ROUND_CEILING)
+        quantity = min(abs(position.quantity), lots * lot)
+        out.append(ForcedReduction(position.symbol, -quantity.copy_sign(position.quantity)))
+        shortfall -= min(maintenance, lots * per_lot)
     return out

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
 
-from operators.instruments import NOTHING_LISTED, Instruments
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from operators.ledger.cash import AccrualSettings
 from operators.risk.breakers import Breaker
 from operators.risk.margin import MarginSettings
@@ -79,7 +79,7 @@ class RiskSettings:
     buying_power_multiple: Limit = Decimal(1)
     reserve_bps: Decimal = Decimal(0)
 
-    instruments: Instruments = NOTHING_LISTED
+    instruments: Instruments = NO_INSTRUMENTS
     account_currency: str = "USD"
     accruals: AccrualSettings = field(default_factory=AccrualSettings)
     max_order_quantity: Limit = UNLIMITED
@@ -117,15 +117,15 @@ class RiskSettings:
     def __post_init__(self) -> None:
         if not (self.initial_capital.is_finite() and self.initial_capital >= 0):
             raise BadInput(f"risk setting initial_capital must be a number of at least 0, found {self.initial_capital}")
-        for one in fields(self):
-            value = getattr(self, one.name)
-            if "Limit" not in str(one.type) and str(one.type) != "Decimal":
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if "Limit" not in str(setting.type) and str(setting.type) != "Decimal":
                 continue
-            if "Limit" in str(one.type) and (value is None or value == UNLIMITED):
+            if "Limit" in str(setting.type) and (value is None or value == UNLIMITED):
                 continue
             if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
                 raise BadInput(
-                    f'risk setting {one.name} must be a Decimal of at least 0, "{UNLIMITED}" or None, found {value!r}'
+                    f'risk setting {setting.name} must be a Decimal of at least 0, "{UNLIMITED}" or None, found {value!r}'
                 )
         if not 0 < self.shortfall_confidence < 1:
             raise BadInput(
@@ -135,9 +135,14 @@ class RiskSettings:
             raise BadInput(
                 f"risk setting shortfall_method must be {HISTORICAL} or {PARAMETRIC}, found {self.shortfall_method!r}"
             )
-        for name, least in (("volume_days", 1), ("shortfall_days", 2), ("wash_sale_days", 0), ("usage_interval_s", 0)):
-            if getattr(self, name) < least:
-                raise BadInput(f"risk setting {name} must be at least {least}, found {getattr(self, name)}")
+        for name, minimum in (
+            ("volume_days", 1),
+            ("shortfall_days", 2),
+            ("wash_sale_days", 0),
+            ("usage_interval_s", 0),
+        ):
+            if getattr(self, name) < minimum:
+                raise BadInput(f"risk setting {name} must be at least {minimum}, found {getattr(self, name)}")
 
     def all_breakers(self) -> tuple[Breaker, ...]:
         """`breakers` and, first, the one that `circuit_breaker_threshold` stands for; not set halts at any fall."""
@@ -147,12 +152,14 @@ class RiskSettings:
         fall = Decimal(0) if threshold is None else threshold
         return (Breaker(measure="day_fall", threshold=fall, trips_to="HALTED"), *self.breakers)
 
-    def wants(self, limit: str) -> bool:
+    def is_enabled(self, name: str) -> bool:
         """Whether a limit of the second group is on. One that is None is: it refuses."""
-        return bool(getattr(self, limit) != UNLIMITED)
+        return bool(getattr(self, name) != UNLIMITED)
 
     @classmethod
     def unlimited(cls, **limits: Any) -> RiskSettings:
         """Settings with every limit that is not named switched off in so many words: for research and tests."""
-        off = {f.name: UNLIMITED for f in fields(cls) if f.default is None and f.name != "margin"}
-        return cls(**{**off, "buying_power_multiple": UNLIMITED, **limits})
+        disabled = {
+            setting.name: UNLIMITED for setting in fields(cls) if setting.default is None and setting.name != "margin"
+        }
+        return cls(**{**disabled, "buying_power_multiple": UNLIMITED, **limits})

@@ -25,56 +25,58 @@ Verdict = CheckResult | Refusal
 """A `CheckResult` lets the order pass."""
 
 
-def passed(check: str, found: str, limit: str) -> CheckResult:
-    return CheckResult(check, found, limit)
+def passed(check: str, value: str, limit: str) -> CheckResult:
+    return CheckResult(check, value, limit)
 
 
-def refused(check: str, symbol: str, what: str, found: str, limit: str) -> Refusal:
+def refused(check: str, symbol: str, template: str, value: str, limit: str) -> Refusal:
     """
     >>> refused("max_position", "AAPL", "would be {} shares", "12,400", "10,000").message
     'max_position: AAPL would be 12,400 shares, limit 10,000'
     """
-    return Refusal(check, found, limit, f"{check}: {symbol} {what.format(found)}, limit {limit}")
+    return Refusal(check, value, limit, f"{check}: {symbol} {template.format(value)}, limit {limit}")
 
 
-def within(check: str, symbol: str, what: str, found: Decimal, limit: Limit, *, money: bool = False) -> Verdict:
-    """Refuse when `found` is above `limit`, or when there is no limit; the boundary itself passes."""
-    found_text = amount(found) if money else number(found)
+def check_limit(
+    check: str, symbol: str, template: str, value: Decimal, limit: Limit, *, money: bool = False
+) -> Verdict:
+    """Refuse when `value` is above `limit`, or when there is no limit; the boundary itself passes."""
+    value_text = money_text(value) if money else number_text(value)
     if limit is None:
-        return Refusal(check, found_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
+        return Refusal(check, value_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
     if limit == UNLIMITED:
-        return CheckResult(check, found_text, UNLIMITED)
-    limit_text = limit_amount(limit) if money else limit_number(limit)
-    if found <= limit:
-        return CheckResult(check, found_text, limit_text)
-    return refused(check, symbol, what, found_text, limit_text)
+        return CheckResult(check, value_text, UNLIMITED)
+    limit_text = limit_money_text(limit) if money else limit_number_text(limit)
+    if value <= limit:
+        return CheckResult(check, value_text, limit_text)
+    return refused(check, symbol, template, value_text, limit_text)
 
 
-def price_unknown(check: str, symbol: str) -> Verdict:
+def refuse_unpriced(check: str, symbol: str) -> Verdict:
     """A position that cannot be valued: nothing that depends on the whole book can be judged."""
     return Refusal(check, "unknown", "known", f"{check}: the price of {symbol}, which is held, is not known")
 
 
-def number(value: Decimal) -> str:
+def number_text(value: Decimal) -> str:
     """
-    >>> number(Decimal("12400.500"))
+    >>> number_text(Decimal("12400.500"))
     '12,400.5'
-    >>> number(Decimal("1E+4"))
+    >>> number_text(Decimal("1E+4"))
     '10,000'
     """
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def amount(value: Decimal) -> str:
+def money_text(value: Decimal) -> str:
     """Money to the cent, or to all its digits where a cent would hide some.
 
-    >>> amount(Decimal("50000")), amount(Decimal("50000.001"))
+    >>> money_text(Decimal("50000")), money_text(Decimal("50000.001"))
     ('50,000.00', '50,000.001')
     """
     cents = value.quantize(_CENT, rounding=ROUND_HALF_EVEN)
-    return f"{cents:,f}" if cents == value else number(value)
+    return f"{cents:,f}" if cents == value else number_text(value)
 
 
 # Limits are few and said with every order; what is found is new each time.
-limit_number, limit_amount = lru_cache(maxsize=256)(number), lru_cache(maxsize=256)(amount)
+limit_number_text, limit_money_text = lru_cache(maxsize=256)(number_text), lru_cache(maxsize=256)(money_text)

@@ -44,30 +44,30 @@ class EnsembleSettings:
         if not 0 <= self.change_min <= 1:
             raise BadInput(f"signals.ensemble.change_min must be in [0, 1], found {self.change_min}")
         if isinstance(self.weights, Mapping):
-            given = list(self.weights.values())
-            if not given or min(given) < 0 or not 0 < sum(given) < float("inf"):
+            numbers = list(self.weights.values())
+            if not numbers or min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
                 raise BadInput(
                     "signals.ensemble.weights must be numbers >= 0, not all 0, equal or learned, "
                     f"found {dict(self.weights)}"
                 )
 
-    def weights_of(self, names: Sequence[str]) -> list[float]:
+    def initial_weights(self, names: Sequence[str]) -> list[float]:
         """The weight of each strategy at the start. Raises BadInput where a weight is of a strategy that does not run,
         or none that runs has one.
         """
         if not isinstance(self.weights, Mapping):
             return [1.0 / len(names)] * len(names)
         unknown = sorted(set(self.weights) - set(names))
-        found = [float(self.weights.get(name, 0.0)) for name in names]
-        if unknown or not sum(found):
+        numbers = [float(self.weights.get(name, 0.0)) for name in names]
+        if unknown or not sum(numbers):
             raise BadInput(
                 f"signals.ensemble.weights must be of strategies that run ({', '.join(names)}), "
                 f"found {dict(self.weights)}"
             )
-        return [weight / sum(found) for weight in found]
+        return [weight / sum(numbers) for weight in numbers]
 
 
-class Held(NamedTuple):
+class LastView(NamedTuple):
     """A strategy's last view of a symbol. `seq` is that of its Signal, 0 while it has never spoken."""
 
     direction: int = 0
@@ -76,7 +76,7 @@ class Held(NamedTuple):
     seq: int = 0
 
 
-class Opinion(NamedTuple):
+class EnsembleView(NamedTuple):
     """The weighed view. `contributions` by strategy, in their order, without zeros; they sum to the score."""
 
     direction: int
@@ -85,34 +85,38 @@ class Opinion(NamedTuple):
     contributions: dict[str, float]
 
 
-def weigh(names: Sequence[str], weights: Sequence[float], views: Sequence[Held], threshold: float) -> Opinion | None:
+def combine_views(
+    names: Sequence[str], weights: Sequence[float], views: Sequence[LastView], threshold: float
+) -> EnsembleView | None:
     """The view of all strategies together; None where nobody who counts has spoken.
 
     `confidence` is the share of the weight of those who spoke that stands behind the direction, each with its own
     confidence.
 
-    >>> views = [Held(1, 1.0, 1.0, 1), Held(-1, 0.5, 1.0, 2), Held()]
-    >>> weigh(["trend", "news", "model"], [0.5, 0.25, 0.25], views, 0.1)
+    >>> views = [LastView(1, 1.0, 1.0, 1), LastView(-1, 0.5, 1.0, 2), LastView()]
+    >>> combine_views(["trend", "news", "model"], [0.5, 0.25, 0.25], views, 0.1)
     Opinion(direction=1, strength=0.5, confidence=0.6666666666666666, contributions={'trend': 0.6666666666666666, \
 'news': -0.16666666666666666})
     """
-    spoken = total = 0.0
+    active_weight = weighted_total = 0.0
     for weight, view in zip(weights, views, strict=True):
         if view.seq:
-            spoken += weight
-            total += weight * view.confidence
-    if not total:
+            active_weight += weight
+            weighted_total += weight * view.confidence
+    if not weighted_total:
         return None
     contributions: dict[str, float] = {}
     score = 0.0
     for name, weight, view in zip(names, weights, views, strict=True):
         if view.seq and view.direction and weight:
-            part = contributions[name] = weight * view.confidence * view.direction * view.strength / total
-            score += part
+            contribution = contributions[name] = (
+                weight * view.confidence * view.direction * view.strength / weighted_total
+            )
+            score += contribution
     direction = 0 if abs(score) <= threshold else (1 if score > 0 else -1)
-    behind = 0.0
+    agreeing_weight = 0.0
     for weight, view in zip(weights, views, strict=True):
         if view.seq and view.direction == direction:
-            behind += weight * view.confidence
+            agreeing_weight += weight * view.confidence
     strength = min(abs(score), 1.0) if direction else 0.0
-    return Opinion(direction, strength, min(behind / spoken, 1.0), contributions)
+    return EnsembleView(direction, strength, min(agreeing_weight / active_weight, 1.0), contributions)

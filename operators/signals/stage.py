@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, Held, weigh
-from operators.strategies import READABLE, Strategy, View, id_of, reads_of
+from operators.signals.ensemble import ENSEMBLE, LEARNED, EnsembleSettings, LastView, combine_views
+from operators.strategies import READABLE, Strategy, TargetView, id_of, reads_of
 from schemas.errors import BadInput
 from schemas.records import (
     FeatureRow,
@@ -21,30 +21,30 @@ from schemas.records import (
 )
 
 VERSION = 2
-KEPT_MAX = 10_000
+PENDING_RECORDS_MAX = 10_000
 """How many symbols' last score or figures wait for their first price."""
-FILINGS_KNOWN = 1_000
+FILING_IDS_MAX = 1_000
 """How many filings' ids are kept to drop their repeats."""
 
-UNSPOKEN = Held()
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
-Decider = tuple[int, Callable[[Any, Any], tuple[Any, View | None]]]
+NO_VIEW = LastView()
+_RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
+Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
 
 
-class SymbolViews:
+class SymbolSignals:
     """One symbol's signals so far: how many, the last row's close and seq, each strategy's state and last view, and
     the ensemble's.
     """
 
-    __slots__ = ("close", "ensemble", "held", "row_seq", "seq", "states")
+    __slots__ = ("close", "ensemble", "last_views", "row_seq", "seq", "states")
 
     def __init__(self, count: int) -> None:
         self.seq = 0
         self.close = 0.0
         self.row_seq = 0
         self.states: list[Any] = [None] * count
-        self.held = [UNSPOKEN] * count
-        self.ensemble = UNSPOKEN
+        self.last_views = [NO_VIEW] * count
+        self.ensemble = NO_VIEW
 
 
 class SignalStage:
@@ -54,7 +54,7 @@ class SignalStage:
     Before its first view a strategy counts as out of the symbol. Signals of one record stand in the order of
     `strategies`; `seq` counts a symbol's signals over all of them. A symbol has signals from its first feature row on:
     the row gives the price. Scores and figures come for all symbols of all shards; the last one of each symbol waits
-    for that row, of the last `KEPT_MAX` symbols heard of. Raises BadInput for two strategies of one name, and when a
+    for that row, of the last `PENDING_RECORDS_MAX` symbols heard of. Raises BadInput for two strategies of one name, and when a
     strategy gives a view out of range.
 
     A filing that comes again (same `fundamentals_id`) is not heard: it would bring old figures back.
@@ -67,7 +67,7 @@ class SignalStage:
         self.names = [strategy.name for strategy in strategies]
         self._ensemble = ensemble if ensemble is not None and ensemble.enabled else None
         if self._ensemble is not None:
-            self._weights = self._ensemble.weights_of(self.names)
+            self._weights = self._ensemble.initial_weights(self.names)
             if ENSEMBLE in self.names:
                 raise BadInput(f"a strategy is called {ENSEMBLE}, as all of them together are; give it another name")
         self._weights_seq = 0
@@ -75,136 +75,152 @@ class SignalStage:
             if self.names.count(name) > 1:
                 raise BadInput(f"two strategies are called {name}; give one of them another name in its parameters")
         self._deciders: dict[type, list[Decider]] = {}
-        for place, strategy in enumerate(strategies):
+        for index, strategy in enumerate(strategies):
             for kind in reads_of(strategy):
-                self._deciders.setdefault(kind, []).append((place, strategy.decide))
-        self._of_rows = self._deciders.get(FeatureRow, [])
-        self._symbols: dict[str, SymbolViews] = {}
+                self._deciders.setdefault(kind, []).append((index, strategy.decide))
+        self._row_deciders = self._deciders.get(FeatureRow, [])
+        self._symbols: dict[str, SymbolSignals] = {}
         # By type and symbol, the longest unheard of first. Kept for every symbol, priced or not: what is dropped must
         # not depend on which symbols this shard has.
-        self._waiting: dict[tuple[type, str], Any] = {}
-        self._filings: dict[str, None] = {}
+        self._pending: dict[tuple[type, str], Any] = {}
+        self._filing_ids: dict[str, None] = {}
 
-    def on_tick(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        symbols, of_rows = self._symbols, self._of_rows
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        symbols, row_deciders = self._symbols, self._row_deciders
         signals: list[Signal] = []
-        heard = weighed = False
+        received = weights_changed = False
         for record in records:
             if type(record) is not FeatureRow:
                 if type(record) is StrategyWeights:
-                    weighed = self._take_weights(record) or weighed
+                    weights_changed = self._apply_weights(record) or weights_changed
                     continue
-                heard = self._hear(ts_ns, record, signals) or heard
+                received = self._receive(ts_ns, record, signals) or received
                 continue
             row = record
             symbol, seq, row_ns, _, close, _ = row
-            views = symbols.get(symbol)
-            if views is None:
-                views = symbols[symbol] = SymbolViews(len(self.names))
-            fresh = not views.row_seq
-            views.close = close
-            views.row_seq = seq
-            states = views.states
-            for place, decide in of_rows:
-                states[place], view = decide(row, states[place])
-                if view is not None and _changes(view, views.held[place]):
-                    signals.append(self._signal(symbol, row_ns, views, place, view, view.causes))
-            if fresh and self._waiting:
-                heard = self._catch_up(ts_ns, symbol, views, signals) or heard
-        if self._ensemble is not None and (signals or weighed):
-            self._agree(ts_ns, list(symbols) if weighed else list(dict.fromkeys(s.symbol for s in signals)), signals)
-            heard = True
-        if heard:
+            symbol_state = symbols.get(symbol)
+            if symbol_state is None:
+                symbol_state = symbols[symbol] = SymbolSignals(len(self.names))
+            is_first = not symbol_state.row_seq
+            symbol_state.close = close
+            symbol_state.row_seq = seq
+            states = symbol_state.states
+            for index, decide in row_deciders:
+                states[index], view = decide(row, states[index])
+                if view is not None and _differs(view, symbol_state.last_views[index]):
+                    signals.append(self._signal(symbol, row_ns, symbol_state, index, view, view.causes))
+            if is_first and self._pending:
+                received = self._replay_pending(ts_ns, symbol, symbol_state, signals) or received
+        if self._ensemble is not None and (signals or weights_changed):
+            self._combine(
+                ts_ns, list(symbols) if weights_changed else list(dict.fromkeys(s.symbol for s in signals)), signals
+            )
+            received = True
+        if received:
             # As the topic's readers will have them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
         return signals  # type: ignore[return-value]
 
-    def _hear(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
+    def _receive(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
         """Take in what is no feature row; whether any strategy was asked."""
-        kind = type(record)
-        deciders = self._deciders.get(kind)
+        record_type = type(record)
+        deciders = self._deciders.get(record_type)
         if deciders is None:
             return False
-        if kind is Fundamentals:
-            if record.fundamentals_id in self._filings:
+        if record_type is Fundamentals:
+            if record.fundamentals_id in self._filing_ids:
                 return False
-            self._filings[record.fundamentals_id] = None
-            if len(self._filings) > FILINGS_KNOWN:
-                del self._filings[next(iter(self._filings))]
+            self._filing_ids[record.fundamentals_id] = None
+            if len(self._filing_ids) > FILING_IDS_MAX:
+                del self._filing_ids[next(iter(self._filing_ids))]
             record = record._replace(ts_ns=ts_ns)  # the learner's wall clock decides nothing
-        if kind is not Prediction:
-            self._waiting.pop((kind, record.symbol), None)
-            self._waiting[kind, record.symbol] = record
-            if len(self._waiting) > KEPT_MAX:
-                del self._waiting[next(iter(self._waiting))]
-        views = self._symbols.get(record.symbol)
-        if views is None or not views.row_seq:
+        if record_type is not Prediction:
+            self._pending.pop((record_type, record.symbol), None)
+            self._pending[record_type, record.symbol] = record
+            if len(self._pending) > PENDING_RECORDS_MAX:
+                del self._pending[next(iter(self._pending))]
+        symbol_state = self._symbols.get(record.symbol)
+        if symbol_state is None or not symbol_state.row_seq:
             return False
-        self._ask(ts_ns, record, views, signals)
+        self._run_strategies(ts_ns, record, symbol_state, signals)
         return True
 
-    def _catch_up(self, ts_ns: int, symbol: str, views: SymbolViews, signals: list[Signal]) -> bool:
+    def _replay_pending(self, ts_ns: int, symbol: str, symbol_state: SymbolSignals, signals: list[Signal]) -> bool:
         """Give the strategies what was known of a symbol before its first row."""
-        waiting = [record for kind in READABLE if (record := self._waiting.get((kind, symbol))) is not None]
-        for record in waiting:
-            self._ask(ts_ns, record, views, signals)
-        return bool(waiting)
+        pending = [record for kind in READABLE if (record := self._pending.get((kind, symbol))) is not None]
+        for record in pending:
+            self._run_strategies(ts_ns, record, symbol_state, signals)
+        return bool(pending)
 
-    def _ask(self, ts_ns: int, record: Any, views: SymbolViews, signals: list[Signal]) -> None:
-        for place, decide in self._deciders[type(record)]:
-            views.states[place], view = decide(record, views.states[place])
-            if view is not None and _changes(view, views.held[place]):
+    def _run_strategies(self, ts_ns: int, record: Any, symbol_state: SymbolSignals, signals: list[Signal]) -> None:
+        for index, decide in self._deciders[type(record)]:
+            symbol_state.states[index], view = decide(record, symbol_state.states[index])
+            if view is not None and _differs(view, symbol_state.last_views[index]):
                 causes = view.causes or (id_of(record),)
-                signals.append(self._signal(record.symbol, ts_ns, views, place, view, causes))
+                signals.append(self._signal(record.symbol, ts_ns, symbol_state, index, view, causes))
 
     def _signal(
-        self, symbol: str, ts_ns: int, views: SymbolViews, place: int, view: View, causes: Sequence[str]
+        self, symbol: str, ts_ns: int, symbol_state: SymbolSignals, index: int, view: TargetView, causes: Sequence[str]
     ) -> Signal:
-        name = self.names[place]
+        name = self.names[index]
         direction, strength, confidence = view.direction, view.strength, view.confidence
         if direction not in (-1, 0, 1) or not (0.0 <= strength <= 1.0 and 0.0 <= confidence <= 1.0):
             raise BadInput(
                 f"strategy {name} on {symbol}: direction must be -1, 0 or 1, strength and confidence in [0, 1], "
                 f"found {direction}, {strength} and {confidence}"
             )
-        views.seq += 1
-        views.held[place] = Held(direction, strength, confidence, views.seq)
-        cause = feature_id(symbol, views.row_seq)
+        symbol_state.seq += 1
+        symbol_state.last_views[index] = LastView(direction, strength, confidence, symbol_state.seq)
+        cause = feature_id(symbol, symbol_state.row_seq)
         parts = dict(view.parts)
         return Signal(
-            symbol, views.seq, ts_ns, name, direction, strength, confidence, views.close, cause, parts, list(causes)
+            symbol,
+            symbol_state.seq,
+            ts_ns,
+            name,
+            direction,
+            strength,
+            confidence,
+            symbol_state.close,
+            cause,
+            parts,
+            list(causes),
         )
 
-    def _take_weights(self, given: StrategyWeights) -> bool:
+    def _apply_weights(self, update: StrategyWeights) -> bool:
         """Whether they are new and count here."""
-        if self._ensemble is None or self._ensemble.weights != LEARNED or given.seq <= self._weights_seq:
+        if self._ensemble is None or self._ensemble.weights != LEARNED or update.seq <= self._weights_seq:
             return False
-        self._weights_seq = given.seq
+        self._weights_seq = update.seq
         # A strategy that feedback does not know counts as much as the average one.
-        even = 1.0 / len(self.names)
-        self._weights = [given.weights.get(name, even) for name in self.names]
+        equal_weight = 1.0 / len(self.names)
+        self._weights = [update.weights.get(name, equal_weight) for name in self.names]
         return True
 
-    def _agree(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal]) -> None:
+    def _combine(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal]) -> None:
         """The ensemble's signals for those of these symbols where its view changed."""
         settings = self._ensemble
         assert settings is not None, "only with an ensemble"
         for symbol in symbols:
-            views = self._symbols[symbol]
-            opinion = weigh(self.names, self._weights, views.held, settings.threshold)
-            if opinion is None:
+            symbol_state = self._symbols[symbol]
+            combined = combine_views(self.names, self._weights, symbol_state.last_views, settings.threshold)
+            if combined is None:
                 continue
-            old, strength = views.ensemble, opinion.strength
-            if opinion.direction == old.direction and abs(strength - old.strength) < max(settings.change_min, 1e-12):
+            previous, strength = symbol_state.ensemble, combined.strength
+            if combined.direction == previous.direction and abs(strength - previous.strength) < max(
+                settings.change_min, 1e-12
+            ):
                 continue
-            views.seq += 1
-            views.ensemble = Held(opinion.direction, strength, opinion.confidence, views.seq)
-            causes = [signal_id(symbol, held.seq) for held in views.held if held.seq]
+            symbol_state.seq += 1
+            symbol_state.ensemble = LastView(combined.direction, strength, combined.confidence, symbol_state.seq)
+            causes = [signal_id(symbol, last_view.seq) for last_view in symbol_state.last_views if last_view.seq]
             if self._weights_seq:
                 causes.append(weights_id(self._weights_seq))
-            cause, parts = feature_id(symbol, views.row_seq), opinion.contributions
-            said = (ENSEMBLE, opinion.direction, strength, opinion.confidence)
-            signals.append(Signal(symbol, views.seq, ts_ns, *said, views.close, cause, parts, causes))
+            cause, parts = feature_id(symbol, symbol_state.row_seq), combined.contributions
+            view_fields = (ENSEMBLE, combined.direction, strength, combined.confidence)
+            signals.append(
+                Signal(symbol, symbol_state.seq, ts_ns, *view_fields, symbol_state.close, cause, parts, causes)
+            )
 
     def snapshot(self) -> Any:
         """(version, {symbol: (signals written, last close, seq of that row, {strategy: (its state, *its view)}, the
@@ -212,17 +228,22 @@ class SignalStage:
         """
         symbols = {
             symbol: (
-                views.seq,
-                views.close,
-                views.row_seq,
-                {name: (state, *held) for name, state, held in zip(self.names, views.states, views.held, strict=True)},
-                tuple(views.ensemble),
+                symbol_state.seq,
+                symbol_state.close,
+                symbol_state.row_seq,
+                {
+                    name: (state, *last_view)
+                    for name, state, last_view in zip(
+                        self.names, symbol_state.states, symbol_state.last_views, strict=True
+                    )
+                },
+                tuple(symbol_state.ensemble),
             )
-            for symbol, views in self._symbols.items()
+            for symbol, symbol_state in self._symbols.items()
         }
-        waiting = [(kind.__name__, tuple(record)) for (kind, _), record in self._waiting.items()]
+        pending = [(kind.__name__, tuple(record)) for (kind, _), record in self._pending.items()]
         weights = {} if self._ensemble is None else dict(zip(self.names, self._weights, strict=True))
-        return (VERSION, symbols, waiting, (self._weights_seq, weights), list(self._filings))
+        return (VERSION, symbols, pending, (self._weights_seq, weights), list(self._filing_ids))
 
     def restore(self, snapshot: Any) -> None:
         """A strategy that the snapshot does not hold starts afresh; one that is no longer wanted is dropped. Version 1
@@ -233,27 +254,27 @@ class SignalStage:
         version, symbols, *rest = snapshot
         assert version in (1, VERSION), f"signals snapshot of version {version}, expected {VERSION}"
         if version == 1:
-            symbols = {s: (seq, 0.0, 0, strategies, tuple(UNSPOKEN)) for s, (seq, strategies) in symbols.items()}
-        waiting, (self._weights_seq, weights), *heard = rest if rest else ((), (0, {}))
-        self._filings = dict.fromkeys(heard[0] if heard else ())
+            symbols = {s: (seq, 0.0, 0, strategies, tuple(NO_VIEW)) for s, (seq, strategies) in symbols.items()}
+        pending, (self._weights_seq, weights), *filings = rest if rest else ((), (0, {}))
+        self._filing_ids = dict.fromkeys(filings[0] if filings else ())
         if weights and self._ensemble is not None and self._ensemble.weights == LEARNED and self._weights_seq:
             self._weights = [weights.get(name, 1.0 / len(self.names)) for name in self.names]
-        fresh = (None, *UNSPOKEN)
+        new_state = (None, *NO_VIEW)
         self._symbols = {}
         for symbol, (seq, close, row_seq, strategies, ensemble) in symbols.items():
-            held = [strategies.get(name, fresh) for name in self.names]
-            views = self._symbols[symbol] = SymbolViews(len(self.names))
-            views.seq, views.close, views.row_seq = seq, close, row_seq
-            views.states = [one[0] for one in held]
-            views.held = [Held(*one[1:]) for one in held]
-            views.ensemble = Held(*ensemble)
-        self._waiting = {}
-        for name, values in waiting:
-            record = _KINDS[name]._make(values)
+            saved = [strategies.get(name, new_state) for name in self.names]
+            symbol_state = self._symbols[symbol] = SymbolSignals(len(self.names))
+            symbol_state.seq, symbol_state.close, symbol_state.row_seq = seq, close, row_seq
+            symbol_state.states = [entry[0] for entry in saved]
+            symbol_state.last_views = [LastView(*entry[1:]) for entry in saved]
+            symbol_state.ensemble = LastView(*ensemble)
+        self._pending = {}
+        for name, values in pending:
+            record = _RECORD_TYPES[name]._make(values)
             if type(record) in self._deciders:
-                self._waiting[type(record), record.symbol] = record
+                self._pending[type(record), record.symbol] = record
 
 
-def _changes(view: View, held: Held) -> bool:
+def _differs(view: TargetView, last_view: LastView) -> bool:
     """Whether it is another opinion; confidence alone changes none."""
-    return view.direction != held.direction or view.strength != held.strength
+    return view.direction != last_view.direction or view.strength != last_view.strength

@@ -1,8 +1,8 @@
 """How much to hold: a strategy's view turned into a signed target quantity, rounded to lots, never beyond a cap."""
 
-from operators.sizing.adjustment import beyond_band, part_of_the_way
+from operators.sizing.adjustment import adjust_partly, apply_no_trade_band
 from operators.sizing.estimates import Estimates
-from operators.sizing.methods import Size, View, cap, size
+from operators.sizing.methods import Size, SizingInput, cap_quantity, size_position
 from operators.sizing.settings import (
     METHODS,
     REBALANCED,
@@ -13,7 +13,7 @@ from operators.sizing.settings import (
     SizingSettings,
     VolatilitySettings,
 )
-from operators.sizing.target_weights import TARGET_WEIGHTS, TargetWeights, weights_of
+from operators.sizing.target_weights import TARGET_WEIGHTS, TargetWeights, parse_weights
 from operators.sizing.trade_record import TradeRecord
 from operators.sizing.volatility import EwmaVolatility
 
@@ -27,15 +27,15 @@ __all__ = [
     "KellySettings",
     "RiskParitySettings",
     "Size",
+    "SizingInput",
     "SizingMethod",
     "SizingSettings",
     "TargetWeights",
     "TradeRecord",
-    "View",
     "VolatilitySettings",
-    "beyond_band",
-    "cap",
-    "part_of_the_way",
-    "size",
-    "weights_of",
+    "adjust_partly",
+    "apply_no_trade_band",
+    "cap_quantity",
+    "parse_weights",
+    "size_position",
 ]

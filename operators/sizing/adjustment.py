@@ -7,20 +7,22 @@ from decimal import Decimal
 from operators.money import floor_to, portion
 
 
-def beyond_band(held: Decimal, wanted: Decimal, band: Decimal) -> Decimal:
-    """`wanted`, or `held` where they differ by less than `band` of what is wanted.
+def apply_no_trade_band(current: Decimal, target: Decimal, band: Decimal) -> Decimal:
+    """`target`, or `current` where they differ by less than `band` of what is wanted.
 
-    >>> beyond_band(Decimal(97), Decimal(100), Decimal("0.05")), beyond_band(Decimal(90), Decimal(100), Decimal("0.05"))
+    >>> apply_no_trade_band(Decimal(97), Decimal(100), Decimal("0.05")), apply_no_trade_band(Decimal(90), Decimal(100), Decimal("0.05"))
     (Decimal('97'), Decimal('100'))
     """
-    return held if abs(wanted - held) < abs(wanted) * band else wanted
+    return current if abs(target - current) < abs(target) * band else target
 
 
-def part_of_the_way(held: Decimal, wanted: Decimal, allowed: Decimal, asked: Decimal, lot: Decimal) -> Decimal:
-    """From `held` towards `wanted` by `allowed` / `asked` of the way, in whole lots and never further.
+def adjust_partly(
+    current: Decimal, target: Decimal, allowed: Decimal, requested: Decimal, lot_size: Decimal
+) -> Decimal:
+    """From `current` towards `target` by `allowed` / `requested` of the way, in whole lots and never further.
 
-    >>> part_of_the_way(Decimal(100), Decimal(50), Decimal(1000), Decimal(3000), Decimal(1))
+    >>> adjust_partly(Decimal(100), Decimal(50), Decimal(1000), Decimal(3000), Decimal(1))
     Decimal('84.000000000')
     """
-    step = floor_to(min(portion(abs(wanted - held), allowed, asked), abs(wanted - held)), lot)
-    return held + step if wanted > held else held - step
+    step = floor_to(min(portion(abs(target - current), allowed, requested), abs(target - current)), lot_size)
+    return current + step if target > current else current - step

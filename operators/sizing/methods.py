@@ -13,7 +13,7 @@ from operators.sizing.trade_record import TradeRecord
 _MILLIONTH = Decimal("0.000001")
 
 
-class View(NamedTuple):
+class SizingInput(NamedTuple):
     """What a size is asked for. `held` is the strategy's present target, signed; `price` is what one unit costs.
 
     `lot_size` is the instrument's, where it is listed, else the settings'. The rest is what `Estimates` knows; None and
@@ -24,12 +24,12 @@ class View(NamedTuple):
     strength: Decimal
     price: Decimal
     equity: Decimal
-    held: Decimal
+    current_quantity: Decimal
     lot_size: Decimal
     volatility: float | None = None  # annual
     inverse_volatilities: float = 0.0  # sum over all active views
     average_range: float | None = None  # as a share of the price
-    record: TradeRecord = TradeRecord()
+    trade_record: TradeRecord = TradeRecord()
     weight: Decimal | None = None  # of the symbol, in the weights recorded last
     weights_cause: str = ""  # the command that they come from, "" where there is none
 
@@ -41,136 +41,143 @@ class Size(NamedTuple):
     text: str
 
 
-class Share(NamedTuple):
+class EquityShare(NamedTuple):
     """The share of equity to hold at full strength, None where it cannot be told, and where it comes from."""
 
     of_equity: Decimal | None
     text: str = ""
 
 
-def size(settings: SizingSettings, view: View) -> Size:
+def size_position(settings: SizingSettings, inputs: SizingInput) -> Size:
     """The quantity that the view asks for, before any cap. Direction 0, a price of 0 and lost equity ask for none.
 
     >>> from operators.money import ONE
-    >>> size(SizingSettings(), View(1, ONE, Decimal("49.18"), Decimal(1000000), ZERO, ONE)).text
+    >>> size_position(SizingSettings(), SizingInput(1, ONE, Decimal("49.18"), Decimal(1000000), ZERO, ONE)).text
     'fixed_fraction 0.02 x equity 1000000 x strength 1 / 49.18 = 406'
     """
     method = settings.method
-    if view.direction == 0:
+    if inputs.direction == 0:
         return Size(ZERO, "flat: direction 0")
-    if view.price <= 0 or view.equity <= 0:
-        return Size(ZERO, f"flat: price {plain(view.price)}, equity {plain(view.equity)}")
+    if inputs.price <= 0 or inputs.equity <= 0:
+        return Size(ZERO, f"flat: price {plain(inputs.price)}, equity {plain(inputs.equity)}")
     if method == "fixed_quantity":
-        quantity = floor_to(settings.quantity, view.lot_size)
-        return Size(quantity if view.direction > 0 else -quantity, f"fixed_quantity {plain(quantity)}")
-    same_way = view.held != 0 and (view.held > 0) is (view.direction > 0)
-    if same_way and method not in REBALANCED:
-        return Size(view.held, f"{method}: {plain(view.held)} held since entry")
-    share = SHARES[method](settings, view)
+        quantity = floor_to(settings.quantity, inputs.lot_size)
+        return Size(quantity if inputs.direction > 0 else -quantity, f"fixed_quantity {plain(quantity)}")
+    same_direction = inputs.current_quantity != 0 and (inputs.current_quantity > 0) is (inputs.direction > 0)
+    if same_direction and method not in REBALANCED:
+        return Size(inputs.current_quantity, f"{method}: {plain(inputs.current_quantity)} held since entry")
+    share = SHARE_METHODS[method](settings, inputs)
     if share.of_equity is None:
-        kept = view.held if same_way else ZERO
-        return Size(kept, f"{method}: {share.text}, so {plain(kept)}")
-    target = _units(method, share, view)
-    if method in REBALANCED and abs(target.quantity - view.held) < abs(target.quantity) * settings.no_trade_band:
-        return Size(view.held, f"{target.text}; {plain(view.held)} is within the band of {settings.no_trade_band}")
+        unchanged = inputs.current_quantity if same_direction else ZERO
+        return Size(unchanged, f"{method}: {share.text}, so {plain(unchanged)}")
+    target = _to_quantity(method, share, inputs)
+    if (
+        method in REBALANCED
+        and abs(target.quantity - inputs.current_quantity) < abs(target.quantity) * settings.no_trade_band
+    ):
+        return Size(
+            inputs.current_quantity,
+            f"{target.text}; {plain(inputs.current_quantity)} is within the band of {settings.no_trade_band}",
+        )
     return target
 
 
-def cap(wanted: Decimal, held: Decimal, limit: Decimal) -> Decimal:
-    """`wanted` cut towards zero to at most `limit` units on either side.
+def cap_quantity(target: Decimal, current: Decimal, limit: Decimal) -> Decimal:
+    """`target` cut towards zero to at most `limit` units on either side.
 
     What is held already beyond the limit (the price moved) is not added to, and not taken away either.
 
-    >>> cap(Decimal(100), held=Decimal(0), limit=Decimal(80)), cap(Decimal(100), held=Decimal(90), limit=Decimal(80))
+    >>> cap_quantity(Decimal(100), held=Decimal(0), limit=Decimal(80)), cap_quantity(Decimal(100), held=Decimal(90), limit=Decimal(80))
     (Decimal('80'), Decimal('90'))
     """
-    return min(wanted, max(limit, held)) if wanted > 0 else max(wanted, min(-limit, held))
+    return min(target, max(limit, current)) if target > 0 else max(target, min(-limit, current))
 
 
-def _units(method: str, share: Share, view: View) -> Size:
+def _to_quantity(method: str, share: EquityShare, inputs: SizingInput) -> Size:
     assert share.of_equity is not None
-    notional = multiply(multiply(view.equity, share.of_equity), view.strength)
-    quantity = units_for(notional, view.price, view.lot_size)
+    notional = multiply(multiply(inputs.equity, share.of_equity), inputs.strength)
+    quantity = units_for(notional, inputs.price, inputs.lot_size)
     text = (
-        f"{method} {plain(share.of_equity)}{share.text} x equity {plain(view.equity)} x strength {plain(view.strength)}"
-        f" / {plain(view.price)} = {plain(quantity)}"
+        f"{method} {plain(share.of_equity)}{share.text} x equity {plain(inputs.equity)} x strength {plain(inputs.strength)}"
+        f" / {plain(inputs.price)} = {plain(quantity)}"
     )
-    return Size(quantity if view.direction > 0 else -quantity, text)
+    return Size(quantity if inputs.direction > 0 else -quantity, text)
 
 
-def _fraction(settings: SizingSettings, view: View) -> Share:
-    return Share(settings.fraction)
+def _fraction(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    return EquityShare(settings.fraction)
 
 
-def _kelly(settings: SizingSettings, view: View) -> Share:
-    kelly, record = settings.kelly, view.record
-    if record.trades < kelly.trades_min:
-        return Share(kelly.warm_up_fraction, f" ({record.trades} of {kelly.trades_min} trades closed)")
-    share = _at_most(float(kelly.fraction) * record.kelly(kelly.shrinkage_trades), kelly.cap)
-    weight = record.trades + kelly.shrinkage_trades
+def _kelly(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    kelly, trades = settings.kelly, inputs.trade_record
+    if trades.trades < kelly.trades_min:
+        return EquityShare(kelly.warm_up_fraction, f" ({trades.trades} of {kelly.trades_min} trades closed)")
+    share = _capped_share(float(kelly.fraction) * trades.kelly_share(kelly.shrinkage_trades), kelly.cap)
+    weight = trades.trades + kelly.shrinkage_trades
     text = (
-        f" ({plain(kelly.fraction)} x {record.trades}/{weight} x won {record.wins}/{record.trades}"
-        f" x (1 - lost {record.lost:.6g} / won {record.won:.6g}), in [{plain(kelly.floor)}, {plain(kelly.cap)}])"
+        f" ({plain(kelly.fraction)} x {trades.trades}/{weight} x won {trades.wins}/{trades.trades}"
+        f" x (1 - lost {trades.lost:.6g} / won {trades.won:.6g}), in [{plain(kelly.floor)}, {plain(kelly.cap)}])"
     )
-    return Share(max(share, kelly.floor), text)
+    return EquityShare(max(share, kelly.floor), text)
 
 
-def _volatility_target(settings: SizingSettings, view: View) -> Share:
-    if not view.volatility:
-        return _no_volatility(view)
-    target, most = settings.volatility.target, settings.share_max
-    share = _at_most(float(target) / view.volatility, most)
-    return Share(share, f" ({plain(target)} / volatility {view.volatility:.6g}, at most {plain(most)})")
+def _volatility_target(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    if not inputs.volatility:
+        return _no_volatility(inputs)
+    target, share_max = settings.volatility.target, settings.share_max
+    share = _capped_share(float(target) / inputs.volatility, share_max)
+    return EquityShare(share, f" ({plain(target)} / volatility {inputs.volatility:.6g}, at most {plain(share_max)})")
 
 
-def _risk_parity(settings: SizingSettings, view: View) -> Share:
-    if not view.volatility:
-        return _no_volatility(view)
-    exposure, most = settings.risk_parity.exposure, settings.share_max
-    inverse = 1.0 / view.volatility
-    share = _at_most(float(exposure) * (inverse / max(view.inverse_volatilities, inverse)), most)
+def _risk_parity(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    if not inputs.volatility:
+        return _no_volatility(inputs)
+    exposure, share_max = settings.risk_parity.exposure, settings.share_max
+    inverse = 1.0 / inputs.volatility
+    share = _capped_share(float(exposure) * (inverse / max(inputs.inverse_volatilities, inverse)), share_max)
     text = (
-        f" ({plain(exposure)} x 1/volatility {inverse:.6g} of {view.inverse_volatilities:.6g} in all,"
-        f" at most {plain(most)})"
+        f" ({plain(exposure)} x 1/volatility {inverse:.6g} of {inputs.inverse_volatilities:.6g} in all,"
+        f" at most {plain(share_max)})"
     )
-    return Share(share, text)
+    return EquityShare(share, text)
 
 
-def _atr_stop(settings: SizingSettings, view: View) -> Share:
-    stop, most = settings.atr_stop, settings.share_max
-    if not view.average_range:
-        return Share(None, "no average range yet" if view.average_range is None else "the price has no range")
-    share = _at_most(float(stop.risk) / (float(stop.multiple) * view.average_range), most)
+def _atr_stop(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    stop, share_max = settings.atr_stop, settings.share_max
+    if not inputs.average_range:
+        return EquityShare(None, "no average range yet" if inputs.average_range is None else "the price has no range")
+    share = _capped_share(float(stop.risk) / (float(stop.multiple) * inputs.average_range), share_max)
     text = (
-        f" (risk {plain(stop.risk)} / ({plain(stop.multiple)} x range {view.average_range:.6g} of the price),"
-        f" at most {plain(most)})"
+        f" (risk {plain(stop.risk)} / ({plain(stop.multiple)} x range {inputs.average_range:.6g} of the price),"
+        f" at most {plain(share_max)})"
     )
-    return Share(share, text)
+    return EquityShare(share, text)
 
 
-def _target_weights(settings: SizingSettings, view: View) -> Share:
-    if not view.weights_cause:
-        return Share(None, "no weights recorded yet")
-    if view.weight is None:
-        return Share(ZERO, f" (not among the weights of {view.weights_cause})")
-    most = settings.share_max
-    return Share(
-        min(view.weight, most), f" (weight {plain(view.weight)} of {view.weights_cause}, at most {plain(most)})"
+def _target_weights(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
+    if not inputs.weights_cause:
+        return EquityShare(None, "no weights recorded yet")
+    if inputs.weight is None:
+        return EquityShare(ZERO, f" (not among the weights of {inputs.weights_cause})")
+    share_max = settings.share_max
+    return EquityShare(
+        min(inputs.weight, share_max),
+        f" (weight {plain(inputs.weight)} of {inputs.weights_cause}, at most {plain(share_max)})",
     )
 
 
-def _no_volatility(view: View) -> Share:
-    return Share(None, "no volatility yet" if view.volatility is None else "the price does not move")
+def _no_volatility(inputs: SizingInput) -> EquityShare:
+    return EquityShare(None, "no volatility yet" if inputs.volatility is None else "the price does not move")
 
 
-def _at_most(share: float, limit: Decimal) -> Decimal:
+def _capped_share(share: float, limit: Decimal) -> Decimal:
     """Down to millionths: what a reader sees is what was used. A negative share is none."""
     if share >= limit:
         return limit
     return Decimal(repr(share)).quantize(_MILLIONTH, ROUND_DOWN) if share > 0 else ZERO
 
 
-SHARES: dict[str, Callable[[SizingSettings, View], Share]] = {
+SHARE_METHODS: dict[str, Callable[[SizingSettings, SizingInput], EquityShare]] = {
     "fixed_fraction": _fraction,
     "target_percent": _fraction,
     "kelly": _kelly,

@@ -42,13 +42,13 @@ class KellySettings:
     floor: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
-        _within("kelly fraction", self.fraction, Decimal(1))
-        _within("kelly cap", self.cap, Decimal(10))
+        _check_range("kelly fraction", self.fraction, Decimal(1))
+        _check_range("kelly cap", self.cap, Decimal(10))
         for name, share in (("warm_up_fraction", self.warm_up_fraction), ("floor", self.floor)):
             if not 0 <= share <= self.cap:
                 raise BadInput(f"sizing kelly {name} must be in [0, cap {self.cap}], found {share}")
-        _at_least("kelly trades_min", self.trades_min, 1)
-        _at_least("kelly shrinkage_trades", self.shrinkage_trades, 0)
+        _check_minimum("kelly trades_min", self.trades_min, 1)
+        _check_minimum("kelly shrinkage_trades", self.shrinkage_trades, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class VolatilitySettings:
     bars_per_year: float | None = None
 
     def __post_init__(self) -> None:
-        _within("volatility target", self.target, Decimal(10))
-        _at_least("volatility half_life_bars", self.half_life_bars, 1)
-        _at_least("volatility bars_min", self.bars_min, 2)
+        _check_range("volatility target", self.target, Decimal(10))
+        _check_minimum("volatility half_life_bars", self.half_life_bars, 1)
+        _check_minimum("volatility bars_min", self.bars_min, 2)
         if self.bars_per_year is not None and not 0 < self.bars_per_year < 1e12:
             raise BadInput(f"sizing volatility bars_per_year must be in (0, 1e12), found {self.bars_per_year}")
 
@@ -81,7 +81,7 @@ class RiskParitySettings:
     exposure: Decimal = Decimal("0.5")
 
     def __post_init__(self) -> None:
-        _within("risk_parity exposure", self.exposure, Decimal(10))
+        _check_range("risk_parity exposure", self.exposure, Decimal(10))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,9 @@ class AtrStopSettings:
     period: int = 14
 
     def __post_init__(self) -> None:
-        _within("atr_stop risk", self.risk, Decimal(1))
-        _within("atr_stop multiple", self.multiple, Decimal(1000))
-        _at_least("atr_stop period", self.period, 2)
+        _check_range("atr_stop risk", self.risk, Decimal(1))
+        _check_range("atr_stop multiple", self.multiple, Decimal(1000))
+        _check_minimum("atr_stop period", self.period, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class SizingSettings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise BadInput(f"sizing method must be one of {', '.join(METHODS)}, found {self.method!r}")
-        _within("fraction", self.fraction, Decimal(10))
+        _check_range("fraction", self.fraction, Decimal(10))
         if self.quantity <= 0:
             raise BadInput(f"sizing quantity must be > 0, found {self.quantity}")
         if self.lot_size <= 0 or quantize(self.lot_size) != self.lot_size:
@@ -145,15 +145,15 @@ class SizingSettings:
         if not 0 <= self.no_trade_band < 1:
             raise BadInput(f"sizing no_trade_band must be in [0, 1), found {self.no_trade_band}")
         if self.turnover_max is not None:
-            _within("turnover_max", self.turnover_max, Decimal(10))
-        _within("share_max", self.share_max, Decimal(10))
+            _check_range("turnover_max", self.turnover_max, Decimal(10))
+        _check_range("share_max", self.share_max, Decimal(10))
 
 
-def _within(name: str, value: Decimal, most: Decimal) -> None:
-    if not 0 < value <= most:
-        raise BadInput(f"sizing {name} must be in (0, {most}], found {value}")
+def _check_range(name: str, value: Decimal, maximum: Decimal) -> None:
+    if not 0 < value <= maximum:
+        raise BadInput(f"sizing {name} must be in (0, {maximum}], found {value}")
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise BadInput(f"sizing {name} must be >= {least}, found {value}")
+def _check_minimum(name: str, value: int, minimum: int) -> None:
+    if value < minimum:
+        raise BadInput(f"sizing {name} must be >= {minimum}, found {value}")

@@ -13,17 +13,17 @@ class TradeRecord(NamedTuple):
     won: float = 0.0
     lost: float = 0.0
 
-    def after(self, returned: float) -> TradeRecord:
+    def with_trade(self, trade_return: float) -> TradeRecord:
         """With one more trade.
 
         >>> TradeRecord().after(0.02).after(-0.01)
         TradeRecord(trades=2, wins=1, won=0.02, lost=0.01)
         """
-        if returned > 0:
-            return TradeRecord(self.trades + 1, self.wins + 1, self.won + returned, self.lost)
-        return TradeRecord(self.trades + 1, self.wins, self.won, self.lost - returned)
+        if trade_return > 0:
+            return TradeRecord(self.trades + 1, self.wins + 1, self.won + trade_return, self.lost)
+        return TradeRecord(self.trades + 1, self.wins, self.won, self.lost - trade_return)
 
-    def kelly(self, shrinkage_trades: int) -> float:
+    def kelly_share(self, shrinkage_trades: int) -> float:
         """The full Kelly share, shrunk; at most 1, not above 0 where there is no edge.
 
         Kelly's p - q/b for a win rate p = 1 - q and a payoff ratio b (mean win over mean loss) equals
@@ -37,5 +37,5 @@ class TradeRecord(NamedTuple):
         """
         if not self.won:
             return 0.0
-        shrunk = self.trades / (self.trades + shrinkage_trades)
-        return shrunk * (self.wins / self.trades) * (1.0 - self.lost / self.won)
+        shrinkage = self.trades / (self.trades + shrinkage_trades)
+        return shrinkage * (self.wins / self.trades) * (1.0 - self.lost / self.won)

@@ -20,40 +20,40 @@ class EwmaVolatility:
     (3, 0.00995)
     """
 
-    __slots__ = ("close", "returns", "squares", "weights")
+    __slots__ = ("close", "returns", "weight_sum", "weighted_square_sum")
 
     def __init__(self) -> None:
         self.close = 0.0
         self.returns = 0
-        self.squares = 0.0
-        self.weights = 0.0
+        self.weighted_square_sum = 0.0
+        self.weight_sum = 0.0
 
     def update(self, close: float, decay: float) -> None:
         """Fold the next bar in. `decay` in (0, 1): the weight that a return loses with each bar; `close` > 0."""
-        before = self.close
+        previous_close = self.close
         self.close = close
-        if not before:
+        if not previous_close:
             return
-        step = math.log(close / before) if close != before else 0.0
-        self.squares = self.squares * decay + step * step
-        self.weights = self.weights * decay + 1.0
+        log_return = math.log(close / previous_close) if close != previous_close else 0.0
+        self.weighted_square_sum = self.weighted_square_sum * decay + log_return * log_return
+        self.weight_sum = self.weight_sum * decay + 1.0
         self.returns += 1
 
     @property
     def per_bar(self) -> float:
         """0.0 where the price never moved. Needs a return."""
-        return math.sqrt(self.squares / self.weights)
+        return math.sqrt(self.weighted_square_sum / self.weight_sum)
 
     def as_tuple(self) -> tuple[float, int, float, float]:
-        return (self.close, self.returns, self.squares, self.weights)
+        return (self.close, self.returns, self.weighted_square_sum, self.weight_sum)
 
     @classmethod
-    def of(cls, row: Any) -> EwmaVolatility:
-        one = cls()
-        one.close, one.returns, one.squares, one.weights = row
-        return one
+    def from_tuple(cls, state: Any) -> EwmaVolatility:
+        volatility = cls()
+        volatility.close, volatility.returns, volatility.weighted_square_sum, volatility.weight_sum = state
+        return volatility
 
 
-def decay_of(half_life: int) -> float:
+def decay_factor(half_life: int) -> float:
     """The weight left after one bar, where `half_life` bars leave a half."""
     return float(0.5 ** (1.0 / half_life))

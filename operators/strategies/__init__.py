@@ -6,25 +6,25 @@ import pkgutil
 from importlib import import_module
 from typing import Any
 
-from operators.strategies.strategy import READABLE, Strategy, View, id_of, reads_of
+from operators.strategies.strategy import READABLE, Strategy, TargetView, id_of, reads_of
 
-__all__ = ["READABLE", "STRATEGIES", "Strategy", "View", "id_of", "reads_of"]
+__all__ = ["READABLE", "STRATEGIES", "Strategy", "TargetView", "id_of", "reads_of"]
 
 
-def _find() -> dict[str, Any]:
+def _discover() -> dict[str, Any]:
     strategies: dict[str, Any] = {}
-    for found in pkgutil.iter_modules(__path__):
-        module = import_module(f"{__name__}.{found.name}")
+    for module_info in pkgutil.iter_modules(__path__):
+        module = import_module(f"{__name__}.{module_info.name}")
         classes = [
             value
             for value in vars(module).values()
             if isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "decide")
         ]
-        if found.name != "strategy":
+        if module_info.name != "strategy":
             assert len(classes) == 1, f"{module.__name__} must define one strategy, found {len(classes)}"
-            strategies[found.name] = classes[0]
+            strategies[module_info.name] = classes[0]
     return dict(sorted(strategies.items()))
 
 
-STRATEGIES: dict[str, Any] = _find()
+STRATEGIES: dict[str, Any] = _discover()
 """Class by name. Called with its parameters, each gives a `Strategy`."""

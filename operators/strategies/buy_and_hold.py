@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.strategies.strategy import View
+from operators.strategies.strategy import TargetView
 from schemas.records import FeatureRow
 
 
@@ -16,7 +16,7 @@ class BuyAndHold:
     def __init__(self, *, name: str = "buy_and_hold") -> None:
         self.name = name
 
-    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
         if state is not None:
             return state, None
-        return 1, View(1, 1.0, 1.0, {"close": row.close})
+        return 1, TargetView(1, 1.0, 1.0, {"close": row.close})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.strategies.strategy import View
+from operators.strategies.strategy import TargetView
 from schemas.errors import BadInput
 from schemas.records import FeatureRow
 
@@ -43,7 +43,7 @@ class EmaCross:
         self.rsi = f"rsi_{rsi_period}"
         self.features = (self.fast, self.slow, self.rsi)
 
-    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
         values = row.values
         fast = values.get(self.fast)
         slow = values.get(self.slow)
@@ -55,7 +55,7 @@ class EmaCross:
             rsi = values.get(self.rsi)
             if rsi is None or rsi >= self.rsi_max:
                 return ABOVE, None
-            return LONG, View(1, 1.0, 1.0, {self.fast: fast, self.slow: slow, self.rsi: rsi})
+            return LONG, TargetView(1, 1.0, 1.0, {self.fast: fast, self.slow: slow, self.rsi: rsi})
         if state == LONG:
-            return BELOW, View(0, 0.0, 1.0, {self.fast: fast, self.slow: slow})
+            return BELOW, TargetView(0, 0.0, 1.0, {self.fast: fast, self.slow: slow})
         return BELOW, None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from operators.strategies.strategy import View
+from operators.strategies.strategy import TargetView
 from schemas.errors import BadInput
 from schemas.records import FeatureRow, Fundamentals
 
 DAY_NS = 86_400 * 1_000_000_000
 
 
-class Figures(NamedTuple):
+class ValuationState(NamedTuple):
     """What the strategy remembers of a symbol. Prices are limits of the close; 0 to buy means never."""
 
     filing_id: str
@@ -22,8 +22,8 @@ class Figures(NamedTuple):
     buy_below: float
     sell_above: float
     eps: float
-    book: float
-    held: int
+    book_value: float
+    direction: int
 
 
 class FundamentalValue:
@@ -68,45 +68,49 @@ class FundamentalValue:
         self.equity_return_min, self.debt_max = return_on_equity_min, debt_to_equity_max
         self.age_ns = round(age_days_max * DAY_NS)
 
-    def decide(self, record: Any, state: Any) -> tuple[Any, View | None]:
+    def decide(self, record: Any, state: Any) -> tuple[Any, TargetView | None]:
         if type(record) is Fundamentals:
-            return self._file(record, None if state is None else Figures(*state)), None
+            return self._apply_filing(record, None if state is None else ValuationState(*state)), None
         if state is None:
             return None, None
-        known = Figures(*state)
+        figures = ValuationState(*state)
         close = record.close
-        fresh = record.ts_ns < known.expires_ns
-        if known.held:
-            wanted = 1 if fresh and close <= known.sell_above else 0
+        is_current = record.ts_ns < figures.expires_ns
+        if figures.direction:
+            target = 1 if is_current and close <= figures.sell_above else 0
         else:
-            wanted = 1 if fresh and close <= known.buy_below else 0
-        if wanted == known.held:
+            target = 1 if is_current and close <= figures.buy_below else 0
+        if target == figures.direction:
             return state, None
-        parts = {"close": close, "eps": known.eps, "book_value": known.book}
-        if known.eps > 0 and known.book > 0:
-            parts |= {"pe": close / known.eps, "pb": close / known.book}
-        sure = min(1.0, 0.5 + 0.5 * (1 - close / known.buy_below)) if wanted else 1.0
-        view = View(wanted, float(wanted), sure, parts, (known.filing_id,))
-        return tuple(known._replace(held=wanted)), view
+        parts = {"close": close, "eps": figures.eps, "book_value": figures.book_value}
+        if figures.eps > 0 and figures.book_value > 0:
+            parts |= {"pe": close / figures.eps, "pb": close / figures.book_value}
+        confidence = min(1.0, 0.5 + 0.5 * (1 - close / figures.buy_below)) if target else 1.0
+        view = TargetView(target, float(target), confidence, parts, (figures.filing_id,))
+        return tuple(figures._replace(direction=target)), view
 
-    def _file(self, filing: Fundamentals, known: Figures | None) -> Any:
+    def _apply_filing(self, filing: Fundamentals, figures: ValuationState | None) -> Any:
         """The state with this filing; the price is judged at the next row."""
-        held = 0 if known is None else known.held
-        other = filing.currency != self.currency
-        if other or (known is not None and (filing.period_end, filing.filed) < (known.period_end, known.filed)):
-            return None if known is None else tuple(known)
+        direction = 0 if figures is None else figures.direction
+        other_currency = filing.currency != self.currency
+        if other_currency or (
+            figures is not None and (filing.period_end, filing.filed) < (figures.period_end, figures.filed)
+        ):
+            return None if figures is None else tuple(figures)
         facts, ratios = filing.facts, filing.ratios
         eps, shares, equity = facts.get("eps", 0.0), facts.get("shares", 0.0), facts.get("equity", 0.0)
-        book = equity / shares if shares > 0 else 0.0
-        sound = eps > 0 and book > 0 and ratios.get("return_on_equity", float("-inf")) >= self.equity_return_min
-        sound = sound and ratios.get("debt_to_equity", 0.0) <= self.debt_max
-        buy_below = min(self.pe_max * eps, self.pb_max * book) if sound else 0.0
-        sell_above = self.pe_exit * eps if sound else 0.0
+        book_value = equity / shares if shares > 0 else 0.0
+        is_sound = (
+            eps > 0 and book_value > 0 and ratios.get("return_on_equity", float("-inf")) >= self.equity_return_min
+        )
+        is_sound = is_sound and ratios.get("debt_to_equity", 0.0) <= self.debt_max
+        buy_below = min(self.pe_max * eps, self.pb_max * book_value) if is_sound else 0.0
+        sell_above = self.pe_exit * eps if is_sound else 0.0
         expires_ns = _midnight_ns(filing.filed) + self.age_ns
-        when = (filing.period_end, filing.filed, expires_ns)
-        return tuple(Figures(filing.fundamentals_id, *when, buy_below, sell_above, eps, book, held))
+        dates = (filing.period_end, filing.filed, expires_ns)
+        return tuple(ValuationState(filing.fundamentals_id, *dates, buy_below, sell_above, eps, book_value, direction))
 
 
 def _midnight_ns(day: int) -> int:
-    moment = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=UTC)
-    return round(moment.timestamp()) * 1_000_000_000
+    midnight = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=UTC)
+    return round(midnight.timestamp()) * 1_000_000_000

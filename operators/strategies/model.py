@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.strategies.strategy import View
+from operators.strategies.strategy import TargetView
 from schemas.errors import BadInput
 from schemas.records import Prediction
 
@@ -44,19 +44,19 @@ class ModelForecast:
         self.probability_min = probability_min
         self.drift_max = drift_max
 
-    def decide(self, record: Prediction, state: Any) -> tuple[Any, View | None]:
-        held = state or 0
-        gain, up = record.expected_return, record.probability_up
+    def decide(self, record: Prediction, state: Any) -> tuple[Any, TargetView | None]:
+        current = state or 0
+        expected_return, probability_up = record.expected_return, record.probability_up
         if record.drift > self.drift_max:
-            wanted = 0
-        elif gain > self.cost and up >= self.probability_min:
-            wanted = 1
-        elif gain < -self.cost and 1.0 - up >= self.probability_min:
-            wanted = -1
+            target = 0
+        elif expected_return > self.cost and probability_up >= self.probability_min:
+            target = 1
+        elif expected_return < -self.cost and 1.0 - probability_up >= self.probability_min:
+            target = -1
         else:
-            wanted = held if held * gain > 0 and held * (up - 0.5) > 0 else 0
-        if wanted == held:
-            return held, None
-        parts = {"expected_return": gain, "probability_up": up, "drift": record.drift}
-        sure = min(1.0, 2.0 * abs(up - 0.5)) if wanted else 1.0
-        return wanted, View(wanted, float(abs(wanted)), sure, parts)
+            target = current if current * expected_return > 0 and current * (probability_up - 0.5) > 0 else 0
+        if target == current:
+            return current, None
+        parts = {"expected_return": expected_return, "probability_up": probability_up, "drift": record.drift}
+        confidence = min(1.0, 2.0 * abs(probability_up - 0.5)) if target else 1.0
+        return target, TargetView(target, float(abs(target)), confidence, parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from operators.strategies.strategy import View, id_of
+from operators.strategies.strategy import TargetView, id_of
 from schemas.errors import BadInput
 from schemas.records import FeatureRow, SentimentScore
 
@@ -35,21 +35,23 @@ class Sentiment:
         self.half_life_ns = half_life_s * 1e9
         self.enter, self.exit = enter, exit
 
-    def decide(self, record: Any, state: Any) -> tuple[Any, View | None]:
+    def decide(self, record: Any, state: Any) -> tuple[Any, TargetView | None]:
         if type(record) is FeatureRow:
             if state is None or not state[2]:
                 return state, None  # nothing is held: time alone changes nothing
-            at_ns, tone, held, causes = state
+            at_ns, tone, current, causes = state
             tone *= 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns)
-            if held * tone >= self.exit:
+            if current * tone >= self.exit:
                 return state, None
-            return (record.ts_ns, tone, 0, causes), View(0, 0.0, 1.0, {"tone": tone}, causes)
-        at_ns, tone, held, causes = state or (record.ts_ns, 0.0, 0, ())
+            return (record.ts_ns, tone, 0, causes), TargetView(0, 0.0, 1.0, {"tone": tone}, causes)
+        at_ns, tone, current, causes = state or (record.ts_ns, 0.0, 0, ())
         tone = tone * 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns) + record.score * record.confidence
         causes = (*causes, id_of(record))[-CAUSES_MAX:]
-        wanted = 1 if tone >= self.enter else -1 if tone <= -self.enter else held if held * tone >= self.exit else 0
-        state = (record.ts_ns, tone, wanted, causes)
-        if wanted == held:
+        target = (
+            1 if tone >= self.enter else -1 if tone <= -self.enter else current if current * tone >= self.exit else 0
+        )
+        state = (record.ts_ns, tone, target, causes)
+        if target == current:
             return state, None
         parts = {"tone": tone, "score": record.score}
-        return state, View(wanted, float(abs(wanted)), min(1.0, abs(tone)) if wanted else 1.0, parts, causes)
+        return state, TargetView(target, float(abs(target)), min(1.0, abs(tone)) if target else 1.0, parts, causes)

@@ -10,7 +10,7 @@ READABLE: tuple[type, ...] = (FeatureRow, Prediction, Fundamentals, SentimentSco
 """What a strategy may read, in the order in which the records of one tick come."""
 
 
-class View(NamedTuple):
+class TargetView(NamedTuple):
     """What a strategy holds of one symbol from now on.
 
     `direction` is 1 (own it), 0 (be out of it) or -1 (be short of it); `strength` is how much of the usual size to
@@ -44,7 +44,7 @@ class Strategy(Protocol):
         """Specs of the indicators it reads, such as `("ema_12", "rsi_14")`."""
         ...
 
-    def decide(self, record: Any, state: Any) -> tuple[Any, View | None]:
+    def decide(self, record: Any, state: Any) -> tuple[Any, TargetView | None]:
         """The next state and the view as of this record, or None while the opinion stays as it was.
 
         Called for each record of the types in `reads`, in the order of the tick. `state` is None at a symbol's first

@@ -20,12 +20,12 @@ _TAF_RATE, _TAF_MAX = Decimal("0.000166"), Decimal("8.30")
 _MAKER_BPS, _TAKER_BPS = Decimal(15), Decimal(25)
 
 
-def owed(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, taken: Decimal) -> Decimal:
-    """Fee in account currency for `quantity` units traded for `value` in all, of which `taken` took liquidity.
+def total_fees(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, taker_value: Decimal) -> Decimal:
+    """Fee in account currency for `quantity` units traded for `value` in all, of which `taker_value` took liquidity.
 
     >>> from schemas.records import BUY
     >>> capped = VenueSettings(fee_max_share=Decimal("0.01"))
-    >>> [str(owed(capped, BUY, Decimal(q), Decimal(q) * 20, Decimal(0)).normalize()) for q in (1, 100, 1000)]
+    >>> [str(total_fees(capped, BUY, Decimal(q), Decimal(q) * 20, Decimal(0)).normalize()) for q in (1, 100, 1000)]
     ['0.2', '1', '5']
     """
     model = settings.fee_model
@@ -35,13 +35,13 @@ def owed(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, 
     if model == "per_notional":
         return max(divide(multiply(settings.fee_bps, value), BPS), settings.fee_min)
     if model == "alpaca_equity":
-        return _regulatory(quantity, value) if side == SELL else ZERO
+        return _regulatory_fees(quantity, value) if side == SELL else ZERO
     if model == "alpaca_crypto":
-        return divide(multiply(_TAKER_BPS, taken) + multiply(_MAKER_BPS, value - taken), BPS)
+        return divide(multiply(_TAKER_BPS, taker_value) + multiply(_MAKER_BPS, value - taker_value), BPS)
     return ZERO
 
 
-def _regulatory(quantity: Decimal, value: Decimal) -> Decimal:
+def _regulatory_fees(quantity: Decimal, value: Decimal) -> Decimal:
     sec = multiply(_SEC_RATE, value).quantize(_CENT, ROUND_CEILING)
     taf = multiply(_TAF_RATE, quantity).quantize(_CENT, ROUND_CEILING)
     return sec + min(taf, _TAF_MAX)

@@ -10,72 +10,76 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from operators.money import divide, multiply, to_decimal
-from operators.venue.working import WorkingOrder
+from operators.venue.venue_order import VenueOrder
 from schemas.records import CLS, FOK, IOC, LIMIT, MARKET, OPG, STOP, STOP_LIMIT, TRAILING_STOP, Bar
 
 _PERCENT = Decimal(100)
 
 
-class Match(NamedTuple):
-    """A price to trade at; `takes` liquidity, so that slippage is added and the taker's fee is due."""
+class PriceMatch(NamedTuple):
+    """A price to trade at; `takes_liquidity` liquidity, so that slippage is added and the taker's fee is due."""
 
     price: Decimal
-    takes: bool
+    takes_liquidity: bool
 
 
-def match(order: WorkingOrder, bar: Bar) -> Match | None:
+def match_price(order: VenueOrder, bar: Bar) -> PriceMatch | None:
     """Where a working order trades in a bar with a trade. Notes on the order that a stop was triggered."""
-    opened = to_decimal(bar.open)
-    if order.order_type in (MARKET, LIMIT) or order.triggered:
-        return _plain(order, bar, opened)
+    open_price = to_decimal(bar.open)
+    if order.order_type in (MARKET, LIMIT) or order.stop_triggered:
+        return _match_price_or_limit(order, bar, open_price)
     if order.order_type == TRAILING_STOP:
-        return _trail(order, bar, opened)
+        return _match_trailing_stop(order, bar, open_price)
     stop = order.stop_price
     assert stop is not None, f"{order.order_id}: a stop order without a stop passed risk"
-    if _reached(order, opened, stop):
+    if _stop_reached(order, open_price, stop):
         # The market opened beyond the stop: it is triggered at the open, and the whole bar comes after.
-        order.triggered = True
-        return _plain(order, bar, opened)
-    if not _reached(order, _far(order, bar), stop):
+        order.stop_triggered = True
+        return _match_price_or_limit(order, bar, open_price)
+    if not _stop_reached(order, _stop_side_extreme(order, bar), stop):
         return None
-    order.triggered = True
+    order.stop_triggered = True
     if order.order_type == STOP:
-        return Match(stop, takes=True)
+        return PriceMatch(stop, takes_liquidity=True)
     limit = order.limit_price
     assert limit is not None, f"{order.order_id}: a stop-limit order without a limit passed risk"
     # At the trigger the market is at the stop: fill there if the limit allows it, else rest from the next bar on.
-    return Match(stop, takes=True) if (stop <= limit if order.buying else stop >= limit) else None
+    return PriceMatch(stop, takes_liquidity=True) if (stop <= limit if order.buying else stop >= limit) else None
 
 
-def _plain(order: WorkingOrder, bar: Bar, opened: Decimal) -> Match | None:
+def _match_price_or_limit(order: VenueOrder, bar: Bar, open_price: Decimal) -> PriceMatch | None:
     """A market or limit order, or a stop that was triggered before or at the open."""
     limit = order.limit_price
     if limit is None:
-        return Match(opened, takes=True)
-    if opened <= limit if order.buying else opened >= limit:
-        return Match(opened, takes=not order.rests)
+        return PriceMatch(open_price, takes_liquidity=True)
+    if open_price <= limit if order.buying else open_price >= limit:
+        return PriceMatch(open_price, takes_liquidity=not order.in_book)
     if order.time_in_force in (IOC, FOK, OPG, CLS):
         return None  # wants the price of the moment only
-    near = to_decimal(bar.low if order.buying else bar.high)
-    return Match(limit, takes=False) if (near <= limit if order.buying else near >= limit) else None
+    limit_side_extreme = to_decimal(bar.low if order.buying else bar.high)
+    return (
+        PriceMatch(limit, takes_liquidity=False)
+        if (limit_side_extreme <= limit if order.buying else limit_side_extreme >= limit)
+        else None
+    )
 
 
-def _trail(order: WorkingOrder, bar: Bar, opened: Decimal) -> Match | None:
+def _match_trailing_stop(order: VenueOrder, bar: Bar, open_price: Decimal) -> PriceMatch | None:
     """The stop stands where the best price before this bar put it; this bar's extreme moves it for the next."""
-    best = opened if order.best is None else order.best
-    stop = _trailed(order, best)
-    if _reached(order, opened, stop):
-        order.triggered = True
-        return Match(opened, takes=True)
-    if _reached(order, _far(order, bar), stop):
-        order.triggered = True
-        return Match(stop, takes=True)
+    best = open_price if order.best_price is None else order.best_price
+    stop = _trailing_stop_price(order, best)
+    if _stop_reached(order, open_price, stop):
+        order.stop_triggered = True
+        return PriceMatch(open_price, takes_liquidity=True)
+    if _stop_reached(order, _stop_side_extreme(order, bar), stop):
+        order.stop_triggered = True
+        return PriceMatch(stop, takes_liquidity=True)
     extreme = to_decimal(bar.low if order.buying else bar.high)
-    order.best = min(best, extreme) if order.buying else max(best, extreme)
+    order.best_price = min(best, extreme) if order.buying else max(best, extreme)
     return None
 
 
-def _trailed(order: WorkingOrder, best: Decimal) -> Decimal:
+def _trailing_stop_price(order: VenueOrder, best: Decimal) -> Decimal:
     distance = order.trail_amount
     if distance is None:
         assert order.trail_percent is not None, f"{order.order_id}: a trailing stop without a distance passed risk"
@@ -83,20 +87,20 @@ def _trailed(order: WorkingOrder, best: Decimal) -> Decimal:
     return best + distance if order.buying else best - distance
 
 
-def _reached(order: WorkingOrder, price: Decimal, stop: Decimal) -> bool:
+def _stop_reached(order: VenueOrder, price: Decimal, stop: Decimal) -> bool:
     """A buy stop is reached from below, a sell stop from above."""
     return price >= stop if order.buying else price <= stop
 
 
-def _far(order: WorkingOrder, bar: Bar) -> Decimal:
+def _stop_side_extreme(order: VenueOrder, bar: Bar) -> Decimal:
     """The bar's extreme on the side where the order's stop is."""
     return to_decimal(bar.high if order.buying else bar.low)
 
 
-def without_limit(order: WorkingOrder) -> bool:
+def trades_at_any_price(order: VenueOrder) -> bool:
     """Whether the order trades at any price once it trades at all."""
     return order.order_type in (MARKET, STOP, TRAILING_STOP)
 
 
-def has_stop(order: WorkingOrder) -> bool:
+def has_stop(order: VenueOrder) -> bool:
     return order.order_type in (STOP, STOP_LIMIT, TRAILING_STOP)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from operators.instruments import NOTHING_LISTED, Instruments
+from operators.instruments import NO_INSTRUMENTS, Instruments
 from schemas.errors import BadInput
 from schemas.records import CONTINUOUS, POST, PRE, REGULAR
 
@@ -16,7 +16,7 @@ SLIPPAGE_MODELS = ("fixed", "volume_share", "square_root")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Halt:
+class TradingHalt:
     """No trading in `symbol` in bars that open in [from_ns, until_ns)."""
 
     symbol: str
@@ -66,8 +66,8 @@ class VenueSettings:
     seed: int = 0
     sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
     market_sessions: tuple[str, ...] = (PRE, REGULAR, POST, CONTINUOUS)
-    halts: tuple[Halt, ...] = ()
-    instruments: Instruments = NOTHING_LISTED
+    halts: tuple[TradingHalt, ...] = ()
+    instruments: Instruments = NO_INSTRUMENTS
 
     def __post_init__(self) -> None:
         for field in ("fee_per_share", "fee_min", "fee_bps", "slippage_bps", "impact", "impact_bps", "reject_share"):
@@ -83,10 +83,10 @@ class VenueSettings:
             value = getattr(self, field)
             if value is not None and not (value.is_finite() and value > 0):
                 raise BadInput(f"venue setting {field} must be above 0 or None, found {value}")
-        for field, known in (("fee_model", FEE_MODELS), ("slippage_model", SLIPPAGE_MODELS)):
-            if getattr(self, field) not in known:
+        for field, allowed in (("fee_model", FEE_MODELS), ("slippage_model", SLIPPAGE_MODELS)):
+            if getattr(self, field) not in allowed:
                 raise BadInput(
-                    f"venue setting {field} must be one of {', '.join(known)}, found {getattr(self, field)!r}"
+                    f"venue setting {field} must be one of {', '.join(allowed)}, found {getattr(self, field)!r}"
                 )
         if self.fills_from not in ("bars", "quotes"):
             raise BadInput(f"venue setting fills_from must be bars or quotes, found {self.fills_from!r}")

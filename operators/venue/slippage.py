@@ -14,11 +14,11 @@ from operators.money import ONE, divide, multiply, quantize, to_decimal
 from operators.venue.settings import BPS, VenueSettings
 
 
-def slippage(settings: VenueSettings, quantity: Decimal, volume: float) -> Decimal:
+def slippage_fraction(settings: VenueSettings, quantity: Decimal, volume: float) -> Decimal:
     """Fraction of the price, below 1. More than the bar's volume counts as all of it: no bar says what more would cost.
 
     >>> root = VenueSettings(slippage_model="square_root", impact_bps=Decimal(100))
-    >>> slippage(root, Decimal(25), 100.0)
+    >>> slippage_fraction(root, Decimal(25), 100.0)
     Decimal('0.005000000')
     """
     if settings.slippage_model == "fixed":

@@ -3,7 +3,7 @@
 Conventions that hold for every record:
 
 * `ts_ns` is event time, nanoseconds since 1970-01-01 UTC: the moment from which the platform could know the record.
-* `seq` counts 1, 2, 3 ... within the record's key (see `key_of`), in the state of the stage that writes it. A repeated
+* `seq` counts 1, 2, 3 ... within the record's key (see `sequence_key`), in the state of the stage that writes it. A repeated
   delivery therefore carries a `seq` that was seen before, and a gap means loss.
 * Money and quantities are `Decimal` with at most 9 decimal places; market data and statistics are `float`.
 * An id is a function of its cause: `bar_id("AAPL", 7)` names the same bar in every run.
@@ -21,7 +21,6 @@ from schemas.records.analysis import (
     SignalOutcome,
     StrategyWeights,
 )
-from schemas.records.books import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
 from schemas.records.constants import (
     ACTIVE,
     BUY,
@@ -64,7 +63,7 @@ from schemas.records.constants import (
     TRAILING_STOP,
 )
 from schemas.records.dead_letters import AuditHead, DeadLetter, LateRecord
-from schemas.records.edges import (
+from schemas.records.external import (
     BrokerAccount,
     BrokerUpdate,
     Command,
@@ -74,6 +73,7 @@ from schemas.records.edges import (
     LlmAnswer,
     NewsItem,
 )
+from schemas.records.ledger import Attribution, CashFlow, Lot, LotMatch, Position, Valuation
 from schemas.records.market import Bar, Clock, Quote, Trade
 from schemas.records.trading import (
     CheckResult,
@@ -102,8 +102,8 @@ __all__ = [
     "DOWN",
     "EXCHANGE_RATE",
     "EXPIRED",
+    "EXTERNAL_RECORDS",
     "FOK",
-    "FROM_EDGES",
     "GTC",
     "GTD",
     "HALTED",
@@ -132,7 +132,7 @@ __all__ = [
     "TOPIC_OF",
     "TRADE",
     "TRAILING_STOP",
-    "UNTIMED",
+    "UNCLOCKED_RECORDS",
     "Attribution",
     "AuditHead",
     "Bar",
@@ -177,11 +177,11 @@ __all__ = [
     "bar_id",
     "execution_id",
     "feature_id",
-    "key_of",
     "order_id",
     "prediction_id",
     "proposal_id",
     "sentiment_id",
+    "sequence_key",
     "signal_id",
     "weights_id",
 ]
@@ -269,23 +269,23 @@ TOPIC_OF: dict[type, str] = {
 }
 BY_SYMBOL: frozenset[type] = frozenset({Bar, Quote, Trade, FeatureRow, Prediction, Signal})
 """Record types whose topic is partitioned by symbol; all others live in partition 0 of theirs."""
-FROM_EDGES: frozenset[type] = frozenset(
+EXTERNAL_RECORDS: frozenset[type] = frozenset(
     {Command, NewsItem, LlmAnswer, Fundamentals, CorporateAction, ExchangeRate, BrokerUpdate, BrokerAccount}
 )
 """What edges other than the feed write: without a `seq`, taken at the first clock behind it in its log. A repeat has
 the same id, its first field, and is dropped by the stage that reads it.
 """
-UNTIMED: frozenset[type] = frozenset({DeadLetter, LateRecord, AuditHead})
+UNCLOCKED_RECORDS: frozenset[type] = frozenset({DeadLetter, LateRecord, AuditHead})
 """What was set aside: without a `seq` and in topics that carry no clock."""
 
 
-def key_of(record: Record) -> str | None:
+def sequence_key(record: Record) -> str | None:
     """Within what `seq` counts: the symbol on a topic by symbol, "" (the whole log) on the others, None without a
     seq.
     """
     if type(record) in BY_SYMBOL:
         return record.symbol  # type: ignore[union-attr]
-    return None if type(record) in FROM_EDGES or type(record) in UNTIMED else ""
+    return None if type(record) in EXTERNAL_RECORDS or type(record) in UNCLOCKED_RECORDS else ""
 
 
 def bar_id(symbol: str, seq: int) -> str:

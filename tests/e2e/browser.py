@@ -20,24 +20,24 @@ _NETWORK_ERRORS = ("Failed to load resource", "WebSocket connection to")
 
 def chromium() -> str:
     """Return the path of Chromium. Install it when it is missing; fail the test when that is not possible."""
-    found = shutil.which("chromium")
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    path = shutil.which("chromium")
+    if path is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["apt-get", "update", "-qq"], APT):
-            subprocess.run(command, env=quiet, capture_output=True, check=False, timeout=240)
-        found = shutil.which("chromium")
-    if found is None:
+            subprocess.run(command, env=environment, capture_output=True, check=False, timeout=240)
+        path = shutil.which("chromium")
+    if path is None:
         pytest.fail("this test needs Chromium: apt-get install --no-install-recommends chromium", pytrace=False)
-    return found
+    return path
 
 
 @contextmanager
-def browser() -> Iterator[Browser]:
+def open_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Chromium has no sandbox for root, as in a container. It opens only the platform's own pages.
-        started = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield started
-        started.close()
+        launched = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
 class DashboardTab:

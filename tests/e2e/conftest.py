@@ -10,39 +10,39 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.platform import Platform, Rows, Servers
+from tests.e2e.process_platform import ProcessPlatform, Servers, TableRows
 from tests.replay.market import MONDAY, write_market
-from tests.replay.runs import feed_ticks, fused_hash
+from tests.replay.runs import fused_hash, read_time_slices
 
-MakePlatform = Callable[..., Platform]
+MakePlatform = Callable[..., ProcessPlatform]
 
 
-class Outcome(NamedTuple):
+class RunResult(NamedTuple):
     """What a run left behind. `counts`: messages of each topic partition, repeats too."""
 
-    tables: Rows
+    tables: TableRows
     topics: dict[str, list[str]]
     decision_hash: str
     counts: dict[tuple[str, int], int]
 
 
-def outcome(platform: Platform) -> Outcome:
+def read_result(platform: ProcessPlatform) -> RunResult:
     logs = platform.logs()
     counts = {name: len(messages) for name, messages in logs.messages.items()}
-    return Outcome(platform.tables(), logs.contents(), platform.decision_hash(), counts)
+    return RunResult(platform.tables(), logs.contents(), platform.decision_hash(), counts)
 
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A Monday from nine, four and a half hours, five symbols."""
     folder = tmp_path_factory.mktemp("bars")
-    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=270)
+    return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=270)
 
 
 @pytest.fixture(scope="session")
-def fused(bars: list[Path]) -> str:
+def fused_decision_hash(bars: list[Path]) -> str:
     """The decision hash of the fused backtest on the same files."""
-    return fused_hash(feed_ticks(bars))
+    return fused_hash(read_time_slices(bars))
 
 
 @pytest.fixture(scope="session")
@@ -55,35 +55,35 @@ def make_platform(
 ) -> MakePlatform:
     """Call it, with options of `Platform`, for a platform with topics, tables and recovery stores of its own."""
 
-    def make(files: list[Path] | None = None, **options: object) -> Platform:
+    def make(files: list[Path] | None = None, **options: object) -> ProcessPlatform:
         # A Redis database of its own: the latest values of these runs are nobody else's.
         servers = Servers(kafka, make_database(), redis_url.rsplit("/", 1)[0] + "/9")
-        return Platform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
+        return ProcessPlatform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
 
     return make
 
 
-def assert_same(found: Outcome, expected: Outcome) -> None:
+def assert_same(actual: RunResult, expected: RunResult) -> None:
     """Topics first, then tables: a failure names the first that differs, and rows of it."""
     for topic, records in expected.topics.items():
-        assert found.topics[topic] == records, topic
-    assert_same_tables(found.tables, expected.tables)
-    assert found.decision_hash == expected.decision_hash
+        assert actual.topics[topic] == records, topic
+    assert_same_tables(actual.tables, expected.tables)
+    assert actual.decision_hash == expected.decision_hash
 
 
-def assert_same_tables(found: Rows, expected: Rows, *but: str) -> None:
+def assert_same_tables(actual: TableRows, expected: TableRows, *ignored_tables: str) -> None:
     """The difference both ways is empty in every table but those named."""
-    for table in expected.keys() - set(but):
+    for table in expected.keys() - set(ignored_tables):
         missing, extra = (
-            Counter(expected[table]) - Counter(found[table]),
-            Counter(found[table]) - Counter(expected[table]),
+            Counter(expected[table]) - Counter(actual[table]),
+            Counter(actual[table]) - Counter(expected[table]),
         )
         assert not missing and not extra, f"{table}: missing {list(missing)[:3]}, too many {list(extra)[:3]}"
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(make_platform: MakePlatform) -> Outcome:
+def uninterrupted(make_platform: MakePlatform) -> RunResult:
     with make_platform() as platform:
         platform.start()
         platform.run_to_end()
-        return outcome(platform)
+        return read_result(platform)

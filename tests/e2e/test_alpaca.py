@@ -12,30 +12,30 @@ import psycopg2
 import pytest
 
 from dataflows.replay.comparison import compare
-from dataflows.replay.recording import recording
-from deploy.alpaca_server import Server, ServerSettings
+from dataflows.replay.recording import open_recording
+from deploy.alpaca_server import AlpacaServer, ServerSettings
 from deploy.local.ports import free_ports
 from deploy.verification.broker import check_broker
 from schemas.codec import decode, encode
 from schemas.records import Bar, Command, Execution, GatewayStatus, Position, Quote
 from tests.e2e.conftest import MakePlatform
-from tests.e2e.platform import Platform
+from tests.e2e.process_platform import ProcessPlatform
 
 SYMBOLS = ("AAPL", "MSFT", "SPY")
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[AlpacaServer]:
     settings = ServerSettings(
         port=free_ports(1)[0], symbols=SYMBOLS, bar_interval_s=1, step_s=0.1, requests_per_minute=5000
     )
-    with Server(settings) as running:
+    with AlpacaServer(settings) as running:
         yield running
 
 
 @pytest.fixture
-def platform(server: Server, make_platform: MakePlatform) -> Iterator[Platform]:
-    told = {
+def platform(server: AlpacaServer, make_platform: MakePlatform) -> Iterator[ProcessPlatform]:
+    overrides = {
         "MARKET_DATA__FEED": "alpaca",
         "MARKET_DATA__LIVE__SYMBOLS": json.dumps(SYMBOLS),
         "MARKET_DATA__LIVE__CALENDAR": "24/7",
@@ -48,96 +48,102 @@ def platform(server: Server, make_platform: MakePlatform) -> Iterator[Platform]:
         "EXECUTION__ALPACA__SETTLE_S": "2",
         "ALPACA__URL": server.url,
     }
-    with make_platform(told=told) as made:
-        yield made
+    with make_platform(told=overrides) as running:
+        yield running
 
 
-def buy(platform: Platform, symbol: str, side: str = "BUY") -> str:
+def submit_order(platform: ProcessPlatform, symbol: str, side: str = "BUY") -> str:
     """An order by hand; returns the order's id."""
-    name = uuid.uuid4().hex[:8]
+    suffix = uuid.uuid4().hex[:8]
     terms = {"symbol": symbol, "side": side, "quantity": "5"}
-    command = Command(f"cmd-{name}", time.time_ns(), "SUBMIT_ORDER", "tester", "test", terms)
+    command = Command(f"cmd-{suffix}", time.time_ns(), "SUBMIT_ORDER", "tester", "test", terms)
     platform.produce("commands", 0, encode(command))
-    return f"ord-cmd-{name}"
+    return f"ord-cmd-{suffix}"
 
 
-def executions(platform: Platform) -> list[Execution | GatewayStatus]:
+def executions(platform: ProcessPlatform) -> list[Execution | GatewayStatus]:
     """Each once: a restart repeats some."""
-    found = {}
+    by_seq = {}
     for value in platform.messages("executions"):
         record = decode(value)
         if isinstance(record, Execution | GatewayStatus):
-            found[record.seq] = record
-    return list(found.values())
+            by_seq[record.seq] = record
+    return list(by_seq.values())
 
 
-def filled(platform: Platform, order_id: str) -> bool:
+def is_filled(platform: ProcessPlatform, order_id: str) -> bool:
     return any(
-        isinstance(one, Execution) and one.order_id == order_id and one.exec_type == "TRADE" and not one.leaves_quantity
-        for one in executions(platform)
+        isinstance(record, Execution)
+        and record.order_id == order_id
+        and record.exec_type == "TRADE"
+        and not record.leaves_quantity
+        for record in executions(platform)
     )
 
 
-def booked(platform: Platform, order_id: str) -> bool:
+def is_booked(platform: ProcessPlatform, order_id: str) -> bool:
     """Whether the ledger has all that the order traded: it is a service of its own, behind the gateway's."""
-    traded = {
-        one.execution_id
-        for one in executions(platform)
-        if isinstance(one, Execution) and one.order_id == order_id and one.exec_type == "TRADE"
+    traded_ids = {
+        record.execution_id
+        for record in executions(platform)
+        if isinstance(record, Execution) and record.order_id == order_id and record.exec_type == "TRADE"
     }
     positions = [decode(value) for value in platform.messages("positions")]
-    return filled(platform, order_id) and traded <= {p.execution_id for p in positions if isinstance(p, Position)}
+    return is_filled(platform, order_id) and traded_ids <= {
+        p.execution_id for p in positions if isinstance(p, Position)
+    }
 
 
-def ready(platform: Platform) -> bool:
-    states = [one.state for one in executions(platform) if isinstance(one, GatewayStatus)]
+def gateway_is_ready(platform: ProcessPlatform) -> bool:
+    states = [record.state for record in executions(platform) if isinstance(record, GatewayStatus)]
     return bool(states) and states[-1] == "READY"
 
 
-def test_from_a_bar_of_the_socket_to_a_fill_of_the_broker_with_a_kill_in_between(
-    server: Server, platform: Platform
+def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
+    server: AlpacaServer, platform: ProcessPlatform
 ) -> None:
-    platform.begin()
-    platform.wait_until(lambda: ready(platform), "the gateway is reconciled")
-    first = buy(platform, "AAPL")
-    platform.wait_until(lambda: filled(platform, first), "the first fill")
+    platform.start_feed_last()
+    platform.wait_until(lambda: gateway_is_ready(platform), "the gateway is reconciled")
+    first_id = submit_order(platform, "AAPL")
+    platform.wait_until(lambda: is_filled(platform, first_id), "the first fill")
     # Two more; the gateway dies while the broker has them, and one comes while it is gone.
-    server.broker.plan("submit", "lost_answer", 1, delay_s=1.0)
-    more = [buy(platform, "MSFT"), buy(platform, "SPY")]
+    server.broker.plan_fault("submit", "lost_answer", 1, delay_s=1.0)
+    more_ids = [submit_order(platform, "MSFT"), submit_order(platform, "SPY")]
     platform.wait_until(
-        lambda: any(more[0] in name or more[1] in name for name in server.broker.book.submits), "an order arrives"
+        lambda: any(more_ids[0] in name or more_ids[1] in name for name in server.broker.book.submission_counts),
+        "an order arrives",
     )
-    platform.kill9("execution")
-    more.append(buy(platform, "MSFT"))
+    platform.kill("execution")
+    more_ids.append(submit_order(platform, "MSFT"))
     platform.start("execution")
-    platform.wait_until(lambda: all(filled(platform, name) for name in more), "all fills")
-    platform.kill9("market_data")
+    platform.wait_until(lambda: all(is_filled(platform, name) for name in more_ids), "all fills")
+    platform.kill("market_data")
     platform.start("market_data")
-    platform.wait_until(lambda: ready(platform), "the gateway is reconciled again")
-    last = buy(platform, "AAPL", "SELL")
-    platform.wait_until(lambda: booked(platform, last), "the last fill in the books")
+    platform.wait_until(lambda: gateway_is_ready(platform), "the gateway is reconciled again")
+    last_id = submit_order(platform, "AAPL", "SELL")
+    platform.wait_until(lambda: is_booked(platform, last_id), "the last fill in the books")
     platform.stop()
 
-    submits = server.broker.book.submits
+    submits = server.broker.book.submission_counts
     assert set(submits.values()) == {1}, "each client_order_id once"
-    mine = [name for name in submits if "ord-cmd-" in name]
-    assert sorted(name.split("-", 1)[1] for name in mine) == sorted([first, *more, last])
-    ours: dict[str, int] = {}
-    for one in executions(platform):
-        if isinstance(one, Execution) and one.exec_type == "TRADE":
-            signed = one.quantity if one.side == "BUY" else -one.quantity
-            ours[one.symbol] = ours.get(one.symbol, 0) + int(signed)
-    theirs = {symbol: int(held) for symbol, held in server.broker.book.positions.items()}
-    assert {symbol: held for symbol, held in ours.items() if held} == theirs
+    submitted_ids = [name for name in submits if "ord-cmd-" in name]
+    assert sorted(name.split("-", 1)[1] for name in submitted_ids) == sorted([first_id, *more_ids, last_id])
+    platform_positions: dict[str, int] = {}
+    for record in executions(platform):
+        if isinstance(record, Execution) and record.exec_type == "TRADE":
+            signed = record.quantity if record.side == "BUY" else -record.quantity
+            platform_positions[record.symbol] = platform_positions.get(record.symbol, 0) + int(signed)
+    broker_positions = {symbol: int(quantity) for symbol, quantity in server.broker.book.positions.items()}
+    assert {symbol: quantity for symbol, quantity in platform_positions.items() if quantity} == broker_positions
     bars: dict[str, list[Bar]] = {}
-    quotes = 0
+    quote_count = 0
     for partition in range(platform.partitions):
         for value in platform.messages("market-bars", partition):
-            record = decode(value)
-            if isinstance(record, Bar):
-                bars.setdefault(record.symbol, []).append(record)
-        quotes += sum(isinstance(decode(value), Quote) for value in platform.messages("market-quotes", partition))
-    assert set(bars) == set(SYMBOLS) and quotes > 10
+            message = decode(value)
+            if isinstance(message, Bar):
+                bars.setdefault(message.symbol, []).append(message)
+        quote_count += sum(isinstance(decode(value), Quote) for value in platform.messages("market-quotes", partition))
+    assert set(bars) == set(SYMBOLS) and quote_count > 10
     for symbol, rows in bars.items():
         seqs = [row.seq for row in rows]
         opens = [row.open_ns for row in rows]
@@ -145,17 +151,17 @@ def test_from_a_bar_of_the_socket_to_a_fill_of_the_broker_with_a_kill_in_between
         assert opens == sorted(set(opens))
     with psycopg2.connect(platform.servers.database_url) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*), count(DISTINCT client_order_id) FROM order_intents WHERE kind = 'SUBMIT'")
-        counted = cursor.fetchone()
-    assert counted is not None and counted[0] == counted[1] == len(submits)
+        intent_counts = cursor.fetchone()
+    assert intent_counts is not None and intent_counts[0] == intent_counts[1] == len(submits)
 
-    checked = check_broker(platform.servers.database_url, {})
-    assert checked.difference is None and checked.records >= len(theirs)
-    somebody_elses = check_broker(platform.servers.database_url, {"AAPL": Decimal(7)})
-    assert somebody_elses.difference is not None and "position of AAPL is" in somebody_elses.difference
+    matching_check = check_broker(platform.servers.database_url, {})
+    assert matching_check.difference is None and matching_check.records >= len(broker_positions)
+    mismatching_check = check_broker(platform.servers.database_url, {"AAPL": Decimal(7)})
+    assert mismatching_check.difference is not None and "position of AAPL is" in mismatching_check.difference
 
     # What the broker said is given: replayed, the gateway writes the same intents, executions and statuses.
-    told = platform.own_settings()
-    replayed = compare(told, recording(told.kafka, platform.prefix + "replay"))
+    settings = platform.read_settings()
+    replayed = compare(settings, open_recording(settings.kafka, platform.prefix + "replay"))
     assert replayed.difference is None, replayed.difference
     assert replayed.records["OrderIntent"] >= len(submits)
     assert replayed.given["BrokerUpdate"] > len(submits)

@@ -10,19 +10,19 @@ import pytest
 from operators.partitions import partition_of
 from schemas.codec import encode
 from schemas.records import Bar, LateRecord
-from tests.e2e.conftest import MakePlatform, Outcome, assert_same_tables
+from tests.e2e.conftest import MakePlatform, RunResult, assert_same_tables
 
 pytestmark = pytest.mark.timeout(1200)
 
 READERS = ("execution", "features", "portfolio", "risk", "feedback")
-GOOD = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
-LATE = GOOD._replace(ts_ns=60)
-GARBAGE = {
+VALID_BAR = Bar("A", 1_000_000, 4_000_000_000_000_000_000, 0, 10.0, 11.0, 9.0, 10.0, 1.0, "REGULAR", 20960101, True)
+LATE_BAR = VALID_BAR._replace(ts_ns=60)
+BAD_MESSAGES = {
     b"not avro": "",
     (b"\0" + (9999).to_bytes(4, "big") + b"xx"): "9999",
-    encode(GOOD._replace(high=8.0)): "field high must be >= low 9.0, found 8.0",
-    encode(GOOD._replace(low=-1.0)): "field low must be > 0",
-    encode(GOOD._replace(close=float("nan"))): "field close must be > 0 and finite",
+    encode(VALID_BAR._replace(high=8.0)): "field high must be >= low 9.0, found 8.0",
+    encode(VALID_BAR._replace(low=-1.0)): "field low must be > 0",
+    encode(VALID_BAR._replace(close=float("nan"))): "field close must be > 0 and finite",
 }
 """What somebody else writes into market-bars, and what the reason must say."""
 BAD_ROWS = {
@@ -34,8 +34,8 @@ BAD_ROWS = {
 }
 
 
-def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
-    make_platform: MakePlatform, uninterrupted: Outcome, bars: list[Path], tmp_path: Path
+def test_bad_rows_and_messages_become_dead_letters_and_nothing_else_changes(
+    make_platform: MakePlatform, uninterrupted: RunResult, bars: list[Path], tmp_path: Path
 ) -> None:
     files = [tmp_path / path.name for path in bars]
     for path, copy in zip(bars, files, strict=True):
@@ -44,8 +44,8 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
         file.write("".join(row + "\n" for row in BAD_ROWS))
     partition = partition_of("A", 4)
     with make_platform(files, speed="1500") as platform:
-        platform.begin()
-        platform.produce("market-bars", partition, *GARBAGE, encode(LATE))
+        platform.start_feed_last()
+        platform.produce("market-bars", partition, *BAD_MESSAGES, encode(LATE_BAR))
         platform.produce("signals", 0, b"not a signal")
         platform.run_to_end()
         tables = platform.tables()
@@ -53,11 +53,13 @@ def test_bad_rows_and_messages_are_set_aside_and_nothing_else_changes(
         assert platform.decision_hash() == uninterrupted.decision_hash
         check_dead_letters(tables["dead_letters"], partition)
         check_late_records(tables["late_records"], partition)
-        counted = {name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals", "market_data")}
-        assert counted == {
-            **dict.fromkeys(READERS, len(GARBAGE)),
-            "portfolio": len(GARBAGE) + 1,
-            "feedback": len(GARBAGE) + 1,
+        dead_letter_counts = {
+            name: platform.stats(name)["dead_letters"] for name in (*READERS, "signals", "market_data")
+        }
+        assert dead_letter_counts == {
+            **dict.fromkeys(READERS, len(BAD_MESSAGES)),
+            "portfolio": len(BAD_MESSAGES) + 1,
+            "feedback": len(BAD_MESSAGES) + 1,
             "signals": 0,
             "market_data": len(BAD_ROWS),
         }
@@ -70,26 +72,31 @@ def check_late_records(rows: list[tuple[Any, ...]], partition: int) -> None:
     assert sorted(row[3] for row in rows) == sorted(READERS), "each reader of bars says that it left it out"
     for row in rows:
         late = LateRecord._make(row)
-        assert (late.topic, late.partition, late.record_ts_ns, late.raw) == ("market-bars", partition, 60, encode(LATE))
+        assert (late.topic, late.partition, late.record_ts_ns, late.raw) == (
+            "market-bars",
+            partition,
+            60,
+            encode(LATE_BAR),
+        )
         assert late.ts_ns > 60 and late.reason.startswith("late: field ts_ns must be >")
 
 
 def check_dead_letters(rows: list[tuple[Any, ...]], partition: int) -> None:
     by_place: dict[tuple[str, str, int], list[tuple[Any, ...]]] = {}
-    for topic, found_partition, offset, stage, _ts_ns, reason, schema_id, raw in rows:
-        by_place.setdefault((stage, topic, found_partition), []).append((offset, reason, schema_id, raw))
+    for topic, letter_partition, offset, stage, _ts_ns, reason, schema_id, raw in rows:
+        by_place.setdefault((stage, topic, letter_partition), []).append((offset, reason, schema_id, raw))
     for stage in READERS:
-        found = sorted(by_place.pop((stage, "market-bars", partition)))
-        assert len(found) == len(GARBAGE), f"{stage}: {found}"
-        for (offset, reason, _, _), (message, expected) in zip(found, GARBAGE.items(), strict=True):
+        letters = sorted(by_place.pop((stage, "market-bars", partition)))
+        assert len(letters) == len(BAD_MESSAGES), f"{stage}: {letters}"
+        for (offset, reason, _, _), (message, expected) in zip(letters, BAD_MESSAGES.items(), strict=True):
             assert expected in reason and reason, f"{stage} at {offset}: {reason!r} of {message!r}"
-        assert found[0][3] == b"not avro"
-        assert found[1][2] == 9999
+        assert letters[0][3] == b"not avro"
+        assert letters[1][2] == 9999
     for stage in ("portfolio", "feedback"):
         [(_, _, _, raw)] = by_place.pop((stage, "signals", 0))
         assert raw == b"not a signal"
-    rows_of_file = sorted(by_place.pop(("market_data", "file:A.csv", 0)))
-    for (_, reason, _, raw), (row, expected) in zip(rows_of_file, BAD_ROWS.items(), strict=True):
+    file_letters = sorted(by_place.pop(("market_data", "file:A.csv", 0)))
+    for (_, reason, _, raw), (row, expected) in zip(file_letters, BAD_ROWS.items(), strict=True):
         assert expected in reason, f"{row}: {reason}"
         assert raw == row.encode()
     assert not by_place, "dead letters of nothing that is bad"

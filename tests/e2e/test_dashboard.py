@@ -11,9 +11,9 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from deploy.supervisor.control import start_one, stop_one
-from deploy.supervisor.service import DATAFLOW_NAMES
-from tests.e2e.browser import PASSWORD, VIEWS, DashboardTab, browser
-from tests.e2e.started import Started
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from tests.e2e.browser import PASSWORD, VIEWS, DashboardTab, open_browser
+from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,38 +30,38 @@ signals:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with browser() as chromium:
+    with open_browser() as chromium:
         yield chromium
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[Started]:
+def platform(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[CliPlatform]:
     """Requests the browser first, so that nothing is started when the browser is missing."""
     folder = tmp_path_factory.mktemp("dashboard")
     (folder / "settings.yaml").write_text(SETTINGS)
-    running = Started(folder / "home")
+    running = CliPlatform(folder / "home")
     running.environment["PLATFORM_DASHBOARD"] = "on"
     try:
-        output = running.says("start", "--settings", str(folder / "settings.yaml"))
+        output = running.run("start", "--settings", str(folder / "settings.yaml"))
         assert dashboard_url(running) in output
         yield running
     finally:
         running.cli("stop")
 
 
-def dashboard_url(platform: Started) -> str:
+def dashboard_url(platform: CliPlatform) -> str:
     return f"http://localhost:{platform.ports.dashboard}"
 
 
 @pytest.fixture(scope="module")
-def admin(platform: Started, chromium: Browser) -> Iterator[DashboardTab]:
+def admin(platform: CliPlatform, chromium: Browser) -> Iterator[DashboardTab]:
     """A tab of the user admin, who has replaced the one-time password of the first start."""
-    one_time = (platform.home.secrets / "admin-password").read_text().strip()
+    one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
     tab = DashboardTab(chromium, dashboard_url(platform))
     tab.log_in("admin", "not the password")
     expect(tab.page.get_by_role("alert")).to_contain_text("wrong")
-    tab.log_in("admin", one_time)
-    tab.change_password(one_time)
+    tab.log_in("admin", one_time_password)
+    tab.change_password(one_time_password)
     tab.wait_until_live()
     yield tab
     tab.close()
@@ -274,10 +274,12 @@ def test_a_circuit_breaker_and_the_kill_switch_are_set_and_released(admin: Dashb
     expect(commands).to_contain_text("end of drill")
 
 
-def symbol_with_signal(platform: Started) -> str:
+def symbol_with_signal(platform: CliPlatform) -> str:
     """Wait for the first signal of a strategy and return its symbol."""
-    tokens = httpx.post(f"{platform.api}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
-    with httpx.Client(base_url=platform.api, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as api:
+    tokens = httpx.post(
+        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
+    ).json()
+    with httpx.Client(base_url=platform.api_url, headers={"Authorization": f"Bearer {tokens['access_token']}"}) as api:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             for price in api.get("/api/v1/market/prices").json():
@@ -287,7 +289,7 @@ def symbol_with_signal(platform: Started) -> str:
     raise AssertionError("no signal within two minutes")
 
 
-def test_the_signals_of_a_symbol_are_shown(admin: DashboardTab, platform: Started) -> None:
+def test_the_signals_of_a_symbol_are_shown(admin: DashboardTab, platform: CliPlatform) -> None:
     page = admin.page
     symbol = symbol_with_signal(platform)
     admin.open_view("Portfolio")
@@ -302,11 +304,13 @@ def test_the_signals_of_a_symbol_are_shown(admin: DashboardTab, platform: Starte
 
 
 def test_a_viewer_sees_all_views_but_no_trading_controls(
-    admin: DashboardTab, platform: Started, chromium: Browser
+    admin: DashboardTab, platform: CliPlatform, chromium: Browser
 ) -> None:
-    tokens = httpx.post(f"{platform.api}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}).json()
+    tokens = httpx.post(
+        f"{platform.api_url}/api/v1/auth/login", json={"username": "admin", "password": PASSWORD}
+    ).json()
     created = httpx.post(
-        f"{platform.api}/api/v1/users",
+        f"{platform.api_url}/api/v1/users",
         json={"username": "watcher", "role": "viewer"},
         headers={"Authorization": f"Bearer {tokens['access_token']}"},
     ).json()
@@ -330,7 +334,7 @@ def test_a_viewer_sees_all_views_but_no_trading_controls(
     viewer.close()
 
 
-def test_the_dashboard_reconnects_after_an_api_restart(admin: DashboardTab, platform: Started) -> None:
+def test_the_dashboard_reconnects_after_an_api_restart(admin: DashboardTab, platform: CliPlatform) -> None:
     page = admin.page
     admin.open_view("Portfolio")
     admin.wait_until_live()

@@ -7,64 +7,67 @@ from pathlib import Path
 
 import pytest
 
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.records import KILL_SWITCH, RELEASE, Clock, Command, Order, OrderRefusal, RiskFence
-from tests.e2e.conftest import MakePlatform, Outcome
-from tests.e2e.platform import Platform
-from tests.replay.runs import feed_ticks, fused_hash
+from tests.e2e.conftest import MakePlatform, RunResult
+from tests.e2e.process_platform import ProcessPlatform
+from tests.replay.runs import fused_hash, read_time_slices
 
 pytestmark = pytest.mark.timeout(1200)
 
 MINUTE_NS = 60_000_000_000
 
 
-def test_the_kill_switch_halts_until_it_is_released_also_across_restarts(
-    make_platform: MakePlatform, uninterrupted: Outcome, bars: list[Path]
+def test_the_kill_switch_halts_until_released_across_restarts(
+    make_platform: MakePlatform, uninterrupted: RunResult, bars: list[Path]
 ) -> None:
-    ticks = feed_ticks(bars)
+    time_slices = read_time_slices(bars)
     with make_platform(speed="1200") as platform:
-        platform.begin()
+        platform.start_feed_last()
         halted_ns = platform.last_tick_ns("market_data")
-        command(platform, KILL_SWITCH)
+        send_command(platform, KILL_SWITCH)
         # While it is halted risk and portfolio die: the halt outlives them.
-        platform.wait_past("risk", halted_ns + 20 * MINUTE_NS)
+        platform.wait_until_past("risk", halted_ns + 20 * MINUTE_NS)
         platform.restart("risk")
         platform.restart("portfolio")
-        platform.wait_past("market_data", halted_ns + 80 * MINUTE_NS)
-        command(platform, RELEASE)
+        platform.wait_until_past("market_data", halted_ns + 80 * MINUTE_NS)
+        send_command(platform, RELEASE)
         platform.restart("market_data")
         platform.run_to_end()
         logs = platform.logs()
         halted, released = (fence for fence in logs.records("orders") if type(fence) is RiskFence)
         assert (halted.state, released.state) == ("HALTED", "ACTIVE")
-        during = range(halted.ts_ns, released.ts_ns)
+        halt_window = range(halted.ts_ns, released.ts_ns)
         orders = [order for order in logs.records("orders") if type(order) is Order]
-        assert not [order for order in orders if order.ts_ns in during and order.seq > halted.seq]
+        assert not [order for order in orders if order.ts_ns in halt_window and order.seq > halted.seq]
         assert [order for order in orders if order.ts_ns > released.ts_ns], "orders go on"
-        refused = [refusal for refusal in logs.records("order-refusals") if type(refusal) is OrderRefusal]
-        assert "kill_switch" in {refusal.check for refusal in refused if refusal.ts_ns in during}
-        assert {r.check for r in refused if r.ts_ns in during} == {"kill_switch"}
+        refusals = [refusal for refusal in logs.records("order-refusals") if type(refusal) is OrderRefusal]
+        assert "kill_switch" in {refusal.check for refusal in refusals if refusal.ts_ns in halt_window}
+        assert {r.check for r in refusals if r.ts_ns in halt_window} == {"kill_switch"}
         assert len(platform.tables()["commands"]) == 2
-        assert platform.decision_hash() == fused_hash(with_recorded_commands(platform, ticks))
+        assert platform.decision_hash() == fused_hash(with_recorded_commands(platform, time_slices))
         assert platform.decision_hash() != uninterrupted.decision_hash
 
 
-def command(platform: Platform, kind: str) -> None:
+def send_command(platform: ProcessPlatform, kind: str) -> None:
     """As the API writes it."""
     platform.produce("commands", 0, encode(Command(f"test-{kind}", time.time_ns(), kind, "tester", "a test", {})))
 
 
-def with_recorded_commands(platform: Platform, ticks: list[Tick]) -> list[Tick]:
+def with_recorded_commands(platform: ProcessPlatform, time_slices: list[TimeSlice]) -> list[TimeSlice]:
     """The feed's ticks with each command in the tick of the first clock behind it in the topic."""
-    waiting: list[Command] = []
-    at: dict[int, list[Command]] = {}
-    passed = -1
+    pending: list[Command] = []
+    commands_by_ts: dict[int, list[Command]] = {}
+    clock_ns = -1
     for message in platform.messages("commands"):
         record = decode(message)
         if type(record) is Command:
-            waiting.append(record)
-        elif type(record) is Clock and record.ts_ns > passed:
-            passed = record.ts_ns
-            at[passed], waiting = waiting, []
-    return [Tick(tick.ts_ns, [*tick.records, *at[tick.ts_ns]]) for tick in ticks]
+            pending.append(record)
+        elif type(record) is Clock and record.ts_ns > clock_ns:
+            clock_ns = record.ts_ns
+            commands_by_ts[clock_ns], pending = pending, []
+    return [
+        TimeSlice(time_slice.ts_ns, [*time_slice.records, *commands_by_ts[time_slice.ts_ns]])
+        for time_slice in time_slices
+    ]

@@ -10,17 +10,17 @@ import pytest
 
 from deploy.home import Home
 from deploy.local.endpoints import Ports
-from deploy.local.stack import Stack, running_stack
+from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.migrate import migrate
-from tests.e2e.conftest import Outcome, assert_same, outcome
-from tests.e2e.platform import Platform, Servers
-from tests.replay.runs import feed_ticks
+from tests.e2e.conftest import RunResult, assert_same, read_result
+from tests.e2e.process_platform import ProcessPlatform, Servers
+from tests.replay.runs import read_time_slices
 
 pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture
-def own_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStack]:
     """Services of this test alone, which stops them. (Asks for `kafka` so that plain pytest fails at once.)"""
     home = Home(tmp_path_factory.mktemp("stack"))
     with running_stack(home, Ports.free(), lambda _line: None, environ={}) as stack:
@@ -28,20 +28,20 @@ def own_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.mark.parametrize("away_s", [3, pytest.param(20, marks=pytest.mark.long)])
-def test_kafka_and_postgres_away_in_the_middle_change_no_table(
-    away_s: int, own_stack: Stack, uninterrupted: Outcome, bars: list[Path], tmp_path: Path
+def test_kafka_and_postgres_outages_change_no_table(
+    away_s: int, own_stack: ServiceStack, uninterrupted: RunResult, bars: list[Path], tmp_path: Path
 ) -> None:
-    told, last_ns = own_stack.endpoints, feed_ticks(bars)[-1].ts_ns
-    migrate(told.database_url)
-    servers = Servers(told.kafka, told.database_url, told.redis_url)
-    with Platform(tmp_path / "platform", servers, bars, speed="600" if away_s < 10 else "300") as platform:
-        platform.begin()
+    endpoints, last_ns = own_stack.endpoints, read_time_slices(bars)[-1].ts_ns
+    migrate(endpoints.database_url)
+    servers = Servers(endpoints.kafka, endpoints.database_url, endpoints.redis_url)
+    with ProcessPlatform(tmp_path / "platform", servers, bars, speed="600" if away_s < 10 else "300") as platform:
+        platform.start_feed_last()
         for name in ("postgres", "kafka"):
-            before = platform.last_tick_ns("risk")
-            assert before < last_ns, "the outage must begin in the middle"
+            last_ns_before = platform.last_tick_ns("risk")
+            assert last_ns_before < last_ns, "the outage must begin in the middle"
             own_stack.stop_one(name)
             time.sleep(away_s)
             own_stack.start_one(name)
-            platform.wait_past("risk", before)
+            platform.wait_until_past("risk", last_ns_before)
         platform.run_to_end()
-        assert_same(outcome(platform), uninterrupted)
+        assert_same(read_result(platform), uninterrupted)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.roles import Role
-from tests.e2e.started import Started, started
+from tests.e2e.cli_platform import CliPlatform, started_platform
 
 pytestmark = pytest.mark.timeout(600)
 PASSWORD = "a long password of the tests"  # pragma: allowlist secret  (of users that live as long as this test)
@@ -20,50 +20,50 @@ RESTING = {**MARKET, "symbol": "MSFT", "order_type": "LIMIT", "limit_price": 300
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
-    with started(tmp_path_factory.mktemp("roles") / "home") as running:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliPlatform]:
+    with started_platform(tmp_path_factory.mktemp("roles") / "home") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def people(platform: Started) -> Iterator[dict[Role, httpx.Client]]:
+def client_by_role(platform: CliPlatform) -> Iterator[dict[Role, httpx.Client]]:
     """A user of each role, logged in."""
-    one_time = (platform.home.secrets / "admin-password").read_text().strip()
-    clients = {Role.ADMIN: logged_in(platform, "admin", one_time)}
+    one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
+    clients = {Role.ADMIN: log_in(platform, "admin", one_time_password)}
     for role in (Role.VIEWER, Role.TRADER, Role.RISK):
-        made = clients[Role.ADMIN].post("/users", json={"username": f"a-{role}", "role": role})
-        assert made.status_code == 201, made.text
-        clients[role] = logged_in(platform, f"a-{role}", made.json()["one_time_password"])
+        response = clients[Role.ADMIN].post("/users", json={"username": f"a-{role}", "role": role})
+        assert response.status_code == 201, response.text
+        clients[role] = log_in(platform, f"a-{role}", response.json()["one_time_password"])
     yield clients
     for client in clients.values():
         client.close()
 
 
-def logged_in(platform: Started, name: str, one_time: str) -> httpx.Client:
-    client = httpx.Client(base_url=f"{platform.api}/api/v1", timeout=20)
-    pair = client.post("/auth/login", json={"username": name, "password": one_time}).json()
-    client.headers["Authorization"] = f"Bearer {pair['access_token']}"
-    changed = client.post("/auth/password", json={"current_password": one_time, "new_password": PASSWORD})
-    assert changed.status_code == 200, changed.text
-    client.headers["Authorization"] = f"Bearer {changed.json()['access_token']}"
+def log_in(platform: CliPlatform, username: str, one_time_password: str) -> httpx.Client:
+    client = httpx.Client(base_url=f"{platform.api_url}/api/v1", timeout=20)
+    tokens = client.post("/auth/login", json={"username": username, "password": one_time_password}).json()
+    client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+    response = client.post("/auth/password", json={"current_password": one_time_password, "new_password": PASSWORD})
+    assert response.status_code == 200, response.text
+    client.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
     return client
 
 
-def wait_for(found: Callable[[], Any], wanted: Any) -> None:
+def wait_for(read: Callable[[], Any], expected: Any) -> None:
     deadline = time.monotonic() + 60
-    while (last := found()) != wanted:
-        assert time.monotonic() < deadline, f"{last} does not become {wanted}"
+    while (value := read()) != expected:
+        assert time.monotonic() < deadline, f"{value} does not become {expected}"
         time.sleep(0.3)
 
 
 def status_of(client: httpx.Client, order_id: str) -> str | None:
-    answer = client.get(f"/orders/{order_id}")
-    return str(answer.json()["status"]) if answer.status_code == 200 else None
+    response = client.get(f"/orders/{order_id}")
+    return str(response.json()["status"]) if response.status_code == 200 else None
 
 
-def test_each_role_does_what_it_may_and_no_more(people: dict[Role, httpx.Client]) -> None:
-    viewer, trader, risk, admin = (people[role] for role in (Role.VIEWER, Role.TRADER, Role.RISK, Role.ADMIN))
-    for client in people.values():
+def test_each_role_can_do_only_what_it_is_permitted(client_by_role: dict[Role, httpx.Client]) -> None:
+    viewer, trader, risk, admin = (client_by_role[role] for role in (Role.VIEWER, Role.TRADER, Role.RISK, Role.ADMIN))
+    for client in client_by_role.values():
         assert client.get("/portfolio/state").status_code == 200
     for client in (viewer, risk):
         assert client.post("/orders", json=MARKET).status_code == 403
@@ -73,12 +73,12 @@ def test_each_role_does_what_it_may_and_no_more(people: dict[Role, httpx.Client]
     for client in (viewer, trader, risk):
         assert client.post("/users", json={"username": "x", "role": "admin"}).status_code == 403
 
-    filled = trader.post("/orders", json=MARKET).json()["order_id"]
-    wait_for(lambda: status_of(viewer, filled), "FILLED")
-    resting = trader.post("/orders", json=RESTING).json()["order_id"]
-    assert viewer.delete(f"/orders/{resting}").status_code == 403
-    wait_for(lambda: risk.delete(f"/orders/{resting}").status_code, 202)
-    wait_for(lambda: status_of(trader, resting), "CANCELLED")
+    filled_id = trader.post("/orders", json=MARKET).json()["order_id"]
+    wait_for(lambda: status_of(viewer, filled_id), "FILLED")
+    resting_id = trader.post("/orders", json=RESTING).json()["order_id"]
+    assert viewer.delete(f"/orders/{resting_id}").status_code == 403
+    wait_for(lambda: risk.delete(f"/orders/{resting_id}").status_code, 202)
+    wait_for(lambda: status_of(trader, resting_id), "CANCELLED")
 
     assert risk.post("/risk/circuit-breaker", json={"action": "halt", "reason": "a drill"}).status_code == 202
     wait_for(lambda: viewer.get("/risk/limits").json()["state"], "HALTED")

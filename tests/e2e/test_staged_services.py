@@ -7,22 +7,24 @@ import time
 
 import pytest
 
-from deploy.supervisor.service import DATAFLOW_NAMES
-from tests.e2e.conftest import MakePlatform, Outcome, assert_same, outcome
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from tests.e2e.conftest import MakePlatform, RunResult, assert_same, read_result
 
 pytestmark = pytest.mark.timeout(1200)
 
-PACE = "1500"
+FEED_SPEED = "1500"
 """Times real time: 25 minutes of bars a second, so that a run lasts long enough to be disturbed."""
 
 
-def test_services_on_kafka_decide_what_the_fused_backtest_decides(uninterrupted: Outcome, fused: str) -> None:
-    assert uninterrupted.decision_hash == fused
+def test_services_on_kafka_decide_what_the_fused_backtest_decides(
+    uninterrupted: RunResult, fused_decision_hash: str
+) -> None:
+    assert uninterrupted.decision_hash == fused_decision_hash
     rows = {name: len(rows) for name, rows in uninterrupted.tables.items()}
     assert min(rows[name] for name in ("orders", "order_refusals", "executions", "lot_matches", "valuations")) > 10
 
 
-def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: Outcome) -> None:
+def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: RunResult) -> None:
     clocks = len({row[1] for row in uninterrupted.tables["bars"]})
     for topic, records in uninterrupted.topics.items():
         partitions = sum(1 for name, _ in uninterrupted.counts if name == topic)
@@ -31,51 +33,51 @@ def test_an_uninterrupted_run_writes_each_message_once(uninterrupted: Outcome) -
         )
 
 
-@pytest.mark.parametrize(("kills", "pace"), [(1, PACE), pytest.param(5, "400", marks=pytest.mark.long)])
+@pytest.mark.parametrize(("kills", "pace"), [(1, FEED_SPEED), pytest.param(5, "400", marks=pytest.mark.long)])
 def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
-    kills: int, pace: str, make_platform: MakePlatform, uninterrupted: Outcome
+    kills: int, pace: str, make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
-    chance = random.Random()
+    rng = random.Random()
     victims = list(DATAFLOW_NAMES) * kills
-    chance.shuffle(victims)
+    rng.shuffle(victims)
     print("killed in this order:", *victims)
     with make_platform(speed=pace) as platform:
-        platform.begin()
+        platform.start_feed_last()
         for victim in victims:
-            time.sleep(chance.uniform(0.2, 1.5))
+            time.sleep(rng.uniform(0.2, 1.5))
             platform.restart(victim)
         # And the machine as a whole.
         for victim in DATAFLOW_NAMES:
-            platform.kill9(victim)
+            platform.kill(victim)
         platform.start()
         platform.wait_drained()
         # At the end of the tape too: whoever comes back has nothing to do and says so.
         platform.restart("market_data")
         platform.restart("execution")
         platform.run_to_end()
-        assert_same(outcome(platform), uninterrupted)
+        assert_same(read_result(platform), uninterrupted)
 
 
 def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
-    make_platform: MakePlatform, uninterrupted: Outcome
+    make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
-    with make_platform(speed=PACE) as platform:
-        platform.begin()
+    with make_platform(speed=FEED_SPEED) as platform:
+        platform.start_feed_last()
         for name in DATAFLOW_NAMES:
             time.sleep(0.5)
-            assert platform.sigterm(name) == 0, platform.last_words(name)
+            assert platform.terminate(name) == 0, platform.log_tail(name)
             platform.start(name)
         platform.run_to_end()
-        found = outcome(platform)
-        assert found.counts == uninterrupted.counts, "a message was written twice"
-        assert_same(found, uninterrupted)
+        result = read_result(platform)
+        assert result.counts == uninterrupted.counts, "a message was written twice"
+        assert_same(result, uninterrupted)
 
 
-def test_more_workers_and_processes_and_a_change_of_their_number_decide_the_same(
-    make_platform: MakePlatform, uninterrupted: Outcome
+def test_worker_and_process_counts_do_not_change_decisions(
+    make_platform: MakePlatform, uninterrupted: RunResult
 ) -> None:
-    with make_platform(speed=PACE, workers={"features": 2, "signals": 3}) as platform:
-        platform.begin()
+    with make_platform(speed=FEED_SPEED, workers={"features": 2, "signals": 3}) as platform:
+        platform.start_feed_last()
         # The shards move to other workers, with what they know.
         platform.workers["features"] = 3
         platform.restart("features")
@@ -83,4 +85,4 @@ def test_more_workers_and_processes_and_a_change_of_their_number_decide_the_same
         del platform.workers["signals"]
         platform.restart("signals")
         platform.run_to_end()
-        assert_same(outcome(platform), uninterrupted)
+        assert_same(read_result(platform), uninterrupted)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dataflows.replay.comparison import Pipeline
-from dataflows.replay.recording import DERIVED
-from dataflows.sources.files import FileFeed
+from dataflows.replay.recording import DERIVED_TOPICS
+from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.tape import Tape
 from operators.decision_hash import decision_hash
 from schemas.records import (
@@ -29,8 +29,8 @@ from schemas.records import (
     Valuation,
 )
 from tests.e2e.conftest import MakePlatform
+from tests.replay.in_memory_platform import Logs
 from tests.replay.market import MONDAY, write_market
-from tests.replay.staged import Logs
 from tests.replay.test_staged_tape import SYMBOLS, write_tape
 
 STRATEGIES = [
@@ -38,7 +38,7 @@ STRATEGIES = [
     {"name": "sentiment"},
     {"name": "fundamental_value"},
 ]
-TOLD = {
+OVERRIDES = {
     "SIGNALS__STRATEGIES": json.dumps(STRATEGIES),
     "SIGNALS__ENSEMBLE": json.dumps({"enabled": True, "weights": "learned", "threshold": 0.6, "change_min": 0.05}),
     "FEEDBACK__HORIZON_BARS": "5",
@@ -48,68 +48,68 @@ TOLD = {
 
 
 @pytest.fixture(scope="module")
-def ran(make_platform: MakePlatform, tmp_path_factory: pytest.TempPathFactory) -> tuple[Logs, list[Any]]:
+def pipeline_run(make_platform: MakePlatform, tmp_path_factory: pytest.TempPathFactory) -> tuple[Logs, list[Any]]:
     """What stands in the topics, and what the fused stages write of the same tape under the same settings."""
     folder = tmp_path_factory.mktemp("tape")
-    bars = write_market(folder / "bars", symbols=SYMBOLS, days=[MONDAY], opens=time(9), minutes=150)
+    bars = write_market(folder / "bars", symbols=SYMBOLS, days=[MONDAY], open_time=time(9), minutes=150)
     tape = write_tape(folder, 5)
-    files = {
+    tape_overrides = {
         f"MARKET_DATA__FILES__{kind.upper()}": json.dumps([str(p) for p in paths])
         for kind, paths in tape._asdict().items()
     }
-    with make_platform(bars, speed="600", told={**TOLD, **files}) as platform:
-        platform.begin()
+    with make_platform(bars, speed="600", told={**OVERRIDES, **tape_overrides}) as platform:
+        platform.start_feed_last()
         for name in ("feedback", "sentiment", "signals"):
             platform.restart(name)
         platform.run_to_end()
-        logs, settings = platform.logs(), platform.own_settings()
-    reading = settings.market_data.files.reading()
+        logs, settings = platform.logs(), platform.read_settings()
+    read_options = settings.market_data.files.feed_settings()
     pipeline = Pipeline(settings)
-    made = [
+    fused_records = [
         record
-        for tick in FileFeed(bars, reading, Tape(tape, reading))
-        for record in pipeline.on_tick(tick.ts_ns, tick.records)
+        for time_slice in FileFeed(bars, read_options, Tape(tape, read_options))
+        for record in pipeline.on_slice(time_slice.ts_ns, time_slice.records)
     ]
-    return logs, made
+    return logs, fused_records
 
 
-def test_every_topic_holds_what_the_fused_stages_write(ran: tuple[Logs, list[Any]]) -> None:
-    logs, made = ran
-    for topic in DERIVED:
-        expected = [record for record in made if TOPIC_OF[type(record)] == topic]
+def test_every_topic_equals_the_output_of_the_fused_stages(pipeline_run: tuple[Logs, list[Any]]) -> None:
+    logs, fused_records = pipeline_run
+    for topic in DERIVED_TOPICS:
+        expected = [record for record in fused_records if TOPIC_OF[type(record)] == topic]
         if expected and type(expected[0]) in BY_SYMBOL:
             expected = sorted(expected, key=lambda record: (record.symbol, record.seq))
-        found = logs.records(topic)
-        if found and type(found[0]) in BY_SYMBOL:
-            found = sorted(found, key=lambda record: (record.symbol, record.seq))
-        assert list(map(repr, found)) == list(map(repr, expected)), topic
-    found_all = [record for topic in DERIVED for record in logs.records(topic)]
-    assert decision_hash(found_all) == decision_hash(made)
+        topic_records = logs.records(topic)
+        if topic_records and type(topic_records[0]) in BY_SYMBOL:
+            topic_records = sorted(topic_records, key=lambda record: (record.symbol, record.seq))
+        assert list(map(repr, topic_records)) == list(map(repr, expected)), topic
+    all_records = [record for topic in DERIVED_TOPICS for record in logs.records(topic)]
+    assert decision_hash(all_records) == decision_hash(fused_records)
 
 
-def test_the_tape_reaches_from_news_to_weights(ran: tuple[Logs, list[Any]]) -> None:
-    logs, _ = ran
-    everything = [record for topic in DERIVED for record in logs.records(topic)]
-    spoke = {record.strategy for record in everything if type(record) is Signal}
-    assert spoke >= {"ema_cross", "sentiment", "ensemble"}
-    assert any(type(record) is Execution and record.exec_type == TRADE for record in everything)
-    assert any(type(record) is LotMatch for record in everything)
-    assert any(type(record) is SignalOutcome for record in everything)
-    weights = [record for record in everything if type(record) is StrategyWeights]
-    assert weights and all(abs(sum(one.weights.values()) - 1.0) < 1e-9 for one in weights)
+def test_the_tape_produces_every_record_from_news_to_weights(pipeline_run: tuple[Logs, list[Any]]) -> None:
+    logs, _ = pipeline_run
+    all_records = [record for topic in DERIVED_TOPICS for record in logs.records(topic)]
+    strategies = {record.strategy for record in all_records if type(record) is Signal}
+    assert strategies >= {"ema_cross", "sentiment", "ensemble"}
+    assert any(type(record) is Execution and record.exec_type == TRADE for record in all_records)
+    assert any(type(record) is LotMatch for record in all_records)
+    assert any(type(record) is SignalOutcome for record in all_records)
+    weights = [record for record in all_records if type(record) is StrategyWeights]
+    assert weights and all(abs(sum(weights_record.weights.values()) - 1.0) < 1e-9 for weights_record in weights)
 
 
-def test_attribution_sums_to_the_ledger_at_each_of_its_moments(ran: tuple[Logs, list[Any]]) -> None:
-    logs, _ = ran
+def test_attribution_sums_to_the_ledger_at_every_timestamp(pipeline_run: tuple[Logs, list[Any]]) -> None:
+    logs, _ = pipeline_run
     rows: dict[int, list[Attribution]] = {}
     for record in logs.records("attribution"):
         if type(record) is Attribution:
             rows.setdefault(record.ts_ns, []).append(record)
     valuations: dict[int, Valuation] = {record.ts_ns: record for record in logs.records("valuations")}
     assert len(rows) > 10
-    for ts_ns, shares in rows.items():
-        ledger = valuations[ts_ns]
-        flows = sum((share.cash_flows for share in shares), Decimal(0))
-        assert sum((share.realized_pnl for share in shares), Decimal(0)) + flows == ledger.realized_pnl
-        assert sum((share.unrealized_pnl for share in shares), Decimal(0)) == ledger.unrealized_pnl
-        assert sum((share.fees for share in shares), Decimal(0)) == ledger.fees
+    for ts_ns, attributions in rows.items():
+        valuation = valuations[ts_ns]
+        cash_flows = sum((share.cash_flows for share in attributions), Decimal(0))
+        assert sum((share.realized_pnl for share in attributions), Decimal(0)) + cash_flows == valuation.realized_pnl
+        assert sum((share.unrealized_pnl for share in attributions), Decimal(0)) == valuation.unrealized_pnl
+        assert sum((share.fees for share in attributions), Decimal(0)) == valuation.fees

@@ -17,27 +17,29 @@ _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
 class Certificate(NamedTuple):
-    """Files in PEM. `both`: key and certificate in one, as Kafka's key store."""
+    """Files in PEM. `combined`: key and certificate in one, as Kafka's key store."""
 
     certificate: Path
     key: Path
-    both: Path
+    combined: Path
 
 
-def authority(folder: Path, name: str) -> Certificate:
-    key, made = folder / f"{name}.key", folder / f"{name}.pem"
-    _openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", made, "-subj", f"/CN={name}")
-    return _files(key, made)
+def create_authority(folder: Path, name: str) -> Certificate:
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    _openssl(
+        "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-subj", f"/CN={name}"
+    )
+    return _files(key, certificate)
 
 
-def issued(folder: Path, name: str, by: Certificate) -> Certificate:
+def issue_certificate(folder: Path, name: str, issuer: Certificate) -> Certificate:
     """A certificate for a server on 127.0.0.1, or for a client."""
-    key, asked, made, says = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem", "ext"))
-    says.write_text("subjectAltName=IP:127.0.0.1\n")
-    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", asked, "-subj", f"/CN={name}")
-    signed_by = ("-CA", by.certificate, "-CAkey", by.key, "-CAcreateserial")
-    _openssl("x509", "-req", "-in", asked, *signed_by, "-out", made, "-extfile", says)
-    return _files(key, made)
+    key, request, certificate, extensions = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem", "ext"))
+    extensions.write_text("subjectAltName=IP:127.0.0.1\n")
+    _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
+    signed_by = ("-CA", issuer.certificate, "-CAkey", issuer.key, "-CAcreateserial")
+    _openssl("x509", "-req", "-in", request, *signed_by, "-out", certificate, "-extfile", extensions)
+    return _files(key, certificate)
 
 
 def _openssl(*arguments: str | Path) -> None:
@@ -46,51 +48,51 @@ def _openssl(*arguments: str | Path) -> None:
 
 
 def _files(key: Path, certificate: Path) -> Certificate:
-    both = certificate.with_suffix(".both.pem")
-    both.write_text(key.read_text() + certificate.read_text())
-    return Certificate(certificate, key, both)
+    combined = certificate.with_suffix(".both.pem")
+    combined.write_text(key.read_text() + certificate.read_text())
+    return Certificate(certificate, key, combined)
 
 
 @contextlib.contextmanager
-def tls_front(shown: Certificate, port: int, *, asked_first: bool = False) -> Iterator[int]:
-    """A port of TLS that passes all on to a plain one. `asked_first`: TLS begins as PostgreSQL's protocol has it."""
+def tls_proxy(certificate: Certificate, port: int, *, postgres_handshake: bool = False) -> Iterator[int]:
+    """A port of TLS that passes all on to a plain one. `postgres_handshake`: TLS begins as PostgreSQL's protocol has it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(shown.certificate, shown.key)
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=_accept, args=(listening, context, port, asked_first))
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_accept, args=(listener, context, port, postgres_handshake))
     thread.start()
     try:
-        yield listening.getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
-        listening.shutdown(socket.SHUT_RDWR)
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
-        listening.close()
+        listener.close()
 
 
-def _accept(listening: socket.socket, context: ssl.SSLContext, port: int, asked_first: bool) -> None:
+def _accept(listener: socket.socket, context: ssl.SSLContext, port: int, postgres_handshake: bool) -> None:
     while True:
         try:
-            plain, _ = listening.accept()
+            plain, _ = listener.accept()
         except OSError:
             return  # the test is over
-        threading.Thread(target=_serve, args=(plain, context, port, asked_first), daemon=True).start()
+        threading.Thread(target=_serve, args=(plain, context, port, postgres_handshake), daemon=True).start()
 
 
-def _serve(plain: socket.socket, context: ssl.SSLContext, port: int, asked_first: bool) -> None:
+def _serve(plain: socket.socket, context: ssl.SSLContext, port: int, postgres_handshake: bool) -> None:
     # A client that does not trust the certificate goes away in the middle.
     with contextlib.suppress(OSError), plain, socket.create_connection(("127.0.0.1", port)) as server:
-        if asked_first:
+        if postgres_handshake:
             assert plain.recv(8, socket.MSG_WAITALL) == _SSL_REQUEST
             plain.sendall(b"S")
         with context.wrap_socket(plain, server_side=True) as client:
-            there = threading.Thread(target=_pass_on, args=(client, server), daemon=True)
-            there.start()
-            _pass_on(server, client)
-            there.join(5)
+            upstream_thread = threading.Thread(target=_forward, args=(client, server), daemon=True)
+            upstream_thread.start()
+            _forward(server, client)
+            upstream_thread.join(5)
 
 
-def _pass_on(source: socket.socket, to: socket.socket) -> None:
+def _forward(source: socket.socket, destination: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while block := source.recv(65536):
-            to.sendall(block)
-        to.shutdown(socket.SHUT_RDWR)
+            destination.sendall(block)
+        destination.shutdown(socket.SHUT_RDWR)

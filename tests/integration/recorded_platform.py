@@ -11,12 +11,12 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from configs.settings import Kafka, Settings, load_settings
+from configs.settings import KafkaSection, Settings, load_settings
 from dataflows.runtime import topology
 from dataflows.sources.kafka import wait_for_topics
 from deploy.home import REPOSITORY
 from operators.partitions import partition_of
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import encode
 from schemas.records import BY_SYMBOL, TOPIC_OF, Clock
 from sinks.kafka import producer
@@ -30,38 +30,38 @@ def make_topics(servers: str) -> str:
         NewTopic(prefix + name, len(topology.partitions_of(name, kafka.symbol_partitions)), 1) for name in kafka.topics
     ]
     admin = AdminClient({"bootstrap.servers": servers})
-    for made in admin.create_topics(topics).values():
-        made.result(20)
+    for future in admin.create_topics(topics).values():
+        future.result(20)
     # A producer that asks for a topic before the broker shows it would ask again only much later.
     wait_for_topics(servers, [prefix + name for name in kafka.topics])
     return prefix
 
 
-def write(servers: str, prefix: str, ticks: Sequence[Tick], clocked: Sequence[str]) -> None:
-    """Each tick's records to their topics, and behind them the clock to every partition of the `clocked` topics."""
-    made, partitions = producer(servers), load_settings(environment={}).kafka.symbol_partitions
-    for tick in ticks:
-        for record in tick.records:
+def write(servers: str, prefix: str, time_slices: Sequence[TimeSlice], clock_topics: Sequence[str]) -> None:
+    """Each tick's records to their topics, and behind them the clock to every partition of the `clock_topics` topics."""
+    sender, partitions = producer(servers), load_settings(environment={}).kafka.symbol_partitions
+    for time_slice in time_slices:
+        for record in time_slice.records:
             partition = partition_of(record.symbol, partitions) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
-            made.produce(prefix + TOPIC_OF[type(record)], encode(record), partition=partition)
-        clock = encode(Clock(tick.ts_ns, "test@1"))
-        for topic in clocked:
+            sender.produce(prefix + TOPIC_OF[type(record)], encode(record), partition=partition)
+        clock = encode(Clock(time_slice.ts_ns, "test@1"))
+        for topic in clock_topics:
             for partition in topology.partitions_of(topic, partitions):
-                made.produce(prefix + topic, clock, partition=partition)
-    assert made.flush(20) == 0
+                sender.produce(prefix + topic, clock, partition=partition)
+    assert sender.flush(20) == 0
 
 
-def kafka_settings(settings: Settings, servers: str, prefix: str) -> Kafka:
+def kafka_settings(settings: Settings, servers: str, prefix: str) -> KafkaSection:
     return settings.kafka.model_copy(update={"bootstrap_servers": servers, "topic_prefix": prefix})
 
 
 def cli(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python cli.py ...` on an empty state folder, with the tests' Kafka in its environment."""
-    known = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.run(
         [sys.executable, "-m", "deploy.cli", *arguments],
         cwd=REPOSITORY,
-        env={**known, "PLATFORM_HOME": str(home), **environment},
+        env={**inherited, "PLATFORM_HOME": str(home), **environment},
         capture_output=True,
         text=True,
         timeout=100,

@@ -15,42 +15,46 @@ import yaml
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select
 
-from api.alerting.__main__ import Watch
-from api.alerting.channels import Channels
-from api.alerting.conditions import Found
+from api.alerting.__main__ import AlertMonitor
+from api.alerting.channels import AlertChannels
+from api.alerting.conditions import ActiveCondition
 from api.alerting.outbox import Message, Outbox
 from api.app import create_app
-from configs.alerts import Alerts
+from configs.alerts import AlertsSection
 from configs.settings import Settings, load_settings
 from deploy.home import Home
 from schemas.errors import BadInput
 from sinks.alerts import alert_deliveries
 from sinks.database import open_engine
-from tests.integration.api_people import logged_in
+from tests.integration.api_users import log_in
 from tests.integration.recorded_platform import cli
 
 NOW = datetime(2024, 3, 8, 12, 0, tzinfo=UTC)
-LOSS = Found("daily_loss_threshold", "daily_loss_threshold", "today's result is -6,000.00", -6000.0, -5000.0)
-BIG = Found("position_concentration/SPY", "position_concentration", "SPY is 20.0% of equity", 0.2, 0.15)
+DAILY_LOSS = ActiveCondition(
+    "daily_loss_threshold", "daily_loss_threshold", "today's result is -6,000.00", -6000.0, -5000.0
+)
+CONCENTRATION = ActiveCondition(
+    "position_concentration/SPY", "position_concentration", "SPY is 20.0% of equity", 0.2, 0.15
+)
 
 
-class Listener:
+class AlertReceiver:
     """An address that takes messages, or refuses them, and a metrics page."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
         self.page, self.status = "", 200
-        listener = self
+        receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if listener.status == 200:
-                    listener.messages.append(body)
-                self._answer(listener.status, b"")
+                if receiver.status == 200:
+                    receiver.messages.append(body)
+                self._answer(receiver.status, b"")
 
             def do_GET(self) -> None:
-                self._answer(200, listener.page.encode())
+                self._answer(200, receiver.page.encode())
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
@@ -74,10 +78,10 @@ class Listener:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    yield listener
-    listener.close()
+def receiver() -> Iterator[AlertReceiver]:
+    receiver = AlertReceiver()
+    yield receiver
+    receiver.close()
 
 
 @pytest.fixture
@@ -92,100 +96,106 @@ def engine(url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def settings_of(url: str, **over: Any) -> Settings:
-    given = {f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in over.items()}
-    return load_settings(environment={"DATABASE_URL": url, **given})
+def settings_of(url: str, **overrides: Any) -> Settings:
+    variables = {
+        f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in overrides.items()
+    }
+    return load_settings(environment={"DATABASE_URL": url, **variables})
 
 
-def told(found: list[Message]) -> list[str]:
-    return [f"{message.title} -> {message.channel}" for message in found]
+def delivery_lines(messages: list[Message]) -> list[str]:
+    return [f"{message.title} -> {message.channel}" for message in messages]
 
 
-def taking(found: list[Message]) -> Callable[[Message], None]:
-    return found.append
+def collect_into(messages: list[Message]) -> Callable[[Message], None]:
+    return messages.append
 
 
-def test_an_alert_is_told_once_and_its_end_too(engine: Engine, url: str) -> None:
+def test_an_alert_and_its_resolution_are_sent_once(engine: Engine, url: str) -> None:
     outbox, sent = Outbox(engine, settings_of(url).alerts), list[Message]()
     for second in range(3):
-        at = NOW + timedelta(seconds=second)
-        outbox.keep({LOSS.key: LOSS}, at)
-        outbox.deliver(taking(sent), at)
+        now = NOW + timedelta(seconds=second)
+        outbox.synchronize({DAILY_LOSS.key: DAILY_LOSS}, now)
+        outbox.deliver(collect_into(sent), now)
     # Another process, or this one after a restart, knows what is open.
-    Outbox(engine, settings_of(url).alerts).keep({LOSS.key: LOSS}, NOW + timedelta(seconds=9))
-    outbox.deliver(taking(sent), NOW + timedelta(seconds=9))
-    assert told(sent) == ["critical: daily_loss_threshold -> people"]
+    Outbox(engine, settings_of(url).alerts).synchronize({DAILY_LOSS.key: DAILY_LOSS}, NOW + timedelta(seconds=9))
+    outbox.deliver(collect_into(sent), NOW + timedelta(seconds=9))
+    assert delivery_lines(sent) == ["critical: daily_loss_threshold -> people"]
     assert sent[0].body == "today's result is -6,000.00 (limit -5000)"
-    outbox.keep({}, NOW + timedelta(seconds=10))
-    outbox.deliver(taking(sent), NOW + timedelta(seconds=10))
-    assert told(sent)[1:] == ["resolved: critical: daily_loss_threshold -> people"]
+    outbox.synchronize({}, NOW + timedelta(seconds=10))
+    outbox.deliver(collect_into(sent), NOW + timedelta(seconds=10))
+    assert delivery_lines(sent)[1:] == ["resolved: critical: daily_loss_threshold -> people"]
 
 
-def test_what_comes_and_goes_is_told_once_within_the_window(engine: Engine, url: str) -> None:
+def test_a_flapping_alert_is_sent_once_per_window(engine: Engine, url: str) -> None:
     outbox, sent = Outbox(engine, settings_of(url, dedupe_window="10m").alerts), list[Message]()
     for minute in range(0, 12, 2):
-        outbox.keep({BIG.key: BIG}, NOW + timedelta(minutes=minute))
-        outbox.keep({}, NOW + timedelta(minutes=minute + 1))
-        outbox.deliver(taking(sent), NOW + timedelta(minutes=minute + 1))
+        outbox.synchronize({CONCENTRATION.key: CONCENTRATION}, NOW + timedelta(minutes=minute))
+        outbox.synchronize({}, NOW + timedelta(minutes=minute + 1))
+        outbox.deliver(collect_into(sent), NOW + timedelta(minutes=minute + 1))
     opened = [message for message in sent if not message.title.startswith("resolved")]
     assert len(opened) == 2, "at the beginning, and when the window was over"
     assert len(sent) == 4
-    assert len(outbox.listed(include_resolved=True, limit=100)) == 6, "each time is in the list"
+    assert len(outbox.list_alerts(include_resolved=True, limit=100)) == 6, "each time is in the list"
 
 
-def test_a_message_that_is_refused_is_sent_again_with_the_same_id(engine: Engine, url: str) -> None:
-    outbox, tries = Outbox(engine, settings_of(url).alerts), list[tuple[float, str]]()
+def test_a_rejected_message_is_resent_with_the_same_id(engine: Engine, url: str) -> None:
+    outbox, attempts = Outbox(engine, settings_of(url).alerts), list[tuple[float, str]]()
 
     def send(message: Message) -> str | None:
-        tries.append(((at - NOW).total_seconds(), message.delivery_id))
-        return "away" if len(tries) < 4 else None
+        attempts.append(((now - NOW).total_seconds(), message.delivery_id))
+        return "away" if len(attempts) < 4 else None
 
-    outbox.keep({LOSS.key: LOSS}, NOW)
+    outbox.synchronize({DAILY_LOSS.key: DAILY_LOSS}, NOW)
     for second in range(120):
-        at = NOW + timedelta(seconds=second)
-        outbox.deliver(send, at)
-    assert [when for when, _ in tries] == [0, 5, 15, 35], "ever later: 5, 10, 20 s"
-    assert len({delivery_id for _, delivery_id in tries}) == 1
+        now = NOW + timedelta(seconds=second)
+        outbox.deliver(send, now)
+    assert [elapsed_s for elapsed_s, _ in attempts] == [0, 5, 15, 35], "ever later: 5, 10, 20 s"
+    assert len({delivery_id for _, delivery_id in attempts}) == 1
 
 
-def test_a_crash_behind_the_sending_sends_again_and_nothing_is_lost(engine: Engine, url: str) -> None:
+def test_a_crash_after_sending_resends_and_loses_nothing(engine: Engine, url: str) -> None:
     outbox, sent = Outbox(engine, settings_of(url).alerts), list[Message]()
 
-    def send_and_die(message: Message) -> str | None:
+    def send_and_crash(message: Message) -> str | None:
         sent.append(message)
         raise KeyboardInterrupt
 
-    outbox.keep({LOSS.key: LOSS}, NOW)
+    outbox.synchronize({DAILY_LOSS.key: DAILY_LOSS}, NOW)
     with pytest.raises(KeyboardInterrupt):
-        outbox.deliver(send_and_die, NOW)
-    outbox.deliver(taking(sent), NOW)
-    outbox.deliver(taking(sent), NOW)
+        outbox.deliver(send_and_crash, NOW)
+    outbox.deliver(collect_into(sent), NOW)
+    outbox.deliver(collect_into(sent), NOW)
     assert len(sent) == 2 and sent[0] == sent[1]
 
 
-def test_quiet_hours_hold_back_all_but_what_is_critical(engine: Engine, url: str) -> None:
+def test_quiet_hours_delay_all_but_critical_alerts(engine: Engine, url: str) -> None:
     quiet = {"begin": "11:00", "end": "13:00", "let_through": "critical"}
     outbox, sent = Outbox(engine, settings_of(url, quiet_hours=quiet).alerts), list[Message]()
-    over = Found("database_latency", "database_latency", "slow", 0.2, 0.1)
-    outbox.keep({one.key: one for one in (LOSS, BIG, over)}, NOW)
-    outbox.deliver(taking(sent), NOW)
-    assert told(sent) == ["critical: daily_loss_threshold -> people"]
-    outbox.keep({one.key: one for one in (LOSS, BIG)}, NOW + timedelta(minutes=30))  # the database is well again
-    outbox.deliver(taking(sent), NOW + timedelta(minutes=61))
-    assert told(sent)[1:] == ["warning: position_concentration -> people"], "what was over by then is not told"
+    latency = ActiveCondition("database_latency", "database_latency", "slow", 0.2, 0.1)
+    outbox.synchronize({alert.key: alert for alert in (DAILY_LOSS, CONCENTRATION, latency)}, NOW)
+    outbox.deliver(collect_into(sent), NOW)
+    assert delivery_lines(sent) == ["critical: daily_loss_threshold -> people"]
+    outbox.synchronize(
+        {alert.key: alert for alert in (DAILY_LOSS, CONCENTRATION)}, NOW + timedelta(minutes=30)
+    )  # the database is well again
+    outbox.deliver(collect_into(sent), NOW + timedelta(minutes=61))
+    assert delivery_lines(sent)[1:] == ["warning: position_concentration -> people"], (
+        "what was over by then is not told"
+    )
     with engine.connect() as db:
         dropped = db.execute(select(alert_deliveries.c.delivery_id).where(alert_deliveries.c.dropped_at.is_not(None)))
         assert [name.split("@")[0] for name in dropped.scalars()] == ["database_latency"]
 
 
-def test_a_channel_gets_only_what_is_grave_enough(engine: Engine, url: str) -> None:
+def test_a_channel_receives_only_its_minimum_severity(engine: Engine, url: str) -> None:
     channels = [
         {"name": "pager", "secret": "ALERT_URLS", "severity": "critical"},
         {"name": "chat", "secret": "ALERT_URLS", "severity": "info"},
     ]
     outbox, sent = Outbox(engine, settings_of(url, channels=channels).alerts), list[Message]()
-    outbox.keep({LOSS.key: LOSS, BIG.key: BIG}, NOW)
-    outbox.deliver(taking(sent), NOW)
+    outbox.synchronize({DAILY_LOSS.key: DAILY_LOSS, CONCENTRATION.key: CONCENTRATION}, NOW)
+    outbox.deliver(collect_into(sent), NOW)
     assert sorted((message.channel, message.severity) for message in sent) == [
         ("chat", "critical"),
         ("chat", "warning"),
@@ -193,67 +203,71 @@ def test_a_channel_gets_only_what_is_grave_enough(engine: Engine, url: str) -> N
     ]
 
 
-def watching(url: str, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    monkeypatch.setenv("ALERT_URLS", f"json://127.0.0.1:{listener.port}/")
-    settings = settings_of(url, metrics_url=f"http://127.0.0.1:{listener.port}/metrics")
-    return Watch(settings, Channels(settings.alerts), None)
+def make_watch(url: str, receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch) -> AlertMonitor:
+    monkeypatch.setenv("ALERT_URLS", f"json://127.0.0.1:{receiver.port}/")
+    settings = settings_of(url, metrics_url=f"http://127.0.0.1:{receiver.port}/metrics")
+    return AlertMonitor(settings, AlertChannels(settings.alerts), None)
 
 
-def test_a_figure_becomes_a_message_at_the_address(
-    url: str, listener: Listener, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
+def test_a_metric_becomes_a_message_at_the_configured_address(
+    url: str, receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
 ) -> None:
-    watch = watching(url, listener, monkeypatch)
-    listener.page = 'platform_trading_halted 1\nplatform_service_up{service="risk"} 0\n'
-    watch.round()
-    watch.round()
+    watch = make_watch(url, receiver, monkeypatch)
+    receiver.page = 'platform_trading_halted 1\nplatform_service_up{service="risk"} 0\n'
+    watch.run_once()
+    watch.run_once()
     # The service has 30 s to come back; the halt is told at once, and once.
-    assert listener.titles() == ["critical: circuit_breaker_activation"]
-    assert listener.messages[0]["type"] == "failure"
-    assert "trading is halted" in listener.messages[0]["message"]
+    assert receiver.titles() == ["critical: circuit_breaker_activation"]
+    assert receiver.messages[0]["type"] == "failure"
+    assert "trading is halted" in receiver.messages[0]["message"]
     settings = load_settings(environment={"DATABASE_URL": url, "REDIS_URL": redis_url})
     with TestClient(create_app(settings, home=tmp_path)) as client:
         assert client.get("/api/v1/alerts").status_code == 401
-        [alert] = logged_in(client).get("/api/v1/alerts").json()
+        [alert] = log_in(client).get("/api/v1/alerts").json()
         assert (alert["key"], alert["state"], alert["messages_sent"]) == (
             "circuit_breaker_activation/kill_switch",
             "open",
             1,
         )
-        listener.page = "platform_trading_halted 0\n"
-        watch.round()
-        assert listener.titles()[1:] == ["resolved: critical: circuit_breaker_activation"]
+        receiver.page = "platform_trading_halted 0\n"
+        watch.run_once()
+        assert receiver.titles()[1:] == ["resolved: critical: circuit_breaker_activation"]
         assert client.get("/api/v1/alerts").json() == []
         [alert] = client.get("/api/v1/alerts?include_resolved=true").json()
         assert alert["state"] == "resolved" and alert["resolved_at"] >= alert["opened_at"]
     watch.close()
 
 
-def test_without_the_database_people_are_told_all_the_same(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = watching("postgresql://u:secret@127.0.0.1:1/none", listener, monkeypatch)
-    listener.page = "platform_trading_halted 1\n"
-    watch.round()
-    watch.round()
-    assert listener.titles() == ["critical: circuit_breaker_activation"], "once, although nothing can be remembered"
+def test_alerts_are_sent_without_the_database(receiver: AlertReceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = make_watch("postgresql://u:secret@127.0.0.1:1/none", receiver, monkeypatch)
+    receiver.page = "platform_trading_halted 1\n"
+    watch.run_once()
+    watch.run_once()
+    assert receiver.titles() == ["critical: circuit_breaker_activation"], "once, although nothing can be remembered"
     watch.close()
 
 
-def test_an_address_that_is_none_is_one_sentence_without_the_secret() -> None:
-    alerts: Alerts = load_settings(environment={}).alerts
+def test_an_invalid_address_is_reported_without_the_secret() -> None:
+    alerts: AlertsSection = load_settings(environment={}).alerts
     with pytest.raises(BadInput, match="secret ALERT_URLS: line 2 is no address") as error:
-        Channels(alerts, {"ALERT_URLS": "json://127.0.0.1/\nnonsense-with-a-token", "PLATFORM_HOME": "/nonexistent"})
+        AlertChannels(
+            alerts, {"ALERT_URLS": "json://127.0.0.1/\nnonsense-with-a-token", "PLATFORM_HOME": "/nonexistent"}
+        )
     assert "nonsense" not in str(error.value)
 
 
-def test_the_command_line_lists_alerts_and_sends_a_test(url: str, listener: Listener, tmp_path: Path) -> None:
-    address = f"json://127.0.0.1:{listener.port}/"
-    done = cli(tmp_path, "alerts", "test", ALERT_URLS=address)
-    assert done.returncode == 0, done.stderr
-    assert "people: taken by 1 address(es)" in done.stdout and listener.titles() == ["info: test"]
-    listener.status = 500
+def test_the_command_line_lists_alerts_and_sends_a_test(url: str, receiver: AlertReceiver, tmp_path: Path) -> None:
+    address = f"json://127.0.0.1:{receiver.port}/"
+    completed = cli(tmp_path, "alerts", "test", ALERT_URLS=address)
+    assert completed.returncode == 0, completed.stderr
+    assert "people: taken by 1 address(es)" in completed.stdout and receiver.titles() == ["info: test"]
+    receiver.status = 500
     assert cli(tmp_path, "alerts", "test", ALERT_URLS=address).returncode == 1
-    Home(tmp_path).make()
+    Home(tmp_path).create_folders()
     engine = open_engine(url)
-    Outbox(engine, load_settings(environment={}).alerts).keep({LOSS.key: LOSS}, NOW)
+    Outbox(engine, load_settings(environment={}).alerts).synchronize({DAILY_LOSS.key: DAILY_LOSS}, NOW)
     engine.dispose()
-    listed = cli(tmp_path, "alerts", "list", DATABASE_URL=url)
-    assert "daily_loss_threshold" in listed.stdout and "-6,000.00" in listed.stdout, listed.stderr
+    completed_list = cli(tmp_path, "alerts", "list", DATABASE_URL=url)
+    assert "daily_loss_threshold" in completed_list.stdout and "-6,000.00" in completed_list.stdout, (
+        completed_list.stderr
+    )

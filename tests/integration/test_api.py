@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.json_types import utc
-from api.routers.orders import WHERE, Status
+from api.routers.orders import STATUS_CONDITIONS, Status
 from configs.settings import Settings, load_settings
 from operators.ledger import Ledger
 from schemas.codec import SCHEMA_IDS, decode, encode
@@ -35,7 +35,7 @@ from schemas.records import (
 )
 from sinks.postgres import PostgresWriter
 from sinks.redis import LatestWriter
-from tests.integration.api_people import logged_in
+from tests.integration.api_users import log_in
 from tests.unit.builders import bar, execution
 
 D = Decimal
@@ -50,34 +50,36 @@ def _order(seq: int, quantity: int = 100, side: str = "BUY", symbol: str = "AAPL
 
 
 def _report(seq: int, order: Order, kind: str, quantity: str = "0", leaves: str = "0", price: str = "0") -> Execution:
-    done = order.quantity - D(leaves)
+    filled_quantity = order.quantity - D(leaves)
     ids = (f"exe-{seq}", order.order_id, order.symbol, order.side, kind)
-    numbers = (D(quantity), D(price), D("1.005"), D(leaves), done)
+    numbers = (D(quantity), D(price), D("1.005"), D(leaves), filled_quantity)
     return Execution(seq, order.ts_ns + seq, *ids, *numbers, order.ts_ns + 15_000_000_000, 0, "")
 
 
-def one_story() -> list[Record]:
+def sample_records() -> list[Record]:
     """100 AAPL at 150.25 in two fills, then valued at 155; one order in every other state."""
     first = _order(1)
     orders = [first, *(_order(seq) for seq in range(2, 9))]
     fills = [_report(1, first, NEW, leaves="100"), _report(2, first, TRADE, "60", "40", "150.15")]
     fills.append(_report(3, first, TRADE, "40", "0", "150.4"))
     kinds = [(2, NEW, "100"), (3, CANCELED, "0"), (4, EXPIRED, "0"), (5, REJECTED, "0")]
-    rest = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
-    rest.append(_report(16, orders[5], TRADE, "30", "70", "151"))
-    rest.append(_report(17, orders[7], REPLACED, "0", "0"))
+    other_reports = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
+    other_reports.append(_report(16, orders[5], TRADE, "30", "70", "151"))
+    other_reports.append(_report(17, orders[7], REPLACED, "0", "0"))
     # The partly filled order is booked too; order 7 has no report at all.
     ledger = Ledger(D(1_000_000))
-    booked = [record for report in [*fills, *rest] for record in ledger.apply(report)]
+    ledger_records = [record for report in [*fills, *other_reports] for record in ledger.apply(report)]
     bars = [bar("AAPL", seq, T0 + seq * MINUTE, 150.0 + seq) for seq in range(1, 11)]
-    market = D(130) * D(155)
-    at = T0 + 5 * MINUTE
+    market_value = D(130) * D(155)
+    valuation_ns = T0 + 5 * MINUTE
     cash, zero = ledger.cash, D(0)
-    unrealized = market - ledger.cost
+    unrealized = market_value - ledger.cost
     start = Valuation(1, T0, D(1_000_000), D(1_000_000), zero, zero, zero, zero, zero, 0)
-    low = Valuation(2, T0 + MINUTE, D(900_000), cash, market, market, unrealized, zero, ledger.fees, 1)
-    now = Valuation(3, at, cash + market, cash, market, market, unrealized, zero, ledger.fees, 1)
-    return [*orders, *fills, *rest, *booked, *bars, start, low, now]
+    low = Valuation(2, T0 + MINUTE, D(900_000), cash, market_value, market_value, unrealized, zero, ledger.fees, 1)
+    now = Valuation(
+        3, valuation_ns, cash + market_value, cash, market_value, market_value, unrealized, zero, ledger.fees, 1
+    )
+    return [*orders, *fills, *other_reports, *ledger_records, *bars, start, low, now]
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +93,18 @@ def settings(database_url: str, redis_url: str) -> Settings:
 @pytest.fixture(scope="module")
 def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     writer = PostgresWriter(settings.database.postgres.url, name="test")
-    writer.write(one_story())
+    writer.write(sample_records())
     writer.close()
     home = tmp_path_factory.mktemp("home")
     with TestClient(create_app(settings, home=home)) as client:
-        yield logged_in(client)
+        yield log_in(client)
 
 
 @pytest.fixture
-def empty(make_database: Callable[[], str], settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
+def empty_client(make_database: Callable[[], str], settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
     environment = {"DATABASE_URL": make_database(), "REDIS_URL": settings.database.redis.url}
     with TestClient(create_app(load_settings(environment=environment), home=tmp_path)) as client:
-        yield logged_in(client)
+        yield log_in(client)
 
 
 def _get(client: TestClient, path: str, status: int = 200) -> Any:
@@ -111,12 +113,12 @@ def _get(client: TestClient, path: str, status: int = 200) -> Any:
     return response.json()
 
 
-def _is_problem(client: TestClient, path: str, status: int, words: str) -> None:
+def _assert_problem(client: TestClient, path: str, status: int, text: str) -> None:
     response = client.get(path)
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
-    assert body["status"] == status and words in body["detail"] and "Traceback" not in response.text
+    assert body["status"] == status and text in body["detail"] and "Traceback" not in response.text
 
 
 def test_portfolio_state_has_the_fields_of_the_brief_and_its_parts_add_up(client: TestClient) -> None:
@@ -124,16 +126,16 @@ def test_portfolio_state_has_the_fields_of_the_brief_and_its_parts_add_up(client
     assert {"portfolio_id", "total_value", "cash_balance", "positions", "last_updated"} <= state.keys()
     assert state["portfolio_id"] == "default_portfolio"
     assert state["last_updated"] == "2024-01-15T10:35:00Z"
-    (held,) = state["positions"]
-    assert held == {
+    (position,) = state["positions"]
+    assert position == {
         "symbol": "AAPL",
         "quantity": 130,
         "avg_price": pytest.approx(150.423076923),
         "market_value": 20150.0,
         "unrealized_pnl": pytest.approx(595.0),
     }
-    assert state["total_value"] == pytest.approx(state["cash_balance"] + held["market_value"])
-    assert state["unrealized_pnl"] == pytest.approx(held["unrealized_pnl"])
+    assert state["total_value"] == pytest.approx(state["cash_balance"] + position["market_value"])
+    assert state["unrealized_pnl"] == pytest.approx(position["unrealized_pnl"])
 
 
 def test_a_position_has_the_fields_of_the_brief_at_the_latest_close(client: TestClient) -> None:
@@ -144,7 +146,7 @@ def test_a_position_has_the_fields_of_the_brief_at_the_latest_close(client: Test
     assert position["unrealized_pnl"] == 1245.0
     assert position["last_updated"] == "2024-01-15T10:40:00Z"
     assert _get(client, "/api/v1/portfolio/positions") == [position]
-    _is_problem(client, "/api/v1/portfolio/positions/NOPE", 404, "NOPE")
+    _assert_problem(client, "/api/v1/portfolio/positions/NOPE", 404, "NOPE")
 
 
 def test_performance_is_measured_from_the_initial_capital(client: TestClient) -> None:
@@ -173,10 +175,10 @@ def test_an_order_has_the_fields_of_the_brief(client: TestClient) -> None:
     assert '"quantity":100,' in client.get("/api/v1/orders/ord-1").text  # as a person writes it, not 100.0
     assert order["checks"] == [{"check": "cash", "found": "15025", "limit": "50000"}]
     assert [report["type"] for report in order["executions"]] == [NEW, TRADE, TRADE]
-    _is_problem(client, "/api/v1/orders/ord-999", 404, "ord-999")
+    _assert_problem(client, "/api/v1/orders/ord-999", 404, "ord-999")
 
 
-STATUS_OF: dict[int, Status] = {
+STATUS_BY_SEQ: dict[int, Status] = {
     1: "FILLED",
     2: "ACCEPTED",
     3: "CANCELLED",
@@ -189,28 +191,28 @@ STATUS_OF: dict[int, Status] = {
 
 
 def test_filtering_by_status_agrees_with_the_status_shown(client: TestClient) -> None:
-    assert set(STATUS_OF.values()) == set(WHERE)
-    for seq, status in STATUS_OF.items():
+    assert set(STATUS_BY_SEQ.values()) == set(STATUS_CONDITIONS)
+    for seq, status in STATUS_BY_SEQ.items():
         page = _get(client, f"/api/v1/orders?status={status}")
         assert [(order["order_id"], order["status"]) for order in page["orders"]] == [(f"ord-{seq}", status)]
 
 
-def test_orders_come_newest_first_a_page_at_a_time(client: TestClient) -> None:
-    found: list[str] = []
+def test_orders_are_paged_newest_first(client: TestClient) -> None:
+    order_ids: list[str] = []
     path = "/api/v1/orders?symbol=AAPL&side=BUY&limit=3"
     page = _get(client, path)
     while True:
-        found += [order["order_id"] for order in page["orders"]]
+        order_ids += [order["order_id"] for order in page["orders"]]
         if page["next"] is None:
             break
         page = _get(client, f"{path}&before={page['next']}")
-    assert found == [f"ord-{seq}" for seq in range(8, 0, -1)]
+    assert order_ids == [f"ord-{seq}" for seq in range(8, 0, -1)]
     assert _get(client, "/api/v1/orders?side=SELL") == {"orders": [], "next": None}
-    _is_problem(client, "/api/v1/orders?limit=0", 422, "limit")
-    _is_problem(client, "/api/v1/orders?status=LOST", 422, "status")
+    _assert_problem(client, "/api/v1/orders?limit=0", 422, "limit")
+    _assert_problem(client, "/api/v1/orders?status=LOST", 422, "status")
 
 
-def test_the_price_comes_from_redis_and_without_it_from_postgres(
+def test_the_price_comes_from_redis_or_else_from_postgres(
     client: TestClient, settings: Settings, tmp_path: Path
 ) -> None:
     expected = {"symbol": "AAPL", "price": 160.0, "volume": 1000.0, "timestamp": "2024-01-15T10:40:00Z"}
@@ -221,11 +223,11 @@ def test_the_price_comes_from_redis_and_without_it_from_postgres(
     writer.close()
     assert _get(client, "/api/v1/market/price/AAPL")["price"] == 161.5
     assert _get(client, "/api/v1/market/price/ONLYREDIS")["price"] == 5.0
-    _is_problem(client, "/api/v1/market/price/NOPE", 404, "NOPE")
-    gone = settings.model_copy(deep=True, update={"database": _without_redis(settings)})
-    with TestClient(create_app(gone, home=tmp_path)) as other:
-        logged_in(other)
-        assert _get(other, "/api/v1/market/price/AAPL")["price"] == 160.0
+    _assert_problem(client, "/api/v1/market/price/NOPE", 404, "NOPE")
+    without_redis = settings.model_copy(deep=True, update={"database": _without_redis(settings)})
+    with TestClient(create_app(without_redis, home=tmp_path)) as fallback_client:
+        log_in(fallback_client)
+        assert _get(fallback_client, "/api/v1/market/price/AAPL")["price"] == 160.0
 
 
 def _without_redis(settings: Settings) -> Any:
@@ -243,38 +245,38 @@ def test_history_is_oldest_first_within_its_bounds(client: TestClient) -> None:
     assert [row["close"] for row in page["bars"]] == [154.0]
     assert page["next_start"] is None
     assert _get(client, f"{path}?start=2025-01-01T00:00:00Z")["bars"] == []
-    _is_problem(client, f"{path}?start=2025-01-01&end=2024-01-01", 400, "before end")
-    _is_problem(client, f"{path}?start=yesterday", 422, "start")
-    _is_problem(client, f"{path}?start=9999-01-01", 400, "1678")
-    _is_problem(client, "/api/v1/market/history/NOPE", 404, "NOPE")
+    _assert_problem(client, f"{path}?start=2025-01-01&end=2024-01-01", 400, "before end")
+    _assert_problem(client, f"{path}?start=yesterday", 422, "start")
+    _assert_problem(client, f"{path}?start=9999-01-01", 400, "1678")
+    _assert_problem(client, "/api/v1/market/history/NOPE", 404, "NOPE")
 
 
 def test_risk_limits_and_the_fence_are_shown(client: TestClient, settings: Settings) -> None:
-    answer = _get(client, "/api/v1/risk/limits")
-    assert (answer["state"], answer["epoch"]) == ("ACTIVE", 0)
-    assert answer["limits"]["max_order_notional"] == 100_000
+    limits = _get(client, "/api/v1/risk/limits")
+    assert (limits["state"], limits["epoch"]) == ("ACTIVE", 0)
+    assert limits["limits"]["max_order_notional"] == 100_000
     writer = PostgresWriter(settings.database.postgres.url, name="test")
     writer.write([RiskFence(9, T0, 1, "HALTED", "drill", "cmd-1"), RiskFence(10, T0 + 1, 2, "ACTIVE", "over", "cmd-2")])
     writer.close()
-    answer = _get(client, "/api/v1/risk/limits")
-    assert (answer["state"], answer["epoch"], answer["reason"]) == ("ACTIVE", 2, "over")
+    limits = _get(client, "/api/v1/risk/limits")
+    assert (limits["state"], limits["epoch"], limits["reason"]) == ("ACTIVE", 2, "over")
 
 
-def test_before_the_first_tick_the_portfolio_is_its_initial_capital(empty: TestClient) -> None:
-    state = _get(empty, "/api/v1/portfolio/state")
+def test_before_the_first_bar_the_portfolio_is_its_initial_capital(empty_client: TestClient) -> None:
+    state = _get(empty_client, "/api/v1/portfolio/state")
     assert (state["total_value"], state["cash_balance"], state["positions"]) == (1_000_000, 1_000_000, [])
-    report = _get(empty, "/api/v1/portfolio/performance")
+    report = _get(empty_client, "/api/v1/portfolio/performance")
     assert (report["total_return"], report["max_drawdown"], report["sharpe"]) == (0, 0, None)
-    assert _get(empty, "/api/v1/orders") == {"orders": [], "next": None}
+    assert _get(empty_client, "/api/v1/orders") == {"orders": [], "next": None}
 
 
-def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settings: Settings, tmp_path: Path) -> None:
+def test_health_names_unreachable_services_and_metrics_show_the_dataflows(settings: Settings, tmp_path: Path) -> None:
     stats = tmp_path / "run" / "stats"
     stats.mkdir(parents=True)
-    row = {"pid": 1, "started_at": time.time(), "last_tick_ns": T0, "records_in": 7, "records_out": 3}
+    base_fields = {"pid": 1, "started_at": time.time(), "last_tick_ns": T0, "records_in": 7, "records_out": 3}
     counts = {"dead_letters": 2, "late_records": 0, "duplicates": 1, "seq_gaps": 0, "feed_finished": False}
     for service, age in (("features", 0), ("signals", 60)):
-        text = json.dumps({"service": service, "updated_at": time.time() - age, **row, **counts})
+        text = json.dumps({"service": service, "updated_at": time.time() - age, **base_fields, **counts})
         (stats / f"{service}.json").write_text(text)
     (tmp_path / "run" / "state.json").write_text(json.dumps({"degraded": ["Kafka is replaced by Tansu"]}))
     (stats / "broken.json").write_text("{")
@@ -286,7 +288,7 @@ def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settin
         assert health["dataflows"]["features"]["status"] == "ok"
         assert "silent for 6" in health["dataflows"]["signals"]["status"]
         assert "not running" in health["dataflows"]["risk"]["status"]
-        logged_in(client).get("/api/v1/orders/none")
+        log_in(client).get("/api/v1/orders/none")
         metrics = client.get("/metrics").text
     for line in (
         'platform_dataflow_records_in_total{service="features"} 7.0',
@@ -298,33 +300,35 @@ def test_health_names_what_does_not_answer_and_metrics_show_the_dataflows(settin
     assert "platform_database_statement_seconds_bucket" in metrics
 
 
-def test_health_is_well_when_everything_answers(settings: Settings, kafka: str, tmp_path: Path) -> None:
+def test_health_is_ok_when_every_service_responds(settings: Settings, kafka: str, tmp_path: Path) -> None:
     stats = tmp_path / "run" / "stats"
     stats.mkdir(parents=True)
     for service in {topic.owner for topic in settings.kafka.topics.values() if topic.owner}:
         (stats / f"{service}.json").write_text(json.dumps({"service": service, "updated_at": time.time()}))
-    well = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka})})
-    with TestClient(create_app(well, home=tmp_path)) as client:
+    reachable = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"bootstrap_servers": kafka})})
+    with TestClient(create_app(reachable, home=tmp_path)) as client:
         health = _get(client, "/health")
     assert health["status"] == "ok" and health["degraded"] is False
 
 
-def test_a_database_that_is_away_is_one_sentence(client: TestClient, settings: Settings, tmp_path: Path) -> None:
+def test_an_unreachable_database_is_reported_in_one_sentence(
+    client: TestClient, settings: Settings, tmp_path: Path
+) -> None:
     postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
-    away = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    unreachable = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
     # Whose token is good cannot be looked up either: what is signed is believed, for looking.
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "api-jwt-key").write_text(client.app.state.resources.jwt_key)  # type: ignore[attr-defined]
-    with TestClient(create_app(away, home=tmp_path), headers=dict(client.headers)) as other:
-        _is_problem(other, "/api/v1/portfolio/state", 503, "The database does not answer.")
-        assert "secret" not in other.get("/health").text
+    with TestClient(create_app(unreachable, home=tmp_path), headers=dict(client.headers)) as unreachable_client:
+        _assert_problem(unreachable_client, "/api/v1/portfolio/state", 503, "The database does not answer.")
+        assert "secret" not in unreachable_client.get("/health").text
 
 
 def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> None:
     message = encode(bar("AAPL", 1, T0))
-    answer = client.get(f"/schema-registry/schemas/ids/{int.from_bytes(message[1:5], 'big')}")
-    assert answer.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
-    schema = json.loads(answer.json()["schema"])
+    response = client.get(f"/schema-registry/schemas/ids/{int.from_bytes(message[1:5], 'big')}")
+    assert response.headers["content-type"] == "application/vnd.schemaregistry.v1+json"
+    schema = json.loads(response.json()["schema"])
     assert [field["name"] for field in schema["fields"]] == list(Bar._fields)
     assert decode(message) == bar("AAPL", 1, T0)
     subjects = _get(client, "/schema-registry/subjects")
@@ -337,8 +341,8 @@ def test_the_registry_gives_the_schema_of_every_message(client: TestClient) -> N
     assert _get(client, "/schema-registry/subjects/trading.Bar/versions/2", 404)["error_code"] == 40402
 
 
-def test_what_is_not_there_is_a_problem_and_the_documentation_is(client: TestClient) -> None:
-    _is_problem(client, "/api/v1/nothing", 404, "/api/v1/nothing")
+def test_an_unknown_path_is_a_problem_and_the_docs_are_served(client: TestClient) -> None:
+    _assert_problem(client, "/api/v1/nothing", 404, "/api/v1/nothing")
     assert client.get("/docs").status_code == 200
     openapi = _get(client, "/openapi.json")
     assert openapi["components"]["schemas"]["OrderStatus"]["properties"]["quantity"]["type"] == "number"

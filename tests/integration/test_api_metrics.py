@@ -14,12 +14,12 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
-from api.metrics.learning import Models, Strategies
-from api.metrics.services import Services
-from api.metrics.trading import Trading
+from api.metrics.learning import ModelMetrics, StrategyMetrics
+from api.metrics.services import ServiceMetrics
+from api.metrics.trading import TradingMetrics
 from api.resources import Resources
 from configs.settings import Settings, load_settings
-from dataflows.runtime.halting import release, write_halt
+from dataflows.runtime.halt_files import release_halt, write_halt
 from operators.ledger import Ledger
 from schemas.records import (
     CANCELED,
@@ -49,7 +49,7 @@ from tests.unit.builders import bar
 D = Decimal
 SECOND, MINUTE, DAY = 1_000_000_000, 60_000_000_000, 86_400_000_000_000
 T0 = 1_705_314_600_000_000_000  # Monday 2024-01-15T10:30:00Z
-Figures = dict[tuple[str, tuple[str, ...]], float]
+MetricValues = dict[tuple[str, tuple[str, ...]], float]
 
 
 def proposal(seq: int, strategy: str) -> OrderProposal:
@@ -75,24 +75,24 @@ REPORTS = [
 ]
 
 
-def story() -> list[Record]:
+def sample_records() -> list[Record]:
     ledger = Ledger(D(1_000_000))
-    booked = [record for one in REPORTS for record in (one, *ledger.apply(one))]
+    ledger_records = [record for execution in REPORTS for record in (execution, *ledger.apply(execution))]
     proposals = [proposal(1, "slow"), proposal(2, "fast"), proposal(3, "slow"), proposal(4, "fast")]
     orders = [order(1), order(2), order(3, SELL), order(4, kind="LIMIT")]
     refusal = OrderRefusal(1, T0, "prop-5", "AAPL", "BUY", D(1), "max_order_notional", "2", "1", "too much")
     zero = D(0)
     equity = [(T0 - 40 * DAY, 900_000), (T0 - 3 * DAY, 1_100_000), (T0, 1_000_000), (T0 + 10 * MINUTE, 990_000)]
-    values = [
-        Valuation(n, at, D(total), D(5000), D(198_000), D(198_000), zero, zero, D(3), 1)
-        for n, (at, total) in enumerate(equity, 1)
+    valuations = [
+        Valuation(n, ts_ns, D(equity_value), D(5000), D(198_000), D(198_000), zero, zero, D(3), 1)
+        for n, (ts_ns, equity_value) in enumerate(equity, 1)
     ]
     return [
         *proposals,
         *orders,
-        *booked,
+        *ledger_records,
         refusal,
-        *values,
+        *valuations,
         RiskFence(5, T0, 1, HALTED, "drill", "cmd-1"),
         RiskEvent(1, T0, "max_drawdown", "PORTFOLIO", "", HALTED, "0.2", "0.1", "automatic", "fell", "val-1"),
         RiskUsage(2, T0, "margin_initial", "", D(50), D(200), 0.25),
@@ -102,13 +102,13 @@ def story() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    given = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
-    return given.model_copy(update={"kafka": kafka_settings(given, kafka, make_topics(kafka))})
+    loaded = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    return loaded.model_copy(update={"kafka": kafka_settings(loaded, kafka, make_topics(kafka))})
 
 
 @pytest.fixture(scope="module")
 def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    write(settings, story())
+    write(settings, sample_records())
     with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
         yield client
 
@@ -119,125 +119,131 @@ def write(settings: Settings, records: list[Record]) -> None:
     writer.close()
 
 
-def figures(text: str) -> Figures:
+def parse_metrics(text: str) -> MetricValues:
     """By name and label values, in the order of the labels' names, as the page has them."""
     families = text_string_to_metric_families(text)
     return {(s.name, tuple(s.labels.values())): s.value for family in families for s in family.samples}
 
 
-def test_the_portfolio_is_that_of_the_last_valuation(client: TestClient) -> None:
-    found = figures(client.get("/metrics").text)
-    assert found["platform_portfolio_value", ()] == 990_000
-    assert found["platform_portfolio_leverage_ratio", ()] == 0.2
+def test_portfolio_metrics_show_the_last_valuation(client: TestClient) -> None:
+    metrics = parse_metrics(client.get("/metrics").text)
+    assert metrics["platform_portfolio_value", ()] == 990_000
+    assert metrics["platform_portfolio_leverage_ratio", ()] == 0.2
     # Monday: what was before the day began is the Friday's, and the month began before all but the first.
-    pnl = {window: found["platform_portfolio_pnl", (window,)] for window in ("day", "week", "month")}
+    pnl = {window: metrics["platform_portfolio_pnl", (window,)] for window in ("day", "week", "month")}
     assert pnl == {"day": -110_000, "week": -110_000, "month": 90_000}
-    assert found["platform_portfolio_return_ratio", ("month",)] == pytest.approx(0.1)
-    assert found["platform_portfolio_drawdown_ratio", ()] == pytest.approx(0.1)
-    held = {labels: value for (name, labels), value in found.items() if name == "platform_position_value"}
-    assert held == {("unlisted", "AAPL"): 10 * 120}
-    assert found["platform_position_share_ratio", ("unlisted", "AAPL")] == pytest.approx(1200 / 990_000)
-    assert found["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
-    assert found["platform_trading_halted", ()] == 1
-    assert found["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
+    assert metrics["platform_portfolio_return_ratio", ("month",)] == pytest.approx(0.1)
+    assert metrics["platform_portfolio_drawdown_ratio", ()] == pytest.approx(0.1)
+    position_values = {labels: value for (name, labels), value in metrics.items() if name == "platform_position_value"}
+    assert position_values == {("unlisted", "AAPL"): 10 * 120}
+    assert metrics["platform_position_share_ratio", ("unlisted", "AAPL")] == pytest.approx(1200 / 990_000)
+    assert metrics["platform_risk_limit_usage_ratio", ("margin_initial", "")] == 0.25
+    assert metrics["platform_trading_halted", ()] == 1
+    assert metrics["platform_circuit_breaker_open", ("max_drawdown", "", "PORTFOLIO", "HALTED")] == 1
 
 
-def test_strategies_and_models_show_what_feedback_last_said_of_them(client: TestClient, settings: Settings) -> None:
+def test_strategy_and_model_metrics_show_the_last_feedback(client: TestClient, settings: Settings) -> None:
     gains = [0.02, -0.01, 0.01, 0.0]
-    judged = [
+    signal_outcomes = [
         SignalOutcome(n, T0, f"sig-AAPL-{n}", "AAPL", "slow", 1, 0.5, 30, 100.0, 100.0 + gain, gain)
         for n, gain in enumerate(gains, 1)
     ]
     earlier = Attribution(9, T0 - MINUTE, "gone", D(5), D(5), D(5), D(0), 1)
-    shares = [
+    attributions = [
         Attribution(10, T0, "account", D(0), D(0), D(0), D("1.5"), 0),
         Attribution(11, T0, "slow", D("-42"), D(7), D(2), D(1), 2),
     ]
-    weighed = [StrategyWeights(n, T0, {"slow": n / 2, "fast": 1 - n / 2}, {}, "why") for n in (1, 2)]
+    weights = [StrategyWeights(n, T0, {"slow": n / 2, "fast": 1 - n / 2}, {}, "why") for n in (1, 2)]
     scores = [ModelScore(20 + n, T0, "trees", "ab" * 32, 30 + n, 0.5, 0.24, 0.1 * n) for n in (1, 2)]
-    said = [Prediction("AAPL", n, T0 + n, "trees", "ab" * 32, "f", 5, 0.01, 0.6, 0.05 * n) for n in (1, 2)]
-    write(settings, [*judged, earlier, *shares, *weighed, *scores, *said])
+    predictions = [Prediction("AAPL", n, T0 + n, "trees", "ab" * 32, "f", 5, 0.01, 0.6, 0.05 * n) for n in (1, 2)]
+    write(settings, [*signal_outcomes, earlier, *attributions, *weights, *scores, *predictions])
     engine = open_engine(settings.database.postgres.url)
-    trading = Trading(engine)
-    _counted(trading.read())
-    found = _counted([*trading.read(), *Strategies(engine).read(), *Models(settings, engine, Path("none")).read()])
-    outcomes = {labels: value for (name, labels), value in found.items() if name == "platform_signal_outcomes_total"}
-    assert outcomes == {("slow", "won"): 2, ("slow", "lost"): 1, ("slow", "flat"): 1}
-    total = {labels: value for (name, labels), value in found.items() if name == "platform_strategy_total_pnl"}
+    trading = TradingMetrics(engine)
+    _metric_values(trading.read())
+    metrics = _metric_values(
+        [*trading.read(), *StrategyMetrics(engine).read(), *ModelMetrics(settings, engine, Path("none")).read()]
+    )
+    outcome_counts = {
+        labels: value for (name, labels), value in metrics.items() if name == "platform_signal_outcomes_total"
+    }
+    assert outcome_counts == {("slow", "won"): 2, ("slow", "lost"): 1, ("slow", "flat"): 1}
+    total = {labels: value for (name, labels), value in metrics.items() if name == "platform_strategy_total_pnl"}
     assert total == {("account",): 1.5, ("slow",): -42 + 7 - 2 + 1}
-    assert found["platform_strategy_attributed_pnl", ("slow", "realized")] == -42
-    assert found["platform_strategy_attributed_timestamp_seconds", ()] == T0 / 1e9
-    assert found["platform_strategy_weight", ("slow",)] == 1
-    assert found["platform_model_predictions_judged", ("trees", "abababababab")] == 32
-    assert found["platform_model_drift", ("trees", "abababababab")] == pytest.approx(0.2)
-    assert found["platform_prediction_drift", ("AAPL",)] == pytest.approx(0.1)
-    page = figures(client.get("/metrics").text)
+    assert metrics["platform_strategy_attributed_pnl", ("slow", "realized")] == -42
+    assert metrics["platform_strategy_attributed_timestamp_seconds", ()] == T0 / 1e9
+    assert metrics["platform_strategy_weight", ("slow",)] == 1
+    assert metrics["platform_model_predictions_judged", ("trees", "abababababab")] == 32
+    assert metrics["platform_model_drift", ("trees", "abababababab")] == pytest.approx(0.2)
+    assert metrics["platform_prediction_drift", ("AAPL",)] == pytest.approx(0.1)
+    page = parse_metrics(client.get("/metrics").text)
     assert page["platform_metrics_readable", ("strategies",)] == page["platform_metrics_readable", ("models",)] == 1
     engine.dispose()
 
 
 def test_orders_and_executions_are_counted(client: TestClient) -> None:
-    found = figures(client.get("/metrics").text)
-    assert found["platform_orders_total", ("MARKET", "BUY")] == 2
-    assert found["platform_order_refusals_total", ("max_order_notional", "BUY")] == 1
-    assert found["platform_executions_total", ("TRADE", "SELL")] == 1
-    assert found["platform_orders_ended_total", ("FILLED",)] == 3
-    assert found["platform_orders_ended_total", ("CANCELED",)] == 1
-    assert found["platform_strategy_fills_total", ("slow",)] == 2
-    assert found["platform_closed_lots_total", ("lost", "slow")] == 1
-    assert found["platform_strategy_realized_pnl", ("slow",)] == (97 - 101) * 10 - 2
-    assert found["platform_order_to_fill_seconds_bucket", ("0.5",)] == 0
-    assert found["platform_order_to_fill_seconds_bucket", ("1.0",)] == 2
-    assert found["platform_order_to_fill_seconds_count", ()] == 3
-    assert found["platform_order_to_fill_seconds_sum", ()] == 102
-    assert found["platform_slippage_mean_bps", ()] == pytest.approx((100 - 100 + 300) / 3)
-    assert found["platform_order_rejection_ratio", ()] == pytest.approx(1 / 5)
+    metrics = parse_metrics(client.get("/metrics").text)
+    assert metrics["platform_orders_total", ("MARKET", "BUY")] == 2
+    assert metrics["platform_order_refusals_total", ("max_order_notional", "BUY")] == 1
+    assert metrics["platform_executions_total", ("TRADE", "SELL")] == 1
+    assert metrics["platform_orders_ended_total", ("FILLED",)] == 3
+    assert metrics["platform_orders_ended_total", ("CANCELED",)] == 1
+    assert metrics["platform_strategy_fills_total", ("slow",)] == 2
+    assert metrics["platform_closed_lots_total", ("lost", "slow")] == 1
+    assert metrics["platform_strategy_realized_pnl", ("slow",)] == (97 - 101) * 10 - 2
+    assert metrics["platform_order_to_fill_seconds_bucket", ("0.5",)] == 0
+    assert metrics["platform_order_to_fill_seconds_bucket", ("1.0",)] == 2
+    assert metrics["platform_order_to_fill_seconds_count", ()] == 3
+    assert metrics["platform_order_to_fill_seconds_sum", ()] == 102
+    assert metrics["platform_slippage_mean_bps", ()] == pytest.approx((100 - 100 + 300) / 3)
+    assert metrics["platform_order_rejection_ratio", ()] == pytest.approx(1 / 5)
 
 
-def test_counters_do_not_depend_on_when_the_api_began_to_count(settings: Settings, client: TestClient) -> None:
+def test_counters_do_not_depend_on_when_the_api_started(settings: Settings, client: TestClient) -> None:
     resources: Resources = client.app.state.resources  # type: ignore[attr-defined]
-    early = Trading(resources.engine)
+    early = TradingMetrics(resources.engine)
     early.read()
     write(settings, [order(6), report(6, "BUY", "100", latency_s=2), proposal(6, "fast")])
     early.read()  # sees them
-    assert _counted(early.read()) == _counted(Trading(resources.engine).read())
-    assert _counted(early.read())["platform_strategy_fills_total", ("fast",)] == 2
+    assert _metric_values(early.read()) == _metric_values(TradingMetrics(resources.engine).read())
+    assert _metric_values(early.read())["platform_strategy_fills_total", ("fast",)] == 2
 
 
-def test_a_dataflow_that_has_halted_is_told_until_it_is_released(settings: Settings, tmp_path: Path) -> None:
-    def halted() -> dict[str, float]:
-        found = _counted(Services(settings, tmp_path).read())
-        return {labels[0]: value for (name, labels), value in found.items() if name == "platform_dataflow_halted"}
+def test_a_halted_dataflow_is_reported_until_released(settings: Settings, tmp_path: Path) -> None:
+    def halted_by_service() -> dict[str, float]:
+        metrics = _metric_values(ServiceMetrics(settings, tmp_path).read())
+        return {labels[0]: value for (name, labels), value in metrics.items() if name == "platform_dataflow_halted"}
 
-    before = halted()
+    before = halted_by_service()
     assert before["features"] == before["risk"] == 0.0 == max(before.values())
     for name in ("features", "news"):
         write_halt(tmp_path / "run", name, T0, "12 of 100 records were set aside")
-    assert halted() == before | {"features": 1.0, "news": 1.0}
+    assert halted_by_service() == before | {"features": 1.0, "news": 1.0}
     for name in ("features", "news"):
-        release(tmp_path / "run", name)
-    assert halted() == before
+        release_halt(tmp_path / "run", name)
+    assert halted_by_service() == before
 
 
-def _counted(metrics: list[Any]) -> Figures:
+def _metric_values(metrics: list[Any]) -> MetricValues:
     return {(s.name, tuple(s.labels.values())): s.value for metric in metrics for s in metric.samples}
 
 
-def test_the_servers_say_how_large_they_are(client: TestClient, settings: Settings) -> None:
-    found = figures(client.get("/metrics").text)
-    assert found["platform_database_up", ()] == found["platform_kafka_up", ()] == found["platform_redis_up", ()] == 1
-    assert 0 < found["platform_database_query_seconds", ()] < 5
-    assert found["platform_database_table_bytes", ("orders",)] > 0
-    assert found["platform_kafka_log_end_offset", ("3", "market-bars")] == 0
-    assert {labels[1] for (name, labels) in found if name == "platform_kafka_log_end_offset"} == set(
+def test_server_sizes_are_exported(client: TestClient, settings: Settings) -> None:
+    metrics = parse_metrics(client.get("/metrics").text)
+    assert (
+        metrics["platform_database_up", ()] == metrics["platform_kafka_up", ()] == metrics["platform_redis_up", ()] == 1
+    )
+    assert 0 < metrics["platform_database_query_seconds", ()] < 5
+    assert metrics["platform_database_table_bytes", ("orders",)] > 0
+    assert metrics["platform_kafka_log_end_offset", ("3", "market-bars")] == 0
+    assert {labels[1] for (name, labels) in metrics if name == "platform_kafka_log_end_offset"} == set(
         settings.kafka.topics
     )
 
 
-def test_results_of_checks_and_what_dataflows_say_are_shown(settings: Settings, tmp_path: Path) -> None:
+def test_check_results_and_dataflow_stats_are_exported(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "run" / "checks").mkdir(parents=True)
     (tmp_path / "run" / "stats").mkdir()
-    row = {
+    check_result = {
         "name": "verify",
         "ok": False,
         "finished_at": 1e9,
@@ -245,58 +251,60 @@ def test_results_of_checks_and_what_dataflows_say_are_shown(settings: Settings, 
         "counts": {"differ": 3},
         "message": "x",
     }
-    (tmp_path / "run" / "checks" / "verify.json").write_text(json.dumps(row))
+    (tmp_path / "run" / "checks" / "verify.json").write_text(json.dumps(check_result))
     now = time.time()
-    said = {"pid": 1, "updated_at": now, "started_at": now - 60, "moved_at": now - 30, "ticks": 9, "cpu_s": 1.5}
-    for service, behind in (("market_data", 0), ("risk", 120)):
-        stats = {"service": service, "last_tick_ns": T0 - behind * SECOND, "records_in": 7, "rss_bytes": 5, **said}
+    base_stats = {"pid": 1, "updated_at": now, "started_at": now - 60, "moved_at": now - 30, "ticks": 9, "cpu_s": 1.5}
+    for service, lag_s in (("market_data", 0), ("risk", 120)):
+        stats = {"service": service, "last_tick_ns": T0 - lag_s * SECOND, "records_in": 7, "rss_bytes": 5, **base_stats}
         (tmp_path / "run" / "stats" / f"{service}.json").write_text(json.dumps(stats))
     with TestClient(create_app(settings, home=tmp_path)) as client:
-        found = figures(client.get("/metrics").text)
-    assert found["platform_check_ok", ("verify",)] == 0
-    assert found["platform_check_finished_timestamp_seconds", ("verify",)] == 1e9
-    assert found["platform_check_findings", ("verify", "differ")] == 3
-    assert found["platform_dataflow_event_lag_seconds", ("risk",)] == 120
-    assert found["platform_dataflow_still_seconds", ("risk",)] == pytest.approx(30, abs=5)
-    assert found["platform_dataflow_ticks_total", ("risk",)] == 9
-    assert found["platform_process_cpu_seconds_total", ("risk",)] == 1.5
+        metrics = parse_metrics(client.get("/metrics").text)
+    assert metrics["platform_check_ok", ("verify",)] == 0
+    assert metrics["platform_check_finished_timestamp_seconds", ("verify",)] == 1e9
+    assert metrics["platform_check_findings", ("verify", "differ")] == 3
+    assert metrics["platform_dataflow_event_lag_seconds", ("risk",)] == 120
+    assert metrics["platform_dataflow_still_seconds", ("risk",)] == pytest.approx(30, abs=5)
+    assert metrics["platform_dataflow_ticks_total", ("risk",)] == 9
+    assert metrics["platform_process_cpu_seconds_total", ("risk",)] == 1.5
     # Without a supervisor a dataflow is up while it reports, and one that never did is down.
-    assert (found["platform_service_up", ("risk",)], found["platform_service_up", ("features",)]) == (1, 0)
+    assert (metrics["platform_service_up", ("risk",)], metrics["platform_service_up", ("features",)]) == (1, 0)
 
 
-def test_what_is_away_does_not_take_the_rest_of_the_page_with_it(settings: Settings, tmp_path: Path) -> None:
-    away = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
-    with TestClient(create_app(settings.model_copy(update={"kafka": away}), home=tmp_path)) as client:
-        found = figures(client.get("/metrics").text)
-    assert found["platform_kafka_up", ()] == 0 and found["platform_database_up", ()] == 1
-    nowhere = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
-    gone = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": nowhere})})
-    with TestClient(create_app(gone, home=tmp_path)) as client:
-        found = figures(client.get("/metrics").text)
-    assert found["platform_database_up", ()] == 0 and found["platform_kafka_up", ()] == 1
-    assert found["platform_metrics_readable", ("books",)] == 0
-    assert ("platform_portfolio_value", ()) not in found
+def test_an_unreachable_server_leaves_the_other_metrics(settings: Settings, tmp_path: Path) -> None:
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
+    with TestClient(create_app(settings.model_copy(update={"kafka": kafka}), home=tmp_path)) as client:
+        metrics = parse_metrics(client.get("/metrics").text)
+    assert metrics["platform_kafka_up", ()] == 0 and metrics["platform_database_up", ()] == 1
+    postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
+    without_postgres = settings.model_copy(
+        update={"database": settings.database.model_copy(update={"postgres": postgres})}
+    )
+    with TestClient(create_app(without_postgres, home=tmp_path)) as client:
+        metrics = parse_metrics(client.get("/metrics").text)
+    assert metrics["platform_database_up", ()] == 0 and metrics["platform_kafka_up", ()] == 1
+    assert metrics["platform_metrics_readable", ("books",)] == 0
+    assert ("platform_portfolio_value", ()) not in metrics
 
 
-def test_many_scrapes_ask_the_servers_once(client: TestClient) -> None:
-    def statements() -> float:
-        return figures(client.get("/metrics").text)["platform_database_statement_seconds_count", ()]
+def test_repeated_scrapes_query_the_servers_once(client: TestClient) -> None:
+    def statement_count() -> float:
+        return parse_metrics(client.get("/metrics").text)["platform_database_statement_seconds_count", ()]
 
-    before = statements()
+    before = statement_count()
     for _ in range(10):
-        after = statements()
+        after = statement_count()
     assert after - before < 60, "ten scrapes within a moment"
 
 
-def test_the_page_is_for_this_machine_or_for_who_knows_the_token(settings: Settings, tmp_path: Path) -> None:
-    with TestClient(create_app(settings, home=tmp_path), client=("203.0.113.5", 4000)) as other:
-        answer = other.get("/metrics")
-        assert answer.status_code == 401 and "METRICS_TOKEN" in answer.json()["detail"]
-    with TestClient(create_app(settings, home=tmp_path), client=("127.0.0.1", 4000)) as own:
-        assert own.get("/metrics").status_code == 200
-    given = load_settings(environment={"METRICS_TOKEN": "0123456789abcdef"}).api
-    with TestClient(create_app(settings.model_copy(update={"api": given}), home=tmp_path)) as client:
+def test_metrics_are_open_locally_and_need_the_token_elsewhere(settings: Settings, tmp_path: Path) -> None:
+    with TestClient(create_app(settings, home=tmp_path), client=("203.0.113.5", 4000)) as remote_client:
+        response = remote_client.get("/metrics")
+        assert response.status_code == 401 and "METRICS_TOKEN" in response.json()["detail"]
+    with TestClient(create_app(settings, home=tmp_path), client=("127.0.0.1", 4000)) as local_client:
+        assert local_client.get("/metrics").status_code == 200
+    api_settings = load_settings(environment={"METRICS_TOKEN": "0123456789abcdef"}).api
+    with TestClient(create_app(settings.model_copy(update={"api": api_settings}), home=tmp_path)) as client:
         assert client.get("/metrics").status_code == 401
         assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        right = {"Authorization": "Bearer 0123456789abcdef"}
-        assert client.get("/metrics", headers=right).status_code == 200
+        headers = {"Authorization": "Bearer 0123456789abcdef"}
+        assert client.get("/metrics", headers=headers).status_code == 200

@@ -15,7 +15,7 @@ from configs.settings import load_settings
 from schemas.records import Fundamentals, NewsItem, Record, SentimentScore
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
-from tests.integration.api_people import logged_in
+from tests.integration.api_users import log_in
 
 T0 = 1_705_314_600_000_000_000  # 2024-01-15T10:30:00Z
 RECORDS: list[Record] = [
@@ -34,50 +34,50 @@ RECORDS: list[Record] = [
 
 @pytest.fixture(scope="module")
 def client(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     writer = PostgresWriter(database_url, name="test")
     writer.write(RECORDS)
     writer.close()
-    with TestClient(create_app(load_settings(environment=given), home=tmp_path_factory.mktemp("home"))) as client:
-        yield logged_in(client)
+    with TestClient(create_app(load_settings(environment=environment), home=tmp_path_factory.mktemp("home"))) as client:
+        yield log_in(client)
 
 
 def get(client: TestClient, path: str, status: int = 200) -> Any:
-    answer = client.get(f"/api/v1{path}")
-    assert answer.status_code == status, answer.text
-    return answer.json()
+    response = client.get(f"/api/v1{path}")
+    assert response.status_code == status, response.text
+    return response.json()
 
 
 def test_headlines_come_newest_first_and_by_symbol(client: TestClient) -> None:
     assert [item["headline"] for item in get(client, "/news")] == [f"Headline {n}" for n in (4, 3, 2, 1, 0)]
-    of_one = get(client, "/news?symbol=AAPL&limit=1")
-    assert [(item["id"], item["symbols"]) for item in of_one] == [("news-3", ["AAPL", "X"])]
-    assert of_one[0]["published"] == "2024-01-15T10:30:00Z"
+    aapl_news = get(client, "/news?symbol=AAPL&limit=1")
+    assert [(item["id"], item["symbols"]) for item in aapl_news] == [("news-3", ["AAPL", "X"])]
+    assert aapl_news[0]["published"] == "2024-01-15T10:30:00Z"
     assert get(client, "/news?symbol=NONE") == []
     get(client, "/news?limit=0", 422)
 
 
 def test_scores_come_with_their_headlines(client: TestClient) -> None:
-    found = get(client, "/sentiment/AAPL")
-    assert [(score["id"], score["headline"]) for score in found] == [
+    scores = get(client, "/sentiment/AAPL")
+    assert [(score["id"], score["headline"]) for score in scores] == [
         ("sent-3", None),
         ("sent-2", "Headline 2"),
         ("sent-1", "Headline 1"),
     ]
-    assert found[0]["parts"] == {"pos": 1.0}
+    assert scores[0]["parts"] == {"pos": 1.0}
     assert get(client, "/sentiment/NONE") == []
 
 
 def test_filings_come_last_filed_first(client: TestClient) -> None:
-    found = get(client, "/fundamentals/AAPL")
-    assert [(filing["filed"], filing["facts"]) for filing in found] == [
+    filings = get(client, "/fundamentals/AAPL")
+    assert [(filing["filed"], filing["facts"]) for filing in filings] == [
         ("2024-02-02", {"eps": 6.5}),
         ("2023-11-03", {"eps": 6.0}),
     ]
     assert get(client, "/fundamentals/NONE", 404)["detail"] == "There are no figures of NONE."
 
 
-def test_news_of_a_symbol_are_found_without_reading_all_news(make_database: Callable[[], str]) -> None:
+def test_the_news_query_of_a_symbol_uses_an_index(make_database: Callable[[], str]) -> None:
     engine = open_engine(make_database())
     with engine.begin() as db:
         db.execute(
@@ -89,14 +89,14 @@ def test_news_of_a_symbol_are_found_without_reading_all_news(make_database: Call
             )
         )
         db.execute(text("ANALYZE news"))
-    asked: list[tuple[str, Any]] = []
-    event.listen(engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    statements: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: statements.append((given[2], given[3])))
     with engine.connect() as db:
         for symbol, first in (("RARE", "news-80007"), ("S7", "news-99807"), ("NONE", None)):
             query = news_query(symbol, 50)
             row = db.execute(query).mappings().first()
             assert (None if row is None else row["news_id"]) == first
-            (plan,) = db.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {asked[-1][0]}", asked[-1][1]).scalar_one()
+            (plan,) = db.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statements[-1][0]}", statements[-1][1]).scalar_one()
             # One that is in the news all the time may also be met soon on the way back in time: the sample decides.
             assert "ix_news_symbols" in str(plan) or (symbol == "S7" and "ix_news_ts_ns" in str(plan)), str(plan)
             assert "Seq Scan" not in str(plan), str(plan)

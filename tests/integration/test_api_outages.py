@@ -15,10 +15,10 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.roles import Role
 from configs.settings import Settings, load_settings
-from tests.integration.api_people import bearer, token_of
+from tests.integration.api_users import bearer, token_of
 
 PREFIX = f"outages-{time.time_ns()}-"
-TICKET = {"symbol": "AAPL", "side": "BUY", "quantity": 1}
+ORDER_REQUEST = {"symbol": "AAPL", "side": "BUY", "quantity": 1}
 HALT = {"action": "halt", "reason": "a drill"}
 RELEASE = {"action": "release", "reason": "over"}
 
@@ -34,83 +34,90 @@ def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def shown(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Role, dict[str, str]]]:
+def headers_by_role(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Role, dict[str, str]]]:
     """What each role sends along; made while everything was there."""
     with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
         yield {role: bearer(token_of(client.app, role)) for role in Role}  # type: ignore[arg-type]
 
 
-def _with(settings: Settings, section: str, name: str, **values: Any) -> Settings:
+def _with_values(settings: Settings, section: str, name: str, **values: Any) -> Settings:
     """The settings with some values of `section.name` changed (`section` alone where the name is empty)."""
-    above = getattr(settings, section)
+    parent = getattr(settings, section)
     if not name:
-        return settings.model_copy(update={section: above.model_copy(update=values)})
-    changed = above.model_copy(update={name: getattr(above, name).model_copy(update=values)})
-    return settings.model_copy(update={section: changed})
+        return settings.model_copy(update={section: parent.model_copy(update=values)})
+    child = parent.model_copy(update={name: getattr(parent, name).model_copy(update=values)})
+    return settings.model_copy(update={section: child})
 
 
 def _metric(client: TestClient, line: str) -> float:
     lines = client.get("/metrics").text.splitlines()
-    return next((float(each.rsplit(" ", 1)[1]) for each in lines if each.startswith(line)), 0.0)
+    return next((float(line_of_page.rsplit(" ", 1)[1]) for line_of_page in lines if line_of_page.startswith(line)), 0.0)
 
 
-def test_above_the_rate_is_429_with_when_to_come_back(
-    settings: Settings, shown: dict[Role, dict[str, str]], tmp_path: Path
+def test_requests_above_the_rate_get_429_with_retry_after(
+    settings: Settings, headers_by_role: dict[Role, dict[str, str]], tmp_path: Path
 ) -> None:
-    few = _with(settings, "api", "", read_rate="5/minute", command_rate="3/minute")
-    with TestClient(create_app(few, home=tmp_path)) as client:
+    limited = _with_values(settings, "api", "", read_rate="5/minute", command_rate="3/minute")
+    with TestClient(create_app(limited, home=tmp_path)) as client:
         name = f"busy-{time.time_ns()}"[:31]
         busy = bearer(token_of(client.app, Role.TRADER, name))  # type: ignore[arg-type]
         statuses = [client.get("/api/v1/orders", headers=busy).status_code for _ in range(7)]
         assert statuses == [200] * 5 + [429] * 2
         refused = client.get("/api/v1/orders", headers=busy)
         assert 1 <= int(refused.headers["Retry-After"]) <= 60 and "5 per 1 minute" in refused.json()["detail"]
-        assert client.get("/api/v1/orders", headers=shown[Role.VIEWER]).status_code == 200  # rates are each user's own
-        commands = [client.post("/api/v1/orders", json=TICKET, headers=busy).status_code for _ in range(4)]
+        assert (
+            client.get("/api/v1/orders", headers=headers_by_role[Role.VIEWER]).status_code == 200
+        )  # rates are each user's own
+        commands = [client.post("/api/v1/orders", json=ORDER_REQUEST, headers=busy).status_code for _ in range(4)]
         assert commands == [202, 202, 202, 429]  # counted apart from looking
         assert _metric(client, 'platform_api_rate_limited_total{rate="read"}') == 3
 
 
-def test_guessing_passwords_is_slow(settings: Settings, tmp_path: Path) -> None:
-    few = _with(settings, "api", "", login_rate="3/minute")
-    with TestClient(create_app(few, home=tmp_path), client=(f"10.{time.time_ns() % 250}.0.1", 1)) as client:
+def test_login_attempts_are_rate_limited(settings: Settings, tmp_path: Path) -> None:
+    limited = _with_values(settings, "api", "", login_rate="3/minute")
+    with TestClient(create_app(limited, home=tmp_path), client=(f"10.{time.time_ns() % 250}.0.1", 1)) as client:
         body = {"username": f"guess-{time.time_ns()}", "password": "x"}
         assert [client.post("/api/v1/auth/login", json=body).status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
-def test_without_redis_one_can_look_halt_and_cancel_but_not_trade_or_release(
-    settings: Settings, shown: dict[Role, dict[str, str]], tmp_path: Path
+def test_without_redis_reads_halts_and_cancels_work_but_orders_and_releases_fail(
+    settings: Settings, headers_by_role: dict[Role, dict[str, str]], tmp_path: Path
 ) -> None:
-    away = _with(settings, "database", "redis", url="redis://127.0.0.1:1/0")
-    with TestClient(create_app(away, home=tmp_path)) as client:
-        assert client.get("/api/v1/orders", headers=shown[Role.VIEWER]).status_code == 200
-        assert client.post("/api/v1/risk/validate", json=TICKET, headers=shown[Role.TRADER]).status_code == 200
-        refused = client.post("/api/v1/orders", json=TICKET, headers=shown[Role.TRADER])
+    unreachable = _with_values(settings, "database", "redis", url="redis://127.0.0.1:1/0")
+    with TestClient(create_app(unreachable, home=tmp_path)) as client:
+        assert client.get("/api/v1/orders", headers=headers_by_role[Role.VIEWER]).status_code == 200
+        assert (
+            client.post("/api/v1/risk/validate", json=ORDER_REQUEST, headers=headers_by_role[Role.TRADER]).status_code
+            == 200
+        )
+        refused = client.post("/api/v1/orders", json=ORDER_REQUEST, headers=headers_by_role[Role.TRADER])
         assert refused.status_code == 503 and "Redis does not answer" in refused.json()["detail"]
         breaker = "/api/v1/risk/circuit-breaker"
-        assert client.post(breaker, json=HALT, headers=shown[Role.RISK]).status_code == 202
-        assert client.post(breaker, json=RELEASE, headers=shown[Role.RISK]).status_code == 503
-        assert client.get("/api/v1/users", headers=shown[Role.ADMIN]).status_code == 503
-        assert client.delete("/api/v1/orders/ord-1", headers=shown[Role.RISK]).status_code == 404  # it looked
+        assert client.post(breaker, json=HALT, headers=headers_by_role[Role.RISK]).status_code == 202
+        assert client.post(breaker, json=RELEASE, headers=headers_by_role[Role.RISK]).status_code == 503
+        assert client.get("/api/v1/users", headers=headers_by_role[Role.ADMIN]).status_code == 503
+        assert client.delete("/api/v1/orders/ord-1", headers=headers_by_role[Role.RISK]).status_code == 404  # it looked
         # Logging in goes on; logging out says what it could not do.
         assert client.get("/api/v1/orders", headers=bearer("x")).status_code == 401
         token = bearer(token_of(client.app, Role.VIEWER, "out-in-the-cold"))  # type: ignore[arg-type]
-        left = client.post("/api/v1/auth/logout", headers=token)
-        assert left.status_code == 503 and "stays good for up to 900 s" in left.json()["detail"]
+        logout_response = client.post("/api/v1/auth/logout", headers=token)
+        assert logout_response.status_code == 503 and "stays good for up to 900 s" in logout_response.json()["detail"]
         assert _metric(client, 'platform_api_uncounted_total{rate="read"}') >= 2
 
 
 def test_without_postgres_trading_can_be_halted_and_orders_cancelled(
-    settings: Settings, shown: dict[Role, dict[str, str]], tmp_path: Path
+    settings: Settings, headers_by_role: dict[Role, dict[str, str]], tmp_path: Path
 ) -> None:
-    away = _with(settings, "database", "postgres", url="postgresql://u:secret@127.0.0.1:1/none")
-    with TestClient(create_app(away, home=tmp_path)) as client:
-        risk, trader = shown[Role.RISK], shown[Role.TRADER]
+    unreachable = _with_values(settings, "database", "postgres", url="postgresql://u:secret@127.0.0.1:1/none")
+    with TestClient(create_app(unreachable, home=tmp_path)) as client:
+        risk, trader = headers_by_role[Role.RISK], headers_by_role[Role.TRADER]
         assert client.post("/api/v1/risk/circuit-breaker", json=HALT, headers=risk).status_code == 202
         assert client.delete("/api/v1/orders/ord-1", headers=risk).status_code == 202
         for refused in (
             client.post("/api/v1/risk/circuit-breaker", json=RELEASE, headers=risk),
-            client.post("/api/v1/orders", json=TICKET, headers=trader),
+            client.post("/api/v1/orders", json=ORDER_REQUEST, headers=trader),
             client.get("/api/v1/orders", headers=trader),
             client.post("/api/v1/auth/login", json={"username": "a", "password": "b"}),
         ):
@@ -119,11 +126,11 @@ def test_without_postgres_trading_can_be_halted_and_orders_cancelled(
         assert client.post("/api/v1/risk/circuit-breaker", json=HALT, headers=trader).status_code == 403
 
 
-def test_a_short_signing_key_is_refused_without_being_repeated() -> None:
+def test_a_short_signing_key_is_rejected_and_not_shown() -> None:
     from schemas.errors import BadInput
 
-    with pytest.raises(BadInput) as found:
+    with pytest.raises(BadInput) as error:
         load_settings(environment={"API_JWT_KEY": "hush-hush"})
-    assert "jwt_key" in str(found.value) and "hush" not in str(found.value)
+    assert "jwt_key" in str(error.value) and "hush" not in str(error.value)
     with pytest.raises(BadInput, match="read_rate"):
         load_settings(environment={"API__READ_RATE": "fast"})

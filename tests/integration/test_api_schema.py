@@ -20,17 +20,17 @@ from api.app import create_app
 from api.roles import Role
 from configs.settings import load_settings
 from sinks.postgres import PostgresWriter
-from tests.integration.api_people import bearer, token_of
-from tests.integration.test_api import one_story
+from tests.integration.api_users import bearer, token_of
+from tests.integration.test_api import sample_records
 
 PREFIX = f"schema-{time.time_ns()}-"
 EXAMPLES = 12
 # Health asks Kafka; logging out ends the session that the others are asked with.
-LEFT_OUT = {("GET", "/health"), ("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/password")}
+EXCLUDED = {("GET", "/health"), ("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/password")}
 
 
 @pytest.mark.parametrize("role", [*Role, None], ids=str)
-def test_no_request_as_any_role_is_a_server_error(
+def test_no_request_of_any_role_causes_a_server_error(
     role: Role | None, make_database: object, redis_url: str, kafka: str, tmp_path: Path
 ) -> None:
     admin = AdminClient({"bootstrap.servers": kafka})
@@ -39,7 +39,7 @@ def test_no_request_as_any_role_is_a_server_error(
         future.result(30)
     url = make_database()  # type: ignore[operator]
     writer = PostgresWriter(url, name="test")
-    writer.write(one_story())
+    writer.write(sample_records())
     writer.close()
     unlimited = {f"API__{name}_RATE": "100000000/minute" for name in ("READ", "COMMAND", "LOGIN")}
     environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
@@ -48,11 +48,11 @@ def test_no_request_as_any_role_is_a_server_error(
     with TestClient(app, raise_server_exceptions=False) as client:
         headers = {} if role is None else bearer(token_of(app, role))
         schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
-        asked = 0
-        for found in schema.get_all_operations():
-            assert isinstance(found, Ok), found
-            operation = found.ok()
-            if (operation.method.upper(), operation.path) in LEFT_OUT:
+        request_count = 0
+        for result in schema.get_all_operations():
+            assert isinstance(result, Ok), result
+            operation = result.ok()
+            if (operation.method.upper(), operation.path) in EXCLUDED:
                 continue
 
             @settings(
@@ -64,16 +64,16 @@ def test_no_request_as_any_role_is_a_server_error(
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)))
-            def ask(case: schemathesis.Case[Any]) -> None:
-                nonlocal asked
-                asked += 1
-                sent = case.as_transport_kwargs(base_url="http://testserver")
-                sent["headers"] = {**dict(sent.get("headers") or {}), **headers}
-                response = client.request(**{key: value for key, value in sent.items() if key != "verify"})
-                assert response.status_code < 500, f"{case.method} {sent} answers {response.text}"
+            def send_request(case: schemathesis.Case[Any]) -> None:
+                nonlocal request_count
+                request_count += 1
+                request = case.as_transport_kwargs(base_url="http://testserver")
+                request["headers"] = {**dict(request.get("headers") or {}), **headers}
+                response = client.request(**{key: value for key, value in request.items() if key != "verify"})
+                assert response.status_code < 500, f"{case.method} {request} answers {response.text}"
                 if response.status_code >= 400 and "schema-registry" not in case.path:
                     assert response.headers["content-type"] == "application/problem+json", response.text
                     assert "\n" not in response.json()["detail"]
 
-            ask()
-        assert asked > 100
+            send_request()
+        assert request_count > 100

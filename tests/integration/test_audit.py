@@ -9,23 +9,25 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from deploy.verification.audit import Audited, Head, audit
-from operators.stage import Tick
+from deploy.verification.audit import AuditResult, ChainHead, audit_topic
+from operators.stage import TimeSlice
 from schemas.records import KILL_SWITCH, RELEASE, Command, Execution, Record
 from sinks import audit as audit_chain
-from sinks.audit import AUDITED, AUDITED_TOPICS
+from sinks.audit import AUDITED_TOPICS, AUDITED_TYPES
 from sinks.postgres import PostgresWriter
-from tests.unit.tape import decided, market, settings, with_command
+from tests.unit.tape import market, platform_output, settings, with_command
 
 HALT = Command("cmd-\t\\1", 7, KILL_SWITCH, "ann\0", "drill\nnow", {"b": "1", "a": "2"})
-GO = Command("cmd-2", 5, RELEASE, "ann", "over", {})
-GIVEN = with_command(with_command(market(120), 40, HALT), 60, GO)
-TICKS = [
-    Tick(given.ts_ns, [*(r for r in given.records if type(r) is Command), *made.records])
-    for given, made in zip(GIVEN, decided(GIVEN, settings()), strict=True)
+RELEASE_COMMAND = Command("cmd-2", 5, RELEASE, "ann", "over", {})
+INPUT_SLICES = with_command(with_command(market(120), 40, HALT), 60, RELEASE_COMMAND)
+SESSION_SLICES = [
+    TimeSlice(input_slice.ts_ns, [*(r for r in input_slice.records if type(r) is Command), *output_slice.records])
+    for input_slice, output_slice in zip(INPUT_SLICES, platform_output(INPUT_SLICES, settings()), strict=True)
 ]
-Found = dict[str, Audited]
-AUDITED_RECORDS = [record for tick in TICKS for record in tick.records if type(record) in AUDITED]
+AuditByTopic = dict[str, AuditResult]
+AUDITED_RECORDS = [
+    record for time_slice in SESSION_SLICES for record in time_slice.records if type(record) in AUDITED_TYPES
+]
 
 
 def _write(url: str, batches: list[list[Record]]) -> None:
@@ -43,7 +45,9 @@ def _chain(url: str) -> list[tuple[object, ...]]:
         return cursor.fetchall()
 
 
-def _audit(url: str, *statements: str, relink: bool = False, log: bool = False, heads: Sequence[Head] = ()) -> Found:
+def _audit(
+    url: str, *statements: str, relink: bool = False, log: bool = False, heads: Sequence[ChainHead] = ()
+) -> AuditByTopic:
     """What the audit finds after `statements`, which are rolled back behind it. `relink` is what a database
     administrator can do who knows the code: make the whole chain of the executions anew from the rows.
     """
@@ -53,79 +57,92 @@ def _audit(url: str, *statements: str, relink: bool = False, log: bool = False, 
             assert cursor.rowcount >= 1, statement
         if relink:
             cursor.execute("DELETE FROM audit_chain WHERE topic = 'executions'")
-            audit_chain.extend(cursor, {}, begin=True)
-        return {topic: audit(db, topic, heads, TICKS if log else None) for topic in AUDITED_TOPICS}
+            audit_chain.extend(cursor, {}, backfill=True)
+        return {topic: audit_topic(db, topic, heads, SESSION_SLICES if log else None) for topic in AUDITED_TOPICS}
 
 
-def _findings(found: Found) -> list[str]:
-    return [str(finding) for audited in found.values() for finding in audited.findings]
+def _findings(audits: AuditByTopic) -> list[str]:
+    return [str(finding) for audited in audits.values() for finding in audited.findings]
 
 
 @pytest.fixture(scope="module")
 def url(database_url: str) -> str:
-    _write(database_url, [list(tick.records) for tick in TICKS])
+    _write(database_url, [list(time_slice.records) for time_slice in SESSION_SLICES])
     return database_url
 
 
-def test_every_audited_record_is_linked_and_all_agrees(url: str) -> None:
-    found = _audit(url, log=True)
-    assert _findings(found) == []
-    assert sum(audited.links for audited in found.values()) == len(AUDITED_RECORDS)
-    assert found["orders"].links > 5 and found["executions"].links > 10 and found["commands"].links == 2
+def test_every_audited_record_is_linked_and_the_audit_agrees(url: str) -> None:
+    audits = _audit(url, log=True)
+    assert _findings(audits) == []
+    assert sum(audited.links for audited in audits.values()) == len(AUDITED_RECORDS)
+    assert audits["orders"].links > 5 and audits["executions"].links > 10 and audits["commands"].links == 2
 
 
-def test_while_services_write_the_log_may_be_shorter_or_longer_than_the_database(url: str) -> None:
+def test_the_log_may_be_shorter_or_longer_than_the_database_during_writes(url: str) -> None:
     """A log that was ended before the database's moment is read on behind it, and not one record more is asked for."""
-    half = TICKS[: len(TICKS) // 2]
+    half = SESSION_SLICES[: len(SESSION_SLICES) // 2]
 
-    def found(until: int) -> list[str]:
+    def findings_until(until: int) -> list[str]:
         """With what stood in the log at first, and what it holds behind the database's moment, up to a tick."""
         with closing(psycopg2.connect(url)) as db:
             audits = [
-                audit(db, topic, (), half, lambda passed_ns: [t for t in TICKS[:until] if t.ts_ns > passed_ns])
+                audit_topic(
+                    db, topic, (), half, lambda passed_ns: [t for t in SESSION_SLICES[:until] if t.ts_ns > passed_ns]
+                )
                 for topic in AUDITED_TOPICS
             ]
         return _findings({audited.topic: audited for audited in audits})
 
-    assert found(len(TICKS)) == []
-    missing = found(len(TICKS) - 40)
+    assert findings_until(len(SESSION_SLICES)) == []
+    missing = findings_until(len(SESSION_SLICES) - 40)
     assert missing and all("not in the log: inserted" in finding for finding in missing)
 
 
-def test_a_log_that_is_ahead_of_the_database_is_asked_only_for_what_was_due(
+def test_a_log_ahead_of_the_database_is_compared_only_up_to_the_database(
     url: str, make_database: Callable[[], str]
 ) -> None:
-    behind = make_database()
-    _write(behind, [list(tick.records) for tick in TICKS[:60]])
-    with closing(psycopg2.connect(behind)) as db:
+    lagging_url = make_database()
+    _write(lagging_url, [list(time_slice.records) for time_slice in SESSION_SLICES[:60]])
+    with closing(psycopg2.connect(lagging_url)) as db:
         for topic in AUDITED_TOPICS:
-            assert not audit(db, topic, (), TICKS[:60], lambda passed_ns: TICKS[60:]).findings
-            assert not audit(db, topic, (), TICKS[:50], lambda passed_ns: TICKS[50:]).findings
-        gone = [audit(db, topic, (), TICKS, lambda passed_ns: []).findings for topic in ("orders", "executions")]
-    assert all(found and all("removed together" in str(finding) for finding in found) for found in gone)
+            assert not audit_topic(db, topic, (), SESSION_SLICES[:60], lambda passed_ns: SESSION_SLICES[60:]).findings
+            assert not audit_topic(db, topic, (), SESSION_SLICES[:50], lambda passed_ns: SESSION_SLICES[50:]).findings
+        findings_by_topic = [
+            audit_topic(db, topic, (), SESSION_SLICES, lambda passed_ns: []).findings
+            for topic in ("orders", "executions")
+        ]
+    assert all(
+        findings and all("removed together" in str(finding) for finding in findings) for findings in findings_by_topic
+    )
 
 
 def test_the_chain_is_the_same_in_any_batches_with_any_repeats(url: str, make_database: Callable[[], str]) -> None:
-    rng, again = random.Random(3), make_database()
+    rng, repeated_url = random.Random(3), make_database()
     start, batches = 0, []
-    while start < len(TICKS):
+    while start < len(SESSION_SLICES):
         end = start + rng.choice((1, 2, 9, 40))
-        since = max(0, start - rng.randint(0, 30))
-        batches += [[r for tick in TICKS[since:end] for r in tick.records]]
+        batch_start = max(0, start - rng.randint(0, 30))
+        batches += [[r for time_slice in SESSION_SLICES[batch_start:end] for r in time_slice.records]]
         start = end
-    _write(again, [*batches, [r for tick in TICKS for r in tick.records]])
-    assert _chain(again) == _chain(url)
+    _write(repeated_url, [*batches, [r for time_slice in SESSION_SLICES for r in time_slice.records]])
+    assert _chain(repeated_url) == _chain(url)
 
 
 def test_rows_from_before_the_chain_are_linked_when_it_begins(url: str, make_database: Callable[[], str]) -> None:
-    old = make_database()
-    with closing(PostgresWriter(old, name="test", audited=False)) as writer:
-        writer.write([r for tick in TICKS[:70] for r in tick.records])
-    assert _chain(old) == []
-    _write(old, [[r for tick in TICKS[65:90] for r in tick.records], [r for tick in TICKS[90:] for r in tick.records]])
-    links = [link for link in _chain(old) if link[0] != "commands"]
+    old_url = make_database()
+    with closing(PostgresWriter(old_url, name="test", audited=False)) as writer:
+        writer.write([r for time_slice in SESSION_SLICES[:70] for r in time_slice.records])
+    assert _chain(old_url) == []
+    _write(
+        old_url,
+        [
+            [r for time_slice in SESSION_SLICES[65:90] for r in time_slice.records],
+            [r for time_slice in SESSION_SLICES[90:] for r in time_slice.records],
+        ],
+    )
+    links = [link for link in _chain(old_url) if link[0] != "commands"]
     assert links == [link for link in _chain(url) if link[0] != "commands"]
-    assert _findings(_audit(old)) == []
+    assert _findings(_audit(old_url)) == []
 
 
 def test_segments_are_sealed_when_they_are_full(
@@ -134,22 +151,22 @@ def test_segments_are_sealed_when_they_are_full(
     monkeypatch.setattr(audit_chain, "SEGMENT_ROWS", 4)
     monkeypatch.setattr("deploy.verification.audit.SEGMENT_ROWS", 4)
     url = make_database()
-    _write(url, [list(tick.records) for tick in TICKS])
+    _write(url, [list(time_slice.records) for time_slice in SESSION_SLICES])
     links = _audit(url)["executions"].links
     with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
         cursor.execute("SELECT max(segment), max(last_position) FROM audit_segments WHERE topic = 'executions'")
         assert cursor.fetchone() == (links // 4, links // 4 * 4)
     assert _findings(_audit(url)) == []
-    found = _audit(url, "UPDATE audit_segments SET head = '\\x00' WHERE topic = 'executions' AND segment = 2")
-    assert _findings(found) == ["audit_segments executions/2: changed: does not fit its segment's head"]
-    found = _audit(url, "DELETE FROM audit_segments WHERE topic = 'executions' AND segment = 2")
-    assert _findings(found) == ["audit_segments executions/2: removed"]
+    audits = _audit(url, "UPDATE audit_segments SET head = '\\x00' WHERE topic = 'executions' AND segment = 2")
+    assert _findings(audits) == ["audit_segments executions/2: changed: does not fit its segment's head"]
+    audits = _audit(url, "DELETE FROM audit_segments WHERE topic = 'executions' AND segment = 2")
+    assert _findings(audits) == ["audit_segments executions/2: removed"]
 
 
 COLUMNS = ", ".join(Execution._fields[3:])
 INSERT = "INSERT INTO executions (seq, ts_ns, execution_id, {0}) SELECT 100000, ts_ns, 'exe-x', {0} FROM executions"
 INSERT = INSERT.format(COLUMNS) + " WHERE seq = 5"
-TAMPERED = [
+TAMPERING_CASES = [
     ("UPDATE executions SET price = price + 0.000000001 WHERE seq = 5", "executions exe-5: changed"),
     ("UPDATE executions SET quantity = 1 WHERE seq = 1", "executions exe-1: changed"),
     (
@@ -193,20 +210,20 @@ TAMPERED = [
 
 
 @pytest.mark.parametrize("log", [False, True], ids=["chain", "chain and log"])
-@pytest.mark.parametrize(("statement", "words"), TAMPERED, ids=[words for _, words in TAMPERED])
-def test_a_row_that_was_touched_is_named(url: str, statement: str, words: str, log: bool) -> None:
+@pytest.mark.parametrize(("statement", "words"), TAMPERING_CASES, ids=[words for _, words in TAMPERING_CASES])
+def test_a_tampered_row_is_named(url: str, statement: str, words: str, log: bool) -> None:
     last = max(r.seq for r in AUDITED_RECORDS if type(r).__name__ == "Execution")  # type: ignore[union-attr]
     fence = min(r.seq for r in AUDITED_RECORDS if type(r).__name__ == "RiskFence")  # type: ignore[union-attr]
-    found = _findings(_audit(url, statement, log=log))
-    assert found, "nothing was found"
-    assert any(f.startswith(words.format(last=last, fence=fence)) for f in found), found
+    findings = _findings(_audit(url, statement, log=log))
+    assert findings, "nothing was found"
+    assert any(f.startswith(words.format(last=last, fence=fence)) for f in findings), findings
     if not statement.startswith("DELETE FROM audit_chain"):
-        assert len(found) == 1, found
+        assert len(findings) == 1, findings
 
 
-def test_a_changed_field_is_named_with_what_the_log_says(url: str) -> None:
-    (found,) = _findings(_audit(url, "UPDATE executions SET fee = 77 WHERE seq = 5", log=True))
-    assert found.startswith("executions exe-5: changed: fee is 77, in the log ")
+def test_a_changed_field_is_named_with_its_value_in_the_log(url: str) -> None:
+    (finding,) = _findings(_audit(url, "UPDATE executions SET fee = 77 WHERE seq = 5", log=True))
+    assert finding.startswith("executions exe-5: changed: fee is 77, in the log ")
 
 
 @pytest.mark.parametrize(
@@ -235,14 +252,14 @@ def test_a_changed_field_is_named_with_what_the_log_says(url: str) -> None:
         ),
     ],
 )
-def test_rows_and_chain_rewritten_together_are_found_by_a_head_put_aside_and_by_the_log(
+def test_rows_rewritten_with_their_chain_are_detected_by_a_stored_head_and_by_the_log(
     url: str, statement: str, by_head: str, by_log: str
 ) -> None:
-    aside = [audited.head for audited in _audit(url).values()]
-    last = next(head.position for head in aside if head.topic == "executions")
+    stored_heads = [audited.head for audited in _audit(url).values()]
+    last = next(head.position for head in stored_heads if head.topic == "executions")
     assert _findings(_audit(url, statement, relink=True)) == [], "the chain alone cannot tell"
     if by_head:
-        (found,) = _findings(_audit(url, statement, relink=True, heads=aside))
-        assert found.startswith(by_head.format(last=last, before=last - 1)), found
-    found_by_log = _findings(_audit(url, statement, relink=True, log=True))
-    assert [f for f in found_by_log if f.startswith(by_log.format(last=last))] == found_by_log, found_by_log
+        (finding,) = _findings(_audit(url, statement, relink=True, heads=stored_heads))
+        assert finding.startswith(by_head.format(last=last, before=last - 1)), finding
+    log_findings = _findings(_audit(url, statement, relink=True, log=True))
+    assert [f for f in log_findings if f.startswith(by_log.format(last=last))] == log_findings, log_findings

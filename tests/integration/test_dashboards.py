@@ -18,7 +18,7 @@ import yaml
 from confluent_kafka import Consumer, TopicPartition
 
 from api.app import create_app
-from configs.model_registry import Registry
+from configs.model_registry import ModelRegistry
 from configs.settings import Settings, load_settings
 from dataflows.runtime.topology import SERVICES
 from deploy.grafana.write import BOARDS
@@ -34,9 +34,9 @@ from schemas.records import (
     SignalOutcome,
     StrategyWeights,
 )
-from tests.debian import program
+from tests.debian import find_program
 from tests.integration.recorded_platform import kafka_settings, make_topics
-from tests.integration.test_api_metrics import MINUTE, SECOND, T0, D, order, proposal, report, story, write
+from tests.integration.test_api_metrics import MINUTE, SECOND, T0, D, order, proposal, report, sample_records, write
 from tests.unit.builders import bar
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules.yml"
@@ -44,19 +44,27 @@ QUERIES = sorted(
     {query.expr for board in BOARDS.values() for row in board.rows for panel in row.panels for query in panel.queries}
 )
 CONDITIONS = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
-NAME = re.compile(r"\bplatform_[a-z_]+\b")
+METRIC_NAME = re.compile(r"\bplatform_[a-z_]+\b")
 
 
-def a_platform(home: Path) -> None:
+def write_state_folder(home: Path) -> None:
     """What the supervisor, the dataflows and the checks leave in a state folder."""
     now = time.time()
     for folder in ("stats", "checks"):
         (home / "run" / folder).mkdir(parents=True)
     counts = dict.fromkeys(("records_in", "records_out", "dead_letters", "late_records", "duplicates", "seq_gaps"), 5)
-    said = {**counts, "pid": 1, "updated_at": now, "started_at": now - 9, "moved_at": now, "ticks": 9, "cpu_s": 1.5}
+    base_stats = {
+        **counts,
+        "pid": 1,
+        "updated_at": now,
+        "started_at": now - 9,
+        "moved_at": now,
+        "ticks": 9,
+        "cpu_s": 1.5,
+    }
     for service in SERVICES:
-        row = {"service": service, "last_tick_ns": T0, "rss_bytes": 5, "feed_finished": False, **said}
-        (home / "run" / "stats" / f"{service}.json").write_text(json.dumps(row))
+        stats = {"service": service, "last_tick_ns": T0, "rss_bytes": 5, "feed_finished": False, **base_stats}
+        (home / "run" / "stats" / f"{service}.json").write_text(json.dumps(stats))
     children = [{"name": name, "status": "healthy", "pid": None, "restarts": 0} for name in (*SERVICES, "api")]
     (home / "run" / "state.json").write_text(json.dumps({"children": children}))
     check = {"name": "verify", "ok": True, "finished_at": now, "duration_s": 1.0, "counts": {"positions": 3}}
@@ -65,17 +73,17 @@ def a_platform(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
-    given = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
-    return given.model_copy(update={"kafka": kafka_settings(given, kafka, make_topics(kafka))})
+    loaded = load_settings(environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url})
+    return loaded.model_copy(update={"kafka": kafka_settings(loaded, kafka, make_topics(kafka))})
 
 
 @pytest.fixture(scope="module")
 def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an API with something to show, on a port of this machine."""
     home, [port] = tmp_path_factory.mktemp("home"), free_ports(1)
-    a_platform(home)
-    register_a_model(home)
-    write(settings, story())
+    write_state_folder(home)
+    register_model(home)
+    write(settings, sample_records())
     server = uvicorn.Server(uvicorn.Config(create_app(settings, home=home), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -91,7 +99,7 @@ def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of a Prometheus that has scraped the API a few times; its rules are the platform's."""
     folder, [port] = tmp_path_factory.mktemp("prometheus"), free_ports(1)
-    binary = program("prometheus", "prometheus", folder)
+    binary = find_program("prometheus", "prometheus", folder)
     config = {
         "global": {"scrape_interval": "2s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES)],
@@ -106,7 +114,7 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
             _wait(client, child, folder / "log", 2)
             httpx.get(f"http://{api}/health")
             # What is counted while Prometheus looks: something for the rates.
-            write(settings, more())
+            write(settings, more_records())
             _commit(settings)
             _wait(client, child, folder / "log", 6)
             yield client
@@ -115,27 +123,35 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
             child.wait(10)
 
 
-def more() -> list[Record]:
+def more_records() -> list[Record]:
     """A fill within a bar of its own, a lot closed with a profit, and the use of a position's limit."""
-    fill, at = report(7, SELL, "130"), T0 + 7 * MINUTE + SECOND
-    terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, at, "lot-1", "exe-1", fill.execution_id)
-    bought = LotMatch(1000, at, "match-1000", *terms)
-    usage = RiskUsage(3, at, "position_size", "AAPL", D(50), D(200), 0.25)
-    return [order(7, SELL), fill, proposal(7, "slow"), bought, usage, bar("AAPL", 2, at, 130.0), *learnt(at)]
-
-
-def learnt(at: int) -> list[Record]:
-    """What feedback said of a strategy and of a model, and a forecast of it."""
+    fill, ts_ns = report(7, SELL, "130"), T0 + 7 * MINUTE + SECOND
+    terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, ts_ns, "lot-1", "exe-1", fill.execution_id)
+    lot_match = LotMatch(1000, ts_ns, "match-1000", *terms)
+    usage = RiskUsage(3, ts_ns, "position_size", "AAPL", D(50), D(200), 0.25)
     return [
-        Attribution(2, at, "slow", D(300), D(7), D(2), D(1), 2),
-        SignalOutcome(3, at, "sig-AAPL-1", "AAPL", "slow", 1, 0.5, 30, 100.0, 101.0, 0.01),
-        StrategyWeights(1, at, {"fast": 0.25, "slow": 0.75}, {"fast": 0.0, "slow": 0.1}, "why"),
-        ModelScore(4, at, "trees", "ab" * 32, 30, 0.6, 0.24, 0.1),
-        Prediction("AAPL", 1, at, "trees", "ab" * 32, "feat-AAPL-1", 5, 0.01, 0.6, 0.05),
+        order(7, SELL),
+        fill,
+        proposal(7, "slow"),
+        lot_match,
+        usage,
+        bar("AAPL", 2, ts_ns, 130.0),
+        *feedback_records(ts_ns),
     ]
 
 
-def register_a_model(home: Path) -> None:
+def feedback_records(ts_ns: int) -> list[Record]:
+    """What feedback said of a strategy and of a model, and a forecast of it."""
+    return [
+        Attribution(2, ts_ns, "slow", D(300), D(7), D(2), D(1), 2),
+        SignalOutcome(3, ts_ns, "sig-AAPL-1", "AAPL", "slow", 1, 0.5, 30, 100.0, 101.0, 0.01),
+        StrategyWeights(1, ts_ns, {"fast": 0.25, "slow": 0.75}, {"fast": 0.0, "slow": 0.1}, "why"),
+        ModelScore(4, ts_ns, "trees", "ab" * 32, 30, 0.6, 0.24, 0.1),
+        Prediction("AAPL", 1, ts_ns, "trees", "ab" * 32, "feat-AAPL-1", 5, 0.01, 0.6, 0.05),
+    ]
+
+
+def register_model(home: Path) -> None:
     """A card is all that the page needs of it."""
     card = {
         "name": "trees",
@@ -152,7 +168,7 @@ def register_a_model(home: Path) -> None:
         "metrics": {},
         "libraries": {},
     }
-    Registry(home / "models").register(b"frozen", card)
+    ModelRegistry(home / "models").register(b"frozen", card)
 
 
 def _commit(settings: Settings) -> None:
@@ -168,8 +184,8 @@ def _wait(client: httpx.Client, child: subprocess.Popen[bytes], log: Path, scrap
     deadline = time.monotonic() + 60
     while True:
         try:
-            counted = _asked(client, "count_over_time(platform_portfolio_value[5m])")
-            if counted and float(counted[0]["value"][1]) >= scrapes:
+            samples = _query(client, "count_over_time(platform_portfolio_value[5m])")
+            if samples and float(samples[0]["value"][1]) >= scrapes:
                 return
         except (httpx.TransportError, ValueError):  # not there yet, or "Service Unavailable" while it reads its log
             assert child.poll() is None, log.read_text()[-1000:]
@@ -177,30 +193,30 @@ def _wait(client: httpx.Client, child: subprocess.Popen[bytes], log: Path, scrap
         time.sleep(0.3)
 
 
-def _asked(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
-    answer = client.get("/query", params={"query": expr}).json()
-    assert answer["status"] == "success", f"{expr}: {answer}"
-    found: list[dict[str, Any]] = answer["data"]["result"]
-    return found
+def _query(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
+    response = client.get("/query", params={"query": expr}).json()
+    assert response["status"] == "success", f"{expr}: {response}"
+    result: list[dict[str, Any]] = response["data"]["result"]
+    return result
 
 
-def test_every_metric_that_is_asked_for_is_on_the_page(api: str) -> None:
+def test_every_queried_metric_is_exported(api: str) -> None:
     httpx.get(f"http://{api}/metrics")
     page = httpx.get(f"http://{api}/metrics").text
-    told = set(re.findall(r"^# HELP (\S+)", page, re.MULTILINE))
-    told |= {f"{name}_{part}" for name in told for part in ("bucket", "count", "sum")}
-    asked = {name for expr in (*QUERIES, *CONDITIONS) for name in NAME.findall(expr)}
-    assert len(asked) > 60
-    assert asked <= told, asked - told
+    exported = set(re.findall(r"^# HELP (\S+)", page, re.MULTILINE))
+    exported |= {f"{name}_{part}" for name in exported for part in ("bucket", "count", "sum")}
+    queried = {name for expr in (*QUERIES, *CONDITIONS) for name in METRIC_NAME.findall(expr)}
+    assert len(queried) > 60
+    assert queried <= exported, queried - exported
 
 
-def test_every_query_of_the_dashboards_has_an_answer(prometheus: httpx.Client) -> None:
-    empty, deadline = set(QUERIES), time.monotonic() + 30
+def test_every_dashboard_query_returns_data(prometheus: httpx.Client) -> None:
+    unanswered, deadline = set(QUERIES), time.monotonic() + 30
     # A scrape that came too late on a busy machine leaves a hole; the next one fills it.
-    while empty and time.monotonic() < deadline:
-        empty = {expr for expr in empty if not _asked(prometheus, expr)}
+    while unanswered and time.monotonic() < deadline:
+        unanswered = {expr for expr in unanswered if not _query(prometheus, expr)}
         time.sleep(0.5)
-    assert not empty
+    assert not unanswered
 
 
 def test_prometheus_evaluates_every_rule_without_an_error(prometheus: httpx.Client) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay.recording import GIVEN
+from dataflows.replay.recording import INPUT_TOPICS
 from operators.partitions import partition_of
 from schemas.codec import encode
 from schemas.records import KILL_SWITCH, Bar, Clock, Command, DeadLetter, Order, Record
@@ -18,86 +18,94 @@ from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import cli, make_topics, write
 from tests.unit.tape import MINUTE_NS, market
 
-TICKS = market(5)
-LAST_NS = TICKS[-1].ts_ns
-BAR = next(r for r in TICKS[-1].records if isinstance(r, Bar) and r.symbol == "SPY")
-SPY = partition_of("SPY", 4)
+SESSION_SLICES = market(5)
+LAST_NS = SESSION_SLICES[-1].ts_ns
+BAR = next(r for r in SESSION_SLICES[-1].records if isinstance(r, Bar) and r.symbol == "SPY")
+SPY_PARTITION = partition_of("SPY", 4)
 HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
 
 
-class Platform:
+class DeadLetterTopics:
     """A log with dead letters in it and the table that names them."""
 
     def __init__(self, kafka: str, database_url: str, home: Path) -> None:
         self.kafka, self.url, self.home = kafka, database_url, home
         self.prefix = make_topics(kafka)
-        write(kafka, self.prefix, TICKS, GIVEN)
+        write(kafka, self.prefix, SESSION_SLICES, INPUT_TOPICS)
 
-    def put(self, topic: str, partition: int, raw: bytes, *stages: str) -> str:
+    def produce_dead_letter(self, topic: str, partition: int, raw: bytes, *stages: str) -> str:
         """Write bytes into the log and the letters that readers would make of them; returns the place."""
         offsets: list[int] = []
-        made = producer(self.kafka)
-        made.produce(
+        sender = producer(self.kafka)
+        sender.produce(
             self.prefix + topic,
             raw,
             partition=partition,
             on_delivery=lambda _, message: offsets.append(message.offset() or 0),
         )
-        assert made.flush(20) == 0
-        self.store(*(DeadLetter(topic, partition, offsets[0], stage, LAST_NS, "why", None, b"") for stage in stages))
+        assert sender.flush(20) == 0
+        self.store_letters(
+            *(DeadLetter(topic, partition, offsets[0], stage, LAST_NS, "why", None, b"") for stage in stages)
+        )
         return f"{topic}/{partition}@{offsets[0]}"
 
-    def store(self, *letters: Record) -> None:
+    def store_letters(self, *letters: Record) -> None:
         writer = PostgresWriter(self.url, name="test")
         writer.write(letters)
         writer.close()
 
     def run(self, *arguments: str) -> Any:
-        told = {"DATABASE_URL": self.url, "KAFKA_BOOTSTRAP_SERVERS": self.kafka, "KAFKA__TOPIC_PREFIX": self.prefix}
-        return cli(self.home, "dead-letters", *arguments, **told)
+        environment = {
+            "DATABASE_URL": self.url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "KAFKA__TOPIC_PREFIX": self.prefix,
+        }
+        return cli(self.home, "dead-letters", *arguments, **environment)
 
 
 @pytest.fixture
-def platform(kafka: str, redis_url: str, make_database: Callable[[], str], tmp_path: Path) -> Platform:
-    return Platform(kafka, make_database(), tmp_path)
+def platform(kafka: str, redis_url: str, make_database: Callable[[], str], tmp_path: Path) -> DeadLetterTopics:
+    return DeadLetterTopics(kafka, make_database(), tmp_path)
 
 
-def test_a_letter_that_can_be_read_now_goes_to_the_end_of_its_topic(platform: Platform) -> None:
-    place = platform.put("commands", 0, encode(HALT), "risk", "portfolio")
+def test_a_readable_dead_letter_is_replayed_to_the_end_of_its_topic(platform: DeadLetterTopics) -> None:
+    place = platform.produce_dead_letter("commands", 0, encode(HALT), "risk", "portfolio")
     listed = json.loads(platform.run("list", "--json").stdout)
-    assert [(one["place"], sorted(one["read_by"])) for one in listed] == [(place, ["portfolio", "risk"])]
+    assert [(letter["place"], sorted(letter["read_by"])) for letter in listed] == [(place, ["portfolio", "risk"])]
     assert "KILL_SWITCH" in platform.run("show", place).stdout
-    asked = platform.run("replay", place)
-    assert asked.returncode == 1 and "written" not in asked.stdout, "without an answer nothing is written"
-    done = platform.run("replay", place, "--yes")
-    assert done.returncode == 0, done.stderr
-    again = int(done.stdout.strip().rpartition("@")[2])
-    assert again == int(place.rpartition("@")[2]) + 1
+    unconfirmed = platform.run("replay", place)
+    assert unconfirmed.returncode == 1 and "written" not in unconfirmed.stdout, "without an answer nothing is written"
+    completed = platform.run("replay", place, "--yes")
+    assert completed.returncode == 0, completed.stderr
+    new_offset = int(completed.stdout.strip().rpartition("@")[2])
+    assert new_offset == int(place.rpartition("@")[2]) + 1
 
 
 @pytest.mark.parametrize(
     ("topic", "partition", "raw", "words"),
     [
         ("commands", 0, b"garbage", "still undecodable: expected a zero byte"),
-        ("market-bars", SPY, encode(BAR), "is over, the topic is at"),
-        ("market-bars", SPY, encode(BAR._replace(high=1.0, ts_ns=LAST_NS + MINUTE_NS)), "still wrong: field"),
-        ("market-bars", SPY, encode(HALT), "it holds a Command, which does not belong into market-bars"),
+        ("market-bars", SPY_PARTITION, encode(BAR), "is over, the topic is at"),
+        ("market-bars", SPY_PARTITION, encode(BAR._replace(high=1.0, ts_ns=LAST_NS + MINUTE_NS)), "still wrong: field"),
+        ("market-bars", SPY_PARTITION, encode(HALT), "it holds a Command, which does not belong into market-bars"),
         ("commands", 0, encode(Clock(LAST_NS, "x")), "it holds a Clock"),
         ("orders", 0, b"garbage", "topic orders is written by risk alone"),
     ],
 )
-def test_what_would_be_a_dead_letter_again_is_refused(
-    platform: Platform, topic: str, partition: int, raw: bytes, words: str
+def test_a_replay_that_would_fail_again_is_rejected(
+    platform: DeadLetterTopics, topic: str, partition: int, raw: bytes, words: str
 ) -> None:
-    place = platform.put(topic, partition, raw, "risk")
-    done = platform.run("replay", place, "--yes")
-    assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    place = platform.produce_dead_letter(topic, partition, raw, "risk")
+    completed = platform.run("replay", place, "--yes")
+    assert completed.returncode == 1 and words in completed.stderr and len(completed.stderr.splitlines()) == 1, (
+        completed.stderr
+    )
 
 
-def test_rows_of_files_and_wrong_names_are_one_sentence(platform: Platform) -> None:
-    platform.store(DeadLetter("file:bars.csv", 0, 12, "market_data", LAST_NS, "field high", None, b"1,2,3"))
-    done = platform.run("replay", "file:bars.csv/0@12", "--yes")
-    assert done.returncode == 1 and "a row of a file" in done.stderr
+def test_file_rows_and_unknown_names_are_one_error_sentence(platform: DeadLetterTopics) -> None:
+    platform.store_letters(DeadLetter("file:bars.csv", 0, 12, "market_data", LAST_NS, "field high", None, b"1,2,3"))
+    completed = platform.run("replay", "file:bars.csv/0@12", "--yes")
+    assert completed.returncode == 1 and "a row of a file" in completed.stderr
     assert "31 2c 32" in platform.run("show", "file:bars.csv/0@12").stdout
     assert platform.run("show", "nonsense").returncode == 2
     assert "there is no dead letter" in platform.run("show", "orders/0@77").stderr

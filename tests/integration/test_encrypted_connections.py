@@ -15,23 +15,23 @@ import pytest
 import redis as redis_client
 
 from configs.settings import Settings, load_settings
-from dataflows.sources.kafka import KafkaTicks, Until, wait_for_topics
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, wait_for_topics
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Endpoints, Ports
 from deploy.local.kafka import broker
 from deploy.local.ports import free_ports
-from deploy.local.stack import Stack
+from deploy.local.stack import ServiceStack
 from deploy.supervisor.probes import KafkaProbe
-from deploy.supervisor.topics import Topic, create_topics
+from deploy.supervisor.topics import TopicSpec, create_topics
 from operators.alignment import Log
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.errors import BadInput, Unavailable
 from schemas.records import Bar
 from sinks.commands import CommandLog, new_command
 from sinks.database import libpq_url, open_engine
-from sinks.kafka import KafkaTickSink
-from tests.integration.certificates import Certificate, authority, issued, tls_front
+from sinks.kafka import KafkaSliceSink
+from tests.integration.certificates import Certificate, create_authority, issue_certificate, tls_proxy
 
 USER, PASSWORD = "platform", "not-to-be-seen"
 _LISTENERS = """
@@ -55,132 +55,138 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ours(folder: Path) -> Certificate:
-    return authority(folder, "ours")
+def own_authority(folder: Path) -> Certificate:
+    return create_authority(folder, "ours")
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, ours: Certificate) -> Certificate:
-    return issued(folder, "server", ours)
+def server_certificate(folder: Path, own_authority: Certificate) -> Certificate:
+    return issue_certificate(folder, "server", own_authority)
 
 
 @pytest.fixture(scope="module")
 def brokers(
-    kafka: str, tmp_path_factory: pytest.TempPathFactory, ours: Certificate, server: Certificate
+    kafka: str, tmp_path_factory: pytest.TempPathFactory, own_authority: Certificate, server_certificate: Certificate
 ) -> Iterator[dict[str, str]]:
     """The embedded Kafka with listeners of TLS beside its own: addresses by protocol. (Asks for `kafka` so that plain
     pytest fails at once.)
     """
     home = Home(tmp_path_factory.mktemp("kafka"))
-    home.make()
+    home.create_folders()
     plain, ssl, sasl = free_ports(3)
     embedded = broker.prepare(home, plain, lambda line: None)
-    told = {"plain": plain, "ssl": ssl, "sasl": sasl}
-    files = {"server": server.both, "authority": ours.certificate}
+    ports = {"plain": plain, "ssl": ssl, "sasl": sasl}
+    files = {"server": server_certificate.combined, "authority": own_authority.certificate}
     properties = home.run / "kafka.properties"
     text = properties.read_text()
     controller = re.findall(r"CONTROLLER://127\.0\.0\.1:(\d+)", text)[0]
     # Of a name that comes twice in a file of properties the last counts.
     properties.write_text(
-        text + _LISTENERS.format(**told, **files, controller=controller, user=USER, password=PASSWORD)
+        text + _LISTENERS.format(**ports, **files, controller=controller, user=USER, password=PASSWORD)
     )
-    stack = Stack(home, Ports.free(), Endpoints(embedded.url, "", "", (embedded,)))
+    stack = ServiceStack(home, Ports.free(), Endpoints(embedded.url, "", "", (embedded,)))
     try:
         stack.start_one("kafka")
-        create_topics(embedded.url, [Topic("market-bars", 1, "delete", 1), Topic("commands", 1, "delete", 1)])
-        yield {name: f"127.0.0.1:{port}" for name, port in told.items()}
+        create_topics(embedded.url, [TopicSpec("market-bars", 1, "delete", 1), TopicSpec("commands", 1, "delete", 1)])
+        yield {name: f"127.0.0.1:{port}" for name, port in ports.items()}
     finally:
         stack.stop()
 
 
 def settings_of(servers: str, security: dict[str, Any]) -> Settings:
-    told = {f"KAFKA__SECURITY__{key.upper()}": str(value) for key, value in security.items() if key != "password"}
-    named = {"KAFKA_BOOTSTRAP_SERVERS": servers, "DATABASE_URL": "postgresql://me@127.0.0.1/x"}
+    security_variables = {
+        f"KAFKA__SECURITY__{key.upper()}": str(value) for key, value in security.items() if key != "password"
+    }
+    addresses = {"KAFKA_BOOTSTRAP_SERVERS": servers, "DATABASE_URL": "postgresql://me@127.0.0.1/x"}
     password = {"KAFKA_PASSWORD": security["password"]} if "password" in security else {}
-    return load_settings(environment={**told, **named, **password})
+    return load_settings(environment={**security_variables, **addresses, **password})
 
 
 @pytest.fixture(scope="module")
-def secured(brokers: dict[str, str], folder: Path, ours: Certificate) -> dict[str, Settings]:
+def secured_settings(brokers: dict[str, str], folder: Path, own_authority: Certificate) -> dict[str, Settings]:
     """Settings that the cluster lets in, by protocol."""
-    client = issued(folder, "client", ours)
-    shown = {"certificate_file": client.certificate, "key_file": client.key}
-    by_password = {"mechanism": "PLAIN", "user": USER, "password": PASSWORD}
+    client = issue_certificate(folder, "client", own_authority)
+    client_files = {"certificate_file": client.certificate, "key_file": client.key}
+    password_login = {"mechanism": "PLAIN", "user": USER, "password": PASSWORD}
     return {
-        "SSL": settings_of(brokers["ssl"], {"protocol": "SSL", "ca_file": ours.certificate, **shown}),
-        "SASL_SSL": settings_of(brokers["sasl"], {"protocol": "SASL_SSL", "ca_file": ours.certificate, **by_password}),
+        "SSL": settings_of(brokers["ssl"], {"protocol": "SSL", "ca_file": own_authority.certificate, **client_files}),
+        "SASL_SSL": settings_of(
+            brokers["sasl"], {"protocol": "SASL_SSL", "ca_file": own_authority.certificate, **password_login}
+        ),
     }
 
 
 @pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
-def test_ticks_written_over_tls_are_read_over_tls(secured: dict[str, Settings], protocol: str) -> None:
-    cluster = secured[protocol].kafka.cluster
+def test_records_written_over_tls_are_read_over_tls(secured_settings: dict[str, Settings], protocol: str) -> None:
+    cluster = secured_settings[protocol].kafka.cluster
     assert cluster.security["security.protocol"] == protocol
     wait_for_topics(cluster, ["market-bars"])
     assert KafkaProbe(cluster)() is None
-    began = time.time_ns()
+    now_ns = time.time_ns()
     # A symbol of its own: a `seq` that was there before would be a repeat.
-    bar = Bar(protocol, 1, began, began, 1.5, 2.25, 0.5, 1.0, 1e9, "REGULAR", 20240102, True)
-    sink = KafkaTickSink(
-        cluster, writer="test@1", topics=["market-bars"], clocked={"books": [("market-bars", 0)]}, partitions=1
+    bar = Bar(protocol, 1, now_ns, now_ns, 1.5, 2.25, 0.5, 1.0, 1e9, "REGULAR", 20240102, True)
+    sink = KafkaSliceSink(
+        cluster, writer="test@1", topics=["market-bars"], clock_partitions={"books": [("market-bars", 0)]}, partitions=1
     )
-    part = sink.build_part("kafka", "books", None)
-    part.write_batch([[Tick(began, [bar])]])
-    part.close()
-    source = KafkaTicks(cluster, "test", {"books": [Log("market-bars", 0, 0)]}, until=Until(end_of_logs=True))
-    found: list[Tick] = []
-    with closing(source.build_part("kafka", "books", None)) as shard:
-        while not any(tick.ts_ns == began for tick in found):
-            found += [tick for _, ticks in shard.next_batch() for tick in ticks]
-    assert found[-1] == Tick(began, [bar])
+    sink_partition = sink.build_part("kafka", "books", None)
+    sink_partition.write_batch([[TimeSlice(now_ns, [bar])]])
+    sink_partition.close()
+    source = KafkaSliceSource(cluster, "test", {"books": [Log("market-bars", 0, 0)]}, until=ReplayEnd(end_of_logs=True))
+    time_slices: list[TimeSlice] = []
+    with closing(source.build_part("kafka", "books", None)) as source_partition:
+        while not any(time_slice.ts_ns == now_ns for time_slice in time_slices):
+            time_slices += [time_slice for _, batch in source_partition.next_batch() for time_slice in batch]
+    assert time_slices[-1] == TimeSlice(now_ns, [bar])
     CommandLog(cluster).send(new_command("BREAKER_RELEASE", actor="me", reason="test"))
 
 
-def seconds_and_words(servers: str, security: dict[str, Any]) -> tuple[float, str]:
+def failed_connection(servers: str, security: dict[str, Any]) -> tuple[float, str]:
     cluster = settings_of(servers, security).kafka.cluster
-    began = time.monotonic()
-    with pytest.raises(Unavailable) as caught:
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as error:
         wait_for_topics(cluster, ["market-bars"], timeout_s=3)
-    took = time.monotonic() - began
-    with pytest.raises(DeployError, match=re.escape(str(caught.value).split(": ", 1)[1][:20])):
-        create_topics(cluster, [Topic("commands", 1, "delete", 1)], timeout_s=2)
+    elapsed_s = time.monotonic() - started
+    with pytest.raises(DeployError, match=re.escape(str(error.value).split(": ", 1)[1][:20])):
+        create_topics(cluster, [TopicSpec("commands", 1, "delete", 1)], timeout_s=2)
     assert "no metadata" in str(KafkaProbe(cluster)())
-    return took, str(caught.value)
+    return elapsed_s, str(error.value)
 
 
 def test_a_broker_of_another_authority_is_refused_in_one_sentence(
-    brokers: dict[str, str], folder: Path, ours: Certificate
+    brokers: dict[str, str], folder: Path, own_authority: Certificate
 ) -> None:
-    theirs = authority(folder, "theirs")
+    foreign_authority = create_authority(folder, "theirs")
     security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "user": USER, "password": PASSWORD}
-    took, said = seconds_and_words(brokers["sasl"], {**security, "ca_file": theirs.certificate})
-    assert took < 10
-    assert said.startswith(f"Kafka at {brokers['sasl']}: ")
-    assert "certificate verify failed" in said
-    assert "\n" not in said
+    elapsed_s, message = failed_connection(brokers["sasl"], {**security, "ca_file": foreign_authority.certificate})
+    assert elapsed_s < 10
+    assert message.startswith(f"Kafka at {brokers['sasl']}: ")
+    assert "certificate verify failed" in message
+    assert "\n" not in message
 
 
-def test_a_wrong_password_is_refused_in_one_sentence_without_it(brokers: dict[str, str], ours: Certificate) -> None:
-    security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "user": USER, "ca_file": ours.certificate}
-    took, said = seconds_and_words(brokers["sasl"], {**security, "password": "wrong-password"})
-    assert took < 10
-    assert "Authentication failed" in said
-    assert "wrong-password" not in said
+def test_a_wrong_password_is_rejected_and_not_shown(brokers: dict[str, str], own_authority: Certificate) -> None:
+    security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "user": USER, "ca_file": own_authority.certificate}
+    elapsed_s, message = failed_connection(brokers["sasl"], {**security, "password": "wrong-password"})
+    assert elapsed_s < 10
+    assert "Authentication failed" in message
+    assert "wrong-password" not in message
 
 
-def test_without_a_client_certificate_nobody_gets_in(brokers: dict[str, str], ours: Certificate) -> None:
-    _, said = seconds_and_words(brokers["ssl"], {"protocol": "SSL", "ca_file": ours.certificate})
-    assert said.startswith(f"Kafka at {brokers['ssl']}: ")
+def test_a_client_without_a_certificate_is_rejected(brokers: dict[str, str], own_authority: Certificate) -> None:
+    _, message = failed_connection(brokers["ssl"], {"protocol": "SSL", "ca_file": own_authority.certificate})
+    assert message.startswith(f"Kafka at {brokers['ssl']}: ")
 
 
-def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, ours: Certificate) -> None:
+def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, own_authority: Certificate) -> None:
     """Through a front: the embedded server is built without TLS."""
     url = make_database()
     plain = urlsplit(url)
-    theirs = authority(folder, "of-others")
-    with tls_front(issued(folder, "postgres", ours), plain.port or 0, asked_first=True) as port:
+    foreign_authority = create_authority(folder, "of-others")
+    with tls_proxy(
+        issue_certificate(folder, "postgres", own_authority), plain.port or 0, postgres_handshake=True
+    ) as port:
         address = url.replace(f":{plain.port}/", f":{port}/")
-        trusted = f"{address}?sslmode=verify-full&sslrootcert={ours.certificate}"
+        trusted = f"{address}?sslmode=verify-full&sslrootcert={own_authority.certificate}"
         with closing(psycopg2.connect(libpq_url(trusted))) as connection:
             assert connection.info.ssl_in_use
         engine = open_engine(trusted)
@@ -188,26 +194,26 @@ def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, o
             assert pooled.connection.dbapi_connection.info.ssl_in_use  # type: ignore[union-attr]
         engine.dispose()
         with pytest.raises(psycopg2.OperationalError, match="certificate verify failed"):
-            psycopg2.connect(libpq_url(f"{address}?sslmode=verify-full&sslrootcert={theirs.certificate}"))
+            psycopg2.connect(libpq_url(f"{address}?sslmode=verify-full&sslrootcert={foreign_authority.certificate}"))
 
 
-def test_redis_is_reached_by_verified_tls(redis_url: str, folder: Path, ours: Certificate) -> None:
+def test_redis_is_reached_by_verified_tls(redis_url: str, folder: Path, own_authority: Certificate) -> None:
     """Through a front: the embedded server is built without TLS."""
     plain = urlsplit(redis_url)
-    theirs = authority(folder, "of-nobody")
-    with tls_front(issued(folder, "redis", ours), plain.port or 0) as port:
+    foreign_authority = create_authority(folder, "of-nobody")
+    with tls_proxy(issue_certificate(folder, "redis", own_authority), plain.port or 0) as port:
         address = redis_url.replace("redis://", "rediss://").replace(f":{plain.port}/", f":{port}/")
-        with redis_client.Redis.from_url(f"{address}?ssl_ca_certs={ours.certificate}") as client:
+        with redis_client.Redis.from_url(f"{address}?ssl_ca_certs={own_authority.certificate}") as client:
             assert client.ping()
         with (
-            redis_client.Redis.from_url(f"{address}?ssl_ca_certs={theirs.certificate}") as client,
+            redis_client.Redis.from_url(f"{address}?ssl_ca_certs={foreign_authority.certificate}") as client,
             pytest.raises(redis_client.ConnectionError, match="certificate verify failed"),
         ):
             client.ping()
 
 
 @pytest.mark.parametrize(
-    ("security", "said"),
+    ("security", "message"),
     [
         ({"protocol": "SASL_SSL"}, "protocol SASL_SSL needs `user` and the secret KAFKA_PASSWORD"),
         ({"protocol": "SSL", "ca_file": "absent.pem"}, r"ca_file absent\.pem: No such file"),
@@ -216,14 +222,14 @@ def test_redis_is_reached_by_verified_tls(redis_url: str, folder: Path, ours: Ce
         ({"protocol": "TLS"}, r"kafka\.security\.protocol: .*'SASL_PLAINTEXT', found 'TLS'"),
     ],
 )
-def test_wrong_settings_are_one_sentence(security: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadInput, match=said) as caught:
+def test_wrong_settings_are_one_sentence(security: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as error:
         settings_of("127.0.0.1:1", {**security, "password": PASSWORD})
-    assert PASSWORD not in str(caught.value)
+    assert PASSWORD not in str(error.value)
 
 
-def test_a_key_of_another_certificate_is_said_before_any_connection(folder: Path, ours: Certificate) -> None:
-    one, other = issued(folder, "one", ours), issued(folder, "other", ours)
+def test_a_key_of_another_certificate_is_reported_before_connecting(folder: Path, own_authority: Certificate) -> None:
+    one, other = issue_certificate(folder, "one", own_authority), issue_certificate(folder, "other", own_authority)
     with pytest.raises(BadInput, match="expected a certificate in PEM and its key, found KEY_VALUES_MISMATCH"):
         settings_of("127.0.0.1:1", {"protocol": "SSL", "certificate_file": one.certificate, "key_file": other.key})
 
@@ -232,13 +238,15 @@ def test_every_client_of_kafka_is_configured_in_one_place() -> None:
     """A client that is not would stay plain where the others are encrypted."""
     folders = ("api", "configs", "dataflows", "deploy", "operators", "schemas", "sinks")
     files = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
-    naming = [path.relative_to(REPOSITORY).as_posix() for path in files if "bootstrap.servers" in path.read_text()]
-    assert naming == ["sinks/cluster.py"]
+    files_with_servers = [
+        path.relative_to(REPOSITORY).as_posix() for path in files if "bootstrap.servers" in path.read_text()
+    ]
+    assert files_with_servers == ["sinks/cluster.py"]
     unsecured = re.compile(r"(?<!def )\b(?:Consumer|Producer|AdminClient)\((?!client\()[^)]")
     assert not [path for path in files if unsecured.search(path.read_text())]
 
 
-def test_the_password_is_in_no_text_of_the_settings_and_plain_is_as_before() -> None:
+def test_the_password_is_hidden_and_plain_connections_are_unchanged() -> None:
     security = {"protocol": "SASL_PLAINTEXT", "user": USER, "password": PASSWORD}
     kafka = settings_of("127.0.0.1:1", security).kafka
     assert kafka.cluster.security["sasl.password"] == PASSWORD

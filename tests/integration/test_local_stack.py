@@ -20,14 +20,14 @@ from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import tansu
 from deploy.local.endpoints import Ports, prepare
-from deploy.local.stack import Stack, running_stack
+from deploy.local.stack import ServiceStack, running_stack
 from deploy.supervisor.initialise import initialise
 from deploy.supervisor.probes import KafkaProbe, PostgresProbe, RedisProbe
-from deploy.supervisor.service import DATAFLOW_NAMES, Probe
-from deploy.supervisor.topics import Topic, create_topics, read_topics
+from deploy.supervisor.process_spec import DATAFLOW_NAMES, Probe
+from deploy.supervisor.topics import TopicSpec, create_topics, read_topics
 
 
-def quiet(line: str) -> None:
+def ignore_line(line: str) -> None:
     """Takes progress and prints nothing."""
 
 
@@ -37,9 +37,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def own_stack(home: Home, kafka: str) -> Iterator[Stack]:
+def own_stack(home: Home, kafka: str) -> Iterator[ServiceStack]:
     """Services of this module alone: its tests stop them. (Asks for `kafka` so that plain pytest fails at once.)"""
-    with running_stack(home, Ports.free(), quiet, environ={}) as stack:
+    with running_stack(home, Ports.free(), ignore_line, environ={}) as stack:
         yield stack
 
 
@@ -71,17 +71,17 @@ def execute(url: str, statement: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def test_data_outlive_a_restart_of_each_service(own_stack: Stack) -> None:
-    told = own_stack.endpoints
-    create_topics(told.kafka, [Topic("kept", 1, "delete", 3650)])
-    produce(told.kafka, "kept", b"before")
-    execute(told.database_url, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
-    with redis.Redis.from_url(told.redis_url) as client:
+def test_data_survives_a_restart_of_each_service(own_stack: ServiceStack) -> None:
+    endpoints = own_stack.endpoints
+    create_topics(endpoints.kafka, [TopicSpec("kept", 1, "delete", 3650)])
+    produce(endpoints.kafka, "kept", b"before")
+    execute(endpoints.database_url, "CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
+    with redis.Redis.from_url(endpoints.redis_url) as client:
         client.set("kept", "before")
     probes: dict[str, Probe] = {
-        "kafka": KafkaProbe(told.kafka),
-        "postgres": PostgresProbe(told.database_url),
-        "redis": RedisProbe(told.redis_url),
+        "kafka": KafkaProbe(endpoints.kafka),
+        "postgres": PostgresProbe(endpoints.database_url),
+        "redis": RedisProbe(endpoints.redis_url),
     }
     for name, probe in probes.items():
         assert probe(0) is None
@@ -89,52 +89,54 @@ def test_data_outlive_a_restart_of_each_service(own_stack: Stack) -> None:
         assert probe(0) is not None
         own_stack.start_one(name)
         assert probe(0) is None
-    produce(told.kafka, "kept", b"after")
-    assert consume_all(told.kafka, "kept") == [b"before", b"after"]
-    assert execute(told.database_url, "SELECT n FROM kept") == [(1,)]
-    with redis.Redis.from_url(told.redis_url) as client:
+    produce(endpoints.kafka, "kept", b"after")
+    assert consume_all(endpoints.kafka, "kept") == [b"before", b"after"]
+    assert execute(endpoints.database_url, "SELECT n FROM kept") == [(1,)]
+    with redis.Redis.from_url(endpoints.redis_url) as client:
         assert client.get("kept") == b"before"
 
 
-def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_stack: Stack) -> None:
+def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_stack: ServiceStack) -> None:
     declared = read_topics()
     assert create_topics(own_stack.endpoints.kafka, declared) == [topic.name for topic in declared]
     assert create_topics(own_stack.endpoints.kafka, declared) == []
-    widened = Topic(declared[0].name, declared[0].partitions + 1, "delete", 1)
+    widened = TopicSpec(declared[0].name, declared[0].partitions + 1, "delete", 1)
     with pytest.raises(DeployError, match=rf"topic {widened.name} has {declared[0].partitions} partitions"):
         create_topics(own_stack.endpoints.kafka, [widened])
 
 
-def test_a_misspelt_topic_does_not_become_one(own_stack: Stack) -> None:
+def test_a_misspelt_topic_is_not_created(own_stack: ServiceStack) -> None:
     client = AdminClient({"bootstrap.servers": own_stack.endpoints.kafka})
     client.list_topics("mraket-bars", timeout=5)
     assert "mraket-bars" not in client.list_topics(timeout=5).topics
 
 
-def test_initialising_twice_changes_nothing(own_stack: Stack, home: Home) -> None:
-    told = own_stack.endpoints
-    initialise(home, bootstrap=told.kafka, database_url=told.database_url)
+def test_initialising_twice_changes_nothing(own_stack: ServiceStack, home: Home) -> None:
+    endpoints = own_stack.endpoints
+    initialise(home, bootstrap=endpoints.kafka, database_url=endpoints.database_url)
     stores = {path: path.stat().st_mtime_ns for path in sorted(home.recovery.glob("*/part-*.sqlite3"))}
     assert len(stores) == 4 * len(DATAFLOW_NAMES)
-    initialise(home, bootstrap=told.kafka, database_url=told.database_url)
+    initialise(home, bootstrap=endpoints.kafka, database_url=endpoints.database_url)
     assert {path: path.stat().st_mtime_ns for path in stores} == stores
 
 
-def test_passwords_are_asked_for_and_lie_in_files_of_the_owner_alone(own_stack: Stack, home: Home) -> None:
-    told = own_stack.endpoints
+def test_passwords_are_required_and_stored_in_owner_only_files(own_stack: ServiceStack, home: Home) -> None:
+    endpoints = own_stack.endpoints
     for path in home.secrets.iterdir():
         assert path.stat().st_mode & 0o077 == 0
-    address = told.database_url.split("@")[1]
+    address = endpoints.database_url.split("@")[1]
     assert "password" in (PostgresProbe(f"postgresql://platform:wrong@{address}")(0) or "")
-    assert "authenticate" in (RedisProbe(f"redis://{told.redis_url.split('@')[1]}")(0) or "")
-    command_lines = " ".join(" ".join(service.command) for service in told.services)
+    assert "authenticate" in (RedisProbe(f"redis://{endpoints.redis_url.split('@')[1]}")(0) or "")
+    command_lines = " ".join(" ".join(service.command) for service in endpoints.services)
     assert not any(path.read_text().strip() in command_lines for path in home.secrets.iterdir())
 
 
-def test_services_listen_on_loopback_only(own_stack: Stack) -> None:
-    listening = {int(line.split()[1].split(":")[1], 16): line.split()[1].split(":")[0] for line in _listeners()}
+def test_services_listen_on_loopback_only(own_stack: ServiceStack) -> None:
+    address_by_port = {int(line.split()[1].split(":")[1], 16): line.split()[1].split(":")[0] for line in _listeners()}
     for port in (own_stack.ports.kafka, own_stack.ports.postgres, own_stack.ports.redis):
-        assert listening[port] in ("0100007F", "0000000000000000FFFF00000100007F"), f"port {port} is open to others"
+        assert address_by_port[port] in ("0100007F", "0000000000000000FFFF00000100007F"), (
+            f"port {port} is open to others"
+        )
 
 
 def _listeners() -> list[str]:
@@ -143,34 +145,34 @@ def _listeners() -> list[str]:
     return [line for line in lines if line.split()[3] == "0A"]
 
 
-def test_a_taken_port_stops_the_start_before_anything_runs(tmp_path: Path, kafka: str) -> None:
+def test_an_occupied_port_fails_the_start_before_any_service_runs(tmp_path: Path, kafka: str) -> None:
     home, ports = Home(tmp_path), Ports.free()
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", ports.redis))
-        other.listen()
-        home.make()
-        given = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": "postgresql://db.example/trading"}
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", ports.redis))
+        occupied.listen()
+        home.create_folders()
+        environment = {"KAFKA_BOOTSTRAP_SERVERS": kafka, "DATABASE_URL": "postgresql://db.example/trading"}
         with pytest.raises(DeployError, match=f"port {ports.redis} on 127.0.0.1 that Redis needs is taken"):
-            prepare(home, ports, quiet, given)
+            prepare(home, ports, ignore_line, environment)
 
 
-def test_without_kafka_jars_the_start_is_degraded_and_says_why(
+def test_without_kafka_jars_the_start_is_degraded_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kafka: str, database_url: str, redis_url: str
 ) -> None:
     monkeypatch.setenv("KAFKA_HOME", str(tmp_path / "nowhere"))
     home = Home(tmp_path)
-    home.make()
-    left = home.recovery / "risk" / "part-0.sqlite3"
-    left.parent.mkdir()
-    left.touch()
-    given = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    with running_stack(home, Ports.free(), quiet, given) as stack:
+    home.create_folders()
+    stale_store = home.recovery / "risk" / "part-0.sqlite3"
+    stale_store.parent.mkdir()
+    stale_store.touch()
+    environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    with running_stack(home, Ports.free(), ignore_line, environment) as stack:
         (banner,) = stack.endpoints.degraded
         assert banner.startswith("Kafka is replaced by Tansu (KAFKA_HOME=")
         assert banner.endswith(tansu.LIMITS)
         assert stack.endpoints.environment(home)["PLATFORM_DEGRADED"] == banner
         # Its log starts empty, so what a dataflow remembers of offsets must be gone too.
-        assert not left.exists()
+        assert not stale_store.exists()
         create_topics(stack.endpoints.kafka, read_topics())
         produce(stack.endpoints.kafka, "orders", b"record")
         assert consume_all(stack.endpoints.kafka, "orders") == [b"record"]
@@ -194,43 +196,43 @@ def bars_written(environment: dict[str, str]) -> int:
     while True:
         status = json.loads(run_cli(environment, "status", "--json").stdout)
         stats = {child["name"]: child["stats"] for child in status["children"] if child["kind"] == "dataflow"}
-        written: int = stats["market_data"]["records_out"]
-        if written or time.monotonic() > deadline:
-            return written
+        count: int = stats["market_data"]["records_out"]
+        if count or time.monotonic() > deadline:
+            return count
         time.sleep(0.5)
 
 
-def test_the_platform_starts_answers_and_stops_by_the_command_line(own_stack: Stack, tmp_path: Path) -> None:
-    told = own_stack.endpoints
+def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: ServiceStack, tmp_path: Path) -> None:
+    endpoints = own_stack.endpoints
     environment = {
         **os.environ,
         "PLATFORM_HOME": str(tmp_path),
         "PLATFORM_PYTHON_ENV": "current",
         "PLATFORM_API_PORT": str(own_stack.ports.api),
         "PLATFORM_DASHBOARD": "off",
-        "KAFKA_BOOTSTRAP_SERVERS": told.kafka,
-        "DATABASE_URL": told.database_url,
-        "REDIS_URL": told.redis_url,
+        "KAFKA_BOOTSTRAP_SERVERS": endpoints.kafka,
+        "DATABASE_URL": endpoints.database_url,
+        "REDIS_URL": endpoints.redis_url,
     }
     started = run_cli(environment, "start")
     try:
         assert started.returncode == 0, started.stderr + started.stdout
         assert f"http://127.0.0.1:{own_stack.ports.api}/docs" in started.stdout
         assert "dashboard   none: PLATFORM_DASHBOARD=off" in started.stdout
-        health = run_cli(environment, "health-check", "--json")
-        found = json.loads(health.stdout)
-        assert health.returncode == 0, health.stdout
-        assert found["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api", "checks", "alerts"}
+        completed = run_cli(environment, "health-check", "--json")
+        health = json.loads(completed.stdout)
+        assert completed.returncode == 0, completed.stdout
+        assert health["services"].keys() == {"kafka", "postgres", "redis", *DATAFLOW_NAMES, "api", "checks", "alerts"}
         assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
         assert "dead letters" in table
         assert run_cli(environment, "logs", "nothing").stderr.startswith("error: there is no service 'nothing'")
-        ours = run_cli(environment, "service", "stop", "kafka").stderr
-        assert ours == "error: kafka is not ours to stop: its address came from the environment\n"
+        error = run_cli(environment, "service", "stop", "kafka").stderr
+        assert error == "error: kafka is not ours to stop: its address came from the environment\n"
     finally:
         stopped = run_cli(environment, "stop")
     assert stopped.returncode == 0
     assert "killed" not in stopped.stdout
-    again = run_cli(environment, "status")
-    assert (again.returncode, again.stdout) == (3, "not running (stopped: stopped)\n")
+    status_after = run_cli(environment, "status")
+    assert (status_after.returncode, status_after.stdout) == (3, "not running (stopped: stopped)\n")
     assert run_cli(environment, "stop").stdout == "nothing was running\n"

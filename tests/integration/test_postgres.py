@@ -18,7 +18,7 @@ from alembic import command
 from sqlalchemy import Engine, select, text
 
 import schemas
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import decode, file_name
 from schemas.errors import Unavailable
 from schemas.records import (
@@ -60,17 +60,17 @@ def _lot(lot_id: str, seq: int, quantity: str) -> Lot:
 
 def one_of_each() -> list[Record]:
     """Records with awkward values, and the example of each type that is not among them."""
-    written = awkward()
-    kinds = {type(record) for record in written}
+    records = awkward_records()
+    record_types = {type(record) for record in records}
     examples = Path(schemas.__file__).parent / "examples"
     for record_type in TABLE_OF:
-        if record_type not in kinds:
+        if record_type not in record_types:
             example = json.loads((examples / file_name(record_type).replace(".avsc", ".json")).read_text())
-            written.append(decode(b64decode(example["message_base64"])))
-    return written
+            records.append(decode(b64decode(example["message_base64"])))
+    return records
 
 
-def awkward() -> list[Record]:
+def awkward_records() -> list[Record]:
     checks = [CheckResult("max_order_notional", "15025", "50000"), CheckResult("cash", "a \"b\" 'c' \\ é", "1")]
     numbers = [D("12345678901234567890.123456789"), *[D("-1.5")] * 6]
     return [
@@ -119,7 +119,7 @@ def _all(engine: Engine) -> dict[str, list[Any]]:
 def _write(engine: Engine, batches: Sequence[Sequence[Record]]) -> None:
     part = PostgresSink(_url(engine), name="test").build_part("postgres", "0000", None)
     for batch in batches:
-        part.write_batch([[Tick(T0, batch)], [Tick(T0 + 1, [])]])
+        part.write_batch([[TimeSlice(T0, batch)], [TimeSlice(T0 + 1, [])]])
     part.close()
 
 
@@ -135,7 +135,7 @@ def test_every_record_comes_back_as_it_was_written(
         assert _records(engine, type(record)) == [record]
 
 
-def test_text_that_postgres_cannot_hold_is_stored_with_a_mark_instead_of_stopping_the_flow(engine: Engine) -> None:
+def test_unstorable_text_is_stored_with_replacement_characters(engine: Engine) -> None:
     _write(engine, [[DeadLetter("t", 0, 1, "s", T0, "a\0b\ud800", 2, b"\0")]])
     assert _records(engine, DeadLetter)[0].reason == "a\ufffdb?"
 
@@ -155,10 +155,10 @@ def _history(count: int) -> list[Record]:
     return records
 
 
-def test_replays_of_the_same_and_of_overlapping_batches_leave_the_same_tables(make_database: Callable[[], str]) -> None:
+def test_repeated_and_overlapping_batches_leave_the_same_tables(make_database: Callable[[], str]) -> None:
     records = _history(600)
-    once, often = open_engine(make_database()), open_engine(make_database())
-    _write(once, [[record] for record in records])
+    written_once, written_often = open_engine(make_database()), open_engine(make_database())
+    _write(written_once, [[record] for record in records])
     rng = random.Random(5)
     batches = []
     start = 0
@@ -167,11 +167,11 @@ def test_replays_of_the_same_and_of_overlapping_batches_leave_the_same_tables(ma
         batches += [records[start:end], records[max(0, start - rng.randint(0, 300)) : end]]
         start = end
     batches.append(records)
-    _write(often, batches)
-    assert _all(once) == _all(often)
-    assert len(_records(once, Position)) == 7 and len(_records(once, Lot)) == 11
-    once.dispose()
-    often.dispose()
+    _write(written_often, batches)
+    assert _all(written_once) == _all(written_often)
+    assert len(_records(written_once, Position)) == 7 and len(_records(written_once, Lot)) == 11
+    written_once.dispose()
+    written_often.dispose()
 
 
 @pytest.mark.parametrize("copy_from_rows", [1, 1_000_000], ids=["copy", "values"])
@@ -187,7 +187,7 @@ def test_an_older_row_never_overwrites_a_newer_one(
     assert _records(engine, Lot) == [_lot("lot-1", 4, "0")]
 
 
-def test_a_fact_once_written_is_not_rewritten(engine: Engine) -> None:
+def test_a_stored_fact_is_not_overwritten(engine: Engine) -> None:
     _write(engine, [[bar("A", 1, T0, 1.0)], [bar("A", 1, T0, 2.0)]])
     assert _records(engine, type(bar("A", 1, T0))) == [bar("A", 1, T0, 1.0)]
 
@@ -200,36 +200,36 @@ def _terminate(admin: Any, name: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-def test_connections_killed_while_writing_lose_and_double_nothing(make_database: Callable[[], str]) -> None:
+def test_connections_killed_while_writing_lose_and_duplicate_nothing(make_database: Callable[[], str]) -> None:
     records = _history(2500)
-    calm, stormy = open_engine(make_database()), open_engine(make_database())
-    _write(calm, [records])
-    writer = PostgresWriter(_url(stormy), name="stormy")
-    done = threading.Event()
+    undisturbed, disturbed = open_engine(make_database()), open_engine(make_database())
+    _write(undisturbed, [records])
+    writer = PostgresWriter(_url(disturbed), name="stormy")
+    finished = threading.Event()
 
     def write() -> None:
         for start in range(0, len(records), 60):
             writer.write(records[start : start + 60])
-        done.set()
+        finished.set()
 
     thread = threading.Thread(target=write)
-    admin = psycopg2.connect(_url(stormy).replace("+psycopg2", ""))
+    admin = psycopg2.connect(_url(disturbed).replace("+psycopg2", ""))
     admin.autocommit = True
     thread.start()
     kills = 0
-    while not done.wait(0.05):
+    while not finished.wait(0.05):
         kills += _terminate(admin, "stormy")
-        assert thread.is_alive() or done.is_set()
+        assert thread.is_alive() or finished.is_set()
     thread.join()
     writer.close()
     admin.close()
     assert kills >= 3
-    assert _all(calm) == _all(stormy)
-    calm.dispose()
-    stormy.dispose()
+    assert _all(undisturbed) == _all(disturbed)
+    undisturbed.dispose()
+    disturbed.dispose()
 
 
-def test_a_lock_that_outlasts_the_statement_delays_a_batch_and_loses_none(engine: Engine) -> None:
+def test_a_lock_delays_a_batch_and_loses_none(engine: Engine) -> None:
     writer = PostgresWriter(_url(engine), name="locked")
     writer.write([_position("A", 1)])
     thread = threading.Thread(target=writer.write, args=([_position("A", 2), _position("B", 3)],))
@@ -243,33 +243,35 @@ def test_a_lock_that_outlasts_the_statement_delays_a_batch_and_loses_none(engine
     assert _records(engine, Position) == [_position("A", 2), _position("B", 3)]
 
 
-def test_postgres_away_for_too_long_is_one_clear_error() -> None:
+def test_a_long_postgres_outage_is_one_clear_error() -> None:
     writer = PostgresWriter("postgresql://u:p@127.0.0.1:1/none", name="test", unavailable_after_s=0.3)
     with pytest.raises(Unavailable, match=r"Postgres took no batch for 0\.3 s"):
         writer.write([_position("A", 1)])
 
 
-def test_the_migrations_give_the_tables_and_go_down_and_up_again(make_database: Callable[[], str]) -> None:
+def test_the_migrations_create_the_tables_and_run_down_and_up(make_database: Callable[[], str]) -> None:
     url = make_database()
     config = alembic_config(url)
     command.check(config)
     command.downgrade(config, "base")
     engine = open_engine(url)
     with engine.connect() as connection:
-        left = connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
-    assert left == ["alembic_version"]
+        tables_left = (
+            connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).scalars().all()
+        )
+    assert tables_left == ["alembic_version"]
     command.upgrade(config, "head")
     command.check(config)
     assert {record_type: rows for record_type, rows in _all(engine).items() if rows} == {}
     engine.dispose()
 
 
-def test_the_time_for_people_is_the_event_time(engine: Engine) -> None:
+def test_the_ts_column_is_the_event_time(engine: Engine) -> None:
     _write(engine, [[execution(1, T0, "A", 1, 1.0)]])
     with engine.connect() as connection:
         ts = connection.execute(text("SELECT ts FROM executions")).scalar_one()
     assert ts.isoformat() == "2023-11-14T22:13:20.123457+00:00"
 
 
-def test_latest_tables_are_the_ones_meant() -> None:
+def test_latest_tables_are_positions_lots_and_risk_usage() -> None:
     assert {Position, Lot, RiskUsage} == LATEST

@@ -18,18 +18,18 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from api.app import create_app
-from api.read_replica import Reads
+from api.read_pool import ReadPool
 from api.resources import Resources
 from api.roles import Role
 from configs.settings import Settings, load_settings
 from schemas.records import Bar
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
-from tests.integration.api_people import bearer, token_of
+from tests.integration.api_users import bearer, token_of
 
 PREFIX = f"replica-{time.time_ns()}-"
 MINUTE = 60_000_000_000
-TICKET = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "order_type": "MARKET", "time_in_force": "DAY"}
+ORDER_REQUEST = {"symbol": "AAPL", "side": "BUY", "quantity": 1, "order_type": "MARKET", "time_in_force": "DAY"}
 
 
 def write_bar(url: str, close: float) -> None:
@@ -40,15 +40,15 @@ def write_bar(url: str, close: float) -> None:
 @pytest.fixture(scope="module")
 def urls(make_database: Callable[[], str]) -> dict[str, str]:
     """Two databases that hold different prices, the second one for reading only, as a standby is."""
-    found = {"primary": make_database(), "replica": make_database()}
-    write_bar(found["primary"], 100.0)
-    write_bar(found["replica"], 200.0)
-    with closing(psycopg2.connect(found["primary"])) as db:
+    databases = {"primary": make_database(), "replica": make_database()}
+    write_bar(databases["primary"], 100.0)
+    write_bar(databases["replica"], 200.0)
+    with closing(psycopg2.connect(databases["primary"])) as db:
         db.autocommit = True
-        name = found["replica"].rsplit("/", 1)[1]
+        name = databases["replica"].rsplit("/", 1)[1]
         with db.cursor() as cursor:
             cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    return found
+    return databases
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def settings(urls: dict[str, str], redis_url: str, kafka: str) -> Settings:
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.create_topics([NewTopic(f"{PREFIX}commands", 1, 1)]).values():
         future.result(30)
-    told = {"DATABASE_URL": urls["primary"], "DATABASE_REPLICA_URL": urls["replica"], "REDIS_URL": redis_url}
-    return load_settings(environment={**told, "KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": PREFIX})
+    environment = {"DATABASE_URL": urls["primary"], "DATABASE_REPLICA_URL": urls["replica"], "REDIS_URL": redis_url}
+    return load_settings(environment={**environment, "KAFKA_BOOTSTRAP_SERVERS": kafka, "KAFKA__TOPIC_PREFIX": PREFIX})
 
 
 @pytest.fixture
@@ -67,135 +67,135 @@ def client(settings: Settings, tmp_path: Path) -> Iterator[TestClient]:
 
 
 def resources_of(client: TestClient) -> Resources:
-    found: Resources = client.app.state.resources  # type: ignore[attr-defined]
-    return found
+    resources: Resources = client.app.state.resources  # type: ignore[attr-defined]
+    return resources
 
 
 @pytest.fixture
-def asked(client: TestClient) -> dict[str, list[str]]:
+def statements_by_database(client: TestClient) -> dict[str, list[str]]:
     """The statements that each database got."""
-    found: dict[str, list[str]] = {"primary": [], "replica": []}
+    recorded: dict[str, list[str]] = {"primary": [], "replica": []}
     resources = resources_of(client)
-    assert resources.reads.replica is not None
+    assert resources.read_pool.replica is not None
 
     def listen(engine: Engine, statements: list[str]) -> None:
-        def before(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-            statements.append(" ".join(statement.split()))
+        def before(connection: Any, cursor: Any, executed: str, *_: Any) -> None:
+            statements.append(" ".join(executed.split()))
 
         event.listen(engine, "before_cursor_execute", before)
 
-    listen(resources.engine, found["primary"])
-    listen(resources.reads.replica, found["replica"])
-    return found
+    listen(resources.engine, recorded["primary"])
+    listen(resources.read_pool.replica, recorded["replica"])
+    return recorded
 
 
-def close_of(client: TestClient, who: dict[str, str]) -> float:
-    response = client.get("/api/v1/market/history/AAPL", headers=who)
+def close_of(client: TestClient, headers: dict[str, str]) -> float:
+    response = client.get("/api/v1/market/history/AAPL", headers=headers)
     assert response.status_code == 200, response.text
-    [shown] = response.json()["bars"]
-    return float(shown["close"])
+    [bar] = response.json()["bars"]
+    return float(bar["close"])
 
 
-def test_what_is_shown_comes_from_the_replica_and_what_is_written_or_decides_is_the_primarys(
-    client: TestClient, asked: dict[str, list[str]]
+def test_display_queries_use_the_replica_and_writes_and_decisions_the_primary(
+    client: TestClient, statements_by_database: dict[str, list[str]]
 ) -> None:
-    who = bearer(token_of(client.app, Role.TRADER))  # type: ignore[arg-type]
-    assert not asked["replica"], "users and sessions are the primary's"
-    assert any("INSERT INTO users" in statement for statement in asked["primary"])
-    asked["primary"].clear()
+    headers = bearer(token_of(client.app, Role.TRADER))  # type: ignore[arg-type]
+    assert not statements_by_database["replica"], "users and sessions are the primary's"
+    assert any("INSERT INTO users" in statement for statement in statements_by_database["primary"])
+    statements_by_database["primary"].clear()
 
-    assert close_of(client, who) == 200.0
-    assert any("FROM bars" in statement for statement in asked["replica"])
-    assert not any("FROM bars" in statement for statement in asked["primary"])
-    for statements in asked.values():
+    assert close_of(client, headers) == 200.0
+    assert any("FROM bars" in statement for statement in statements_by_database["replica"])
+    assert not any("FROM bars" in statement for statement in statements_by_database["primary"])
+    for statements in statements_by_database.values():
         statements.clear()
 
     key = {"Idempotency-Key": "once"}
-    first = client.post("/api/v1/orders", json=TICKET, headers={**who, **key})
+    first = client.post("/api/v1/orders", json=ORDER_REQUEST, headers={**headers, **key})
     assert first.status_code == 202, first.text
-    again = client.post("/api/v1/orders", json=TICKET, headers={**who, **key})
-    assert again.json()["order_id"] == first.json()["order_id"]
+    second = client.post("/api/v1/orders", json=ORDER_REQUEST, headers={**headers, **key})
+    assert second.json()["order_id"] == first.json()["order_id"]
     # Read after write: a copy may not have it yet, and this one never will.
-    assert client.get(f"/api/v1/orders/{first.json()['order_id']}", headers=who).status_code == 200
-    assert client.post("/api/v1/risk/validate", json=TICKET, headers=who).status_code == 200
-    assert asked["replica"] == []
-    assert any("INSERT INTO submissions" in statement for statement in asked["primary"])
+    assert client.get(f"/api/v1/orders/{first.json()['order_id']}", headers=headers).status_code == 200
+    assert client.post("/api/v1/risk/validate", json=ORDER_REQUEST, headers=headers).status_code == 200
+    assert statements_by_database["replica"] == []
+    assert any("INSERT INTO submissions" in statement for statement in statements_by_database["primary"])
 
 
 def test_health_names_the_replica(client: TestClient) -> None:
     assert client.get("/health").json()["parts"]["postgres_replica"]["status"] == "ok"
 
 
-def test_a_replica_that_is_away_is_said_and_the_primary_answers(settings: Settings, tmp_path: Path) -> None:
+def test_an_unreachable_replica_is_reported_and_the_primary_is_used(settings: Settings, tmp_path: Path) -> None:
     postgres = settings.database.postgres.model_copy(update={"replica_url": "postgresql://u:secret@127.0.0.1:1/none"})
-    away = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
-    with TestClient(create_app(away, home=tmp_path)) as client:
-        who = bearer(token_of(client.app, Role.VIEWER))  # type: ignore[arg-type]
-        assert close_of(client, who) == 100.0
+    unreachable = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    with TestClient(create_app(unreachable, home=tmp_path)) as client:
+        headers = bearer(token_of(client.app, Role.VIEWER))  # type: ignore[arg-type]
+        assert close_of(client, headers) == 100.0
         health = client.get("/health").json()
         assert "refused" in health["parts"]["postgres_replica"]["status"]
-        [reason] = [one for one in health["degraded_reasons"] if "read replica" in one]
+        [reason] = [text_line for text_line in health["degraded_reasons"] if "read replica" in text_line]
         assert reason.startswith("the read replica is away, queries go to the primary: ")
         assert health["parts"]["postgres"]["status"] == "ok"
         assert "secret" not in str(health)
 
 
-def test_a_replica_that_comes_back_is_asked_again(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.read_replica.AWAY_S", 0.3)
+def test_a_recovered_replica_is_used_again(urls: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.read_pool.REPLICA_RETRY_S", 0.3)
     primary, replica = open_engine(urls["primary"]), open_engine("postgresql://u@127.0.0.1:1/none")
-    reads = Reads(primary, replica)
+    reads = ReadPool(primary, replica)
 
-    def close() -> float:
+    def read_close() -> float:
         with reads.connect() as db:
             return float(db.execute(text("SELECT close FROM bars")).scalar_one())
 
     try:
-        assert close() == 100.0
+        assert read_close() == 100.0
         replica.dispose()
         reads.replica = replica = open_engine(urls["replica"])
-        assert close() == 100.0, "not asked again yet"
+        assert read_close() == 100.0, "not asked again yet"
         time.sleep(0.35)
-        assert close() == 200.0
+        assert read_close() == 200.0
     finally:
         primary.dispose()
         replica.dispose()
 
 
-def test_the_pool_keeps_as_many_connections_as_the_settings_say_and_lends_twice_that(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_the_pool_keeps_pool_size_connections_and_lends_twice_as_many(settings: Settings, tmp_path: Path) -> None:
     postgres = settings.database.postgres.model_copy(update={"pool_size": 3})
-    few = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
+    small_pool = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
     assert settings.database.postgres.pool_size == 20
-    with TestClient(create_app(few, home=tmp_path)) as client:
+    with TestClient(create_app(small_pool, home=tmp_path)) as client:
         engine = resources_of(client).engine
-        with ExitStack() as held:
+        with ExitStack() as connections:
             pids = {
-                held.enter_context(engine.connect()).execute(text("SELECT pg_backend_pid()")).scalar_one()
+                connections.enter_context(engine.connect()).execute(text("SELECT pg_backend_pid()")).scalar_one()
                 for _ in range(6)
             }
             assert len(pids) == 6
             with pytest.raises(PoolTimeout):
                 engine.connect()
             # One that waits gets the next that is given back.
-            got: list[int] = []
-            waiting = threading.Thread(target=lambda: got.append(_one(engine)))
-            waiting.start()
-            held.pop_all().close()
-            waiting.join(5)
-            assert got
+            results: list[int] = []
+            waiting_thread = threading.Thread(target=lambda: results.append(_select_one(engine)))
+            waiting_thread.start()
+            connections.pop_all().close()
+            waiting_thread.join(5)
+            assert results
         deadline = time.monotonic() + 5
-        while (kept := _sessions(settings.database.postgres.url, pids)) != 3 and time.monotonic() < deadline:
+        while (
+            session_count := _count_sessions(settings.database.postgres.url, pids)
+        ) != 3 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert kept == 3
+        assert session_count == 3
 
 
-def _one(engine: Engine) -> int:
+def _select_one(engine: Engine) -> int:
     with engine.connect() as db:
         return int(db.execute(text("SELECT 1")).scalar_one())
 
 
-def _sessions(url: str, pids: set[int]) -> int:
+def _count_sessions(url: str, pids: set[int]) -> int:
     with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)", (list(pids),))
         return int(cursor.fetchall()[0][0])

@@ -14,18 +14,18 @@ import redis
 from deploy.home import Home
 from deploy.local.ports import free_ports
 from deploy.local.redis import prepare
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import Position
-from sinks.redis import LatestWriter, RedisLatest, RedisPart
+from sinks.redis import LatestWriter, RedisLatestSink, RedisSinkPartition
 from tests.unit.builders import bar
 
 
-class Server:
+class RedisServer:
     """A Redis of the test's own, so that it can be stopped."""
 
     def __init__(self, folder: Path) -> None:
         home = Home(folder)
-        home.make()
+        home.create_folders()
         (port,) = free_ports(1)
         embedded = prepare(home, port)
         self.url = embedded.url
@@ -35,7 +35,7 @@ class Server:
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
         with redis.Redis.from_url(self.url) as client:
-            until(lambda: _answers(client))
+            wait_until(lambda: _responds(client))
 
     def stop(self) -> None:
         assert self._process is not None
@@ -43,29 +43,29 @@ class Server:
         self._process.wait(5)
 
 
-def _answers(client: redis.Redis) -> bool:
+def _responds(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
     except redis.RedisError:
         return False
 
 
-def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline, "did not become true in time"
         time.sleep(0.02)
 
 
-def _held(client: redis.Redis, key: str) -> dict[str, object]:
+def _read_value(client: redis.Redis, key: str) -> dict[str, object]:
     value = client.get(key)
     assert isinstance(value, bytes), f"{key} is not there"
-    found: dict[str, object] = json.loads(value)
-    return found
+    decoded: dict[str, object] = json.loads(value)
+    return decoded
 
 
-def _part(url: str) -> RedisPart:
-    return RedisLatest(url).build_part("redis", "0", None)
+def _sink_partition(url: str) -> RedisSinkPartition:
+    return RedisLatestSink(url).build_part("redis", "0", None)
 
 
 def test_an_older_value_never_replaces_a_newer_one_and_only_changes_are_published(redis_url: str) -> None:
@@ -81,7 +81,7 @@ def test_an_older_value_never_replaces_a_newer_one_and_only_changes_are_publishe
         writer.put([bar("OLD", seq, ts_ns, 100.0 + seq)])
         assert writer.flush(5.0)
         writer.close()
-    assert _held(client, "latest:bar:OLD")["close"] == 103.0
+    assert _read_value(client, "latest:bar:OLD")["close"] == 103.0
     published = []
     while (message := subscription.get_message(timeout=0.5)) is not None:
         published.append(json.loads(message["data"]))
@@ -90,40 +90,40 @@ def test_an_older_value_never_replaces_a_newer_one_and_only_changes_are_publishe
     client.close()
 
 
-def test_a_flow_goes_on_while_redis_is_stopped_and_redis_catches_up_when_it_is_back(tmp_path: Path) -> None:
-    server = Server(tmp_path)
+def test_a_redis_outage_does_not_delay_the_flow_and_redis_catches_up(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
     server.start()
-    part = _part(server.url)
-    part.write_batch([[Tick(1, [bar("A", 1, 1)])]])
+    part = _sink_partition(server.url)
+    part.write_batch([[TimeSlice(1, [bar("A", 1, 1)])]])
     assert part.writer.flush(5.0)
     server.stop()
-    slowest = 0.0
+    slowest_s = 0.0
     for seq in range(2, 502):
-        began = time.perf_counter()
-        part.write_batch([[Tick(seq, [bar("A", seq, seq, float(seq)), bar("B", seq, seq)])]])
-        slowest = max(slowest, time.perf_counter() - began)
+        started = time.perf_counter()
+        part.write_batch([[TimeSlice(seq, [bar("A", seq, seq, float(seq)), bar("B", seq, seq)])]])
+        slowest_s = max(slowest_s, time.perf_counter() - started)
         if seq % 100 == 0:
             time.sleep(0.1)
-    assert slowest < 0.25
-    until(lambda: part.writer.away)
+    assert slowest_s < 0.25
+    wait_until(lambda: part.writer.disconnected)
     assert part.writer.superseded >= 400
     server.start()
     position = Position._make((7, 502, "A", Decimal("1.5"), *[Decimal(0)] * 4, "exe-1"))
-    part.write_batch([[Tick(502, [position])]])
+    part.write_batch([[TimeSlice(502, [position])]])
     assert part.writer.flush(10.0)
-    assert not part.writer.away
+    assert not part.writer.disconnected
     with redis.Redis.from_url(server.url) as client:
-        assert _held(client, "latest:bar:A")["close"] == 501.0
-        assert _held(client, "latest:bar:B")["seq"] == 501
-        assert _held(client, "latest:position:A")["quantity"] == "1.5"
+        assert _read_value(client, "latest:bar:A")["close"] == 501.0
+        assert _read_value(client, "latest:bar:B")["seq"] == 501
+        assert _read_value(client, "latest:position:A")["quantity"] == "1.5"
     part.close()
     server.stop()
 
 
-def test_closing_does_not_wait_for_a_redis_that_is_gone(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    part = _part(server.url)
-    part.write_batch([[Tick(1, [bar("A", 1, 1)])]])
-    began = time.monotonic()
+def test_closing_does_not_wait_for_an_unreachable_redis(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    part = _sink_partition(server.url)
+    part.write_batch([[TimeSlice(1, [bar("A", 1, 1)])]])
+    started = time.monotonic()
     part.close()
-    assert time.monotonic() - began < 8.0
+    assert time.monotonic() - started < 8.0

@@ -13,18 +13,18 @@ import pytest
 from sqlalchemy import insert
 
 from configs.settings import load_settings
-from deploy.commands.security import deeds_of
+from deploy.commands.security import audit_rows
 from deploy.home import REPOSITORY, Home
 from deploy.security import scanners
-from deploy.security.compliance import checks, database_checks
-from deploy.security.scanners import Outcome
+from deploy.security.compliance import database_checks, settings_checks
+from deploy.security.scanners import ScanOutcome
 from schemas.records import Command
 from sinks.accounts import submissions, users
 from sinks.database import open_engine
 from sinks.postgres import PostgresWriter
 
 HASH = "--hash=sha256:" + "0" * 64
-FLAW = {
+VULNERABILITY = {
     "id": "OSV-1",
     "summary": "bad",
     "aliases": [],
@@ -37,12 +37,12 @@ FLAW = {
 }
 
 
-class Osv(BaseHTTPRequestHandler):
+class OsvHandler(BaseHTTPRequestHandler):
     """Speaks enough of OSV's protocol: one flaw, in jinja2."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = {"vulns": [FLAW]} if asked["package"]["name"] == "jinja2" else {}
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"vulns": [VULNERABILITY]} if request["package"]["name"] == "jinja2" else {}
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -55,7 +55,7 @@ class Osv(BaseHTTPRequestHandler):
 
 @contextmanager
 def osv_server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Osv)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OsvHandler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -75,119 +75,133 @@ def lock(tmp_path: Path) -> Path:
 
 def test_a_known_vulnerability_is_found(lock: Path) -> None:
     with osv_server() as url:
-        found = scanners.vulnerabilities(url, lock)
+        result = scanners.scan_vulnerabilities(url, lock)
         lock.write_text(f"click==8.1.7 {HASH}\n")
-        clean = scanners.vulnerabilities(url, lock)
-    assert found.outcome is Outcome.FOUND
-    assert found.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
-    assert clean.outcome is Outcome.CLEAN
+        clean = scanners.scan_vulnerabilities(url, lock)
+    assert result.outcome is ScanOutcome.FINDINGS
+    assert result.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
+    assert clean.outcome is ScanOutcome.CLEAN
     assert clean.said == "knows no vulnerability of the 1 packages of the lock"
 
 
-def test_a_service_that_does_not_answer_is_never_a_clean_result(lock: Path) -> None:
-    failed = scanners.vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
-    assert failed.outcome is Outcome.FAILED
+def test_an_unreachable_service_is_never_a_clean_result(lock: Path) -> None:
+    failed = scanners.scan_vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
+    assert failed.outcome is ScanOutcome.FAILED
     assert failed.said.startswith("whether packages have known vulnerabilities is not known: pip-audit")
 
 
 def test_this_tree_is_clean() -> None:
     """What needs no network of `security scan`; the known vulnerabilities change without the tree."""
-    for scan in (*scanners.code(), scanners.secrets()):
-        assert scan.outcome is Outcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
+    for scan in (*scanners.scan_code(), scanners.scan_secrets()):
+        assert scan.outcome is ScanOutcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
 
 
-def test_what_is_planted_in_the_code_is_found(tmp_path: Path) -> None:
+def test_a_planted_code_flaw_is_detected(tmp_path: Path) -> None:
     (tmp_path / "api").mkdir()
     (tmp_path / "api" / "bad.py").write_text("import subprocess\nsubprocess.run('ls ' + input(), shell=True)\n")
-    for scan in scanners.code(tmp_path):
-        assert scan.outcome is Outcome.FOUND, scan
+    for scan in scanners.scan_code(tmp_path):
+        assert scan.outcome is ScanOutcome.FINDINGS, scan
         assert all(line.startswith("api/bad.py:2 ") for line in scan.lines), scan
     (tmp_path / "api" / "bad.py").write_text("print('good')\n")
-    assert [scan.outcome for scan in scanners.code(tmp_path)] == [Outcome.CLEAN, Outcome.CLEAN]
+    assert [scan.outcome for scan in scanners.scan_code(tmp_path)] == [ScanOutcome.CLEAN, ScanOutcome.CLEAN]
 
 
-def test_a_planted_secret_is_found_and_an_allowed_line_is_not(tmp_path: Path) -> None:
+def test_a_planted_secret_is_detected_and_an_allowed_line_is_not(tmp_path: Path) -> None:
     key = "AKIA" + "Q" * 6 + "7Z2KX4LMNP"
     (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"\n')
-    scan = scanners.secrets(tmp_path)
-    assert scan.outcome is Outcome.FOUND
+    scan = scanners.scan_secrets(tmp_path)
+    assert scan.outcome is ScanOutcome.FINDINGS
     assert scan.lines[0].startswith("settings.py:1 ")
     assert key not in "".join(scan.lines)
     (tmp_path / "settings.py").write_text(f'AWS_KEY = "{key}"  # pragma: allowlist secret\n')
-    assert scanners.secrets(tmp_path).outcome is Outcome.CLEAN
+    assert scanners.scan_secrets(tmp_path).outcome is ScanOutcome.CLEAN
 
 
 def test_the_bill_of_materials_has_every_package_of_the_lock(tmp_path: Path) -> None:
-    scanners.bill_of_materials(tmp_path / "sbom.json")
+    scanners.write_bill_of_materials(tmp_path / "sbom.json")
     tree = json.loads((tmp_path / "sbom.json").read_text())
     assert tree["bomFormat"] == "CycloneDX"
-    found = {(part["name"].lower(), part["version"]) for part in tree["components"]}
+    listed = {(part["name"].lower(), part["version"]) for part in tree["components"]}
     lines = (REPOSITORY / scanners.LOCK).read_text().splitlines()
     locked = [line.split(" ")[0].split("==") for line in lines if "==" in line and line[0].isalpha()]
     assert len(locked) > 50
-    assert {(name.split("[")[0].lower(), version) for name, version in locked} <= found
+    assert {(name.split("[")[0].lower(), version) for name, version in locked} <= listed
 
 
 def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    home.make()
+    home.create_folders()
     home.secret("api-jwt-key")
-    told = {
+    environment = {
         "DATABASE_URL": "postgresql://platform:a-long-password-of-its-own@127.0.0.1:5432/trading",
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
     }
 
-    def failed(**changes: str) -> set[str]:
-        return {c.name for c in checks(home, load_settings(environment={**told, **changes})) if c.passed is False}
+    def failed_checks(**changes: str) -> set[str]:
+        return {
+            c.name
+            for c in settings_checks(home, load_settings(environment={**environment, **changes}))
+            if c.passed is False
+        }
 
     backup = {"there is a backup of the last 7 days"}
-    assert failed() == backup
-    far = "postgresql://platform:postgres@db.example:5432/trading"
-    assert failed(DATABASE_URL=far) == backup | {
+    assert failed_checks() == backup
+    remote_url = "postgresql://platform:postgres@db.example:5432/trading"
+    assert failed_checks(DATABASE_URL=remote_url) == backup | {
         "the database password cannot be guessed",
         "PostgreSQL is reached by TLS, or does not leave the machine",
     }
     assert (
-        failed(DATABASE_URL=f"{told['DATABASE_URL'].replace('127.0.0.1', 'db.example')}?sslmode=verify-full") == backup
+        failed_checks(
+            DATABASE_URL=f"{environment['DATABASE_URL'].replace('127.0.0.1', 'db.example')}?sslmode=verify-full"
+        )
+        == backup
     )
-    assert failed(DATABASE_REPLICA_URL="postgresql://db2.example/trading") == backup | {
+    assert failed_checks(DATABASE_REPLICA_URL="postgresql://db2.example/trading") == backup | {
         "Its replica is reached by TLS, or does not leave the machine"
     }
-    assert failed(REDIS_URL="redis://cache.example") == backup | {
+    assert failed_checks(REDIS_URL="redis://cache.example") == backup | {
         "Redis is reached by TLS, or does not leave the machine"
     }
     kafka = {"Kafka is reached by TLS, or does not leave the machine"}
-    assert failed(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093") == backup | kafka
-    assert failed(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SSL") == backup
-    assert failed(API__LOGIN_RATE="100/second") == backup | {"at most 60 log-ins a minute"}
+    assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093") == backup | kafka
+    assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SSL") == backup
+    assert failed_checks(API__LOGIN_RATE="100/second") == backup | {"at most 60 log-ins a minute"}
     (home.secrets / "api-jwt-key").chmod(0o644)
-    assert failed() == backup | {"files with secrets are for their owner only"}
+    assert failed_checks() == backup | {"files with secrets are for their owner only"}
     (home.secrets / "api-jwt-key").chmod(0o600)
     (home.secrets / "admin-password").touch(0o600)
-    assert failed() == backup | {"the one-time password of admin is not in use"}
+    assert failed_checks() == backup | {"the one-time password of admin is not in use"}
 
 
-def test_users_anddeeds_of_are_those_of_the_tables(make_database: Callable[[], str]) -> None:
+def test_user_checks_and_audit_entries_come_from_the_tables(make_database: Callable[[], str]) -> None:
     url = make_database()
     with closing(PostgresWriter(url, name="test")) as writer:
         writer.write([Command("cmd-1", 60_000_000_000, "KILL_SWITCH", "ann", "too hot", {"symbol": "SPY"})])
     engine = open_engine(url)
-    person = {"password_hash": "x", "disabled": False, "token_version": 1}
-    asked = {"ts_ns": 0, "kind": "SUBMIT_ORDER", "actor": "bob", "reason": "", "arguments": {}, "acknowledged": False}
+    user_fields = {"password_hash": "x", "disabled": False, "token_version": 1}
+    submission_fields = {
+        "ts_ns": 0,
+        "kind": "SUBMIT_ORDER",
+        "actor": "bob",
+        "reason": "",
+        "arguments": {},
+        "acknowledged": False,
+    }
     with engine.begin() as db:
-        db.execute(insert(users).values(username="ann", role="admin", must_change_password=True, **person))
-        db.execute(insert(submissions).values(command_id="cmd-1", **asked))
-        db.execute(insert(submissions).values(command_id="cmd-2", **asked))
+        db.execute(insert(users).values(username="ann", role="admin", must_change_password=True, **user_fields))
+        db.execute(insert(submissions).values(command_id="cmd-1", **submission_fields))
+        db.execute(insert(submissions).values(command_id="cmd-2", **submission_fields))
     with engine.connect() as db:
-        found = {check.name: check.passed for check in database_checks(db)}
-        deeds = {(deed["who"], deed["did"], deed["what"]) for deed in deeds_of(db)}
+        passed_by_check = {check.name: check.passed for check in database_checks(db)}
+        audit_entries = {(entry["who"], entry["did"], entry["what"]) for entry in audit_rows(db)}
     engine.dispose()
-    assert found == {
+    assert passed_by_check == {
         "there is an admin, and not everybody is one": True,
         "passwords are the users' own": False,
         "every command names who asked": True,
     }
-    assert ("ann", "KILL_SWITCH", "symbol SPY; too hot") in deeds
-    assert ("bob", "SUBMIT_ORDER (not in the log)", "") in deeds
-    assert len([deed for deed in deeds if deed[0] == "bob"]) == 1, "cmd-1 is in the log"
+    assert ("ann", "KILL_SWITCH", "symbol SPY; too hot") in audit_entries
+    assert ("bob", "SUBMIT_ORDER (not in the log)", "") in audit_entries
+    assert len([entry for entry in audit_entries if entry[0] == "bob"]) == 1, "cmd-1 is in the log"

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from dataflows.replay.recording import DERIVED, GIVEN
+from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY
 from deploy.recovery.recovery_store import copy_store, read_store
@@ -23,7 +23,7 @@ from deploy.supervisor.initialise import make_recovery_store
 from schemas.records import Execution
 from sinks.postgres import PostgresWriter
 from tests.integration.recorded_platform import cli, make_topics, write
-from tests.unit.tape import QUICK, decided, market, settings
+from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
 
 COUNTER = """
 import sys
@@ -54,13 +54,16 @@ run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(sys.a
 """
 
 
-def count(store: Path, upto: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", COUNTER, str(store), str(upto)], cwd=REPOSITORY)
+def start_counter(store: Path, last_number: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", COUNTER, str(store), str(last_number)], cwd=REPOSITORY)
 
 
-def total(store: Path) -> int | None:
+def stored_sum(store: Path) -> int | None:
     """The sum in the store, None before the first snapshot."""
-    return next((one.state[1] for one in read_store(store).snapshots if one.step.startswith("portfolio.stage")), None)
+    return next(
+        (snapshot.state[1] for snapshot in read_store(store).snapshots if snapshot.step.startswith("portfolio.stage")),
+        None,
+    )
 
 
 @pytest.fixture
@@ -70,40 +73,40 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_commands_show_and_copy_what_a_store_holds(home: Path, tmp_path: Path) -> None:
-    assert count(home / "recovery" / "portfolio", 100).wait(60) == 0
-    shown = json.loads(cli(home, "snapshots", "inspect", "portfolio", "--step", "stage", "--json").stdout)
-    assert [(one["key"], one["state"]) for one in shown] == [("books", [1, 5050])]
+def test_the_commands_show_and_copy_the_snapshots_of_a_store(home: Path, tmp_path: Path) -> None:
+    assert start_counter(home / "recovery" / "portfolio", 100).wait(60) == 0
+    states = json.loads(cli(home, "snapshots", "inspect", "portfolio", "--step", "stage", "--json").stdout)
+    assert [(state["key"], state["state"]) for state in states] == [("books", [1, 5050])]
     (row,) = json.loads(cli(home, "snapshots", "list", "--json").stdout)
     assert (row["service"], row["states"]) == ("portfolio", 2)
     copy = tmp_path / "copy"
     assert cli(home, "snapshots", "copy", "portfolio", str(copy)).returncode == 0
-    assert count(copy, 110).wait(60) == 0, "a dataflow resumes from the copy"
-    assert total(copy) == sum(range(1, 111))
+    assert start_counter(copy, 110).wait(60) == 0, "a dataflow resumes from the copy"
+    assert stored_sum(copy) == sum(range(1, 111))
     for arguments, words in ((("copy", "portfolio", str(copy)), "exists"), (("inspect", "x"), "no recovery store")):
-        done = cli(home, "snapshots", *arguments)
-        assert done.returncode == 1 and words in done.stderr and len(done.stderr.splitlines()) == 1
+        completed = cli(home, "snapshots", *arguments)
+        assert completed.returncode == 1 and words in completed.stderr and len(completed.stderr.splitlines()) == 1
 
 
-def test_a_store_is_read_while_it_is_written(home: Path) -> None:
-    writing = count(home / "recovery" / "portfolio", 1_000_000)
+def test_a_store_can_be_read_during_writes(home: Path) -> None:
+    process = start_counter(home / "recovery" / "portfolio", 1_000_000)
     try:
-        seen: list[int] = []
+        sums: list[int] = []
         deadline = time.monotonic() + 60
-        while len(seen) < 5 and time.monotonic() < deadline:
-            found = total(home / "recovery" / "portfolio")
-            if found is not None:
-                n = int((2 * found) ** 0.5)
-                assert n * (n + 1) // 2 == found, "a sum of the first whole numbers, whenever it is read"
-                seen.append(found)
-        assert len(seen) == 5 and seen == sorted(seen) and seen[0] < seen[-1]
-        assert writing.poll() is None, "reading must not disturb the writer"
+        while len(sums) < 5 and time.monotonic() < deadline:
+            current_sum = stored_sum(home / "recovery" / "portfolio")
+            if current_sum is not None:
+                n = int((2 * current_sum) ** 0.5)
+                assert n * (n + 1) // 2 == current_sum, "a sum of the first whole numbers, whenever it is read"
+                sums.append(current_sum)
+        assert len(sums) == 5 and sums == sorted(sums) and sums[0] < sums[-1]
+        assert process.poll() is None, "reading must not disturb the writer"
     finally:
-        writing.kill()
-        writing.wait()
+        process.kill()
+        process.wait()
 
 
-def test_a_state_that_is_no_plain_data_is_not_unpickled(home: Path) -> None:
+def test_a_state_that_is_not_plain_data_is_not_unpickled(home: Path) -> None:
     store = home / "recovery" / "portfolio"
     with sqlite3.connect(store / "part-0.sqlite3") as database:
         insert = "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) VALUES ('a.b', 'c', 1, ?)"
@@ -117,16 +120,16 @@ def test_a_state_that_is_no_plain_data_is_not_unpickled(home: Path) -> None:
 
 # -- rebuild -----------------------------------------------------------------------------------------------------------
 
-GIVEN_TICKS = market(60)
-MADE = decided(GIVEN_TICKS, settings())
-RECORDS = [r for a, b in zip(GIVEN_TICKS, MADE, strict=True) for r in (*a.records, *b.records)]
+INPUT_SLICES = market(60)
+OUTPUT_SLICES = platform_output(INPUT_SLICES, settings())
+RECORDS = [r for a, b in zip(INPUT_SLICES, OUTPUT_SLICES, strict=True) for r in (*a.records, *b.records)]
 
 
 @pytest.fixture
-def told(kafka: str, redis_url: str, make_database: Callable[[], str]) -> Iterator[dict[str, str]]:
+def environment(kafka: str, redis_url: str, make_database: Callable[[], str]) -> Iterator[dict[str, str]]:
     prefix, url = make_topics(kafka), make_database()
-    write(kafka, prefix, GIVEN_TICKS, GIVEN)
-    write(kafka, prefix, MADE, DERIVED)
+    write(kafka, prefix, INPUT_SLICES, INPUT_TOPICS)
+    write(kafka, prefix, OUTPUT_SLICES, DERIVED_TOPICS)
     writer = PostgresWriter(url, name="test")
     writer.write(RECORDS)
     writer.close()
@@ -134,34 +137,40 @@ def told(kafka: str, redis_url: str, make_database: Callable[[], str]) -> Iterat
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "KAFKA__TOPIC_PREFIX": prefix,
         "DATABASE_URL": url,
-        "SIGNALS__STRATEGIES": json.dumps([QUICK]),
+        "SIGNALS__STRATEGIES": json.dumps([FAST_STRATEGY]),
     }
 
 
-def test_a_table_comes_back_from_its_topic_row_for_row(told: dict[str, str], tmp_path: Path) -> None:
+def test_a_table_is_rebuilt_from_its_topic_row_by_row(environment: dict[str, str], tmp_path: Path) -> None:
     for table in ("executions", "positions"):
-        done = cli(tmp_path, "rebuild", table, **told)
-        assert done.returncode == 0 and "the same as before" in done.stdout, done.stderr + done.stdout
-    with psycopg2.connect(told["DATABASE_URL"]) as connection, connection.cursor() as cursor:
+        completed = cli(tmp_path, "rebuild", table, **environment)
+        assert completed.returncode == 0 and "the same as before" in completed.stdout, (
+            completed.stderr + completed.stdout
+        )
+    with psycopg2.connect(environment["DATABASE_URL"]) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE executions SET price = 1 WHERE seq = 2; DELETE FROM executions WHERE seq = 3")
     connection.close()
-    done = cli(tmp_path, "rebuild", "executions", **told)
+    completed = cli(tmp_path, "rebuild", "executions", **environment)
     fills = sum(type(record) is Execution for record in RECORDS)
-    assert done.returncode == 0 and f"executions: {fills} rows" in done.stdout and "before it had" in done.stdout
-    assert "the same as before" in cli(tmp_path, "rebuild", "executions", **told).stdout
-    done = cli(tmp_path, "rebuild", "features", "--table", **told)
-    assert "features: 180 rows from topic features, the same as before" in done.stdout, done.stderr
+    assert (
+        completed.returncode == 0
+        and f"executions: {fills} rows" in completed.stdout
+        and "before it had" in completed.stdout
+    )
+    assert "the same as before" in cli(tmp_path, "rebuild", "executions", **environment).stdout
+    completed = cli(tmp_path, "rebuild", "features", "--table", **environment)
+    assert "features: 180 rows from topic features, the same as before" in completed.stdout, completed.stderr
 
 
-def test_a_service_starts_anew_only_where_the_topics_replay(told: dict[str, str], home: Path) -> None:
-    done = cli(home, "rebuild", "portfolio", **told)
-    assert done.returncode == 0, done.stderr
+def test_a_service_is_rebuilt_only_if_its_topics_replay(environment: dict[str, str], home: Path) -> None:
+    completed = cli(home, "rebuild", "portfolio", **environment)
+    assert completed.returncode == 0, completed.stderr
     assert (home / "recovery" / "portfolio.before-1").is_dir()
     assert read_store(home / "recovery" / "portfolio").snapshots == []
-    other = told | {"PORTFOLIO_MANAGER__SIZING__FRACTION": "0.5"}
-    done = cli(home, "rebuild", "portfolio", **other)
-    assert done.returncode == 1 and "do not replay under the settings of today" in done.stderr
+    changed_environment = environment | {"PORTFOLIO_MANAGER__SIZING__FRACTION": "0.5"}
+    completed = cli(home, "rebuild", "portfolio", **changed_environment)
+    assert completed.returncode == 1 and "do not replay under the settings of today" in completed.stderr
     assert not (home / "recovery" / "portfolio.before-2").exists()
-    done = cli(home, "rebuild", "market_data", **told)
-    assert done.returncode == 2 and "is an edge" in done.stderr
-    assert cli(home, "rebuild", "nonsense", **told).returncode == 2
+    completed = cli(home, "rebuild", "market_data", **environment)
+    assert completed.returncode == 2 and "is an edge" in completed.stderr
+    assert cli(home, "rebuild", "nonsense", **environment).returncode == 2

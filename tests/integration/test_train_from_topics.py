@@ -18,7 +18,7 @@ from tests.replay.runs import SETTINGS_FILE
 from tests.unit.test_model_training import HORIZON, SPECS, market, rows_of
 
 
-def test_a_model_of_the_recorded_features_is_that_of_the_features(
+def test_training_from_topics_equals_training_from_the_feature_rows(
     make_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = rows_of(market(("A", "B"), 500, 1))
@@ -27,17 +27,17 @@ def test_a_model_of_the_recorded_features_is_that_of_the_features(
     with closing(PostgresWriter(url, name="test")) as writer:
         writer.write(by_partition)
     engine = open_engine(url)
-    read = list(recorded_features.of_table(engine))
+    stored_rows = list(recorded_features.features_from_table(engine))
     engine.dispose()
-    assert read == sorted(rows, key=lambda row: (row.ts_ns, row.symbol))
+    assert stored_rows == sorted(rows, key=lambda row: (row.ts_ns, row.symbol))
 
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     register_all()
-    asked = ["train", "--from-topics", "--horizon", str(HORIZON), "--features", ",".join(SPECS), "--folds", "2"]
-    done = CliRunner().invoke(app, [*asked, "--trees", "15", "--settings", str(SETTINGS_FILE), "--json"])
-    assert done.exit_code == 0, done.output
-    said = json.loads(done.stdout)
-    made = training.train(rows, SPECS, horizon_bars=HORIZON, folds=2, trees=15)
-    assert said["rows"] == made.card["rows"] and said["metrics"] == made.card["metrics"]
+    arguments = ["train", "--from-topics", "--horizon", str(HORIZON), "--features", ",".join(SPECS), "--folds", "2"]
+    completed = CliRunner().invoke(app, [*arguments, "--trees", "15", "--settings", str(SETTINGS_FILE), "--json"])
+    assert completed.exit_code == 0, completed.output
+    report = json.loads(completed.stdout)
+    trained = training.train(rows, SPECS, horizon_bars=HORIZON, folds=2, trees=15)
+    assert report["rows"] == trained.card["rows"] and report["metrics"] == trained.card["metrics"]
     assert (tmp_path / "models").is_dir()

@@ -22,12 +22,12 @@ from schemas.records import CashFlow, CorporateAction, Execution, Order, OrderPr
 from sinks.postgres import PostgresWriter
 from tests.unit.builders import execution
 from tests.unit.test_reference_data import CAPITAL as DESK_CAPITAL
-from tests.unit.test_reference_data import DAYS, Desk, action
+from tests.unit.test_reference_data import DAYS, TradingLoopHarness, action
 
 CAPITAL = Decimal(1_000_000)
 
 
-def _books() -> list[Record]:
+def _ledger_records() -> list[Record]:
     """A few hundred random trades in three symbols, booked and valued."""
     rng = random.Random(11)
     ledger = Ledger(CAPITAL)
@@ -36,33 +36,35 @@ def _books() -> list[Record]:
         quantity = rng.choice((-7, -3, 3, 5, 10))
         trade = execution(seq, seq, rng.choice(("A", "B", "C")), quantity, 100 + rng.randint(-500, 500) / 100, "0.35")
         trade = trade._replace(quantity=abs(trade.quantity), cum_quantity=abs(trade.cum_quantity))
-        records += [*_asked(trade), trade, *ledger.apply(trade)]
+        records += [*_proposal_and_order(trade), trade, *ledger.apply(trade)]
     cash, cost = ledger.cash, ledger.cost
     zero = Decimal(0)
     records.append(Valuation(1, 300, cash + cost, cash, abs(cost), cost, zero, ledger.realized_pnl, ledger.fees, 3))
     return records
 
 
-def _asked(trade: Execution) -> list[Record]:
+def _proposal_and_order(trade: Execution) -> list[Record]:
     """The proposal and the order that stand before a trade."""
     terms = (trade.symbol, trade.side, trade.quantity, "MARKET", None, "DAY")
-    name, ts_ns = f"prop-{trade.seq}", trade.ts_ns
-    proposal = OrderProposal(trade.seq, ts_ns, name, *terms, "x", Decimal(1), "all of it", [])
-    return [proposal, Order(trade.seq, ts_ns, trade.order_id, name, *terms, 0, [])]
+    proposal_id, ts_ns = f"prop-{trade.seq}", trade.ts_ns
+    proposal = OrderProposal(trade.seq, ts_ns, proposal_id, *terms, "x", Decimal(1), "all of it", [])
+    return [proposal, Order(trade.seq, ts_ns, trade.order_id, proposal_id, *terms, 0, [])]
 
 
 @pytest.fixture
-def books(make_database: Callable[[], str]) -> str:
+def ledger_url(make_database: Callable[[], str]) -> str:
     url = make_database()
     writer = PostgresWriter(url, name="test")
-    writer.write(_books())
+    writer.write(_ledger_records())
     writer.close()
     return url
 
 
-def test_books_with_corporate_actions_agree_and_a_changed_payment_is_named(make_database: Callable[[], str]) -> None:
+def test_a_ledger_with_corporate_actions_agrees_and_a_changed_payment_is_named(
+    make_database: Callable[[], str],
+) -> None:
     """From the stages themselves: a split, a dividend, cash for a fraction, a delisting."""
-    desk = Desk()
+    desk = TradingLoopHarness()
     records: list[Record] = []
     actions: dict[int, list[CorporateAction]] = {
         2: [action("s", "SPLIT", ratio=Decimal("1.5"), amount=Decimal(60))],
@@ -70,9 +72,9 @@ def test_books_with_corporate_actions_agree_and_a_changed_payment_is_named(make_
         9: [action("x", "DELISTING", "B", ex_date=DAYS[3], amount=Decimal(7))],
     }
     for number in range(16):
-        views = {"A": 1, "B": 1} if number == 0 else {"A": 0} if number == 7 else None
-        given = actions.get(number, [])
-        records += [*given, *desk.tick({"A": 101.0, "B": 50.0}, *given, views=views)]
+        targets = {"A": 1, "B": 1} if number == 0 else {"A": 0} if number == 7 else None
+        due_actions = actions.get(number, [])
+        records += [*due_actions, *desk.step({"A": 101.0, "B": 50.0}, *due_actions, directions=targets)]
     url = make_database()
     writer = PostgresWriter(url, name="test")
     writer.write(records)
@@ -81,7 +83,7 @@ def test_books_with_corporate_actions_agree_and_a_changed_payment_is_named(make_
     assert [flow.kind for flow in flows] == ["SPLIT", "DIVIDEND", "DELISTING"]
     assert _differences(compare_books(url, Ledger(DESK_CAPITAL))) == []
     _change(url, "UPDATE cash_flows SET amount = amount + 1 WHERE kind = 'DIVIDEND'")
-    assert any("valuation" in one for one in _differences(compare_books(url, Ledger(DESK_CAPITAL))))
+    assert any("valuation" in difference for difference in _differences(compare_books(url, Ledger(DESK_CAPITAL))))
 
 
 def _change(url: str, statement: str) -> None:
@@ -95,13 +97,13 @@ def _differences(verdict: Verdict) -> list[str]:
     return [check.difference for check in verdict.checks if check.difference is not None]
 
 
-def test_right_books_agree_and_have_the_hash_of_the_records_themselves(books: str) -> None:
-    verdict = compare_books(books, Ledger(CAPITAL))
+def test_a_correct_ledger_agrees_and_has_the_hash_of_its_records(ledger_url: str) -> None:
+    verdict = compare_books(ledger_url, Ledger(CAPITAL))
     assert verdict.agrees, verdict
     assert {check.name: check.records for check in verdict.checks}["executions"] == 300
     # Nothing of these books came without a trade; those below do. Nobody split their P&L.
     assert [check.name for check in verdict.checks if not check.records] == ["cash_flows", "attribution"]
-    assert verdict.decision_hash == decision_hash(_books())
+    assert verdict.decision_hash == decision_hash(_ledger_records())
 
 
 @pytest.mark.parametrize(
@@ -121,15 +123,15 @@ def test_right_books_agree_and_have_the_hash_of_the_records_themselves(books: st
         ("DELETE FROM valuations", "there is no valuation after 300 executions"),
     ],
 )
-def test_any_wrong_number_is_named(books: str, statement: str, words: str) -> None:
-    _change(books, statement)
-    verdict = compare_books(books, Ledger(CAPITAL))
+def test_any_wrong_number_is_named(ledger_url: str, statement: str, words: str) -> None:
+    _change(ledger_url, statement)
+    verdict = compare_books(ledger_url, Ledger(CAPITAL))
     assert not verdict.agrees
     assert any(words in difference for difference in _differences(verdict)), _differences(verdict)
 
 
-def test_a_wrong_initial_capital_shows_in_cash_only(books: str) -> None:
-    verdict = compare_books(books, Ledger(CAPITAL + 1))
+def test_a_wrong_initial_capital_shows_in_cash_only(ledger_url: str) -> None:
+    verdict = compare_books(ledger_url, Ledger(CAPITAL + 1))
     (difference,) = _differences(verdict)
     assert difference.startswith("valuation 1: cash is")
 
@@ -146,20 +148,20 @@ def _run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_exits_with_what_it_found(books: str) -> None:
-    done = _run(books, "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["agrees"] is True and len(answer["decision_hash"]) == 64
-    _change(books, "DELETE FROM positions WHERE symbol = 'A'")
-    done = _run(books)
-    assert done.returncode == 1
-    assert "positions A: missing in Postgres" in done.stdout
-    assert answer["decision_hash"] not in done.stdout
+def test_the_exit_code_reports_the_verdict(ledger_url: str) -> None:
+    completed = _run(ledger_url, "--json")
+    assert completed.returncode == 0, completed.stderr
+    report = json.loads(completed.stdout)
+    assert report["agrees"] is True and len(report["decision_hash"]) == 64
+    _change(ledger_url, "DELETE FROM positions WHERE symbol = 'A'")
+    completed = _run(ledger_url)
+    assert completed.returncode == 1
+    assert "positions A: missing in Postgres" in completed.stdout
+    assert report["decision_hash"] not in completed.stdout
 
 
-def test_a_database_that_is_away_is_one_line() -> None:
-    done = _run("postgresql://u:secret@127.0.0.1:1/none")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: the books cannot be read") and len(done.stderr.splitlines()) == 1
-    assert "secret" not in done.stderr
+def test_an_unreachable_database_is_one_error_line() -> None:
+    completed = _run("postgresql://u:secret@127.0.0.1:1/none")
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("error: the books cannot be read") and len(completed.stderr.splitlines()) == 1
+    assert "secret" not in completed.stderr

@@ -13,98 +13,106 @@ import pytest
 from configs.settings import Settings
 from deploy.verification import attribution
 from deploy.verification.all_checks import empty_ledger, verify_weights
-from deploy.verification.ledger_tables import compare_books, moment
-from deploy.verification.verdict import Check
+from deploy.verification.ledger_tables import compare_books, snapshot_connection
+from deploy.verification.verdict import Comparison
 from operators.manual_orders import SUBMIT_ORDER
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import Attribution, Bar, CashFlow, Command, CorporateAction, Record, StrategyWeights
 from sinks.postgres import PostgresWriter
-from tests.unit.tape import QUICK, decided, market, settings
+from tests.unit.tape import FAST_STRATEGY, market, platform_output, settings
 
-SLOW = {
+SLOW_STRATEGY = {
     "name": "ema_cross",
     "parameters": {"name": "slow", "fast": 5, "slow": 20, "rsi_period": 3, "rsi_max": 100.0},
 }
-BY_HAND = {"symbol": "SPY", "side": "BUY", "quantity": "7", "order_type": "MARKET"}
-SPLIT, RENAMED = 40, 70
-GIVEN: dict[int, list[Record]] = {
-    10: [Command("cmd-1", 1, SUBMIT_ORDER, "ann", "by hand", BY_HAND)],
-    12: [Command("cmd-2", 1, SUBMIT_ORDER, "ann", "by hand", {**BY_HAND, "symbol": "AAPL"})],
-    SPLIT: [CorporateAction("s", 0, "SPLIT", "SPY", 0, 0, Decimal("1.5"), Decimal(60), "USD", "", "test")],
+MANUAL_ORDER = {"symbol": "SPY", "side": "BUY", "quantity": "7", "order_type": "MARKET"}
+SPLIT_MINUTE, RENAME_MINUTE = 40, 70
+RECORDS_BY_MINUTE: dict[int, list[Record]] = {
+    10: [Command("cmd-1", 1, SUBMIT_ORDER, "ann", "by hand", MANUAL_ORDER)],
+    12: [Command("cmd-2", 1, SUBMIT_ORDER, "ann", "by hand", {**MANUAL_ORDER, "symbol": "AAPL"})],
+    SPLIT_MINUTE: [CorporateAction("s", 0, "SPLIT", "SPY", 0, 0, Decimal("1.5"), Decimal(60), "USD", "", "test")],
     50: [CorporateAction("d", 0, "CASH_DIVIDEND", "SPY", 0, 0, None, Decimal("0.37"), "USD", "", "test")],
-    RENAMED: [CorporateAction("r", 0, "SYMBOL_CHANGE", "AAPL", 0, 0, None, None, "USD", "APPL", "test")],
+    RENAME_MINUTE: [CorporateAction("r", 0, "SYMBOL_CHANGE", "AAPL", 0, 0, None, None, "USD", "APPL", "test")],
 }
 
 
-def chosen(**sections: object) -> Settings:
+def make_settings(**sections: object) -> Settings:
     feedback = {"horizon_bars": 3, "attribution_interval_s": 60, "weights_interval_s": 300}
-    return settings(signals={"strategies": [QUICK, SLOW]}, feedback=feedback, **sections)
+    return settings(signals={"strategies": [FAST_STRATEGY, SLOW_STRATEGY]}, feedback=feedback, **sections)
 
 
 def has_bar(number: int, symbol: str) -> bool:
     """SPY has none in the minutes behind its split, AAPL none under its old name any more, nor under its new one."""
-    return not (symbol == "SPY" and SPLIT <= number < SPLIT + 4) and not (symbol == "AAPL" and number >= RENAMED)
+    return not (symbol == "SPY" and SPLIT_MINUTE <= number < SPLIT_MINUTE + 4) and not (
+        symbol == "AAPL" and number >= RENAME_MINUTE
+    )
 
 
-def session() -> list[Tick]:
-    given = [
-        Tick(ts, [*GIVEN.get(number, []), *(r for r in rs if isinstance(r, Bar) and has_bar(number, r.symbol))])
+def make_session() -> list[TimeSlice]:
+    inputs = [
+        TimeSlice(
+            ts,
+            [*RECORDS_BY_MINUTE.get(number, []), *(r for r in rs if isinstance(r, Bar) and has_bar(number, r.symbol))],
+        )
         for number, (ts, rs) in enumerate(market(140))
     ]
-    made = decided(given, chosen())
-    return [Tick(one.ts_ns, [*one.records, *more.records]) for one, more in zip(given, made, strict=True)]
+    outputs = platform_output(inputs, make_settings())
+    return [
+        TimeSlice(input_slice.ts_ns, [*input_slice.records, *output_slice.records])
+        for input_slice, output_slice in zip(inputs, outputs, strict=True)
+    ]
 
 
-TICKS = session()
-ROWS = [record for tick in TICKS for record in tick.records if isinstance(record, Attribution)]
-LAST = max(row.ts_ns for row in ROWS)
+SESSION_SLICES = make_session()
+ROWS = [record for time_slice in SESSION_SLICES for record in time_slice.records if isinstance(record, Attribution)]
+LAST_NS = max(row.ts_ns for row in ROWS)
 
 
-class Stored:
+class SessionDatabase:
     """The session in a database of its own."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         with closing(PostgresWriter(url, name="test")) as writer:
-            for tick in TICKS:
-                writer.write(tick.records)
+            for time_slice in SESSION_SLICES:
+                writer.write(time_slice.records)
 
     def change(self, statement: str, *values: object) -> None:
         with closing(psycopg2.connect(self.url)) as db, db, db.cursor() as cursor:
             cursor.execute(statement, values)
             assert cursor.rowcount >= 1
 
-    def check(self) -> Check:
-        verdict = compare_books(self.url, empty_ledger(chosen()))
+    def check(self) -> Comparison:
+        verdict = compare_books(self.url, empty_ledger(make_settings()))
         return next(check for check in verdict.checks if check.name == "attribution")
 
-    def weights(self) -> Check:
-        database = chosen().database.model_dump()
+    def weights(self) -> Comparison:
+        database = make_settings().database.model_dump()
         database["postgres"]["url"] = self.url
-        return verify_weights(chosen(database=database))
+        return verify_weights(make_settings(database=database))
 
 
 @pytest.fixture
-def stored(make_database: Callable[[], str]) -> Stored:
-    return Stored(make_database())
+def session_database(make_database: Callable[[], str]) -> SessionDatabase:
+    return SessionDatabase(make_database())
 
 
-def test_the_strategies_sum_to_the_rebuilt_ledger_at_the_newest_and_at_earlier_ticks(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
+def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestamps(
+    session_database: SessionDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {row.strategy for row in ROWS}
     assert names == {"account", "ema_cross", "manual", "slow"}
-    flows = {flow.kind for tick in TICKS for flow in tick.records if isinstance(flow, CashFlow)}
+    flows = {flow.kind for time_slice in SESSION_SLICES for flow in time_slice.records if isinstance(flow, CashFlow)}
     assert flows == {"SPLIT", "DIVIDEND", "SYMBOL_CHANGE"}
-    ticks = sorted({row.ts_ns for row in ROWS})
-    assert len(ticks) > attribution.NEWEST + attribution.EARLIER
-    monkeypatch.setattr(attribution, "EARLIER", len(TICKS))
-    assert stored.check() == Check("attribution", len(ROWS), None)
+    timestamps = sorted({row.ts_ns for row in ROWS})
+    assert len(timestamps) > attribution.NEWEST_COUNT + attribution.EARLIER_COUNT
+    monkeypatch.setattr(attribution, "EARLIER", len(SESSION_SLICES))
+    assert session_database.check() == Comparison("attribution", len(ROWS), None)
     monkeypatch.setattr(attribution, "EARLIER", 10)
     monkeypatch.setattr(attribution, "NEWEST", 5)
-    compared = stored.check()
-    newest = sum(row.ts_ns in ticks[-5:] for row in ROWS)
-    assert compared.difference is None and newest + 10 <= compared.records <= newest + 10 * len(names)
+    check = session_database.check()
+    newest = sum(row.ts_ns in timestamps[-5:] for row in ROWS)
+    assert check.difference is None and newest + 10 <= check.records <= newest + 10 * len(names)
 
 
 @pytest.mark.parametrize(
@@ -117,47 +125,59 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_the_newest_and_at_earlier_t
         ("SET strategy = 'zzz'", "manual comes behind zzz: there is one row a strategy, by name"),
     ],
 )
-def test_a_row_that_was_changed_is_named(stored: Stored, change: str, words: str) -> None:
-    stored.change(f"UPDATE attribution {change} WHERE strategy = 'ema_cross' AND ts_ns = %s", LAST)
-    found = stored.check()
-    assert found.difference is not None and words in found.difference
-    assert found.difference.startswith(f"attribution at {LAST}: ")
+def test_a_changed_row_is_named(session_database: SessionDatabase, change: str, words: str) -> None:
+    session_database.change(f"UPDATE attribution {change} WHERE strategy = 'ema_cross' AND ts_ns = %s", LAST_NS)
+    check = session_database.check()
+    assert check.difference is not None and words in check.difference
+    assert check.difference.startswith(f"attribution at {LAST_NS}: ")
 
 
-def test_a_strategy_that_is_missing_is_found_by_the_sum(stored: Stored) -> None:
-    stored.change("DELETE FROM attribution WHERE strategy = 'slow' AND ts_ns = %s", LAST)  # the last of its tick
-    assert "the strategies sum to " in (stored.check().difference or "")
+def test_a_missing_strategy_is_detected_by_the_sum(session_database: SessionDatabase) -> None:
+    session_database.change(
+        "DELETE FROM attribution WHERE strategy = 'slow' AND ts_ns = %s", LAST_NS
+    )  # the last of its tick
+    assert "the strategies sum to " in (session_database.check().difference or "")
 
 
-def test_a_row_between_others_that_is_gone_is_named_by_its_number(stored: Stored) -> None:
-    seq = next(row.seq for row in ROWS if row.ts_ns == LAST and row.strategy == "manual")
-    stored.change("DELETE FROM attribution WHERE seq = %s", seq)
-    assert stored.check().difference == f"attribution at {LAST}: the row of seq {seq} is missing"
+def test_a_missing_row_is_named_by_its_seq(session_database: SessionDatabase) -> None:
+    seq = next(row.seq for row in ROWS if row.ts_ns == LAST_NS and row.strategy == "manual")
+    session_database.change("DELETE FROM attribution WHERE seq = %s", seq)
+    assert session_database.check().difference == f"attribution at {LAST_NS}: the row of seq {seq} is missing"
 
 
-def test_books_that_are_wrong_do_not_agree_with_their_attribution(stored: Stored) -> None:
-    stored.change("UPDATE bars SET close = close + 0.01 WHERE symbol = 'SPY' AND seq = (SELECT max(seq) FROM bars)")
-    assert "unrealized_pnl of the strategies sum to" in (stored.check().difference or "")
+def test_a_wrong_ledger_does_not_agree_with_its_attribution(session_database: SessionDatabase) -> None:
+    session_database.change(
+        "UPDATE bars SET close = close + 0.01 WHERE symbol = 'SPY' AND seq = (SELECT max(seq) FROM bars)"
+    )
+    assert "unrealized_pnl of the strategies sum to" in (session_database.check().difference or "")
 
 
-def test_what_belongs_to_no_strategy_counts_and_is_told(stored: Stored) -> None:
-    stored.change("UPDATE attribution SET strategy = 'unattributed' WHERE strategy = 'slow' AND ts_ns = %s", LAST)
-    assert stored.check() == Check("attribution", stored.check().records, None, "1 hold P&L of no strategy")
-    assert stored.check().records > 100
+def test_unattributed_pnl_counts_and_is_noted(session_database: SessionDatabase) -> None:
+    session_database.change(
+        "UPDATE attribution SET strategy = 'unattributed' WHERE strategy = 'slow' AND ts_ns = %s", LAST_NS
+    )
+    assert session_database.check() == Comparison(
+        "attribution", session_database.check().records, None, "1 hold P&L of no strategy"
+    )
+    assert session_database.check().records > 100
 
 
-def test_weights_are_shares_of_strategies_that_exist(stored: Stored) -> None:
-    given = [record for tick in TICKS for record in tick.records if isinstance(record, StrategyWeights)]
-    assert stored.weights() == Check("weights", len(given), None) and len(given) > 3
-    last = given[-1].seq
-    for changed, words in (
+def test_weights_are_shares_of_strategies_that_exist(session_database: SessionDatabase) -> None:
+    weight_records = [
+        record for time_slice in SESSION_SLICES for record in time_slice.records if isinstance(record, StrategyWeights)
+    ]
+    assert session_database.weights() == Comparison("weights", len(weight_records), None) and len(weight_records) > 3
+    last_seq = weight_records[-1].seq
+    for weights, words in (
         ({"ema_cross": 0.5, "slow": 0.49}, "the weights sum to 0.99, not to 1"),
         ({"ema_cross": 1.0, "slow": -0.5}, "the weight of slow must be in [0, 1], found -0.5"),
         ({"ema_cross": 0.5, "nobody": 0.5}, "nobody is no strategy of the settings and never gave a signal"),
     ):
-        stored.change("UPDATE weights SET weights = %s WHERE seq = %s", json.dumps(changed), last)
-        assert stored.weights() == Check("weights", len(given) - 1, f"weights {last}: {words}")
-    with closing(moment(stored.url)) as db:
+        session_database.change("UPDATE weights SET weights = %s WHERE seq = %s", json.dumps(weights), last_seq)
+        assert session_database.weights() == Comparison(
+            "weights", len(weight_records) - 1, f"weights {last_seq}: {words}"
+        )
+    with closing(snapshot_connection(session_database.url)) as db:
         # A strategy that runs no more is known by its signals.
-        stored.change("UPDATE weights SET weights = %s WHERE seq = %s", '{"slow": 1.0}', last)
+        session_database.change("UPDATE weights SET weights = %s WHERE seq = %s", '{"slow": 1.0}', last_seq)
         assert attribution.check_weights(db, []).difference is None

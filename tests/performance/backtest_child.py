@@ -13,7 +13,7 @@ from pathlib import Path
 
 from configs.settings import load_settings
 from dataflows.backtest import run
-from dataflows.sources.files import FileFeed
+from dataflows.sources.file_feed import FileFeed
 from tests.performance.plain_loop import read_rows, trade
 
 
@@ -27,20 +27,20 @@ def main(folder: Path, settings_file: Path, *, with_loop: bool) -> None:
     settings = load_settings(settings_file, {})
     started = time.process_time()
     _, summary = run(settings, [folder])
-    found = {**summary, "cpu_s": time.process_time() - started}
-    found["peak_mb"] = peak_mb()
+    result = {**summary, "cpu_s": time.process_time() - started}
+    result["peak_mb"] = peak_mb()
     if with_loop:
         started = time.process_time()
-        for _ in FileFeed([folder], settings.market_data.files.reading()):
+        for _ in FileFeed([folder], settings.market_data.files.feed_settings()):
             pass
-        found["feed_cpu_s"] = time.process_time() - started
+        result["feed_cpu_s"] = time.process_time() - started
         rows = read_rows(folder)
         gc.freeze()
         started = time.process_time()
         outcome = trade(rows, float(settings.portfolio_manager.initial_capital))
-        found["loop_cpu_s"] = time.process_time() - started
-        found["loop"] = outcome._asdict()
-    print(json.dumps(found))
+        result["loop_cpu_s"] = time.process_time() - started
+        result["loop"] = outcome._asdict()
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

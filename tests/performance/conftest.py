@@ -6,22 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-Figure = Callable[[str, str], None]
+RecordFigure = Callable[[str, str], None]
 _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Figure:
+def figure(request: pytest.FixtureRequest) -> RecordFigure:
     """`figure("one hop, p50", "0.9 ms")`: shown under "figures" when the run ends."""
-    taken = request.config.stash.setdefault(_FIGURES, [])
-    return lambda name, value: taken.append((name, value))
+    figures = request.config.stash.setdefault(_FIGURES, [])
+    return lambda name, value: figures.append((name, value))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    taken = config.stash.get(_FIGURES, [])
-    if not taken:
+    figures = config.stash.get(_FIGURES, [])
+    if not figures:
         return
     terminalreporter.section("figures of this machine, now")
-    width = max(len(name) for name, _ in taken)
-    for name, value in taken:
+    width = max(len(name) for name, _ in figures)
+    for name, value in figures:
         terminalreporter.line(f"{name:{width}}  {value}")

@@ -28,14 +28,14 @@ from confluent_kafka import Consumer, TopicPartition
 
 from configs.settings import load_settings
 from dataflows import features
-from dataflows.runtime import live, stopping, topology
-from dataflows.runtime.wiring import TickSink
-from dataflows.sources.kafka import KafkaTicks, Until
+from dataflows.runtime import live_endpoints, shutdown, topology
+from dataflows.runtime.wiring import SliceSink
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd
 from operators.indicators import build
 from operators.partitions import partition_of
 from schemas.codec import SCHEMA_IDS, schema_json
 from schemas.records import Bar, Clock, FeatureRow
-from sinks.kafka import KafkaTickSink, producer
+from sinks.kafka import KafkaSliceSink, producer
 from sinks.postgres import PostgresSink
 
 SPECS = ("ema_12", "ema_26", "rsi_14")
@@ -43,25 +43,25 @@ SPECS = ("ema_12", "ema_26", "rsi_14")
 
 def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database_url: str, *, bounded: bool) -> None:
     settings = load_settings(None, {"FEATURES__INDICATORS": "[]"})
-    shards = live.own_shards("features", partitions)
-    source = KafkaTicks(
+    shards = live_endpoints.own_shards("features", partitions)
+    source = KafkaSliceSource(
         servers,
         "features",
         # Of the one topic that the raw loop reads too.
         {
-            shard: [log for log in topology.logs("features", shard, partitions) if log.topic == "market-bars"]
+            shard: [log for log in topology.input_logs("features", shard, partitions) if log.topic == "market-bars"]
             for shard in shards
         },
         prefix=prefix,
-        until=Until(end_of_logs=True) if bounded else None,
-        stopping=stopping.asked,
+        until=ReplayEnd(end_of_logs=True) if bounded else None,
+        stop_requested=shutdown.stop_requested,
     )
-    sinks: dict[str, TickSink] = {
-        "kafka": KafkaTickSink(
+    sinks: dict[str, SliceSink] = {
+        "kafka": KafkaSliceSink(
             servers,
             writer="features@test",
             topics=["features", "dead-letters"],
-            clocked={shard: topology.clocked("features", shard, partitions) for shard in shards},
+            clock_partitions={shard: topology.clocked_logs("features", shard, partitions) for shard in shards},
             partitions=partitions,
             prefix=prefix,
         )
@@ -72,14 +72,14 @@ def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database
     if not addresses:
         folder.mkdir()
         init_db_dir(folder, 1)
-    stopping.install()
-    flow, every = features.build(settings, source, sinks), timedelta(seconds=1)
+    shutdown.install_signal_handler()
+    flow, epoch_interval = features.build(settings, source, sinks), timedelta(seconds=1)
     recovery = RecoveryConfig(folder, timedelta(0))
     if addresses:
-        number = int(os.environ["CLUSTER_PROCESS"])
-        cluster_main(flow, addresses, number, epoch_interval=every, recovery_config=recovery)
+        process_number = int(os.environ["CLUSTER_PROCESS"])
+        cluster_main(flow, addresses, process_number, epoch_interval=epoch_interval, recovery_config=recovery)
     else:
-        run_main(flow, epoch_interval=every, recovery_config=recovery)
+        run_main(flow, epoch_interval=epoch_interval, recovery_config=recovery)
 
 
 def run_raw(servers: str, prefix: str, partitions: int) -> None:
@@ -88,19 +88,19 @@ def run_raw(servers: str, prefix: str, partitions: int) -> None:
         {"bootstrap.servers": servers, "group.id": f"{prefix}raw", "fetch.queue.backoff.ms": 2, "linger.ms": 0}
         | {"enable.auto.commit": False, "queued.max.messages.kbytes": 16384}
     )
-    out = producer(servers)
+    sender = producer(servers)
     logs = [TopicPartition(f"{prefix}market-bars", partition, 0) for partition in range(partitions)]
-    left = sum(consumer.get_watermark_offsets(log, timeout=10)[1] for log in logs)
+    remaining = sum(consumer.get_watermark_offsets(log, timeout=10)[1] for log in logs)
     consumer.assign(logs)
     bar_schema, row_schema, clock_schema = (
-        fastavro.parse_schema(json.loads(schema_json(kind))) for kind in (Bar, FeatureRow, Clock)
+        fastavro.parse_schema(json.loads(schema_json(record_type))) for record_type in (Bar, FeatureRow, Clock)
     )
-    bar_id, row_id, clock_id = (SCHEMA_IDS[kind].to_bytes(4, "big") for kind in (Bar, FeatureRow, Clock))
+    bar_id, row_id, clock_id = (SCHEMA_IDS[record_type].to_bytes(4, "big") for record_type in (Bar, FeatureRow, Clock))
     topic = f"{prefix}features"
     symbols: dict[str, tuple[list[Any], list[int]]] = {}
-    while left:
-        for message in consumer.consume(min(left, 1000), 1.0):
-            left -= 1
+    while remaining:
+        for message in consumer.consume(min(remaining, 1000), 1.0):
+            remaining -= 1
             value = message.value() or b""
             data = BytesIO(value)
             data.seek(5)
@@ -109,7 +109,7 @@ def run_raw(servers: str, prefix: str, partitions: int) -> None:
                 clock = fastavro.schemaless_reader(data, clock_schema, None)
                 result.write(b"\0" + clock_id)
                 fastavro.schemaless_writer(result, clock_schema, clock)
-                out.produce(topic, result.getvalue(), None, message.partition() or 0)
+                sender.produce(topic, result.getvalue(), None, message.partition() or 0)
                 continue
             bar = Bar._make(fastavro.schemaless_reader(data, bar_schema, None).values())  # type: ignore[union-attr]
             if bar.symbol not in symbols:
@@ -122,20 +122,20 @@ def run_raw(servers: str, prefix: str, partitions: int) -> None:
             row = {"symbol": bar.symbol, "seq": count[0], "ts_ns": bar.ts_ns, "bar_seq": bar.seq, "close": bar.close}
             result.write(b"\0" + row_id)
             fastavro.schemaless_writer(result, row_schema, {**row, "values": values})
-            out.produce(topic, result.getvalue(), bar.symbol, partition_of(bar.symbol, partitions))
-        out.poll(0)
-    assert out.flush(60) == 0
+            sender.produce(topic, result.getvalue(), bar.symbol, partition_of(bar.symbol, partitions))
+        sender.poll(0)
+    assert sender.flush(60) == 0
     consumer.close()
 
 
 def main(mode: str, servers: str, prefix: str, partitions: int, folder: Path, database_url: str = "") -> None:
     gc.collect()
-    wall, processor = time.perf_counter(), time.process_time()
+    wall_start_s, cpu_start_s = time.perf_counter(), time.process_time()
     if mode == "raw":
         run_raw(servers, prefix, partitions)
     else:
         run_stage(servers, prefix, partitions, folder, database_url, bounded=mode == "stage")
-    print(json.dumps({"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - processor}))
+    print(json.dumps({"wall_s": time.perf_counter() - wall_start_s, "cpu_s": time.process_time() - cpu_start_s}))
 
 
 if __name__ == "__main__":

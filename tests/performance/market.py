@@ -10,18 +10,18 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 HEADER = "timestamp,open,high,low,close,volume\n"
 
 
-def write_bars(folder: Path, symbols: int, bars: int, seed: int = 7) -> Path:
-    """`folder`/S00.csv and on, `bars` rows each. The first rows of a longer market are those of a shorter one."""
+def write_bars(folder: Path, symbol_count: int, bar_count: int, seed: int = 7) -> Path:
+    """`folder`/S00.csv and on, `bar_count` rows each. The first rows of a longer market are those of a shorter one."""
     folder.mkdir()
-    times = [(START + timedelta(minutes=i)).strftime("%Y-%m-%dT%H:%M:%SZ") for i in range(bars)]
-    for number in range(symbols):
-        market = random.Random(seed * 1000 + number)
+    times = [(START + timedelta(minutes=i)).strftime("%Y-%m-%dT%H:%M:%SZ") for i in range(bar_count)]
+    for number in range(symbol_count):
+        rng = random.Random(seed * 1000 + number)
         rows, close = [HEADER], 100.0
         for time in times:
-            opened = close
-            close = round(max(1.0, opened * (1 + market.gauss(0, 0.001))), 2)
-            high = round(max(opened, close) + market.random() * 0.05, 2)
-            low = round(min(opened, close) - market.random() * 0.05, 2)
-            rows.append(f"{time},{opened},{high},{low},{close},{market.randint(0, 1000)}\n")
+            open_price = close
+            close = round(max(1.0, open_price * (1 + rng.gauss(0, 0.001))), 2)
+            high = round(max(open_price, close) + rng.random() * 0.05, 2)
+            low = round(min(open_price, close) - rng.random() * 0.05, 2)
+            rows.append(f"{time},{open_price},{high},{low},{close},{rng.randint(0, 1000)}\n")
         (folder / f"S{number:02d}.csv").write_text("".join(rows))
     return folder

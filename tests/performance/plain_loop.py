@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 Row = tuple[str, float, float]  # symbol, open, close
-QUANTITY, SLIP, FEE = 100.0, 0.0001, 1.0
+QUANTITY, SLIPPAGE, FEE = 100.0, 0.0001, 1.0
 FAST, SLOW, RSI, RSI_MAX = 12, 26, 14, 70.0
 
 
-class Outcome(NamedTuple):
+class LoopResult(NamedTuple):
     fills: int
     cash: float
     realized: float
@@ -33,14 +33,14 @@ def read_rows(folder: Path) -> list[Row]:
     return [row for minute in zip(*columns, strict=True) for row in minute]
 
 
-class Symbol:
-    __slots__ = ("close", "fast", "gain", "loss", "lots", "seen", "slow", "state", "wanted")
+class LoopSymbol:
+    __slots__ = ("close", "fast", "gain", "loss", "lots", "pending_quantity", "seen", "slow", "state")
 
     def __init__(self) -> None:
         self.seen = 0
         self.close = self.fast = self.slow = self.gain = self.loss = 0.0
         self.state = -1  # -1 warming up, 0 fast is not above slow, 1 above it without a position, 2 long
-        self.wanted = 0.0
+        self.pending_quantity = 0.0
         self.lots: deque[float] = deque()
 
     def signal(self, close: float) -> float:
@@ -65,32 +65,32 @@ class Symbol:
             if self.state != 0:
                 self.state = self.state if self.state > 0 else 1
                 return 0.0
-            both = self.gain + self.loss
-            hot = not both or 100.0 * self.gain / both >= RSI_MAX
-            self.state = 1 if hot else 2
-            return 0.0 if hot else QUANTITY
-        was, self.state = self.state, 0
-        return -QUANTITY if was == 2 else 0.0
+            total = self.gain + self.loss
+            overbought = not total or 100.0 * self.gain / total >= RSI_MAX
+            self.state = 1 if overbought else 2
+            return 0.0 if overbought else QUANTITY
+        previous_state, self.state = self.state, 0
+        return -QUANTITY if previous_state == 2 else 0.0
 
 
-def trade(rows: Sequence[Row] | Iterable[Row], cash: float) -> Outcome:
-    symbols: dict[str, Symbol] = {}
+def trade(rows: Sequence[Row] | Iterable[Row], cash: float) -> LoopResult:
+    symbols: dict[str, LoopSymbol] = {}
     fills, realized = 0, 0.0
-    for name, opened, close in rows:
+    for name, open_price, close in rows:
         symbol = symbols.get(name)
         if symbol is None:
-            symbol = symbols[name] = Symbol()
-        wanted = symbol.wanted
-        if wanted > 0.0:
-            price = opened * (1 + SLIP)
+            symbol = symbols[name] = LoopSymbol()
+        pending_quantity = symbol.pending_quantity
+        if pending_quantity > 0.0:
+            price = open_price * (1 + SLIPPAGE)
             symbol.lots.append(price)
-            cash -= wanted * price + FEE
+            cash -= pending_quantity * price + FEE
             fills += 1
-        elif wanted < 0.0:
-            price = opened * (1 - SLIP)
-            realized += -wanted * (price - symbol.lots.popleft())
-            cash -= wanted * price + FEE
+        elif pending_quantity < 0.0:
+            price = open_price * (1 - SLIPPAGE)
+            realized += -pending_quantity * (price - symbol.lots.popleft())
+            cash -= pending_quantity * price + FEE
             fills += 1
-        symbol.wanted = symbol.signal(close)
+        symbol.pending_quantity = symbol.signal(close)
     gross = sum(len(symbol.lots) * QUANTITY * symbol.close for symbol in symbols.values())
-    return Outcome(fills, cash, realized, gross)
+    return LoopResult(fills, cash, realized, gross)

@@ -23,7 +23,7 @@ from operators.partitions import partition_of
 from schemas.codec import decode, encode
 from schemas.records import Bar, Clock
 from sinks.kafka import producer
-from tests.performance.conftest import Figure
+from tests.performance.conftest import RecordFigure
 
 PARTITIONS, SYMBOLS = 4, 20
 ROOT = Path(__file__).parents[2]
@@ -36,22 +36,22 @@ NewPrefix = Callable[[], str]
 def new_prefix(kafka: str) -> Iterator[NewPrefix]:
     """Call it for topics of one's own; all are deleted at the end."""
     admin = AdminClient({"bootstrap.servers": kafka})
-    made: list[str] = []
+    topic_names: list[str] = []
 
     def create() -> str:
         prefix = f"perf{uuid.uuid4().hex[:8]}-"
         names = {f"{prefix}market-bars": PARTITIONS, f"{prefix}features": PARTITIONS, f"{prefix}dead-letters": 1}
         for topic in admin.create_topics([NewTopic(name, count, 1) for name, count in names.items()]).values():
             topic.result(20)
-        made.extend(names)
+        topic_names.extend(names)
         return prefix
 
     yield create
-    for topic in admin.delete_topics(made).values():
+    for topic in admin.delete_topics(topic_names).values():
         topic.result(20)
 
 
-def tick(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | None]]:
+def minute_messages(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | None]]:
     """`(partition, value, key)`: a bar of each symbol, and the clock of every partition; of one symbol only its own."""
     ts_ns = minute * MINUTE_NS
     out: list[tuple[int, bytes, str | None]] = []
@@ -65,31 +65,31 @@ def tick(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | No
     return out + [(partition, clock, None) for partition in partitions]
 
 
-def child(
-    mode: str, kafka: str, prefix: str, folder: Path, *extra: str, told: Mapping[str, str] | None = None
+def start_child(
+    mode: str, kafka: str, prefix: str, folder: Path, *extra: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
-    told = told or {}
-    store = f"{mode}-{prefix}{told.get('PLATFORM_REPLICA', '')}"
-    arguments = [mode, kafka, prefix, str(PARTITIONS), str(folder / store), *extra]
+    environment = environment or {}
+    store_name = f"{mode}-{prefix}{environment.get('PLATFORM_REPLICA', '')}"
+    arguments = [mode, kafka, prefix, str(PARTITIONS), str(folder / store_name), *extra]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.performance.kafka_child", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **told},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
+def child_result(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors[-2000:]
     # A Bytewax cluster has things to say on its own.
-    found: dict[str, Any] = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
-    return found
+    result: dict[str, Any] = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+    return result
 
 
-def log_ends(kafka: str, topic: str) -> list[int]:
+def read_end_offsets(kafka: str, topic: str) -> list[int]:
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "perf-ends"})
     try:
         logs = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
@@ -98,26 +98,26 @@ def log_ends(kafka: str, topic: str) -> list[int]:
         consumer.close()
 
 
-def fill(kafka: str, prefix: str, minutes: int) -> int:
+def produce_minutes(kafka: str, prefix: str, minutes: int) -> int:
     """Write so many ticks into `market-bars`; returns how many messages these are."""
     sender = producer(kafka)
     for minute in range(1, minutes + 1):
-        for partition, value, key in tick(minute):
+        for partition, value, key in minute_messages(minute):
             sender.produce(f"{prefix}market-bars", value, key, partition)
         sender.poll(0)
     assert sender.flush(60) == 0
     return minutes * (SYMBOLS + PARTITIONS)
 
 
-def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figure: Figure) -> None:
-    messages = fill(kafka, prefix, minutes)
+def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figure: RecordFigure) -> None:
+    messages = produce_minutes(kafka, prefix, minutes)
 
-    stage = outcome(child("stage", kafka, prefix, folder))
-    written = log_ends(kafka, f"{prefix}features")
-    raw = outcome(child("raw", kafka, prefix, folder))
-    twice = log_ends(kafka, f"{prefix}features")
-    assert sum(written) == messages
-    assert twice == [2 * end for end in written], "the raw loop did the same work"
+    stage = child_result(start_child("stage", kafka, prefix, folder))
+    end_offsets = read_end_offsets(kafka, f"{prefix}features")
+    raw = child_result(start_child("raw", kafka, prefix, folder))
+    end_offsets_after_raw = read_end_offsets(kafka, f"{prefix}features")
+    assert sum(end_offsets) == messages
+    assert end_offsets_after_raw == [2 * end for end in end_offsets], "the raw loop did the same work"
 
     figure(f"stage market-bars -> features, {messages:,} messages", f"{messages / stage['wall_s']:,.0f} messages/s")
     figure("  raw loop, the same work", f"{messages / raw['wall_s']:,.0f} messages/s")
@@ -128,109 +128,113 @@ def measure_throughput(kafka: str, prefix: str, folder: Path, minutes: int, figu
     assert ratio > 0.4, "the stage costs more than twice and a half what its work costs"
 
 
-def test_a_stage_is_not_far_behind_a_raw_loop(
-    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+def test_stage_throughput_is_close_to_a_raw_loop(
+    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: RecordFigure
 ) -> None:
     measure_throughput(kafka, new_prefix(), tmp_path, 2_500, figure)
 
 
 @pytest.mark.long
-def test_a_stage_is_not_far_behind_a_raw_loop_for_long(
-    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+def test_stage_throughput_is_close_to_a_raw_loop_on_a_long_run(
+    kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: RecordFigure
 ) -> None:
     measure_throughput(kafka, new_prefix(), tmp_path, 25_000, figure)
 
 
-def alone(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
-    return [child("stage", kafka, prefix, folder)]
+def start_one_process(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+    return [start_child("stage", kafka, prefix, folder)]
 
 
-def shares(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+def start_replicas(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
     """What `cli.py scale features 2` makes."""
-    return [child("stage", kafka, prefix, folder, told={"PLATFORM_REPLICA": f"{n}of2"}) for n in (1, 2)]
+    return [start_child("stage", kafka, prefix, folder, environment={"PLATFORM_REPLICA": f"{n}of2"}) for n in (1, 2)]
 
 
-def cluster(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
+def start_cluster(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
     """What it does not make (`docs/decisions/0004-scaling.md`): two processes that hand each other items."""
     store = folder / f"stage-{prefix}"
     store.mkdir()
     init_db_dir(store, PARTITIONS)
     addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(2))
-    told = [{"CLUSTER": addresses, "CLUSTER_PROCESS": str(number)} for number in (0, 1)]
-    return [child("stage", kafka, prefix, folder, told=each) for each in told]
+    environments = [{"CLUSTER": addresses, "CLUSTER_PROCESS": str(number)} for number in (0, 1)]
+    return [start_child("stage", kafka, prefix, folder, environment=environment) for environment in environments]
 
 
 @pytest.mark.parametrize("minutes", [2_500, pytest.param(25_000, marks=pytest.mark.long)])
-def test_a_stage_as_one_and_two_processes(
-    minutes: int, kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: Figure
+def test_stage_throughput_on_one_and_two_processes(
+    minutes: int, kafka: str, new_prefix: NewPrefix, tmp_path: Path, figure: RecordFigure
 ) -> None:
-    for name, start in (("1 process", alone), ("2 processes, own shards", shares), ("2 of a cluster", cluster)):
+    for name, start in (
+        ("1 process", start_one_process),
+        ("2 processes, own shards", start_replicas),
+        ("2 of a cluster", start_cluster),
+    ):
         prefix = new_prefix()
-        messages = fill(kafka, prefix, minutes)
-        each = [outcome(process) for process in start(kafka, prefix, tmp_path)]
-        assert sum(log_ends(kafka, f"{prefix}features")) == messages, "each message was taken once"
-        rate = messages / max(one["wall_s"] for one in each)
-        spent = sum(one["cpu_s"] for one in each)
-        figure(f"features, {messages:,} messages, {name}", f"{rate:,.0f} messages/s, {spent:.1f} s of processor time")
+        messages = produce_minutes(kafka, prefix, minutes)
+        results = [child_result(process) for process in start(kafka, prefix, tmp_path)]
+        assert sum(read_end_offsets(kafka, f"{prefix}features")) == messages, "each message was taken once"
+        rate = messages / max(result["wall_s"] for result in results)
+        cpu_s = sum(result["cpu_s"] for result in results)
+        figure(f"features, {messages:,} messages, {name}", f"{rate:,.0f} messages/s, {cpu_s:.1f} s of processor time")
 
 
-def hops_ms(kafka: str, prefix: str, topic: str, ticks: int, symbols: int = SYMBOLS) -> list[float]:
+def measure_hops_ms(kafka: str, prefix: str, topic: str, slice_count: int, symbols: int = SYMBOLS) -> list[float]:
     """From handing the last record of a tick to the producer, to having the tick's clock of every partition of `topic`:
     of `features` behind the stage, or of `market-bars` without any stage between.
     """
     sender = producer(kafka)
-    quick = {"fetch.wait.max.ms": 100, "socket.nagle.disable": True}
-    receiver = Consumer({"bootstrap.servers": kafka, "group.id": f"{prefix}receiver", **quick})
+    low_latency = {"fetch.wait.max.ms": 100, "socket.nagle.disable": True}
+    receiver = Consumer({"bootstrap.servers": kafka, "group.id": f"{prefix}receiver", **low_latency})
     receiver.assign([TopicPartition(prefix + topic, partition, 0) for partition in range(PARTITIONS)])
-    taken: list[float] = []
-    for minute in range(1, ticks + 1):
-        records = tick(minute, symbols)
-        waiting = len(records) - symbols
+    latencies_ms: list[float] = []
+    for minute in range(1, slice_count + 1):
+        records = minute_messages(minute, symbols)
+        clocks_pending = len(records) - symbols
         for partition, value, key in records:
             sender.produce(f"{prefix}market-bars", value, key, partition)
         sent = time.perf_counter()
         deadline = sent + (60 if minute == 1 else 10)
-        while waiting and time.perf_counter() < deadline:
+        while clocks_pending and time.perf_counter() < deadline:
             sender.poll(0)
             message = receiver.poll(0.05)
             if message is not None and message.error() is None:
                 record = decode(message.value())
-                waiting -= type(record) is Clock and record.ts_ns == minute * MINUTE_NS
-        assert not waiting, f"tick {minute} did not come"
-        taken.append((time.perf_counter() - sent) * 1000)
+                clocks_pending -= type(record) is Clock and record.ts_ns == minute * MINUTE_NS
+        assert not clocks_pending, f"tick {minute} did not come"
+        latencies_ms.append((time.perf_counter() - sent) * 1000)
         time.sleep(PAUSE_S)
     receiver.close()
-    return taken[ticks // 10 :]  # without the start
+    return latencies_ms[slice_count // 10 :]  # without the start
 
 
-def spread(taken: list[float]) -> str:
-    cuts = quantiles(taken, n=100)
-    return f"p50 {median(taken):.2f} ms, p95 {cuts[94]:.2f} ms, p99 {cuts[98]:.2f} ms"
+def format_percentiles(latencies_ms: list[float]) -> str:
+    cuts = quantiles(latencies_ms, n=100)
+    return f"p50 {median(latencies_ms):.2f} ms, p95 {cuts[94]:.2f} ms, p99 {cuts[98]:.2f} ms"
 
 
 @pytest.mark.parametrize("with_postgres", [False, True], ids=["kafka", "kafka and postgres"])
 @pytest.mark.parametrize("symbols", [1, SYMBOLS])
-def test_one_hop(
+def test_latency_of_one_stage_hop(
     kafka: str,
     database_url: str,
     new_prefix: NewPrefix,
     tmp_path: Path,
-    figure: Figure,
+    figure: RecordFigure,
     with_postgres: bool,
     symbols: int,
 ) -> None:
     prefix = new_prefix()
-    process = child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
+    process = start_child("serve", kafka, prefix, tmp_path, *([database_url] if with_postgres else []))
     try:
-        taken = hops_ms(kafka, prefix, "features", 300, symbols)
+        latencies_ms = measure_hops_ms(kafka, prefix, "features", 300, symbols)
     finally:
         process.terminate()
-    outcome(process)
-    bare = hops_ms(kafka, new_prefix(), "market-bars", 150, symbols)
+    child_result(process)
+    bare_latencies_ms = measure_hops_ms(kafka, new_prefix(), "market-bars", 150, symbols)
     name = f"one hop, {symbols} bars a tick, " + (
         "Postgres sink in the same process" if with_postgres else "Kafka only"
     )
-    figure(name, spread(taken))
-    figure("  produced and consumed, no stage between", spread(bare))
+    figure(name, format_percentiles(latencies_ms))
+    figure("  produced and consumed, no stage between", format_percentiles(bare_latencies_ms))
     # Absolute times say more about the machine than about us; this says only that nothing waits for a time-out.
-    assert median(taken) < 500
+    assert median(latencies_ms) < 500

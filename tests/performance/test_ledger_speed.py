@@ -13,9 +13,9 @@ import pytest
 from operators.ledger import Ledger
 from operators.portfolio import PortfolioStage
 from schemas.records import BUY, REGULAR, SELL, TRADE, Bar, Execution
-from tests.performance.conftest import Figure
+from tests.performance.conftest import RecordFigure
 
-EXECUTIONS_A_SECOND_MIN = 100_000
+EXECUTIONS_PER_S_MIN = 100_000
 BAR_US_MAX = 1.5
 MINUTE = 60 * 10**9
 
@@ -33,7 +33,7 @@ def executions(count: int, seed: int = 7) -> list[Execution]:
     return out
 
 
-def seconds(ledger: Ledger, tape: Sequence[Execution]) -> float:
+def measure_cpu_s(ledger: Ledger, tape: Sequence[Execution]) -> float:
     started = time.process_time()
     for execution in tape:
         ledger.apply(execution)
@@ -50,47 +50,49 @@ def round_trips(tape: list[Execution]) -> list[Execution]:
 
 
 @pytest.mark.parametrize("method", ["fifo", "lifo", "hifo", "average"])
-def test_executions_a_second(method: str, figure: Figure) -> None:
+def test_executions_per_second(method: str, figure: RecordFigure) -> None:
     """The goal is for entries and exits; a tape of nothing but scaling and reversals matches 1.8 lots at each exit."""
-    for name, tape, least in (
-        ("round trips", round_trips(executions(25_000)), EXECUTIONS_A_SECOND_MIN),
-        ("scaling and reversals", executions(50_000), EXECUTIONS_A_SECOND_MIN * 0.6),
+    for name, tape, rate_min in (
+        ("round trips", round_trips(executions(25_000)), EXECUTIONS_PER_S_MIN),
+        ("scaling and reversals", executions(50_000), EXECUTIONS_PER_S_MIN * 0.6),
     ):
-        best = min(seconds(Ledger(Decimal(10**9), method=method), tape) for _ in range(3))
+        best = min(measure_cpu_s(Ledger(Decimal(10**9), method=method), tape) for _ in range(3))
         figure(f"ledger, {method}, {name}", f"{len(tape) / best:,.0f} executions/s of processor time")
-        assert len(tape) / best >= least
+        assert len(tape) / best >= rate_min
 
 
-def test_neither_time_nor_state_grows_with_closed_trades(figure: Figure) -> None:
-    ledger, flat = Ledger(Decimal(10**9)), round_trips(executions(60_000))
-    spans, sizes = [], []
-    for at in range(0, len(flat), 20_000):
-        spans.append(seconds(ledger, flat[at : at + 20_000]))
+def test_neither_time_nor_state_grows_with_closed_trades(figure: RecordFigure) -> None:
+    ledger, tape = Ledger(Decimal(10**9)), round_trips(executions(60_000))
+    durations_s, sizes = [], []
+    for start in range(0, len(tape), 20_000):
+        durations_s.append(measure_cpu_s(ledger, tape[start : start + 20_000]))
         sizes.append(len(pickle.dumps(ledger.snapshot())))
-    figure("ledger, last 20,000 executions against the first", f"{spans[-1] / min(spans):.2f} x the time")
+    figure("ledger, last 20,000 executions against the first", f"{durations_s[-1] / min(durations_s):.2f} x the time")
     assert sizes[-1] <= sizes[0] + 100
-    assert spans[-1] <= 1.5 * sorted(spans)[len(spans) // 2]
+    assert durations_s[-1] <= 1.5 * sorted(durations_s)[len(durations_s) // 2]
 
 
-def bars(ticks: int) -> list[list[Bar]]:
+def make_bars(slice_count: int) -> list[list[Bar]]:
     rng = random.Random(3)
     out = []
-    for at in range(1, ticks + 1):
+    for minute in range(1, slice_count + 1):
         prices = [round(50 + rng.random(), 2) for _ in range(20)]
-        span = (at * MINUTE, (at - 1) * MINUTE)
-        out.append([Bar(f"S{n}", at, *span, p, p, p, p, 100.0, REGULAR, 20240102, True) for n, p in enumerate(prices)])
+        bar_times = (minute * MINUTE, (minute - 1) * MINUTE)
+        out.append(
+            [Bar(f"S{n}", minute, *bar_times, p, p, p, p, 100.0, REGULAR, 20240102, True) for n, p in enumerate(prices)]
+        )
     return out
 
 
-def test_a_bar_on_which_nothing_happens(figure: Figure) -> None:
-    ticks = bars(4_000)
-    best = []
+def test_portfolio_cost_of_a_bar_without_activity(figure: RecordFigure) -> None:
+    time_slices = make_bars(4_000)
+    durations_s = []
     for _ in range(3):
         stage = PortfolioStage()
         started = time.process_time()
-        for at, tick in enumerate(ticks, start=1):
-            stage.on_tick(at * MINUTE, tick)
-        best.append(time.process_time() - started)
-    cost_us = min(best) / (len(ticks) * 20) * 1e6
+        for minute, bars in enumerate(time_slices, start=1):
+            stage.on_slice(minute * MINUTE, bars)
+        durations_s.append(time.process_time() - started)
+    cost_us = min(durations_s) / (len(time_slices) * 20) * 1e6
     figure("portfolio, a bar on which nothing happens", f"{cost_us:.2f} us of processor time")
     assert cost_us <= BAR_US_MAX

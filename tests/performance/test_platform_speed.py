@@ -16,16 +16,16 @@ import pytest
 
 from deploy.home import REPOSITORY, Home
 from deploy.local.endpoints import Ports, port_variable
-from tests.performance.conftest import Figure
+from tests.performance.conftest import RecordFigure
 from tests.performance.market import write_bars
 
 SYMBOLS, MINUTES = 5, 2_000
-IDLE_S, DONE_WITHIN_S = 20.0, 240.0
+IDLE_S, TAPE_TIMEOUT_S = 20.0, 240.0
 MEMORY_MB_MAX = 2_500
 SETTINGS = 'market_data: {files: {calendar: "24/7"}}\n'
 
 
-class Platform:
+class StartedPlatform:
     """A platform with a state folder and ports of its own."""
 
     def __init__(self, home: Home) -> None:
@@ -43,15 +43,17 @@ class Platform:
 
     def run(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "deploy.cli", *arguments]
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=REPOSITORY, env=self._environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout[-1000:]} {done.stderr[-1000:]}"
-        return done.stdout
+        assert completed.returncode == 0, (
+            f"{' '.join(arguments)}: {completed.stdout[-1000:]} {completed.stderr[-1000:]}"
+        )
+        return completed.stdout
 
     def stats(self, service: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.home.stats / f"{service}.json").read_text())
-        return found
+        stats: dict[str, Any] = json.loads((self.home.stats / f"{service}.json").read_text())
+        return stats
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """Each service's processes; Postgres has several."""
@@ -65,57 +67,59 @@ class Platform:
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    made = Platform(Home(tmp_path / "home"))
-    yield made
-    made.run("stop")
+def platform(tmp_path: Path) -> Iterator[StartedPlatform]:
+    running = StartedPlatform(Home(tmp_path / "home"))
+    yield running
+    running.run("stop")
 
 
-def processor_s(processes: list[psutil.Process]) -> float:
+def cpu_seconds(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_tape_through_all_topics_and_the_platform_at_rest(platform: Platform, tmp_path: Path, figure: Figure) -> None:
+def test_tape_throughput_and_idle_cost_of_the_platform(
+    platform: StartedPlatform, tmp_path: Path, figure: RecordFigure
+) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(SETTINGS)
     bars = sorted(write_bars(tmp_path / "bars", SYMBOLS, MINUTES).glob("*.csv"))
     platform.run("start", "--feed", "files", "--settings", str(settings), "--bars", *map(str, bars))
 
-    played = tape_played(platform)
+    minutes_per_s = tape_minutes_per_s(platform)
     title = f"a tape of {MINUTES:,} minutes, {SYMBOLS} symbols, through all topics"
-    figure(title, "done before the start returned" if played is None else f"{played:,.0f} ticks/s")
+    figure(title, "done before the start returned" if minutes_per_s is None else f"{minutes_per_s:,.0f} ticks/s")
 
     time.sleep(5)  # the last snapshots and commits
     processes = platform.processes()
-    before = {name: processor_s(each) for name, each in processes.items()}
+    cpu_s_before = {name: cpu_seconds(each) for name, each in processes.items()}
     time.sleep(IDLE_S)
-    share = {name: (processor_s(each) - before[name]) / IDLE_S for name, each in processes.items()}
+    cpu_share = {name: (cpu_seconds(each) - cpu_s_before[name]) / IDLE_S for name, each in processes.items()}
     memory_mb = {name: sum(p.memory_info().rss for p in each) / 1e6 for name, each in processes.items()}
-    dearest = sorted(share, key=lambda name: -share[name])[:3]
+    busiest = sorted(cpu_share, key=lambda name: -cpu_share[name])[:3]
     figure(
         "the platform at rest",
-        f"{sum(share.values()):.1%} of a core ({', '.join(f'{name} {share[name]:.1%}' for name in dearest)}), "
+        f"{sum(cpu_share.values()):.1%} of a core ({', '.join(f'{name} {cpu_share[name]:.1%}' for name in busiest)}), "
         f"{sum(memory_mb.values()):,.0f} MB",
     )
     assert sum(memory_mb.values()) < MEMORY_MB_MAX
-    assert sum(share.values()) < 0.5, "somebody does not sleep"
+    assert sum(cpu_share.values()) < 0.5, "somebody does not sleep"
 
 
-def tape_played(platform: Platform) -> float | None:
+def tape_minutes_per_s(platform: StartedPlatform) -> float | None:
     """Ticks a second of the trading loop, from the statistics that it writes every second."""
     records = MINUTES * SYMBOLS
-    points = [platform.stats("execution")]
-    deadline = time.monotonic() + DONE_WITHIN_S
-    while points[-1]["records_in"] < records:
-        assert time.monotonic() < deadline, f"the tape stands at {points[-1]}"
+    stats_history = [platform.stats("execution")]
+    deadline = time.monotonic() + TAPE_TIMEOUT_S
+    while stats_history[-1]["records_in"] < records:
+        assert time.monotonic() < deadline, f"the tape stands at {stats_history[-1]}"
         time.sleep(0.2)
-        now = platform.stats("execution")
-        if now["updated_at"] != points[-1]["updated_at"]:
-            points.append(now)
-    if len(points) < 2:
+        latest = platform.stats("execution")
+        if latest["updated_at"] != stats_history[-1]["updated_at"]:
+            stats_history.append(latest)
+    if len(stats_history) < 2:
         return None
-    minutes: float = (points[-1]["last_tick_ns"] - points[0]["last_tick_ns"]) / 60e9
-    seconds: float = points[-1]["updated_at"] - points[0]["updated_at"]
+    minutes: float = (stats_history[-1]["last_tick_ns"] - stats_history[0]["last_tick_ns"]) / 60e9
+    seconds: float = stats_history[-1]["updated_at"] - stats_history[0]["updated_at"]
     return minutes / seconds

@@ -9,14 +9,14 @@ import psycopg
 
 from schemas.records import Bar
 from sinks.postgres import PostgresWriter
-from tests.performance.conftest import Figure
+from tests.performance.conftest import RecordFigure
 
 BATCH, BATCHES = 1_000, 30
 COPY = "COPY raw_bars ({}) FROM STDIN (FORMAT BINARY)"
 TYPES = ["text", *["int8"] * 3, *["float8"] * 5, "text", "int8", "bool"]
 
 
-def bars(batch: int) -> list[Bar]:
+def make_bars(batch: int) -> list[Bar]:
     out = []
     for number in range(BATCH):
         seq = batch * BATCH + number + 1
@@ -26,15 +26,15 @@ def bars(batch: int) -> list[Bar]:
     return out
 
 
-def rows_a_second(write: Callable[[list[Bar]], object], batches: Iterable[int]) -> float:
-    made = [bars(batch) for batch in batches]
+def rows_per_s(write: Callable[[list[Bar]], object], batches: Iterable[int]) -> float:
+    record_batches = [make_bars(batch) for batch in batches]
     started = time.perf_counter()
-    for batch in made:
+    for batch in record_batches:
         write(batch)
-    return BATCH * len(made) / (time.perf_counter() - started)
+    return BATCH * len(record_batches) / (time.perf_counter() - started)
 
 
-def test_the_postgres_sink_is_not_far_behind_binary_copy(database_url: str, figure: Figure) -> None:
+def test_postgres_sink_throughput_is_close_to_binary_copy(database_url: str, figure: RecordFigure) -> None:
     writer = PostgresWriter(database_url, name="performance")
     columns = ", ".join(f'"{name}"' for name in Bar._fields)
     with psycopg.connect(database_url) as connection:
@@ -52,14 +52,14 @@ def test_the_postgres_sink_is_not_far_behind_binary_copy(database_url: str, figu
         sink, raw = [], []
         for round_ in range(3):
             batches = range(round_ * BATCHES // 3, (round_ + 1) * BATCHES // 3)
-            sink.append(rows_a_second(writer.write, batches))
-            raw.append(rows_a_second(copy, batches))
-        again = rows_a_second(writer.write, range(BATCHES // 3))
+            sink.append(rows_per_s(writer.write, batches))
+            raw.append(rows_per_s(copy, batches))
+        repeated = rows_per_s(writer.write, range(BATCHES // 3))
         count = connection.execute("SELECT count(*) FROM bars").fetchone()
         copied = connection.execute("SELECT count(*) FROM raw_bars").fetchone()
     writer.close()
     assert count == copied == (BATCH * BATCHES,), "a repeat added rows"
     best, limit = max(sink), max(raw)
-    figure(f"Postgres sink, bars in batches of {BATCH:,}", f"{best:,.0f} rows/s new, {again:,.0f} rows/s repeated")
+    figure(f"Postgres sink, bars in batches of {BATCH:,}", f"{best:,.0f} rows/s new, {repeated:,.0f} rows/s repeated")
     figure("  binary COPY by psycopg 3, the same table", f"{limit:,.0f} rows/s; sink to COPY {best / limit:.2f}")
     assert best > 0.2 * limit

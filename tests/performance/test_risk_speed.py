@@ -28,7 +28,7 @@ from schemas.records import (
     order_id,
     proposal_id,
 )
-from tests.performance.conftest import Figure
+from tests.performance.conftest import RecordFigure
 
 DECISION_US_P99_MAX = 200.0
 BAR_US_MAX = 0.3
@@ -38,11 +38,11 @@ ZERO = Decimal(0)
 
 
 def bar(symbol: str, seq: int, price: float) -> Bar:
-    at = seq * MINUTE
-    return Bar(symbol, seq, at, at - MINUTE, price, price + 1, price - 1, price, 1e4, REGULAR, 20240102, True)
+    ts_ns = seq * MINUTE
+    return Bar(symbol, seq, ts_ns, ts_ns - MINUTE, price, price + 1, price - 1, price, 1e4, REGULAR, 20240102, True)
 
 
-def propose(seq: int, symbol: str, side: str, limit: str | None = None) -> OrderProposal:
+def make_proposal(seq: int, symbol: str, side: str, limit: str | None = None) -> OrderProposal:
     kind, price = (MARKET, None) if limit is None else (LIMIT, Decimal(limit))
     terms = (symbol, side, Decimal(10), kind, price, GTC)
     return OrderProposal(seq, 0, proposal_id(seq), *terms, "test", Decimal(100), "", [])
@@ -54,7 +54,7 @@ def report(seq: int, name: str, symbol: str, side: str, kind: str, quantity: int
     return Execution(seq, MINUTE, *ids, Decimal(quantity), price, ZERO, ZERO, Decimal(quantity), 0, 0, "")
 
 
-def full_book(spread: bool) -> tuple[RiskStage, list[str]]:
+def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
     """Risk with every limit of the first group set, 500 positions, 200 open orders: over all symbols or all in one."""
     limit = Decimal(10**9)
     limits = RiskSettings(
@@ -67,35 +67,37 @@ def full_book(spread: bool) -> tuple[RiskStage, list[str]]:
         stale_price_s=Decimal(600),
     )
     stage, symbols = RiskStage(limits), [f"S{n:03}" for n in range(POSITIONS)]
-    stage.on_tick(MINUTE, [bar(symbol, 1, 100.0 + n / 7) for n, symbol in enumerate(symbols)])
-    stage.on_tick(
+    stage.on_slice(MINUTE, [bar(symbol, 1, 100.0 + n / 7) for n, symbol in enumerate(symbols)])
+    stage.on_slice(
         MINUTE + 1,
         [report(n, f"x-{n}", s, BUY if n % 3 else SELL, TRADE, 100) for n, s in enumerate(symbols, 1)],
     )
     for n in range(OPEN_ORDERS):
-        [order] = stage.on_tick(MINUTE + 2 + n, [propose(n, symbols[2 * n] if spread else "S001", BUY, "90")])
+        [order] = stage.on_slice(
+            MINUTE + 2 + n, [make_proposal(n, symbols[2 * n] if over_all_symbols else "S001", BUY, "90")]
+        )
         assert isinstance(order, Order)
     return stage, symbols
 
 
-def decision_us(spread: bool) -> tuple[float, float]:
+def decision_us(over_all_symbols: bool) -> tuple[float, float]:
     """p50 and p99 of the processor time of a decision. One order a tick, so that decisions share nothing."""
-    stage, symbols = full_book(spread)
-    taken = []
+    stage, symbols = full_portfolio(over_all_symbols)
+    durations_us = []
     for n in range(DECISIONS):
-        symbol, side = symbols[7 * n % POSITIONS] if spread else "S001", SELL if n % 2 else BUY
-        asked = propose(1000 + n, symbol, side, None if n % 3 else "95")
+        symbol, side = symbols[7 * n % POSITIONS] if over_all_symbols else "S001", SELL if n % 2 else BUY
+        proposal = make_proposal(1000 + n, symbol, side, None if n % 3 else "95")
         started = time.process_time_ns()
-        [order] = stage.on_tick(2 * MINUTE + n, [asked])
-        taken.append((time.process_time_ns() - started) / 1000)
+        [order] = stage.on_slice(2 * MINUTE + n, [proposal])
+        durations_us.append((time.process_time_ns() - started) / 1000)
         assert isinstance(order, Order), order
-        stage.on_tick(2 * MINUTE + n, [report(n, order.order_id, symbol, side, CANCELED)])
-    taken.sort()
-    return taken[DECISIONS // 2], taken[DECISIONS * 99 // 100]
+        stage.on_slice(2 * MINUTE + n, [report(n, order.order_id, symbol, side, CANCELED)])
+    durations_us.sort()
+    return durations_us[DECISIONS // 2], durations_us[DECISIONS * 99 // 100]
 
 
 @pytest.mark.parametrize("spread", [True, False], ids=["over all symbols", "in one symbol"])
-def test_a_risk_decision(spread: bool, figure: Figure) -> None:
+def test_latency_of_a_risk_decision(spread: bool, figure: RecordFigure) -> None:
     """The best of ten rounds: what the code costs, not what else the machine does."""
     rounds = [decision_us(spread) for _ in range(10)]
     p50, p99 = min(rounds, key=lambda figures: figures[1])
@@ -104,23 +106,23 @@ def test_a_risk_decision(spread: bool, figure: Figure) -> None:
     assert p99 < DECISION_US_P99_MAX
 
 
-def test_a_bar_that_concerns_nobody(figure: Figure) -> None:
-    ticks = [[bar(f"S{n}", seq, 100.0) for n in range(20)] for seq in range(1, 2_001)]
+def test_cost_of_a_bar_in_an_unaffected_symbol(figure: RecordFigure) -> None:
+    time_slices = [[bar(f"S{n}", seq, 100.0) for n in range(20)] for seq in range(1, 2_001)]
     risk, venue = RiskStage(RiskSettings.unlimited()), VenueStage(VenueSettings())
-    elsewhere = VenueStage(VenueSettings())
-    waiting: list[Record] = [Order(1, 0, order_id(1), "p", "ZZ", BUY, Decimal(1), MARKET, None, GTC, 0, [])]
-    elsewhere.on_tick(1, waiting)
+    other_symbol_venue = VenueStage(VenueSettings())
+    open_orders: list[Record] = [Order(1, 0, order_id(1), "p", "ZZ", BUY, Decimal(1), MARKET, None, GTC, 0, [])]
+    other_symbol_venue.on_slice(1, open_orders)
     stages: list[tuple[str, Callable[..., list[Record]]]] = [
-        ("risk", risk.on_tick),
-        ("venue without orders", venue.on_tick),
-        ("venue with an order in another symbol", elsewhere.on_tick),
+        ("risk", risk.on_slice),
+        ("venue without orders", venue.on_slice),
+        ("venue with an order in another symbol", other_symbol_venue.on_slice),
     ]
-    for name, on_tick in stages:
-        best = float("inf")
-        for turn in range(3):
+    for name, on_slice in stages:
+        best_us = float("inf")
+        for round_number in range(3):
             started = time.process_time()
-            for number, bars in enumerate(ticks):
-                on_tick(turn * 10**6 + number, bars)
-            best = min(best, (time.process_time() - started) / 40_000 * 1e6)
-        figure(f"a bar through {name}", f"{best * 1000:.0f} ns")
-        assert best < BAR_US_MAX
+            for number, bars in enumerate(time_slices):
+                on_slice(round_number * 10**6 + number, bars)
+            best_us = min(best_us, (time.process_time() - started) / 40_000 * 1e6)
+        figure(f"a bar through {name}", f"{best_us * 1000:.0f} ns")
+        assert best_us < BAR_US_MAX

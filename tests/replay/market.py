@@ -18,41 +18,43 @@ def write_market(
     *,
     symbols: Sequence[str] = ("AAA", "BBB", "CCC", "DDD"),
     days: Sequence[date] = (FRIDAY, MONDAY),
-    opens: time = time(4),
+    open_time: time = time(4),
     minutes: int = 16 * 60,
     seed: int = 1,
 ) -> list[Path]:
-    """One file a symbol with `minutes` from `opens` (New York) of each day. Equal arguments give equal bytes."""
+    """One file a symbol with `minutes` from `open_time` (New York) of each day. Equal arguments give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, symbol in enumerate(symbols):
-        rows = _rows(symbol, number, days, opens, minutes, random.Random(f"{seed}/{symbol}"))
+        rows = _rows(symbol, number, days, open_time, minutes, random.Random(f"{seed}/{symbol}"))
         files.append(folder / f"{symbol}.csv")
         files[-1].write_text("\n".join([HEADER, *rows]) + "\n")
     return files
 
 
 def _rows(
-    symbol: str, number: int, days: Sequence[date], opens: time, minutes: int, market: random.Random
+    symbol: str, number: int, days: Sequence[date], open_time: time, minutes: int, rng: random.Random
 ) -> list[str]:
     price, rows = 20.0 * (number + 1), []
     for day_number, day in enumerate(days):
-        start = datetime.combine(day, opens, NEW_YORK)
+        start = datetime.combine(day, open_time, NEW_YORK)
         halted = range(minutes // 2, minutes // 2 + minutes // 8)
         for minute in range(minutes):
-            at = start + timedelta(minutes=minute)
-            regular = time(9, 30) <= at.time() < time(16)
+            bar_time = start + timedelta(minutes=minute)
+            regular = time(9, 30) <= bar_time.time() < time(16)
             if number == 1 and minute in halted:
                 continue
             if number == 2 and day_number == 0 and minute < minutes // 4:
                 continue
-            if market.random() > (0.95 if regular else 0.3):
+            if rng.random() > (0.95 if regular else 0.3):
                 continue
-            first = price
-            price = max(1.0, price * (1 + market.gauss(0, 0.002)))
-            high, low = max(first, price) * (1 + 0.001 * market.random()), min(first, price) * 0.9995
-            when = at.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
-            volume = 100 * market.randint(1, 50)
+            open_price = price
+            price = max(1.0, price * (1 + rng.gauss(0, 0.002)))
+            high, low = max(open_price, price) * (1 + 0.001 * rng.random()), min(open_price, price) * 0.9995
+            timestamp = bar_time.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
+            volume = 100 * rng.randint(1, 50)
             # The low is rounded down and the high up, so that no price lies outside of them.
-            rows.append(f"{when},{symbol},{first:.2f},{high + 0.005:.2f},{low - 0.005:.2f},{price:.2f},{volume}")
+            rows.append(
+                f"{timestamp},{symbol},{open_price:.2f},{high + 0.005:.2f},{low - 0.005:.2f},{price:.2f},{volume}"
+            )
     return rows

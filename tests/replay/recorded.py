@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "recorded"
 BARS = FOLDER / "bars"
 SUMMARY = FOLDER / "backtest.json"
 PARTITIONS = 2
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (*TOPIC_OF, Clock)}
+RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in (*TOPIC_OF, Clock)}
 
 
 def to_line(partition: int, record: Any) -> str:
@@ -34,13 +34,15 @@ def _plain(value: Any) -> Any:
 
 
 def from_line(line: str) -> tuple[int, Any]:
-    partition, name, values = json.loads(line)
-    kind = KINDS[name]
-    if kind is Clock:
+    partition, type_name, values = json.loads(line)
+    record_type = RECORD_TYPES[type_name]
+    if record_type is Clock:
         return partition, Clock._make(values)
-    assert len(values) == len(kind._fields), f"{name} has other fields now: python -m tests.replay.record"
-    record = kind._make([_typed(field.kind, value) for field, value in zip(fields_of(kind), values, strict=True)])
-    if kind is Order:
+    assert len(values) == len(record_type._fields), f"{type_name} has other fields now: python -m tests.replay.record"
+    record = record_type._make(
+        [_typed(field.kind, value) for field, value in zip(fields_of(record_type), values, strict=True)]
+    )
+    if record_type is Order:
         record = record._replace(checks=[CheckResult._make(check) for check in record.checks])
     return partition, record
 
@@ -62,4 +64,4 @@ def save(topic: str, messages: dict[int, list[Any]]) -> None:
 def log(topic: str, partition: int) -> list[Any]:
     """Records and clocks of one partition in log order."""
     lines = (FOLDER / f"{topic}.jsonl").read_text().splitlines()
-    return [record for at, record in map(from_line, lines) if at == partition]
+    return [record for record_partition, record in map(from_line, lines) if record_partition == partition]

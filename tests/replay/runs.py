@@ -11,39 +11,41 @@ from bytewax.testing import TestingSource, run_main
 from configs.settings import Settings, load_settings
 from dataflows import backtest
 from dataflows.research.report import ReportSink
-from dataflows.runtime.topology import FEED
-from dataflows.sources.files import FileFeed
+from dataflows.runtime.topology import FEED_SHARD
+from dataflows.sources.file_feed import FileFeed
 from operators.decision_hash import decision_hash
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from tests.replay import recorded
-from tests.replay.staged import Logs
+from tests.replay.in_memory_platform import Logs
 
 SETTINGS_FILE = Path(__file__).parent / "settings.yaml"
 DECISIONS = ("orders", "executions", "positions", "valuations")
-_TIMINGS = ("elapsed_s", "bars_per_s")
+_TIMING_FIELDS = ("elapsed_s", "bars_per_s")
 
 
-def settings() -> Settings:
+def pinned_settings() -> Settings:
     """Pinned, whatever the environment says."""
     return load_settings(SETTINGS_FILE, environment={})
 
 
-def feed_ticks(files: Sequence[Path]) -> list[Tick]:
-    return list(FileFeed(files, settings().market_data.files.reading()))
+def read_time_slices(files: Sequence[Path]) -> list[TimeSlice]:
+    return list(FileFeed(files, pinned_settings().market_data.files.feed_settings()))
 
 
-def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **how: Any) -> dict[str, Any]:
+def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **options: Any) -> dict[str, Any]:
     """What `dataflows/backtest.run` says of the files, but for how long it took."""
-    _, summary = backtest.run(settings(), files, **how)
-    return {name: value for name, value in summary.items() if name not in _TIMINGS}
+    _, summary = backtest.run(pinned_settings(), files, **options)
+    return {name: value for name, value in summary.items() if name not in _TIMING_FIELDS}
 
 
-def fused_hash(ticks: Sequence[Tick], *, shards: int = 1, batch: int = 64, decided: Settings | None = None) -> str:
+def fused_hash(
+    time_slices: Sequence[TimeSlice], *, shards: int = 1, batch: int = 64, settings: Settings | None = None
+) -> str:
     """The decision hash of the fused backtest over ticks in memory."""
-    decided = decided or settings()
-    sink = ReportSink(decided.portfolio_manager.initial_capital)
-    pieces = [(FEED, list(ticks[i : i + batch])) for i in range(0, len(ticks), batch)]
-    run_main(backtest.build(decided, TestingSource(pieces), sink, shards=shards))
+    settings = settings or pinned_settings()
+    sink = ReportSink(settings.portfolio_manager.initial_capital)
+    batches = [(FEED_SHARD, list(time_slices[i : i + batch])) for i in range(0, len(time_slices), batch)]
+    run_main(backtest.build(settings, TestingSource(batches), sink, shards=shards))
     return sink.performance.decisions.hexdigest()
 
 

@@ -16,70 +16,70 @@ from bytewax.testing import cluster_main, run_main
 from configs.settings import Settings
 from dataflows import backtest, market_data
 from dataflows.runtime import stages, topology
-from dataflows.runtime.wiring import TickLogic
-from dataflows.sources.files import FileFeed
-from dataflows.sources.from_settings import files_source
+from dataflows.runtime.wiring import StageLogic
+from dataflows.sources.feed_selection import files_source
+from dataflows.sources.file_feed import FileFeed
 from operators.alignment import AlignedLogs
 from operators.performance import Performance
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import TOPIC_OF, Clock, DeadLetter
 from tests.replay import recorded
-from tests.replay.ends import Collected, TapeSource
-from tests.replay.runs import backtest_summary, feed_ticks, settings
+from tests.replay.memory_connectors import MemorySink, MemorySource
+from tests.replay.runs import backtest_summary, pinned_settings, read_time_slices
 
-STAGED = topology.STAGED
+STAGED = topology.STAGED_SERVICES
 BATCHES = (1, 7, 1000)
 
 
 @pytest.fixture(scope="module")
-def decided() -> Settings:
-    return settings()
+def settings() -> Settings:
+    return pinned_settings()
 
 
 def shards(service: str) -> list[str]:
     return topology.shards(service, recorded.PARTITIONS)
 
 
-def reader(service: str, shard: str, start: Any = None) -> AlignedLogs:
-    return AlignedLogs(service, topology.logs(service, shard, recorded.PARTITIONS), start)
+def make_reader(service: str, shard: str, start: Any = None) -> AlignedLogs:
+    return AlignedLogs(service, topology.input_logs(service, shard, recorded.PARTITIONS), start)
 
 
-def logic(service: str, decided: Settings, resume: Any = None) -> TickLogic:
-    return TickLogic(getattr(stages, service)(decided)(), resume, topology.KEPT.get(service, ()))
+def make_logic(service: str, settings: Settings, snapshot: Any = None) -> StageLogic:
+    return StageLogic(getattr(stages, service)(settings)(), snapshot, topology.PASS_THROUGH.get(service, ()))
 
 
-def read(reading: AlignedLogs, batch: int, most: int | None = None) -> list[Tick]:
+def read_slices(reader: AlignedLogs, batch: int, slices_max: int | None = None) -> list[TimeSlice]:
     """Feed all inputs, `batch` messages of each in turn, from where the reader stands; take ticks on the way."""
-    at = reading.next_offsets()
-    out: list[Tick] = []
-    fed = True
-    while fed and (most is None or len(out) < most):
-        fed = False
-        for (topic, partition), offset in at.items():
+    next_offsets = reader.next_offsets()
+    out: list[TimeSlice] = []
+    progressed = True
+    while progressed and (slices_max is None or len(out) < slices_max):
+        progressed = False
+        for (topic, partition), offset in next_offsets.items():
             messages = recorded.log(topic, partition)[offset : offset + batch]
-            reading.feed(topic, partition, list(enumerate(messages, offset)))
-            at[topic, partition] = offset + len(messages)
-            fed = fed or bool(messages)
-        if most is None:
-            out += reading.ticks(batch)
+            reader.feed(topic, partition, list(enumerate(messages, offset)))
+            next_offsets[topic, partition] = offset + len(messages)
+            progressed = progressed or bool(messages)
+        if slices_max is None:
+            out += reader.take_slices(batch)
         else:
-            out += reading.ticks(1)[: most - len(out)]
-    return out + (reading.ticks(1_000_000) if most is None else [])
+            out += reader.take_slices(1)[: slices_max - len(out)]
+    return out + (reader.take_slices(1_000_000) if slices_max is None else [])
 
 
-def golden(service: str, shard: str) -> list[Tick]:
+def recorded_output(service: str, shard: str) -> list[TimeSlice]:
     """The recorded output as ticks: what each clock covers, in the order in which the stage gave it by topic."""
-    found: dict[int, list[Any]] = {}
-    for topic, partition in topology.clocked(service, shard, recorded.PARTITIONS):
-        waiting: list[Any] = []
+    records_by_ts: dict[int, list[Any]] = {}
+    for topic, partition in topology.clocked_logs(service, shard, recorded.PARTITIONS):
+        pending: list[Any] = []
         for record in recorded.log(topic, partition):
             if type(record) is Clock:
-                found.setdefault(record.ts_ns, []).extend(waiting)
-                waiting = []
+                records_by_ts.setdefault(record.ts_ns, []).extend(pending)
+                pending = []
             else:
-                waiting.append(record)
-        assert not waiting, "a log ends with a clock"
-    return [Tick(ts_ns, _by_topic(found[ts_ns])) for ts_ns in sorted(found)]
+                pending.append(record)
+        assert not pending, "a log ends with a clock"
+    return [TimeSlice(ts_ns, _by_topic(records_by_ts[ts_ns])) for ts_ns in sorted(records_by_ts)]
 
 
 def _by_topic(records: Sequence[Any]) -> list[Any]:
@@ -91,115 +91,115 @@ def _sharded(record: Any) -> bool:
     return TOPIC_OF[type(record)] in topology.SYMBOL_TOPICS
 
 
-def comparable(ticks: Sequence[Tick], service: str) -> list[Tick]:
+def comparable(time_slices: Sequence[TimeSlice], service: str) -> list[TimeSlice]:
     outputs = topology.SERVICES[service].outputs
-    return [Tick(t.ts_ns, _by_topic([r for r in t.records if TOPIC_OF[type(r)] in outputs])) for t in ticks]
+    return [TimeSlice(t.ts_ns, _by_topic([r for r in t.records if TOPIC_OF[type(r)] in outputs])) for t in time_slices]
 
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("service", STAGED)
-def test_any_batch_size_gives_the_recorded_output(service: str, batch: int, decided: Settings) -> None:
+def test_any_batch_size_gives_the_recorded_output(service: str, batch: int, settings: Settings) -> None:
     for shard in shards(service):
-        ticks = read(reader(service, shard), batch)
-        stage, made = logic(service, decided), []
-        for i in range(0, len(ticks), batch):
-            made += stage.on_batch([ticks[i : i + batch]])[0][0]
-        assert comparable(made, service) == golden(service, shard)
+        time_slices = read_slices(make_reader(service, shard), batch)
+        stage, output = make_logic(service, settings), []
+        for i in range(0, len(time_slices), batch):
+            output += stage.on_batch([time_slices[i : i + batch]])[0][0]
+        assert comparable(output, service) == recorded_output(service, shard)
 
 
 @pytest.mark.parametrize("service", STAGED)
-def test_a_crash_after_each_tick_gives_the_recorded_output(service: str, decided: Settings) -> None:
+def test_a_crash_after_each_time_slice_gives_the_recorded_output(service: str, settings: Settings) -> None:
     for shard in shards(service):
-        expected = golden(service, shard)
-        saved: Any = pickle.dumps((None, None))
-        made: list[Tick] = []
-        while len(made) < len(expected):
+        expected = recorded_output(service, shard)
+        snapshot: Any = pickle.dumps((None, None))
+        output: list[TimeSlice] = []
+        while len(output) < len(expected):
             # Twice from the same snapshot: the first time dies before its snapshot, with its output in the log.
-            again = [_one_tick(service, shard, decided, saved) for _ in range(2)]
-            assert again[0][0] == again[1][0], "what is written again after a crash is what was written before"
-            assert again[0][1] == again[1][1]
-            made.append(again[0][0])
-            saved = again[0][1]
-        assert comparable(made, service) == expected
+            attempts = [_process_one_slice(service, shard, settings, snapshot) for _ in range(2)]
+            assert attempts[0][0] == attempts[1][0], "what is written again after a crash is what was written before"
+            assert attempts[0][1] == attempts[1][1]
+            output.append(attempts[0][0])
+            snapshot = attempts[0][1]
+        assert comparable(output, service) == expected
 
 
-def _one_tick(service: str, shard: str, decided: Settings, saved: bytes) -> tuple[Tick, bytes]:
-    of_reader, of_stage = pickle.loads(saved)  # noqa: S301  (our own, made by the test)
-    reading, stage = reader(service, shard, of_reader), logic(service, decided, of_stage)
-    [[made]], _ = stage.on_batch([read(reading, 7, most=1)])
-    return made, pickle.dumps((reading.snapshot(), stage.snapshot()))
+def _process_one_slice(service: str, shard: str, settings: Settings, snapshot: bytes) -> tuple[TimeSlice, bytes]:
+    reader_state, stage_state = pickle.loads(snapshot)  # noqa: S301  (our own, made by the test)
+    reader, stage = make_reader(service, shard, reader_state), make_logic(service, settings, stage_state)
+    [[output]], _ = stage.on_batch([read_slices(reader, 7, slices_max=1)])
+    return output, pickle.dumps((reader.snapshot(), stage.snapshot()))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 @pytest.mark.parametrize("service", STAGED)
-def test_any_number_of_workers_gives_the_recorded_output(service: str, workers: int, decided: Settings) -> None:
-    ticks = {shard: read(reader(service, shard), 50) for shard in shards(service)}
-    sink = Collected(shards(service))
+def test_any_number_of_workers_gives_the_recorded_output(service: str, workers: int, settings: Settings) -> None:
+    time_slices = {shard: read_slices(make_reader(service, shard), 50) for shard in shards(service)}
+    sink = MemorySink(shards(service))
     build = importlib.import_module(f"dataflows.{service}").build
-    cluster_main(build(decided, TapeSource(ticks, 7), {"memory": sink}), [], 0, worker_count_per_proc=workers)
-    for shard, made in sink.ticks.items():
-        assert comparable(made, service) == golden(service, shard)
+    cluster_main(build(settings, MemorySource(time_slices, 7), {"memory": sink}), [], 0, worker_count_per_proc=workers)
+    for shard, output in sink.time_slices.items():
+        assert comparable(output, service) == recorded_output(service, shard)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_the_feed_gives_the_recorded_bars_in_any_batch_size(batch: int, decided: Settings) -> None:
-    sink = Collected([topology.FEED])
-    source = files_source(decided.market_data.files, [recorded.BARS], batch_ticks=batch)
-    run_main(market_data.build(decided, source, {"memory": sink}))
-    assert_recorded_feed(sink.ticks[topology.FEED])
+def test_the_feed_gives_the_recorded_bars_in_any_batch_size(batch: int, settings: Settings) -> None:
+    sink = MemorySink([topology.FEED_SHARD])
+    source = files_source(settings.market_data.files, [recorded.BARS], batch_slices=batch)
+    run_main(market_data.build(settings, source, {"memory": sink}))
+    assert_recorded_feed(sink.time_slices[topology.FEED_SHARD])
 
 
-def test_a_feed_that_crashes_after_each_tick_gives_the_recorded_bars(decided: Settings) -> None:
+def test_a_feed_that_crashes_after_each_time_slice_gives_the_recorded_bars(settings: Settings) -> None:
     state: Any = None
-    made: list[Tick] = []
+    output: list[TimeSlice] = []
     while True:
-        feed = FileFeed([recorded.BARS], decided.market_data.files.reading()).resume(state)
-        ticks = feed.take(1)
-        if not ticks:
+        feed = FileFeed([recorded.BARS], settings.market_data.files.feed_settings()).resume(state)
+        time_slices = feed.take(1)
+        if not time_slices:
             break
-        made += ticks
+        output += time_slices
         state = pickle.loads(pickle.dumps(feed.state()))  # noqa: S301  (our own, made here)
-    assert_recorded_feed(made)
+    assert_recorded_feed(output)
 
 
-def assert_recorded_feed(made: list[Tick]) -> None:
-    dead = [record for tick in made for record in tick.records if type(record) is DeadLetter]
-    assert dead == recorded.log("dead-letters", 0)
-    commands = golden("market_data", topology.FEED)
-    assert comparable(_without(made, DeadLetter), "market_data") == [
-        Tick(t.ts_ns, [r for r in t.records if TOPIC_OF[type(r)] != "commands"]) for t in commands
+def assert_recorded_feed(output: list[TimeSlice]) -> None:
+    dead_letters = [record for time_slice in output for record in time_slice.records if type(record) is DeadLetter]
+    assert dead_letters == recorded.log("dead-letters", 0)
+    recorded_slices = recorded_output("market_data", topology.FEED_SHARD)
+    assert comparable(_without(output, DeadLetter), "market_data") == [
+        TimeSlice(t.ts_ns, [r for r in t.records if TOPIC_OF[type(r)] != "commands"]) for t in recorded_slices
     ]
 
 
-def _without(ticks: Sequence[Tick], kind: type) -> list[Tick]:
-    return [Tick(t.ts_ns, [r for r in t.records if type(r) is not kind]) for t in ticks]
+def _without(time_slices: Sequence[TimeSlice], record_type: type) -> list[TimeSlice]:
+    return [TimeSlice(t.ts_ns, [r for r in t.records if type(r) is not record_type]) for t in time_slices]
 
 
-@pytest.mark.parametrize("how", [{"batch_ticks": 1}, {"batch_ticks": 1000}, {"workers": 2}, {"workers": 3}])
-def test_the_backtest_gives_the_recorded_summary(how: dict[str, Any]) -> None:
-    assert backtest_summary(**how) == json.loads(recorded.SUMMARY.read_text())
+@pytest.mark.parametrize("options", [{"batch_ticks": 1}, {"batch_ticks": 1000}, {"workers": 2}, {"workers": 3}])
+def test_the_backtest_gives_the_recorded_summary(options: dict[str, Any]) -> None:
+    assert backtest_summary(**options) == json.loads(recorded.SUMMARY.read_text())
 
 
-def test_a_backtest_that_crashes_after_each_tick_gives_the_recorded_decisions(decided: Settings) -> None:
-    saved: Any = pickle.dumps((None, None))
-    decisions = Performance(decided.portfolio_manager.initial_capital)
-    for tick in feed_ticks([recorded.BARS]):
-        analysis, trading = pickle.loads(saved)  # noqa: S301  (our own, made here)
-        chain = TickLogic(stages.analysis(decided)(), analysis)
-        loop = backtest.Gathering(1, stages.deciding(decided)(), trading)
-        [analysed], _ = chain.on_batch([[tick]])
+def test_a_backtest_that_crashes_after_each_time_slice_gives_the_recorded_decisions(settings: Settings) -> None:
+    snapshot: Any = pickle.dumps((None, None))
+    performance = Performance(settings.portfolio_manager.initial_capital)
+    for time_slice in read_time_slices([recorded.BARS]):
+        analysis, trading = pickle.loads(snapshot)  # noqa: S301  (our own, made here)
+        chain = StageLogic(stages.analysis(settings)(), analysis)
+        loop = backtest.ShardMerge(1, stages.decision_loop(settings)(), trading)
+        [analysed], _ = chain.on_batch([[time_slice]])
         [[traded]], _ = loop.on_batch([("0", analysed)])
-        decisions.on_tick(traded)
-        saved = pickle.dumps((chain.snapshot(), loop.snapshot()))
-    assert decisions.summary() == json.loads(recorded.SUMMARY.read_text())
+        performance.on_slice(traded)
+        snapshot = pickle.dumps((chain.snapshot(), loop.snapshot()))
+    assert performance.summary() == json.loads(recorded.SUMMARY.read_text())
 
 
-def test_the_recorded_run_is_worth_replaying() -> None:
+def test_the_recorded_run_covers_orders_fills_refusals_and_a_halt() -> None:
     """Orders, fills both ways, refusals for several reasons, a halt, a closed position, and a bad row."""
     orders = recorded.log("orders", 0)
     assert {record.state for record in orders if type(record).__name__ == "RiskFence"} == {"HALTED", "ACTIVE"}
     assert {fill.side for fill in recorded.log("executions", 0) if type(fill) is not Clock} == {"BUY", "SELL"}
-    refused = {refusal.check for refusal in recorded.log("order-refusals", 0) if type(refusal) is not Clock}
-    assert {"kill_switch", "max_position"} <= refused
+    refused_checks = {refusal.check for refusal in recorded.log("order-refusals", 0) if type(refusal) is not Clock}
+    assert {"kill_switch", "max_position"} <= refused_checks
     assert any(type(record).__name__ == "LotMatch" for record in recorded.log("positions", 0))
     assert len(recorded.log("dead-letters", 0)) == 2

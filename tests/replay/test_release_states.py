@@ -9,36 +9,46 @@ import pytest
 
 from schemas.codec import decode
 from schemas.records import Execution, Order
-from tests.replay.release_states import RELEASES, Stages, States, session
-from tests.replay.runs import settings
+from tests.replay.release_states import RELEASES, ReleasePipeline, ReleaseStates, session_slices
+from tests.replay.runs import pinned_settings
 
 FILES = sorted(RELEASES.glob("*.pickle"))
 
 
-def states_of(file: Path) -> States:
-    return States(*pickle.loads(file.read_bytes()))  # noqa: S301  (a file of our own)
+def load_states(file: Path) -> ReleaseStates:
+    return ReleaseStates(*pickle.loads(file.read_bytes()))  # noqa: S301  (a file of our own)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_upgrade_in_the_middle_of_a_session_changes_no_decision(file: Path) -> None:
     """Compared with today's stages that ran from the start: the releases since decide alike."""
-    states, ticks = states_of(file), session()
-    whole, upgraded, fresh = Stages(settings()), Stages(settings()), Stages(settings())
-    for tick in ticks[: states.ticks]:
-        whole.on_tick(tick)
+    states, time_slices = load_states(file), session_slices()
+    uninterrupted, upgraded, fresh = (
+        ReleasePipeline(pinned_settings()),
+        ReleasePipeline(pinned_settings()),
+        ReleasePipeline(pinned_settings()),
+    )
+    for time_slice in time_slices[: states.slice_count]:
+        uninterrupted.on_slice(time_slice)
     upgraded.restore(states)
-    expected = [record for tick in ticks[states.ticks :] for record in whole.on_tick(tick)]
-    assert [record for tick in ticks[states.ticks :] for record in upgraded.on_tick(tick)] == expected
+    expected = [
+        record for time_slice in time_slices[states.slice_count :] for record in uninterrupted.on_slice(time_slice)
+    ]
+    assert [
+        record for time_slice in time_slices[states.slice_count :] for record in upgraded.on_slice(time_slice)
+    ] == expected
     assert len([record for record in expected if type(record) is Execution]) > 10
-    assert [record for tick in ticks[states.ticks :] for record in fresh.on_tick(tick)] != expected
+    assert [
+        record for time_slice in time_slices[states.slice_count :] for record in fresh.on_slice(time_slice)
+    ] != expected
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_the_states_of_a_release_hold_positions_a_resting_order_and_one_on_its_way(file: Path) -> None:
+def test_release_states_include_positions_a_resting_order_and_a_pending_order(file: Path) -> None:
     """Or the equality above would say less than it seems to."""
-    states = states_of(file)
-    assert any(type(decode(message)) is Order for message in states.waiting)
-    upgraded = Stages(settings())
+    states = load_states(file)
+    assert any(type(decode(message)) is Order for message in states.pending_messages)
+    upgraded = ReleasePipeline(pinned_settings())
     upgraded.restore(states)
-    assert "'ord-cmd-70'" in repr(upgraded.of["execution"].snapshot())
-    assert "'lot-" in repr(upgraded.of["portfolio"].snapshot())
+    assert "'ord-cmd-70'" in repr(upgraded.stage_by_service["execution"].snapshot())
+    assert "'lot-" in repr(upgraded.stage_by_service["portfolio"].snapshot())

@@ -10,90 +10,104 @@ import pytest
 
 from configs.settings import load_settings
 from operators.sizing import TARGET_WEIGHTS
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import Bar, Command, CorporateAction, ExchangeRate, Record
+from tests.replay.in_memory_platform import InMemoryPlatform
 from tests.replay.market import MONDAY, write_market
 from tests.replay.record import with_commands
-from tests.replay.runs import SETTINGS_FILE, feed_ticks, fused_hash, settings, staged_hash
-from tests.replay.staged import Staged
+from tests.replay.runs import SETTINGS_FILE, fused_hash, pinned_settings, read_time_slices, staged_hash
 
 
 @pytest.fixture(scope="module")
-def ticks(tmp_path_factory: pytest.TempPathFactory) -> list[Tick]:
+def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
     """Pre-market into the regular session; the kill switch is pulled and let go on the way."""
     folder = tmp_path_factory.mktemp("market")
-    files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], opens=time(9), minutes=150)
-    return with_commands(feed_ticks(files))
+    files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=150)
+    return with_commands(read_time_slices(files))
 
 
 @pytest.fixture(scope="module")
-def fused(ticks: list[Tick]) -> str:
-    return fused_hash(ticks)
+def expected_hash(time_slices: list[TimeSlice]) -> str:
+    return fused_hash(time_slices)
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("partitions", [1, 2, 3])
-def test_any_order_of_arrival_decides_the_same(ticks: list[Tick], fused: str, partitions: int, seed: int) -> None:
-    assert staged_hash(Staged(settings(), ticks, partitions=partitions, seed=seed).run()) == fused
+def test_any_order_of_arrival_decides_the_same(
+    time_slices: list[TimeSlice], expected_hash: str, partitions: int, seed: int
+) -> None:
+    assert (
+        staged_hash(InMemoryPlatform(pinned_settings(), time_slices, partitions=partitions, seed=seed).run())
+        == expected_hash
+    )
 
 
-def with_reference_data(ticks: list[Tick]) -> list[Tick]:
+def with_reference_data(time_slices: list[TimeSlice]) -> list[TimeSlice]:
     """A split, a dividend and a rate on the way, each written twice, and the split before its day has come."""
-    day = next(r.trading_day for r in ticks[0].records if type(r) is Bar)
+    day = next(r.trading_day for r in time_slices[0].records if type(r) is Bar)
     split = CorporateAction("s", 0, "SPLIT", "A", day, 0, Decimal(2), None, "USD", "", "test")
     dividend = CorporateAction("d", 0, "CASH_DIVIDEND", "B", 0, 0, None, Decimal("0.7"), "EUR", "", "test")
     rate = ExchangeRate("r", 0, "EUR", "USD", Decimal("1.1"), "test")
-    given: dict[int, list[Record]] = {40: [split, dividend], 41: [split], 60: [rate], 61: [dividend, rate]}
-    return [Tick(t.ts_ns, [*given.get(number, []), *t.records]) for number, t in enumerate(ticks)]
+    inserted: dict[int, list[Record]] = {40: [split, dividend], 41: [split], 60: [rate], 61: [dividend, rate]}
+    return [TimeSlice(t.ts_ns, [*inserted.get(number, []), *t.records]) for number, t in enumerate(time_slices)]
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_reference_data_decides_the_same_also_when_services_die(ticks: list[Tick], fused: str, partitions: int) -> None:
-    ticks = with_reference_data(ticks)
-    decided = fused_hash(ticks)
-    assert decided != fused
-    assert fused_hash(ticks, shards=3) == decided
-    staged = Staged(settings(), ticks, partitions=partitions, seed=3, crashes=0.02)
-    assert staged_hash(staged.run()) == decided
-    assert staged.deaths
+def test_reference_data_decides_the_same_when_services_crash(
+    time_slices: list[TimeSlice], expected_hash: str, partitions: int
+) -> None:
+    time_slices = with_reference_data(time_slices)
+    decision_hash = fused_hash(time_slices)
+    assert decision_hash != expected_hash
+    assert fused_hash(time_slices, shards=3) == decision_hash
+    platform = InMemoryPlatform(pinned_settings(), time_slices, partitions=partitions, seed=3, crash_rate=0.02)
+    assert staged_hash(platform.run()) == decision_hash
+    assert platform.crash_count
 
 
-def with_weights(ticks: list[Tick]) -> list[Tick]:
+def with_weights(time_slices: list[TimeSlice]) -> list[TimeSlice]:
     """Target weights on the way, the first ones again behind the second, and some that are none."""
 
-    def weigh(name: str, **weights: str) -> Command:
-        return Command(name, 0, TARGET_WEIGHTS, "tester", "recorded", weights)
+    def weights_command(command_id: str, **weights: str) -> Command:
+        return Command(command_id, 0, TARGET_WEIGHTS, "tester", "recorded", weights)
 
-    first = weigh("w-1", A="0.1", B="0.15", C="0.05", D="0.1")
-    given = {30: [first], 70: [weigh("w-2", A="0.03", E="0.12")], 90: [weigh("w-3", B="much"), first]}
-    return [Tick(t.ts_ns, [*given.get(number, []), *t.records]) for number, t in enumerate(ticks)]
+    first = weights_command("w-1", A="0.1", B="0.15", C="0.05", D="0.1")
+    inserted = {
+        30: [first],
+        70: [weights_command("w-2", A="0.03", E="0.12")],
+        90: [weights_command("w-3", B="much"), first],
+    }
+    return [TimeSlice(t.ts_ns, [*inserted.get(number, []), *t.records]) for number, t in enumerate(time_slices)]
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_target_weights_decide_the_same_also_when_services_die(
-    ticks: list[Tick], partitions: int, tmp_path: Path
+def test_target_weights_decide_the_same_when_services_crash(
+    time_slices: list[TimeSlice], partitions: int, tmp_path: Path
 ) -> None:
     file = tmp_path / "weights.yaml"
     file.write_text(SETTINGS_FILE.read_text().replace("method: fixed_fraction", "method: target_weights"))
-    told = load_settings(file, environment={})
-    weighed = with_weights(ticks)
-    decided = fused_hash(weighed, decided=told)
-    assert decided != fused_hash(ticks, decided=told), "without weights nothing is traded"
-    assert fused_hash(weighed, shards=3, decided=told) == decided
-    staged = Staged(told, weighed, partitions=partitions, seed=3, crashes=0.02)
-    assert staged_hash(staged.run()) == decided
-    assert staged.deaths
+    weight_settings = load_settings(file, environment={})
+    weighted_slices = with_weights(time_slices)
+    decision_hash = fused_hash(weighted_slices, settings=weight_settings)
+    assert decision_hash != fused_hash(time_slices, settings=weight_settings), "without weights nothing is traded"
+    assert fused_hash(weighted_slices, shards=3, settings=weight_settings) == decision_hash
+    platform = InMemoryPlatform(weight_settings, weighted_slices, partitions=partitions, seed=3, crash_rate=0.02)
+    assert staged_hash(platform.run()) == decision_hash
+    assert platform.crash_count
 
 
 @pytest.mark.long
 def test_two_whole_days_decide_the_same(tmp_path: Path) -> None:
-    ticks = feed_ticks(write_market(tmp_path, symbols=("A", "B", "C", "D", "E", "F")))
-    fused = fused_hash(ticks)
+    time_slices = read_time_slices(write_market(tmp_path, symbols=("A", "B", "C", "D", "E", "F")))
+    expected_hash = fused_hash(time_slices)
     for seed in range(5):
-        assert staged_hash(Staged(settings(), ticks, partitions=4, seed=seed).run()) == fused
+        assert (
+            staged_hash(InMemoryPlatform(pinned_settings(), time_slices, partitions=4, seed=seed).run())
+            == expected_hash
+        )
 
 
-def test_the_commands_of_the_tape_change_what_is_decided(ticks: list[Tick], fused: str) -> None:
+def test_the_commands_of_the_tape_change_the_decisions(time_slices: list[TimeSlice], expected_hash: str) -> None:
     """Or the equality above would say nothing of commands."""
-    without = [Tick(t.ts_ns, [r for r in t.records if type(r) is not Command]) for t in ticks]
-    assert fused_hash(without) != fused
+    without_commands = [TimeSlice(t.ts_ns, [r for r in t.records if type(r) is not Command]) for t in time_slices]
+    assert fused_hash(without_commands) != expected_hash

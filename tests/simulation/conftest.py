@@ -15,6 +15,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> list[int]:
     # Where the whole suite runs, this file is read too late for its options to exist.
-    one = request.config.getoption("--seed", default=None)
+    single_seed = request.config.getoption("--seed", default=None)
     count = request.config.getoption("--seeds", default=SEEDS)
-    return [one] if one is not None else list(range(count))
+    return [single_seed] if single_seed is not None else list(range(count))

@@ -23,44 +23,45 @@ from operators.sentiment import SentimentStage
 from operators.signals import SignalStage
 from operators.signals.ensemble import ENSEMBLE, EnsembleSettings
 from operators.sizing import SizingSettings
-from operators.stage import Stage, Tick
-from operators.strategies import View
+from operators.stage import Stage, TimeSlice
+from operators.strategies import TargetView
 from operators.trading_loop import Analysis, LearningLoop, TradingLoop
 from operators.venue import VenueSettings, VenueStage
 from schemas.records import REGULAR, Bar, Execution, FeatureRow, LotMatch, Order, OrderRefusal, Record, StrategyWeights
 from tests.simulation.invariants import Invariants
-from tests.simulation.world import World
+from tests.simulation.simulated_platform import SimulatedPlatform
 
-TAPES, TICKS, SYMBOLS = 7, 12, ("A", "B", "C")
+TAPES, SLICES_PER_TAPE, SYMBOLS = 7, 12, ("A", "B", "C")
 POSITION_MAX = Decimal(29)  # a little below what the sizing asks for while a price is under 100
 CAPITAL = Decimal(10_000)
 
 
-class Restless:
+class Mod3Strategy:
     """Changes its mind about every third bar, by the digits of the price: much trading on a short tape."""
 
     name, features = "restless", ("ema_2",)
 
-    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
         direction = round(row.close * 100) % 3 - 1
-        return direction, View(direction, 1.0, 1.0, {"close": row.close})
+        return direction, TargetView(direction, 1.0, 1.0, {"close": row.close})
 
 
-class Stubborn(Restless):
+class Mod5Strategy(Mod3Strategy):
     """Another mind about the same digits: what both say is weighed."""
 
     name = "stubborn"
 
-    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, View | None]:
+    def decide(self, row: FeatureRow, state: Any) -> tuple[Any, TargetView | None]:
         direction = round(row.close * 100) % 5 - 2
         direction = (direction > 0) - (direction < 0)
-        return direction, View(direction, 1.0, 0.05, {"close": row.close})
+        return direction, TargetView(direction, 1.0, 0.05, {"close": row.close})
 
 
 STAGES: dict[str, Callable[[], Stage]] = {
     "features": lambda: FeatureStage(["ema_2"]),
     "signals": lambda: SignalStage(
-        [Restless(), Stubborn()], EnsembleSettings(enabled=True, weights="learned", threshold=0.05, change_min=0.0)
+        [Mod3Strategy(), Mod5Strategy()],
+        EnsembleSettings(enabled=True, weights="learned", threshold=0.05, change_min=0.0),
     ),
     "portfolio": lambda: PortfolioStage(
         PortfolioSettings(
@@ -84,25 +85,25 @@ STAGES: dict[str, Callable[[], Stage]] = {
 
 
 @cache
-def tape(number: int) -> list[Tick]:
+def make_tape(number: int) -> list[TimeSlice]:
     """Twelve minutes of three symbols. A few tapes are enough: the schedules differ."""
     rng = random.Random(number)
     last = dict.fromkeys(SYMBOLS, 100.0)
     out = []
-    for seq in range(1, TICKS + 1):
+    for seq in range(1, SLICES_PER_TAPE + 1):
         ts_ns = seq * 60_000_000_000
         bars: list[Record] = []
         for symbol in SYMBOLS:
-            opened, traded = last[symbol], rng.random() < 0.9
-            close = last[symbol] = round(opened + rng.gauss(0, 0.5), 2) if traded else opened
-            low, high = min(opened, close), max(opened, close)
+            open_price, traded = last[symbol], rng.random() < 0.9
+            close = last[symbol] = round(open_price + rng.gauss(0, 0.5), 2) if traded else open_price
+            low, high = min(open_price, close), max(open_price, close)
             bars.append(
                 Bar(
                     symbol,
                     seq,
                     ts_ns,
                     ts_ns - 60_000_000_000,
-                    opened,
+                    open_price,
                     high,
                     low,
                     close,
@@ -112,34 +113,34 @@ def tape(number: int) -> list[Tick]:
                     traded,
                 )
             )
-        out.append(Tick(ts_ns, bars))
+        out.append(TimeSlice(ts_ns, bars))
     return out
 
 
-class Fused:
+class FusedPipeline:
     """The stages in one chain, giving everything they make."""
 
     def __init__(self, stages: dict[str, Callable[[], Stage]]) -> None:
         self._analysis = Analysis(stages["features"](), stages["predictions"]())
         trading = TradingLoop(stages["execution"](), stages["portfolio"](), stages["risk"]())
-        self._deciding = LearningLoop(stages["sentiment"](), stages["signals"](), trading, stages["feedback"]())
+        self._learning_loop = LearningLoop(stages["sentiment"](), stages["signals"](), trading, stages["feedback"]())
 
-    def on_tick(self, ts_ns: int, records: Any) -> list[Record]:
-        analysed = self._analysis.on_tick(ts_ns, records)
-        return analysed[len(records) :] + self._deciding.on_tick(ts_ns, analysed)
+    def on_slice(self, ts_ns: int, records: Any) -> list[Record]:
+        analysed = self._analysis.on_slice(ts_ns, records)
+        return analysed[len(records) :] + self._learning_loop.on_slice(ts_ns, analysed)
 
     def snapshot(self) -> Any:
-        return (self._analysis.snapshot(), self._deciding.snapshot())
+        return (self._analysis.snapshot(), self._learning_loop.snapshot())
 
     def restore(self, snapshot: Any) -> None:
         self._analysis.restore(snapshot[0])
-        self._deciding.restore(snapshot[1])
+        self._learning_loop.restore(snapshot[1])
 
 
-def simulate(seed: int, **broken: Callable[[], Stage]) -> tuple[World, Invariants]:
-    """Run one seed; `broken` puts other stages into the services, not into the fused run beside them."""
-    invariants = Invariants(Fused(STAGES), CAPITAL, POSITION_MAX)
-    world = World(seed, tape(seed % TAPES), {**STAGES, **broken}, invariants, crash_share=0.002)
+def simulate(seed: int, **broken_stages: Callable[[], Stage]) -> tuple[SimulatedPlatform, Invariants]:
+    """Run one seed; `broken_stages` puts other stages into the services, not into the fused run beside them."""
+    invariants = Invariants(FusedPipeline(STAGES), CAPITAL, POSITION_MAX)
+    world = SimulatedPlatform(seed, make_tape(seed % TAPES), {**STAGES, **broken_stages}, invariants, crash_rate=0.002)
     try:
         world.run()
         invariants.at_end(world)
@@ -149,32 +150,34 @@ def simulate(seed: int, **broken: Callable[[], Stage]) -> tuple[World, Invariant
     return world, invariants
 
 
-def test_every_schedule_keeps_the_rules_and_ends_like_the_fused_run(seeds: list[int]) -> None:
+def test_every_schedule_keeps_the_invariants_and_matches_the_fused_run(seeds: list[int]) -> None:
     seeds = [int(os.environ["SIMULATION_SEED"])] if "SIMULATION_SEED" in os.environ else seeds
-    began, kills, steps, records = time.monotonic(), 0, 0, 0
+    started, kills, steps, records = time.monotonic(), 0, 0, 0
     for seed in seeds:
         world, invariants = simulate(seed)
-        kills, steps, records = kills + world.kills, steps + world.steps, records + invariants.records
-    took_s = time.monotonic() - began
+        kills, steps, records = kills + world.kills, steps + world.steps, records + invariants.record_count
+    elapsed_s = time.monotonic() - started
     print(
-        f"{len(seeds)} seeds, {steps} steps, {kills} kills, {records} records, {60 * len(seeds) / took_s:.0f} a minute"
+        f"{len(seeds)} seeds, {steps} steps, {kills} kills, {records} records, {60 * len(seeds) / elapsed_s:.0f} a minute"
     )
     assert len(seeds) == 1 or kills > 2 * len(seeds), "the schedules must hurt"
 
 
-def test_the_tapes_trade_and_meet_the_limits() -> None:
-    kinds: Counter[type] = Counter()
+def test_the_tapes_trade_and_reach_the_limits() -> None:
+    record_counts: Counter[type] = Counter()
     for number in range(TAPES):
-        fused = Fused(STAGES)
-        for ts_ns, records in tape(number):
-            kinds.update(type(record) for record in fused.on_tick(ts_ns, records))
-    assert all(kinds[kind] > 3 * TAPES for kind in (LotMatch, Order, OrderRefusal, StrategyWeights)), kinds
+        fused = FusedPipeline(STAGES)
+        for ts_ns, records in make_tape(number):
+            record_counts.update(type(record) for record in fused.on_slice(ts_ns, records))
+    assert all(
+        record_counts[record_type] > 3 * TAPES for record_type in (LotMatch, Order, OrderRefusal, StrategyWeights)
+    ), record_counts
 
 
 # -- a simulation that finds nothing in a broken platform would prove nothing ------------------------------------------
 
 
-class ForgetfulRisk(RiskStage):
+class RiskStageLosingCash(RiskStage):
     """Its snapshot has no cash."""
 
     def restore(self, snapshot: Any) -> None:
@@ -182,16 +185,16 @@ class ForgetfulRisk(RiskStage):
         self._book.cash = CAPITAL
 
 
-class CountsAgain(SignalStage):
+class SignalStageResettingSeq(SignalStage):
     """Starts its seq anew after a restart."""
 
     def restore(self, snapshot: Any) -> None:
         super().restore(snapshot)
-        for views in self._symbols.values():
-            views.seq = 0
+        for symbol_state in self._symbols.values():
+            symbol_state.seq = 0
 
 
-class ProposesAgain(PortfolioStage):
+class PortfolioStageResettingSeq(PortfolioStage):
     """Its snapshot has no count of proposals."""
 
     def restore(self, snapshot: Any) -> None:
@@ -199,39 +202,39 @@ class ProposesAgain(PortfolioStage):
         self._proposal_seq = 0
 
 
-class Dice(VenueStage):
+class RandomFillVenueStage(VenueStage):
     """Fills by chance."""
 
-    chance = random.Random(1)
+    rng = random.Random(1)
 
-    def on_tick(self, ts_ns: int, records: Any) -> list[Record]:
-        made = super().on_tick(ts_ns, records)
+    def on_slice(self, ts_ns: int, records: Any) -> list[Record]:
+        output = super().on_slice(ts_ns, records)
         return [
-            record._replace(text="lucky") if type(record) is Execution and self.chance.random() < 0.2 else record
-            for record in made
+            record._replace(text="lucky") if type(record) is Execution and self.rng.random() < 0.2 else record
+            for record in output
         ]
 
 
-BROKEN: dict[str, tuple[str, Callable[[], Stage]]] = {
+BROKEN_STAGES: dict[str, tuple[str, Callable[[], Stage]]] = {
     "risk forgets its cash": (
         "risk",
-        lambda: ForgetfulRisk(RiskSettings.unlimited(initial_capital=CAPITAL, max_position=POSITION_MAX)),
+        lambda: RiskStageLosingCash(RiskSettings.unlimited(initial_capital=CAPITAL, max_position=POSITION_MAX)),
     ),
-    "signals count again": ("signals", lambda: CountsAgain([Restless()])),
+    "signals count again": ("signals", lambda: SignalStageResettingSeq([Mod3Strategy()])),
     "portfolio counts again": (
         "portfolio",
-        lambda: ProposesAgain(STAGES["portfolio"]().settings),  # type: ignore[attr-defined]
+        lambda: PortfolioStageResettingSeq(STAGES["portfolio"]().settings),  # type: ignore[attr-defined]
     ),
-    "a venue that rolls dice": ("execution", lambda: Dice(VenueSettings())),
+    "a venue that rolls dice": ("execution", lambda: RandomFillVenueStage(VenueSettings())),
 }
 
 
-@pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_stage_is_found_within_a_few_seeds(fault: str) -> None:
-    service, make = BROKEN[fault]
+@pytest.mark.parametrize("fault", BROKEN_STAGES)
+def test_a_broken_stage_is_detected_within_a_few_seeds(fault: str) -> None:
+    service, make_stage = BROKEN_STAGES[fault]
     for seed in range(40):
         try:
-            simulate(seed, **{service: make})
+            simulate(seed, **{service: make_stage})
         except AssertionError as error:
             assert "--seed" in error.__notes__[0]
             return

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 from alpaca.trading.client import TradingClient
 
-from deploy.alpaca_server import Server, ServerSettings
-from deploy.alpaca_server.broker import Broker
+from deploy.alpaca_server import AlpacaServer, ServerSettings
+from deploy.alpaca_server.broker import LocalBroker
 from deploy.local.ports import free_ports
 
 
 @contextmanager
 def local_broker(
-    *symbols: str, requests_per_minute: int = 10_000, port: int | None = None, broker: Broker | None = None
-) -> Iterator[Server]:
+    *symbols: str, requests_per_minute: int = 10_000, port: int | None = None, broker: LocalBroker | None = None
+) -> Iterator[AlpacaServer]:
     """A broker whose prices stand at 100 until a test moves them."""
     settings = ServerSettings(
         port=port or free_ports(1)[0],
@@ -24,16 +24,16 @@ def local_broker(
         seed=None,
         requests_per_minute=requests_per_minute,
     )
-    with Server(settings, broker) as server:
+    with AlpacaServer(settings, broker) as server:
         yield server
 
 
-def client(server: Server, key: str = "local") -> TradingClient:
+def client(server: AlpacaServer, key: str = "local") -> TradingClient:
     return TradingClient(key, "local", url_override=server.url)
 
 
-def wait_for(condition: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
+def wait_for(condition: Callable[[], bool], expectation: str, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {within_s} s"
+        assert time.monotonic() < deadline, f"{expectation} did not happen within {timeout_s} s"
         time.sleep(0.01)

@@ -33,10 +33,25 @@ def signal(symbol: str, seq: int, ts_ns: int, strength: float = 1.0, direction: 
 def execution(seq: int, ts_ns: int, symbol: str, quantity: int, price: float, fee: str = "0") -> Execution:
     """A fill; a negative quantity keeps its sign, with side SELL."""
     side = BUY if quantity > 0 else SELL
-    size, at = Decimal(quantity), Decimal(repr(price))
+    signed_quantity, fill_price = Decimal(quantity), Decimal(repr(price))
     ids = (execution_id(seq), order_id(seq))
     zero = Decimal(0)
-    return Execution(seq, ts_ns, *ids, symbol, side, TRADE, size, at, Decimal(fee), zero, size, ts_ns, seq, "")
+    return Execution(
+        seq,
+        ts_ns,
+        *ids,
+        symbol,
+        side,
+        TRADE,
+        signed_quantity,
+        fill_price,
+        Decimal(fee),
+        zero,
+        signed_quantity,
+        ts_ns,
+        seq,
+        "",
+    )
 
 
 def refusal(seq: int, ts_ns: int, symbol: str, check: str = "cash") -> OrderRefusal:

@@ -7,12 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 from configs.settings import Settings
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import ExchangeRate, Fundamentals, LlmAnswer, LlmRequest, NewsItem, Quote
-from tests.unit.tape import QUICK, SYMBOLS, decided, market, settings
+from tests.unit.tape import FAST_STRATEGY, SYMBOLS, market, platform_output, settings
 
-STRATEGIES = [QUICK, {"name": "sentiment", "parameters": {"enter": 0.2, "exit": 0.1}}, {"name": "fundamental_value"}]
-ASKED_AT = (10, 20, 30)
+STRATEGIES = [
+    FAST_STRATEGY,
+    {"name": "sentiment", "parameters": {"enter": 0.2, "exit": 0.1}},
+    {"name": "fundamental_value"},
+]
+HEADLINE_INDEXES = (10, 20, 30)
 """Ticks with a headline; the first two are answered three ticks later, the third never."""
 FACTS = {"eps": 20.0, "equity": 1e10, "shares": 1e8, "net_income": 2e9}
 
@@ -27,14 +31,14 @@ def edge_settings() -> Settings:
     )
 
 
-def edge_market() -> list[Tick]:
+def edge_market() -> list[TimeSlice]:
     """60 minutes. Times of edges' records are wall clocks' of 2026, and say nothing."""
     wall_ns = 1_790_000_000_000_000_000
-    ticks: list[list[Any]] = []
+    records_by_slice: list[list[Any]] = []
     for number, (ts_ns, bars) in enumerate(market(60)):
         quotes = [Quote(symbol, number + 1, ts_ns - 1, 99.0, 99.5, 3.0, 4.0) for symbol in SYMBOLS]
-        ticks.append([*quotes, *bars])
-    for number, at in enumerate(ASKED_AT):
+        records_by_slice.append([*quotes, *bars])
+    for number, index in enumerate(HEADLINE_INDEXES):
         symbol = SYMBOLS[number]
         news = NewsItem(f"news-{number}", wall_ns, wall_ns, "wire", "Profit beats estimates", "", "", [symbol])
         filing = Fundamentals(
@@ -44,16 +48,23 @@ def edge_market() -> list[Tick]:
             "USD",
         )
         rate = ExchangeRate(f"rate-{number}", wall_ns, "EUR", "USD", Decimal("1.1"), "bank")
-        ticks[at] = [rate, news, filing, *ticks[at]]
-    given = [Tick(ts_ns, records) for (ts_ns, _), records in zip(market(60), ticks, strict=True)]
-    asked = [r for tick in decided(given, edge_settings()) for r in tick.records if type(r) is LlmRequest]
-    for number, at in enumerate(ASKED_AT[:2]):
+        records_by_slice[index] = [rate, news, filing, *records_by_slice[index]]
+    time_slices = [TimeSlice(ts_ns, records) for (ts_ns, _), records in zip(market(60), records_by_slice, strict=True)]
+    llm_requests = [
+        r
+        for time_slice in platform_output(time_slices, edge_settings())
+        for r in time_slice.records
+        if type(r) is LlmRequest
+    ]
+    for number, index in enumerate(HEADLINE_INDEXES[:2]):
         text = json.dumps({"scores": [{"symbol": SYMBOLS[number], "score": 0.9, "confidence": 0.9}]})
-        answer = LlmAnswer(f"answer-{number}", wall_ns, *asked[number][2:], text, 1, 1, "")
-        given[at + 3] = Tick(given[at + 3].ts_ns, [answer, *given[at + 3].records])
-    return given
+        answer = LlmAnswer(f"answer-{number}", wall_ns, *llm_requests[number][2:], text, 1, 1, "")
+        time_slices[index + 3] = TimeSlice(time_slices[index + 3].ts_ns, [answer, *time_slices[index + 3].records])
+    return time_slices
 
 
-def changed(given: list[Tick], was: Any, becomes: Any) -> list[Tick]:
+def with_record_replaced(time_slices: list[TimeSlice], old: Any, new: Any) -> list[TimeSlice]:
     """The same with one record in the place of another."""
-    return [Tick(ts_ns, [becomes if record == was else record for record in records]) for ts_ns, records in given]
+    return [
+        TimeSlice(ts_ns, [new if record == old else record for record in records]) for ts_ns, records in time_slices
+    ]

@@ -7,17 +7,17 @@ from fractions import Fraction
 from typing import NamedTuple
 
 
-class Share(NamedTuple):
+class NaiveShare(NamedTuple):
     price: Fraction
     sign: int
 
 
 def naive_book(trades: list[tuple[int, Decimal, Decimal]], cash: Decimal) -> dict[str, Fraction]:
     """`trades` are (signed whole units, price, fee). First in, first out, unit by unit."""
-    queue: list[Share] = []
+    queue: list[NaiveShare] = []
     money, realized, fees = Fraction(cash), Fraction(0), Fraction(0)
-    for units, price_d, fee in trades:
-        price, sign = Fraction(price_d), 1 if units > 0 else -1
+    for units, price_decimal, fee in trades:
+        price, sign = Fraction(price_decimal), 1 if units > 0 else -1
         money -= units * price + Fraction(fee)
         fees += Fraction(fee)
         for _ in range(abs(units)):
@@ -25,7 +25,7 @@ def naive_book(trades: list[tuple[int, Decimal, Decimal]], cash: Decimal) -> dic
                 share = queue.pop(0)
                 realized += share.sign * (price - share.price)
             else:
-                queue.append(Share(price, sign))
+                queue.append(NaiveShare(price, sign))
     quantity = Fraction(sum(share.sign for share in queue))
     cost = sum((share.sign * share.price for share in queue), Fraction(0))
     return {"cash": money, "realized": realized, "fees": fees, "quantity": quantity, "cost": cost}

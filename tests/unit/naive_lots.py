@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-WINDOW = 30
+WASH_WINDOW_DAYS = 30
 
 
 class Unit:
     """One unit bought (or sold short). `sign` is 1 for long."""
 
-    def __init__(self, at: int, day: int, price: Fraction, sign: int) -> None:
-        self.at, self.day, self.price, self.sign = at, day, price, sign
-        self.exit_at: int | None = None
+    def __init__(self, trade_index: int, day: int, price: Fraction, sign: int) -> None:
+        self.trade_index, self.day, self.price, self.sign = trade_index, day, price, sign
+        self.exit_trade_index: int | None = None
         self.exit_rank = 0
         self.exit_day = 0
         self.exit_price = Fraction(0)
-        self.carried = Fraction(0)
-        self.disallowed = Fraction(0)
-        self.held_before = 0
-        self.replaces = False
+        self.carried_loss = Fraction(0)
+        self.disallowed_loss = Fraction(0)
+        self.holding_days_before = 0
+        self.is_replacement = False
 
     @property
     def pnl(self) -> Fraction:
@@ -28,38 +28,44 @@ class Unit:
 
 def naive_units(trades: list[tuple[int, int, Fraction]], method: str) -> list[Unit]:
     """`trades` are (day, signed whole units, price) in order of time. Every unit ever opened, in order of opening."""
-    everything: list[Unit] = []
+    units: list[Unit] = []
     exits = 0
-    for at, (day, quantity, price) in enumerate(trades):
+    for trade_index, (day, quantity, price) in enumerate(trades):
         sign = 1 if quantity > 0 else -1
         for _ in range(abs(quantity)):
-            held = [unit for unit in everything if unit.exit_at is None and unit.sign != sign]
-            if not held:
-                everything.append(Unit(at, day, price, sign))
+            open_units = [unit for unit in units if unit.exit_trade_index is None and unit.sign != sign]
+            if not open_units:
+                units.append(Unit(trade_index, day, price, sign))
                 continue
             unit = {
-                "fifo": lambda held=held: held[0],
-                "lifo": lambda held=held: held[-1],
-                "hifo": lambda held=held: max(held, key=lambda u: u.price),
+                "fifo": lambda open_units=open_units: open_units[0],
+                "lifo": lambda open_units=open_units: open_units[-1],
+                "hifo": lambda open_units=open_units: max(open_units, key=lambda u: u.price),
             }[method]()
             exits += 1
-            unit.exit_at, unit.exit_rank, unit.exit_day, unit.exit_price = at, exits, day, price
-    return everything
+            unit.exit_at, unit.exit_rank, unit.exit_day, unit.exit_price = trade_index, exits, day, price
+    return units
 
 
-def wash(units: list[Unit]) -> None:
+def apply_wash_sales(units: list[Unit]) -> None:
     """IRS Pub. 550 by the letter: sales in order of time, replacements in order of purchase, each used once."""
-    sold = [unit for unit in units if unit.exit_at is not None]
-    for unit in sorted(sold, key=lambda u: u.exit_rank):
-        loss = unit.carried - unit.pnl
+    closed_units = [unit for unit in units if unit.exit_trade_index is not None]
+    for unit in sorted(closed_units, key=lambda u: u.exit_rank):
+        loss = unit.carried_loss - unit.pnl
         if loss <= 0:
             continue
         for other in units:
-            kept = other.exit_at is None or other.exit_at > (unit.exit_at or 0)
-            near = abs(other.day - unit.exit_day) <= WINDOW
-            if kept and near and other.at != unit.at and other.sign == unit.sign and not other.replaces:
-                other.replaces = True
-                other.carried += loss
-                other.held_before = unit.exit_day - unit.day + unit.held_before
-                unit.disallowed = loss
+            still_open = other.exit_trade_index is None or other.exit_trade_index > (unit.exit_trade_index or 0)
+            in_window = abs(other.day - unit.exit_day) <= WASH_WINDOW_DAYS
+            if (
+                still_open
+                and in_window
+                and other.trade_index != unit.trade_index
+                and other.sign == unit.sign
+                and not other.is_replacement
+            ):
+                other.is_replacement = True
+                other.carried_loss += loss
+                other.holding_days_before = unit.exit_day - unit.day + unit.holding_days_before
+                unit.disallowed_loss = loss
                 break

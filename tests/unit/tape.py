@@ -8,55 +8,71 @@ from typing import Any
 
 from configs.settings import Settings, load_settings
 from dataflows.replay.comparison import Pipeline
-from dataflows.replay.differences import derived
+from dataflows.replay.differences import derived_records
 from dataflows.replay.recording import Recording
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import REGULAR, Bar, Command, Record
 
 MINUTE_NS = 60_000_000_000
 START_NS = 1_704_205_800_000_000_000  # 2024-01-02T14:30Z
 SYMBOLS = ("AAPL", "IBM", "SPY")
 
-QUICK = {"name": "ema_cross", "parameters": {"fast": 2, "slow": 4, "rsi_period": 3, "rsi_max": 100.0}}
+FAST_STRATEGY = {"name": "ema_cross", "parameters": {"fast": 2, "slow": 4, "rsi_period": 3, "rsi_max": 100.0}}
 
 
 def settings(**sections: Any) -> Settings:
     """The settings as shipped, with a strategy that trades within a few bars; `sections` replace whole sections."""
     base = load_settings(environment={}).model_dump()
-    base["signals"] = {"strategies": [QUICK]}
+    base["signals"] = {"strategies": [FAST_STRATEGY]}
     return Settings.model_validate(base | sections)
 
 
-def market(ticks: int, seed: int = 5, symbols: Sequence[str] = SYMBOLS) -> list[Tick]:
+def market(slice_count: int, seed: int = 5, symbols: Sequence[str] = SYMBOLS) -> list[TimeSlice]:
     """One bar a symbol and minute, walking by about 0.3 % a bar."""
     rng = random.Random(seed)
-    last = dict.fromkeys(symbols, 100.0)
-    out = []
-    for number in range(1, ticks + 1):
+    last_prices = dict.fromkeys(symbols, 100.0)
+    time_slices = []
+    for number in range(1, slice_count + 1):
         ts_ns = START_NS + number * MINUTE_NS
         bars: list[Record] = []
         for symbol in symbols:
-            opened = last[symbol]
-            close = round(opened * (1 + rng.gauss(0, 0.003)), 2)
-            last[symbol] = close
-            high, low = max(opened, close), min(opened, close)
+            open_price = last_prices[symbol]
+            close = round(open_price * (1 + rng.gauss(0, 0.003)), 2)
+            last_prices[symbol] = close
+            high, low = max(open_price, close), min(open_price, close)
             bars.append(
-                Bar(symbol, number, ts_ns, ts_ns - MINUTE_NS, opened, high, low, close, 500.0, REGULAR, 20240102, True)
+                Bar(
+                    symbol,
+                    number,
+                    ts_ns,
+                    ts_ns - MINUTE_NS,
+                    open_price,
+                    high,
+                    low,
+                    close,
+                    500.0,
+                    REGULAR,
+                    20240102,
+                    True,
+                )
             )
-        out.append(Tick(ts_ns, bars))
-    return out
+        time_slices.append(TimeSlice(ts_ns, bars))
+    return time_slices
 
 
-def with_command(ticks: list[Tick], at: int, command: Command) -> list[Tick]:
-    """The same market with a command taken at tick number `at`."""
-    return [Tick(ts, [command, *records]) if n == at else Tick(ts, records) for n, (ts, records) in enumerate(ticks)]
+def with_command(time_slices: list[TimeSlice], index: int, command: Command) -> list[TimeSlice]:
+    """The same market with a command taken at tick number `index`."""
+    return [
+        TimeSlice(ts, [command, *records]) if n == index else TimeSlice(ts, records)
+        for n, (ts, records) in enumerate(time_slices)
+    ]
 
 
-def decided(given: Sequence[Tick], chosen: Settings) -> list[Tick]:
+def platform_output(time_slices: Sequence[TimeSlice], platform_settings: Settings) -> list[TimeSlice]:
     """What the platform records of a market, each tick in the order of the topics."""
-    pipeline = Pipeline(chosen)
-    return [Tick(ts_ns, derived(pipeline.on_tick(ts_ns, records))) for ts_ns, records in given]
+    pipeline = Pipeline(platform_settings)
+    return [TimeSlice(ts_ns, derived_records(pipeline.on_slice(ts_ns, records))) for ts_ns, records in time_slices]
 
 
-def recorded(given: Sequence[Tick], made: Sequence[Tick]) -> Recording:
-    return Recording(iter(given), iter(made))
+def recording(inputs: Sequence[TimeSlice], outputs: Sequence[TimeSlice]) -> Recording:
+    return Recording(iter(inputs), iter(outputs))

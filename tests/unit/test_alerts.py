@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from api.alerting.__main__ import market_open
-from api.alerting.conditions import WINDOW_S, Conditions, Figures
-from configs.alerts import NAMES, QuietHours
+from api.alerting.conditions import WINDOW_S, Conditions, MetricsPage
+from configs.alerts import ALERT_NAMES, QuietHours
 from configs.settings import Settings, load_settings
 from schemas.errors import BadInput
 
@@ -27,8 +27,8 @@ alerts:
 )["alerts"]
 
 
-def keys(page: str, conditions: Conditions | None = None, now: float = 0.0) -> set[str]:
-    return {found.key for found in (conditions or Conditions(ALERTS)).of(Figures(page), now)}
+def alert_keys(page: str, conditions: Conditions | None = None, now: float = 0.0) -> set[str]:
+    return {alert.key for alert in (conditions or Conditions(ALERTS)).evaluate(MetricsPage(page), now)}
 
 
 # What does not fire, what does, and the key of the alert.
@@ -99,10 +99,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_condition_is_met_beyond_its_threshold_only(case: str) -> None:
-    short, beyond, key = CASES[case]
-    assert keys(short + "\n") == set()
-    assert keys(beyond + "\n") == {key}
+def test_alert_fires_only_beyond_its_threshold(case: str) -> None:
+    quiet_page, firing_page, key = CASES[case]
+    assert alert_keys(quiet_page + "\n") == set()
+    assert alert_keys(firing_page + "\n") == {key}
 
 
 def test_dead_letters_and_gaps_count_within_the_window() -> None:
@@ -112,22 +112,22 @@ def test_dead_letters_and_gaps_count_within_the_window() -> None:
         'platform_dataflow_seq_gaps_total{{service="risk"}} {2}\n'
     )
     conditions = Conditions(ALERTS)
-    assert keys(page.format(1000, 50, 2), conditions, 0) == set(), "what was before the first reading is old"
-    assert keys(page.format(2000, 59, 2), conditions, 10) == set(), "9 of 1,009"
-    assert keys(page.format(2100, 70, 2), conditions, 20) == {"dead_letter_rate/risk"}
+    assert alert_keys(page.format(1000, 50, 2), conditions, 0) == set(), "what was before the first reading is old"
+    assert alert_keys(page.format(2000, 59, 2), conditions, 10) == set(), "9 of 1,009"
+    assert alert_keys(page.format(2100, 70, 2), conditions, 20) == {"dead_letter_rate/risk"}
     # Begun anew: 3 gaps since the restart.
-    assert keys(page.format(500, 0, 3), conditions, 30) == {"dead_letter_rate/risk", "missing_records/risk"}
-    assert keys(page.format(9000, 0, 3), conditions, 31 + WINDOW_S) == set()
+    assert alert_keys(page.format(500, 0, 3), conditions, 30) == {"dead_letter_rate/risk", "missing_records/risk"}
+    assert alert_keys(page.format(9000, 0, 3), conditions, 31 + WINDOW_S) == set()
 
 
-def test_a_page_that_does_not_answer_is_the_api_that_is_down() -> None:
-    [found] = Conditions(ALERTS).of(None, 0.0)
-    assert (found.key, found.hold_s) == ("service_downtime/api", 30.0)
+def test_unreachable_metrics_page_raises_the_api_down_alert() -> None:
+    [alert] = Conditions(ALERTS).evaluate(None, 0.0)
+    assert (alert.key, alert.hold_s) == ("service_downtime/api", 30.0)
 
 
-def test_a_silent_feed_is_no_alert_while_the_market_is_closed() -> None:
+def test_silent_feed_raises_no_alert_while_the_market_is_closed() -> None:
     page = 'platform_dataflow_still_seconds{service="market_data"} 9999\n'
-    assert keys(page, Conditions(ALERTS, market_open=lambda: False)) == set()
+    assert alert_keys(page, Conditions(ALERTS, market_open=lambda: False)) == set()
 
 
 @pytest.mark.parametrize(
@@ -142,21 +142,23 @@ def test_a_silent_feed_is_no_alert_while_the_market_is_closed() -> None:
         ("2024-07-03T22:30", False),
     ],
 )
-def test_bars_are_expected_while_the_exchange_trades(at: str, is_open: bool) -> None:
+def test_market_open_follows_the_exchange_hours(at: str, is_open: bool) -> None:
     settings = load_settings(environment={"MARKET_DATA__FEED": "files"})
     assert market_open(settings, datetime.fromisoformat(at).replace(tzinfo=UTC)) is is_open
     assert market_open(load_settings(environment={}), datetime(2024, 3, 9, tzinfo=UTC)), "a simulator never closes"
 
 
-def _settings(**over: Any) -> Settings:
-    given = {f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in over.items()}
-    return load_settings(environment=given)
+def _settings(**overrides: Any) -> Settings:
+    environment = {
+        f"ALERTS__{key.upper()}": yaml.safe_dump(value, default_flow_style=True) for key, value in overrides.items()
+    }
+    return load_settings(environment=environment)
 
 
-def test_the_thresholds_are_those_of_the_brief_and_prometheus_has_the_same() -> None:
+def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
     shipped = yaml.safe_load((ROOT / "configs" / "alerts.yaml").read_text())["alerts"]
-    for part, entries in BRIEF.items():
-        assert entries.items() <= shipped[part].items()
+    for section, entries in BRIEF.items():
+        assert entries.items() <= shipped[section].items()
     rules = (ROOT / "deploy" / "prometheus" / "rules.yml").read_text()
     for condition in (
         f'platform_portfolio_pnl{{window="day"}} < {ALERTS.portfolio.daily_loss_threshold:.0f}\n',
@@ -171,11 +173,11 @@ def test_the_thresholds_are_those_of_the_brief_and_prometheus_has_the_same() -> 
     ):
         assert condition in rules, condition
     assert f"platform_service_up == 0\n        for: {ALERTS.system.service_downtime:.0f}s" in rules
-    assert set(shipped["severity"]) <= NAMES
+    assert set(shipped["severity"]) <= ALERT_NAMES
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("environment", "message"),
     [
         ({"ALERTS__PORTFOLIO__DAILY_LOSS": "1"}, "alerts.portfolio.daily_loss"),
         ({"ALERTS__SYSTEM__SERVICE_DOWNTIME": "soon"}, "must be a duration"),
@@ -185,15 +187,15 @@ def test_the_thresholds_are_those_of_the_brief_and_prometheus_has_the_same() -> 
         ({"ALERTS__QUIET_HOURS": "{begin: '22:00', end: '07:00', timezone: Mars/Base}"}, "Mars/Base"),
     ],
 )
-def test_wrong_settings_are_one_sentence(given: dict[str, str], said: str) -> None:
+def test_invalid_settings_give_a_one_line_error(environment: dict[str, str], message: str) -> None:
     with pytest.raises(BadInput, match=r"^setting alerts") as error:
-        load_settings(environment=given)
-    assert said in str(error.value) and "\n" not in str(error.value)
+        load_settings(environment=environment)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_switched_off_alert_stays_silent() -> None:
-    off = _settings(trading={"circuit_breaker_activation": None}).alerts
-    assert keys("platform_trading_halted 1\n", Conditions(off)) == set()
+def test_disabled_alert_never_fires() -> None:
+    disabled = _settings(trading={"circuit_breaker_activation": None}).alerts
+    assert alert_keys("platform_trading_halted 1\n", Conditions(disabled)) == set()
 
 
 @pytest.mark.parametrize(
@@ -205,17 +207,17 @@ def test_a_switched_off_alert_stays_silent() -> None:
         ("2024-03-09T07:00", None),
     ],
 )
-def test_quiet_hours_hold_back_till_their_end(at: str, until: str | None) -> None:
-    quiet = QuietHours.model_validate({"begin": "22:00", "end": "07:00", "timezone": "UTC"})
+def test_quiet_hours_delay_warnings_until_they_end(at: str, until: str | None) -> None:
+    quiet_hours = QuietHours.model_validate({"begin": "22:00", "end": "07:00", "timezone": "UTC"})
     now = datetime.fromisoformat(at).replace(tzinfo=UTC)
-    wanted = None if until is None else datetime.fromisoformat(until).replace(tzinfo=UTC)
-    assert quiet.holds_back("warning", now) == wanted
-    assert quiet.holds_back("critical", now) is None
+    expected = None if until is None else datetime.fromisoformat(until).replace(tzinfo=UTC)
+    assert quiet_hours.deferred_until("warning", now) == expected
+    assert quiet_hours.deferred_until("critical", now) is None
 
 
-def test_quiet_hours_keep_the_clock_of_their_place() -> None:
-    quiet = QuietHours.model_validate({"begin": "09:00", "end": "17:00", "timezone": "America/New_York"})
+def test_quiet_hours_follow_their_timezone() -> None:
+    quiet_hours = QuietHours.model_validate({"begin": "09:00", "end": "17:00", "timezone": "America/New_York"})
     # 12:00 at New York, before and behind the change to daylight saving time.
     for hour, day in ((17, 8), (16, 11)):
-        until = quiet.holds_back("warning", datetime(2024, 3, day, hour, tzinfo=UTC))
+        until = quiet_hours.deferred_until("warning", datetime(2024, 3, day, hour, tzinfo=UTC))
         assert until is not None and until.astimezone(UTC).hour == hour + 5

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from operators.alignment import AlignedLogs, Log
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import SCHEMA_IDS, encode
 from schemas.records import Bar, Clock, Command, DeadLetter, Execution, LateRecord, OrderRefusal, Signal
 from tests.unit.builders import bar, command, execution, refusal, signal
 
-TICKS, SYMBOLS, PARTITIONS = 40, 6, 2
+SLICES, SYMBOLS, PARTITIONS = 40, 6, 2
 
 
-class Loop:
+class StageLoop:
     """Feeds -> signals -> portfolio -> risk -> venue -> portfolio, each stage stepping whenever the schedule says.
 
     Logs are lists; the stages are small, what is under test is how they read. An execution stands for the order that
@@ -28,7 +28,7 @@ class Loop:
         self.schedule, market = random.Random(seed), random.Random(1)
         self.tape: list[list[Any]] = [[] for _ in range(PARTITIONS)]
         seqs = [0] * SYMBOLS
-        for t in range(1, TICKS + 1):
+        for t in range(1, SLICES + 1):
             for p in range(PARTITIONS):
                 for s in range(p, SYMBOLS, PARTITIONS):
                     if market.random() < 0.8:
@@ -48,73 +48,77 @@ class Loop:
             "risk": AlignedLogs("risk", [Log("executions", 0, 0), Log("order-proposals", 0, 1)]),
         }
         self.readers |= {f"signals{p}": AlignedLogs("signals", [Log("market-bars", p, 0)]) for p in range(PARTITIONS)}
-        self.fed = {(name, log): 0 for name, reader in self.readers.items() for log in reader.next_offsets()}
+        self.fed_offsets = {(name, log): 0 for name, reader in self.readers.items() for log in reader.next_offsets()}
         self.wait, self.orders_read = wait, 0
         self.average: dict[str, float] = {}
-        self.held: dict[str, int] = {}
+        self.positions: dict[str, int] = {}
         self.working: list[Any] = []
-        self.count = {"executions": 0, "order-proposals": 0, "orders": 0}
+        self.counts = {"executions": 0, "order-proposals": 0, "orders": 0}
         self.signal_count: dict[str, int] = {}
 
     def feed(self, p: int) -> None:
-        done = len(self.logs["market-bars", p])
-        self.logs["market-bars", p] += self.tape[p][done : done + self.schedule.randint(1, 5)]
+        fed = len(self.logs["market-bars", p])
+        self.logs["market-bars", p] += self.tape[p][fed : fed + self.schedule.randint(1, 5)]
 
-    def read(self, name: str) -> list[Tick]:
+    def read(self, name: str) -> list[TimeSlice]:
         reader = self.readers[name]
         for topic, partition in reader.next_offsets():
-            log, start = self.logs[topic, partition], self.fed[name, (topic, partition)]
+            log, start = self.logs[topic, partition], self.fed_offsets[name, (topic, partition)]
             reader.feed(topic, partition, list(enumerate(log))[start:])
-            self.fed[name, (topic, partition)] = len(log)
-        return reader.ticks()
+            self.fed_offsets[name, (topic, partition)] = len(log)
+        return reader.take_slices()
 
     def append(self, topic: str, make: Any, *values: Any) -> None:
-        self.count[topic] += 1
-        self.logs[topic, 0].append(make(self.count[topic], *values))
+        self.counts[topic] += 1
+        self.logs[topic, 0].append(make(self.counts[topic], *values))
 
     def signals(self, p: int) -> None:
-        for tick in self.read(f"signals{p}"):
-            for b in tick.records:
+        for time_slice in self.read(f"signals{p}"):
+            for b in time_slice.records:
                 assert isinstance(b, Bar)
                 mean = self.average[b.symbol] = 0.7 * self.average.get(b.symbol, b.close) + 0.3 * b.close
                 n = self.signal_count[b.symbol] = self.signal_count.get(b.symbol, 0) + 1
-                self.logs["signals", p].append(signal(b.symbol, n, tick.ts_ns, b.close - mean))
-            self.logs["signals", p].append(Clock(tick.ts_ns, "signals"))
+                self.logs["signals", p].append(signal(b.symbol, n, time_slice.ts_ns, b.close - mean))
+            self.logs["signals", p].append(Clock(time_slice.ts_ns, "signals"))
 
     def venue(self) -> None:
-        for tick in self.read("venue"):
+        for time_slice in self.read("venue"):
             if not self.wait:  # takes whatever order has arrived by now
                 arrived = self.logs["orders", 0][self.orders_read :]
                 self.orders_read += len(arrived)
                 self.working += [o for o in arrived if not isinstance(o, Clock)]
-            for record in tick.records:
+            for record in time_slice.records:
                 if isinstance(record, Execution):
                     self.working.append(record)
                 elif isinstance(record, Bar):
                     for order in [o for o in self.working if o.symbol == record.symbol]:
                         self.working.remove(order)
-                        self.append("executions", execution, tick.ts_ns, order.symbol, int(order.quantity), record.open)
-            self.logs["executions", 0].append(Clock(tick.ts_ns, "venue"))
+                        self.append(
+                            "executions", execution, time_slice.ts_ns, order.symbol, int(order.quantity), record.open
+                        )
+            self.logs["executions", 0].append(Clock(time_slice.ts_ns, "venue"))
 
     def portfolio(self) -> None:
-        for tick in self.read("portfolio"):
-            for record in tick.records:
+        for time_slice in self.read("portfolio"):
+            for record in time_slice.records:
                 if isinstance(record, Execution):
-                    self.held[record.symbol] = self.held.get(record.symbol, 0) + int(record.quantity)
+                    self.positions[record.symbol] = self.positions.get(record.symbol, 0) + int(record.quantity)
                 elif isinstance(record, Signal):
-                    held = self.held.get(record.symbol, 0)
-                    target = 10 if record.strength > 0.3 else -10 if record.strength < -0.3 else held
-                    if target != held:
-                        self.append("order-proposals", execution, tick.ts_ns, record.symbol, target - held, 1.0)
-            self.logs["order-proposals", 0].append(Clock(tick.ts_ns, "portfolio"))
+                    position = self.positions.get(record.symbol, 0)
+                    target = 10 if record.strength > 0.3 else -10 if record.strength < -0.3 else position
+                    if target != position:
+                        self.append(
+                            "order-proposals", execution, time_slice.ts_ns, record.symbol, target - position, 1.0
+                        )
+            self.logs["order-proposals", 0].append(Clock(time_slice.ts_ns, "portfolio"))
 
     def risk(self) -> None:
-        for tick in self.read("risk"):
+        for time_slice in self.read("risk"):
             # A price of 1 marks a proposal here; executions of the venue pass by.
-            for record in tick.records:
+            for record in time_slice.records:
                 if isinstance(record, Execution) and record.price == 1:
-                    self.append("orders", execution, tick.ts_ns, record.symbol, int(record.quantity), 2.0)
-            self.logs["orders", 0].append(Clock(tick.ts_ns, "risk"))
+                    self.append("orders", execution, time_slice.ts_ns, record.symbol, int(record.quantity), 2.0)
+            self.logs["orders", 0].append(Clock(time_slice.ts_ns, "risk"))
 
     def run(self) -> tuple[bool, str]:
         steps: list[Any] = [lambda p=p: self.feed(p) for p in range(PARTITIONS)]
@@ -123,26 +127,26 @@ class Loop:
         orders = self.logs["orders", 0]
         for _ in range(5_000):
             self.schedule.choice(steps)()
-            if orders and orders[-1] == Clock(TICKS, "risk"):
+            if orders and orders[-1] == Clock(SLICES, "risk"):
                 break
-        finished = bool(orders) and orders[-1] == Clock(TICKS, "risk")
-        made = [log for name, log in sorted(self.logs.items()) if name[0] != "market-bars"]
-        return finished, hashlib.sha256(repr(made).encode()).hexdigest()
+        finished = bool(orders) and orders[-1] == Clock(SLICES, "risk")
+        written_logs = [log for name, log in sorted(self.logs.items()) if name[0] != "market-bars"]
+        return finished, hashlib.sha256(repr(written_logs).encode()).hexdigest()
 
 
-def test_every_schedule_ends_and_all_end_alike() -> None:
-    results = [Loop(seed, wait=True, lag=True).run() for seed in range(60)]
+def test_every_schedule_finishes_with_the_same_result() -> None:
+    results = [StageLoop(seed, wait=True, lag=True).run() for seed in range(60)]
     assert all(finished for finished, _ in results)
     assert len({digest for _, digest in results}) == 1
 
 
-def test_without_waiting_for_the_feedback_there_are_many_results() -> None:
-    results = [Loop(seed, wait=False, lag=True).run() for seed in range(20)]
+def test_results_differ_between_schedules_without_waiting_for_feedback() -> None:
+    results = [StageLoop(seed, wait=False, lag=True).run() for seed in range(20)]
     assert len({digest for _, digest in results}) > 10
 
 
-def test_without_the_lag_nothing_ever_moves() -> None:
-    results = [Loop(seed, wait=True, lag=False).run() for seed in range(5)]
+def test_loop_deadlocks_without_the_feedback_lag() -> None:
+    results = [StageLoop(seed, wait=True, lag=False).run() for seed in range(5)]
     assert not any(finished for finished, _ in results)
 
 
@@ -157,44 +161,50 @@ def numbered(*records: Any, start: int = 0) -> list[tuple[int, Any]]:
     return list(enumerate(records, start))
 
 
-def test_a_tick_waits_for_the_clock_of_every_input() -> None:
+def test_a_slice_waits_for_the_clock_of_every_input() -> None:
     r = reader(BARS_0, BARS_1)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w")))
-    assert r.ticks() == []
+    assert r.take_slices() == []
     r.feed("market-bars", 1, numbered(bar("B", 1, 60)))
-    assert r.ticks() == []
+    assert r.take_slices() == []
     r.feed("market-bars", 1, numbered(Clock(60, "w"), start=1))
-    assert r.ticks() == [Tick(60, [bar("A", 1, 60), bar("B", 1, 60)])]
+    assert r.take_slices() == [TimeSlice(60, [bar("A", 1, 60), bar("B", 1, 60)])]
 
 
-def test_the_order_in_a_tick_does_not_depend_on_the_partitions() -> None:
+def test_record_order_in_a_slice_does_not_depend_on_partitions() -> None:
     r = reader(BARS_0, BARS_1)
     r.feed("market-bars", 1, numbered(bar("A", 1, 60), bar("D", 1, 60), Clock(60, "w")))
     r.feed("market-bars", 0, numbered(bar("B", 1, 60), bar("C", 1, 60), Clock(60, "w")))
-    assert [b.symbol for b in r.ticks()[0].records] == ["A", "B", "C", "D"]  # type: ignore[union-attr]
+    assert [b.symbol for b in r.take_slices()[0].records] == ["A", "B", "C", "D"]  # type: ignore[union-attr]
 
 
-def test_each_clock_is_passed_on_by_itself() -> None:
+def test_each_clock_gives_its_own_slice() -> None:
     r = reader(BARS_0)
     r.feed("market-bars", 0, numbered(Clock(60, "w"), Clock(120, "w"), bar("A", 1, 180), Clock(180, "w")))
-    assert [(tick.ts_ns, len(tick.records)) for tick in r.ticks()] == [(60, 0), (120, 0), (180, 1)]
+    assert [(time_slice.ts_ns, len(time_slice.records)) for time_slice in r.take_slices()] == [
+        (60, 0),
+        (120, 0),
+        (180, 1),
+    ]
 
 
-def test_feedback_comes_one_tick_later_and_in_front() -> None:
+def test_feedback_arrives_one_slice_later_before_other_records() -> None:
     r = reader(Log("order-refusals", 0, 0, feedback=True), BARS_0)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), Clock(120, "w")))
-    assert [tick.ts_ns for tick in r.ticks()] == [60], "the second tick must wait for the refusals of the first"
+    assert [time_slice.ts_ns for time_slice in r.take_slices()] == [60], (
+        "the second tick must wait for the refusals of the first"
+    )
     r.feed("order-refusals", 0, numbered(refusal(1, 60, "A"), Clock(60, "w")))
-    (tick,) = r.ticks()
-    assert [type(record) for record in tick.records] == [OrderRefusal, Bar]
+    (time_slice,) = r.take_slices()
+    assert [type(record) for record in time_slice.records] == [OrderRefusal, Bar]
 
 
-def test_repeats_after_a_writers_restart_are_dropped() -> None:
+def test_duplicates_after_a_writer_restart_are_dropped() -> None:
     first = [bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120)]
-    again = [bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), bar("B", 1, 120), Clock(120, "w")]
+    repeated = [bar("A", 1, 60), Clock(60, "w"), bar("A", 2, 120), bar("B", 1, 120), Clock(120, "w")]
     r = reader(BARS_0)
-    r.feed("market-bars", 0, numbered(*first, *again))
-    assert [(tick.ts_ns, tick.records) for tick in r.ticks()] == [
+    r.feed("market-bars", 0, numbered(*first, *repeated))
+    assert [(time_slice.ts_ns, time_slice.records) for time_slice in r.take_slices()] == [
         (60, [bar("A", 1, 60)]),
         (120, [bar("A", 2, 120), bar("B", 1, 120)]),
     ]
@@ -205,7 +215,7 @@ def test_repeats_after_a_writers_restart_are_dropped() -> None:
 def test_a_lost_record_is_counted_as_a_gap() -> None:
     r = reader(BARS_0)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bar("A", 3, 120), Clock(120, "w")))
-    assert len(r.ticks()) == 2
+    assert len(r.take_slices()) == 2
     assert r.counts.gaps == 1
 
 
@@ -219,10 +229,10 @@ def test_a_lost_record_is_counted_as_a_gap() -> None:
         (bar("A", 9, 120)._replace(volume=-1.0), "field volume must be >= 0 and finite, found -1.0"),
     ],
 )
-def test_a_bad_bar_is_set_aside_and_the_good_ones_go_on(bad: Bar, reason: str) -> None:
+def test_malformed_bar_becomes_a_dead_letter_and_good_bars_continue(bad: Bar, reason: str) -> None:
     r = reader(BARS_0)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), bad, bar("A", 2, 120), Clock(120, "w")))
-    _, second = r.ticks()
+    _, second = r.take_slices()
     good, letter = second.records
     assert good == bar("A", 2, 120), "the bad bar's seq must not hide the good one"
     assert isinstance(letter, DeadLetter)
@@ -230,32 +240,32 @@ def test_a_bad_bar_is_set_aside_and_the_good_ones_go_on(bad: Bar, reason: str) -
     assert letter.reason == reason
 
 
-def test_a_late_bar_is_set_aside_with_its_bytes_and_is_no_dead_letter() -> None:
+def test_late_bar_is_recorded_with_its_bytes_and_not_as_a_dead_letter() -> None:
     r = reader(BARS_0)
     late = bar("A", 9, 60)
     r.feed("market-bars", 0, numbered(bar("A", 1, 60), Clock(60, "w"), late, bar("A", 2, 120), Clock(120, "w")))
-    _, second = r.ticks()
+    _, second = r.take_slices()
     reason = "late: field ts_ns must be > 60, the clock of the log, found 60"
     assert second.records == [
         bar("A", 2, 120),
         LateRecord("market-bars", 0, 2, "test", 60, 60, reason, SCHEMA_IDS[Bar], encode(late)),
     ]
-    assert (r.counts.late, r.counts.dead) == (1, 0)
+    assert (r.counts.late, r.counts.dead_letters) == (1, 0)
 
 
-def test_a_command_is_taken_at_the_first_clock_behind_it_whatever_its_time() -> None:
+def test_command_applies_at_the_first_clock_after_it_whatever_its_timestamp() -> None:
     r = reader(Log("commands", 0, 0), BARS_0)
     r.feed("commands", 0, numbered(Clock(60, "w"), command("c1", 10**18), Clock(120, "w"), command("c2", 1)))
     r.feed("market-bars", 0, numbered(Clock(60, "w"), bar("A", 1, 120), Clock(120, "w"), Clock(180, "w")))
-    first, second = r.ticks()
+    first, second = r.take_slices()
     assert first.records == []
     assert [type(record) for record in second.records] == [Command, Bar]
     r.feed("commands", 0, numbered(Clock(180, "w"), start=4))
-    assert [type(record) for record in r.ticks()[0].records] == [Command]
+    assert [type(record) for record in r.take_slices()[0].records] == [Command]
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
-def test_a_reader_restored_at_any_point_gives_the_remaining_ticks(cut: int) -> None:
+def test_reader_restored_at_any_point_gives_the_remaining_slices(cut: int) -> None:
     logs: dict[str, list[Any]] = {
         "executions": [Clock(60, "w"), execution(1, 120, "A", 5, 1.0), Clock(120, "w"), Clock(180, "w")],
         "market-bars": [
@@ -268,37 +278,37 @@ def test_a_reader_restored_at_any_point_gives_the_remaining_ticks(cut: int) -> N
     arrivals.sort(key=lambda a: a[1][0])
     inputs = [Log("executions", 0, 0), BARS_0]
 
-    whole = reader(*inputs)
+    uninterrupted = reader(*inputs)
     for topic, item in arrivals:
-        whole.feed(topic, 0, [item])
-    expected = whole.ticks()
+        uninterrupted.feed(topic, 0, [item])
+    expected = uninterrupted.take_slices()
     assert len(expected) == 3
 
     before = reader(*inputs)
     for topic, item in arrivals[:cut]:
         before.feed(topic, 0, [item])
-    ticks = before.ticks(records_max=1)
+    time_slices = before.take_slices(records_max=1)
     after = reader(*inputs, start=before.snapshot())
     for (topic, partition), offset in after.next_offsets().items():
         after.feed(topic, partition, numbered(*logs[topic])[offset:])
-    assert ticks + after.ticks() == expected
+    assert time_slices + after.take_slices() == expected
     assert after.counts.gaps == after.counts.duplicates == 0
 
 
-def test_records_of_one_tick_stand_in_time_order_when_their_times_differ() -> None:
+def test_records_of_one_slice_are_in_time_order() -> None:
     r = reader(Log("executions", 0, 0), BARS_0)
     r.feed("executions", 0, numbered(execution(1, 90, "A", 5, 1.0), Clock(120, "w")))
     r.feed("market-bars", 0, numbered(bar("A", 1, 70), bar("A", 2, 120), Clock(120, "w")))
-    (tick,) = r.ticks()
-    assert [record.ts_ns for record in tick.records] == [70, 90, 120]
+    (time_slice,) = r.take_slices()
+    assert [record.ts_ns for record in time_slice.records] == [70, 90, 120]
 
 
-def test_a_tick_of_any_size_is_read_to_its_clock() -> None:
+def test_a_slice_of_any_size_is_read_to_its_clock() -> None:
     """What waits for other logs is bounded by pausing; what waits for its own clock must never be held back."""
     r = reader(BARS_0)
     r.feed("market-bars", 0, numbered(*(bar(f"S{i}", 1, 60) for i in range(10_000))))
     assert r.buffered("market-bars", 0) == 0
     r.feed("market-bars", 0, [(10_000, Clock(60, "w"))])
     assert r.buffered("market-bars", 0) == 10_001
-    assert len(r.ticks()[0].records) == 10_000
+    assert len(r.take_slices()[0].records) == 10_000
     assert r.buffered("market-bars", 0) == 0

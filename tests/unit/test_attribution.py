@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.feedback import FeedbackSettings, FeedbackStage
-from operators.feedback.attribution import share_out
+from operators.feedback.attribution import allocate_by_weight
 from operators.ledger import Ledger
 from operators.ledger.corporate_actions import Split
 from operators.ledger.lots import METHODS
@@ -31,7 +31,7 @@ from schemas.records import (
 )
 from tests.unit.builders import bar
 
-MINUTE = 60_000_000_000
+MINUTE_NS = 60_000_000_000
 SYMBOLS = ("A", "B")
 EVERY_MINUTE = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
 
@@ -45,57 +45,59 @@ class Account:
         self.feedback = stage or FeedbackStage(EVERY_MINUTE, ("a", "b"))
         self.minute = self.seq = self.valuations = self.signals = 0
 
-    def tick(self, fills: list[tuple[str, Decimal, float, str, str]], closes: dict[str, float]) -> list[Any]:
+    def step(self, fills: list[tuple[str, Decimal, float, str, str]], closes: dict[str, float]) -> list[Any]:
         """`fills` as (symbol, signed quantity, price, cause, order id). Returns what feedback gives."""
         self.minute += 1
-        ts_ns = self.minute * MINUTE
+        ts_ns = self.minute * MINUTE_NS
         bars: list[Any] = [bar(symbol, self.minute, ts_ns, price) for symbol, price in closes.items()]
         executions: list[Any] = []
-        books: list[Any] = []
+        ledger_records: list[Any] = []
         for symbol, price in closes.items():
             self.marks.prices[symbol] = price
         for symbol, quantity, price, cause, order_id in fills:
             self.seq += 1
             side = BUY if quantity > 0 else SELL
-            one = Execution(
+            fill = Execution(
                 self.seq, ts_ns, f"exe-{self.seq}", order_id, symbol, side, TRADE, abs(quantity), Decimal(str(price)),
                 Decimal("1.000000007"), Decimal(0), abs(quantity), ts_ns, self.minute, "", cause,
             )  # fmt: skip
-            executions.append(one)
-            books += self.ledger.apply(one)
+            executions.append(fill)
+            ledger_records += self.ledger.apply(fill)
         for symbol in closes:
             self.marks.revalue(self.ledger, symbol)
         self.valuations += 1
-        valuation = self.marks.value(self.ledger, self.valuations, ts_ns)
-        made = self.feedback.on_tick(ts_ns, [*bars, *executions, *books, valuation])
-        rows = [one for one in made if type(one) is Attribution]
-        assert_sums(rows, valuation)
-        return made
+        valuation = self.marks.to_valuation(self.ledger, self.valuations, ts_ns)
+        output = self.feedback.on_slice(ts_ns, [*bars, *executions, *ledger_records, valuation])
+        rows = [fill for fill in output if type(fill) is Attribution]
+        assert_rows_sum_to_ledger(rows, valuation)
+        return output
 
-    def own(self, symbol: str, cause: str, strategy: str, views: dict[str, float], side: str) -> None:
+    def propose(self, symbol: str, cause: str, strategy: str, strengths: dict[str, float], side: str) -> None:
         """A proposal of strategies with these views; of the ensemble, with these contributions."""
         records: list[Any] = []
-        for name, view in views.items() if strategy != "ensemble" else [("ensemble", 1.0)]:
+        for name, strength in strengths.items() if strategy != "ensemble" else [("ensemble", 1.0)]:
             self.signals += 1
-            parts = views if strategy == "ensemble" else {}
-            direction = (view > 0) - (view < 0)
-            records.append(Signal(symbol, self.signals, 1, name, direction, abs(view), 1.0, 100.0, "f", parts))
+            contributions = strengths if strategy == "ensemble" else {}
+            direction = (strength > 0) - (strength < 0)
+            records.append(
+                Signal(symbol, self.signals, 1, name, direction, abs(strength), 1.0, 100.0, "f", contributions)
+            )
         records.append(
             OrderProposal(1, 1, cause, symbol, side, Decimal(1), MARKET, None, "DAY", strategy, Decimal(100), "", [])
         )
         self.minute += 1
-        self.feedback.on_tick(self.minute * MINUTE, records)
+        self.feedback.on_slice(self.minute * MINUTE_NS, records)
 
 
-def assert_sums(rows: list[Any], valuation: Any) -> None:
+def assert_rows_sum_to_ledger(rows: list[Any], valuation: Any) -> None:
     assert sum(row.realized_pnl + row.cash_flows for row in rows) == valuation.realized_pnl
     assert sum(row.unrealized_pnl for row in rows) == valuation.unrealized_pnl
     assert sum(row.fees for row in rows) == valuation.fees
     assert "unattributed" not in {row.strategy for row in rows}
 
 
-def by_name(made: list[Any]) -> dict[str, Attribution]:
-    return {one.strategy: one for one in made if type(one) is Attribution}
+def by_strategy(records: list[Any]) -> dict[str, Attribution]:
+    return {one.strategy: one for one in records if type(one) is Attribution}
 
 
 D = Decimal
@@ -113,54 +115,54 @@ orders = st.tuples(
 @given(st.lists(st.tuples(orders, prices, prices), min_size=1, max_size=14), st.sampled_from(METHODS[:4]))
 def test_the_rows_sum_to_the_ledger_after_every_event(steps: list[Any], method: str) -> None:
     account = Account(method)
-    for number, ((symbol, quantity, price, who, views), a, b) in enumerate(steps):
+    for number, ((symbol, quantity, price, strategy, strengths), a, b) in enumerate(steps):
         cause, order_id = f"prop-{number}", f"ord-{number}"
-        if who == "manual":
+        if strategy == "manual":
             cause, order_id = f"cmd-{number}", f"ord-cmd-{number}"
         else:
-            account.own(symbol, cause, who, views, BUY if quantity > 0 else SELL)
+            account.propose(symbol, cause, strategy, strengths, BUY if quantity > 0 else SELL)
         restored = FeedbackStage(EVERY_MINUTE, ("a", "b"))
         restored.restore(account.feedback.snapshot())
         assert restored.snapshot() == account.feedback.snapshot()
         account.feedback = restored
-        account.tick([(symbol, D(quantity), price, cause, order_id)], {"A": a, "B": b})
+        account.step([(symbol, D(quantity), price, cause, order_id)], {"A": a, "B": b})
 
 
-def test_an_ensembles_position_belongs_to_those_who_were_for_it_by_their_contributions() -> None:
+def test_ensemble_position_is_split_by_contribution_among_strategies_in_favor() -> None:
     account = Account()
-    account.own("A", "prop-1", "ensemble", {"a": 0.6, "b": 0.3, "c": -0.2}, BUY)
-    account.tick([("A", D(90), 100.0, "prop-1", "ord-1")], {"A": 100.0})
-    account.own("A", "prop-2", "ensemble", {"a": 0.0}, SELL)
-    rows = by_name(account.tick([("A", D(-90), 110.0, "prop-2", "ord-2")], {"A": 110.0}))
+    account.propose("A", "prop-1", "ensemble", {"a": 0.6, "b": 0.3, "c": -0.2}, BUY)
+    account.step([("A", D(90), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.propose("A", "prop-2", "ensemble", {"a": 0.0}, SELL)
+    rows = by_strategy(account.step([("A", D(-90), 110.0, "prop-2", "ord-2")], {"A": 110.0}))
     assert {name: row.realized_pnl for name, row in rows.items()} == {"a": 600, "b": 300}
     assert rows["a"].fees + rows["b"].fees == D("2.000000014") and rows["a"].trades == 2
 
 
 def test_a_strategys_total_does_not_depend_on_whose_lots_the_ledger_closes() -> None:
     account = Account()
-    account.own("A", "prop-1", "b", {"b": 1.0}, BUY)
-    account.tick([("A", D(50), 100.0, "prop-1", "ord-1")], {"A": 100.0})
-    account.own("A", "prop-2", "a", {"a": 1.0}, BUY)
-    account.tick([("A", D(100), 120.0, "prop-2", "ord-2")], {"A": 120.0})
-    account.own("A", "prop-3", "a", {"a": 0.0}, SELL)
-    rows = by_name(account.tick([("A", D(-100), 130.0, "prop-3", "ord-3")], {"A": 130.0}))
+    account.propose("A", "prop-1", "b", {"b": 1.0}, BUY)
+    account.step([("A", D(50), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.propose("A", "prop-2", "a", {"a": 1.0}, BUY)
+    account.step([("A", D(100), 120.0, "prop-2", "ord-2")], {"A": 120.0})
+    account.propose("A", "prop-3", "a", {"a": 0.0}, SELL)
+    rows = by_strategy(account.step([("A", D(-100), 130.0, "prop-3", "ord-3")], {"A": 130.0}))
     assert rows["a"].realized_pnl + rows["a"].unrealized_pnl == 100 * (130 - 120)
     assert rows["b"].realized_pnl + rows["b"].unrealized_pnl == 50 * (130 - 100)
 
 
-def test_what_a_person_sells_comes_off_the_strategies_as_in_the_portfolio() -> None:
+def test_manual_sale_reduces_strategy_positions_as_in_the_portfolio() -> None:
     account = Account()
-    account.own("A", "prop-1", "a", {"a": 1.0}, BUY)
-    account.tick([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
-    rows = by_name(account.tick([("A", D(-25), 104.0, "cmd-1", "ord-cmd-1")], {"A": 101.0}))
+    account.propose("A", "prop-1", "a", {"a": 1.0}, BUY)
+    account.step([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    rows = by_strategy(account.step([("A", D(-25), 104.0, "cmd-1", "ord-cmd-1")], {"A": 101.0}))
     assert rows["a"].realized_pnl == 40 and rows["a"].unrealized_pnl == 0
     assert rows["manual"].unrealized_pnl == 15 * 3 and rows["manual"].realized_pnl == 0
 
 
 def test_a_cash_flow_goes_to_the_holders_and_interest_to_the_account() -> None:
     account = Account()
-    account.own("A", "prop-1", "ensemble", {"a": 0.5, "b": 0.25}, BUY)
-    account.tick([("A", D(30), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.propose("A", "prop-1", "ensemble", {"a": 0.5, "b": 0.25}, BUY)
+    account.step([("A", D(30), 100.0, "prop-1", "ord-1")], {"A": 100.0})
     flows: list[Any] = [
         CashFlow(1, 1, "c-1", "DIVIDEND", "A", D(10), D(30), "x"),
         CashFlow(2, 1, "c-2", "MARGIN_INTEREST", "", D(-3), D(0), "x"),
@@ -168,68 +170,72 @@ def test_a_cash_flow_goes_to_the_holders_and_interest_to_the_account() -> None:
     for flow in flows:
         account.ledger.credit(flow.amount)
     account.minute += 1
-    account.feedback.on_tick(account.minute * MINUTE, flows)
-    rows = by_name(account.tick([], {"A": 100.0}))
+    account.feedback.on_slice(account.minute * MINUTE_NS, flows)
+    rows = by_strategy(account.step([], {"A": 100.0}))
     assert {n: r.cash_flows for n, r in rows.items()} == {"a": D("6.666666667"), "b": D("3.333333333"), "account": -3}
 
 
-def test_a_split_changes_nobodys_total_and_the_outcome_of_an_open_signal_knows_it() -> None:
+def test_split_keeps_every_total_and_adjusts_the_outcome_of_an_open_signal() -> None:
     account = Account(stage=FeedbackStage(FeedbackSettings(horizon_bars=3, attribution_interval_s=60)))
-    account.own("A", "prop-1", "a", {"a": 1.0}, BUY)
-    account.tick([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
+    account.propose("A", "prop-1", "a", {"a": 1.0}, BUY)
+    account.step([("A", D(10), 100.0, "prop-1", "ord-1")], {"A": 100.0})
     action = CorporateAction("act-1", 1, SPLIT, "A", 0, 0, D(4), None, "USD", "", "test")
-    changes = account.ledger.act(Split("act-1", 1, "A", D(4)))
+    changes = account.ledger.apply_action(Split("act-1", 1, "A", D(4)))
     account.minute += 1
-    account.feedback.on_tick(account.minute * MINUTE, [action, *changes])
-    account.feedback.on_tick(account.minute * MINUTE + 1, [action])
-    made = account.tick([], {"A": 27.0})
-    assert by_name(made)["a"].unrealized_pnl == 40 * 27 - 1000
-    (outcome,) = [one for one in made if type(one).__name__ == "SignalOutcome"]
+    account.feedback.on_slice(account.minute * MINUTE_NS, [action, *changes])
+    account.feedback.on_slice(account.minute * MINUTE_NS + 1, [action])
+    output = account.step([], {"A": 27.0})
+    assert by_strategy(output)["a"].unrealized_pnl == 40 * 27 - 1000
+    (outcome,) = [one for one in output if type(one).__name__ == "SignalOutcome"]
     assert (outcome.entry_price, outcome.exit_price, outcome.gained) == (25.0, 27.0, 0.08)
 
 
 @given(st.decimals(-1000, 1000, places=9), st.lists(st.decimals(0, 50, places=9), min_size=1, max_size=6))
 def test_shares_sum_to_the_whole(total: Decimal, weights: list[Decimal]) -> None:
-    assert sum(share for _, share in share_out(total, [(str(i), w) for i, w in enumerate(weights)])) == total
+    assert sum(share for _, share in allocate_by_weight(total, [(str(i), w) for i, w in enumerate(weights)])) == total
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------
 
 
-def learning(gains: dict[str, list[float]], **how: Any) -> list[StrategyWeights]:
+def learned_weights(returns: dict[str, list[float]], **settings_fields: Any) -> list[StrategyWeights]:
     """Feeds signals whose outcomes are these returns, a minute each."""
-    settings = FeedbackSettings(horizon_bars=1, attribution_interval_s=0, weights_interval_s=60, **how)
-    stage = FeedbackStage(settings, tuple(gains))
-    out: list[Any] = []
-    for minute in range(1, 2 * len(next(iter(gains.values()))) + 1):
+    settings = FeedbackSettings(horizon_bars=1, attribution_interval_s=0, weights_interval_s=60, **settings_fields)
+    stage = FeedbackStage(settings, tuple(returns))
+    output: list[Any] = []
+    for minute in range(1, 2 * len(next(iter(returns.values()))) + 1):
         records: list[Any] = []
-        for name, series in gains.items():
-            step, judged = divmod(minute - 1, 2)
-            price = 100.0 * (1 + series[step]) if judged else 100.0
-            records.append(bar(name.upper(), minute, minute * MINUTE, price))
-            if not judged:
-                records.append(Signal(name.upper(), step + 1, minute * MINUTE, name, 1, 1.0, 1.0, 100.0, "f", {}))
-        out += stage.on_tick(minute * MINUTE, records)
-    return [one for one in out if type(one) is StrategyWeights]
+        for name, series in returns.items():
+            step, has_outcome = divmod(minute - 1, 2)
+            price = 100.0 * (1 + series[step]) if has_outcome else 100.0
+            records.append(bar(name.upper(), minute, minute * MINUTE_NS, price))
+            if not has_outcome:
+                records.append(Signal(name.upper(), step + 1, minute * MINUTE_NS, name, 1, 1.0, 1.0, 100.0, "f", {}))
+        output += stage.on_slice(minute * MINUTE_NS, records)
+    return [one for one in output if type(one) is StrategyWeights]
 
 
 GOOD, BAD = [0.01, 0.02] * 20, [-0.01, 0.005] * 20
 
 
-def test_weights_go_to_who_was_right_never_to_nothing_and_sum_to_one() -> None:
-    given_out = learning({"a": GOOD, "b": BAD, "c": [0.001, -0.001] * 20})
-    last = given_out[-1]
+def test_weights_favor_the_best_strategy_keep_a_floor_and_sum_to_one() -> None:
+    weights_history = learned_weights({"a": GOOD, "b": BAD, "c": [0.001, -0.001] * 20})
+    last = weights_history[-1]
     assert last.weights["a"] > last.weights["c"] > last.weights["b"] >= 0.2 / 3
     assert sum(last.weights.values()) == pytest.approx(1.0, abs=1e-5)
-    assert last.scores["a"] > 0 > last.scores["b"] and [one.seq for one in given_out] == list(
-        range(1, len(given_out) + 1)
+    assert last.scores["a"] > 0 > last.scores["b"] and [one.seq for one in weights_history] == list(
+        range(1, len(weights_history) + 1)
     )
 
 
-def test_what_was_long_ago_is_forgotten() -> None:
-    turned = {"a": GOOD + BAD, "b": BAD + GOOD}
-    assert learning(turned, half_life_s=600)[-1].weights["b"] > 0.5 > learning(turned)[0].weights["b"]
+def test_old_outcomes_lose_their_weight() -> None:
+    swapped_returns = {"a": GOOD + BAD, "b": BAD + GOOD}
+    assert (
+        learned_weights(swapped_returns, half_life_s=600)[-1].weights["b"]
+        > 0.5
+        > learned_weights(swapped_returns)[0].weights["b"]
+    )
 
 
-def test_equal_records_give_no_weights_and_one_strategy_none() -> None:
-    assert learning({"a": GOOD, "b": GOOD}) == [] and learning({"a": GOOD}) == []
+def test_equal_or_single_strategies_give_no_weights() -> None:
+    assert learned_weights({"a": GOOD, "b": GOOD}) == [] and learned_weights({"a": GOOD}) == []

@@ -11,15 +11,15 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSource, run_main
 
 from dataflows import backtest
-from dataflows.research.report import ReportSink, as_html, write_json
-from dataflows.runtime.topology import FEED
+from dataflows.research.report import ReportSink, render_html, write_json
+from dataflows.runtime.topology import FEED_SHARD
 from operators.performance import Performance
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from tests.replay.market import write_market
-from tests.replay.runs import backtest_summary, feed_ticks, fused_hash, settings
+from tests.replay.runs import backtest_summary, fused_hash, pinned_settings, read_time_slices
 
-KEYS = {
+SUMMARY_KEYS = {
     *("bars", "orders", "fills", "refusals", "initial_equity", "final_equity", "realized_pnl", "unrealized_pnl"),
     *("fees", "max_drawdown", "sharpe", "decision_hash", "elapsed_s", "bars_per_s"),
 }
@@ -41,84 +41,87 @@ def expected(bars: list[Path]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_batches_and_workers_do_not_matter(
+def test_result_does_not_depend_on_batches_or_workers(
     batch: int, workers: int, bars: list[Path], expected: dict[str, Any]
 ) -> None:
     assert backtest_summary(bars, batch_ticks=batch, workers=workers) == expected
 
 
 @pytest.mark.parametrize("shards", [2, 3, 4, 7])
-def test_shards_do_not_matter(shards: int, bars: list[Path], expected: dict[str, Any]) -> None:
-    assert fused_hash(feed_ticks(bars), shards=shards) == expected["decision_hash"]
+def test_result_does_not_depend_on_shards(shards: int, bars: list[Path], expected: dict[str, Any]) -> None:
+    assert fused_hash(read_time_slices(bars), shards=shards) == expected["decision_hash"]
 
 
-def test_the_order_in_which_files_are_named_does_not_matter(bars: list[Path], expected: dict[str, Any]) -> None:
+def test_result_does_not_depend_on_file_order(bars: list[Path], expected: dict[str, Any]) -> None:
     assert backtest_summary(bars[::-1]) == expected
 
 
-def test_another_market_decides_otherwise(tmp_path: Path, expected: dict[str, Any]) -> None:
-    other = write_market(tmp_path, symbols=("A", "B", "C", "D"), seed=2)
-    assert backtest_summary(other)["decision_hash"] != expected["decision_hash"]
+def test_another_market_gives_other_decisions(tmp_path: Path, expected: dict[str, Any]) -> None:
+    other_bars = write_market(tmp_path, symbols=("A", "B", "C", "D"), seed=2)
+    assert backtest_summary(other_bars)["decision_hash"] != expected["decision_hash"]
 
 
-def test_a_run_that_is_cut_off_and_resumed_by_the_engine_decides_the_same(
+def test_interrupted_and_resumed_run_makes_the_same_decisions(
     bars: list[Path], expected: dict[str, Any], tmp_path: Path
 ) -> None:
-    ticks = feed_ticks(bars)[:300]
-    whole = fused_hash(ticks)
+    time_slices = read_time_slices(bars)[:300]
+    expected_hash = fused_hash(time_slices)
     init_db_dir(tmp_path, 1)
-    recovery, decided = RecoveryConfig(str(tmp_path), None), settings()
-    pieces: list[Any] = []
-    for start in range(0, len(ticks), 30):
-        pieces += [(FEED, ticks[start : start + 30]), TestingSource.ABORT(), TestingSource.EOF()]
-    source, found = TestingSource(pieces, batch_size=1), None
-    for _ in range(len(pieces)):
-        sink = ReportSink(decided.portfolio_manager.initial_capital)
-        run_main(backtest.build(decided, source, sink, shards=2), epoch_interval=None, recovery_config=recovery)
-        found = sink.performance.decisions.hexdigest()
-        if found == whole:
+    recovery, run_settings = RecoveryConfig(str(tmp_path), None), pinned_settings()
+    source_items: list[Any] = []
+    for start in range(0, len(time_slices), 30):
+        source_items += [(FEED_SHARD, time_slices[start : start + 30]), TestingSource.ABORT(), TestingSource.EOF()]
+    source, actual_hash = TestingSource(source_items, batch_size=1), None
+    for _ in range(len(source_items)):
+        sink = ReportSink(run_settings.portfolio_manager.initial_capital)
+        run_main(backtest.build(run_settings, source, sink, shards=2), epoch_interval=None, recovery_config=recovery)
+        actual_hash = sink.performance.decisions.hexdigest()
+        if actual_hash == expected_hash:
             break
-    assert found == whole
+    assert actual_hash == expected_hash
 
 
-def test_a_run_says_at_least_this(bars: list[Path]) -> None:
-    _, summary = backtest.run(settings(), bars)
-    assert set(summary) >= KEYS
+def test_summary_has_the_required_keys(bars: list[Path]) -> None:
+    _, summary = backtest.run(pinned_settings(), bars)
+    assert set(summary) >= SUMMARY_KEYS
     assert summary["bars_per_s"] > 0
     json.dumps(summary)
 
 
-def test_progress_is_told_of_every_batch(bars: list[Path]) -> None:
-    seen: list[tuple[int, float]] = []
+def test_progress_is_reported_for_every_batch(bars: list[Path]) -> None:
+    reports: list[tuple[int, float]] = []
     backtest.run(
-        settings(), bars, batch_ticks=100, progress=lambda so_far, share: seen.append((so_far.counts["bars"], share))
+        pinned_settings(),
+        bars,
+        batch_slices=100,
+        progress=lambda so_far, share: reports.append((so_far.counts["bars"], share)),
     )
-    assert len(seen) >= 19
-    assert seen == sorted(seen)
-    assert seen[-1][1] == 1.0
+    assert len(reports) >= 19
+    assert reports == sorted(reports)
+    assert reports[-1][1] == 1.0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_wrong_files_are_one_sentence(workers: int, tmp_path: Path) -> None:
+def test_invalid_bar_files_give_one_line_errors(workers: int, tmp_path: Path) -> None:
     (tmp_path / "closed.csv").write_text("time,symbol,open,high,low,close,volume\n2024-03-09T15:00:00Z,A,1,1,1,1,1\n")
-    for paths, said in (
+    for paths, message in (
         ([tmp_path / "nowhere.csv"], "nowhere.csv"),
         ([tmp_path / "closed.csv"], "outside the sessions"),
         ([], "no bar files"),
     ):
-        with pytest.raises(BadInput, match=said):
-            backtest.run(settings(), paths, workers=workers)
+        with pytest.raises(BadInput, match=message):
+            backtest.run(pinned_settings(), paths, workers=workers)
 
 
-def test_the_summary_is_written_as_json_and_as_a_page_that_needs_nothing_else(
+def test_summary_is_written_as_json_and_as_a_standalone_page(
     bars: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    performance, summary = backtest.run(settings(), bars)
+    performance, summary = backtest.run(pinned_settings(), bars)
     write_json(summary, str(tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text()) == summary
     write_json(summary, "-")
     assert json.loads(capsys.readouterr().out) == summary
-    page = as_html(performance, summary, "<Run>")
+    page = render_html(performance, summary, "<Run>")
     assert "&lt;Run&gt;" in page
     assert summary["decision_hash"] in page
     assert page.count("<tr><td>") == 200, "the last fills"
@@ -126,7 +129,7 @@ def test_the_summary_is_written_as_json_and_as_a_page_that_needs_nothing_else(
     assert "http" not in page
 
 
-def test_a_page_of_an_empty_run_says_so() -> None:
-    performance = Performance(settings().portfolio_manager.initial_capital)
-    performance.on_tick(Tick(1, []))
-    assert "fewer than two valuations" in as_html(performance, performance.summary(), "empty")
+def test_report_of_an_empty_run_names_the_missing_valuations() -> None:
+    performance = Performance(pinned_settings().portfolio_manager.initial_capital)
+    performance.on_slice(TimeSlice(1, []))
+    assert "fewer than two valuations" in render_html(performance, performance.summary(), "empty")

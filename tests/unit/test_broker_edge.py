@@ -9,45 +9,45 @@ from typing import Any
 
 import pytest
 
-from dataflows.broker.budget import KEPT_FOR_CANCELS, Budget
-from deploy.alpaca_server import Server
+from dataflows.broker.request_budget import RESERVED_FOR_CANCELS, RequestBudget
+from deploy.alpaca_server import AlpacaServer
 from schemas.records import CANCELED, EXPIRED, HALTED, LIMIT, READY, REJECTED, SELL, TRADE, OrderCancel, RiskFence
 from tests.unit.alpaca_broker import client, local_broker, wait_for
-from tests.unit.gateway_session import PREFIX, QUICK, Session
+from tests.unit.gateway_session import FAST_EDGE_SETTINGS, PREFIX, GatewaySession
 from tests.unit.test_gateway import order as plain_order
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[AlpacaServer]:
     with local_broker() as running:
         yield running
 
 
 @pytest.fixture
-def session(server: Server) -> Iterator[Session]:
-    made = Session(server)
-    made.until_ready()
-    yield made
-    made.kill()
+def session(server: AlpacaServer) -> Iterator[GatewaySession]:
+    gateway_session = GatewaySession(server)
+    gateway_session.run_until_ready()
+    yield gateway_session
+    gateway_session.kill()
 
 
 def order(number: int, side: str = "BUY", quantity: str = "10", **terms: Any) -> Any:
     return plain_order(number, side, quantity, "AAPL", **terms)._replace(ts_ns=time.time_ns())
 
 
-def move(server: Server, price: float) -> None:
-    server.do(server.broker.show_price("AAPL", price, time.time_ns()))
+def move(server: AlpacaServer, price: float) -> None:
+    server.run_coroutine(server.broker.publish_price("AAPL", price, time.time_ns()))
 
 
-def at_broker(server: Server, name: str) -> bool:
+def at_broker(server: AlpacaServer, name: str) -> bool:
     return PREFIX + name in server.broker.book.by_client
 
 
-def test_an_order_goes_to_the_broker_and_its_fill_comes_back(server: Server, session: Session) -> None:
-    session.tick(order(1))
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
+def test_an_order_goes_to_the_broker_and_its_fill_comes_back(server: AlpacaServer, session: GatewaySession) -> None:
+    session.step(order(1))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
     move(server, 101.25)
-    session.until(lambda: session.ended("ord-1") == TRADE, "the fill")
+    session.run_until(lambda: session.final_exec_type("ord-1") == TRADE, "the fill")
     assert session.trades("ord-1") == [(10, Decimal("101.25"))]
     assert server.broker.book.positions == {"AAPL": session.position("AAPL")}
 
@@ -76,154 +76,154 @@ def test_an_order_goes_to_the_broker_and_its_fill_comes_back(server: Server, ses
     ],
 )
 def test_no_fault_loses_or_doubles_an_order_or_a_fill(
-    server: Server, session: Session, place: str, kind: str, options: dict[str, Any]
+    server: AlpacaServer, session: GatewaySession, place: str, kind: str, options: dict[str, Any]
 ) -> None:
-    server.broker.book.fill_max = Decimal(6)
-    server.broker.plan(place, kind, 1, **options)
-    session.tick(order(1))
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
+    server.broker.book.fill_quantity_max = Decimal(6)
+    server.broker.plan_fault(place, kind, 1, **options)
+    session.step(order(1))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
     move(server, 100)
     move(server, 102)
-    session.until(lambda: session.ended("ord-1") is not None, "the end")
-    session.until_ready()
-    assert session.ended("ord-1") == TRADE
-    assert server.broker.book.submits == {PREFIX + "ord-1": 1}
+    session.run_until(lambda: session.final_exec_type("ord-1") is not None, "the end")
+    session.run_until_ready()
+    assert session.final_exec_type("ord-1") == TRADE
+    assert server.broker.book.submission_counts == {PREFIX + "ord-1": 1}
     trades = session.trades("ord-1")
     assert sum(quantity for quantity, _ in trades) == 10
-    worth = sum((quantity * price for quantity, price in trades), Decimal(0))
-    assert abs(worth - (6 * 100 + 4 * 102)) < Decimal("0.00001")
+    traded_value = sum((quantity * price for quantity, price in trades), Decimal(0))
+    assert abs(traded_value - (6 * 100 + 4 * 102)) < Decimal("0.00001")
 
 
-def test_the_socket_is_cut_while_orders_trade(server: Server, session: Session) -> None:
-    session.tick(order(1))
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
-    server.do(server.broker.disconnect())
+def test_orders_fill_after_the_socket_disconnects(server: AlpacaServer, session: GatewaySession) -> None:
+    session.step(order(1))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
+    server.run_coroutine(server.broker.disconnect())
     move(server, 100)
-    session.until(lambda: session.ended("ord-1") == TRADE, "the fill that nobody heard")
+    session.run_until(lambda: session.final_exec_type("ord-1") == TRADE, "the fill that nobody heard")
     assert session.trades("ord-1") == [(10, 100)]
     assert "DOWN" in [status.state for status in session.statuses]
-    session.until_ready()
+    session.run_until_ready()
 
 
-def test_an_order_waits_until_updates_are_listened_to(server: Server, session: Session) -> None:
-    server.broker.refusing = True
-    server.do(server.broker.disconnect())
-    session.until(lambda: session.statuses[-1].state != READY, "the cut is noticed")
-    session.tick(order(1))
+def test_orders_wait_until_the_update_stream_is_connected(server: AlpacaServer, session: GatewaySession) -> None:
+    server.broker.rejects_connections = True
+    server.run_coroutine(server.broker.disconnect())
+    session.run_until(lambda: session.statuses[-1].state != READY, "the cut is noticed")
+    session.step(order(1))
     for _ in range(10):
-        session.tick()
+        session.step()
         time.sleep(0.02)
     assert not at_broker(server, "ord-1")
-    server.broker.refusing = False
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
+    server.broker.rejects_connections = False
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
 
 
-def test_a_cancel_and_a_fence_reach_the_broker(server: Server, session: Session) -> None:
-    low: dict[str, Any] = {"kind": LIMIT, "limit": Decimal(50)}
-    session.tick(order(1, **low), order(2, **low))
-    session.until(lambda: at_broker(server, "ord-2"), "both arrive")
-    server.broker.plan("cancel", "status", 2, status=500)
-    session.tick(OrderCancel(3, 0, "ord-1", "AAPL", "by hand", "cmd"))
-    session.until(lambda: session.ended("ord-1") == CANCELED, "the cancel")
-    session.tick(RiskFence(4, 0, 1, HALTED, "enough", "cmd"))
-    session.until(lambda: session.ended("ord-2") == CANCELED, "the fence")
+def test_a_cancel_and_a_fence_reach_the_broker(server: AlpacaServer, session: GatewaySession) -> None:
+    limit_terms: dict[str, Any] = {"kind": LIMIT, "limit": Decimal(50)}
+    session.step(order(1, **limit_terms), order(2, **limit_terms))
+    session.run_until(lambda: at_broker(server, "ord-2"), "both arrive")
+    server.broker.plan_fault("cancel", "status", 2, status=500)
+    session.step(OrderCancel(3, 0, "ord-1", "AAPL", "by hand", "cmd"))
+    session.run_until(lambda: session.final_exec_type("ord-1") == CANCELED, "the cancel")
+    session.step(RiskFence(4, 0, 1, HALTED, "enough", "cmd"))
+    session.run_until(lambda: session.final_exec_type("ord-2") == CANCELED, "the fence")
     assert [o.status for o in server.broker.book.orders.values()] == ["canceled", "canceled"]
 
 
-def test_a_refusal_of_the_broker_is_a_rejection_with_its_words(session: Session) -> None:
-    session.tick(order(1, quantity="1000000"))
-    session.until(lambda: session.ended("ord-1") is not None, "the refusal")
-    assert session.ended("ord-1") == REJECTED
+def test_broker_refusal_becomes_a_rejection_with_its_message(session: GatewaySession) -> None:
+    session.step(order(1, quantity="1000000"))
+    session.run_until(lambda: session.final_exec_type("ord-1") is not None, "the refusal")
+    assert session.final_exec_type("ord-1") == REJECTED
     assert session.executions[-1].text == "insufficient buying power"
 
 
-def test_an_order_that_is_too_old_is_not_sent(server: Server, session: Session) -> None:
-    session.tick(order(1))
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
-    session.tick(order(2))
+def test_an_order_that_is_too_old_is_not_sent(server: AlpacaServer, session: GatewaySession) -> None:
+    session.step(order(1))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
+    session.step(order(2))
     # As if its process had slept since.
-    session.edge.take([(session.intents[0]._replace(client_order_id="ord-9", ts_ns=1), False)])
-    session.until(lambda: at_broker(server, "ord-2") and not session.edge._submits, "the younger one arrives")
+    session.edge.enqueue([(session.intents[0]._replace(client_order_id="ord-9", ts_ns=1), False)])
+    session.run_until(lambda: at_broker(server, "ord-2") and not session.edge._submits, "the younger one arrives")
     assert not at_broker(server, "ord-9")
 
 
-def test_after_a_crash_each_order_is_at_the_broker_once(server: Server, session: Session) -> None:
+def test_after_a_crash_each_order_is_at_the_broker_once(server: AlpacaServer, session: GatewaySession) -> None:
     """Killed before, during and after its requests, with fills while it was away."""
-    server.broker.plan("submit", "lost_answer", 1, delay_s=1.0)
-    session.tick(*(order(number, quantity=str(number)) for number in (1, 2, 3)))
-    session.until(lambda: at_broker(server, "ord-1"), "the first arrives")
+    server.broker.plan_fault("submit", "lost_answer", 1, delay_s=1.0)
+    session.step(*(order(number, quantity=str(number)) for number in (1, 2, 3)))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the first arrives")
     session.kill()
     move(server, 100)
-    session.tick(order(4, quantity="4"))
+    session.step(order(4, quantity="4"))
     session.open()
-    session.until(lambda: all(at_broker(server, f"ord-{n}") for n in (1, 2, 3, 4)), "all arrive")
+    session.run_until(lambda: all(at_broker(server, f"ord-{n}") for n in (1, 2, 3, 4)), "all arrive")
     move(server, 101)
-    session.until(lambda: all(session.ended(f"ord-{n}") == TRADE for n in (1, 2, 3, 4)), "all end")
-    session.until_ready()
-    assert server.broker.book.submits == {f"{PREFIX}ord-{n}": 1 for n in (1, 2, 3, 4)}
+    session.run_until(lambda: all(session.final_exec_type(f"ord-{n}") == TRADE for n in (1, 2, 3, 4)), "all end")
+    session.run_until_ready()
+    assert server.broker.book.submission_counts == {f"{PREFIX}ord-{n}": 1 for n in (1, 2, 3, 4)}
     assert server.broker.book.positions == {"AAPL": session.position("AAPL")} == {"AAPL": 10}
 
 
-def test_the_broker_is_away_for_a_while(server: Server, session: Session) -> None:
-    session.tick(order(1))
-    session.until(lambda: at_broker(server, "ord-1"), "the order arrives")
+def test_orders_trade_after_a_broker_outage(server: AlpacaServer, session: GatewaySession) -> None:
+    session.step(order(1))
+    session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
     server.__exit__()
-    session.until(lambda: session.statuses[-1].state == "DOWN", "it is noticed")
-    session.tick(order(2))
+    session.run_until(lambda: session.statuses[-1].state == "DOWN", "it is noticed")
+    session.step(order(2))
     port = int(server.url.rsplit(":", 1)[1])
-    with local_broker(port=port, broker=server.broker) as again:
-        move(again, 100)
-        session.until(lambda: at_broker(again, "ord-2"), "the second arrives")
-        move(again, 101)
-        session.until(lambda: session.ended("ord-2") == TRADE, "both trade")
-        session.until_ready()
-        assert again.broker.book.submits == {PREFIX + "ord-1": 1, PREFIX + "ord-2": 1}
+    with local_broker(port=port, broker=server.broker) as restarted:
+        move(restarted, 100)
+        session.run_until(lambda: at_broker(restarted, "ord-2"), "the second arrives")
+        move(restarted, 101)
+        session.run_until(lambda: session.final_exec_type("ord-2") == TRADE, "both trade")
+        session.run_until_ready()
+        assert restarted.broker.book.submission_counts == {PREFIX + "ord-1": 1, PREFIX + "ord-2": 1}
         assert session.trades("ord-1") == [(10, 100)]
 
 
-def test_what_somebody_else_trades_on_the_account_is_named(server: Server, session: Session) -> None:
+def test_trades_by_others_on_the_account_are_reported(server: AlpacaServer, session: GatewaySession) -> None:
     from alpaca.trading.enums import OrderSide, TimeInForce
     from alpaca.trading.requests import MarketOrderRequest
 
     terms = {"symbol": "MSFT", "qty": 7, "side": OrderSide.BUY, "time_in_force": TimeInForce.DAY}
     client(server).submit_order(MarketOrderRequest(**terms))
-    server.do(server.broker.show_price("MSFT", 50, time.time_ns()))
-    session.until(lambda: session.statuses[-1].state == "RECONCILING", "the difference")
+    server.run_coroutine(server.broker.publish_price("MSFT", 50, time.time_ns()))
+    session.run_until(lambda: session.statuses[-1].state == "RECONCILING", "the difference")
     assert session.statuses[-1].reason == "MSFT: 0 here, 7 at the broker"
 
 
-def test_expired_at_the_broker_is_expired_here(server: Server, session: Session) -> None:
-    session.tick(order(1, kind=LIMIT, limit=Decimal(50)), order(2, SELL, kind=LIMIT, limit=Decimal(200)))
-    session.until(lambda: at_broker(server, "ord-2"), "both arrive")
+def test_expired_at_the_broker_is_expired_here(server: AlpacaServer, session: GatewaySession) -> None:
+    session.step(order(1, kind=LIMIT, limit=Decimal(50)), order(2, SELL, kind=LIMIT, limit=Decimal(200)))
+    session.run_until(lambda: at_broker(server, "ord-2"), "both arrive")
 
     async def close() -> None:
-        for one in list(server.broker.book.orders.values()):
-            server.broker.book.end(one, "expired")
+        for broker_order in list(server.broker.book.orders.values()):
+            server.broker.book.end_order(broker_order, "expired")
 
-    server.do(close())
-    session.until(lambda: session.ended("ord-2") == EXPIRED, "the end of the day")
-    assert session.ended("ord-1") == EXPIRED
+    server.run_coroutine(close())
+    session.run_until(lambda: session.final_exec_type("ord-2") == EXPIRED, "the end of the day")
+    assert session.final_exec_type("ord-1") == EXPIRED
 
 
-def test_cancels_are_allowed_when_the_budget_of_others_is_spent() -> None:
-    budget = Budget(30)
+def test_cancels_are_allowed_when_the_request_budget_is_spent() -> None:
+    budget = RequestBudget(30)
     sent = 0
     while budget.allows(100.0):
-        budget.spent(100.0)
+        budget.record(100.0)
         sent += 1
-    assert sent == 30 - KEPT_FOR_CANCELS
+    assert sent == 30 - RESERVED_FOR_CANCELS
     assert budget.allows(100.0, cancel=True)
     assert budget.allows(160.0), "a minute later"
-    budget.hold(170.0)
+    budget.pause_until(170.0)
     assert not budget.allows(165.0, cancel=True)
 
 
 def test_a_rate_limit_only_delays() -> None:
     with local_broker(requests_per_minute=25) as server:
-        made = Session(server, edge=QUICK._replace(requests_per_minute=10_000))
-        made.until_ready()
+        gateway_session = GatewaySession(server, edge=FAST_EDGE_SETTINGS._replace(requests_per_minute=10_000))
+        gateway_session.run_until_ready()
         wait_for(lambda: len(server.broker.requests) > 25, "the limit is passed")
-        made.tick(order(1))
+        gateway_session.step(order(1))
         server.broker.requests_per_minute = 10_000
-        made.until(lambda: at_broker(server, "ord-1"), "the order arrives all the same")
-        made.kill()
+        gateway_session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives all the same")
+        gateway_session.kill()

@@ -8,10 +8,10 @@ from itertools import takewhile
 import numpy as np
 import pytest
 
-from dataflows.sources.calendars import TradingCalendar
+from dataflows.sources.trading_calendar import TradingCalendar
 from schemas.records import CONTINUOUS, POST, PRE, REGULAR
 
-MINUTE = 60 * 10**9
+MINUTE_NS = 60 * 10**9
 
 
 def ns(text: str) -> int:
@@ -20,11 +20,11 @@ def ns(text: str) -> int:
 
 def sessions(calendar: TradingCalendar, first: str, last: str) -> dict[str, list[str]]:
     """`{trading day and session: [first open, last open]}` in UTC."""
-    found: dict[str, list[str]] = {}
-    for minute in takewhile(lambda m: m.open_ns < ns(last), calendar.minutes(ns(first), MINUTE)):
+    opens_by_session: dict[str, list[str]] = {}
+    for minute in takewhile(lambda m: m.open_ns < ns(last), calendar.minutes(ns(first), MINUTE_NS)):
         text = datetime.fromtimestamp(minute.open_ns / 1e9, UTC).strftime("%m-%d %H:%M")
-        found.setdefault(f"{minute.trading_day} {minute.session}", [text, text])[1] = text
-    return found
+        opens_by_session.setdefault(f"{minute.trading_day} {minute.session}", [text, text])[1] = text
+    return opens_by_session
 
 
 def test_an_early_close_ends_the_regular_session_at_one_and_the_post_market_at_five() -> None:
@@ -48,37 +48,37 @@ def test_an_early_close_ends_the_regular_session_at_one_and_the_post_market_at_f
     ],
 )
 def test_sessions_follow_new_york_over_a_change_of_clock(day: str, pre: str, regular: str) -> None:
-    found = sessions(TradingCalendar("XNYS"), f"{day}T05:00", f"{day}T23:59")
+    opens_by_session = sessions(TradingCalendar("XNYS"), f"{day}T05:00", f"{day}T23:59")
     number = day.replace("-", "")
-    assert found[f"{number} PRE"][0].endswith(pre)
-    assert found[f"{number} REGULAR"][0].endswith(regular)
+    assert opens_by_session[f"{number} PRE"][0].endswith(pre)
+    assert opens_by_session[f"{number} REGULAR"][0].endswith(regular)
 
 
-def test_rows_are_told_open_left_out_and_closed_apart() -> None:
+def test_classify_separates_open_excluded_and_closed_times() -> None:
     times = np.array(
         [ns(f"2013-{t}") for t in ("10-05T15:00", "10-07T08:00", "10-07T13:30", "10-07T20:00", "10-08T00:00")]
     )
-    is_open, left_out = TradingCalendar("XNYS", "regular").classify(times)
+    is_open, excluded = TradingCalendar("XNYS", "regular").classify(times)
     assert is_open.tolist() == [False, False, True, False, False]
-    assert left_out.tolist() == [False, True, False, True, False]
-    is_open, left_out = TradingCalendar("XNYS").classify(times)
+    assert excluded.tolist() == [False, True, False, True, False]
+    is_open, excluded = TradingCalendar("XNYS").classify(times)
     assert is_open.tolist() == [False, True, True, True, False]
-    assert not left_out.any()
+    assert not excluded.any()
 
 
 def test_minutes_and_lookups_agree_for_every_minute_of_two_years_in_any_order_of_loading() -> None:
     calendar = TradingCalendar("XNYS")
-    minutes = calendar.minutes(ns("2012-12-20T00:00"), 30 * MINUTE)
+    minutes = calendar.minutes(ns("2012-12-20T00:00"), 30 * MINUTE_NS)
     first = [next(minutes) for _ in range(100)]
     calendar.classify(np.array([ns("2010-01-01T00:00"), ns("2015-01-01T00:00")]))  # loads years on both sides meanwhile
     opens = [minute.open_ns for minute in [*first, *takewhile(lambda m: m.open_ns < ns("2014-12-20T00:00"), minutes)]]
-    every = np.arange(ns("2012-12-20T00:00"), ns("2014-12-20T00:00"), 30 * MINUTE)
-    assert opens == every[calendar.classify(every)[0]].tolist()
+    all_times = np.arange(ns("2012-12-20T00:00"), ns("2014-12-20T00:00"), 30 * MINUTE_NS)
+    assert opens == all_times[calendar.classify(all_times)[0]].tolist()
 
 
 def test_around_the_clock_has_every_minute_and_utc_days() -> None:
-    found = sessions(TradingCalendar("24/7"), "2013-12-31T23:58", "2014-01-01T00:02")
-    assert found == {
+    opens_by_session = sessions(TradingCalendar("24/7"), "2013-12-31T23:58", "2014-01-01T00:02")
+    assert opens_by_session == {
         f"20131231 {CONTINUOUS}": ["12-31 23:58", "12-31 23:59"],
         f"20140101 {CONTINUOUS}": ["01-01 00:00", "01-01 00:01"],
     }

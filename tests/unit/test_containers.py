@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from configs.secrets import known_secrets
-from configs.settings import NAMED, load_settings
+from configs.settings import ENVIRONMENT_VARIABLES, load_settings
 from dataflows.runtime.topology import SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +23,9 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "containers" / "comp
 BASE = ROOT / "deploy" / "kubernetes" / "base"
 DOCKERFILE = (ROOT / "deploy" / "containers" / "Dockerfile").read_text()
 SCRIPT = ROOT / "deploy" / "containers" / "container.sh"
-OUR_OWN = {"PLATFORM_HOME", "PLATFORM_API_URL"}
+PLATFORM_VARIABLES = {"PLATFORM_HOME", "PLATFORM_API_URL"}
 PINNED = re.compile(r"^[a-z0-9./-]+:v?\d+(\.\d+)*$")
-OURS = {name: s for name, s in COMPOSE["services"].items() if s["image"].startswith("trading-platform:")}
+PLATFORM_SERVICES = {name: s for name, s in COMPOSE["services"].items() if s["image"].startswith("trading-platform:")}
 
 
 def manifests() -> list[dict[str, Any]]:
@@ -41,34 +41,32 @@ def containers() -> list[dict[str, Any]]:
     return [container for pod in pods for container in pod["containers"]]
 
 
-def judged(schema: str, file: Path) -> subprocess.CompletedProcess[str]:
+def run_check_jsonschema(schema: str, file: Path) -> subprocess.CompletedProcess[str]:
     """check-jsonschema with a schema that it brings; asks nobody."""
     command = [str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema", schema, str(file)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize(
-    ("schema", "name", "known", "unknown"),
+    ("schema", "name", "valid_key", "invalid_key"),
     [
         ("vendor.compose-spec", "deploy/containers/compose.yaml", "stop_grace_period:", "stop_grace:"),
         ("vendor.github-workflows", ".github/workflows/ci.yml", "runs-on:", "runs:"),
     ],
 )
-def test_a_file_is_as_its_specification_has_it(
-    tmp_path: Path, schema: str, name: str, known: str, unknown: str
-) -> None:
-    done = judged(schema, ROOT / name)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_file_follows_its_schema(tmp_path: Path, schema: str, name: str, valid_key: str, invalid_key: str) -> None:
+    result = run_check_jsonschema(schema, ROOT / name)
+    assert result.returncode == 0, result.stdout + result.stderr
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text((ROOT / name).read_text().replace(known, unknown))
-    assert judged(schema, wrong).returncode == 1
+    wrong.write_text((ROOT / name).read_text().replace(valid_key, invalid_key))
+    assert run_check_jsonschema(schema, wrong).returncode == 1
 
 
 @pytest.mark.parametrize("version", ["1.33", "1.37"])
-def test_every_manifest_is_as_kubernetes_has_it(version: str) -> None:
+def test_every_manifest_follows_the_kubernetes_schema(version: str) -> None:
     """Strict: a field that the schema does not know is an error too. kustomization.yaml is no resource of the API."""
-    listed = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml", "secret.template.yaml"}
-    assert set(yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]) == listed
+    manifest_files = {file.name for file in BASE.glob("*.yaml")} - {"kustomization.yaml", "secret.template.yaml"}
+    assert set(yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]) == manifest_files
     for tree in [*MANIFESTS, yaml.safe_load((BASE / "secret.template.yaml").read_text())]:
         assert kubernetes_validate.validate(tree, version, strict=True) == version
     wrong = {**MANIFESTS[0], "metdata": {}}
@@ -76,16 +74,16 @@ def test_every_manifest_is_as_kubernetes_has_it(version: str) -> None:
         kubernetes_validate.validate(wrong, version, strict=True)
 
 
-def test_every_dataflow_has_a_container_with_a_store_of_its_own() -> None:
+def test_every_dataflow_has_a_container_with_its_own_store() -> None:
     for service in SERVICES:
-        described = COMPOSE["services"][service]
-        assert described["command"] == [service]
-        assert f"recovery-{service}:/state/recovery" in described["volumes"]
-    assert OURS.keys() == {*SERVICES, "migrate", "api", "alerts", "dashboard"}
-    sets = {tree["metadata"]["name"]: tree["spec"] for tree in MANIFESTS if tree["kind"] == "StatefulSet"}
-    assert sets.keys() == {service.replace("_", "-") for service in SERVICES}
+        compose_service = COMPOSE["services"][service]
+        assert compose_service["command"] == [service]
+        assert f"recovery-{service}:/state/recovery" in compose_service["volumes"]
+    assert PLATFORM_SERVICES.keys() == {*SERVICES, "migrate", "api", "alerts", "dashboard"}
+    stateful_sets = {tree["metadata"]["name"]: tree["spec"] for tree in MANIFESTS if tree["kind"] == "StatefulSet"}
+    assert stateful_sets.keys() == {service.replace("_", "-") for service in SERVICES}
     for service in SERVICES:
-        spec = sets[service.replace("_", "-")]
+        spec = stateful_sets[service.replace("_", "-")]
         [container] = spec["template"]["spec"]["containers"]
         assert container["args"] == [service] and spec["replicas"] == 1
         assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["recovery"]
@@ -99,16 +97,16 @@ def test_images_are_pinned_and_have_no_registry() -> None:
         assert PINNED.match(image) and "." not in image.split("/")[0].split(":")[0], image
 
 
-def test_every_setting_that_is_given_is_known() -> None:
-    given: dict[str, str] = {}
-    for name, service in OURS.items():
-        given |= {key: str(value) for key, value in service.get("environment", {}).items()}
+def test_every_configured_setting_exists() -> None:
+    environment: dict[str, str] = {}
+    for name, service in PLATFORM_SERVICES.items():
+        environment |= {key: str(value) for key, value in service.get("environment", {}).items()}
         assert set(_names(service.get("secrets", []))) <= known_secrets().keys(), name
     [config] = [tree for tree in MANIFESTS if tree["kind"] == "ConfigMap"]
-    given |= config["data"]
-    for name in given.keys() - NAMED.keys() - OUR_OWN:
+    environment |= config["data"]
+    for name in environment.keys() - ENVIRONMENT_VARIABLES.keys() - PLATFORM_VARIABLES:
         assert "__" in name, name
-    load_settings(environment=given)
+    load_settings(environment=environment)
     template = yaml.safe_load((BASE / "secret.template.yaml").read_text())["stringData"]
     assert template.keys() <= known_secrets().keys() and not any(template.values())
 
@@ -118,22 +116,22 @@ def _names(secrets: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])
-def test_a_container_is_bounded_watched_and_reached_from_this_machine_only(name: str) -> None:
+def test_container_has_limits_a_health_check_and_local_ports_only(name: str) -> None:
     service = COMPOSE["services"][name]
     assert service["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
     assert service["restart"] in ("unless-stopped", "on-failure:3")
     # The image of the platform brings its own question.
-    assert "healthcheck" in service or name in OURS
+    assert "healthcheck" in service or name in PLATFORM_SERVICES
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
     assert set(_names(service.get("secrets", []))) <= COMPOSE["secrets"].keys()
     mounted = [volume.split(":")[0] for volume in service.get("volumes", [])]
     for source in mounted:
-        known = source in COMPOSE["volumes"] or (ROOT / "deploy" / source).exists()
-        assert known, f"{name} mounts {source}"
+        exists = source in COMPOSE["volumes"] or (ROOT / "deploy" / source).exists()
+        assert exists, f"{name} mounts {source}"
     assert not ("edge" in service["networks"] and name in ("postgres", "valkey", "kafka-1", "kafka-2", "kafka-3"))
 
 
-def test_nothing_runs_as_root_or_grows_without_bound_on_kubernetes() -> None:
+def test_kubernetes_pods_are_non_root_and_have_resource_limits() -> None:
     for tree in MANIFESTS:
         if "template" in tree.get("spec", {}):
             pod = tree["spec"]["template"]["spec"]
@@ -146,11 +144,13 @@ def test_nothing_runs_as_root_or_grows_without_bound_on_kubernetes() -> None:
                 assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
                 assert tree["kind"] == "Job" or {"livenessProbe", "readinessProbe"} <= container.keys()
     policies = [tree for tree in MANIFESTS if tree["kind"] == "NetworkPolicy"]
-    closed = [one for one in policies if one["spec"]["podSelector"] == {} and "ingress" not in one["spec"]]
-    assert any(set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"} for one in closed)
+    default_deny = [
+        policy for policy in policies if policy["spec"]["podSelector"] == {} and "ingress" not in policy["spec"]
+    ]
+    assert any(set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"} for policy in default_deny)
 
 
-def test_what_the_image_copies_is_there() -> None:
+def test_paths_copied_into_the_image_exist() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
         for source in line.split()[:-1]:
@@ -159,21 +159,21 @@ def test_what_the_image_copies_is_there() -> None:
     assert "\nUSER platform\n" in DOCKERFILE and "\nHEALTHCHECK " in DOCKERFILE and "--require-hashes" in DOCKERFILE
 
 
-def test_the_script_of_the_image_starts_every_service(tmp_path: Path) -> None:
+def test_container_script_starts_every_service(tmp_path: Path) -> None:
     """With a `python` that says what it was asked for, in place of the real one."""
     fake = tmp_path / "python"
     fake.write_text('#!/bin/sh\necho "$@"\n')
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     for service in (*SERVICES, "api", "alerts", "dashboard", "migrate"):
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PLATFORM_HOME": str(tmp_path / "state")}
-        done = subprocess.run(
+        result = subprocess.run(
             ["/bin/sh", str(SCRIPT), service], env=environment, capture_output=True, text=True, timeout=20, check=False
         )
-        assert done.returncode == 0, done.stderr
-        last = done.stdout.splitlines()[-1]
+        assert result.returncode == 0, result.stderr
+        last_line = result.stdout.splitlines()[-1]
         if service in SERVICES:
-            assert f"bytewax.run dataflows.{service} -r {tmp_path}/state/recovery/{service} " in last
-        module = re.search(r"-m (?:uvicorn )?([\w.]+)", last)
+            assert f"bytewax.run dataflows.{service} -r {tmp_path}/state/recovery/{service} " in last_line
+        module = re.search(r"-m (?:uvicorn )?([\w.]+)", last_line)
         assert module is not None
         name = module[1]
         assert (
@@ -183,15 +183,15 @@ def test_the_script_of_the_image_starts_every_service(tmp_path: Path) -> None:
         )
 
 
-def test_the_health_of_a_container_is_that_of_its_service(tmp_path: Path) -> None:
-    def asked() -> int:
+def test_container_health_is_the_health_of_its_service(tmp_path: Path) -> None:
+    def health_exit_code() -> int:
         command = [sys.executable, "-m", "deploy.containers.container_health", "risk"]
         environment = {**os.environ, "PLATFORM_HOME": str(tmp_path)}
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False
         ).returncode
 
-    assert asked() == 1
+    assert health_exit_code() == 1
     (tmp_path / "run" / "stats").mkdir(parents=True)
     (tmp_path / "run" / "stats" / "risk.json").write_text('{"service": "risk", "pid": 7, "updated_at": 9999999999}')
-    assert asked() == 0
+    assert health_exit_code() == 0

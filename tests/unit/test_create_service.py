@@ -11,21 +11,21 @@ from pathlib import Path
 import pytest
 
 from deploy.home import REPOSITORY
-from deploy.service_template import checked_name
+from deploy.service_template import validated_name
 from schemas.errors import BadInput
 
-LEFT_OUT = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node_modules", ".hypothesis")
+IGNORED = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node_modules", ".hypothesis")
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the repository."""
-    shutil.copytree(REPOSITORY, tmp_path / "tree", ignore=LEFT_OUT)
+    shutil.copytree(REPOSITORY, tmp_path / "tree", ignore=IGNORED)
     return tmp_path / "tree"
 
 
 def run(tree: Path, *command: str) -> str:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree)},
@@ -33,21 +33,21 @@ def run(tree: Path, *command: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]} {done.stderr[-3000:]}"
-    return done.stdout
+    assert result.returncode == 0, f"{command}: {result.stdout[-3000:]} {result.stderr[-3000:]}"
+    return result.stdout
 
 
 @pytest.mark.timeout(600)
-def test_a_new_service_passes_lint_and_every_test_that_knows_all_services(tree: Path) -> None:
-    said = run(tree, "deploy.cli", "create-service", "order-flow")
-    made = [f"{folder}/order_flow.py" for folder in ("operators", "dataflows")] + ["tests/unit/test_order_flow.py"]
-    assert all(f"new      {path}" in said for path in made)
+def test_new_service_passes_lint_and_all_service_tests(tree: Path) -> None:
+    output = run(tree, "deploy.cli", "create-service", "order-flow")
+    new_files = [f"{folder}/order_flow.py" for folder in ("operators", "dataflows")] + ["tests/unit/test_order_flow.py"]
+    assert all(f"new      {path}" in output for path in new_files)
     run(tree, "ruff", "check", ".")
     run(tree, "ruff", "format", "--check", ".")
-    run(tree, "mypy", "--strict", *made, "dataflows/runtime/stages.py")
-    known = ("test_topology", "test_step_ids", "test_docs", "test_order_flow")
-    run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/unit/{name}.py" for name in known))
-    again = subprocess.run(
+    run(tree, "mypy", "--strict", *new_files, "dataflows/runtime/stages.py")
+    test_modules = ("test_topology", "test_step_ids", "test_docs", "test_order_flow")
+    run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/unit/{name}.py" for name in test_modules))
+    second_run = subprocess.run(
         [sys.executable, "-m", "deploy.cli", "create-service", "order_flow"],
         cwd=tree,
         env={**os.environ, "PYTHONPATH": str(tree)},
@@ -55,7 +55,7 @@ def test_a_new_service_passes_lint_and_every_test_that_knows_all_services(tree: 
         text=True,
         check=False,
     )
-    assert (again.returncode, again.stderr) == (
+    assert (second_run.returncode, second_run.stderr) == (
         2,
         "error: the name order_flow is taken: there is operators/order_flow.py\n",
     )
@@ -73,6 +73,6 @@ def test_a_new_service_passes_lint_and_every_test_that_knows_all_services(tree: 
         ("risk", "the name risk is taken"),
     ],
 )
-def test_a_name_that_will_not_do_is_refused(name: str, message: str) -> None:
+def test_invalid_service_name_is_rejected(name: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        checked_name(REPOSITORY, name)
+        validated_name(REPOSITORY, name)

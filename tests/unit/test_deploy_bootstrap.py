@@ -32,32 +32,32 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def made(home: Path, name: str, age_s: int) -> Path:
+def make_environment(home: Path, name: str, age_s: int) -> Path:
     """A complete environment by this name, made so long ago."""
     folder = home / name
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
     (folder / "complete").touch()
-    at = time.time() - age_s
-    os.utime(folder / "complete", (at, at))
+    mtime = time.time() - age_s
+    os.utime(folder / "complete", (mtime, mtime))
     return folder
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 13), (2, 7)])
-def test_a_wrong_python_gives_one_line_that_names_the_right_ones(version: tuple[int, int]) -> None:
+def test_unsupported_python_gives_one_line_with_supported_versions(version: tuple[int, int]) -> None:
     with pytest.raises(BootstrapError, match=r"Python 3\.11 or 3\.12 is needed, this is \d\.\d+ .*") as error:
         check_python(version, "linux")
     assert "\n" not in str(error.value)
 
 
-def test_both_pythons_are_taken() -> None:
+def test_supported_pythons_are_accepted() -> None:
     check_python((3, 11), "linux")
     check_python((3, 12), "linux")
     with pytest.raises(BootstrapError, match="runs on Linux"):
         check_python((3, 12), "darwin")
 
 
-def test_a_half_made_environment_is_made_anew_and_never_used(tmp_path: Path, locks: Path) -> None:
+def test_incomplete_environment_is_rebuilt_and_never_used(tmp_path: Path, locks: Path) -> None:
     home = tmp_path / "home"
     python = require_environment(home, dev=False)
     folder = python.parents[1]
@@ -72,11 +72,11 @@ def test_a_half_made_environment_is_made_anew_and_never_used(tmp_path: Path, loc
 def test_an_unreachable_registry_gives_one_line(tmp_path: Path, locks: Path) -> None:
     (locks / "requirements.txt").write_text(f"structlog==26.1.0 --hash=sha256:{'0' * 64}\n")
     home = tmp_path / "home"
-    before = [made(home, f"env-{name}", 20) for name in ("b", "c", "d")]
+    before = [make_environment(home, f"env-{name}", 20) for name in ("b", "c", "d")]
     with pytest.raises(BootstrapError, match="is the package registry reachable") as error:
         require_environment(home, dev=False)
     assert "\n" not in str(error.value)
-    assert {mark.parent for mark in home.glob("env-*/complete")} == {*before}, (
+    assert {marker.parent for marker in home.glob("env-*/complete")} == {*before}, (
         "it is not used, and none is removed for it"
     )
 
@@ -114,43 +114,45 @@ def test_the_command_line_starts_with_the_standard_library_alone() -> None:
         "-c",
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import {bootstrap.__name__}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stderr
 
 
-def test_build_makes_another_environment_and_leaves_the_one_that_may_be_in_use(tmp_path: Path, locks: Path) -> None:
+def test_build_creates_a_new_environment_and_keeps_the_one_in_use(tmp_path: Path, locks: Path) -> None:
     first = require_environment(tmp_path, dev=False)
-    second = require_environment(tmp_path, dev=False, anew=True)
+    second = require_environment(tmp_path, dev=False, rebuild=True)
     assert first != second and first.exists()
     assert require_environment(tmp_path, dev=False) == second, "the one made last is used from then on"
     (second.parents[1] / "complete").unlink()
     assert require_environment(tmp_path, dev=False) == first, "half-made, it is not"
 
 
-def test_build_belongs_to_start() -> None:
-    assert bootstrap.asks_to_build(["start", "--dev", "--build"])
-    assert not bootstrap.asks_to_build(["start", "--dev"])
-    assert not bootstrap.asks_to_build(["exec", "risk", "make", "--build"])
+def test_build_option_applies_only_to_start() -> None:
+    assert bootstrap.is_build_requested(["start", "--dev", "--build"])
+    assert not bootstrap.is_build_requested(["start", "--dev"])
+    assert not bootstrap.is_build_requested(["exec", "risk", "make", "--build"])
 
 
-def test_old_environments_go_when_a_new_one_was_made(tmp_path: Path, locks: Path) -> None:
-    old, before, latest = (made(tmp_path, f"env-{name}", age) for name, age in (("a", 30), ("b", 20), ("c", 10)))
+def test_old_environments_are_removed_after_a_new_one_is_built(tmp_path: Path, locks: Path) -> None:
+    old, before, latest = (
+        make_environment(tmp_path, f"env-{name}", age) for name, age in (("a", 30), ("b", 20), ("c", 10))
+    )
     python = require_environment(tmp_path, dev=False)
     assert python.exists() and latest.exists(), "the newest two stay"
     assert not before.exists() and not old.exists()
 
 
 def test_an_environment_that_a_process_uses_stays(tmp_path: Path, locks: Path) -> None:
-    used = made(tmp_path, "env-used", 30)
+    used = make_environment(tmp_path, "env-used", 30)
     for name in ("b", "c", "d"):
-        made(tmp_path, f"env-{name}", 20)
+        make_environment(tmp_path, f"env-{name}", 20)
     process = subprocess.Popen([str(used / "bin" / "python"), "-S", "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        bootstrap.forget_old(tmp_path)
+        bootstrap.remove_old_environments(tmp_path)
         assert used.exists()
     finally:
         process.communicate(b"\n")
-    bootstrap.forget_old(tmp_path)
+    bootstrap.remove_old_environments(tmp_path)
     assert not used.exists()
 
 
@@ -159,13 +161,13 @@ def test_an_environment_whose_library_a_process_has_loaded_is_in_use(tmp_path: P
     folder.mkdir()
     (folder / "library").write_bytes(b"x" * 4096)
     with (folder / "library").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
-        assert bootstrap.in_use(folder)
-    assert not bootstrap.in_use(folder)
+        assert bootstrap.is_in_use(folder)
+    assert not bootstrap.is_in_use(folder)
 
 
-def test_the_environment_of_a_present_lock_stays_however_old(tmp_path: Path, locks: Path) -> None:
-    present = made(tmp_path, f"env-{bootstrap.stamp(locks / 'requirements.txt')}", 90)
+def test_environment_of_the_current_lock_is_kept_at_any_age(tmp_path: Path, locks: Path) -> None:
+    current = make_environment(tmp_path, f"env-{bootstrap.lock_fingerprint(locks / 'requirements.txt')}", 90)
     for name in ("b", "c", "d"):
-        made(tmp_path, f"env-{name}", 20)
-    bootstrap.forget_old(tmp_path)
-    assert present.exists() and len(bootstrap.environments(tmp_path)) == 3
+        make_environment(tmp_path, f"env-{name}", 20)
+    bootstrap.remove_old_environments(tmp_path)
+    assert current.exists() and len(bootstrap.environments(tmp_path)) == 3

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.runtime import halting
+from dataflows.runtime import halt_files
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import control
-from deploy.supervisor.dev_reload import Edits
+from deploy.supervisor.dev_reload import SourceWatcher
+from deploy.supervisor.process_spec import Probe, ProcessKind, ProcessSpec
 from deploy.supervisor.processes import identify
 from deploy.supervisor.replicas import replica_name, replicas
-from deploy.supervisor.rescaling import Rescaling
-from deploy.supervisor.service import Kind, Probe, Service
+from deploy.supervisor.rescale_task import RescaleTask
 from deploy.supervisor.state import ChildState, Phase, Status, read_state, running_state
 from deploy.supervisor.supervisor import Supervisor
 
@@ -39,42 +39,42 @@ while True:
 """
 
 
-class Dummies:
+class DummyServices:
     """Makes services out of scripts in one folder."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.journal = home.root / "journal"
 
-    def service(self, name: str, kind: Kind = Kind.DATAFLOW, stop: str = "sys.exit(0)") -> Service:
+    def service(self, name: str, kind: ProcessKind = ProcessKind.DATAFLOW, stop: str = "sys.exit(0)") -> ProcessSpec:
         up = self.home.root / f"{name}.up"
         text = SCRIPT.format(journal=str(self.journal), name=name, stop=stop, up=str(up))
         return self.command(name, kind, text, lambda pid: None if up.exists() else "is not up yet")
 
-    def command(self, name: str, kind: Kind, script: str, probe: Probe) -> Service:
+    def command(self, name: str, kind: ProcessKind, script: str, probe: Probe) -> ProcessSpec:
         command = (sys.executable, "-S", "-c", script)
-        return Service(name, kind, command, probe, dict(os.environ), stop_timeout_s=0.5)
+        return ProcessSpec(name, kind, command, probe, dict(os.environ), stop_timeout_s=0.5)
 
     def stopped(self) -> list[str]:
         return self.journal.read_text().split()
 
 
 @pytest.fixture
-def dummies(tmp_path: Path) -> Dummies:
+def dummies(tmp_path: Path) -> DummyServices:
     home = Home(tmp_path)
-    home.make()
-    return Dummies(home)
+    home.create_folders()
+    return DummyServices(home)
 
 
 @contextlib.contextmanager
 def supervised(
     home: Home,
-    services: list[Service],
+    services: list[ProcessSpec],
     initialise: tuple[str, ...] = (),
-    rescaling: Rescaling | None = None,
-    edits: Edits | None = None,
+    rescaling: RescaleTask | None = None,
+    edits: SourceWatcher | None = None,
 ) -> Iterator[Supervisor]:
-    supervisor = Supervisor(home, services, initialise, rescaling=rescaling, edits=edits)
+    supervisor = Supervisor(home, services, initialise, rescale_task=rescaling, source_watcher=edits)
     thread = threading.Thread(target=supervisor.run)
     thread.start()
     try:
@@ -85,18 +85,18 @@ def supervised(
         thread.join(20)
 
 
-def eventually(what: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
     deadline = time.monotonic() + timeout_s
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.02)
 
 
 def child(home: Home, name: str) -> ChildState:
     state = read_state(home)
-    found = state.child(name) if state else None
-    assert found is not None
-    return found
+    child_state = state.child(name) if state else None
+    assert child_state is not None
+    return child_state
 
 
 def is_running(home: Home) -> bool:
@@ -104,7 +104,7 @@ def is_running(home: Home) -> bool:
     return state is not None and state.phase is Phase.RUNNING
 
 
-def test_a_killed_child_is_started_again_and_the_others_stay(dummies: Dummies) -> None:
+def test_a_killed_child_is_started_again_and_the_others_stay(dummies: DummyServices) -> None:
     home = dummies.home
     with supervised(home, [dummies.service("features"), dummies.service("risk")]):
         eventually(lambda: is_running(home))
@@ -116,7 +116,7 @@ def test_a_killed_child_is_started_again_and_the_others_stay(dummies: Dummies) -
         assert child(home, "risk").pid == other
 
 
-def test_five_kills_in_a_row_are_no_crash_loop(dummies: Dummies) -> None:
+def test_five_kills_in_a_row_are_no_crash_loop(dummies: DummyServices) -> None:
     home = dummies.home
     with supervised(home, [dummies.service("features")]):
         for restarts in range(5):
@@ -129,10 +129,12 @@ def test_five_kills_in_a_row_are_no_crash_loop(dummies: Dummies) -> None:
         eventually(lambda: child(home, "features").status is Status.HEALTHY)
 
 
-def test_a_crash_loop_becomes_visible_with_the_last_words(dummies: Dummies, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_loop_is_reported_with_the_last_output(dummies: DummyServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deploy.supervisor.child.BACKOFF_FIRST_S", 0.01)
     home = dummies.home
-    broken = dummies.command("signals", Kind.DATAFLOW, "raise SystemExit('no such strategy')", lambda pid: "is down")
+    broken = dummies.command(
+        "signals", ProcessKind.DATAFLOW, "raise SystemExit('no such strategy')", lambda pid: "is down"
+    )
     with supervised(home, [broken]):
         eventually(lambda: child(home, "signals").status is Status.FAILED)
         failed = child(home, "signals")
@@ -140,25 +142,25 @@ def test_a_crash_loop_becomes_visible_with_the_last_words(dummies: Dummies, monk
         assert failed.restarts == 6
 
 
-def test_a_service_that_halts_itself_is_held_until_it_is_released(dummies: Dummies) -> None:
-    home, told = dummies.home, dummies.home.root / "again"
-    script = f"import os, time; time.sleep(0.2); os.path.exists({str(told)!r}) and time.sleep(60)"
-    halting.write_halt(home.run, "features", 60, "6 records set aside within a minute")
-    with supervised(home, [dummies.command("features", Kind.DATAFLOW, script, lambda pid: None)]):
+def test_halted_service_stays_down_until_released(dummies: DummyServices) -> None:
+    home, released_file = dummies.home, dummies.home.root / "again"
+    script = f"import os, time; time.sleep(0.2); os.path.exists({str(released_file)!r}) and time.sleep(60)"
+    halt_files.write_halt(home.run, "features", 60, "6 records set aside within a minute")
+    with supervised(home, [dummies.command("features", ProcessKind.DATAFLOW, script, lambda pid: None)]):
         eventually(lambda: child(home, "features").status is Status.HALTED)
         time.sleep(0.5)
-        held = child(home, "features")
-        assert (held.status, held.pid, held.restarts) == (Status.HALTED, None, 0)
-        assert held.reason == "6 records set aside within a minute"
-        told.touch()
+        child_state = child(home, "features")
+        assert (child_state.status, child_state.pid, child_state.restarts) == (Status.HALTED, None, 0)
+        assert child_state.reason == "6 records set aside within a minute"
+        released_file.touch()
         control.start_one(home, "features")
         assert child(home, "features").status is Status.HEALTHY
-        assert halting.released_ns(home.run) == 60
+        assert halt_files.last_released_ns(home.run) == 60
 
 
-def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
+def test_one_service_can_be_stopped_and_started(dummies: DummyServices) -> None:
     home = dummies.home
-    with supervised(home, [dummies.service("kafka", Kind.SERVICE), dummies.service("risk")]):
+    with supervised(home, [dummies.service("kafka", ProcessKind.SERVICE), dummies.service("risk")]):
         eventually(lambda: is_running(home))
         risk = child(home, "risk").pid
         control.stop_one(home, "kafka")
@@ -174,10 +176,10 @@ def test_one_service_can_be_taken_away_and_given_back(dummies: Dummies) -> None:
             control.stop_one(home, "kafak")
 
 
-def scalable(dummies: Dummies, layout: str) -> tuple[list[Service], Rescaling]:
+def scalable(dummies: DummyServices, layout: str) -> tuple[list[ProcessSpec], RescaleTask]:
     """`features` as one dummy process, or more after `scale`; `layout` is what lays the stores out."""
 
-    def services(name: str, count: int) -> list[Service]:
+    def services(name: str, count: int) -> list[ProcessSpec]:
         names = [replica_name(name, replica) for replica in replicas(count)]
         return [replace(dummies.service(each), replica_of=name) for each in names]
 
@@ -186,26 +188,26 @@ def scalable(dummies: Dummies, layout: str) -> tuple[list[Service], Rescaling]:
             raise DeployError(f"{name} cannot be {count}")
 
     command = (sys.executable, "-S", "-c", layout)
-    return services("features", 1), Rescaling(dummies.home, services, dict(os.environ), require, command=command)
+    return services("features", 1), RescaleTask(dummies.home, services, dict(os.environ), require, command=command)
 
 
-def test_a_dataflow_is_given_more_processes_and_fewer_and_each_is_looked_after(dummies: Dummies) -> None:
+def test_dataflow_scales_up_and_down_and_each_process_is_supervised(dummies: DummyServices) -> None:
     home = dummies.home
     features, rescaling = scalable(dummies, "import sys; assert sys.argv[1] == 'features'")
-    with supervised(home, [dummies.service("kafka", Kind.SERVICE), *features], rescaling=rescaling):
+    with supervised(home, [dummies.service("kafka", ProcessKind.SERVICE), *features], rescaling=rescaling):
         eventually(lambda: is_running(home))
         control.scale_one(home, "features", 3)
         state = running_state(home)
         assert state is not None
-        assert [each.name for each in state.named("features")] == [f"features-{n}of3" for n in (1, 2, 3)]
+        assert [each.name for each in state.processes_of("features")] == [f"features-{n}of3" for n in (1, 2, 3)]
         killed, other = child(home, "features-2of3").pid, child(home, "features-3of3").pid
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: child(home, "features-2of3").restarts == 1)
-        control.wait_for(home, "features", Status.HEALTHY)
+        control.wait_for_status(home, "features", Status.HEALTHY)
         assert child(home, "features-3of3").pid == other, "one death is nobody else's"
         control.stop_one(home, "features")
-        assert [each.pid for each in running_state(home).named("features")] == [None] * 3  # type: ignore[union-attr]
+        assert [each.pid for each in running_state(home).processes_of("features")] == [None] * 3  # type: ignore[union-attr]
         control.start_one(home, "features")
         control.scale_one(home, "features", 1)
         assert child(home, "features").status is Status.HEALTHY
@@ -214,23 +216,23 @@ def test_a_dataflow_is_given_more_processes_and_fewer_and_each_is_looked_after(d
     assert not [each for each in read_state(home).children if each.identity]  # type: ignore[union-attr]
 
 
-def test_a_layout_that_cannot_be_made_leaves_the_old_processes_and_says_why(dummies: Dummies) -> None:
+def test_failed_rescaling_keeps_the_old_processes_and_reports_why(dummies: DummyServices) -> None:
     home = dummies.home
     features, rescaling = scalable(dummies, "raise SystemExit('error: the disk is full')")
     with supervised(home, features, rescaling=rescaling):
         eventually(lambda: is_running(home))
         with pytest.raises(DeployError, match="features to 3: failed: the disk is full"):
             control.scale_one(home, "features", 3)
-        control.wait_for(home, "features", Status.HEALTHY)
+        control.wait_for_status(home, "features", Status.HEALTHY)
         assert child(home, "features").pid is not None
 
 
-def test_children_are_stopped_in_reverse_order_and_killed_when_they_do_not_go(dummies: Dummies) -> None:
+def test_children_stop_in_reverse_order_and_are_killed_on_timeout(dummies: DummyServices) -> None:
     home = dummies.home
     services = [
-        dummies.service("kafka", Kind.SERVICE),
-        dummies.service("risk", Kind.DATAFLOW, stop="pass"),
-        dummies.service("api", Kind.API),
+        dummies.service("kafka", ProcessKind.SERVICE),
+        dummies.service("risk", ProcessKind.DATAFLOW, stop="pass"),
+        dummies.service("api", ProcessKind.API),
     ]
     with supervised(home, services):
         eventually(lambda: is_running(home))
@@ -243,49 +245,49 @@ def test_children_are_stopped_in_reverse_order_and_killed_when_they_do_not_go(du
     assert state.phase is Phase.STOPPED
 
 
-def test_nothing_starts_before_the_services_are_healthy_and_initialised(dummies: Dummies) -> None:
+def test_nothing_starts_before_the_services_are_healthy_and_initialised(dummies: DummyServices) -> None:
     home = dummies.home
-    mark = home.root / "initialised"
-    script = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(mark)!r}).touch()"
-    started = f"import pathlib; assert pathlib.Path({str(mark)!r}).exists(), 'too early'; import time; time.sleep(60)"
+    marker = home.root / "initialised"
+    script = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(marker)!r}).touch()"
+    started = f"import pathlib; assert pathlib.Path({str(marker)!r}).exists(), 'too early'; import time; time.sleep(60)"
     services = [
-        dummies.service("kafka", Kind.SERVICE),
-        dummies.command("risk", Kind.DATAFLOW, started, lambda pid: None),
+        dummies.service("kafka", ProcessKind.SERVICE),
+        dummies.command("risk", ProcessKind.DATAFLOW, started, lambda pid: None),
     ]
     with supervised(home, services, initialise=(sys.executable, "-c", script)):
         eventually(lambda: is_running(home))
         assert child(home, "risk").restarts == 0
 
 
-def test_a_failed_initialisation_is_said_in_one_line(dummies: Dummies) -> None:
-    services = [dummies.service("kafka", Kind.SERVICE)]
+def test_failed_initialisation_gives_a_one_line_error(dummies: DummyServices) -> None:
+    services = [dummies.service("kafka", ProcessKind.SERVICE)]
     failing = (sys.executable, "-c", "raise SystemExit('error: topic orders has 4 partitions')")
     with pytest.raises(DeployError, match=r"^topic orders has 4 partitions"):
         Supervisor(dummies.home, services, initialise=failing).run()
     assert dummies.stopped() == ["kafka"]
 
 
-def test_a_state_file_of_a_killed_supervisor_is_not_believed(dummies: Dummies) -> None:
+def test_state_file_of_a_killed_supervisor_is_ignored(dummies: DummyServices) -> None:
     home = dummies.home
     with supervised(home, [dummies.service("risk")]):
         eventually(lambda: is_running(home))
         assert running_state(home) is not None
         text = home.state_file.read_text()
-    me = identify(os.getpid())
-    assert me is not None
-    home.state_file.write_text(text.replace(str(me.started_at), str(me.started_at - 5)))
+    identity = identify(os.getpid())
+    assert identity is not None
+    home.state_file.write_text(text.replace(str(identity.started_at), str(identity.started_at - 5)))
     state = read_state(home)
     assert state is not None
     assert state.phase is Phase.RUNNING
     assert running_state(home) is None
 
 
-def test_a_second_start_says_that_it_runs_already(dummies: Dummies) -> None:
+def test_second_start_reports_that_the_platform_is_running(dummies: DummyServices) -> None:
     home = dummies.home
     with supervised(home, [dummies.service("risk")]):
         eventually(lambda: is_running(home))
         environment = {**os.environ, "PLATFORM_HOME": str(home.root), "PLATFORM_PYTHON_ENV": "current"}
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "cli.py", "start"],
             cwd=REPOSITORY,
             env=environment,
@@ -293,7 +295,7 @@ def test_a_second_start_says_that_it_runs_already(dummies: Dummies) -> None:
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith(f"error: already running since its start as pid {os.getpid()}")
-    assert len(done.stderr.splitlines()) == 1
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"error: already running since its start as pid {os.getpid()}")
+    assert len(result.stderr.splitlines()) == 1

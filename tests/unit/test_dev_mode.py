@@ -10,47 +10,47 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deploy.commands import platform, watch
+from deploy.commands import platform, platform_status
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home
 from deploy.local import dashboard_bundle
 from deploy.local.endpoints import Ports
 from deploy.supervisor import supervisor
-from deploy.supervisor.dev_reload import FOLDERS, SCAN_S, Edits
+from deploy.supervisor.dev_reload import FOLDERS_OF_KIND, SCAN_S, SourceWatcher
+from deploy.supervisor.process_spec import ProcessKind, ProcessSpec, ProgressCallback
 from deploy.supervisor.processes import identify
-from deploy.supervisor.service import Kind, Report, Service
-from deploy.supervisor.start_options import Choices, choose, remember, remembered
-from deploy.supervisor.state import Phase, State, Status, read_state, write_state
-from tests.unit.test_deploy_supervisor import Dummies, child, eventually, is_running, supervised
+from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
+from deploy.supervisor.state import Phase, PlatformState, Status, read_state, write_state
+from tests.unit.test_deploy_supervisor import DummyServices, child, eventually, is_running, supervised
 
 
-def service(name: str, kind: Kind, replica_of: str | None = None) -> Service:
-    return Service(name, kind, ("true",), lambda pid: None, {}, replica_of=replica_of)
+def service(name: str, kind: ProcessKind, replica_of: str | None = None) -> ProcessSpec:
+    return ProcessSpec(name, kind, ("true",), lambda pid: None, {}, replica_of=replica_of)
 
 
 SERVICES = [
-    service("kafka", Kind.SERVICE),
-    service("features-1of2", Kind.DATAFLOW, "features"),
-    service("risk", Kind.DATAFLOW, "risk"),
-    service("api", Kind.API),
-    service("dashboard", Kind.DASHBOARD),
-    service("checks", Kind.CHECKS),
-    service("alerts", Kind.ALERTS),
+    service("kafka", ProcessKind.SERVICE),
+    service("features-1of2", ProcessKind.DATAFLOW, "features"),
+    service("risk", ProcessKind.DATAFLOW, "risk"),
+    service("api", ProcessKind.API),
+    service("dashboard", ProcessKind.DASHBOARD),
+    service("checks", ProcessKind.CHECKS),
+    service("alerts", ProcessKind.ALERTS),
 ]
 
 
 @pytest.fixture
-def dummies(tmp_path: Path) -> Dummies:
+def dummies(tmp_path: Path) -> DummyServices:
     home = Home(tmp_path / "home")
-    home.make()
-    return Dummies(home)
+    home.create_folders()
+    return DummyServices(home)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Sources of one module in each folder."""
     root = tmp_path / "tree"
-    for name in (*{name for names in FOLDERS.values() for name in names}, "deploy"):
+    for name in (*{name for names in FOLDERS_OF_KIND.values() for name in names}, "deploy"):
         (root / name).mkdir(parents=True)
         (root / name / "module.py").write_text("A = 1\n")
     (root / "dataflows" / "features.py").write_text("A = 1\n")
@@ -61,20 +61,20 @@ def edit(path: Path) -> None:
     path.write_text(path.read_text() + "B = 2\n")
 
 
-def told_after(edits: Edits) -> list[Path]:
+def edited_after_scan(edits: SourceWatcher) -> list[Path]:
     """What the second scan says: the first one only sees that something changed."""
     now = time.monotonic() + 10 * SCAN_S
-    assert edits.told(now) == [], "an edit is told when nothing has changed since the last scan"
-    assert edits.told(now) == [], "scans are a second apart"
-    return edits.told(now + SCAN_S)
+    assert edits.changed_files(now) == [], "an edit is told when nothing has changed since the last scan"
+    assert edits.changed_files(now) == [], "scans are a second apart"
+    return edits.changed_files(now + SCAN_S)
 
 
-def test_the_folders_are_those_of_the_repository() -> None:
-    assert all((REPOSITORY / name).is_dir() for names in FOLDERS.values() for name in names)
+def test_watched_folders_exist_in_the_repository() -> None:
+    assert all((REPOSITORY / name).is_dir() for names in FOLDERS_OF_KIND.values() for name in names)
 
 
 @pytest.mark.parametrize(
-    ("file", "concerned"),
+    ("file", "affected"),
     [
         ("operators/module.py", ["features-1of2", "risk", "api", "alerts"]),
         ("configs/module.py", ["features-1of2", "risk", "api", "alerts"]),
@@ -83,42 +83,46 @@ def test_the_folders_are_those_of_the_repository() -> None:
         ("api/module.py", ["api", "alerts"]),
     ],
 )
-def test_an_edit_concerns_who_runs_the_code(tree: Path, file: str, concerned: list[str]) -> None:
-    edits = Edits(tree)
+def test_edit_affects_the_services_that_run_the_code(tree: Path, file: str, affected: list[str]) -> None:
+    edits = SourceWatcher(tree)
     edit(tree / file)
-    edited = told_after(edits)
+    edited = edited_after_scan(edits)
     assert edited == [tree / file]
-    assert [one.name for one in SERVICES if edits.concern(one, edited)] == concerned
+    assert [one.name for one in SERVICES if edits.affects(one, edited)] == affected
 
 
-def test_what_no_service_runs_is_not_looked_at(tree: Path) -> None:
-    edits = Edits(tree)
+def test_files_that_no_service_runs_are_ignored(tree: Path) -> None:
+    edits = SourceWatcher(tree)
     edit(tree / "deploy" / "module.py")
     (tree / "operators" / "notes.txt").write_text("x")
     (tree / "operators" / "__pycache__").mkdir()
     (tree / "operators" / "__pycache__" / "module.py").write_text("x")
-    assert told_after(edits) == []
+    assert edited_after_scan(edits) == []
 
 
 def test_new_removed_and_touched_files_are_edits_and_so_is_the_users_settings_file(tree: Path) -> None:
     settings = tree / "mine.yaml"
     settings.write_text("{}\n")
-    edits = Edits(tree, [settings])
+    edits = SourceWatcher(tree, [settings])
     (tree / "api" / "module.py").unlink()
     (tree / "schemas" / "new.avsc").write_text("{}")
     os.utime(tree / "sinks" / "module.py", (1, 1))
     edit(settings)
-    edited = told_after(edits)
+    edited = edited_after_scan(edits)
     expected = ("api/module.py", "mine.yaml", "schemas/new.avsc", "sinks/module.py")
     assert edited == [tree / name for name in expected]
-    assert edits.concern(SERVICES[1], [settings]) and not edits.concern(SERVICES[0], [settings])
-    assert edits.told(time.monotonic() + 100 * SCAN_S) == [], "each is told once"
+    assert edits.affects(SERVICES[1], [settings]) and not edits.affects(SERVICES[0], [settings])
+    assert edits.changed_files(time.monotonic() + 100 * SCAN_S) == [], "each is told once"
 
 
-def test_an_edit_starts_a_service_again_the_graceful_way(dummies: Dummies, tree: Path) -> None:
+def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) -> None:
     home = dummies.home
-    services = [dummies.service("kafka", Kind.SERVICE), dummies.service("risk"), dummies.service("api", Kind.API)]
-    with supervised(home, services, edits=Edits(tree)):
+    services = [
+        dummies.service("kafka", ProcessKind.SERVICE),
+        dummies.service("risk"),
+        dummies.service("api", ProcessKind.API),
+    ]
+    with supervised(home, services, edits=SourceWatcher(tree)):
         eventually(lambda: is_running(home))
         before = {name: child(home, name).pid for name in ("kafka", "risk", "api")}
         edit(tree / "api" / "module.py")
@@ -132,12 +136,14 @@ def test_an_edit_starts_a_service_again_the_graceful_way(dummies: Dummies, tree:
         eventually(lambda: all(child(home, name).status is Status.HEALTHY for name in before))
 
 
-def test_an_edit_that_breaks_a_service_is_made_good_by_the_next(dummies: Dummies, tree: Path) -> None:
+def test_service_broken_by_an_edit_recovers_with_the_next_edit(dummies: DummyServices, tree: Path) -> None:
     home = dummies.home
     code = tree / "operators" / "module.py"
     code.write_text("import time; time.sleep(60)\n")
     script = f"exec(open({str(code)!r}).read())"
-    with supervised(home, [dummies.command("risk", Kind.DATAFLOW, script, lambda pid: None)], edits=Edits(tree)):
+    with supervised(
+        home, [dummies.command("risk", ProcessKind.DATAFLOW, script, lambda pid: None)], edits=SourceWatcher(tree)
+    ):
         eventually(lambda: is_running(home))
         code.write_text("raise SystemExit('wrong')\n")
         eventually(lambda: child(home, "risk").restarts > 0)
@@ -146,11 +152,13 @@ def test_an_edit_that_breaks_a_service_is_made_good_by_the_next(dummies: Dummies
         eventually(lambda: child(home, "risk").status is Status.HEALTHY)
 
 
-def test_what_somebody_stopped_stays_stopped(dummies: Dummies, tree: Path) -> None:
+def test_stopped_service_stays_stopped_after_an_edit(dummies: DummyServices, tree: Path) -> None:
     home = dummies.home
-    with supervised(home, [dummies.service("risk"), dummies.service("api", Kind.API)], edits=Edits(tree)) as running:
+    with supervised(
+        home, [dummies.service("risk"), dummies.service("api", ProcessKind.API)], edits=SourceWatcher(tree)
+    ) as running:
         eventually(lambda: is_running(home))
-        assert running._act("stop", "risk", 0) is None
+        assert running._handle_request("stop", "risk", 0) is None
         eventually(lambda: child(home, "risk").status is Status.STOPPED)
         edit(tree / "operators" / "module.py")
         eventually(lambda: "api" in dummies.stopped())
@@ -158,7 +166,7 @@ def test_what_somebody_stopped_stays_stopped(dummies: Dummies, tree: Path) -> No
         assert child(home, "risk").status is Status.STOPPED
 
 
-def test_without_dev_an_edit_changes_nothing(dummies: Dummies, tree: Path) -> None:
+def test_without_dev_an_edit_changes_nothing(dummies: DummyServices, tree: Path) -> None:
     home = dummies.home
     with supervised(home, [dummies.service("risk")]):
         eventually(lambda: is_running(home))
@@ -168,45 +176,47 @@ def test_without_dev_an_edit_changes_nothing(dummies: Dummies, tree: Path) -> No
         assert child(home, "risk").pid == pid and not dummies.journal.exists()
 
 
-def test_dev_is_remembered_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_option_is_stored_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Home(tmp_path)
-    home.make()
-    remember(home, choose(None, [], None, None, dev=True))
-    assert remembered(home) == Choices(dev=True)
-    me = identify(os.getpid())
-    assert me is not None
-    state = State(Phase.RUNNING, "all healthy", me.pid, me.started_at, time.time(), dev=True)
+    home.create_folders()
+    save_options(home, validate_options(None, [], None, None, dev=True))
+    assert load_options(home) == StartOptions(dev=True)
+    identity = identify(os.getpid())
+    assert identity is not None
+    state = PlatformState(Phase.RUNNING, "all healthy", identity.pid, identity.started_at, time.time(), dev=True)
     write_state(home, state)
     assert read_state(home) == state
-    shown = io.StringIO()
-    monkeypatch.setattr(watch, "Console", lambda: Console(file=shown, width=200))
-    watch._show(home, state, detailed=False)
-    assert shown.getvalue().startswith("dev mode: ")
+    console_output = io.StringIO()
+    monkeypatch.setattr(platform_status, "Console", lambda: Console(file=console_output, width=200))
+    platform_status._show(home, state, detailed=False)
+    assert console_output.getvalue().startswith("dev mode: ")
 
 
-def test_dev_is_not_for_real_money(dummies: Dummies, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dev_mode_is_rejected_for_live_trading(dummies: DummyServices, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_API_PORT", str(Ports.free().api))
-    given = dummies.home.root / "mine.yaml"
-    given.write_text("{execution: {broker: alpaca, mode: live, live_account: A1}, market_data: {feed: alpaca}}\n")
-    remember(dummies.home, Choices(settings=str(given), dev=True))
-    said: list[str] = []
-    state = State(Phase.PREPARING, "", 1, 0.0, 0.0)
+    settings_file = dummies.home.root / "mine.yaml"
+    settings_file.write_text(
+        "{execution: {broker: alpaca, mode: live, live_account: A1}, market_data: {feed: alpaca}}\n"
+    )
+    save_options(dummies.home, StartOptions(settings=str(settings_file), dev=True))
+    reports: list[str] = []
+    state = PlatformState(Phase.PREPARING, "", 1, 0.0, 0.0)
     with pytest.raises(DeployError, match="--dev starts services again at every edit and is not for TRADING_MODE=live"):
-        supervisor._platform(dummies.home, state, said.append, lambda state: None)
-    assert not said, "nothing was prepared"
+        supervisor._build_supervisor(dummies.home, state, reports.append, lambda state: None)
+    assert not reports, "nothing was prepared"
 
 
-@pytest.mark.parametrize(("shown", "built"), [("", [True]), ("off", [])])
-def test_build_builds_the_dashboard_that_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: str, built: list[bool]
+@pytest.mark.parametrize(("dashboard_setting", "built"), [("", [True]), ("off", [])])
+def test_build_option_rebuilds_the_enabled_dashboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dashboard_setting: str, built: list[bool]
 ) -> None:
-    asked: list[bool] = []
+    builds: list[bool] = []
 
-    def bundle(home: Home, report: Report, *, anew: bool) -> Path:
-        asked.append(anew)
+    def bundle(home: Home, report: ProgressCallback, *, anew: bool) -> Path:
+        builds.append(anew)
         return home.root
 
     monkeypatch.setattr(dashboard_bundle, "bundle", bundle)
-    monkeypatch.setenv("PLATFORM_DASHBOARD", shown)
-    platform._build(Home(tmp_path))
-    assert asked == built
+    monkeypatch.setenv("PLATFORM_DASHBOARD", dashboard_setting)
+    platform._rebuild(Home(tmp_path))
+    assert builds == built

@@ -22,7 +22,7 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(TOP_LEVEL)})/[\w./-]*\w|(?:{'|'.join(TOP_LEVEL)})/)")
 COMMAND = re.compile(r"python cli\.py ([^`\n|]+)")
 MODULE = re.compile(r"bytewax\.run\s+(dataflows\.\w+)")
-WRITTEN_BY_THE_READER = "operators/indicators/momentum.py"
+RECIPE_PATH = "operators/indicators/momentum.py"
 """Of a recipe; so are paths with NAME in them."""
 
 
@@ -47,7 +47,7 @@ def test_every_link_and_path_exists(name: str) -> None:
         if "://" not in target:
             assert ((ROOT / name).parent / target).exists(), f"{name} links to {target}"
     for path in PATH.findall(text):
-        if path != WRITTEN_BY_THE_READER and "NAME" not in path:
+        if path != RECIPE_PATH and "NAME" not in path:
             assert (ROOT / path).exists() or (ROOT / f"{path}.py").exists(), f"{name} names {path}"
     for module in MODULE.findall(text):
         if module != "dataflows.NAME":
@@ -63,45 +63,45 @@ def test_every_command_and_option_exists(name: str) -> None:
         command = _command(words, f"{name}: python cli.py {line}")
         if command.name in ("test", "lint", "format"):
             continue  # further arguments go to pytest
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for word in words:
             if word.startswith("-") and word not in ("-", "--help"):
-                assert word.split("=")[0].rstrip("],") in known, f"{name}: python cli.py {line} has no option {word}"
+                assert word.split("=")[0].rstrip("],") in options, f"{name}: python cli.py {line} has no option {word}"
 
 
 def _command(words: list[str], where: str) -> click.Command:
     command: click.Command | None = COMMANDS.commands.get(words[0].strip("[]"))
     assert command is not None, f"{where}: no such command"
-    inner = getattr(command, "commands", None)
-    if inner and len(words) > 1:
+    subcommands = getattr(command, "commands", None)
+    if subcommands and len(words) > 1:
         # `on|off` and the like stand for each of them.
         names = words[1].split("|")
-        assert all(one in inner for one in names), f"{where}: no such command"
-        return inner[names[0]]  # type: ignore[no-any-return]
+        assert all(one in subcommands for one in names), f"{where}: no such command"
+        return subcommands[names[0]]  # type: ignore[no-any-return]
     return command
 
 
-def rows(text: str) -> dict[str, tuple[set[str], set[str]]]:
+def topic_table(text: str) -> dict[str, tuple[set[str], set[str]]]:
     """Of a table topic -> dataflow -> topic: {dataflow: (read, written)}."""
-    found = {}
+    table = {}
     for line in text.splitlines():
         cells = [re.findall(r"`([\w-]+)`", cell) for cell in line.strip("|").split("|")]
         if len(cells) == 3 and len(cells[1]) == 1 and cells[1][0] in SERVICES:
-            found[cells[1][0]] = (set(cells[0]), set(cells[2]))
-    return found
+            table[cells[1][0]] = (set(cells[0]), set(cells[2]))
+    return table
 
 
-WIRED = {
+TOPICS_BY_SERVICE = {
     name: ({read.topic for read in service.inputs}, {*service.outputs, *service.unclocked})
     for name, service in SERVICES.items()
 }
 
 
-def test_the_table_of_topics_is_the_topology() -> None:
-    assert rows(text_of("docs/architecture.md")) == WIRED
+def test_topic_table_matches_the_topology() -> None:
+    assert topic_table(text_of("docs/architecture.md")) == TOPICS_BY_SERVICE
 
 
-def test_the_diagram_is_the_topology() -> None:
+def test_diagram_matches_the_topology() -> None:
     """Who writes records (not only the clock) for whom, with dots where they arrive a tick later."""
     diagram = re.search(r"```mermaid\n(.*?)```", text_of("README.md"), re.DOTALL)
     assert diagram is not None
@@ -126,11 +126,11 @@ def test_the_diagram_is_the_topology() -> None:
     assert drawn == wired | edges
 
 
-def test_the_topics_of_the_settings_are_those_of_the_topology() -> None:
+def test_topic_settings_match_the_topology() -> None:
     topics = yaml.safe_load(text_of("configs/kafka_topics.yaml"))["topics"]
     for topic, entry in topics.items():
         owners = [name for name, service in SERVICES.items() if topic in service.outputs]
-        readers = {name for name, (read, _) in WIRED.items() if topic in read}
+        readers = {name for name, (read, _) in TOPICS_BY_SERVICE.items() if topic in read}
         assert owners == ([entry["owner"]] if entry["owner"] else []), topic
         assert readers == set(entry["readers"]), topic
-    assert {topic for read, written in WIRED.values() for topic in read | written} <= topics.keys()
+    assert {topic for read, written in TOPICS_BY_SERVICE.values() for topic in read | written} <= topics.keys()

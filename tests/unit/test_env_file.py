@@ -10,53 +10,58 @@ from pathlib import Path
 
 import pytest
 
-from configs.env_file import OFF, VARIABLE, use_env_file, variables
+from configs.env_file import ENV_FILE_VARIABLE, OFF, parse_variables, use_env_file
 from configs.secrets import known_secrets
-from configs.settings import NAMED, load_settings
+from configs.settings import ENVIRONMENT_VARIABLES, load_settings
 from schemas.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"
 
 
-def run(command: list[str], file: Path, home: Path, **others: str) -> subprocess.CompletedProcess[str]:
-    left_out = {VARIABLE, *NAMED}
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    environment |= {VARIABLE: str(file), "PLATFORM_HOME": str(home), "PLATFORM_PYTHON_ENV": "current", **others}
+def run(command: list[str], file: Path, home: Path, **overrides: str) -> subprocess.CompletedProcess[str]:
+    excluded = {ENV_FILE_VARIABLE, *ENVIRONMENT_VARIABLES}
+    environment = {name: value for name, value in os.environ.items() if name not in excluded}
+    environment |= {
+        ENV_FILE_VARIABLE: str(file),
+        "PLATFORM_HOME": str(home),
+        "PLATFORM_PYTHON_ENV": "current",
+        **overrides,
+    }
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
-def used(path: Path, **given: str) -> Mapping[str, str]:
-    environment = dict(given)
+def with_env_file(path: Path, **initial: str) -> Mapping[str, str]:
+    environment = dict(initial)
     use_env_file(environment, path)
     return environment
 
 
-def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+def test_environment_overrides_the_env_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("INITIAL_CAPITAL=5\nRISK_TOLERANCE=0.03\n")
-    environment = used(file, INITIAL_CAPITAL="7")
+    environment = with_env_file(file, INITIAL_CAPITAL="7")
     assert environment["INITIAL_CAPITAL"] == "7" and environment["RISK_TOLERANCE"] == "0.03"
     settings = load_settings(environment=environment)
     assert str(settings.portfolio_manager.sizing.fraction) == "0.03"
 
 
-def test_it_is_read_once_so_that_a_process_can_start_another_without_it(tmp_path: Path) -> None:
+def test_env_file_is_read_once_so_child_processes_can_skip_it(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("DATABASE_URL=postgresql://a@b/c\n")
-    first = dict(used(file))
+    first = dict(with_env_file(file))
     del first["DATABASE_URL"]  # as `chaos` and `test` do, whose platforms are their own
     use_env_file(first, file)
     assert "DATABASE_URL" not in first
-    assert "DATABASE_URL" not in used(file, **{VARIABLE: OFF})
+    assert "DATABASE_URL" not in with_env_file(file, **{ENV_FILE_VARIABLE: OFF})
 
 
-def test_no_file_is_no_error_unless_it_was_named(tmp_path: Path) -> None:
-    assert used(tmp_path / "none") == {VARIABLE: OFF}
+def test_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
+    assert with_env_file(tmp_path / "none") == {ENV_FILE_VARIABLE: OFF}
     with pytest.raises(BadInput, match=r"PLATFORM_ENV_FILE names .*none, which is not there"):
-        used(tmp_path / "other", **{VARIABLE: str(tmp_path / "none")})
+        with_env_file(tmp_path / "other", **{ENV_FILE_VARIABLE: str(tmp_path / "none")})
 
 
 @pytest.mark.parametrize(
@@ -76,11 +81,11 @@ def test_no_file_is_no_error_unless_it_was_named(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_line_is_read(line: str, value: str) -> None:
-    assert variables(f"\n# a comment\n{line}\n", Path(".env")) == {"A": value}
+    assert parse_variables(f"\n# a comment\n{line}\n", Path(".env")) == {"A": value}
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("API_KEY hunter2", ".env line 2: expected NAME=VALUE, found no '='"),
         ("API-KEY=hunter2", ".env line 2: expected a name of letters, digits and _, found 'API-KEY'"),
@@ -91,57 +96,59 @@ def test_how_a_line_is_read(line: str, value: str) -> None:
         ("B=hunter2", ".env line 2: B is set a second time"),
     ],
 )
-def test_a_wrong_line_is_said_in_one_sentence_without_its_value(line: str, said: str) -> None:
+def test_invalid_line_gives_one_line_error_without_its_value(line: str, message: str) -> None:
     with pytest.raises(BadInput) as error:
-        variables(f"B=1\n{line}\n", Path(".env"))
-    assert str(error.value) == said
-    assert "hunter2" not in said
+        parse_variables(f"B=1\n{line}\n", Path(".env"))
+    assert str(error.value) == message
+    assert "hunter2" not in message
 
 
-def test_the_example_changes_nothing_that_a_start_needs_and_every_name_in_it_is_known() -> None:
+def test_example_keeps_the_defaults_and_names_only_known_variables() -> None:
     text = EXAMPLE.read_text()
-    given = variables(text, EXAMPLE)
-    assert given == {"INITIAL_CAPITAL": "1000000", "MAX_POSITION_SIZE": "50000", "RISK_TOLERANCE": "0.02"}
-    load_settings(environment=given)
-    every = _uncommented(text)
-    assert {*given, "DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "POLYGON_API_KEY"} <= every.keys()
-    known = {*NAMED, *known_secrets(), "PLATFORM_HOME"}
-    assert {name for name in every if "__" not in name} <= known
-    load_settings(environment={name: value for name, value in every.items() if name != "PLATFORM_HOME"})
+    active = parse_variables(text, EXAMPLE)
+    assert active == {"INITIAL_CAPITAL": "1000000", "MAX_POSITION_SIZE": "50000", "RISK_TOLERANCE": "0.02"}
+    load_settings(environment=active)
+    all_variables = _uncommented(text)
+    assert {*active, "DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "POLYGON_API_KEY"} <= all_variables.keys()
+    known_names = {*ENVIRONMENT_VARIABLES, *known_secrets(), "PLATFORM_HOME"}
+    assert {name for name in all_variables if "__" not in name} <= known_names
+    load_settings(environment={name: value for name, value in all_variables.items() if name != "PLATFORM_HOME"})
 
 
 def _uncommented(text: str) -> dict[str, str]:
     lines = [line.removeprefix("#") for line in text.splitlines() if not line.startswith("# ")]
-    return variables("\n".join(lines), EXAMPLE)
+    return parse_variables("\n".join(lines), EXAMPLE)
 
 
 def test_git_ignores_the_file() -> None:
     assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_every_command_reads_it(tmp_path: Path) -> None:
+def test_every_command_reads_the_env_file(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("ALPACA_API_KEY=from-the-file\n")
-    done = run(["cli.py", "secrets", "get", "ALPACA_API_KEY", "--yes"], tmp_path / "mine", tmp_path / "home")
-    assert (done.returncode, done.stdout.strip()) == (0, "from-the-file"), done.stderr
-    inner = run(["-m", "deploy.cli", "secrets", "get", "ALPACA_API_KEY", "--yes"], tmp_path / "mine", tmp_path / "home")
-    assert inner.stdout == done.stdout
+    result = run(["cli.py", "secrets", "get", "ALPACA_API_KEY", "--yes"], tmp_path / "mine", tmp_path / "home")
+    assert (result.returncode, result.stdout.strip()) == (0, "from-the-file"), result.stderr
+    direct_result = run(
+        ["-m", "deploy.cli", "secrets", "get", "ALPACA_API_KEY", "--yes"], tmp_path / "mine", tmp_path / "home"
+    )
+    assert direct_result.stdout == result.stdout
 
 
-def test_a_wrong_file_stops_a_command_with_one_line(tmp_path: Path) -> None:
+def test_invalid_file_stops_a_command_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("INITIAL_CAPITAL\n")
-    done = run(["cli.py", "status"], tmp_path / "mine", tmp_path / "home")
-    assert done.returncode == 2
-    assert done.stderr == f"error: {tmp_path}/mine line 1: expected NAME=VALUE, found no '='\n"
+    result = run(["cli.py", "status"], tmp_path / "mine", tmp_path / "home")
+    assert result.returncode == 2
+    assert result.stderr == f"error: {tmp_path}/mine line 1: expected NAME=VALUE, found no '='\n"
 
 
-def test_a_dataflow_that_is_run_by_hand_reads_it(tmp_path: Path) -> None:
+def test_manually_started_dataflow_reads_the_env_file(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("INITIAL_CAPITAL=-5\n")
-    done = run(["-m", "bytewax.run", "dataflows.features"], tmp_path / "mine", tmp_path / "home")
-    assert done.returncode != 0
-    assert "initial_capital must be > 0, found -5" in done.stderr
+    result = run(["-m", "bytewax.run", "dataflows.features"], tmp_path / "mine", tmp_path / "home")
+    assert result.returncode != 0
+    assert "initial_capital must be > 0, found -5" in result.stderr
 
 
-def test_the_commands_of_developers_leave_it_alone(tmp_path: Path) -> None:
+def test_developer_commands_ignore_the_env_file(tmp_path: Path) -> None:
     for start in (["cli.py"], ["-m", "deploy.cli"]):
-        done = run([*start, "lint", "--help"], tmp_path / "not-there", tmp_path / "home")
-        assert done.returncode == 0, done.stderr
+        result = run([*start, "lint", "--help"], tmp_path / "not-there", tmp_path / "home")
+        assert result.returncode == 0, result.stderr

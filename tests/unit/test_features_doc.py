@@ -12,13 +12,13 @@ import pytest
 from starlette.routing import Match
 
 from api.app import create_app
-from configs.alerts import Alerts
+from configs.alerts import AlertsSection
 from configs.settings import load_settings
 from dataflows.runtime.topology import SERVICES
 from deploy.grafana.write import BOARDS
 from deploy.performance.benchmark import HOPS
-from tests.unit.test_brief_commands import ASKED_FOR, parsed
 from tests.unit.test_docs import COMMANDS
+from tests.unit.test_required_commands import REQUIRED_COMMANDS, leftover_words
 
 ROOT = Path(__file__).parents[2]
 HEAD = ("asked for", "where", "shown by", "thinner than asked")
@@ -26,19 +26,19 @@ METHODS = ("GET", "POST", "PATCH", "DELETE", "WS")
 CODE = re.compile(r"`([^`]+)`")
 
 
-class Row(NamedTuple):
+class FeatureTableRow(NamedTuple):
     """One point: its line in the file, what was asked for, what is named in backticks, and the reason."""
 
     line: int
-    asked: str
+    requirement: str
     places: list[str]
     tests: list[str]
-    thinner: str
+    gap_reason: str
 
 
-def read_rows(text: str) -> list[Row]:
+def read_rows(text: str) -> list[FeatureTableRow]:
     """The rows of all tables, each of which must have the columns of `HEAD`."""
-    found = []
+    rows = []
     lines = ["", *text.splitlines()]
     for number, line in enumerate(lines):
         if not line.startswith("|"):
@@ -48,11 +48,11 @@ def read_rows(text: str) -> list[Row]:
         if not lines[number - 1].startswith("|"):
             assert cells == HEAD, f"line {number}: another head"
         elif cells[1].strip("-"):
-            asked, where, shown, thinner = cells
+            requirement, where, test_names, gap_reason = cells
             assert not CODE.sub("", where).strip(), f"line {number}: column 2 says more than names"
-            assert not CODE.sub("", shown).strip(), f"line {number}: column 3 says more than names"
-            found.append(Row(number, asked, CODE.findall(where), CODE.findall(shown), thinner))
-    return found
+            assert not CODE.sub("", test_names).strip(), f"line {number}: column 3 says more than names"
+            rows.append(FeatureTableRow(number, requirement, CODE.findall(where), CODE.findall(test_names), gap_reason))
+    return rows
 
 
 TEXT = (ROOT / "docs" / "features.md").read_text()
@@ -64,12 +64,12 @@ each_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"line {row.line
 def endpoints(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """`METHOD /path` of the OpenAPI, and `WS /path` of those sockets that the tables name and the app routes."""
     app = create_app(load_settings(environment={}), home=tmp_path_factory.mktemp("home"))
-    found = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
+    names = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
     for name in (place for row in ROWS for place in row.places if place.startswith("WS ")):
         scope = {"type": "websocket", "path": name.removeprefix("WS "), "headers": []}
         if any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 @cache
@@ -80,7 +80,7 @@ def functions_of(file: str) -> frozenset[str]:
 
 
 @each_row
-def test_what_a_row_names_exists(row: Row, endpoints: set[str]) -> None:
+def test_files_commands_and_endpoints_of_a_row_exist(row: FeatureTableRow, endpoints: set[str]) -> None:
     assert row.places, f"line {row.line}: no file, command or endpoint"
     for place in row.places:
         if place.startswith("python cli.py "):
@@ -92,7 +92,7 @@ def test_what_a_row_names_exists(row: Row, endpoints: set[str]) -> None:
 
 
 @each_row
-def test_the_tests_of_a_row_exist(row: Row) -> None:
+def test_the_tests_of_a_row_exist(row: FeatureTableRow) -> None:
     for name in row.tests:
         file, _, function = name.partition("::")
         assert function.startswith("test_") and Path(file).name.startswith("test_"), (
@@ -102,50 +102,54 @@ def test_the_tests_of_a_row_exist(row: Row) -> None:
 
 
 @each_row
-def test_a_row_without_a_test_says_why(row: Row) -> None:
-    assert row.tests or len(row.thinner.split()) >= 4, f"line {row.line}: {row.asked}: neither a test nor a reason"
+def test_row_without_a_test_gives_a_reason(row: FeatureTableRow) -> None:
+    assert row.tests or len(row.gap_reason.split()) >= 4, (
+        f"line {row.line}: {row.requirement}: neither a test nor a reason"
+    )
 
 
 def command_of(place: str) -> str:
     """The command, with its subcommand if it has one: `secrets list`."""
     words = place.removeprefix("python cli.py ").split()
     assert words[0] in COMMANDS.commands, f"no command {words[0]}"
-    inner = getattr(COMMANDS.commands[words[0]], "commands", None)
-    if inner and len(words) > 1:
-        assert words[1] in inner, f"no command {words[0]} {words[1]}"
+    subcommands = getattr(COMMANDS.commands[words[0]], "commands", None)
+    if subcommands and len(words) > 1:
+        assert words[1] in subcommands, f"no command {words[0]} {words[1]}"
         return " ".join(words[:2])
     return words[0]
 
 
-def test_every_command_that_was_asked_for_has_a_row() -> None:
-    named = {command_of(place) for row in ROWS for place in row.places if place.startswith("python cli.py ")}
-    for words in ASKED_FOR:
-        assert parsed(words) == []
-        assert command_of("python cli.py " + " ".join(words)) in named, f"no row names {' '.join(words)}"
+def test_every_required_command_has_a_row() -> None:
+    documented = {command_of(place) for row in ROWS for place in row.places if place.startswith("python cli.py ")}
+    for words in REQUIRED_COMMANDS:
+        assert leftover_words(words) == []
+        assert command_of("python cli.py " + " ".join(words)) in documented, f"no row names {' '.join(words)}"
 
 
 def test_every_dataflow_alert_dashboard_and_measured_target_has_a_row() -> None:
-    asked = "\n".join(row.asked for row in ROWS)
+    requirements = "\n".join(row.requirement for row in ROWS)
     places = {place for row in ROWS for place in row.places}
     alerts = [
-        name for part in (Alerts().portfolio, Alerts().system, Alerts().trading) for name in type(part).model_fields
+        name
+        for section in (AlertsSection().portfolio, AlertsSection().system, AlertsSection().trading)
+        for name in type(section).model_fields
     ]
-    assert {name for name in (*SERVICES, *alerts) if f"`{name}`" not in asked} == set()
+    assert {name for name in (*SERVICES, *alerts) if f"`{name}`" not in requirements} == set()
     assert {f"dataflows/{name}.py" for name in SERVICES} <= places
     assert {f"deploy/grafana/{name}.py" for name in BOARDS} <= places
-    assert {hop[0] for hop in HOPS if hop[0] not in asked} == set()
+    assert {hop[0] for hop in HOPS if hop[0] not in requirements} == set()
 
 
-def test_a_row_that_promises_too_much_is_found() -> None:
+def test_false_claims_of_a_row_are_detected() -> None:
     head = "| asked for | where | shown by | thinner than asked |\n|---|---|---|---|\n"
     [bare] = read_rows(head + "| A | `docs/features.md` | | |\n")
     with pytest.raises(AssertionError, match="neither a test nor a reason"):
-        test_a_row_without_a_test_says_why(bare)
+        test_row_without_a_test_gives_a_reason(bare)
     [wrong] = read_rows(head + "| A | `docs/no.md` `python cli.py fly` | `tests/unit/test_docs.py::test_no` | |\n")
     with pytest.raises(AssertionError, match=r"no file docs/no\.md"):
-        test_what_a_row_names_exists(wrong, set())
+        test_files_commands_and_endpoints_of_a_row_exist(wrong, set())
     with pytest.raises(AssertionError, match="has no test_no"):
         test_the_tests_of_a_row_exist(wrong)
     [endpoint] = read_rows(head + "| A | `GET /api/v1/no` | | nothing of it is there |\n")
     with pytest.raises(AssertionError, match="no endpoint"):
-        test_what_a_row_names_exists(endpoint, {"GET /api/v1/yes"})
+        test_files_commands_and_endpoints_of_a_row_exist(endpoint, {"GET /api/v1/yes"})

@@ -12,15 +12,15 @@ import pytest
 
 from dataflows.sources.blocks import Block, SymbolTable, join
 from dataflows.sources.csv_table import CsvTable
-from dataflows.sources.files import FeedSettings, FileFeed
+from dataflows.sources.file_feed import FeedSettings, FileFeed
 from dataflows.sources.rows import RowRules
 from schemas.records import Bar, DeadLetter
 
 HEADER = "ts_open_utc,symbol,open,high,low,close,volume"
-GOOD = "2013-10-07T13:3{}:00Z,A,10.0,11.0,9.0,10.5,100"
-TIME = "2013-10-07T13:31:00Z"
+GOOD_ROW = "2013-10-07T13:3{}:00Z,A,10.0,11.0,9.0,10.5,100"
+ROW_TIME = "2013-10-07T13:31:00Z"
 
-REST = "A,10.0,11.0,9.0,10.5,100"
+ROW_REST = "A,10.0,11.0,9.0,10.5,100"
 BAD_TIMES = [
     ("yesterday", "must be an ISO time or an epoch number, found 'yesterday'"),
     ("", "must be an ISO time or an epoch number, found nothing"),
@@ -30,69 +30,81 @@ BAD_TIMES = [
     ("2013-10-07T13:30:00Z", "must be after 2013-10-07T13:30:00Z of A, found 2013-10-07T13:30:00Z"),
     ("2013-10-07T13:29:00Z", "must be after 2013-10-07T13:30:00Z of A, found 2013-10-07T13:29:00Z"),
 ]
-BAD = [
-    *((f"{time},{REST}", f"field time {reason}") for time, reason in BAD_TIMES),
-    (f"{TIME},A,10.0,11.0,9.0,10.5", "row must have 7 columns, found 6"),
-    (f"{TIME},A,10.0,11.0,9.0,10.5,100,7", "row must have 7 columns, found 8"),
+BAD_ROWS = [
+    *((f"{time},{ROW_REST}", f"field time {reason}") for time, reason in BAD_TIMES),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,10.5", "row must have 7 columns, found 6"),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,10.5,100,7", "row must have 7 columns, found 8"),
     ("garbage", "row must have 7 columns, found 1"),
-    (f'"{TIME},A,10.0,11.0,9.0,10.5,100', "row must have 7 columns, found 1"),
-    (f"{TIME},A,ten,11.0,9.0,10.5,100", "field open must be a number, found 'ten'"),
-    (f"{TIME},A,,11.0,9.0,10.5,100", "field open must be a number, found nothing"),
-    (f"{TIME},A,1_0,11.0,9.0,10.5,100", "field open must be a number, found '1_0'"),
-    (f"{TIME},A,10.0,11.0,NA,10.5,100", "field low must be a number, found 'NA'"),
-    (f"{TIME},A,10.0,11.0,9.0,nan,100", "field close must be finite, found nan"),
-    (f"{TIME},A,10.0,inf,9.0,10.5,100", "field high must be finite, found inf"),
-    (f"{TIME},A,10.0,11.0,9.0,-3.0,100", "field close must be > 0, found -3.0"),
-    (f"{TIME},A,10.0,11.0,0,10.5,100", "field low must be > 0, found 0.0"),
-    (f"{TIME},A,10.0,11.0,9.0,10.5,-1", "field volume must be >= 0, found -1.0"),
-    (f"{TIME},A,10.0,9.0,11.0,10.5,100", "field high must be >= low 11.0, found 9.0"),
-    (f"{TIME},A,8.5,11.0,9.0,10.5,100", "field open must lie in [low, high] = [9.0, 11.0], found 8.5"),
-    (f"{TIME},A,10.0,11.0,9.0,11.5,100", "field close must lie in [low, high] = [9.0, 11.0], found 11.5"),
-    (f"{TIME},,10.0,11.0,9.0,10.5,100", "field symbol must be a printable name, found nothing"),
+    (f'"{ROW_TIME},A,10.0,11.0,9.0,10.5,100', "row must have 7 columns, found 1"),
+    (f"{ROW_TIME},A,ten,11.0,9.0,10.5,100", "field open must be a number, found 'ten'"),
+    (f"{ROW_TIME},A,,11.0,9.0,10.5,100", "field open must be a number, found nothing"),
+    (f"{ROW_TIME},A,1_0,11.0,9.0,10.5,100", "field open must be a number, found '1_0'"),
+    (f"{ROW_TIME},A,10.0,11.0,NA,10.5,100", "field low must be a number, found 'NA'"),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,nan,100", "field close must be finite, found nan"),
+    (f"{ROW_TIME},A,10.0,inf,9.0,10.5,100", "field high must be finite, found inf"),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,-3.0,100", "field close must be > 0, found -3.0"),
+    (f"{ROW_TIME},A,10.0,11.0,0,10.5,100", "field low must be > 0, found 0.0"),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,10.5,-1", "field volume must be >= 0, found -1.0"),
+    (f"{ROW_TIME},A,10.0,9.0,11.0,10.5,100", "field high must be >= low 11.0, found 9.0"),
+    (f"{ROW_TIME},A,8.5,11.0,9.0,10.5,100", "field open must lie in [low, high] = [9.0, 11.0], found 8.5"),
+    (f"{ROW_TIME},A,10.0,11.0,9.0,11.5,100", "field close must lie in [low, high] = [9.0, 11.0], found 11.5"),
+    (f"{ROW_TIME},,10.0,11.0,9.0,10.5,100", "field symbol must be a printable name, found nothing"),
 ]
 
 
-@pytest.mark.parametrize(("row", "reason"), BAD)
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
 def test_a_bad_row_becomes_a_dead_letter_with_line_and_reason(tmp_path: Path, row: str, reason: str) -> None:
-    (tmp_path / "A_1.csv").write_text("\n".join([HEADER, GOOD.format(0), row, GOOD.format(2)]) + "\n")
+    (tmp_path / "A_1.csv").write_text("\n".join([HEADER, GOOD_ROW.format(0), row, GOOD_ROW.format(2)]) + "\n")
     feed = FileFeed([tmp_path / "A_1.csv"])
-    ticks = list(feed)
-    open_ns = ticks[0].ts_ns
-    assert [[type(record) for record in tick.records] for tick in ticks] == [[Bar, DeadLetter], [Bar], [Bar]]
-    assert ticks[0].records[1] == DeadLetter("file:A_1.csv", 0, 3, "market_data", 0, reason, None, row.encode())
-    assert [tick.ts_ns for tick in ticks] == [open_ns, open_ns + 60 * 10**9, open_ns + 120 * 10**9]
+    time_slices = list(feed)
+    open_ns = time_slices[0].ts_ns
+    assert [[type(record) for record in time_slice.records] for time_slice in time_slices] == [
+        [Bar, DeadLetter],
+        [Bar],
+        [Bar],
+    ]
+    assert time_slices[0].records[1] == DeadLetter("file:A_1.csv", 0, 3, "market_data", 0, reason, None, row.encode())
+    assert [time_slice.ts_ns for time_slice in time_slices] == [open_ns, open_ns + 60 * 10**9, open_ns + 120 * 10**9]
     assert feed.counts.dead == 1
 
 
-def test_bytes_that_are_no_text_and_line_ends_of_windows_are_told_right(tmp_path: Path) -> None:
+def test_invalid_bytes_and_windows_line_ends_are_reported_correctly(tmp_path: Path) -> None:
     rows = [
-        GOOD.format(0).encode(),
+        GOOD_ROW.format(0).encode(),
         b"\xff\xfe,A,10.0",
         b"2013-10-07T13:31:00Z,\xff,1,1,1,1,1",
-        GOOD.format(2).encode(),
+        GOOD_ROW.format(2).encode(),
     ]
     (tmp_path / "A.csv").write_bytes(b"\r\n".join([HEADER.encode(), *rows]))
-    letters = [r for tick in FileFeed([tmp_path / "A.csv"]) for r in tick.records if isinstance(r, DeadLetter)]
-    assert [(letter.offset, letter.raw) for letter in letters] == [(3, rows[1]), (4, rows[2])]
+    dead_letters = [
+        r for time_slice in FileFeed([tmp_path / "A.csv"]) for r in time_slice.records if isinstance(r, DeadLetter)
+    ]
+    assert [(letter.offset, letter.raw) for letter in dead_letters] == [(3, rows[1]), (4, rows[2])]
 
 
-def test_a_dead_letter_rides_behind_its_neighbour_and_knows_the_last_clock(tmp_path: Path) -> None:
+def test_dead_letter_follows_its_neighbor_and_carries_the_last_clock(tmp_path: Path) -> None:
     lines = [
         HEADER,
         "bad before",
-        GOOD.format(0),
-        GOOD.format(3),
+        GOOD_ROW.format(0),
+        GOOD_ROW.format(3),
         "bad within",
         "",
         "bad too",
-        GOOD.format(5),
+        GOOD_ROW.format(5),
         "bad end",
     ]
     (tmp_path / "A.csv").write_text("\n".join(lines))
-    ticks = list(FileFeed([tmp_path / "A.csv"]))
-    first = ticks[0].ts_ns
-    minute = 60 * 10**9
-    assert {(tick.ts_ns - first) // minute: [r.offset for r in tick.records[1:]] for tick in ticks} == {  # type: ignore[union-attr]
+    time_slices = list(FileFeed([tmp_path / "A.csv"]))
+    first_ns = time_slices[0].ts_ns
+    minute_ns = 60 * 10**9
+    offsets = {
+        (time_slice.ts_ns - first_ns) // minute_ns: [
+            record.offset for record in time_slice.records[1:] if isinstance(record, DeadLetter)
+        ]
+        for time_slice in time_slices
+    }
+    assert offsets == {
         0: [2],
         1: [],
         2: [],
@@ -100,20 +112,20 @@ def test_a_dead_letter_rides_behind_its_neighbour_and_knows_the_last_clock(tmp_p
         4: [],
         5: [9],
     }
-    assert [r.ts_ns for tick in ticks for r in tick.records[1:]] == [
+    assert [r.ts_ns for time_slice in time_slices for r in time_slice.records[1:]] == [
         0,
-        *[first + 2 * minute] * 2,
-        first + 4 * minute,
+        *[first_ns + 2 * minute_ns] * 2,
+        first_ns + 4 * minute_ns,
     ]
 
 
-def test_the_same_minute_in_two_files_is_dead_in_the_second(tmp_path: Path) -> None:
+def test_duplicate_minute_in_a_second_file_is_a_dead_letter(tmp_path: Path) -> None:
     for name in ("A_1.csv", "A_2.csv"):
-        (tmp_path / name).write_text("\n".join([HEADER, GOOD.format(0), GOOD.format(1)]))
-    ticks = list(FileFeed([tmp_path / "A_2.csv", tmp_path / "A_1.csv"]))
-    assert [tick.records[1][:3] for tick in ticks] == [("file:A_2.csv", 0, 2), ("file:A_2.csv", 0, 3)]
+        (tmp_path / name).write_text("\n".join([HEADER, GOOD_ROW.format(0), GOOD_ROW.format(1)]))
+    time_slices = list(FileFeed([tmp_path / "A_2.csv", tmp_path / "A_1.csv"]))
+    assert [time_slice.records[1][:3] for time_slice in time_slices] == [("file:A_2.csv", 0, 2), ("file:A_2.csv", 0, 3)]
     reason = "field time must not repeat 2013-10-07T13:31:00Z of A in another file"
-    assert ticks[1].records[1][5:] == (reason, None, GOOD.format(1).encode())
+    assert time_slices[1].records[1][5:] == (reason, None, GOOD_ROW.format(1).encode())
 
 
 def test_bad_rows_of_parquet_have_the_reasons_of_csv(tmp_path: Path) -> None:
@@ -127,14 +139,14 @@ def test_bad_rows_of_parquet_have_the_reasons_of_csv(tmp_path: Path) -> None:
         "volume": pa.array([100] * 6),
     }
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "A_1.parquet")
-    letters = [r for t in FileFeed([tmp_path / "A_1.parquet"]) for r in t.records if isinstance(r, DeadLetter)]
-    assert [(letter.offset, letter.reason) for letter in letters] == [
+    dead_letters = [r for t in FileFeed([tmp_path / "A_1.parquet"]) for r in t.records if isinstance(r, DeadLetter)]
+    assert [(letter.offset, letter.reason) for letter in dead_letters] == [
         (2, "field open must lie in [low, high] = [9.0, 9.5], found 10.0"),
         (4, "field time must be after 2013-10-07T13:32:00Z of A, found 2013-10-07T13:32:00Z"),
         (5, "field open must be a number, found nothing"),
         (6, "field time must be an ISO time or an epoch number, found nothing"),
     ]
-    assert letters[0].raw == b"2013-10-07 13:31:00+00:00,10.0,9.5,9.0,9.25,100"
+    assert dead_letters[0].raw == b"2013-10-07 13:31:00+00:00,10.0,9.5,9.0,9.25,100"
 
 
 ODD_FIELDS = [
@@ -176,28 +188,28 @@ ODD_TIMES = [
 def rows_of(block: Block, symbols: SymbolTable) -> list[tuple[object, ...]]:
     names = [symbols.names[code] for code in block.codes]
     good = zip(block.lines.tolist(), block.times.tolist(), names, *block.values.T.tolist(), strict=True)
-    return sorted([*good, *((bad.line, bad.reason, bad.raw) for bad in block.bad)], key=lambda row: row[0])
+    return sorted([*good, *((bad.line, bad.reason, bad.raw) for bad in block.bad_rows)], key=lambda row: row[0])
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_whole_columns_and_one_row_at_a_time_come_to_the_same(tmp_path: Path, seed: int) -> None:
+def test_columnar_and_row_by_row_parsing_agree(tmp_path: Path, seed: int) -> None:
     """Random files with odd fields: the fast path may never take or refuse what `RowRules.judge` would not."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     lines = []
     for n in range(300):
         time = f"2013-10-07T{13 + n // 60}:{n % 60:02d}:00"
-        fields = [time + ("Z" if seed % 2 else ""), dice.choice("AB"), "10.5", "11", "10", "10.25", str(n)]
-        if dice.random() < (0.02 if seed % 3 else 0.4):
-            at = dice.randrange(7)
-            fields[at] = dice.choice(ODD_TIMES if at == 0 else ODD_FIELDS)
+        fields = [time + ("Z" if seed % 2 else ""), rng.choice("AB"), "10.5", "11", "10", "10.25", str(n)]
+        if rng.random() < (0.02 if seed % 3 else 0.4):
+            column = rng.randrange(7)
+            fields[column] = rng.choice(ODD_TIMES if column == 0 else ODD_FIELDS)
         lines.append(",".join(fields))
-        if dice.random() < 0.003:
-            lines.append(dice.choice(["", "x", '"a\nb"', "a\rb"]))
-    text = "\n".join([HEADER, *lines]) + dice.choice(["", "\n"])
+        if rng.random() < 0.003:
+            lines.append(rng.choice(["", "x", '"a\nb"', "a\rb"]))
+    text = "\n".join([HEADER, *lines]) + rng.choice(["", "\n"])
     path = tmp_path / "A.csv"
     path.write_text(text if seed % 5 else text.replace("\n", "\r\n"), encoding="utf-8", newline="")
     rules, symbols = RowRules(FeedSettings(timezone="America/New_York", time_is="close")), SymbolTable()
     table = CsvTable(path, rules, symbols, "A", 4000)
     data = path.read_bytes().split(b"\n", 1)[1]
-    slow = table._line_by_line(data, 2, range(data.count(b"\n") + (not data.endswith(b"\n"))))
-    assert rows_of(join(list(table.blocks())), symbols) == rows_of(slow, symbols)
+    row_by_row = table._parse_line_by_line(data, 2, range(data.count(b"\n") + (not data.endswith(b"\n"))))
+    assert rows_of(join(list(table.blocks())), symbols) == rows_of(row_by_row, symbols)

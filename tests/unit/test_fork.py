@@ -7,86 +7,86 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay.fork import Forked, fork
-from deploy.commands.fork import changed
-from operators.stage import Tick
+from dataflows.replay.fork import ForkComparison, fork
+from deploy.commands.fork import overrides
+from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import TRADE, Execution, LotMatch, Order, Signal
-from tests.unit.tape import decided, market, recorded, settings
+from tests.unit.tape import market, platform_output, recording, settings
 
-GIVEN = market(80)
-MADE = decided(GIVEN, settings())
-AT = GIVEN[40].ts_ns
-
-
-def forked(at_ns: int = AT, **sections: Any) -> Forked:
-    return fork(settings(), settings(**sections), recorded(GIVEN, MADE), at_ns)
+INPUTS = market(80)
+OUTPUTS = platform_output(INPUTS, settings())
+FORK_NS = INPUTS[40].ts_ns
 
 
-def risk(**limits: Any) -> dict[str, Any]:
+def run_fork(at_ns: int = FORK_NS, **sections: Any) -> ForkComparison:
+    return fork(settings(), settings(**sections), recording(INPUTS, OUTPUTS), at_ns)
+
+
+def risk_section(**limits: Any) -> dict[str, Any]:
     return {"risk_manager": settings().risk_manager.__dict__ | limits}
 
 
 def test_without_a_change_both_sides_are_the_same() -> None:
-    result = forked()
+    result = run_fork()
     assert result.happened == result.forked
     assert (result.apart, result.ticks_apart, result.difference) == ((), 0, None)
-    assert (result.ticks, result.last_ns) == (40, GIVEN[-1].ts_ns)
+    assert (result.ticks, result.last_ns) == (40, INPUTS[-1].ts_ns)
 
 
-def test_what_happened_is_what_was_recorded_since_the_fork() -> None:
-    since = [record for tick in MADE[40:] for record in tick.records]
-    happened = forked(**risk(max_order_notional=1)).happened
-    assert happened.orders == sum(type(r) is Order for r in since) > 3
-    assert happened.fills == sum(type(r) is Execution and r.exec_type == TRADE for r in since)
-    assert happened.realized_pnl == sum(r.pnl for r in since if type(r) is LotMatch)
+def test_original_side_equals_the_records_since_the_fork() -> None:
+    records_since = [record for time_slice in OUTPUTS[40:] for record in time_slice.records]
+    happened = run_fork(**risk_section(max_order_notional=1)).happened
+    assert happened.orders == sum(type(r) is Order for r in records_since) > 3
+    assert happened.fills == sum(type(r) is Execution and r.exec_type == TRADE for r in records_since)
+    assert happened.realized_pnl == sum(r.pnl for r in records_since if type(r) is LotMatch)
 
 
-def test_a_limit_that_refuses_everything_leaves_what_was_held() -> None:
-    result = forked(**risk(max_order_notional=1))
+def test_limit_that_rejects_every_order_keeps_the_positions() -> None:
+    result = run_fork(**risk_section(max_order_notional=1))
     assert result.happened.orders > 3 and result.forked.orders == 0
     assert result.forked.refusals == {"max_order_notional": sum(result.forked.refusals.values())}
-    held = forked(GIVEN[-1].ts_ns).happened.positions
-    assert result.happened.positions == held
+    last_positions = run_fork(INPUTS[-1].ts_ns).happened.positions
+    assert result.happened.positions == last_positions
     # An order sent before the fork is with the venue and still fills; later ones do not.
     assert result.forked.fills <= 1
     first = result.apart[0]
-    assert first.ts_ns >= AT and first.only_happened and "refused by max_order_notional" in first.only_forked[0]
+    assert first.ts_ns >= FORK_NS and first.only_happened and "refused by max_order_notional" in first.only_forked[0]
 
 
-def test_the_state_up_to_the_fork_is_the_old_settings() -> None:
+def test_state_before_the_fork_uses_the_old_settings() -> None:
     double = {"portfolio_manager": {"sizing": {"fraction": "0.04"}}}
-    early, late = forked(GIVEN[5].ts_ns, **double), forked(GIVEN[70].ts_ns, **double)
+    early, late = run_fork(INPUTS[5].ts_ns, **double), run_fork(INPUTS[70].ts_ns, **double)
     assert early.ticks_apart > late.ticks_apart
     assert early.forked.traded_quantity > early.happened.traded_quantity
-    never = forked(GIVEN[-1].ts_ns + 1, **double)
+    never = run_fork(INPUTS[-1].ts_ns + 1, **double)
     assert (never.ticks, never.forked) == (0, never.happened)
 
 
 def test_another_strategy_takes_over() -> None:
-    result = forked(signals={"strategies": [{"name": "buy_and_hold"}]})
+    result = run_fork(signals={"strategies": [{"name": "buy_and_hold"}]})
     # It says "buy" once a symbol; what the old strategy held stays.
     assert 1 <= result.forked.orders <= 3 < result.happened.orders
 
 
 def test_a_recording_that_does_not_replay_is_not_forked() -> None:
-    ts_ns, records = MADE[20]
-    wrong = [r._replace(text="changed") if type(r) is Execution else r for r in records]
-    wrong += [Signal("AAPL", 999, ts_ns, "x", 1, 1.0, 1.0, 1.0, "feat-AAPL-1", {})]
-    made = [*MADE[:20], Tick(ts_ns, wrong), *MADE[21:]]
-    result = fork(settings(), settings(), recorded(GIVEN, made), AT)
+    ts_ns, records = OUTPUTS[20]
+    altered = [r._replace(text="changed") if type(r) is Execution else r for r in records]
+    altered += [Signal("AAPL", 999, ts_ns, "x", 1, 1.0, 1.0, 1.0, "feat-AAPL-1", {})]
+    outputs = [*OUTPUTS[:20], TimeSlice(ts_ns, altered), *OUTPUTS[21:]]
+    result = fork(settings(), settings(), recording(INPUTS, outputs), FORK_NS)
     assert result.difference is not None and result.difference.ts_ns == ts_ns and result.ticks == 0
 
 
 def test_equity_is_cash_and_holdings_on_both_sides() -> None:
-    result = forked(portfolio_manager={"sizing": {"fraction": "0.04"}})
-    closes = {bar.symbol: Decimal(repr(bar.close)) for bar in GIVEN[-1].records}  # type: ignore[union-attr]
+    result = run_fork(portfolio_manager={"sizing": {"fraction": "0.04"}})
+    closes = {bar.symbol: Decimal(repr(bar.close)) for bar in INPUTS[-1].records}  # type: ignore[union-attr]
     for side in (result.happened, result.forked):
         assert side.equity == side.cash + sum(quantity * closes[symbol] for symbol, quantity in side.positions.items())
 
 
 @pytest.mark.parametrize(
-    ("sets", "strategies", "words"),
+    ("sets", "strategies", "message"),
     [
         ([], [], "needs at least one"),
         (["risk_manager.max_daily_loss"], [], "SECTION.KEY=VALUE"),
@@ -95,12 +95,12 @@ def test_equity_is_cash_and_holdings_on_both_sides() -> None:
         ([], ["ema_cross {fast"], "must be JSON"),
     ],
 )
-def test_wrong_changes_are_one_sentence(sets: list[str], strategies: list[str], words: str) -> None:
-    with pytest.raises(BadInput, match=words):
-        changed(sets, strategies)
+def test_invalid_changes_give_a_one_line_error(sets: list[str], strategies: list[str], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        overrides(sets, strategies)
 
 
-def test_changes_become_settings_and_win_over_named_variables() -> None:
-    told = changed(["risk_manager.max_position_size=5"], ['ema_cross {"fast": 3}'])
-    assert told["MAX_POSITION_SIZE"] == told["RISK_MANAGER__MAX_POSITION_SIZE"] == "5"
-    assert told["SIGNALS__STRATEGIES"] == '[{"name": "ema_cross", "parameters": {"fast": 3}}]'
+def test_changes_become_settings_and_override_named_variables() -> None:
+    environment = overrides(["risk_manager.max_position_size=5"], ['ema_cross {"fast": 3}'])
+    assert environment["MAX_POSITION_SIZE"] == environment["RISK_MANAGER__MAX_POSITION_SIZE"] == "5"
+    assert environment["SIGNALS__STRATEGIES"] == '[{"name": "ema_cross", "parameters": {"fast": 3}}]'

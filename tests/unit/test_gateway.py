@@ -46,14 +46,14 @@ from schemas.records import (
 )
 from tests.unit.builders import bar
 
-SECOND = 10**9
+SECOND_NS = 10**9
 
 
 def order(number: int, side: str = BUY, quantity: str = "10", symbol: str = "A", **terms: Any) -> Order:
     epoch = terms.pop("epoch", 0)
-    kind, limit, force = terms.pop("kind", MARKET), terms.pop("limit", None), terms.pop("force", DAY)
-    at = (number, number * SECOND, f"ord-{number}", f"prop-{number}", symbol, side, Decimal(quantity))
-    return Order(*at, kind, limit, force, epoch, [], **terms)
+    kind, limit, time_in_force = terms.pop("kind", MARKET), terms.pop("limit", None), terms.pop("force", DAY)
+    identity = (number, number * SECOND_NS, f"ord-{number}", f"prop-{number}", symbol, side, Decimal(quantity))
+    return Order(*identity, kind, limit, time_in_force, epoch, [], **terms)
 
 
 def update(name: str, event: str, quantity: Any = 0, price: Any = 0, cum: Any = 0, text: str = "") -> BrokerUpdate:
@@ -63,42 +63,45 @@ def update(name: str, event: str, quantity: Any = 0, price: Any = 0, cum: Any = 
 
 
 def account(number: int, positions: dict[str, str] | None = None, *working: str) -> BrokerAccount:
-    books = (positions or {}, dict.fromkeys(working, "new"))
-    return BrokerAccount(f"acc-{number}", 0, "alpaca", ZERO, ZERO, *books)
+    holdings = (positions or {}, dict.fromkeys(working, "new"))
+    return BrokerAccount(f"acc-{number}", 0, "alpaca", ZERO, ZERO, *holdings)
 
 
-class Gateway:
+class GatewayHarness:
     """A stage, tick by tick; every tick also goes through a snapshot."""
 
-    def __init__(self, **given: Any) -> None:
-        self._settings = GatewaySettings(**given)
+    def __init__(self, **settings_fields: Any) -> None:
+        self._settings = GatewaySettings(**settings_fields)
         self.stage = GatewayStage(self._settings)
         self.now = 0
 
-    def tick(self, *records: Record, seconds: int = 1) -> list[Record]:
-        self.now += seconds * SECOND
+    def step(self, *records: Record, seconds: int = 1) -> list[Record]:
+        self.now += seconds * SECOND_NS
         restored = GatewayStage(self._settings)
         restored.restore(self.stage.snapshot())
-        made, again = self.stage.on_tick(self.now, list(records)), restored.on_tick(self.now, list(records))
-        assert made == again, "a restored gateway does the same"
-        return made
+        output, restored_output = (
+            self.stage.on_slice(self.now, list(records)),
+            restored.on_slice(self.now, list(records)),
+        )
+        assert output == restored_output, "a restored gateway does the same"
+        return output
 
     def connect(self) -> None:
-        self.tick(update("", "CONNECTED"), account(0))
+        self.step(update("", "CONNECTED"), account(0))
 
 
-def intents(made: list[Record]) -> list[tuple[Any, ...]]:
-    return [(o.kind, o.client_order_id, o.side, o.quantity, o.order_type) for o in made if isinstance(o, OrderIntent)]
+def intents(output: list[Record]) -> list[tuple[Any, ...]]:
+    return [(o.kind, o.client_order_id, o.side, o.quantity, o.order_type) for o in output if isinstance(o, OrderIntent)]
 
 
-def reports(made: list[Record]) -> list[tuple[Any, ...]]:
-    return [(o.order_id, o.exec_type, o.quantity, o.price) for o in made if isinstance(o, Execution)]
+def reports(output: list[Record]) -> list[tuple[Any, ...]]:
+    return [(o.order_id, o.exec_type, o.quantity, o.price) for o in output if isinstance(o, Execution)]
 
 
-def only(made: list[Record], kind: type) -> Any:
-    found = [record for record in made if type(record) is kind]
-    assert len(found) == 1, found
-    return found[0]
+def only(output: list[Record], kind: type) -> Any:
+    matches = [record for record in output if type(record) is kind]
+    assert len(matches) == 1, matches
+    return matches[0]
 
 
 # -- the model ----------------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ class ModelBroker:
         self.orders: dict[str, dict[str, Any]] = {}
         self.position = ZERO
 
-    def take(self, intent: OrderIntent) -> list[BrokerUpdate]:
+    def submit(self, intent: OrderIntent) -> list[BrokerUpdate]:
         if intent.kind == "SUBMIT":
             assert intent.client_order_id not in self.orders, "asked twice"
             sign = 1 if intent.side == BUY else -1
@@ -124,82 +127,89 @@ class ModelBroker:
         return self.end(intent.client_order_id, "canceled", CANCELED)
 
     def end(self, name: str, status: str, event: str) -> list[BrokerUpdate]:
-        one = self.orders[name]
-        if one["status"] != "new":
+        order_state = self.orders[name]
+        if order_state["status"] != "new":
             return []
-        one["status"] = status
-        return [update(name, event, cum=one["cum"])]
+        order_state["status"] = status
+        return [update(name, event, cum=order_state["cum"])]
 
     def fill(self, name: str, quantity: Decimal, price: Decimal) -> list[BrokerUpdate]:
-        one = self.orders[name]
-        quantity = min(quantity, one["quantity"] - one["cum"])
-        if one["status"] != "new" or not quantity:
+        order_state = self.orders[name]
+        quantity = min(quantity, order_state["quantity"] - order_state["cum"])
+        if order_state["status"] != "new" or not quantity:
             return []
-        one["cum"] += quantity
-        one["value"] += quantity * price
-        self.position += one["side"] * quantity
-        if one["cum"] == one["quantity"]:
-            one["status"] = "filled"
-        return [update(name, TRADE, quantity, price, one["cum"])]
+        order_state["cum"] += quantity
+        order_state["value"] += quantity * price
+        self.position += order_state["side"] * quantity
+        if order_state["cum"] == order_state["quantity"]:
+            order_state["status"] = "filled"
+        return [update(name, TRADE, quantity, price, order_state["cum"])]
 
-    def total(self, name: str) -> BrokerUpdate:
-        one = self.orders[name]
-        average = one["value"] / one["cum"] if one["cum"] else ZERO
-        return update(name, "ORDER", one["quantity"], average.quantize(Decimal("1e-9")), one["cum"], one["status"])
+    def order_report(self, name: str) -> BrokerUpdate:
+        order_state = self.orders[name]
+        average = order_state["value"] / order_state["cum"] if order_state["cum"] else ZERO
+        return update(
+            name,
+            "ORDER",
+            order_state["quantity"],
+            average.quantize(Decimal("1e-9")),
+            order_state["cum"],
+            order_state["status"],
+        )
 
 
-FATES = st.sampled_from(["told", "told", "lost", "twice", "late"])
+DELIVERIES = st.sampled_from(["told", "told", "lost", "twice", "late"])
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_whatever_becomes_of_the_reports_the_books_end_as_the_brokers(data: st.DataObject) -> None:
-    gateway, broker = Gateway(), ModelBroker()
+def test_book_matches_the_broker_whatever_happens_to_its_reports(data: st.DataObject) -> None:
+    gateway, broker = GatewayHarness(), ModelBroker()
     gateway.connect()
     late: list[Record] = []
-    seen: list[Execution] = []
+    executions: list[Execution] = []
     number = 0
 
-    def deliver(told: list[Any]) -> list[Record]:
-        now: list[Record] = []
-        for one in told:
-            fate = data.draw(FATES)
-            if fate == "late":
-                late.append(one)
-            elif fate != "lost":
-                now += [one] * (2 if fate == "twice" else 1)
-        return now
+    def deliver(updates: list[Any]) -> list[Record]:
+        delivered: list[Record] = []
+        for report in updates:
+            delivery = data.draw(DELIVERIES)
+            if delivery == "late":
+                late.append(report)
+            elif delivery != "lost":
+                delivered += [report] * (2 if delivery == "twice" else 1)
+        return delivered
 
     def step(records: list[Record]) -> None:
         queue = records
         while True:
-            made = gateway.tick(*queue)
-            seen.extend(record for record in made if isinstance(record, Execution))
-            asked = [record for record in made if isinstance(record, OrderIntent)]
-            queue = deliver([told for intent in asked for told in broker.take(intent)])
-            if not asked and not queue:
+            output = gateway.step(*queue)
+            executions.extend(record for record in output if isinstance(record, Execution))
+            new_intents = [record for record in output if isinstance(record, OrderIntent)]
+            queue = deliver([report for intent in new_intents for report in broker.submit(intent)])
+            if not new_intents and not queue:
                 return
 
     for _ in range(data.draw(st.integers(3, 12))):
-        what = data.draw(st.sampled_from(["order", "order", "fill", "fill", "cancel", "expire", "late"]))
+        action = data.draw(st.sampled_from(["order", "order", "fill", "fill", "cancel", "expire", "late"]))
         names = list(broker.orders)
-        if what == "order":
+        if action == "order":
             number += 1
             side = data.draw(st.sampled_from([BUY, SELL]))
             # Two orders of opposite sides at once could cross at the broker; risk's self-trade check is not here.
             if not any(one["status"] == "new" for one in broker.orders.values()):
                 step([order(number, side, str(data.draw(st.integers(1, 20))))])
-        elif what in ("fill", "expire") and names:
+        elif action in ("fill", "expire") and names:
             name = data.draw(st.sampled_from(names))
-            if what == "fill":
+            if action == "fill":
                 price = Decimal(data.draw(st.integers(90, 110)))
                 step(deliver(broker.fill(name, Decimal(data.draw(st.integers(1, 20))), price)))
             else:
                 step(deliver(broker.end(name, "expired", EXPIRED)))
-        elif what == "cancel" and number:
-            asked = data.draw(st.integers(1, number))
-            step([OrderCancel(0, 0, f"ord-{asked}", "A", "by hand", "cmd")])
-        elif what == "late":
+        elif action == "cancel" and number:
+            cancel_number = data.draw(st.integers(1, number))
+            step([OrderCancel(0, 0, f"ord-{cancel_number}", "A", "by hand", "cmd")])
+        elif action == "late":
             step([late.pop(0)] if late else [])
     # In the end the edge asks for every order, what was late comes after all, and what works is filled.
     step(late)
@@ -207,226 +217,226 @@ def test_whatever_becomes_of_the_reports_the_books_end_as_the_brokers(data: st.D
         working = [name for name, one in broker.orders.items() if one["status"] == "new"]
         for name in working:
             broker.fill(name, broker.orders[name]["quantity"], Decimal(100))
-        step([broker.total(name) for name in broker.orders])
+        step([broker.order_report(name) for name in broker.orders])
 
-    trades = [one for one in seen if one.exec_type == TRADE]
+    trades = [one for one in executions if one.exec_type == TRADE]
     assert sum((t.quantity if t.side == BUY else -t.quantity for t in trades), ZERO) == broker.position
-    for name in {one.order_id for one in seen}:
+    for name in {one.order_id for one in executions}:
         legs = [one for leg, one in broker.orders.items() if leg.split(".")[0] == name]
-        mine = [one for one in trades if one.order_id == name]
-        assert sum((one.quantity for one in mine), ZERO) == sum((leg["cum"] for leg in legs), ZERO)
-        worth = sum((one.quantity * one.price for one in mine), ZERO)
-        assert abs(worth - sum((leg["value"] for leg in legs), ZERO)) < Decimal("0.0001")
-    assert [one.seq for one in seen] == sorted({one.seq for one in seen})
-    status = gateway.tick(account(1, {"A": str(broker.position)} if broker.position else {}), update("", "CONNECTED"))
-    status = gateway.tick(account(2, {"A": str(broker.position)} if broker.position else {}))
+        order_trades = [one for one in trades if one.order_id == name]
+        assert sum((one.quantity for one in order_trades), ZERO) == sum((leg["cum"] for leg in legs), ZERO)
+        traded_value = sum((one.quantity * one.price for one in order_trades), ZERO)
+        assert abs(traded_value - sum((leg["value"] for leg in legs), ZERO)) < Decimal("0.0001")
+    assert [one.seq for one in executions] == sorted({one.seq for one in executions})
+    status = gateway.step(account(1, {"A": str(broker.position)} if broker.position else {}), update("", "CONNECTED"))
+    status = gateway.step(account(2, {"A": str(broker.position)} if broker.position else {}))
     assert only(status, GatewayStatus).state == READY, status
 
 
 # -- cases ----------------------------------------------------------------------------------------------------
 
 
-def test_fills_in_another_order_are_each_booked_once() -> None:
-    gateway = Gateway()
+def test_out_of_order_fills_are_each_booked_once() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1, quantity="30"))
+    gateway.step(order(1, quantity="30"))
     second = update("ord-1", TRADE, 10, 102, 20)
-    assert reports(gateway.tick(second, second)) == [("ord-1", NEW, 0, 0), ("ord-1", TRADE, 10, 102)]
-    assert reports(gateway.tick(update("ord-1", TRADE, 10, 101, 10))) == [("ord-1", TRADE, 10, 101)]
-    made = gateway.tick(update("ord-1", "ORDER", 30, "101.1", 30, "filled"))
-    assert reports(made) == [("ord-1", TRADE, 10, Decimal("100.3"))]
-    assert "fill report is missing" in only(made, Execution).text
-    assert reports(gateway.tick(update("ord-1", TRADE, 10, "100.3", 30))) == []
+    assert reports(gateway.step(second, second)) == [("ord-1", NEW, 0, 0), ("ord-1", TRADE, 10, 102)]
+    assert reports(gateway.step(update("ord-1", TRADE, 10, 101, 10))) == [("ord-1", TRADE, 10, 101)]
+    output = gateway.step(update("ord-1", "ORDER", 30, "101.1", 30, "filled"))
+    assert reports(output) == [("ord-1", TRADE, 10, Decimal("100.3"))]
+    assert "fill report is missing" in only(output, Execution).text
+    assert reports(gateway.step(update("ord-1", TRADE, 10, "100.3", 30))) == []
 
 
 def test_a_cancel_waits_for_the_fills_that_the_broker_counts() -> None:
-    gateway = Gateway()
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    assert reports(gateway.tick(update("ord-1", CANCELED, cum=4))) == [("ord-1", NEW, 0, 0)]
-    made = gateway.tick(update("ord-1", TRADE, 4, 100, 4))
-    assert reports(made) == [("ord-1", TRADE, 4, 100), ("ord-1", CANCELED, 0, 0)]
+    gateway.step(order(1))
+    assert reports(gateway.step(update("ord-1", CANCELED, cum=4))) == [("ord-1", NEW, 0, 0)]
+    output = gateway.step(update("ord-1", TRADE, 4, 100, 4))
+    assert reports(output) == [("ord-1", TRADE, 4, 100), ("ord-1", CANCELED, 0, 0)]
 
 
 def test_an_order_in_doubt_is_not_rejected_and_nothing_new_is_approved() -> None:
-    gateway = Gateway()
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    made = gateway.tick(update("ord-1", "UNKNOWN", text="no answer within 5 s"))
-    assert reports(made) == []
-    assert only(made, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", "ord-1 is in doubt: no answer within 5 s")
-    made = gateway.tick(update("ord-1", NEW))
-    assert reports(made) == [("ord-1", NEW, 0, 0)]
-    assert only(made, GatewayStatus).state == READY
+    gateway.step(order(1))
+    output = gateway.step(update("ord-1", "UNKNOWN", text="no answer within 5 s"))
+    assert reports(output) == []
+    assert only(output, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", "ord-1 is in doubt: no answer within 5 s")
+    output = gateway.step(update("ord-1", NEW))
+    assert reports(output) == [("ord-1", NEW, 0, 0)]
+    assert only(output, GatewayStatus).state == READY
 
 
 def test_an_order_that_would_cross_zero_closes_first_then_opens() -> None:
-    gateway = Gateway()
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    gateway.tick(update("ord-1", TRADE, 10, 100, 10))
-    assert intents(gateway.tick(order(2, SELL, "25"))) == [("SUBMIT", "ord-2", SELL, 10, MARKET)]
-    made = gateway.tick(update("ord-2", TRADE, 10, 101, 10))
-    assert intents(made) == [("SUBMIT", "ord-2.2", SELL, 15, MARKET)]
-    assert "closing and opening are two orders" in only(made, OrderIntent).emulated
-    assert reports(made)[-1] == ("ord-2", TRADE, 10, 101)
-    made = gateway.tick(update("ord-2.2", TRADE, 15, 101, 15))
-    assert [one.leaves_quantity for one in made if isinstance(one, Execution)] == [0]
+    gateway.step(order(1))
+    gateway.step(update("ord-1", TRADE, 10, 100, 10))
+    assert intents(gateway.step(order(2, SELL, "25"))) == [("SUBMIT", "ord-2", SELL, 10, MARKET)]
+    output = gateway.step(update("ord-2", TRADE, 10, 101, 10))
+    assert intents(output) == [("SUBMIT", "ord-2.2", SELL, 15, MARKET)]
+    assert "closing and opening are two orders" in only(output, OrderIntent).emulated
+    assert reports(output)[-1] == ("ord-2", TRADE, 10, 101)
+    output = gateway.step(update("ord-2.2", TRADE, 15, 101, 15))
+    assert [one.leaves_quantity for one in output if isinstance(one, Execution)] == [0]
 
 
-def test_a_fence_refuses_older_epochs_and_cancels_what_works() -> None:
-    gateway = Gateway()
+def test_fence_rejects_older_epochs_and_cancels_working_orders() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    made = gateway.tick(RiskFence(2, 0, 1, HALTED, "by hand", "cmd"), order(3), order(4, epoch=1))
-    assert intents(made) == [("CANCEL", "ord-1", BUY, 10, MARKET)]
-    texts = [(one.order_id, one.exec_type, one.text) for one in made if isinstance(one, Execution)]
+    gateway.step(order(1))
+    output = gateway.step(RiskFence(2, 0, 1, HALTED, "by hand", "cmd"), order(3), order(4, epoch=1))
+    assert intents(output) == [("CANCEL", "ord-1", BUY, 10, MARKET)]
+    texts = [(one.order_id, one.exec_type, one.text) for one in output if isinstance(one, Execution)]
     assert texts == [
         ("ord-3", REJECTED, "risk epoch 0 is older than the fence at 1"),
         ("ord-4", REJECTED, "trading is halted since risk epoch 1"),
     ]
-    made = gateway.tick(update("ord-1", CANCELED))
-    assert only(made, Execution).text == "halted by risk epoch 1: by hand"
+    output = gateway.step(update("ord-1", CANCELED))
+    assert only(output, Execution).text == "halted by risk epoch 1: by hand"
 
 
 def test_one_of_a_group_cancels_the_others_and_a_child_waits_for_its_parent() -> None:
-    gateway = Gateway()
+    gateway = GatewayHarness()
     gateway.connect()
     take = order(2, SELL, kind=LIMIT, limit=Decimal(110), group_id="g", parent_id="prop-1")
     stop = order(3, SELL, kind=STOP, stop_price=Decimal(90), group_id="g", parent_id="prop-1")
-    made = gateway.tick(order(1), take, stop)
-    assert [one[1] for one in intents(made)] == ["ord-1"]
-    made = gateway.tick(update("ord-1", TRADE, 10, 100, 10))
+    output = gateway.step(order(1), take, stop)
+    assert [one[1] for one in intents(output)] == ["ord-1"]
+    output = gateway.step(update("ord-1", TRADE, 10, 100, 10))
     # Both close the same position, which the broker does not allow at once: one is there, the other waits here.
-    assert intents(made) == [("SUBMIT", "ord-2", SELL, 10, LIMIT)]
-    made = gateway.tick(update("ord-2", TRADE, 10, 110, 10))
-    assert ("ord-3", CANCELED, 0, 0) in reports(made)
-    assert intents(made) == []
+    assert intents(output) == [("SUBMIT", "ord-2", SELL, 10, LIMIT)]
+    output = gateway.step(update("ord-2", TRADE, 10, 110, 10))
+    assert ("ord-3", CANCELED, 0, 0) in reports(output)
+    assert intents(output) == []
 
 
-def test_an_amended_order_follows_on_what_the_old_one_traded() -> None:
-    gateway = Gateway()
+def test_amended_order_continues_after_the_fills_of_the_original() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1, kind=LIMIT, limit=Decimal(99)))
-    gateway.tick(update("ord-1", TRADE, 4, 99, 4))
-    made = gateway.tick(order(2, kind=LIMIT, limit=Decimal(101), replaces="ord-1"))
-    assert intents(made) == [("CANCEL", "ord-1", BUY, 10, LIMIT)]
-    made = gateway.tick(update("ord-1", CANCELED, cum=4))
-    assert intents(made) == [("SUBMIT", "ord-2", BUY, 6, LIMIT)]
-    assert reports(made) == [("ord-1", REPLACED, 0, 0)]
-    made = gateway.tick(update("ord-2", TRADE, 6, 101, 6))
-    assert (only(made, Execution).cum_quantity, only(made, Execution).leaves_quantity) == (10, 0)
+    gateway.step(order(1, kind=LIMIT, limit=Decimal(99)))
+    gateway.step(update("ord-1", TRADE, 4, 99, 4))
+    output = gateway.step(order(2, kind=LIMIT, limit=Decimal(101), replaces="ord-1"))
+    assert intents(output) == [("CANCEL", "ord-1", BUY, 10, LIMIT)]
+    output = gateway.step(update("ord-1", CANCELED, cum=4))
+    assert intents(output) == [("SUBMIT", "ord-2", BUY, 6, LIMIT)]
+    assert reports(output) == [("ord-1", REPLACED, 0, 0)]
+    output = gateway.step(update("ord-2", TRADE, 6, 101, 6))
+    assert (only(output, Execution).cum_quantity, only(output, Execution).leaves_quantity) == (10, 0)
 
 
-def test_good_till_a_time_is_cancelled_by_the_gateway() -> None:
-    gateway = Gateway()
+def test_good_till_date_is_cancelled_by_the_gateway() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    made = gateway.tick(order(1, kind=LIMIT, limit=Decimal(99), force=GTD, expires_ns=5 * SECOND))
-    assert (only(made, OrderIntent).time_in_force, only(made, OrderIntent).emulated != "") == (GTC, True)
-    assert intents(gateway.tick(seconds=2)) == []
-    assert intents(gateway.tick()) == [("CANCEL", "ord-1", BUY, 10, LIMIT)]
+    output = gateway.step(order(1, kind=LIMIT, limit=Decimal(99), force=GTD, expires_ns=5 * SECOND_NS))
+    assert (only(output, OrderIntent).time_in_force, only(output, OrderIntent).emulated != "") == (GTC, True)
+    assert intents(gateway.step(seconds=2)) == []
+    assert intents(gateway.step()) == [("CANCEL", "ord-1", BUY, 10, LIMIT)]
 
 
-def test_reduce_only_sends_no_more_than_there_is_to_close() -> None:
-    gateway = Gateway()
+def test_reduce_only_never_exceeds_the_open_position() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1, quantity="3"))
-    gateway.tick(update("ord-1", TRADE, 3, 100, 3))
-    assert intents(gateway.tick(order(2, SELL, "10", reduce_only=True))) == [("SUBMIT", "ord-2", SELL, 3, MARKET)]
-    made = gateway.tick(update("ord-2", TRADE, 3, 100, 3))
-    assert reports(made) == [("ord-2", NEW, 0, 0), ("ord-2", TRADE, 3, 100), ("ord-2", CANCELED, 0, 0)]
+    gateway.step(order(1, quantity="3"))
+    gateway.step(update("ord-1", TRADE, 3, 100, 3))
+    assert intents(gateway.step(order(2, SELL, "10", reduce_only=True))) == [("SUBMIT", "ord-2", SELL, 3, MARKET)]
+    output = gateway.step(update("ord-2", TRADE, 3, 100, 3))
+    assert reports(output) == [("ord-2", NEW, 0, 0), ("ord-2", TRADE, 3, 100), ("ord-2", CANCELED, 0, 0)]
 
 
 def test_outside_regular_hours_a_market_order_is_a_limit_and_stops_are_watched_here() -> None:
-    gateway = Gateway(extended_hours=True)
+    gateway = GatewayHarness(extended_hours=True)
     gateway.connect()
-    post = bar("A", 1, 3 * SECOND)._replace(session=POST)
-    gateway.tick(post)
-    made = gateway.tick(order(1))
-    asked = only(made, OrderIntent)
-    assert (asked.order_type, asked.limit_price, asked.extended_hours) == (LIMIT, Decimal("100.5"), True)
-    gateway.tick(update("ord-1", TRADE, 10, 100, 10))
-    made = gateway.tick(order(2, SELL, kind=TRAILING_STOP, trail_amount=Decimal(2)))
-    assert intents(made) == [] and only(made, Execution).text == "the gateway watches the stop"
-    assert intents(gateway.tick(Quote("A", 1, 0, 100.0, 100.1, 1.0, 1.0))) == []
-    assert intents(gateway.tick(Quote("A", 2, 0, 103.0, 103.1, 1.0, 1.0))) == []
-    made = gateway.tick(Quote("A", 3, 0, 101.0, 101.1, 1.0, 1.0))
-    assert intents(made) == [("SUBMIT", "ord-2", SELL, 10, LIMIT)]
+    post = bar("A", 1, 3 * SECOND_NS)._replace(session=POST)
+    gateway.step(post)
+    output = gateway.step(order(1))
+    intent = only(output, OrderIntent)
+    assert (intent.order_type, intent.limit_price, intent.extended_hours) == (LIMIT, Decimal("100.5"), True)
+    gateway.step(update("ord-1", TRADE, 10, 100, 10))
+    output = gateway.step(order(2, SELL, kind=TRAILING_STOP, trail_amount=Decimal(2)))
+    assert intents(output) == [] and only(output, Execution).text == "the gateway watches the stop"
+    assert intents(gateway.step(Quote("A", 1, 0, 100.0, 100.1, 1.0, 1.0))) == []
+    assert intents(gateway.step(Quote("A", 2, 0, 103.0, 103.1, 1.0, 1.0))) == []
+    output = gateway.step(Quote("A", 3, 0, 101.0, 101.1, 1.0, 1.0))
+    assert intents(output) == [("SUBMIT", "ord-2", SELL, 10, LIMIT)]
 
 
-def test_a_crypto_pair_has_no_stops_and_no_days_at_the_broker() -> None:
+def test_crypto_day_orders_are_emulated_and_short_sales_rejected() -> None:
     pair = Instruments(listed=(Instrument(symbol="A", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
-    gateway = Gateway(instruments=pair)
+    gateway = GatewayHarness(instruments=pair)
     gateway.connect()
-    gateway.tick(bar("A", 1, SECOND))
-    made = gateway.tick(order(1, quantity="0.5"))
-    assert only(made, OrderIntent).time_in_force == GTC
-    made = gateway.tick(order(2, SELL, "0.5"))
-    assert reports(made) == [("ord-2", REJECTED, 0, 0)], "nothing to sell, and crypto is not shorted"
-    made = gateway.tick(bar("A", 2, 9 * SECOND, day=20240103))
-    assert intents(made) == [("CANCEL", "ord-1", BUY, Decimal("0.5"), MARKET)]
+    gateway.step(bar("A", 1, SECOND_NS))
+    output = gateway.step(order(1, quantity="0.5"))
+    assert only(output, OrderIntent).time_in_force == GTC
+    output = gateway.step(order(2, SELL, "0.5"))
+    assert reports(output) == [("ord-2", REJECTED, 0, 0)], "nothing to sell, and crypto is not shorted"
+    output = gateway.step(bar("A", 2, 9 * SECOND_NS, day=20240103))
+    assert intents(output) == [("CANCEL", "ord-1", BUY, Decimal("0.5"), MARKET)]
 
 
 @pytest.mark.parametrize(
-    ("books", "says"),
+    ("broker_account", "reason"),
     [
         (account(1, {"A": "7"}), "A: 0 here, 7 at the broker"),
         (account(1, {}, "ord-9"), "order ord-9 works at the broker and not here"),
         (account(1, {"A": "many"}), "A: the broker's quantity 'many' is no number"),
     ],
 )
-def test_a_difference_is_named_and_holds_until_it_is_gone(books: BrokerAccount, says: str) -> None:
-    gateway = Gateway()
-    made = gateway.tick()
-    assert only(made, GatewayStatus).state == "RECONCILING", "from the first tick on"
-    made = gateway.tick(update("", "CONNECTED"), books)
-    assert only(made, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", says)
-    assert gateway.tick(books) == []
-    assert only(gateway.tick(account(2)), GatewayStatus).state == READY
+def test_difference_to_the_broker_is_reported_until_resolved(broker_account: BrokerAccount, reason: str) -> None:
+    gateway = GatewayHarness()
+    output = gateway.step()
+    assert only(output, GatewayStatus).state == "RECONCILING", "from the first tick on"
+    output = gateway.step(update("", "CONNECTED"), broker_account)
+    assert only(output, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", reason)
+    assert gateway.step(broker_account) == []
+    assert only(gateway.step(account(2)), GatewayStatus).state == READY
 
 
-def test_while_ready_a_difference_counts_when_it_is_seen_twice() -> None:
-    gateway = Gateway(foreign_positions={"B": Decimal(5)})
-    gateway.tick(update("", "CONNECTED"), account(1, {"B": "5"}))
-    odd = {"A": "1", "B": "5"}
-    assert gateway.tick(account(2, odd)) == []
-    assert gateway.tick(account(2, odd)) == [], "the same books told again are seen once"
-    assert only(gateway.tick(account(3, odd)), GatewayStatus).state == "RECONCILING"
+def test_difference_while_ready_counts_when_seen_twice() -> None:
+    gateway = GatewayHarness(foreign_positions={"B": Decimal(5)})
+    gateway.step(update("", "CONNECTED"), account(1, {"B": "5"}))
+    unexpected_positions = {"A": "1", "B": "5"}
+    assert gateway.step(account(2, unexpected_positions)) == []
+    assert gateway.step(account(2, unexpected_positions)) == [], "the same books told again are seen once"
+    assert only(gateway.step(account(3, unexpected_positions)), GatewayStatus).state == "RECONCILING"
 
 
-def test_a_broker_that_is_away_is_down() -> None:
-    gateway = Gateway()
+def test_disconnected_broker_gives_status_down() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    made = gateway.tick(update("", "DISCONNECTED", text="the updates stream is cut"))
-    assert only(made, GatewayStatus)[2:5] == ("DOWN", "alpaca", "the updates stream is cut")
+    output = gateway.step(update("", "DISCONNECTED", text="the updates stream is cut"))
+    assert only(output, GatewayStatus)[2:5] == ("DOWN", "alpaca", "the updates stream is cut")
 
 
-def test_a_split_changes_what_the_broker_should_hold() -> None:
-    gateway = Gateway()
+def test_split_adjusts_the_expected_broker_position() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    gateway.tick(update("ord-1", TRADE, 10, 100, 10))
+    gateway.step(order(1))
+    gateway.step(update("ord-1", TRADE, 10, 100, 10))
     split = CorporateAction("s", 0, "SPLIT", "A", 20240103, 0, Decimal(4), None, "USD", "", "test")
-    gateway.tick(split, bar("A", 1, 9 * SECOND, day=20240102))
-    assert gateway.tick(account(1, {"A": "10"})) == []
-    gateway.tick(bar("A", 2, 10 * SECOND, day=20240103))
-    assert gateway.tick(account(2, {"A": "40"})) == []
-    assert gateway.tick(account(3, {"A": "40"})) == []
+    gateway.step(split, bar("A", 1, 9 * SECOND_NS, day=20240102))
+    assert gateway.step(account(1, {"A": "10"})) == []
+    gateway.step(bar("A", 2, 10 * SECOND_NS, day=20240103))
+    assert gateway.step(account(2, {"A": "40"})) == []
+    assert gateway.step(account(3, {"A": "40"})) == []
 
 
-def test_a_fill_behind_the_end_moves_money_once() -> None:
-    gateway = Gateway()
+def test_fill_after_the_final_report_is_booked_once() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1))
-    assert reports(gateway.tick(update("ord-1", EXPIRED)))[-1] == ("ord-1", EXPIRED, 0, 0)
+    gateway.step(order(1))
+    assert reports(gateway.step(update("ord-1", EXPIRED)))[-1] == ("ord-1", EXPIRED, 0, 0)
     late = update("ord-1", TRADE, 4, 100, 4)
-    made = gateway.tick(late, late)
-    assert reports(made) == [("ord-1", TRADE, 4, 100)]
-    assert gateway.tick(account(1, {"A": "4"})) == []
+    output = gateway.step(late, late)
+    assert reports(output) == [("ord-1", TRADE, 4, 100)]
+    assert gateway.step(account(1, {"A": "4"})) == []
 
 
-def test_an_idle_tick_writes_nothing() -> None:
-    gateway = Gateway()
+def test_an_idle_slice_writes_nothing() -> None:
+    gateway = GatewayHarness()
     gateway.connect()
-    gateway.tick(order(1, kind=LIMIT, limit=Decimal(99)), Bar("A", 1, 1, 0, 1.0, 1.0, 1.0, 1.0, 0.0, POST, 1, False))
-    assert [gateway.tick() for _ in range(5)] == [[]] * 5
+    gateway.step(order(1, kind=LIMIT, limit=Decimal(99)), Bar("A", 1, 1, 0, 1.0, 1.0, 1.0, 1.0, 0.0, POST, 1, False))
+    assert [gateway.step() for _ in range(5)] == [[]] * 5

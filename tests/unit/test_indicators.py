@@ -21,7 +21,7 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.indicators import KINDS, build, form, outputs
+from operators.indicators import INDICATORS, build, outputs, spec_template
 from schemas.errors import BadInput
 from schemas.records import Bar
 
@@ -34,18 +34,18 @@ def bars_of(count: int, seed: int, price: float = 100.0, step: float = 1e-3) -> 
     rng = random.Random(seed)
     bars = []
     close = price
-    for place in range(count):
+    for index in range(count):
         traded = rng.random() > 0.15
-        opened = close
+        open_price = close
         if traded and rng.random() > 0.1:
             close = round(close * math.exp(rng.gauss(0.0, step)), 4)
-        high = max(opened, close) + (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
-        low = min(opened, close) - (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
+        high = max(open_price, close) + (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
+        low = min(open_price, close) - (round(abs(rng.gauss(0.0, price * step / 2)), 4) if traded else 0.0)
         volume = float(rng.randint(1, 10_000)) if traded else 0.0
-        session, day = ("PRE" if place % 100 < 30 else "REGULAR"), 20260105 + place // 100
-        ts_ns = (place + 1) * 60_000_000_000
+        session, day = ("PRE" if index % 100 < 30 else "REGULAR"), 20260105 + index // 100
+        ts_ns = (index + 1) * 60_000_000_000
         start = ts_ns - 60_000_000_000
-        bars.append(Bar("AAPL", place + 1, ts_ns, start, opened, high, low, close, volume, session, day, traded))
+        bars.append(Bar("AAPL", index + 1, ts_ns, start, open_price, high, low, close, volume, session, day, traded))
     return bars
 
 
@@ -67,9 +67,9 @@ def windows_bollinger(f: pd.DataFrame, p: list[float]) -> Columns:
     """By definition, window by window: `ta` (pandas) and TA-Lib keep running sums that drift in flat stretches."""
     windows = np.lib.stride_tricks.sliding_window_view(f.close.to_numpy(), int(p[0]))
     mean, spread = windows.mean(axis=1), windows.std(axis=1)
-    none = np.full(int(p[0]) - 1, np.nan)
+    warm_up = np.full(int(p[0]) - 1, np.nan)
     bands = {"_upper": mean + p[1] * spread, "_middle": mean, "_lower": mean - p[1] * spread}
-    return {suffix: np.concatenate([none, band]) for suffix, band in bands.items()}
+    return {suffix: np.concatenate([warm_up, band]) for suffix, band in bands.items()}
 
 
 def talib_sma(f: pd.DataFrame, p: list[float]) -> Columns:
@@ -83,14 +83,14 @@ def ta_macd(f: pd.DataFrame, p: list[float]) -> Columns:
 
 
 def ta_stochastic(f: pd.DataFrame, p: list[float]) -> Columns:
-    both = ta.momentum.StochasticOscillator(f.high, f.low, f.close, window=int(p[0]), smooth_window=int(p[1]))
-    return {"_k": both.stoch(), "_d": both.stoch_signal()}
+    oscillator = ta.momentum.StochasticOscillator(f.high, f.low, f.close, window=int(p[0]), smooth_window=int(p[1]))
+    return {"_k": oscillator.stoch(), "_d": oscillator.stoch_signal()}
 
 
 def pandas_vwap(f: pd.DataFrame, p: list[float]) -> Columns:
-    by = [f.trading_day, f.session]
-    notional = ((f.high + f.low + f.close) / 3.0 * f.volume).groupby(by).cumsum()
-    volume = f.volume.groupby(by).cumsum()
+    session_keys = [f.trading_day, f.session]
+    notional = ((f.high + f.low + f.close) / 3.0 * f.volume).groupby(session_keys).cumsum()
+    volume = f.volume.groupby(session_keys).cumsum()
     return {"": notional / volume.where(volume > 0)}
 
 
@@ -120,9 +120,21 @@ ORACLES: dict[str, tuple[list[str], Oracle]] = {
 SPECS = [spec for specs, _ in ORACLES.values() for spec in specs]
 
 
-def test_every_indicator_that_is_found_has_an_oracle() -> None:
-    assert set(ORACLES) == set(KINDS)
-    assert set(KINDS) >= {"sma", "ema", "rsi", "macd", "bollinger", "atr", "adx", "stochastic", "obv", "vwap", "cci"}
+def test_every_registered_indicator_has_an_oracle() -> None:
+    assert set(ORACLES) == set(INDICATORS)
+    assert set(INDICATORS) >= {
+        "sma",
+        "ema",
+        "rsi",
+        "macd",
+        "bollinger",
+        "atr",
+        "adx",
+        "stochastic",
+        "obv",
+        "vwap",
+        "cci",
+    }
 
 
 @pytest.mark.parametrize("price", [100.0, 1e5])
@@ -132,20 +144,24 @@ def test_values_equal_the_oracle_and_are_absent_where_it_has_none(spec: str, pri
     kind, *parameters = spec.split("_")
     expected = ORACLES[kind][1](pd.DataFrame(bars), [float(text) for text in parameters])
     assert {spec + suffix for suffix in expected} == set(outputs(spec))
-    got = values_of(spec, bars)
+    actual = values_of(spec, bars)
     for suffix, column in expected.items():
-        wanted = np.asarray(column, dtype=float)
-        assert np.isfinite(wanted).sum() > 1_000
-        for place, (values, one) in enumerate(zip(got, wanted, strict=True)):
-            found = values.get(spec + suffix)
-            if math.isnan(one):
-                assert found is None, f"{spec}{suffix} at bar {place}: oracle has none, found {found}"
-            elif found is None:
+        oracle_values = np.asarray(column, dtype=float)
+        assert np.isfinite(oracle_values).sum() > 1_000
+        for index, (values, oracle_value) in enumerate(zip(actual, oracle_values, strict=True)):
+            value = values.get(spec + suffix)
+            if math.isnan(oracle_value):
+                assert value is None, f"{spec}{suffix} at bar {index}: oracle has none, found {value}"
+            elif value is None:
                 # TA-Lib calls 0/0 zero.
-                assert one == 0.0 and kind in ("cci", "rsi"), f"{spec}{suffix} at bar {place}: absent, oracle {one}"
+                assert oracle_value == 0.0 and kind in ("cci", "rsi"), (
+                    f"{spec}{suffix} at bar {index}: absent, oracle {oracle_value}"
+                )
             else:
                 # A difference of prices is no more exact than the prices it is taken from.
-                assert found == pytest.approx(one, rel=1e-9, abs=1e-12 * price), f"{spec}{suffix} at bar {place}"
+                assert value == pytest.approx(oracle_value, rel=1e-9, abs=1e-12 * price), (
+                    f"{spec}{suffix} at bar {index}"
+                )
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -156,10 +172,10 @@ def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
     for cut, bar in enumerate(bars):
         restored = build(spec)
         restored.restore(json_like(running.snapshot()))
-        for place in range(cut, min(cut + 45, len(bars))):
+        for index in range(cut, min(cut + 45, len(bars))):
             values: dict[str, float] = {}
-            restored.update(bars[place], values)
-            assert values == expected[place]
+            restored.update(bars[index], values)
+            assert values == expected[index]
         running.update(bar, {})
 
 
@@ -172,19 +188,19 @@ def json_like(state: Any) -> Any:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_later_bars_do_not_change_a_snapshot_nor_do_two_restored_from_it_meet(spec: str) -> None:
+def test_snapshots_are_not_changed_by_later_bars(spec: str) -> None:
     bars = bars_of(120, seed=7)
     indicator = build(spec)
     for bar in bars[:60]:
         indicator.update(bar, {})
-    kept = indicator.snapshot()
-    text = repr(kept)
-    other = build(spec)
-    other.restore(kept)
+    snapshot = indicator.snapshot()
+    text = repr(snapshot)
+    restored = build(spec)
+    restored.restore(snapshot)
     for bar in bars[60:]:
         indicator.update(bar, {})
-        assert repr(kept) == text
-    assert repr(other.snapshot()) == text
+        assert repr(snapshot) == text
+    assert repr(restored.snapshot()) == text
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -207,7 +223,7 @@ def test_warm_up_is_absent_never_zero(spec: str) -> None:
     # Every bar with a range of its own, so that nothing is undefined but in warm-up.
     rows = values_of(spec, [bar._replace(high=bar.high + 0.01) for bar in bars_of(200, seed=11)])
     for name in outputs(spec):
-        first = next(place for place, values in enumerate(rows) if name in values)
+        first = next(index for index, values in enumerate(rows) if name in values)
         assert first >= int(spec.split("_")[1]) - 1
         assert all(name in values for values in rows[first:])
     counts = [len(values) for values in rows]
@@ -222,11 +238,11 @@ def flat(count: int, price: float = 10.0) -> list[Bar]:
 
 
 @pytest.mark.parametrize("spec", ["rsi_14", "cci_20", "stochastic_14_3", "vwap"])
-def test_what_is_undefined_on_a_price_that_never_moved_is_absent(spec: str) -> None:
+def test_undefined_values_on_a_constant_price_are_absent(spec: str) -> None:
     assert values_of(spec, flat(100)) == [{}] * 100
 
 
-def test_a_price_that_has_stood_still_for_weeks_leaves_no_number_made_of_rounding() -> None:
+def test_long_constant_price_gives_no_rounding_artifacts() -> None:
     bars = bars_of(100, seed=2) + flat(30_000)
     for spec in ("rsi_14", "adx_14"):
         last = values_of(spec, bars)[-1]
@@ -248,23 +264,23 @@ def test_a_million_bars_later_running_sums_are_exact() -> None:
     sma, bollinger, cci = build("sma_20"), build("bollinger_20_2"), build("cci_20")
     closes: list[float] = []
     close = 1e5
-    for place in range(1_000_000):
+    for index in range(1_000_000):
         # One wild print now and then: what a running sum would remember for ever.
-        close = 1e5 + rng.gauss(0.0, 1.0) if place % 997 else 1e9
+        close = 1e5 + rng.gauss(0.0, 1.0) if index % 997 else 1e9
         closes.append(close)
         values: dict[str, float] = {}
         bar = template._replace(high=close, low=close, close=close)
         sma.update(bar, values)
         bollinger.update(bar, values)
         cci.update(bar, values)
-        if place % 9_973 == 0 and place >= 20:
+        if index % 9_973 == 0 and index >= 20:
             window = [Fraction(one) for one in closes[-20:]]
             mean = sum(window, Fraction()) / 20
             spread = math.sqrt(sum((one - mean) ** 2 for one in window) / 20)
             assert values["sma_20"] == pytest.approx(float(mean), rel=3e-13)
             assert values["bollinger_20_2_middle"] == pytest.approx(float(mean), rel=1e-9)
-            reach = (values["bollinger_20_2_upper"] - values["bollinger_20_2_lower"]) / 4
-            assert reach == pytest.approx(spread, rel=1e-9)
+            actual_spread = (values["bollinger_20_2_upper"] - values["bollinger_20_2_lower"]) / 4
+            assert actual_spread == pytest.approx(spread, rel=1e-9)
             deviation = sum((abs(one - mean) for one in window), Fraction()) / 20
             assert values["cci_20"] == pytest.approx(float((window[-1] - mean) / deviation) / 0.015, rel=1e-6)
         if len(closes) > 1_000:
@@ -306,7 +322,7 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("emma_12", "known are adx_<period>, atr_<period>, bollinger_<period>_<width>"),
         ("", "known are"),
@@ -325,22 +341,22 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
         ("bollinger_20_0", "above 0"),
     ],
 )
-def test_a_wrong_spec_is_refused_with_what_would_be_right(spec: str, said: str) -> None:
-    with pytest.raises(BadInput) as refused:
+def test_invalid_spec_is_rejected_with_the_correct_form(spec: str, message: str) -> None:
+    with pytest.raises(BadInput) as error:
         build(spec)
-    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_every_kind_says_how_it_is_written_and_its_values_carry_its_spec() -> None:
+def test_every_kind_has_a_form_and_its_outputs_carry_the_spec() -> None:
     for kind, (specs, _) in ORACLES.items():
-        assert form(kind).split("_")[0] == kind
+        assert spec_template(kind).split("_")[0] == kind
         for spec in specs:
             assert tuple(values_of(spec, bars_of(200, seed=8))[-1]) == outputs(spec)
 
 
 def test_bollinger_bands_equal_those_of_ta() -> None:
     bars = bars_of(1_500, seed=3)
-    theirs = ta.volatility.BollingerBands(pd.DataFrame(bars).close, 20, 2)
-    for column, suffix in ((theirs.bollinger_hband(), "upper"), (theirs.bollinger_lband(), "lower")):
+    ta_bands = ta.volatility.BollingerBands(pd.DataFrame(bars).close, 20, 2)
+    for column, suffix in ((ta_bands.bollinger_hband(), "upper"), (ta_bands.bollinger_lband(), "lower")):
         for one, values in zip(column[19:], values_of("bollinger_20_2", bars)[19:], strict=True):
             assert values[f"bollinger_20_2_{suffix}"] == pytest.approx(one, rel=1e-9)

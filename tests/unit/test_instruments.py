@@ -9,15 +9,15 @@ from operators.instruments import FUTURE, Instrument, Instruments
 from schemas.errors import BadInput
 
 
-def test_a_listed_symbol_has_its_definition_and_any_other_the_general_one() -> None:
+def test_listed_symbol_has_its_definition_and_others_the_default() -> None:
     apple = Instrument(symbol="AAPL")
-    book = Instruments(listed=(apple,))
-    assert book["AAPL"] is apple
-    assert book["MSFT"] is book.unlisted
-    closed = Instruments(listed=(apple,), unlisted=None)
-    assert closed.get("MSFT") is None
+    instruments = Instruments(listed=(apple,))
+    assert instruments["AAPL"] is apple
+    assert instruments["MSFT"] is instruments.unlisted
+    without_default = Instruments(listed=(apple,), unlisted=None)
+    assert without_default.get("MSFT") is None
     with pytest.raises(KeyError, match="MSFT"):
-        closed["MSFT"]
+        without_default["MSFT"]
 
 
 def test_a_future_is_worth_its_multiplier() -> None:
@@ -28,13 +28,13 @@ def test_a_future_is_worth_its_multiplier() -> None:
 
 @pytest.mark.parametrize(("price", "tick"), [("1", "0.01"), ("0.9999", "0.0001"), ("250", "0.01")])
 def test_us_shares_below_a_dollar_trade_in_finer_steps(price: str, tick: str) -> None:
-    assert Instrument(symbol="F").tick_at(Decimal(price)) == Decimal(tick)
+    assert Instrument(symbol="F").tick_size_at(Decimal(price)) == Decimal(tick)
 
 
 def test_sectors_and_groups_are_found_in_the_order_of_definition() -> None:
-    book = Instruments(listed=tuple(Instrument(symbol=s, sector="tech", group=s[0]) for s in ("B", "A", "C")))
-    assert list(book.in_group("sector", "tech")) == ["B", "A", "C"]
-    assert list(book.in_group("group", "A")) == ["A"]
+    instruments = Instruments(listed=tuple(Instrument(symbol=s, sector="tech", group=s[0]) for s in ("B", "A", "C")))
+    assert list(instruments.in_group("sector", "tech")) == ["B", "A", "C"]
+    assert list(instruments.in_group("group", "A")) == ["A"]
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_sectors_and_groups_are_found_in_the_order_of_definition() -> None:
         ("borrowable", Decimal("Infinity")),
     ],
 )
-def test_a_definition_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
+def test_invalid_definition_is_rejected(field: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"{field} must be"):
         Instrument(**{"symbol": "AAPL", field: value})
 
 
-def test_a_symbol_is_defined_once() -> None:
+def test_duplicate_symbol_is_rejected() -> None:
     with pytest.raises(BadInput, match="AAPL is defined twice"):
         Instruments(listed=(Instrument(symbol="AAPL"), Instrument(symbol="AAPL")))

@@ -12,7 +12,7 @@ from hypothesis import given
 from operators.ledger import Ledger, LedgerRecord
 from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, Execution, Lot, LotMatch, Position
 from tests.unit.naive_ledger import naive_book
-from tests.unit.trades import decimals, tape, trade, trades
+from tests.unit.trades import decimals, parse_trades, trade, trades
 
 CASES = """
 # what is traded                                      matches: quantity pnl fees                  left open
@@ -28,27 +28,27 @@ CASES = """
 """
 
 
-def rows() -> list[tuple[str, str, str]]:
+def cases() -> list[tuple[str, str, str]]:
     lines = [line for line in CASES.strip().splitlines() if not line.startswith("#")]
     return [(a.strip(), b.strip(), c.strip()) for a, b, c in (line.split("|") for line in lines)]
 
 
-@pytest.mark.parametrize(("fills", "matches", "left"), rows())
-def test_fifo_cases(fills: str, matches: str, left: str) -> None:
+@pytest.mark.parametrize(("fills", "matches", "open_lots"), cases())
+def test_fifo_cases(fills: str, matches: str, open_lots: str) -> None:
     ledger = Ledger(Decimal(1_000_000))
-    found = [r for execution in tape(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
+    actual = [r for execution in parse_trades(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
     expected = [tuple(Decimal(n) for n in match.split()) for match in matches.split(",") if match.strip()]
-    assert [(m.quantity, m.pnl, m.fees) for m in found] == expected
+    assert [(m.quantity, m.pnl, m.fees) for m in actual] == expected
     holding = ledger.holding("X")
     assert holding is not None
-    lots = [tuple(Decimal(n) for n in lot.split("@")) for lot in left.split()]
+    lots = [tuple(Decimal(n) for n in lot.split("@")) for lot in open_lots.split()]
     assert [(lot.quantity, lot.price) for lot in holding.lots] == lots
 
 
-def check_identities(ledger: Ledger, seen: list[Execution]) -> None:
+def check_identities(ledger: Ledger, executions: list[Execution]) -> None:
     sign = {"BUY": 1, "SELL": -1}
-    spent = sum((sign[e.side] * e.quantity * e.price for e in seen), Decimal(0))
-    fees = sum((e.fee for e in seen), Decimal(0))
+    spent = sum((sign[e.side] * e.quantity * e.price for e in executions), Decimal(0))
+    fees = sum((e.fee for e in executions), Decimal(0))
     assert ledger.cash == ledger.initial_cash - spent - fees
     assert ledger.fees == fees == sum((h.fees for h in ledger.holdings()), Decimal(0))
     assert ledger.cost == sum((lot.cost for h in ledger.holdings() for lot in h.lots), Decimal(0))
@@ -58,13 +58,13 @@ def check_identities(ledger: Ledger, seen: list[Execution]) -> None:
 
 
 @given(trades)
-def test_any_tape_gives_the_naive_book_and_keeps_the_identities(drawn: list[tuple[int, Decimal, Decimal]]) -> None:
-    ledger, seen = Ledger(Decimal(10_000)), []
-    for seq, (units, price, fee) in enumerate(drawn, start=1):
-        seen.append(trade(seq, units, str(price), str(fee)))
-        ledger.apply(seen[-1])
-        check_identities(ledger, seen)
-    naive = naive_book(drawn, Decimal(10_000))
+def test_any_tape_gives_the_naive_book_and_keeps_the_identities(inputs: list[tuple[int, Decimal, Decimal]]) -> None:
+    ledger, executions = Ledger(Decimal(10_000)), []
+    for seq, (units, price, fee) in enumerate(inputs, start=1):
+        executions.append(trade(seq, units, str(price), str(fee)))
+        ledger.apply(executions[-1])
+        check_identities(ledger, executions)
+    naive = naive_book(inputs, Decimal(10_000))
     assert Fraction(ledger.cash) == naive["cash"]
     assert Fraction(ledger.realized_pnl) == naive["realized"]
     assert Fraction(ledger.cost) == naive["cost"]
@@ -72,30 +72,30 @@ def test_any_tape_gives_the_naive_book_and_keeps_the_identities(drawn: list[tupl
 
 
 @given(trades)
-def test_every_fee_ends_in_one_match_or_in_an_open_lot(drawn: list[tuple[int, Decimal, Decimal]]) -> None:
-    ledger, matched, pnl = Ledger(Decimal(0)), Decimal(0), Decimal(0)
-    for seq, (units, price, fee) in enumerate(drawn, start=1):
+def test_every_fee_ends_in_one_match_or_in_an_open_lot(inputs: list[tuple[int, Decimal, Decimal]]) -> None:
+    ledger, matched_fees, pnl = Ledger(Decimal(0)), Decimal(0), Decimal(0)
+    for seq, (units, price, fee) in enumerate(inputs, start=1):
         for record in ledger.apply(trade(seq, units, str(price), str(fee))):
             if type(record) is LotMatch:
-                matched += record.fees
+                matched_fees += record.fees
                 pnl += record.pnl
-    still_open = sum((lot.fees for h in ledger.holdings() for lot in h.lots), Decimal(0))
-    assert matched + still_open == ledger.fees
+    open_fees = sum((lot.fees for h in ledger.holdings() for lot in h.lots), Decimal(0))
+    assert matched_fees + open_fees == ledger.fees
     assert pnl == ledger.realized_pnl
 
 
 @given(trades)
-def test_a_crash_after_any_event_does_not_change_the_book(drawn: list[tuple[int, Decimal, Decimal]]) -> None:
-    steady, crashing = Ledger(Decimal(0)), Ledger(Decimal(0))
-    for seq, (units, price, fee) in enumerate(drawn, start=1):
+def test_a_crash_after_any_event_does_not_change_the_book(inputs: list[tuple[int, Decimal, Decimal]]) -> None:
+    uninterrupted, restarted = Ledger(Decimal(0)), Ledger(Decimal(0))
+    for seq, (units, price, fee) in enumerate(inputs, start=1):
         execution = trade(seq, units, str(price), str(fee))
-        stored = pickle.dumps(crashing.snapshot())
-        first = crashing.apply(execution)
-        crashing = Ledger(Decimal(5))
-        crashing.restore(pickle.loads(stored))  # noqa: S301 our own bytes
-        again = crashing.apply(execution)
-        assert again == first == steady.apply(execution)
-        assert crashing.snapshot() == steady.snapshot()
+        stored = pickle.dumps(restarted.snapshot())
+        first = restarted.apply(execution)
+        restarted = Ledger(Decimal(5))
+        restarted.restore(pickle.loads(stored))  # noqa: S301 our own bytes
+        repeated = restarted.apply(execution)
+        assert repeated == first == uninterrupted.apply(execution)
+        assert restarted.snapshot() == uninterrupted.snapshot()
 
 
 def test_a_snapshot_is_not_changed_by_later_executions() -> None:
@@ -110,12 +110,12 @@ def test_a_snapshot_is_not_changed_by_later_executions() -> None:
 
 def test_one_counter_numbers_all_records_and_the_position_comes_last() -> None:
     ledger = Ledger(Decimal(0))
-    out: list[LedgerRecord] = []
-    for execution in tape("+100@10 +100@12 -150@13 -100@14 +1@1"):
+    all_records: list[LedgerRecord] = []
+    for execution in parse_trades("+100@10 +100@12 -150@13 -100@14 +1@1"):
         records = ledger.apply(execution)
         assert type(records[-1]) is Position
-        out += records
-    assert [record.seq for record in out] == list(range(1, len(out) + 1))
+        all_records += records
+    assert [record.seq for record in all_records] == list(range(1, len(all_records) + 1))
 
 
 def test_records_name_their_causes() -> None:
@@ -134,7 +134,7 @@ def test_records_name_their_causes() -> None:
     assert (position.cost_basis, position.realized_pnl) == decimals("-550 100")
 
 
-def test_an_execution_seen_before_changes_nothing() -> None:
+def test_duplicate_execution_changes_nothing() -> None:
     ledger = Ledger(Decimal(0))
     ledger.apply(trade(1, 100, "10"))
     before = ledger.snapshot()
@@ -143,7 +143,7 @@ def test_an_execution_seen_before_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("exec_type", [NEW, CANCELED, EXPIRED, REJECTED])
-def test_only_a_trade_moves_anything(exec_type: str) -> None:
+def test_only_trades_change_the_ledger(exec_type: str) -> None:
     ledger = Ledger(Decimal(7))
     assert ledger.apply(trade(1, 100, "10", "1")._replace(exec_type=exec_type)) == []
     assert (ledger.cash, ledger.fees) == decimals("7 0")
@@ -158,7 +158,7 @@ def test_a_future_is_booked_with_its_multiplier() -> None:
     assert (position.realized_pnl, position.avg_price, position.cost_basis) == decimals("500 4000.25 200012.5")
 
 
-def test_what_is_flat_holds_no_lots_however_long_the_history() -> None:
+def test_flat_position_stores_no_lots_whatever_its_history() -> None:
     ledger = Ledger(Decimal(0))
     size = 0
     for seq in range(1, 2001, 2):

@@ -12,24 +12,24 @@ from hypothesis import strategies as st
 
 from operators.ledger import (
     CashDividend,
-    CorporateAction,
     Delisting,
     Ledger,
+    LedgerAction,
     Split,
     StockDividend,
     SymbolChange,
     TaxBook,
     TaxTrade,
-    trade_of,
+    to_tax_trade,
 )
 from operators.ledger.lots import DUST
 from operators.valuation import Marks
 from schemas.errors import InvalidField
 from schemas.records import Lot, LotMatch, Position
-from tests.unit.trades import decimals, fees, prices, tape, trade, units
+from tests.unit.trades import decimals, fees, parse_trades, prices, trade, units
 
 
-def held(ledger: Ledger, symbol: str = "X") -> str:
+def lots_text(ledger: Ledger, symbol: str = "X") -> str:
     """`"units@price=cost"` of each open lot."""
     holding = ledger.holding(symbol)
     lots = holding.lots if holding is not None else []
@@ -61,22 +61,26 @@ def test_splits(line: str) -> None:
     ratio, in_lieu = words[len(fills)], words[len(fills) + 1]
     expected, cash = words[len(fills) + 2 : -1], Decimal(words[-1])
     ledger = Ledger(Decimal(0))
-    for execution in tape(" ".join(fills)):
+    for execution in parse_trades(" ".join(fills)):
         ledger.apply(execution)
     before = ledger.cash
-    ledger.act(split(ratio, None if in_lieu == "-" else in_lieu))
-    wanted = [tuple(Decimal(n) for n in lot.replace("@", " ").replace("=", " ").split()) for lot in expected]
-    found = [tuple(Decimal(n) for n in lot.replace("@", " ").replace("=", " ").split()) for lot in held(ledger).split()]
-    for one, other in zip(found, wanted, strict=True):
-        assert all(abs(a - b) < Decimal("1e-7") for a, b in zip(one, other, strict=True)), f"{found} is not {wanted}"
+    ledger.apply_action(split(ratio, None if in_lieu == "-" else in_lieu))
+    expected_lots = [tuple(Decimal(n) for n in lot.replace("@", " ").replace("=", " ").split()) for lot in expected]
+    actual_lots = [
+        tuple(Decimal(n) for n in lot.replace("@", " ").replace("=", " ").split()) for lot in lots_text(ledger).split()
+    ]
+    for actual, wanted_values in zip(actual_lots, expected_lots, strict=True):
+        assert all(abs(a - b) < Decimal("1e-7") for a, b in zip(actual, wanted_values, strict=True)), (
+            f"{actual_lots} is not {expected_lots}"
+        )
     assert ledger.cash - before == cash
 
 
 def test_after_a_split_by_a_third_the_last_sale_leaves_no_dust() -> None:
     ledger = Ledger(Decimal(0))
-    for execution in tape("+100@9 +200@9"):
+    for execution in parse_trades("+100@9 +200@9"):
         ledger.apply(execution)
-    ledger.act(split("0.3333333"))
+    ledger.apply_action(split("0.3333333"))
     assert ledger.quantity("X") == Decimal("99.99999")
     ledger.apply(trade(3, -60, "30"))
     *_, position = ledger.apply(trade(4, "-39.9999905", "30"))
@@ -84,10 +88,10 @@ def test_after_a_split_by_a_third_the_last_sale_leaves_no_dust() -> None:
     assert (position.quantity, ledger.cost) == decimals("0 0")
 
 
-def test_what_is_sold_beyond_the_holding_by_dust_opens_no_short() -> None:
+def test_overselling_by_dust_opens_no_short() -> None:
     ledger = Ledger(Decimal(0))
     ledger.apply(trade(1, 300, "3"))
-    ledger.act(split("0.33333333"))
+    ledger.apply_action(split("0.33333333"))
     matches = [r for r in ledger.apply(trade(2, "-99.9999995", "10")) if type(r) is LotMatch]
     assert ledger.quantity("X") == 0
     assert [match.pnl for match in matches] == [Decimal("99.999995")]
@@ -103,40 +107,40 @@ def test_without_a_split_the_smallest_unit_counts() -> None:
 def test_a_stock_dividend_spreads_the_basis() -> None:
     ledger = Ledger(Decimal(0))
     ledger.apply(trade(1, 100, "21"))
-    out = ledger.act(StockDividend("sd-1", 2, "X", Decimal("0.05")))
-    assert held(ledger) == "105@20=2100"
-    assert [type(record) for record in out] == [Lot, Position]
+    records = ledger.apply_action(StockDividend("sd-1", 2, "X", Decimal("0.05")))
+    assert lots_text(ledger) == "105@20=2100"
+    assert [type(record) for record in records] == [Lot, Position]
 
 
-def test_a_symbol_change_takes_lots_and_history_along() -> None:
+def test_symbol_change_keeps_lots_and_history() -> None:
     ledger = Ledger(Decimal(0))
-    for execution in tape("+100@10 -50@12"):
+    for execution in parse_trades("+100@10 -50@12"):
         ledger.apply(execution)
     ledger.apply(trade(3, 10, "11", symbol="NEW"))
-    *_, position = ledger.act(SymbolChange("sc-1", 4, "X", "NEW"))
+    *_, position = ledger.apply_action(SymbolChange("sc-1", 4, "X", "NEW"))
     assert isinstance(position, Position)
     assert (position.symbol, position.realized_pnl) == ("NEW", Decimal(100))
-    assert (held(ledger), held(ledger, "NEW")) == ("", "50@10=500 10@11=110")
+    assert (lots_text(ledger), lots_text(ledger, "NEW")) == ("", "50@10=500 10@11=110")
 
 
 @pytest.mark.parametrize(("price", "pnl"), [("0", "-1000"), ("2.5", "-750")])
 def test_a_delisting_closes_everything(price: str, pnl: str) -> None:
     ledger, book = Ledger(Decimal(0)), TaxBook()
     ledger.apply(trade(1, 100, "10"))
-    book.trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
-    gone = Delisting("dl-1", 2, "X", Decimal(price))
-    match = ledger.act(gone)[0]
+    book.apply_trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
+    delisting = Delisting("dl-1", 2, "X", Decimal(price))
+    match = ledger.apply_action(delisting)[0]
     assert isinstance(match, LotMatch)
     assert (match.pnl, match.match_id, match.close_execution_id) == (Decimal(pnl), "match-dl-1-1", "dl-1")
-    assert [m.gain for m in book.act(gone)] == [Decimal(pnl)]
+    assert [m.gain for m in book.apply_action(delisting)] == [Decimal(pnl)]
     assert ledger.quantity("X") == 0
 
 
 def test_a_dividend_is_paid_to_longs_and_owed_by_shorts() -> None:
     dividend = CashDividend("d-1", 1, 2, "X", Decimal("0.25"))
-    assert (dividend.owed_to(Decimal(100)), dividend.owed_to(Decimal(-40))) == decimals("25 -10")
+    assert (dividend.amount_for(Decimal(100)), dividend.amount_for(Decimal(-40))) == decimals("25 -10")
     ledger = Ledger(Decimal(1000))
-    ledger.credit(dividend.owed_to(Decimal(-40)))
+    ledger.credit(dividend.amount_for(Decimal(-40)))
     assert (ledger.cash, ledger.income) == decimals("990 -10")
 
 
@@ -151,28 +155,28 @@ def test_a_dividend_is_paid_to_longs_and_owed_by_shorts() -> None:
         (split("0.000000001"), "split ratio"),
     ],
 )
-def test_an_impossible_action_is_named_and_changes_nothing(action: CorporateAction, field: str) -> None:
+def test_invalid_action_is_reported_and_changes_nothing(action: LedgerAction, field: str) -> None:
     ledger, book = Ledger(Decimal(0)), TaxBook()
     ledger.apply(trade(1, 100, "10"))
-    book.trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
+    book.apply_trade(TaxTrade("t", 0, "X", Decimal(100), Decimal(10)))
     before = ledger.snapshot()
-    for take in (ledger.act, book.act):
+    for apply_action in (ledger.apply_action, book.apply_action):
         with pytest.raises(InvalidField, match=field):
-            take(action)
+            apply_action(action)
     assert ledger.snapshot() == before
 
 
-def test_a_long_cannot_take_the_name_of_a_short() -> None:
+def test_long_position_cannot_merge_into_a_short() -> None:
     ledger, book = Ledger(Decimal(0)), TaxBook()
     for seq, (quantity, symbol) in enumerate([(10, "X"), (-10, "Y")], start=1):
         execution = trade(seq, quantity, "1", symbol=symbol)
         ledger.apply(execution)
-        fill = trade_of(execution)
+        fill = to_tax_trade(execution)
         assert fill is not None
-        book.trade(fill)
-    for take in (ledger.act, book.act):
+        book.apply_trade(fill)
+    for apply_action in (ledger.apply_action, book.apply_action):
         with pytest.raises(InvalidField, match="cannot become Y"):
-            take(SymbolChange("sc", 3, "X", "Y"))
+            apply_action(SymbolChange("sc", 3, "X", "Y"))
 
 
 events = st.lists(
@@ -189,20 +193,20 @@ events = st.lists(
 
 
 @given(events, st.sampled_from(["fifo", "lifo", "hifo", "average"]), st.sampled_from([None, Decimal(7)]))
-def test_whatever_happens_the_lots_sum_to_the_position(drawn: list[Any], method: str, in_lieu: Decimal | None) -> None:
-    ledger, moved = Ledger(Decimal(500), method=method), Decimal(0)
-    for seq, (kind, a, price, fee) in enumerate(drawn, start=1):
+def test_lots_always_sum_to_the_position(inputs: list[Any], method: str, in_lieu: Decimal | None) -> None:
+    ledger, cash_change = Ledger(Decimal(500), method=method), Decimal(0)
+    for seq, (kind, a, price, fee) in enumerate(inputs, start=1):
         if kind == "trade":
             ledger.apply(trade(seq, a, str(price), str(fee)))
-            moved -= a * price + fee
+            cash_change -= a * price + fee
         elif kind == "credit":
             ledger.credit(Decimal(a))
-            moved += Decimal(a)
+            cash_change += Decimal(a)
         else:
             action = Split if kind == "split" else StockDividend
             before = ledger.cash
-            ledger.act(action(f"a-{seq}", seq, "X", Decimal(a), in_lieu))
-            moved += ledger.cash - before
+            ledger.apply_action(action(f"a-{seq}", seq, "X", Decimal(a), in_lieu))
+            cash_change += ledger.cash - before
         restored = Ledger(Decimal(0), method=method)
         restored.restore(pickle.loads(pickle.dumps(ledger.snapshot())))  # noqa: S301 our own bytes
         assert restored.snapshot() == ledger.snapshot()
@@ -215,7 +219,7 @@ def test_whatever_happens_the_lots_sum_to_the_position(drawn: list[Any], method:
         assert sum((lot.cost for lot in lots), Decimal(0)) == holding.cost
         assert all(lot.quantity * holding.quantity > 0 for lot in lots)
         assert not holding.quantity or not holding.book.dust or abs(holding.quantity) > DUST
-        assert ledger.cash == Decimal(500) + moved
+        assert ledger.cash == Decimal(500) + cash_change
 
 
 def test_other_currencies_are_booked_at_the_recorded_rate() -> None:
@@ -228,13 +232,13 @@ def test_other_currencies_are_booked_at_the_recorded_rate() -> None:
     marks.prices["SAP"] = 100.0
     for symbol in ledger.set_rate("EUR", Decimal("1.20")):
         marks.revalue(ledger, symbol)
-    assert marks.value(ledger, 1, 1).unrealized_pnl == 100, "the price stood still, the euro rose"
+    assert marks.to_valuation(ledger, 1, 1).unrealized_pnl == 100, "the price stood still, the euro rose"
     match = ledger.apply(trade(2, -10, "100", symbol="SAP"))[0]
     assert isinstance(match, LotMatch)
     assert (match.pnl, match.entry_price, match.exit_price) == decimals("100 100 100")
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "NaN"])
-def test_a_rate_that_cannot_be_is_refused(rate: str) -> None:
+def test_invalid_rate_is_rejected(rate: str) -> None:
     with pytest.raises(InvalidField, match="rate of EUR"):
         Ledger(Decimal(0)).set_rate("EUR", Decimal(rate))

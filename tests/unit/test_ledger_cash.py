@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.ledger import CashDividend, Ledger
-from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, SettledCash, Short
+from operators.ledger.cash import Accruals, AccrualSettings, Charge, Dividends, SettledCash, ShortPosition
 from schemas.errors import BadInput, InvalidField
 from tests.unit.trades import decimals, trade
 
@@ -23,20 +23,20 @@ MONDAY = FRIDAY + 3
 
 def test_a_sale_settles_on_the_next_session_a_purchase_is_spent_at_once() -> None:
     cash = SettledCash(Decimal(1000))
-    cash.traded(Decimal(-400))
-    cash.traded(Decimal(500))
+    cash.book_trade(Decimal(-400))
+    cash.book_trade(Decimal(500))
     assert (cash.settled, cash.unsettled) == decimals("600 500")
-    cash.next_session()
+    cash.start_session()
     assert (cash.settled, cash.unsettled) == decimals("1100 0")
 
 
 def test_two_days_to_settle() -> None:
     cash = SettledCash(Decimal(0), days=2)
-    cash.traded(Decimal(1))
-    cash.next_session()
-    cash.traded(Decimal(10))
+    cash.book_trade(Decimal(1))
+    cash.start_session()
+    cash.book_trade(Decimal(10))
     assert (cash.settled, cash.unsettled) == decimals("0 11")
-    cash.next_session()
+    cash.start_session()
     assert (cash.settled, cash.unsettled) == decimals("1 10")
     shorter = SettledCash(Decimal(0), days=1)
     shorter.restore(cash.snapshot())
@@ -54,26 +54,28 @@ moves = st.lists(
 
 
 @given(moves, st.integers(0, 3))
-def test_settled_and_unsettled_are_the_ledgers_cash(drawn: list[tuple[str, int]], days: int) -> None:
+def test_settled_and_unsettled_are_the_ledgers_cash(inputs: list[tuple[str, int]], days: int) -> None:
     ledger, cash, sales, session = Ledger(Decimal(100)), SettledCash(Decimal(100), days=days), [], 0
-    for seq, (kind, amount) in enumerate(drawn, start=1):
+    for seq, (kind, amount) in enumerate(inputs, start=1):
         before = ledger.cash
         if kind == "trade":
             ledger.apply(trade(seq, amount, "10.01", "0.35"))
-            cash.traded(ledger.cash - before)
+            cash.book_trade(ledger.cash - before)
             if ledger.cash > before:
                 sales.append((session, ledger.cash - before))
         elif kind == "credit":
             ledger.credit(Decimal(amount))
-            cash.credited(Decimal(amount))
+            cash.book_income(Decimal(amount))
         else:
-            cash.next_session()
+            cash.start_session()
             session += 1
-        again = SettledCash(Decimal(0), days=days)
-        again.restore(pickle.loads(pickle.dumps(cash.snapshot())))  # noqa: S301 our own bytes
-        cash = again
+        restored = SettledCash(Decimal(0), days=days)
+        restored.restore(pickle.loads(pickle.dumps(cash.snapshot())))  # noqa: S301 our own bytes
+        cash = restored
         assert cash.settled + cash.unsettled == ledger.cash
-        assert cash.unsettled == sum((money for sold, money in sales if session < sold + days), Decimal(0))
+        assert cash.unsettled == sum(
+            (proceeds for sale_session, proceeds in sales if session < sale_session + days), Decimal(0)
+        )
 
 
 def test_a_weekend_is_three_nights_and_the_month_is_due_at_its_first_close() -> None:
@@ -82,7 +84,7 @@ def test_a_weekend_is_three_nights_and_the_month_is_due_at_its_first_close() -> 
     A debit of 36,000 at 6 % / 360 costs 6 a night.
     """
     accruals = Accruals(AccrualSettings(borrow_rates={"X": Decimal("0.036")}))
-    short = {"X": Short(Decimal(100), Decimal("49.50"))}
+    short = {"X": ShortPosition(Decimal(100), Decimal("49.50"))}
     assert accruals.close_day(FRIDAY - 1, Decimal(-36_000), short) == []
     assert accruals.close_day(FRIDAY, Decimal(-36_000), short) == []
     assert accruals.accrued == Decimal("-6.51")
@@ -105,11 +107,11 @@ evenings = st.lists(
 
 
 @given(evenings)
-def test_any_evenings_equal_a_sum_night_by_night(drawn: list[tuple[int, int, dict[str, tuple[int, int]]]]) -> None:
+def test_any_evenings_equal_a_sum_night_by_night(inputs: list[tuple[int, int, dict[str, tuple[int, int]]]]) -> None:
     settings = AccrualSettings(credit_rate=Decimal("0.01"), borrow_rates={"A": Decimal("0.25")})
     accruals, paid, day, naive, nights = Accruals(settings), Decimal(0), FRIDAY, Fraction(0), 0
     evening: tuple[int, dict[str, tuple[int, int]]] = (0, {})
-    for gap, cash, drawn_shorts in drawn:
+    for gap, cash, drawn_shorts in inputs:
         for _ in range(gap):  # each night between the last evening and this one
             debit, shorts = evening
             naive += Fraction(debit) * (Fraction(6, 100) if debit < 0 else Fraction(1, 100)) / 360
@@ -118,44 +120,44 @@ def test_any_evenings_equal_a_sum_night_by_night(drawn: list[tuple[int, int, dic
                 naive -= quantity * collateral * (Fraction(1, 4) if symbol == "A" else Fraction(3, 1000)) / 360
             nights += 3
         day += gap
-        held = {s: Short(Decimal(q), Decimal(cents) / 100) for s, (q, cents) in drawn_shorts.items()}
-        again = Accruals(settings)
-        again.restore(pickle.loads(pickle.dumps(accruals.snapshot())))  # noqa: S301 our own bytes
-        accruals = again
-        paid += sum((charge.amount for charge in accruals.close_day(day, Decimal(cash), held)), Decimal(0))
+        short_positions = {s: ShortPosition(Decimal(q), Decimal(cents) / 100) for s, (q, cents) in drawn_shorts.items()}
+        restored = Accruals(settings)
+        restored.restore(pickle.loads(pickle.dumps(accruals.snapshot())))  # noqa: S301 our own bytes
+        accruals = restored
+        paid += sum((charge.amount for charge in accruals.close_day(day, Decimal(cash), short_positions)), Decimal(0))
         evening = (cash, drawn_shorts)
     assert abs(Fraction(paid + accruals.accrued) - naive) <= Fraction(nights + 1, 10**9)
 
 
-def test_a_day_that_does_not_follow_is_refused() -> None:
+def test_day_out_of_order_is_rejected() -> None:
     accruals = Accruals()
     accruals.close_day(MONDAY, Decimal(0), {})
     with pytest.raises(InvalidField, match="day must be after 2024-06-03, found 2024-05-31"):
         accruals.close_day(FRIDAY, Decimal(0), {})
 
 
-def test_a_dividend_goes_to_who_held_on_the_ex_date_and_is_owed_by_who_was_short() -> None:
+def test_dividend_is_paid_to_longs_and_charged_to_shorts_of_the_ex_date() -> None:
     dividends = Dividends()
-    dividends.go_ex(CashDividend("d1", FRIDAY, MONDAY, "X", Decimal("0.25")), Decimal(100))
-    dividends.go_ex(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
-    dividends.go_ex(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
-    dividends.go_ex(CashDividend("d3", FRIDAY, MONDAY, "Z", Decimal("9")), Decimal(0))
+    dividends.record_ex_date(CashDividend("d1", FRIDAY, MONDAY, "X", Decimal("0.25")), Decimal(100))
+    dividends.record_ex_date(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
+    dividends.record_ex_date(CashDividend("d2", FRIDAY, MONDAY + 1, "Y", Decimal("0.10")), Decimal(-30))
+    dividends.record_ex_date(CashDividend("d3", FRIDAY, MONDAY, "Z", Decimal("9")), Decimal(0))
     assert dividends.receivable == Decimal("22")
-    assert dividends.pay(FRIDAY) == []
-    assert dividends.pay(MONDAY) == [Charge(MONDAY, "DIVIDEND", "X", Decimal(25), "d1")]
-    again = Dividends()
-    again.restore(pickle.loads(pickle.dumps(dividends.snapshot())))  # noqa: S301 our own bytes
+    assert dividends.take_due(FRIDAY) == []
+    assert dividends.take_due(MONDAY) == [Charge(MONDAY, "DIVIDEND", "X", Decimal(25), "d1")]
+    restored = Dividends()
+    restored.restore(pickle.loads(pickle.dumps(dividends.snapshot())))  # noqa: S301 our own bytes
     ledger = Ledger(Decimal(0))
-    for charge in again.pay(MONDAY + 5):
+    for charge in restored.take_due(MONDAY + 5):
         assert charge.kind == "SHORT_DIVIDEND"
         ledger.credit(charge.amount)
-    assert (ledger.cash, ledger.income, again.receivable) == decimals("-3 -3 0")
+    assert (ledger.cash, ledger.income, restored.receivable) == decimals("-3 -3 0")
 
 
 @pytest.mark.parametrize(("per_share", "pay_day"), [("-1", MONDAY), ("NaN", MONDAY), ("1", FRIDAY - 1)])
-def test_an_impossible_dividend_is_refused(per_share: str, pay_day: int) -> None:
+def test_invalid_dividend_is_rejected(per_share: str, pay_day: int) -> None:
     with pytest.raises(InvalidField, match=r"^d: per_share"):
-        Dividends().go_ex(CashDividend("d", FRIDAY, pay_day, "X", Decimal(per_share)), Decimal(1))
+        Dividends().record_ex_date(CashDividend("d", FRIDAY, pay_day, "X", Decimal(per_share)), Decimal(1))
 
 
 @pytest.mark.parametrize(
@@ -168,11 +170,11 @@ def test_an_impossible_dividend_is_refused(per_share: str, pay_day: int) -> None
         ("year_days", 364),
     ],
 )
-def test_a_wrong_setting_is_named(field: str, value: Any) -> None:
+def test_invalid_setting_is_reported(field: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"accruals {field}"):
         AccrualSettings(**{field: value})
 
 
-def test_settlement_never_takes_less_than_no_days() -> None:
+def test_negative_settlement_days_are_rejected() -> None:
     with pytest.raises(BadInput, match="settlement days"):
         SettledCash(Decimal(0), days=-1)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.ledger import METHODS, Ledger, TaxBook, TaxTrade, trade_of
+from operators.ledger import METHODS, Ledger, TaxBook, TaxTrade, to_tax_trade
 from schemas.errors import BadInput, InvalidField
 from schemas.records import CANCELED, LotMatch
 from tests.unit.naive_lots import naive_units
-from tests.unit.trades import decimals, fees, prices, tape, trade, trades, units
+from tests.unit.trades import decimals, fees, parse_trades, prices, trade, trades, units
 
 SCALE = "+1000@1.07 +1000@1.08 -1500@1.09 -500@1.10"
 CASES = f"""
@@ -36,40 +36,42 @@ lifo    | +10@5 +10@6 -30@7 +10@6                | 10 10, 10 20, 10 10
 def test_worked_cases(line: str) -> None:
     method, fills, expected = (part.strip() for part in line.split("|"))
     ledger = Ledger(Decimal(0), method=method)
-    matches = [r for execution in tape(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
+    matches = [r for execution in parse_trades(fills) for r in ledger.apply(execution) if type(r) is LotMatch]
     assert [(m.quantity, m.pnl) for m in matches] == [decimals(match) for match in expected.split(",")]
 
 
 @given(trades, st.sampled_from(["fifo", "lifo", "hifo"]))
 def test_any_tape_closes_the_units_that_the_naive_book_closes(
-    drawn: list[tuple[int, Decimal, Decimal]], method: str
+    inputs: list[tuple[int, Decimal, Decimal]], method: str
 ) -> None:
     book = TaxBook(method)
-    found = []
-    for seq, (quantity, price, _) in enumerate(drawn):
-        for match in book.trade(TaxTrade(str(seq), seq, "X", Decimal(quantity), price)):
+    actual = []
+    for seq, (quantity, price, _) in enumerate(inputs):
+        for match in book.apply_trade(TaxTrade(str(seq), seq, "X", Decimal(quantity), price)):
             per_unit = Fraction(match.pnl) / Fraction(match.quantity)
-            found += [(int(match.open_id), seq, per_unit)] * int(match.quantity)
-    naive = naive_units([(0, quantity, Fraction(price)) for quantity, price, _ in drawn], method)
-    assert sorted(found) == sorted((u.at, u.exit_at, u.pnl) for u in naive if u.exit_at is not None)
+            actual += [(int(match.open_id), seq, per_unit)] * int(match.quantity)
+    naive = naive_units([(0, quantity, Fraction(price)) for quantity, price, _ in inputs], method)
+    assert sorted(actual) == sorted(
+        (u.trade_index, u.exit_trade_index, u.pnl) for u in naive if u.exit_trade_index is not None
+    )
     open_units = [int(lot.lot_id) for _, _, lot in book.open_lots() for _ in range(abs(int(lot.quantity)))]
-    assert open_units == [u.at for u in naive if u.exit_at is None]
+    assert open_units == [u.trade_index for u in naive if u.exit_trade_index is None]
 
 
 @given(trades)
-def test_average_cost_equals_a_pool_in_fractions(drawn: list[tuple[int, Decimal, Decimal]]) -> None:
+def test_average_cost_equals_a_pool_in_fractions(inputs: list[tuple[int, Decimal, Decimal]]) -> None:
     ledger = Ledger(Decimal(0), method="average")
-    held, cost, realized = Fraction(0), Fraction(0), Fraction(0)
-    for seq, (quantity, price_d, fee) in enumerate(drawn, start=1):
-        ledger.apply(trade(seq, quantity, str(price_d), str(fee)))
-        price, rest = Fraction(price_d), Fraction(quantity)
-        if held * rest < 0:
-            part = -rest if abs(rest) <= abs(held) else held
-            realized += part * price - cost * part / held
-            cost -= cost * part / held
-            held, rest = held - part, rest + part
-        held, cost = held + rest, cost + rest * price
-        assert ledger.quantity("X") == held
+    pool_quantity, cost, realized = Fraction(0), Fraction(0), Fraction(0)
+    for seq, (quantity, price_decimal, fee) in enumerate(inputs, start=1):
+        ledger.apply(trade(seq, quantity, str(price_decimal), str(fee)))
+        price, remaining = Fraction(price_decimal), Fraction(quantity)
+        if pool_quantity * remaining < 0:
+            closed_quantity = -remaining if abs(remaining) <= abs(pool_quantity) else pool_quantity
+            realized += closed_quantity * price - cost * closed_quantity / pool_quantity
+            cost -= cost * closed_quantity / pool_quantity
+            pool_quantity, remaining = pool_quantity - closed_quantity, remaining + closed_quantity
+        pool_quantity, cost = pool_quantity + remaining, cost + remaining * price
+        assert ledger.quantity("X") == pool_quantity
         assert abs(Fraction(ledger.realized_pnl) - realized) < Fraction(seq, 10**8)
         holding = ledger.holding("X")
         assert holding is not None
@@ -79,17 +81,17 @@ def test_average_cost_equals_a_pool_in_fractions(drawn: list[tuple[int, Decimal,
 
 
 @given(st.lists(st.tuples(st.sampled_from("XY"), units, prices, fees), max_size=20))
-def test_all_books_side_by_side_end_with_the_same_money(drawn: list[tuple[str, int, Decimal, Decimal]]) -> None:
+def test_all_lot_methods_end_with_the_same_cash(inputs: list[tuple[str, int, Decimal, Decimal]]) -> None:
     books = {method: TaxBook(method) for method in METHODS}
     ledgers = {method: Ledger(Decimal(0), method=method) for method in METHODS}
     gains = dict.fromkeys(METHODS, Decimal(0))
-    for seq, (symbol, quantity, price, fee) in enumerate(drawn, start=1):
+    for seq, (symbol, quantity, price, fee) in enumerate(inputs, start=1):
         execution = trade(seq, quantity, str(price), str(fee), symbol=symbol)
-        fill = trade_of(execution)
+        fill = to_tax_trade(execution)
         assert fill is not None
         for method in METHODS:
             ledgers[method].apply(execution)
-            gains[method] += sum((match.gain for match in books[method].trade(fill)), Decimal(0))
+            gains[method] += sum((match.gain for match in books[method].apply_trade(fill)), Decimal(0))
     for method in METHODS:
         unsold = sum((lot.cost + lot.fees for _, _, lot in books[method].open_lots()), Decimal(0))
         assert gains[method] - unsold == ledgers["fifo"].cash == ledgers[method].cash
@@ -98,10 +100,10 @@ def test_all_books_side_by_side_end_with_the_same_money(drawn: list[tuple[str, i
 
 def test_named_lots_are_closed_first_then_the_oldest() -> None:
     ledger = Ledger(Decimal(0), method="specific")
-    for execution in tape("+10@1 +10@2 +10@3"):
+    for execution in parse_trades("+10@1 +10@2 +10@3"):
         ledger.apply(execution)
-    out = ledger.apply(trade(4, -25, "5"), chosen=["lot-3", "lot-2"])
-    matches = [r for r in out if type(r) is LotMatch]
+    records = ledger.apply(trade(4, -25, "5"), lot_ids=["lot-3", "lot-2"])
+    matches = [r for r in records if type(r) is LotMatch]
     assert [(m.lot_id, m.quantity, m.pnl) for m in matches] == [
         ("lot-3", *decimals("10 20")),
         ("lot-2", *decimals("10 30")),
@@ -110,11 +112,11 @@ def test_named_lots_are_closed_first_then_the_oldest() -> None:
 
 
 def test_a_report_without_a_trade_is_no_tax_trade() -> None:
-    assert trade_of(trade(1, 5, "1")._replace(exec_type=CANCELED)) is None
+    assert to_tax_trade(trade(1, 5, "1")._replace(exec_type=CANCELED)) is None
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "tax_trade",
     [
         TaxTrade("t", 0, "X", Decimal(0), Decimal(1)),
         TaxTrade("t", 0, "X", Decimal("NaN"), Decimal(1)),
@@ -125,13 +127,13 @@ def test_a_report_without_a_trade_is_no_tax_trade() -> None:
         TaxTrade("t", 0, "X", Decimal(1), Decimal(1), multiplier=Decimal(2)),
     ],
 )
-def test_a_trade_that_cannot_be_is_named(wrong: TaxTrade) -> None:
+def test_invalid_trade_is_reported(tax_trade: TaxTrade) -> None:
     book = TaxBook()
-    book.trade(TaxTrade("first", 0, "X", Decimal(1), Decimal(1)))
+    book.apply_trade(TaxTrade("first", 0, "X", Decimal(1), Decimal(1)))
     with pytest.raises(InvalidField, match=r"^t: "):
-        book.trade(wrong)
+        book.apply_trade(tax_trade)
 
 
-def test_an_unknown_method_is_named() -> None:
+def test_unknown_method_is_reported() -> None:
     with pytest.raises(BadInput, match="found 'filo'"):
         Ledger(Decimal(0), method="filo")

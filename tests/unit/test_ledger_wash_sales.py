@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.ledger import Split, TaxBook, TaxMatch, TaxTrade
 from operators.ledger.wash_sales import DAY_NS
-from tests.unit.naive_lots import naive_units, wash
+from tests.unit.naive_lots import apply_wash_sales, naive_units
 from tests.unit.trades import fees, prices, units
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -37,19 +37,19 @@ CASES = """
 
 
 def day(text: str) -> int:
-    month, of_month = map(int, text.split("-"))
+    month, day_of_month = map(int, text.split("-"))
     year = 2023 if month == 12 else 2024
-    return date(year, month, of_month).toordinal() - EPOCH
+    return date(year, month, day_of_month).toordinal() - EPOCH
 
 
-def play(book: TaxBook, fills: str) -> list[TaxMatch]:
+def apply_fills(book: TaxBook, fills: str) -> list[TaxMatch]:
     matches = []
     for number, fill in enumerate(fills.split(","), start=1):
-        when, what = fill.split()
-        quantity, _, rest = what.partition("@")
+        day_text, terms = fill.split()
+        quantity, _, rest = terms.partition("@")
         price, _, fee = rest.partition("/")
-        money = (Decimal(quantity), Decimal(price), Decimal(fee or 0))
-        matches += book.trade(TaxTrade(f"t{number}", day(when) * DAY_NS, "X", *money))
+        amounts = (Decimal(quantity), Decimal(price), Decimal(fee or 0))
+        matches += book.apply_trade(TaxTrade(f"t{number}", day(day_text) * DAY_NS, "X", *amounts))
     return matches
 
 
@@ -57,49 +57,49 @@ def play(book: TaxBook, fills: str) -> list[TaxMatch]:
 def test_worked_cases(line: str) -> None:
     fills, disallowed, lots, _ = (part.strip() for part in line.split("|"))
     book = TaxBook(wash_sales=True)
-    matches = play(book, fills)
+    matches = apply_fills(book, fills)
     assert [match.disallowed_loss for match in matches] == [Decimal(amount) for amount in disallowed.split()]
-    found = [
-        (lot.quantity, abs(lot.cost + lot.fees + lot.carried), lot.holding_from_ns // DAY_NS)
+    actual = [
+        (lot.quantity, abs(lot.cost + lot.fees + lot.carried_loss), lot.holding_from_ns // DAY_NS)
         for _, _, lot in book.open_lots()
     ]
     expected = [lot.split() for lot in lots.split(",") if lot]
-    assert found == [(Decimal(q), Decimal(basis), day(since)) for q, basis, since in expected]
+    assert actual == [(Decimal(q), Decimal(basis), day(since)) for q, basis, since in expected]
 
 
 def test_without_wash_sales_nothing_is_disallowed() -> None:
-    (match,) = play(TaxBook(), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8")
+    (match,) = apply_fills(TaxBook(), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8")
     assert (match.gain, match.disallowed_loss) == (Decimal(-250), Decimal(0))
 
 
 def test_fills_of_one_order_are_one_purchase() -> None:
     book = TaxBook(wash_sales=True)
     for number in (1, 2):
-        book.trade(TaxTrade(f"t{number}", 0, "X", Decimal(50), Decimal(10), purchase_id="order-1"))
-    (match,) = book.trade(TaxTrade("t3", DAY_NS, "X", Decimal(-50), Decimal(9)))
+        book.apply_trade(TaxTrade(f"t{number}", 0, "X", Decimal(50), Decimal(10), purchase_id="order-1"))
+    (match,) = book.apply_trade(TaxTrade("t3", DAY_NS, "X", Decimal(-50), Decimal(9)))
     assert match.disallowed_loss == 0
 
 
-def test_the_replacement_sold_later_pays_what_was_put_off() -> None:
-    matches = play(TaxBook(wash_sales=True), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8, 6-03 -100@12")
+def test_selling_the_replacement_releases_the_disallowed_loss() -> None:
+    matches = apply_fills(TaxBook(wash_sales=True), "1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8, 6-03 -100@12")
     assert [match.gain for match in matches] == [Decimal(0), Decimal(150)]
     assert matches[1].pnl == 400
 
 
 def test_a_split_between_sale_and_replacement_counts_in_new_units() -> None:
     book = TaxBook(wash_sales=True)
-    (sold,) = play(book, "1-02 +100@10, 3-01 -100@7.5")
-    book.act(Split("s", day("3-02") * DAY_NS, "X", Decimal(2)))
-    book.trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
-    assert sold.disallowed_loss == 125
+    (sale,) = apply_fills(book, "1-02 +100@10, 3-01 -100@7.5")
+    book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal(2)))
+    book.apply_trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    assert sale.disallowed_loss == 125
 
 
 def test_a_reverse_split_that_leaves_nothing_to_replace_ends_the_search() -> None:
     book = TaxBook(wash_sales=True)
-    (sold,) = play(book, "1-02 +1@10, 3-01 -1@7.5")
-    book.act(Split("s", day("3-02") * DAY_NS, "X", Decimal("1e-10")))
-    book.trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
-    assert sold.disallowed_loss == 0
+    (sale,) = apply_fills(book, "1-02 +1@10, 3-01 -1@7.5")
+    book.apply_action(Split("s", day("3-02") * DAY_NS, "X", Decimal("1e-10")))
+    book.apply_trade(TaxTrade("t3", day("3-15") * DAY_NS, "X", Decimal(100), Decimal(4)))
+    assert sale.disallowed_loss == 0
 
 
 days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_size=14)
@@ -107,15 +107,15 @@ days = st.lists(st.tuples(st.integers(0, 20), units, st.integers(1, 20)), max_si
 
 @settings(max_examples=300)
 @given(days, st.sampled_from(["fifo", "lifo"]))
-def test_any_tape_equals_units_with_the_future_known(drawn: list[tuple[int, int, int]], method: str) -> None:
+def test_any_tape_matches_the_naive_wash_sale_reference(inputs: list[tuple[int, int, int]], method: str) -> None:
     book, matches, now = TaxBook(method, wash_sales=True), [], 0
     tape = []
-    for number, (gap, quantity, price) in enumerate(drawn):
+    for number, (gap, quantity, price) in enumerate(inputs):
         now += gap
         tape.append((now, quantity, Fraction(price)))
-        matches += book.trade(TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), Decimal(price)))
+        matches += book.apply_trade(TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), Decimal(price)))
     naive = naive_units(tape, method)
-    wash(naive)
+    apply_wash_sales(naive)
 
     disallowed: dict[tuple[int, int], Fraction] = {}
     for match in matches:
@@ -123,39 +123,45 @@ def test_any_tape_equals_units_with_the_future_known(drawn: list[tuple[int, int,
         disallowed[key] = disallowed.get(key, Fraction(0)) + Fraction(match.disallowed_loss)
     expected: dict[tuple[int, int], Fraction] = {}
     for unit in naive:
-        if unit.exit_at is not None:
-            key = (unit.at, unit.exit_at)
-            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed
+        if unit.exit_trade_index is not None:
+            key = (unit.trade_index, unit.exit_trade_index)
+            expected[key] = expected.get(key, Fraction(0)) + unit.disallowed_loss
     assert disallowed == expected
 
-    found = []
+    actual = []
     for _, _, lot in book.open_lots():
-        held_before = (lot.opened_ns - lot.holding_from_ns) // DAY_NS
+        holding_days_before = (lot.opened_ns - lot.holding_from_ns) // DAY_NS
         size = abs(int(lot.quantity))
-        found += [(int(lot.lot_id), Fraction(lot.carried) / size, held_before)] * size
-    still = [(unit.at, unit.carried, unit.held_before) for unit in naive if unit.exit_at is None]
-    assert sorted(found) == sorted(still)
+        actual += [(int(lot.lot_id), Fraction(lot.carried_loss) / size, holding_days_before)] * size
+    open_units = [
+        (unit.trade_index, unit.carried_loss, unit.holding_days_before)
+        for unit in naive
+        if unit.exit_trade_index is None
+    ]
+    assert sorted(actual) == sorted(open_units)
 
 
 def basis(book: TaxBook) -> Decimal:
-    return sum((lot.cost + lot.fees + lot.carried for _, _, lot in book.open_lots()), Decimal(0))
+    return sum((lot.cost + lot.fees + lot.carried_loss for _, _, lot in book.open_lots()), Decimal(0))
 
 
 steps = st.lists(st.tuples(st.integers(0, 20), units, prices, fees), max_size=14)
 
 
 @given(steps, st.sampled_from(["fifo", "lifo", "hifo", "average"]))
-def test_a_disallowed_loss_is_put_off_never_lost(drawn: list[tuple[int, int, Decimal, Decimal]], method: str) -> None:
-    washed, plain, now = TaxBook(method, wash_sales=True), TaxBook(method), 0
+def test_disallowed_loss_is_deferred_never_lost(inputs: list[tuple[int, int, Decimal, Decimal]], method: str) -> None:
+    with_wash_sales, without_wash_sales, now = TaxBook(method, wash_sales=True), TaxBook(method), 0
     matches: list[TaxMatch] = []
     gains = Decimal(0)
-    for number, (gap, quantity, price, fee) in enumerate(drawn):
+    for number, (gap, quantity, price, fee) in enumerate(inputs):
         now += gap
         trade = TaxTrade(str(number), now * DAY_NS, "X", Decimal(quantity), price, fee)
-        matches += washed.trade(trade)
-        gains += sum((match.gain for match in plain.trade(trade)), Decimal(0))
-    put_off = sum((match.disallowed_loss for match in matches), Decimal(0))
-    taken_in = sum((match.closed.carried for match in matches), Decimal(0))
-    waiting = sum((lot.carried for _, _, lot in washed.open_lots()), Decimal(0))
-    assert put_off == taken_in + waiting
-    assert sum((match.gain for match in matches), Decimal(0)) - basis(washed) == gains - basis(plain)
+        matches += with_wash_sales.apply_trade(trade)
+        gains += sum((match.gain for match in without_wash_sales.apply_trade(trade)), Decimal(0))
+    disallowed = sum((match.disallowed_loss for match in matches), Decimal(0))
+    carried_by_matches = sum((match.closed_lot.carried_loss for match in matches), Decimal(0))
+    carried_by_open_lots = sum((lot.carried_loss for _, _, lot in with_wash_sales.open_lots()), Decimal(0))
+    assert disallowed == carried_by_matches + carried_by_open_lots
+    assert sum((match.gain for match in matches), Decimal(0)) - basis(with_wash_sales) == gains - basis(
+        without_wash_sales
+    )

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from operators.explain.lineage import Node, Place, as_tree, causes_of, explain, located, name_of, nodes
-from operators.explain.no_trade import at_moment
+from operators.explain.lineage import (
+    CauseNode,
+    RecordPosition,
+    as_tree,
+    cause_ids_of,
+    explain,
+    record_id_of,
+    walk,
+    with_log_positions,
+)
+from operators.explain.no_trade import explain_symbol_at
 from operators.sizing import TARGET_WEIGHTS
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import (
     KILL_SWITCH,
     TRADE,
@@ -32,24 +41,24 @@ from schemas.records import (
     Signal,
     StrategyWeights,
 )
-from tests.unit.tape import START_NS, SYMBOLS, decided, market, settings, with_command
+from tests.unit.tape import START_NS, SYMBOLS, market, platform_output, settings, with_command
 
 HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
-NEEDED = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
+REQUIRED_FEATURES = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
 
 
-class MemoryBooks:
-    """`MomentBooks` over records in a list."""
+class MemoryRecordStore:
+    """`AsOfLookup` over records in a list."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
 
     def _last(self, kind: type, **fields: Any) -> Any:
-        found = [r for r in self.records if type(r) is kind and all(getattr(r, k) == v for k, v in fields.items())]
-        return found[-1] if found else None
+        matches = [r for r in self.records if type(r) is kind and all(getattr(r, k) == v for k, v in fields.items())]
+        return matches[-1] if matches else None
 
     def _until(self, kind: type, ts_ns: int, **fields: Any) -> Any:
-        return MemoryBooks([r for r in self.records if r.ts_ns <= ts_ns])._last(kind, **fields)
+        return MemoryRecordStore([r for r in self.records if r.ts_ns <= ts_ns])._last(kind, **fields)
 
     def order(self, order_id: str) -> Order | None:
         return self._last(Order, order_id=order_id)  # type: ignore[no-any-return]
@@ -122,66 +131,76 @@ class MemoryBooks:
         return self._until(RiskFence, ts_ns)  # type: ignore[no-any-return]
 
 
-def books(given: Sequence[Tick], **sections: Any) -> MemoryBooks:
-    made = decided(given, settings(**sections))
-    return MemoryBooks([r for a, b in zip(given, made, strict=True) for r in (*a.records, *b.records)])
+def record_store(inputs: Sequence[TimeSlice], **sections: Any) -> MemoryRecordStore:
+    outputs = platform_output(inputs, settings(**sections))
+    return MemoryRecordStore([r for a, b in zip(inputs, outputs, strict=True) for r in (*a.records, *b.records)])
 
 
-def path(node: Node) -> list[str]:
-    return [below.kind for below in nodes(node)]
+def kinds_of(node: CauseNode) -> list[str]:
+    return [child.kind for child in walk(node)]
 
 
 @pytest.fixture(scope="module")
-def traded() -> MemoryBooks:
-    return books(with_command(market(60), 45, HALT))
+def traded() -> MemoryRecordStore:
+    return record_store(with_command(market(60), 45, HALT))
 
 
-def test_every_order_and_execution_walks_back_to_bars_that_exist(traded: MemoryBooks) -> None:
+def test_every_order_and_execution_walks_back_to_bars_that_exist(traded: MemoryRecordStore) -> None:
     orders = [r for r in traded.records if type(r) is Order]
     assert len(orders) > 8
     for order in orders:
-        found = explain(traded, order.order_id)
-        assert found is not None
-        assert path(found.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
-        assert all(node.record is not None for node in nodes(found.root))
-        assert [node.record for node in found.consequences] == traded.executions_of(order.order_id)
+        explanation = explain(traded, order.order_id)
+        assert explanation is not None
+        assert kinds_of(explanation.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
+        assert all(node.record is not None for node in walk(explanation.root))
+        assert [node.record for node in explanation.consequences] == traded.executions_of(order.order_id)
     fills = [r for r in traded.records if type(r) is Execution and r.exec_type == TRADE]
     for fill in fills:
-        found = explain(traded, fill.execution_id)
-        assert found is not None
-        assert path(found.root) == ["Execution", "Bar", "Order", "OrderProposal", "Signal", "FeatureRow", "Bar"]
-        bars = [node.record for node in nodes(found.root) if isinstance(node.record, Bar)]
+        explanation = explain(traded, fill.execution_id)
+        assert explanation is not None
+        assert kinds_of(explanation.root) == [
+            "Execution",
+            "Bar",
+            "Order",
+            "OrderProposal",
+            "Signal",
+            "FeatureRow",
+            "Bar",
+        ]
+        bars = [node.record for node in walk(explanation.root) if isinstance(node.record, Bar)]
         assert [bar.ts_ns for bar in bars] == [fill.ts_ns, fill.ts_ns - 60_000_000_000], "filled at the bar after"
 
 
-def test_a_refused_proposal_says_which_check_and_what_it_was_made_from() -> None:
-    refused = books(market(30), risk_manager=settings().risk_manager.__dict__ | {"max_order_notional": 100})
-    found = explain(refused, "prop-1")
-    assert found is not None and found.outcome.startswith("prop-1 was refused: ")
-    assert [node.name for node in found.consequences] == ["refusal-1"]
-    found = explain(refused, "refusal-1")
-    assert found is not None and path(found.root)[:3] == ["OrderRefusal", "OrderProposal", "Signal"]
-    refusal = found.root.record
+def test_rejected_proposal_names_its_check_and_inputs() -> None:
+    store = record_store(market(30), risk_manager=settings().risk_manager.__dict__ | {"max_order_notional": 100})
+    explanation = explain(store, "prop-1")
+    assert explanation is not None and explanation.outcome.startswith("prop-1 was refused: ")
+    assert [node.record_id for node in explanation.consequences] == ["refusal-1"]
+    explanation = explain(store, "refusal-1")
+    assert explanation is not None and kinds_of(explanation.root)[:3] == ["OrderRefusal", "OrderProposal", "Signal"]
+    refusal = explanation.root.record
     assert isinstance(refusal, OrderRefusal) and (refusal.check, refusal.limit) == ("max_order_notional", "100.00")
 
 
-def test_a_command_says_what_came_of_it(traded: MemoryBooks) -> None:
-    found = explain(traded, "cmd-1")
-    assert found is not None and found.outcome == "ann asked for KILL_SWITCH (drill): fence-1"
+def test_command_reports_its_consequences(traded: MemoryRecordStore) -> None:
+    explanation = explain(traded, "cmd-1")
+    assert explanation is not None and explanation.outcome == "ann asked for KILL_SWITCH (drill): fence-1"
 
 
-def test_what_is_not_there_is_said_and_not_made_up(traded: MemoryBooks) -> None:
+def test_missing_records_are_reported_as_missing(traded: MemoryRecordStore) -> None:
     assert explain(traded, "ord-9999") is None and explain(traded, "refusal-x") is None
-    holes = MemoryBooks([r for r in traded.records if type(r) not in (Signal, Bar)])
-    found = explain(holes, "ord-1")
-    assert found is not None
-    assert [(node.kind, node.record) for node in nodes(found.root)][2:] == [("Signal", None)]
+    incomplete = MemoryRecordStore([r for r in traded.records if type(r) not in (Signal, Bar)])
+    explanation = explain(incomplete, "ord-1")
+    assert explanation is not None
+    assert [(node.kind, node.record) for node in walk(explanation.root)][2:] == [("Signal", None)]
 
 
-def test_places_and_plain_trees(traded: MemoryBooks) -> None:
-    found = explain(traded, "ord-1")
-    assert found is not None
-    root = located(found.root, lambda r: Place("orders", 0, 7, 60) if type(r) is Order else None)
+def test_explanation_exports_places_and_trees(traded: MemoryRecordStore) -> None:
+    explanation = explain(traded, "ord-1")
+    assert explanation is not None
+    root = with_log_positions(
+        explanation.root, lambda r: RecordPosition("orders", 0, 7, 60) if type(r) is Order else None
+    )
     tree = as_tree(root)
     place = {"topic": "orders", "partition": 0, "offset": 7, "event_ns": 60}
     assert (tree["id"], tree["place"]) == ("ord-1", place)
@@ -189,15 +208,17 @@ def test_places_and_plain_trees(traded: MemoryBooks) -> None:
     assert tree["causes"][0]["place"] is None
 
 
-def test_names_follow_the_ids_that_causes_use(traded: MemoryBooks) -> None:
-    names = {name_of(record) for record in traded.records}
+def test_names_follow_the_ids_that_causes_use(traded: MemoryRecordStore) -> None:
+    names = {record_id_of(record) for record in traded.records}
     for record in traded.records:
-        assert {*causes_of(record)} <= names, record
+        assert {*cause_ids_of(record)} <= names, record
 
 
-def test_why_no_trade_names_the_first_step_with_nothing_to_pass_on(traded: MemoryBooks) -> None:
-    def reasons(minute: int, symbol: str = "SPY", those: MemoryBooks = traded) -> str:
-        return " | ".join(at_moment(those, symbol, START_NS + minute * 60_000_000_000, NEEDED).reasons)
+def test_why_no_trade_names_the_first_step_without_output(traded: MemoryRecordStore) -> None:
+    def reasons(minute: int, symbol: str = "SPY", store: MemoryRecordStore = traded) -> str:
+        return " | ".join(
+            explain_symbol_at(store, symbol, START_NS + minute * 60_000_000_000, REQUIRED_FEATURES).reasons
+        )
 
     assert "no bar of NONE" in reasons(5, "NONE")
     assert "ema_cross: waits for ema_4, rsi_3 to warm up" in reasons(2)
@@ -205,10 +226,12 @@ def test_why_no_trade_names_the_first_step_with_nothing_to_pass_on(traded: Memor
     minute = (proposals[0].ts_ns - START_NS) // 60_000_000_000
     assert f"{proposals[0].proposal_id} was made at this tick" in reasons(minute)
     assert "no proposal: " in reasons(minute + 1)
-    halted = at_moment(traded, "SPY", START_NS + 55 * 60_000_000_000, NEEDED)
+    halted = explain_symbol_at(traded, "SPY", START_NS + 55 * 60_000_000_000, REQUIRED_FEATURES)
     assert halted.reasons[-1] == "trading was halted by fence-1: drill"
-    kept = MemoryBooks([r for r in traded.records if r.ts_ns <= proposals[0].ts_ns or type(r) in (Bar, FeatureRow)])
-    assert "was still under way" in reasons(minute + 1, those=kept)
+    truncated = MemoryRecordStore(
+        [r for r in traded.records if r.ts_ns <= proposals[0].ts_ns or type(r) in (Bar, FeatureRow)]
+    )
+    assert "was still under way" in reasons(minute + 1, store=truncated)
 
 
 def test_a_signal_walks_back_to_the_headline_the_models_answer_and_the_filing() -> None:
@@ -224,16 +247,16 @@ def test_a_signal_walks_back_to_the_headline_the_models_answer_and_the_filing() 
         Signal("A", 2, 60, "ensemble", 1, 1.0, 1.0, 1.0, "feat-A-1", {}, ids),
         OrderProposal(1, 60, "prop-1", "A", "BUY", Decimal(1), "MARKET", None, "DAY", "e", Decimal(1), "", ["sig-A-2"]),
     ]
-    found = explain(MemoryBooks(records), "prop-1")
-    assert found is not None
-    (signal,) = found.root.causes
-    assert [cause.name for cause in signal.causes] == ["feat-A-1", *ids]
-    assert path(signal.causes[1]) == ["SentimentScore", "NewsItem", "LlmAnswer"]
-    assert path(signal.causes[3]) == ["Signal", "FeatureRow", "Bar", "SentimentScore", "NewsItem", "LlmAnswer"]
-    assert [node.name for node in nodes(found.root) if node.record is None] == ["sent-9", "fund-gone"]
-    for node in nodes(found.root):
+    explanation = explain(MemoryRecordStore(records), "prop-1")
+    assert explanation is not None
+    (signal,) = explanation.root.causes
+    assert [cause.record_id for cause in signal.causes] == ["feat-A-1", *ids]
+    assert kinds_of(signal.causes[1]) == ["SentimentScore", "NewsItem", "LlmAnswer"]
+    assert kinds_of(signal.causes[3]) == ["Signal", "FeatureRow", "Bar", "SentimentScore", "NewsItem", "LlmAnswer"]
+    assert [node.record_id for node in walk(explanation.root) if node.record is None] == ["sent-9", "fund-gone"]
+    for node in walk(explanation.root):
         if node.record is not None and node.kind not in ("OrderProposal", "Bar"):
-            assert causes_of(node.record) == [cause.name for cause in node.causes]
+            assert cause_ids_of(node.record) == [cause.record_id for cause in node.causes]
 
 
 def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() -> None:
@@ -241,32 +264,38 @@ def test_an_ensembles_order_walks_back_to_its_parts_the_model_and_the_weights() 
     bar = Bar("A", 1, minute, 0, 10.0, 10.0, 10.0, 10.0, 1.0, "REGULAR", 20240102, True)
     row = FeatureRow("A", 1, minute, 1, 10.0, {})
     forecast = Prediction("A", 4, minute, "gradient_boosting", "hash-of-the-model", "feat-A-1", 5, 0.01, 0.6, 0.0)
-    part = Signal("A", 1, minute, "model", 1, 1.0, 0.2, 10.0, "feat-A-1", {}, ["pred-A-4"])
-    both = Signal("A", 2, minute, "ensemble", 1, 1.0, 0.2, 10.0, "feat-A-1", {"model": 1.0}, ["sig-A-1", "weights-3"])
+    model_signal = Signal("A", 1, minute, "model", 1, 1.0, 0.2, 10.0, "feat-A-1", {}, ["pred-A-4"])
+    ensemble_signal = Signal(
+        "A", 2, minute, "ensemble", 1, 1.0, 0.2, 10.0, "feat-A-1", {"model": 1.0}, ["sig-A-1", "weights-3"]
+    )
     weights = StrategyWeights(3, 1, {"model": 1.0}, {}, "")
     terms = ("A", "BUY", Decimal(1), "MARKET", None, "DAY", "ensemble", Decimal(10), "", ["sig-A-2"])
     proposal = OrderProposal(1, minute, "prop-1", *terms)
-    found = explain(MemoryBooks([bar, row, forecast, part, both, weights, proposal]), "prop-1")
-    assert found is not None
-    named = {node.name: node for node in nodes(found.root)}
-    assert list(named) == ["prop-1", "sig-A-2", "feat-A-1", "bar-A-1", "sig-A-1", "pred-A-4", "weights-3"]
-    model = named["pred-A-4"].record
+    explanation = explain(
+        MemoryRecordStore([bar, row, forecast, model_signal, ensemble_signal, weights, proposal]), "prop-1"
+    )
+    assert explanation is not None
+    by_name = {node.record_id: node for node in walk(explanation.root)}
+    assert list(by_name) == ["prop-1", "sig-A-2", "feat-A-1", "bar-A-1", "sig-A-1", "pred-A-4", "weights-3"]
+    model = by_name["pred-A-4"].record
     assert isinstance(model, Prediction) and model.model_hash == "hash-of-the-model"
-    assert all(node.record is not None for node in named.values())
+    assert all(node.record is not None for node in by_name.values())
 
 
 def test_an_order_sized_by_target_weights_walks_back_to_their_command() -> None:
-    told = Command("cmd-w", 1, TARGET_WEIGHTS, "ann", "the optimiser says so", dict.fromkeys(SYMBOLS, "0.02"))
-    sized = settings().portfolio_manager.__dict__ | {"sizing": {"method": "target_weights"}}
-    weighed = books(with_command(market(60), 10, told), portfolio_manager=sized)
-    orders = [r for r in weighed.records if type(r) is Order]
+    command = Command("cmd-w", 1, TARGET_WEIGHTS, "ann", "the optimiser says so", dict.fromkeys(SYMBOLS, "0.02"))
+    portfolio_section = settings().portfolio_manager.__dict__ | {"sizing": {"method": "target_weights"}}
+    store = record_store(with_command(market(60), 10, command), portfolio_manager=portfolio_section)
+    orders = [r for r in store.records if type(r) is Order]
     assert len(orders) > 8
     for order in orders:
-        found = explain(weighed, order.order_id)
-        assert found is not None
-        assert path(found.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar", "Command"]
-        assert list(nodes(found.root))[-1].record == told
-    forgotten = MemoryBooks([r for r in weighed.records if r != told])
-    found = explain(forgotten, orders[0].order_id)
-    assert found is not None
-    assert [(node.kind, node.name) for node in nodes(found.root) if node.record is None] == [("Command", "cmd-w")]
+        explanation = explain(store, order.order_id)
+        assert explanation is not None
+        assert kinds_of(explanation.root) == ["Order", "OrderProposal", "Signal", "FeatureRow", "Bar", "Command"]
+        assert list(walk(explanation.root))[-1].record == command
+    without_command = MemoryRecordStore([r for r in store.records if r != command])
+    explanation = explain(without_command, orders[0].order_id)
+    assert explanation is not None
+    assert [(node.kind, node.record_id) for node in walk(explanation.root) if node.record is None] == [
+        ("Command", "cmd-w")
+    ]

@@ -6,33 +6,33 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from dataflows.sources.calendars import TradingCalendar
-from dataflows.sources.market.alpaca import AlpacaRequests, AlpacaSocket, AlpacaSource
-from dataflows.sources.market.clock_recovery import Written
-from dataflows.sources.market.feed import SWITCHED, LiveFeed, LiveFeedSettings
-from dataflows.sources.market.provider import QuoteSeen, Rows, SetAside, TradeSeen
+from dataflows.sources.market.alpaca import AlpacaOptions, AlpacaRestProvider, AlpacaSocketProvider
+from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.live_feed import FEED_SWITCHED, LiveFeed, LiveFeedOptions
+from dataflows.sources.market.provider import QuoteUpdate, RejectedMessage, RowsBySymbol, TradePrint
+from dataflows.sources.trading_calendar import TradingCalendar
 from deploy.alpaca_server.market import BarRow
 from operators.alignment import AlignedLogs, Log
 from operators.bar_completion import Minute, MinuteRow
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import Bar, Clock, Command, Quote, Trade
 from tests.unit.alpaca_broker import local_broker, wait_for
 
-SECOND = 10**9
-MINUTE = 60 * SECOND
-START = 1_767_225_600 * SECOND  # a whole minute, 24/7
+SECOND_NS = 10**9
+MINUTE_NS = 60 * SECOND_NS
+START_NS = 1_767_225_600 * SECOND_NS  # a whole minute, 24/7
 
 
-class Told:
+class FakeProvider:
     """A provider that knows what a test tells it."""
 
     def __init__(self, name: str = "first") -> None:
-        self.name, self.why = name, ""
-        self.known: dict[int, Rows] = {}
-        self.quotes: list[QuoteSeen] = []
-        self.trades: list[TradeSeen] = []
-        self.past: dict[int, Rows] = {}
-        self.bad: list[SetAside] = []
+        self.name, self.reason = name, ""
+        self.rows_by_minute: dict[int, RowsBySymbol] = {}
+        self.quotes: list[QuoteUpdate] = []
+        self.trades: list[TradePrint] = []
+        self.history_by_minute: dict[int, RowsBySymbol] = {}
+        self.rejected: list[RejectedMessage] = []
 
     def start(self) -> None:
         """It is there."""
@@ -40,265 +40,286 @@ class Told:
     def stop(self) -> None:
         """It stays."""
 
-    def unwell(self, minute: Minute, now_ns: int) -> str:
-        return self.why
+    def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
+        return self.reason
 
-    def rows(self, minute: Minute) -> Rows:
-        return dict(self.known.get(minute.open_ns, {}))
+    def rows(self, minute: Minute) -> RowsBySymbol:
+        return dict(self.rows_by_minute.get(minute.open_ns, {}))
 
-    def seen(self) -> tuple[list[QuoteSeen], list[TradeSeen]]:
+    def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         quotes, trades, self.quotes, self.trades = self.quotes, self.trades, [], []
         return quotes, trades
 
-    def set_aside(self) -> list[SetAside]:
-        bad, self.bad = self.bad, []
-        return bad
+    def drain_rejected(self) -> list[RejectedMessage]:
+        rejected, self.rejected = self.rejected, []
+        return rejected
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, Rows]:
-        return {at: rows for at, rows in self.past.items() if first_open_ns <= at < end_ns}
+    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        return {
+            minute_open_ns: rows
+            for minute_open_ns, rows in self.history_by_minute.items()
+            if first_open_ns <= minute_open_ns < end_ns
+        }
 
     def bar(self, open_ns: int, symbol: str, price: float) -> None:
-        self.known.setdefault(open_ns, {})[symbol] = row(symbol, price)
+        self.rows_by_minute.setdefault(open_ns, {})[symbol] = row(symbol, price)
 
 
 def row(symbol: str, price: float) -> MinuteRow:
     return MinuteRow(symbol, price, price, price, price, 10.0)
 
 
-class Running:
+class LiveFeedRun:
     """A feed whose wall clock stands where the test puts it."""
 
-    def __init__(self, *providers: Told, symbols: Sequence[str] = ("A", "B"), written: Written | None = None) -> None:
-        self.now = START
-        self.asked: list[int | None] = []
+    def __init__(
+        self, *providers: FakeProvider, symbols: Sequence[str] = ("A", "B"), written: FeedTopicState | None = None
+    ) -> None:
+        self.now = START_NS
+        self.requested_since: list[int | None] = []
 
-        def read(since: int | None) -> Written:
-            self.asked.append(since)
-            return written or Written()
+        def read(since: int | None) -> FeedTopicState:
+            self.requested_since.append(since)
+            return written or FeedTopicState()
 
-        settings = LiveFeedSettings(symbols=tuple(symbols), calendar="24/7", wait_s=5.0)
-        self.feed = LiveFeed(settings, providers or (Told(),), read, now_ns=lambda: self.now)
+        settings = LiveFeedOptions(symbols=tuple(symbols), calendar="24/7", wait_s=5.0)
+        self.feed = LiveFeed(settings, providers or (FakeProvider(),), read, now_ns=lambda: self.now)
 
-    def at(self, seconds: float) -> list[Tick]:
-        self.now = START + round(seconds * SECOND)
+    def take_at(self, seconds: float) -> list[TimeSlice]:
+        self.now = START_NS + round(seconds * SECOND_NS)
         return self.feed.take(100)
 
 
-def bars(ticks: Sequence[Tick]) -> list[tuple[str, int, float, bool]]:
-    return [(r.symbol, r.seq, r.close, r.traded) for tick in ticks for r in tick.records if isinstance(r, Bar)]
+def bars(time_slices: Sequence[TimeSlice]) -> list[tuple[str, int, float, bool]]:
+    return [
+        (r.symbol, r.seq, r.close, r.traded)
+        for time_slice in time_slices
+        for r in time_slice.records
+        if isinstance(r, Bar)
+    ]
 
 
-def test_the_clock_goes_on_without_records() -> None:
-    run = Running()
-    times = [tick.ts_ns for seconds in (0.0, 0.1, 0.25, 0.6, 0.6, 3.0) for tick in run.at(seconds)]
-    assert times == [START + round(at * SECOND) for at in (0, 0.25, 0.5, 3.0)]
+def test_clock_advances_without_records() -> None:
+    run = LiveFeedRun()
+    times = [time_slice.ts_ns for seconds in (0.0, 0.1, 0.25, 0.6, 0.6, 3.0) for time_slice in run.take_at(seconds)]
+    assert times == [START_NS + round(offset_s * SECOND_NS) for offset_s in (0, 0.25, 0.5, 3.0)]
 
 
-def test_a_minute_waits_for_its_bars_and_the_clock_waits_in_front_of_it() -> None:
-    told = Told()
-    run = Running(told)
-    run.at(0)
-    told.bar(START, "A", 10.0)
-    ticks = run.at(61)
-    assert [tick.ts_ns for tick in ticks] == [START + MINUTE - SECOND // 4]
-    assert run.at(62) == []
-    told.bar(START, "B", 20.0)
-    ticks = run.at(62.1)
-    assert [tick.ts_ns for tick in ticks] == [START + MINUTE, START + 62 * SECOND]
-    assert bars(ticks) == [("A", 1, 10.0, True), ("B", 1, 20.0, True)]
+def test_minute_and_clock_wait_for_the_bars() -> None:
+    provider = FakeProvider()
+    run = LiveFeedRun(provider)
+    run.take_at(0)
+    provider.bar(START_NS, "A", 10.0)
+    time_slices = run.take_at(61)
+    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS - SECOND_NS // 4]
+    assert run.take_at(62) == []
+    provider.bar(START_NS, "B", 20.0)
+    time_slices = run.take_at(62.1)
+    assert [time_slice.ts_ns for time_slice in time_slices] == [START_NS + MINUTE_NS, START_NS + 62 * SECOND_NS]
+    assert bars(time_slices) == [("A", 1, 10.0, True), ("B", 1, 20.0, True)]
 
 
 def test_a_symbol_that_did_not_trade_gets_a_no_trade_bar_after_the_wait() -> None:
-    told = Told()
-    run = Running(told)
-    run.at(0)
-    told.bar(START, "A", 10.0)
-    told.bar(START, "B", 20.0)
-    run.at(60)
-    told.bar(START + MINUTE, "A", 11.0)
-    assert bars(run.at(124.9)) == []
-    assert bars(run.at(125)) == [("A", 2, 11.0, True), ("B", 2, 20.0, False)]
+    provider = FakeProvider()
+    run = LiveFeedRun(provider)
+    run.take_at(0)
+    provider.bar(START_NS, "A", 10.0)
+    provider.bar(START_NS, "B", 20.0)
+    run.take_at(60)
+    provider.bar(START_NS + MINUTE_NS, "A", 11.0)
+    assert bars(run.take_at(124.9)) == []
+    assert bars(run.take_at(125)) == [("A", 2, 11.0, True), ("B", 2, 20.0, False)]
 
 
-def test_quotes_are_the_latest_of_each_symbol_and_trades_are_all() -> None:
-    told = Told()
-    run = Running(told)
-    run.at(0)
-    told.quotes = [QuoteSeen("B", 1.0, 2.0, 1.0, 1.0), QuoteSeen("A", 3.0, 4.0, 1.0, 1.0)]
-    told.quotes += [QuoteSeen("B", 1.5, 2.0, 1.0, 1.0), QuoteSeen("A", 5.0, 4.0, 1.0, 1.0), QuoteSeen("X", 1, 2, 1, 1)]
-    told.trades = [TradeSeen("A", 7, 3.0, 1.0), TradeSeen("A", 8, 3.1, 2.0)]
-    [tick] = run.at(0.3)
-    at = START + SECOND // 4
-    assert tick == (
-        at,
+def test_feed_gives_the_latest_quote_per_symbol_and_all_trades() -> None:
+    provider = FakeProvider()
+    run = LiveFeedRun(provider)
+    run.take_at(0)
+    provider.quotes = [QuoteUpdate("B", 1.0, 2.0, 1.0, 1.0), QuoteUpdate("A", 3.0, 4.0, 1.0, 1.0)]
+    provider.quotes += [
+        QuoteUpdate("B", 1.5, 2.0, 1.0, 1.0),
+        QuoteUpdate("A", 5.0, 4.0, 1.0, 1.0),
+        QuoteUpdate("X", 1, 2, 1, 1),
+    ]
+    provider.trades = [TradePrint("A", 7, 3.0, 1.0), TradePrint("A", 8, 3.1, 2.0)]
+    [time_slice] = run.take_at(0.3)
+    ts_ns = START_NS + SECOND_NS // 4
+    assert time_slice == (
+        ts_ns,
         [
-            Quote("A", 1, at, 3.0, 4.0, 1.0, 1.0),
-            Quote("B", 1, at, 1.5, 2.0, 1.0, 1.0),
+            Quote("A", 1, ts_ns, 3.0, 4.0, 1.0, 1.0),
+            Quote("B", 1, ts_ns, 1.5, 2.0, 1.0, 1.0),
             Trade("A", 1, 7, 3.0, 1.0),
             Trade("A", 2, 8, 3.1, 2.0),
         ],
     )
 
 
-def test_the_next_provider_takes_over_and_the_first_comes_back_on_record() -> None:
-    first, second = Told(), Told("second")
-    run = Running(first, second, symbols=("A",))
-    run.at(0)
+def test_failover_and_return_to_the_first_provider_are_recorded() -> None:
+    first, second = FakeProvider(), FakeProvider("second")
+    run = LiveFeedRun(first, second, symbols=("A",))
+    run.take_at(0)
     for number in range(4):
-        second.bar(START + number * MINUTE, "A", 50.0 + number)
-    first.bar(START, "A", 10.0)
-    first.bar(START + 3 * MINUTE, "A", 13.0)
-    seen = list(run.at(60))
-    first.why = "the socket is away"
-    seen += run.at(120)
-    first.why = ""
-    assert bars(run.at(180)) == [], "a well provider is waited for"
-    seen += run.at(185) + run.at(240)
-    assert bars(seen) == [("A", 1, 10.0, True), ("A", 2, 51.0, True), ("A", 3, 52.0, True), ("A", 4, 13.0, True)]
-    notes = [(r.kind, r.arguments["to"], r.reason) for t in seen for r in t.records if isinstance(r, Command)]
-    assert notes == [
-        (SWITCHED, "second", "the socket is away"),
-        (SWITCHED, "first", "first is well again"),
+        second.bar(START_NS + number * MINUTE_NS, "A", 50.0 + number)
+    first.bar(START_NS, "A", 10.0)
+    first.bar(START_NS + 3 * MINUTE_NS, "A", 13.0)
+    output = list(run.take_at(60))
+    first.reason = "the socket is away"
+    output += run.take_at(120)
+    first.reason = ""
+    assert bars(run.take_at(180)) == [], "a well provider is waited for"
+    output += run.take_at(185) + run.take_at(240)
+    assert bars(output) == [("A", 1, 10.0, True), ("A", 2, 51.0, True), ("A", 3, 52.0, True), ("A", 4, 13.0, True)]
+    switches = [(r.kind, r.arguments["to"], r.reason) for t in output for r in t.records if isinstance(r, Command)]
+    assert switches == [
+        (FEED_SWITCHED, "second", "the socket is away"),
+        (FEED_SWITCHED, "first", "first is well again"),
     ]
 
 
-def test_a_provider_that_is_well_and_has_nothing_gives_way_to_one_that_has_bars() -> None:
-    first, second = Told(), Told("second")
-    run = Running(first, second, symbols=("A",))
-    run.at(0)
-    second.bar(START, "A", 50.0)
-    assert bars(run.at(64)) == [], "it is waited for"
-    seen = run.at(65)
-    assert bars(seen) == [("A", 1, 50.0, True)]
-    [note] = [r for t in seen for r in t.records if isinstance(r, Command)]
-    assert (note.arguments["to"], note.reason) == ("second", "it has no bars of this minute")
+def test_healthy_provider_without_bars_fails_over() -> None:
+    first, second = FakeProvider(), FakeProvider("second")
+    run = LiveFeedRun(first, second, symbols=("A",))
+    run.take_at(0)
+    second.bar(START_NS, "A", 50.0)
+    assert bars(run.take_at(64)) == [], "it is waited for"
+    output = run.take_at(65)
+    assert bars(output) == [("A", 1, 50.0, True)]
+    [switch] = [r for t in output for r in t.records if isinstance(r, Command)]
+    assert (switch.arguments["to"], switch.reason) == ("second", "it has no bars of this minute")
 
 
-def test_a_minute_of_which_nobody_knows_anything_has_no_bars_and_time_goes_on() -> None:
-    told = Told()
-    run = Running(told, symbols=("A",))
-    run.at(0)
-    told.bar(START, "A", 10.0)
-    told.bar(START + 2 * MINUTE, "A", 12.0)
-    seen = [*run.at(60), *run.at(125), *run.at(180)]
-    found = [(r.seq, r.open_ns) for t in seen for r in t.records if isinstance(r, Bar)]
-    assert found == [(1, START), (2, START + 2 * MINUTE)], "the gap shows in the bars' times"
-    assert START + 2 * MINUTE in [tick.ts_ns for tick in seen], "and not in the clock"
+def test_minute_without_data_has_no_bars_and_the_clock_advances() -> None:
+    provider = FakeProvider()
+    run = LiveFeedRun(provider, symbols=("A",))
+    run.take_at(0)
+    provider.bar(START_NS, "A", 10.0)
+    provider.bar(START_NS + 2 * MINUTE_NS, "A", 12.0)
+    output = [*run.take_at(60), *run.take_at(125), *run.take_at(180)]
+    bars_out = [(r.seq, r.open_ns) for t in output for r in t.records if isinstance(r, Bar)]
+    assert bars_out == [(1, START_NS), (2, START_NS + 2 * MINUTE_NS)], "the gap shows in the bars' times"
+    assert START_NS + 2 * MINUTE_NS in [time_slice.ts_ns for time_slice in output], "and not in the clock"
 
 
-def test_missed_minutes_are_asked_for_at_a_restart() -> None:
-    told = Told()
-    run = Running(told, symbols=("A",))
-    run.at(0)
-    told.bar(START, "A", 10.0)
-    run.at(60)
+def test_missed_minutes_are_requested_after_a_restart() -> None:
+    provider = FakeProvider()
+    run = LiveFeedRun(provider, symbols=("A",))
+    run.take_at(0)
+    provider.bar(START_NS, "A", 10.0)
+    run.take_at(60)
     state = run.feed.state()
-    again = Told()
-    again.past = {START + MINUTE: {"A": row("A", 11.0)}, START + 3 * MINUTE: {"A": row("A", 13.0)}}
-    later = Running(again, symbols=("A",))
-    later.now = START + 4 * MINUTE + SECOND
+    new_provider = FakeProvider()
+    new_provider.history_by_minute = {
+        START_NS + MINUTE_NS: {"A": row("A", 11.0)},
+        START_NS + 3 * MINUTE_NS: {"A": row("A", 13.0)},
+    }
+    later = LiveFeedRun(new_provider, symbols=("A",))
+    later.now = START_NS + 4 * MINUTE_NS + SECOND_NS
     feed = later.feed.resume(state)
-    seen = feed.take(100)
-    found = [(r.seq, r.ts_ns, r.close) for t in seen for r in t.records if isinstance(r, Bar)]
-    assert found == [(2, START + 2 * MINUTE, 11.0), (3, START + 4 * MINUTE, 13.0)]
-    times = [tick.ts_ns for tick in seen]
+    output = feed.take(100)
+    bars_out = [(r.seq, r.ts_ns, r.close) for t in output for r in t.records if isinstance(r, Bar)]
+    assert bars_out == [(2, START_NS + 2 * MINUTE_NS, 11.0), (3, START_NS + 4 * MINUTE_NS, 13.0)]
+    times = [time_slice.ts_ns for time_slice in output]
     assert times == sorted(times) and times[-1] == later.now
-    assert later.asked == [state["at_ns"]]
+    assert later.requested_since == [state["at_ns"]]
 
 
-def test_a_minute_that_was_cut_off_in_the_middle_is_made_whole() -> None:
+def test_partially_written_minute_is_completed_after_a_restart() -> None:
     """A's bar and clock were written, B's not; whoever reads both sees each bar once, in its minute."""
-    told = Told()
-    run = Running(told)
-    run.at(0)
-    told.bar(START, "A", 10.0)
-    told.bar(START, "B", 20.0)
-    run.at(60)
+    provider = FakeProvider()
+    run = LiveFeedRun(provider)
+    run.take_at(0)
+    provider.bar(START_NS, "A", 10.0)
+    provider.bar(START_NS, "B", 20.0)
+    run.take_at(60)
     state = run.feed.state()
-    told.bar(START + MINUTE, "A", 11.0)
-    told.bar(START + MINUTE, "B", 21.0)
-    whole = run.at(120)
-    cut = next(r for t in whole for r in t.records if isinstance(r, Bar) and r.symbol == "A")
-    written = Written({0: START + 2 * MINUTE, 1: START + MINUTE}, {"A": cut})
-    again = Told()
+    provider.bar(START_NS + MINUTE_NS, "A", 11.0)
+    provider.bar(START_NS + MINUTE_NS, "B", 21.0)
+    full_minute = run.take_at(120)
+    written_bar = next(r for t in full_minute for r in t.records if isinstance(r, Bar) and r.symbol == "A")
+    written = FeedTopicState({0: START_NS + 2 * MINUTE_NS, 1: START_NS + MINUTE_NS}, {"A": written_bar})
+    new_provider = FakeProvider()
     # Asked anew, the provider may say something else: what stands in the log counts.
-    again.past = {START + MINUTE: {"B": row("B", 21.0)}}
-    later = Running(again, written=written)
-    later.now = START + 2 * MINUTE + SECOND
-    made = later.feed.resume(state).take(100)
-    again.bar(START + 2 * MINUTE, "A", 12.0)
-    again.bar(START + 2 * MINUTE, "B", 22.0)
-    later.now += MINUTE
-    made += later.feed.take(100)
-    assert bars(made) == [("B", 2, 21.0, True), ("A", 3, 12.0, True), ("B", 3, 22.0, True)]
+    new_provider.history_by_minute = {START_NS + MINUTE_NS: {"B": row("B", 21.0)}}
+    later = LiveFeedRun(new_provider, written=written)
+    later.now = START_NS + 2 * MINUTE_NS + SECOND_NS
+    output = later.feed.resume(state).take(100)
+    new_provider.bar(START_NS + 2 * MINUTE_NS, "A", 12.0)
+    new_provider.bar(START_NS + 2 * MINUTE_NS, "B", 22.0)
+    later.now += MINUTE_NS
+    output += later.feed.take(100)
+    assert bars(output) == [("B", 2, 21.0, True), ("A", 3, 12.0, True), ("B", 3, 22.0, True)]
     reader = AlignedLogs("test", [Log("market-bars", 0, 0), Log("market-bars", 1, 0)])
-    logs: dict[int, list[Any]] = {0: [cut, Clock(START + 2 * MINUTE, "x")], 1: [Clock(START + MINUTE, "x")]}
-    for tick in made:
-        for record in tick.records:
+    logs: dict[int, list[Any]] = {
+        0: [written_bar, Clock(START_NS + 2 * MINUTE_NS, "x")],
+        1: [Clock(START_NS + MINUTE_NS, "x")],
+    }
+    for time_slice in output:
+        for record in time_slice.records:
             logs[0 if record.symbol == "A" else 1].append(record)  # type: ignore[union-attr]
         for log in logs.values():
-            log.append(Clock(tick.ts_ns, "x"))
+            log.append(Clock(time_slice.ts_ns, "x"))
     for number, log in logs.items():
         reader.feed("market-bars", number, list(enumerate(log)))
-    read = [(t.ts_ns, r.symbol, r.seq) for t in reader.ticks() for r in t.records if isinstance(r, Bar)]
-    assert read == [
-        (START + 2 * MINUTE, "A", 2),
-        (START + 2 * MINUTE, "B", 2),
-        (START + 3 * MINUTE, "A", 3),
-        (START + 3 * MINUTE, "B", 3),
+    bars_read = [(t.ts_ns, r.symbol, r.seq) for t in reader.take_slices() for r in t.records if isinstance(r, Bar)]
+    assert bars_read == [
+        (START_NS + 2 * MINUTE_NS, "A", 2),
+        (START_NS + 2 * MINUTE_NS, "B", 2),
+        (START_NS + 3 * MINUTE_NS, "A", 3),
+        (START_NS + 3 * MINUTE_NS, "B", 3),
     ]
-    assert (reader.counts.late, reader.counts.gaps, reader.counts.dead) == (0, 0, 0)
+    assert (reader.counts.late, reader.counts.gaps, reader.counts.dead_letters) == (0, 0, 0)
 
 
 def test_alpacas_socket_and_requests_are_providers() -> None:
     with local_broker() as server:
-        source = AlpacaSource(
+        source = AlpacaOptions(
             key="local", secret="local", symbols=("AAPL", "MSFT"), url=server.url, trades=True, stale_s=2.0
         )
-        socket, requests = AlpacaSocket(source), AlpacaRequests(source)
-        minute = next(TradingCalendar("24/7").minutes(START, MINUTE))
-        assert "away" in socket.unwell(minute, time.time_ns())
+        socket, requests = AlpacaSocketProvider(source), AlpacaRestProvider(source)
+        minute = next(TradingCalendar("24/7").minutes(START_NS, MINUTE_NS))
+        assert "away" in socket.unhealthy_reason(minute, time.time_ns())
         socket.start()
-        wait_for(lambda: not socket.unwell(minute, time.time_ns()), "connected")
-        wait_for(lambda: any(w.wants for w in server.broker.watchers), "subscribed")
-        server.do(server.broker.show_bar(BarRow("AAPL", START, 10.0, 12.0, 9.0, 11.0, 500.0)))
-        server.do(server.broker.show_price("MSFT", 50.0, START))
+        wait_for(lambda: not socket.unhealthy_reason(minute, time.time_ns()), "connected")
+        wait_for(lambda: any(w.subscriptions for w in server.broker.market_clients), "subscribed")
+        server.run_coroutine(server.broker.publish_bar(BarRow("AAPL", START_NS, 10.0, 12.0, 9.0, 11.0, 500.0)))
+        server.run_coroutine(server.broker.publish_price("MSFT", 50.0, START_NS))
         wait_for(lambda: bool(socket.rows(minute)), "the bar")
         assert socket.rows(minute) == {"AAPL": MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.0, 500.0)}
         wait_for(lambda: bool(socket._trades), "the trade")
-        quotes, trades = socket.seen()
-        assert quotes == [QuoteSeen("MSFT", 49.99, 50.01, 3.0, 3.0)]
-        assert trades == [TradeSeen("MSFT", START, 50.0, 100.0)]
-        wait_for(lambda: not requests.unwell(minute, 0), "the answer")
+        quotes, trades = socket.drain_updates()
+        assert quotes == [QuoteUpdate("MSFT", 49.99, 50.01, 3.0, 3.0)]
+        assert trades == [TradePrint("MSFT", START_NS, 50.0, 100.0)]
+        wait_for(lambda: not requests.unhealthy_reason(minute, 0), "the answer")
         assert requests.rows(minute) == socket.rows(minute)
-        assert socket.history(START, START + MINUTE) == {START: socket.rows(minute)}
-        later = time.time_ns() + 3 * SECOND
-        assert "said nothing for" in socket.unwell(minute, later)
-        server.broker.refusing = True
-        server.do(server.broker.disconnect())
-        wait_for(lambda: "away" in socket.unwell(minute, time.time_ns()), "the cut is noticed")
-        server.broker.refusing = False
-        wait_for(lambda: socket.unwell(minute, time.time_ns()) == "", "it is back", 20)
+        assert socket.history(START_NS, START_NS + MINUTE_NS) == {START_NS: socket.rows(minute)}
+        later = time.time_ns() + 3 * SECOND_NS
+        assert "said nothing for" in socket.unhealthy_reason(minute, later)
+        server.broker.rejects_connections = True
+        server.run_coroutine(server.broker.disconnect())
+        wait_for(lambda: "away" in socket.unhealthy_reason(minute, time.time_ns()), "the cut is noticed")
+        server.broker.rejects_connections = False
+        wait_for(lambda: socket.unhealthy_reason(minute, time.time_ns()) == "", "it is back", 20)
         socket.stop()
 
 
-def test_alpacas_socket_asks_for_the_bars_that_it_missed() -> None:
-    now = [START + 50 * SECOND]
-    minutes = TradingCalendar("24/7").minutes(START, MINUTE)
+def test_alpaca_socket_requests_missed_bars() -> None:
+    now = [START_NS + 50 * SECOND_NS]
+    minutes = TradingCalendar("24/7").minutes(START_NS, MINUTE_NS)
     first, second = next(minutes), next(minutes)
     with local_broker() as server:
-        source = AlpacaSource(key="local", secret="local", symbols=("AAPL",), url=server.url, stale_s=1000.0)
-        socket = AlpacaSocket(source, now_ns=lambda: now[0])
+        source = AlpacaOptions(key="local", secret="local", symbols=("AAPL",), url=server.url, stale_s=1000.0)
+        socket = AlpacaSocketProvider(source, now_ns=lambda: now[0])
         socket.start()
-        wait_for(lambda: not socket.unwell(first, now[0]), "connected")
-        server.broker.refusing = True
-        server.do(server.broker.disconnect())
-        wait_for(lambda: "away" in socket.unwell(first, now[0]), "the cut is noticed")
+        wait_for(lambda: not socket.unhealthy_reason(first, now[0]), "connected")
+        server.broker.rejects_connections = True
+        server.run_coroutine(server.broker.disconnect())
+        wait_for(lambda: "away" in socket.unhealthy_reason(first, now[0]), "the cut is noticed")
         for number, close in ((0, 11.0), (1, 12.0)):
-            server.broker.market.record(BarRow("AAPL", START + number * MINUTE, 10.0, 12.0, 9.0, close, 500.0))
-        now[0] = START + 125 * SECOND
-        server.broker.refusing = False
+            server.broker.market.record(BarRow("AAPL", START_NS + number * MINUTE_NS, 10.0, 12.0, 9.0, close, 500.0))
+        now[0] = START_NS + 125 * SECOND_NS
+        server.broker.rejects_connections = False
         wait_for(lambda: len(socket.rows(first)) == len(socket.rows(second)) == 1, "the missed bars", 20)
-        assert [socket.rows(one)["AAPL"].close for one in (first, second)] == [11.0, 12.0]
-        assert socket.unwell(second, now[0]) == ""
+        assert [socket.rows(minute)["AAPL"].close for minute in (first, second)] == [11.0, 12.0]
+        assert socket.unhealthy_reason(second, now[0]) == ""
         socket.stop()

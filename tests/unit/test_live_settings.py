@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from configs.settings import load_settings
-from dataflows.sources.calendars import TradingCalendar
-from dataflows.sources.market.alpaca import AlpacaSocket
-from dataflows.sources.market.from_settings import live_feed
-from dataflows.sources.market.polygon import PolygonSocket
-from dataflows.sources.market.provider import Rows
-from dataflows.sources.market.request_provider import RequestedBars
+from dataflows.sources.market.alpaca import AlpacaSocketProvider
+from dataflows.sources.market.live_feed_setup import live_feed_opener
+from dataflows.sources.market.polygon import PolygonSocketProvider
+from dataflows.sources.market.provider import RowsBySymbol
+from dataflows.sources.market.rest_provider import RestBarsProvider
+from dataflows.sources.trading_calendar import TradingCalendar
 from schemas.errors import BadInput
 
-MINUTE = 60 * 10**9
+MINUTE_NS = 60 * 10**9
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"),
+    ("variables", "message"),
     [
         ({"MARKET_DATA__FEED": "yahoo"}, "'simulator', 'files', 'live', 'alpaca' or 'polygon', found 'yahoo'"),
         ({"MARKET_DATA__FEED": "live"}, "feed live needs market_data.providers, found none"),
@@ -73,13 +73,13 @@ MINUTE = 60 * 10**9
         ({"EXECUTION__LIVE_ACCOUNT": "'123'"}, "is for TRADING_MODE=live"),
     ],
 )
-def test_a_wrong_combination_is_one_sentence(variables: dict[str, str], says: str) -> None:
-    with pytest.raises(BadInput, match=says) as refused:
+def test_invalid_combination_gives_a_one_line_error(variables: dict[str, str], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as error:
         load_settings(environment=variables)
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)
 
 
-def test_the_briefs_providers_and_update_frequency_are_the_feeds(tmp_path: Path) -> None:
+def test_brief_providers_and_update_frequency_configure_the_feed(tmp_path: Path) -> None:
     """As the product's brief writes them, with the feed that makes use of them."""
     file = tmp_path / "services.yaml"
     file.write_text('market_data:\n  providers:\n    - polygon\n    - alpaca\n  update_frequency: "1s"\n')
@@ -88,17 +88,17 @@ def test_the_briefs_providers_and_update_frequency_are_the_feeds(tmp_path: Path)
     settings = load_settings(file, {"MARKET_DATA__FEED": "live", **keys})
     assert settings.market_data.live_providers() == ("polygon", "alpaca")
     assert settings.market_data.update_frequency == 1
-    feed = live_feed(settings)()
-    assert [type(one) for one in feed._providers] == [PolygonSocket, AlpacaSocket]
+    feed = live_feed_opener(settings)()
+    assert [type(one) for one in feed._providers] == [PolygonSocketProvider, AlpacaSocketProvider]
     assert "a-key-of-polygon" not in repr(settings)
-    for missing, says in (("POLYGON_API_KEY", "Polygon needs POLYGON_API_KEY"), ("ALPACA_API_KEY", "Alpaca needs")):
-        some = {name: value for name, value in keys.items() if name != missing}
-        with pytest.raises(BadInput, match=says):
-            live_feed(load_settings(file, {"MARKET_DATA__FEED": "live", **some}))
+    for missing, message in (("POLYGON_API_KEY", "Polygon needs POLYGON_API_KEY"), ("ALPACA_API_KEY", "Alpaca needs")):
+        incomplete_keys = {name: value for name, value in keys.items() if name != missing}
+        with pytest.raises(BadInput, match=message):
+            live_feed_opener(load_settings(file, {"MARKET_DATA__FEED": "live", **incomplete_keys}))
 
 
 @pytest.mark.parametrize(
-    ("feed", "asked"),
+    ("feed", "providers"),
     [
         ("simulator", ()),
         ("files", ()),
@@ -106,25 +106,25 @@ def test_the_briefs_providers_and_update_frequency_are_the_feeds(tmp_path: Path)
         ("polygon", ("polygon", "polygon_rest")),
     ],
 )
-def test_a_feed_of_one_provider_asks_its_socket_and_then_by_request(feed: str, asked: tuple[str, ...]) -> None:
-    assert load_settings(environment={"MARKET_DATA__FEED": feed}).market_data.live_providers() == asked
+def test_single_provider_feed_uses_its_socket_then_requests(feed: str, providers: tuple[str, ...]) -> None:
+    assert load_settings(environment={"MARKET_DATA__FEED": feed}).market_data.live_providers() == providers
 
 
-def test_who_is_asked_by_request_is_asked_as_often_as_the_update_frequency_says() -> None:
-    asked: list[float] = []
+def test_request_providers_are_polled_at_the_update_frequency() -> None:
+    request_times: list[float] = []
 
-    def past(first_open_ns: int, end_ns: int) -> dict[int, Rows]:
-        asked.append(time.monotonic())
+    def history(first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        request_times.append(time.monotonic())
         return {}
 
-    written = load_settings(environment={"MARKET_DATA__UPDATE_FREQUENCY": "2s"}).market_data.update_frequency
-    often, seldom = RequestedBars("often", past, 0.05), RequestedBars("seldom", past, written)
-    minute = next(TradingCalendar("24/7").minutes(0, MINUTE))
+    update_interval_s = load_settings(environment={"MARKET_DATA__UPDATE_FREQUENCY": "2s"}).market_data.update_frequency
+    often, seldom = RestBarsProvider("often", history, 0.05), RestBarsProvider("seldom", history, update_interval_s)
+    minute = next(TradingCalendar("24/7").minutes(0, MINUTE_NS))
     for provider, least, most in ((seldom, 1, 1), (often, 5, 12)):
-        asked.clear()
-        until = time.monotonic() + 0.6
-        while time.monotonic() < until:
+        request_times.clear()
+        deadline = time.monotonic() + 0.6
+        while time.monotonic() < deadline:
             provider.rows(minute)
             time.sleep(0.005)
-        assert least <= len(asked) <= most
-    assert all(late - early > 0.045 for early, late in pairwise(asked))
+        assert least <= len(request_times) <= most
+    assert all(late - early > 0.045 for early, late in pairwise(request_times))

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from dataflows.llm.llm_client import LlmClient, Told
-from dataflows.llm.request_sink import DAY_NS, Asker, AskingSink, Budget
-from operators.sentiment.prompt import ANSWER_SCHEMA
-from operators.stage import Tick
+from dataflows.llm.llm_client import LlmClient, LlmCompletion
+from dataflows.llm.request_sink import DAY_NS, LlmBudget, LlmRequester, LlmRequestSink
+from operators.sentiment.llm_prompt import ANSWER_SCHEMA
+from operators.stage import TimeSlice
 from schemas.errors import Unavailable
 from schemas.records import LlmAnswer, LlmRequest
 from tests.unit.alpaca_broker import wait_for
-from tests.unit.news_server import Asked, LocalServer, local_server
+from tests.unit.local_http_server import LocalServer, RecordedRequest, local_server
 
 PATH = "/v1/chat/completions"
 
@@ -33,46 +33,46 @@ def completion(text: str = '{"scores": []}') -> bytes:
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    with local_server() as found:
-        found.says(PATH, completion())
-        yield found
+    with local_server() as running:
+        running.set_response(PATH, completion())
+        yield running
 
 
-def client(server: LocalServer, *, key: str | None = "hidden-key", slept: list[float] | None = None) -> LlmClient:
-    notes = [] if slept is None else slept
+def client(server: LocalServer, *, key: str | None = "hidden-key", pauses: list[float] | None = None) -> LlmClient:
+    pause_list = [] if pauses is None else pauses
     options: dict[str, Any] = {"timeout_s": 0.5, "retries": 2, "answer_tokens_max": 50, "schema": ANSWER_SCHEMA}
-    return LlmClient(f"{server.url}/v1/", key, sleep=notes.append, **options)
+    return LlmClient(f"{server.url}/v1/", key, sleep=pause_list.append, **options)
 
 
-def one_after_another(*answers: tuple[int, dict[str, str], bytes]) -> Callable[[Asked], Any]:
-    left = list(answers)
-    return lambda asked: left.pop(0) if len(left) > 1 else left[0]
+def responses_in_turn(*responses: tuple[int, dict[str, str], bytes]) -> Callable[[RecordedRequest], Any]:
+    remaining = list(responses)
+    return lambda http_request: remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
 
-def test_the_question_is_asked_as_the_protocol_has_it(server: LocalServer) -> None:
-    assert client(server).ask("m", "What?") == Told('{"scores": []}', 100, 20)
-    (asked,) = server.asked
-    body = json.loads(asked.body)
-    assert (asked.path, asked.headers["authorization"]) == (PATH, "Bearer hidden-key")
+def test_request_follows_the_chat_completion_protocol(server: LocalServer) -> None:
+    assert client(server).complete("m", "What?") == LlmCompletion('{"scores": []}', 100, 20)
+    (http_request,) = server.requests
+    body = json.loads(http_request.body)
+    assert (http_request.path, http_request.headers["authorization"]) == (PATH, "Bearer hidden-key")
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("m", 0, 50)
     assert body["messages"] == [{"role": "user", "content": "What?"}]
     assert body["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA
-    client(server, key=None).ask("m", "What?")
-    assert "authorization" not in server.asked[1].headers
+    client(server, key=None).complete("m", "What?")
+    assert "authorization" not in server.requests[1].headers
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_may_pass_is_tried_again_later_each_time(server: LocalServer, status: int) -> None:
-    server.answers[PATH] = one_after_another(
+def test_transient_errors_are_retried_with_increasing_delay(server: LocalServer, status: int) -> None:
+    server.responses[PATH] = responses_in_turn(
         (status, {}, b""), (status, {"Retry-After": "3"}, b""), (200, {}, completion())
     )
-    slept: list[float] = []
-    assert client(server, slept=slept).ask("m", "?").tokens_in == 100
-    assert slept == [0.25, 3.0]
+    pauses: list[float] = []
+    assert client(server, pauses=pauses).complete("m", "?").tokens_in == 100
+    assert pauses == [0.25, 3.0]
 
 
 @pytest.mark.parametrize(
-    ("answer", "tries", "reason"),
+    ("response", "tries", "reason"),
     [
         ((500, {}, b""), 3, "language model answered with status 500"),
         ((429, {"Retry-After": "86400"}, b""), 3, "language model answered with status 429"),
@@ -83,134 +83,134 @@ def test_what_may_pass_is_tried_again_later_each_time(server: LocalServer, statu
         ((200, {}, b"x" * 300_000), 3, "no answer: DecodingError more than 200000 bytes"),
     ],
 )
-def test_what_does_not_pass_is_one_sentence_without_the_key(
-    server: LocalServer, answer: Any, tries: int, reason: str
+def test_final_errors_give_one_line_without_the_key(
+    server: LocalServer, response: Any, tries: int, reason: str
 ) -> None:
-    server.answers[PATH] = one_after_another(answer)
-    slept: list[float] = []
-    with pytest.raises(Unavailable) as caught:
-        client(server, slept=slept).ask("m", "?")
-    assert reason in str(caught.value)
-    assert "hidden-key" not in str(caught.value) or answer[0] == 200
-    assert len(server.asked) == tries
-    assert all(0 < pause <= 5 for pause in slept)
+    server.responses[PATH] = responses_in_turn(response)
+    pauses: list[float] = []
+    with pytest.raises(Unavailable) as error:
+        client(server, pauses=pauses).complete("m", "?")
+    assert reason in str(error.value)
+    assert "hidden-key" not in str(error.value) or response[0] == 200
+    assert len(server.requests) == tries
+    assert all(0 < pause <= 5 for pause in pauses)
 
 
-def test_a_server_that_hangs_or_is_away_is_given_up(server: LocalServer) -> None:
-    def hanging(asked: Asked) -> Any:
+def test_hanging_or_unreachable_server_raises_unavailable(server: LocalServer) -> None:
+    def hanging(http_request: RecordedRequest) -> Any:
         time.sleep(0.8)
         return 200, {}, completion()
 
-    server.answers[PATH] = hanging
+    server.responses[PATH] = hanging
     with pytest.raises(Unavailable, match="no answer: ReadTimeout"):
-        client(server).ask("m", "?")
-    away = LlmClient("http://127.0.0.1:9/v1", None, timeout_s=0.5, retries=0, answer_tokens_max=1, schema={})
+        client(server).complete("m", "?")
+    unreachable = LlmClient("http://127.0.0.1:9/v1", None, timeout_s=0.5, retries=0, answer_tokens_max=1, schema={})
     with pytest.raises(Unavailable, match="no answer: ConnectError"):
-        away.ask("m", "?")
+        unreachable.complete("m", "?")
 
 
-def asker(llm: Any, told: list[LlmAnswer], **how: Any) -> Asker:
-    options: dict[str, Any] = {"budget": Budget(100, 10_000), "patience_s": 5.0, "answered": list} | how
-    return Asker(llm, told.append, **options)
+def make_requester(llm: Any, answers: list[LlmAnswer], **overrides: Any) -> LlmRequester:
+    options: dict[str, Any] = {"budget": LlmBudget(100, 10_000), "patience_s": 5.0, "answered": list} | overrides
+    return LlmRequester(llm, answers.append, **options)
 
 
-def test_each_request_is_asked_once_and_recorded(server: LocalServer) -> None:
-    told: list[LlmAnswer] = []
-    edge = asker(client(server), told)
+def test_each_request_is_sent_once_and_recorded(server: LocalServer) -> None:
+    answers: list[LlmAnswer] = []
+    requester = make_requester(client(server), answers)
     for number in (1, 2, 1, 2, 3):
-        edge.take(request(number))
-    wait_for(lambda: len(told) == 3, "three answers")
-    edge.close()
-    assert len(server.asked) == 3
-    first = told[0]
+        requester.submit(request(number))
+    wait_for(lambda: len(answers) == 3, "three answers")
+    requester.close()
+    assert len(server.requests) == 3
+    first = answers[0]
     assert (first.answer_id, first.request_id, first.news_id, first.prompt) == ("answer-1", "ask-1", "n1", "question 1")
     assert (first.answer, first.tokens_in, first.tokens_out, first.error) == ('{"scores": []}', 100, 20, "")
 
 
-def test_what_is_on_record_is_not_asked_again_and_counts_for_the_budget(server: LocalServer) -> None:
-    told: list[LlmAnswer] = []
-    asker_before = asker(client(server), told)
-    asker_before.take(request(1))
-    wait_for(lambda: len(told) == 1, "an answer")
-    asker_before.close()
-    again: list[LlmAnswer] = []
-    edge = asker(client(server), again, answered=lambda: told, budget=Budget(2, 10_000))
+def test_recorded_answers_are_not_requested_again_and_count_for_the_budget(server: LocalServer) -> None:
+    answers: list[LlmAnswer] = []
+    first_requester = make_requester(client(server), answers)
+    first_requester.submit(request(1))
+    wait_for(lambda: len(answers) == 1, "an answer")
+    first_requester.close()
+    later_answers: list[LlmAnswer] = []
+    requester = make_requester(client(server), later_answers, answered=lambda: answers, budget=LlmBudget(2, 10_000))
     for number in (1, 2, 3):
-        edge.take(request(number))
-    wait_for(lambda: len(again) == 2, "two answers")
-    edge.close()
-    assert [one.request_id for one in again] == ["ask-2", "ask-3"]
-    assert [one.error for one in again] == ["", "the day's budget of 2 requests is used up"]
-    assert len(server.asked) == 2
+        requester.submit(request(number))
+    wait_for(lambda: len(later_answers) == 2, "two answers")
+    requester.close()
+    assert [answer.request_id for answer in later_answers] == ["ask-2", "ask-3"]
+    assert [answer.error for answer in later_answers] == ["", "the day's budget of 2 requests is used up"]
+    assert len(server.requests) == 2
 
 
-def test_nothing_is_asked_before_it_is_known_what_is_on_record(server: LocalServer) -> None:
-    known = threading.Event()
-    told: list[LlmAnswer] = []
+def test_no_request_before_recorded_answers_are_loaded(server: LocalServer) -> None:
+    lookup_allowed = threading.Event()
+    answers: list[LlmAnswer] = []
 
     def answered() -> list[LlmAnswer]:
-        assert known.wait(5)
+        assert lookup_allowed.wait(5)
         return []
 
-    edge = asker(client(server), told, answered=answered)
-    edge.take(request(1))
+    requester = make_requester(client(server), answers, answered=answered)
+    requester.submit(request(1))
     time.sleep(0.1)
-    assert server.asked == []
-    known.set()
-    wait_for(lambda: len(told) == 1, "an answer")
-    edge.close()
+    assert server.requests == []
+    lookup_allowed.set()
+    wait_for(lambda: len(answers) == 1, "an answer")
+    requester.close()
 
 
 def test_failures_are_recorded_too(server: LocalServer) -> None:
-    server.says(PATH, b"", 500)
-    told: list[LlmAnswer] = []
-    edge = asker(client(server), told)
-    edge.take(request(1))
-    wait_for(lambda: len(told) == 1, "an answer")
-    edge.close()
-    assert (told[0].answer, told[0].error) == ("", "language model answered with status 500")
+    server.set_response(PATH, b"", 500)
+    answers: list[LlmAnswer] = []
+    requester = make_requester(client(server), answers)
+    requester.submit(request(1))
+    wait_for(lambda: len(answers) == 1, "an answer")
+    requester.close()
+    assert (answers[0].answer, answers[0].error) == ("", "language model answered with status 500")
 
 
 def test_tokens_are_counted_by_the_day() -> None:
-    budget = Budget(10, 200)
-    assert budget.out(0) == ""
+    budget = LlmBudget(10, 200)
+    assert budget.exhausted_reason(0) == ""
     budget.spend(5, 1, 200)
-    assert budget.out(6) == "the day's budget of 200 tokens is used up"
-    assert budget.out(DAY_NS) == ""
+    assert budget.exhausted_reason(6) == "the day's budget of 200 tokens is used up"
+    assert budget.exhausted_reason(DAY_NS) == ""
     budget.spend(5, 1, 200)
-    assert budget.out(DAY_NS) == "", "what was spent yesterday does not count today"
-    assert Budget(0, 1).out(0)
+    assert budget.exhausted_reason(DAY_NS) == "", "what was spent yesterday does not count today"
+    assert LlmBudget(0, 1).exhausted_reason(0)
 
 
-class Hanging:
+class HangingModel:
     """A model that never answers until it is let go."""
 
     def __init__(self) -> None:
-        self.free = threading.Event()
-        self.asked = 0
+        self.released = threading.Event()
+        self.request_count = 0
 
-    def ask(self, model: str, prompt: str) -> Told:
-        self.asked += 1
-        self.free.wait(10)
+    def complete(self, model: str, prompt: str) -> LlmCompletion:
+        self.request_count += 1
+        self.released.wait(10)
         raise Unavailable("language model no answer")
 
     def close(self) -> None:
-        self.free.set()
+        self.released.set()
 
 
-def test_a_dead_model_holds_nobody_up_and_old_requests_are_not_asked() -> None:
-    model = Hanging()
-    told: list[LlmAnswer] = []
-    sink = AskingSink("books", lambda: asker(model, told, patience_s=0.2))
+def test_unresponsive_model_does_not_block_and_stale_requests_are_dropped() -> None:
+    model = HangingModel()
+    answers: list[LlmAnswer] = []
+    sink = LlmRequestSink("books", lambda: make_requester(model, answers, patience_s=0.2))
     assert sink.list_parts() == ["books"]
-    part = sink.build_part("asking", "books", None)
+    sink_partition = sink.build_part("asking", "books", None)
     started = time.monotonic()
-    part.write_batch([[Tick(n, [request(n)]) for n in range(5000)]])
+    sink_partition.write_batch([[TimeSlice(n, [request(n)]) for n in range(5000)]])
     assert time.monotonic() - started < 2.0
-    wait_for(lambda: model.asked == 1, "the first question")
+    wait_for(lambda: model.request_count == 1, "the first question")
     time.sleep(0.3)
-    model.free.set()
-    wait_for(lambda: len(told) > 100, "the others are given up")
-    part.close()
-    assert model.asked == 1
-    assert {one.error for one in told[1:]} == {"waited too long behind others"}
+    model.released.set()
+    wait_for(lambda: len(answers) > 100, "the others are given up")
+    sink_partition.close()
+    assert model.request_count == 1
+    assert {answer.error for answer in answers[1:]} == {"waited too long behind others"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.commands.logs import asked_for
+from deploy.commands.logs import parse_filter
 from deploy.home import REPOSITORY
-from deploy.service_names import service_named
-from deploy.supervisor.log_lines import Followed, Wanted, parse, read_logs
+from deploy.service_names import resolve_service
+from deploy.supervisor.log_lines import LogFilter, LogTail, parse, read_logs
 from schemas.errors import BadInput
 
 RISK = [
@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_entries_of_all_services_come_in_order_of_time_with_rotated_files_first(folder: Path) -> None:
-    found = [(entry.service, entry.event) for entry in read_logs(folder, ["kafka", "risk"], Wanted())]
-    assert found == [
+    events = [(entry.service, entry.event) for entry in read_logs(folder, ["kafka", "risk"], LogFilter())]
+    assert events == [
         ("risk", "order execution held"),
         ("kafka", KAFKA[0]),
         ("kafka", KAFKA[1]),
@@ -56,23 +56,23 @@ def test_entries_of_all_services_come_in_order_of_time_with_rotated_files_first(
 
 
 def test_a_line_without_a_time_belongs_to_the_line_before(folder: Path) -> None:
-    entries = list(read_logs(folder, ["kafka"], Wanted()))
+    entries = list(read_logs(folder, ["kafka"], LogFilter()))
     assert [entry.level for entry in entries] == ["WARNING", "WARNING", "WARNING", "INFO"]
     assert entries[0].ts == entries[2].ts < entries[3].ts
 
 
 @pytest.mark.parametrize(
-    ("wanted", "events"),
+    ("log_filter", "events"),
     [
-        (asked_for("error", None, None, None), ["gone", "not { json", '{"half": ']),
-        (asked_for(None, "ORDER EXECUTION", None, None), ["order execution held"]),
-        (asked_for(None, None, r"n=\d", None), ["order execution held"]),
-        (asked_for(None, None, "gone|json", "2026-11-22T18:00:02"), ["gone", "not { json"]),
-        (asked_for("CRITICAL", None, None, None), []),
+        (parse_filter("error", None, None, None), ["gone", "not { json", '{"half": ']),
+        (parse_filter(None, "ORDER EXECUTION", None, None), ["order execution held"]),
+        (parse_filter(None, None, r"n=\d", None), ["order execution held"]),
+        (parse_filter(None, None, "gone|json", "2026-11-22T18:00:02"), ["gone", "not { json"]),
+        (parse_filter("CRITICAL", None, None, None), []),
     ],
 )
-def test_what_is_asked_for_is_found(folder: Path, wanted: Wanted, events: list[str]) -> None:
-    assert [entry.event for entry in read_logs(folder, ["risk"], wanted)] == events
+def test_filter_selects_matching_entries(folder: Path, log_filter: LogFilter, events: list[str]) -> None:
+    assert [entry.event for entry in read_logs(folder, ["risk"], log_filter)] == events
 
 
 @pytest.mark.parametrize(
@@ -83,23 +83,23 @@ def test_what_is_asked_for_is_found(folder: Path, wanted: Wanted, events: list[s
         ((None, None, None, "yesterday"), "--since must be 90s, 15m, 1h, 1d or a time"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments: tuple[str | None, ...], message: str) -> None:
+def test_invalid_filter_gives_a_one_line_error(arguments: tuple[str | None, ...], message: str) -> None:
     with pytest.raises(BadInput, match=re.escape(message)):
-        asked_for(*arguments)
+        parse_filter(*arguments)
 
 
-def test_a_followed_log_is_read_on_through_half_lines_and_rotation(folder: Path) -> None:
+def test_followed_log_continues_through_partial_lines_and_rotation(folder: Path) -> None:
     path = folder / "risk.log"
-    followed = Followed(path)
-    assert list(followed.new()) == []
+    followed = LogTail(path)
+    assert list(followed.read_new()) == []
     with path.open("a") as file:
         file.write('{"event": "first"}\n{"event": "sec')
         file.flush()
-        assert [entry.event for entry in followed.new()] == ["first"]
+        assert [entry.event for entry in followed.read_new()] == ["first"]
         file.write('ond"}\n')
-    assert [entry.event for entry in followed.new()] == ["second"]
+    assert [entry.event for entry in followed.read_new()] == ["second"]
     path.write_text('{"event": "anew"}\n')
-    assert [entry.event for entry in followed.new()] == ["anew"]
+    assert [entry.event for entry in followed.read_new()] == ["anew"]
 
 
 def test_every_entry_exports_as_json_and_keeps_its_fields() -> None:
@@ -114,13 +114,13 @@ def test_every_entry_exports_as_json_and_keeps_its_fields() -> None:
 
 
 @pytest.mark.parametrize(("text", "name"), [("portfolio-manager", "portfolio"), ("market-data", "market_data")])
-def test_the_names_of_the_brief_are_known(text: str, name: str) -> None:
-    assert service_named(text, ["market_data", "portfolio"]) == name
+def test_service_names_of_the_brief_are_accepted(text: str, name: str) -> None:
+    assert resolve_service(text, ["market_data", "portfolio"]) == name
     with pytest.raises(BadInput, match=f"there is no service '{text}'; there are risk"):
-        service_named(text, ["risk"])
+        resolve_service(text, ["risk"])
 
 
-def test_the_command_exports_searches_and_refuses(folder: Path) -> None:
+def test_logs_command_exports_searches_and_rejects_invalid_options(folder: Path) -> None:
     out = folder.parent / "logs.json"
 
     def logs(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -135,8 +135,8 @@ def test_the_command_exports_searches_and_refuses(folder: Path) -> None:
 
     assert logs("--export", "--format", "json", "--output", str(out)).returncode == 0
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == len(RISK) + len(KAFKA)
-    found = logs("risk-manager", "--search", "order execution")
-    assert found.stdout == "2026-11-22 18:00:01.500 INFO     order execution held n=3\n"
+    search = logs("risk-manager", "--search", "order execution")
+    assert search.stdout == "2026-11-22 18:00:01.500 INFO     order execution held n=3\n"
     assert logs("--lines", "1").stdout == f"kafka        {KAFKA[3]}\n"
-    refused = logs("--output", "x")
-    assert (refused.returncode, refused.stderr) == (2, "error: --format and --output belong to --export\n")
+    rejected = logs("--output", "x")
+    assert (rejected.returncode, rejected.stderr) == (2, "error: --format and --output belong to --export\n")

@@ -15,8 +15,8 @@ import pytest
 import structlog
 
 from configs import logs
-from dataflows.runtime.record_log import LINES, LINES_PER_SECOND, RecordLog
-from deploy.supervisor.processes import last_words
+from dataflows.runtime.record_log import LINES_PER_SECOND, LOG_LINES, RecordLog
+from deploy.supervisor.processes import last_log_message
 from schemas.records import TOPIC_OF, OrderRefusal
 from tests.unit.builders import execution
 
@@ -24,27 +24,27 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What the process logs as the service `risk`; the tests' own logging comes back behind it."""
     monkeypatch.setenv("ALPACA_SECRET_KEY", "s3cr3t-of-the-broker")
-    root, hook = logging.getLogger(), sys.excepthook
-    before, level = root.handlers[:], root.level
+    root, excepthook = logging.getLogger(), sys.excepthook
+    handlers, level = root.handlers[:], root.level
     stream = io.StringIO()
     logs.configure("risk", "INFO", stream=stream)
     yield stream
     structlog.reset_defaults()
-    sys.excepthook = hook
-    root.handlers[:], root.level = before, level
+    sys.excepthook = excepthook
+    root.handlers[:], root.level = handlers, level
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_is_one_json_object_with_time_level_event_and_service(written: io.StringIO) -> None:
+def test_a_line_is_one_json_object_with_time_level_event_and_service(log_stream: io.StringIO) -> None:
     structlog.get_logger("part").warning("order refused", symbol="AAPL", quantity=3, why="a\nb")
     logging.getLogger("alembic").error("from the %s library", "standard")
-    own, foreign = lines(written)
+    own, foreign = lines(log_stream)
     assert list(own)[:4] == ["timestamp", "level", "service", "event"]
     assert (own["level"], own["event"], own["service"], own["logger"]) == ("warning", "order refused", "risk", "part")
     assert (own["symbol"], own["quantity"], own["why"]) == ("AAPL", 3, "a\nb")
@@ -52,26 +52,26 @@ def test_a_line_is_one_json_object_with_time_level_event_and_service(written: io
     assert (foreign["level"], foreign["event"], foreign["service"]) == ("error", "from the standard library", "risk")
 
 
-def test_lines_below_the_level_are_not_written(written: io.StringIO) -> None:
+def test_lines_below_the_level_are_not_written(log_stream: io.StringIO) -> None:
     structlog.get_logger("part").debug("too much")
-    logs.configure("risk", "DEBUG", stream=written)
+    logs.configure("risk", "DEBUG", stream=log_stream)
     structlog.get_logger("part").debug("asked for")
-    logs.configure("risk", "ERROR", stream=written)
+    logs.configure("risk", "ERROR", stream=log_stream)
     structlog.get_logger("part").warning("too little")
-    assert [line["event"] for line in lines(written)] == ["asked for"]
+    assert [line["event"] for line in lines(log_stream)] == ["asked for"]
 
 
-def test_an_exception_is_part_of_its_line(written: io.StringIO) -> None:
+def test_an_exception_is_part_of_its_line(log_stream: io.StringIO) -> None:
     try:
         raise ValueError("no such price")
     except ValueError as error:
         structlog.get_logger("part").error("failed", exc_info=error)
-    [line] = lines(written)
+    [line] = lines(log_stream)
     assert "ValueError: no such price" in line["exception"] and "Traceback" in line["exception"]
 
 
 @pytest.mark.parametrize(
-    ("said", "hidden"),
+    ("fields", "secret"),
     [
         ({"password": "hunter2"}, "hunter2"),
         ({"alpaca_api_key": "PK123"}, "PK123"),
@@ -85,20 +85,20 @@ def test_an_exception_is_part_of_its_line(written: io.StringIO) -> None:
         ({"said": "the vault's own-value-99"}, "own-value-99"),
     ],
 )
-def test_a_secret_is_masked_wherever_it_is(written: io.StringIO, said: dict[str, Any], hidden: str) -> None:
-    logs.hide(["own-value-99"])
-    structlog.get_logger("part").warning("look", **said)
-    assert hidden not in written.getvalue() and logs.MASK in written.getvalue()
+def test_a_secret_is_masked_wherever_it_is(log_stream: io.StringIO, fields: dict[str, Any], secret: str) -> None:
+    logs.mask_values(["own-value-99"])
+    structlog.get_logger("part").warning("look", **fields)
+    assert secret not in log_stream.getvalue() and logs.MASK in log_stream.getvalue()
 
 
-def test_what_is_no_secret_stays_readable(written: io.StringIO) -> None:
-    said = {"username": "ann", "token_version": 3, "password_file": "admin-password", "symbol": "KEY", "path": "/a/b"}
-    structlog.get_logger("part").info("the basic facts", **said)
-    [line] = lines(written)
-    assert {name: line[name] for name in said} == said
+def test_non_secret_fields_stay_readable(log_stream: io.StringIO) -> None:
+    fields = {"username": "ann", "token_version": 3, "password_file": "admin-password", "symbol": "KEY", "path": "/a/b"}
+    structlog.get_logger("part").info("the basic facts", **fields)
+    [line] = lines(log_stream)
+    assert {name: line[name] for name in fields} == fields
 
 
-def test_what_ends_a_process_is_one_line_of_its_log(tmp_path: Path) -> None:
+def test_fatal_error_is_one_line_of_the_log(tmp_path: Path) -> None:
     program = (
         "from configs import logs; from schemas.errors import BadInput; logs.configure('risk')\n"
         "try:\n raise BadInput('setting x: expected 1, found 2')\n"
@@ -106,37 +106,37 @@ def test_what_ends_a_process_is_one_line_of_its_log(tmp_path: Path) -> None:
     )
     log = tmp_path / "risk.log"
     with log.open("wb") as out:
-        ended = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, check=False
         )
-    assert ended.returncode == 1
+    assert result.returncode == 1
     [line] = [json.loads(text) for text in log.read_text().splitlines()]
     assert line["level"] == "critical" and "the engine stopped" in line["exception"]
-    assert last_words(log) == "error: setting x: expected 1, found 2"
+    assert last_log_message(log) == "error: setting x: expected 1, found 2"
 
 
-def test_orders_executions_and_refusals_can_be_found_in_the_log(written: io.StringIO) -> None:
-    note = RecordLog()
-    note(execution(1, 10, "AAPL", 5, 150.0))
-    note(execution(2, 11, "AAPL", 5, 150.0)._replace(exec_type="EXPIRED"))
-    note(OrderRefusal(1, 12, "prop-1", "AAPL", "BUY", 5, "kill_switch", "HALTED", "ACTIVE", "trading is halted"))  # type: ignore[arg-type]
-    assert [(line["event"], line["level"]) for line in lines(written)] == [
+def test_orders_executions_and_refusals_can_be_found_in_the_log(log_stream: io.StringIO) -> None:
+    record_log = RecordLog()
+    record_log(execution(1, 10, "AAPL", 5, 150.0))
+    record_log(execution(2, 11, "AAPL", 5, 150.0)._replace(exec_type="EXPIRED"))
+    record_log(OrderRefusal(1, 12, "prop-1", "AAPL", "BUY", 5, "kill_switch", "HALTED", "ACTIVE", "trading is halted"))  # type: ignore[arg-type]
+    assert [(line["event"], line["level"]) for line in lines(log_stream)] == [
         ("order execution", "info"),
         ("order update", "info"),
         ("order refused", "warning"),
     ]
-    assert set(LINES) <= TOPIC_OF.keys()
+    assert set(LOG_LINES) <= TOPIC_OF.keys()
 
 
 def test_a_flood_of_records_does_not_become_a_flood_of_lines(
-    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    log_stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("dataflows.runtime.record_log.time.monotonic", lambda: now[0])
-    note = RecordLog()
+    record_log = RecordLog()
     for seq in range(1000):
-        note(execution(seq + 1, 10, "AAPL", 5, 150.0))
-    assert len(lines(written)) == LINES_PER_SECOND
+        record_log(execution(seq + 1, 10, "AAPL", 5, 150.0))
+    assert len(lines(log_stream)) == LINES_PER_SECOND
     now[0] = 101.5
-    note(execution(1001, 11, "AAPL", 5, 150.0))
-    assert [line.get("left_out") for line in lines(written)[LINES_PER_SECOND:]] == [1000 - LINES_PER_SECOND, None]
+    record_log(execution(1001, 11, "AAPL", 5, 150.0))
+    assert [line.get("left_out") for line in lines(log_stream)[LINES_PER_SECOND:]] == [1000 - LINES_PER_SECOND, None]

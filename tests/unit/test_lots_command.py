@@ -32,14 +32,14 @@ def run(folder: Path, fills: str, *options: str, splits: str | None = None) -> R
     app.command("other")(lambda: None)  # with a single command typer would drop its name
     file = folder / "fills.csv"
     file.write_text(fills, encoding="utf-8")
-    words = ["lots", "--fills", str(file), *options]
+    arguments = ["lots", "--fills", str(file), *options]
     if splits is not None:
         (folder / "splits.csv").write_text(splits, encoding="utf-8")
-        words += ["--splits", str(folder / "splits.csv")]
-    return CliRunner().invoke(app, words)
+        arguments += ["--splits", str(folder / "splits.csv")]
+    return CliRunner().invoke(app, arguments)
 
 
-def answer(folder: Path, fills: str, *options: str, splits: str | None = None) -> Any:
+def json_report(folder: Path, fills: str, *options: str, splits: str | None = None) -> Any:
     result = run(folder, fills, *options, "--json", "-", splits=splits)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -54,15 +54,15 @@ def answer(folder: Path, fills: str, *options: str, splits: str | None = None) -
         ("average", [("1000", "15"), ("500", "7.5"), ("500", "12.5")]),
     ],
 )
-def test_the_methods(tmp_path: Path, method: str, expected: list[tuple[str, str]]) -> None:
-    found = answer(tmp_path, SCALE, "--method", method)
-    assert [(match["quantity"], match["pnl"]) for match in found["matches"]] == expected
-    assert (found["open_lots"], found["totals"]["pnl"]) == ([], "35")
+def test_lot_methods(tmp_path: Path, method: str, expected: list[tuple[str, str]]) -> None:
+    report = json_report(tmp_path, SCALE, "--method", method)
+    assert [(match["quantity"], match["pnl"]) for match in report["matches"]] == expected
+    assert (report["open_lots"], report["totals"]["pnl"]) == ([], "35")
 
 
 def test_the_example_of_pub_550(tmp_path: Path) -> None:
-    found = answer(tmp_path, PUB_550, "--wash-sales")
-    (match,) = found["matches"]
+    report = json_report(tmp_path, PUB_550, "--wash-sales")
+    (match,) = report["matches"]
     assert match == {
         "symbol": "XYZ",
         "entry_time": "2024-01-02",
@@ -77,10 +77,10 @@ def test_the_example_of_pub_550(tmp_path: Path) -> None:
         "carried_loss": "0",
         "gain": "0",
     }
-    (lot,) = found["open_lots"]
+    (lot,) = report["open_lots"]
     assert (lot["time"], lot["quantity"], lot["price"], lot["basis"]) == ("2024-03-15", "100", "8", "1050")
     assert lot["holding_from"] == "2024-01-16", "59 days of the shares sold count"
-    assert found["totals"]["disallowed_loss"] == "250"
+    assert report["totals"]["disallowed_loss"] == "250"
 
 
 def test_the_tax_form(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_tax_form(tmp_path: Path) -> None:
         "II,60 sh. XYZ,03/15/2024,01/17/2025,598.44,630.00,,0.00,-31.56",
         "II,40 sh. XYZ,03/15/2024,01/18/2025,399.60,420.00,,0.00,-20.40",
     ]
-    rows = answer(tmp_path, fills, "--wash-sales", "--format", "8949")
+    rows = json_report(tmp_path, fills, "--wash-sales", "--format", "8949")
     assert rows["totals"]["II"] == {"proceeds": "998.04", "basis": "1050.00", "adjustment": "0.00", "gain": "-51.96"}
 
 
@@ -104,38 +104,38 @@ def test_splits_fees_and_multipliers(tmp_path: Path) -> None:
 2024-01-03 11:00,ES,SELL,2,4000.25,5,o3,50
 2024-01-03 12:00,ES,BUY,1,4000.00,2.5,o4,50
 """
-    found = answer(tmp_path, fills, splits="time,symbol,ratio\n2024-01-03,A,2\n")
-    assert [(m["symbol"], m["direction"], m["quantity"], m["entry_price"]) for m in found["matches"]] == [
+    report = json_report(tmp_path, fills, splits="time,symbol,ratio\n2024-01-03,A,2\n")
+    assert [(m["symbol"], m["direction"], m["quantity"], m["entry_price"]) for m in report["matches"]] == [
         ("A", "LONG", "150", "5"),
         ("ES", "SHORT", "1", "4000.25"),
     ]
-    assert [(m["pnl"], m["fees"], m["gain"]) for m in found["matches"]] == [
+    assert [(m["pnl"], m["fees"], m["gain"]) for m in report["matches"]] == [
         ("150", "3.75", "146.25"),
         ("12.5", "5", "7.5"),
     ]
-    assert [(lot["quantity"], lot["price"], lot["basis"]) for lot in found["open_lots"]] == [
+    assert [(lot["quantity"], lot["price"], lot["basis"]) for lot in report["open_lots"]] == [
         ("50", "5", "250.25"),
         ("1", "4000.25", "200010"),
     ]
-    assert found["totals"]["pnl"] == "162.5"
+    assert report["totals"]["pnl"] == "162.5"
 
 
-def test_rows_out_of_order_are_put_in_order(tmp_path: Path) -> None:
+def test_rows_out_of_order_are_sorted(tmp_path: Path) -> None:
     lines = SCALE.strip().splitlines()
     shuffled = "\n".join([lines[0], *reversed(lines[1:])])
-    assert answer(tmp_path, shuffled) == answer(tmp_path, SCALE)
+    assert json_report(tmp_path, shuffled) == json_report(tmp_path, SCALE)
 
 
-def test_the_day_of_a_time_with_a_zone_is_the_exchanges(tmp_path: Path) -> None:
+def test_day_of_a_zoned_time_is_the_exchange_day(tmp_path: Path) -> None:
     """The repurchase at 8 p.m. New York time on the 30th day is the 31st day in UTC."""
     fills = f"{HEADER}\n2024-01-02T15:00Z,X,BUY,1,10,0\n2024-03-01T15:00Z,X,SELL,1,9,0\n2024-04-01T00:30Z,X,BUY,1,9,0\n"
-    assert answer(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
-    assert answer(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
-    assert answer(tmp_path, fills, "--wash-sales")["open_lots"][0]["holding_from"] == "2024-02-02T00:30:00Z"
+    assert json_report(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
+    assert json_report(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
+    assert json_report(tmp_path, fills, "--wash-sales")["open_lots"][0]["holding_from"] == "2024-02-02T00:30:00Z"
 
 
-def test_an_empty_year_and_a_table_for_people(tmp_path: Path) -> None:
-    assert answer(tmp_path, HEADER + "\n")["totals"]["pnl"] == "0"
+def test_empty_file_and_plain_text_table(tmp_path: Path) -> None:
+    assert json_report(tmp_path, HEADER + "\n")["totals"]["pnl"] == "0"
     table = run(tmp_path, SCALE).stdout
     assert "matches" in table and "open lots\n  none" in table and "1.085" not in table
 
@@ -147,11 +147,11 @@ def test_json_goes_to_a_file(tmp_path: Path) -> None:
     assert json.loads(out.read_text())["totals"]["pnl"] == "35"
 
 
-GOOD = "2024-01-02,X,BUY,1,10,0"
+VALID_ROW = "2024-01-02,X,BUY,1,10,0"
 
 
 @pytest.mark.parametrize(
-    ("row", "complaint"),
+    ("row", "message"),
     [
         ("2024-01-02,X,BUY,NaN,10,0", "row 2 (line 3): field quantity must be a number > 0, found 'NaN'"),
         ("2024-01-02,X,BUY,-5,10,0", "row 2 (line 3): field quantity must be a number > 0, found '-5'"),
@@ -171,17 +171,17 @@ GOOD = "2024-01-02,X,BUY,1,10,0"
         ('2024-01-02,"X,BUY,1,10,0', "fills.csv line 3: file must be CSV"),
     ],
 )
-def test_a_wrong_row_is_one_line_and_nothing_is_written(tmp_path: Path, row: str, complaint: str) -> None:
+def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: str, message: str) -> None:
     out = tmp_path / "out.json"
-    result = run(tmp_path, f"{HEADER}\n{GOOD}\n{row}\n", "--json", str(out))
+    result = run(tmp_path, f"{HEADER}\n{VALID_ROW}\n{row}\n", "--json", str(out))
     assert (result.exit_code, result.stdout, out.exists()) == (2, "", False)
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: fills.csv ")
-    assert complaint in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("fills", "splits", "complaint"),
+    ("fills", "splits", "message"),
     [
         (
             "time,symbol,side,quantity,fee\n",
@@ -203,18 +203,22 @@ def test_a_wrong_row_is_one_line_and_nothing_is_written(tmp_path: Path, row: str
         ),
         (PUB_550, "time,symbol,ratio\n2024-02-02T00:00Z,XYZ,2\n", "field time must be with a zone in both or in none"),
         (PUB_550, "time,symbol,ratio\n2024-02-02,XYZ,0.000000001\n", "split ratio must leave at least"),
-        (f"{HEADER},multiplier\n{GOOD},1\n{GOOD},2\n", None, "row 2: multiplier of X must be 1 as held, found 2"),
+        (
+            f"{HEADER},multiplier\n{VALID_ROW},1\n{VALID_ROW},2\n",
+            None,
+            "row 2: multiplier of X must be 1 as held, found 2",
+        ),
     ],
 )
-def test_a_wrong_file_is_one_line(tmp_path: Path, fills: str, splits: str | None, complaint: str) -> None:
+def test_invalid_file_gives_a_one_line_error(tmp_path: Path, fills: str, splits: str | None, message: str) -> None:
     result = run(tmp_path, fills, "--json", "-", splits=splits)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert complaint in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         (("--method", "zifo"), "--method must be one of fifo, lifo, hifo, average, found 'zifo'"),
         (("--format", "1099"), "--format must be one of lots, 8949, found '1099'"),
@@ -223,13 +227,13 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, fills: str, splits: str | None
         (("--splits", "/nowhere.csv"), "/nowhere.csv: file must be readable, found No such file or directory"),
     ],
 )
-def test_a_wrong_option_is_one_line(tmp_path: Path, options: tuple[str, ...], complaint: str) -> None:
+def test_invalid_option_gives_a_one_line_error(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     result = run(tmp_path, SCALE, *options)
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert complaint in result.stderr
+    assert message in result.stderr
 
 
-def test_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
+def test_non_utf8_file_gives_a_one_line_error(tmp_path: Path) -> None:
     run(tmp_path, SCALE)
     app = typer.Typer()
     lots.register(app)

@@ -27,8 +27,8 @@ def test_a_symbol_has_no_bar_before_its_first_trade_and_one_in_every_minute_afte
     assert completion.complete(minute(1), [row("B", 7.0)]) == [
         Bar("B", 1, 120, 60, 6.5, 8.0, 6.0, 7.0, 100.0, REGULAR, 20131007, True)
     ]
-    quiet = Bar("B", 2, 180, 120, 7.0, 7.0, 7.0, 7.0, 0.0, REGULAR, 20131007, False)
-    assert completion.complete(minute(2), [row("A", 5.0)])[1] == quiet
+    no_trade_bar = Bar("B", 2, 180, 120, 7.0, 7.0, 7.0, 7.0, 0.0, REGULAR, 20131007, False)
+    assert completion.complete(minute(2), [row("A", 5.0)])[1] == no_trade_bar
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("ABCDE"), st.floats(1.5, 1e6)), max_size=30), st.integers(0, 30))
@@ -52,7 +52,7 @@ def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[di
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("settings", "message"),
     [
         ({"calendar": "XLON"}, "setting calendar must be one of XNYS, 24/7, found 'XLON'"),
         ({"session": "night"}, "setting session must be one of extended, regular, found 'night'"),
@@ -67,10 +67,10 @@ def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[di
         ),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_in_one_sentence(settings: dict[str, str], sentence: str) -> None:
+def test_invalid_settings_give_a_one_line_error(settings: dict[str, str], message: str) -> None:
     with pytest.raises(BadInput) as error:
         FeedSettings(**settings)  # type: ignore[arg-type]
-    assert str(error.value) == sentence
+    assert str(error.value) == message
 
 
 def test_start_is_local_to_the_settings_time_zone() -> None:

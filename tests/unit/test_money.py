@@ -30,7 +30,7 @@ def test_a_price_becomes_the_decimal_it_prints_as(x: float) -> None:
 
 
 @pytest.mark.parametrize("x", [float("nan"), float("inf"), float("-inf")])
-def test_what_is_no_number_is_refused(x: float) -> None:
+def test_non_finite_price_is_rejected(x: float) -> None:
     with pytest.raises(InvalidField, match="finite"):
         to_decimal(x)
 
@@ -41,11 +41,13 @@ def test_products_are_rounded_once(a: Decimal, b: Decimal) -> None:
 
 
 @given(amounts, st.lists(amounts.filter(bool), min_size=1, max_size=6))
-def test_shares_with_the_rest_to_the_last_sum_to_the_whole(total: Decimal, parts: list[Decimal]) -> None:
-    whole = sum(parts, Decimal(0))
-    shares = [portion(total, part, whole) for part in parts[:-1]]
+def test_portions_with_the_remainder_in_the_last_sum_to_the_total(total: Decimal, parts: list[Decimal]) -> None:
+    parts_total = sum(parts, Decimal(0))
+    shares = [portion(total, part, parts_total) for part in parts[:-1]]
     last = total - sum(shares, Decimal(0))
-    assert abs(Fraction(last) - Fraction(total) * Fraction(parts[-1]) / Fraction(whole)) <= Fraction(len(parts), 10**9)
+    assert abs(Fraction(last) - Fraction(total) * Fraction(parts[-1]) / Fraction(parts_total)) <= Fraction(
+        len(parts), 10**9
+    )
 
 
 @given(amounts, st.decimals(min_value=Decimal("0.01"), max_value=10**5, places=4), steps)
@@ -57,7 +59,7 @@ def test_units_for_an_amount_never_cost_more_and_one_step_more_would(
     assert amount == 0 or (Fraction(units) + Fraction(step)) * Fraction(price) > Fraction(amount)
 
 
-def test_nothing_can_be_bought_for_nothing_or_at_no_price() -> None:
+def test_negative_amount_or_zero_price_buys_nothing() -> None:
     assert units_for(Decimal(-1), Decimal(1), Decimal(1)) == units_for(Decimal(1), Decimal(0), Decimal(1)) == 0
 
 
@@ -72,9 +74,9 @@ def test_a_quotient_is_rounded_once() -> None:
     assert divide(Decimal(2), Decimal(3)) == Decimal("0.666666667")
 
 
-@pytest.mark.parametrize(("price", "tick", "found"), [("10.004", "0.01", "10"), ("10.13", "0.25", "10.25")])
-def test_round_to_the_tick(price: str, tick: str, found: str) -> None:
-    assert round_to(Decimal(price), Decimal(tick)) == Decimal(found)
+@pytest.mark.parametrize(("price", "tick", "expected"), [("10.004", "0.01", "10"), ("10.13", "0.25", "10.25")])
+def test_round_to_the_tick(price: str, tick: str, expected: str) -> None:
+    assert round_to(Decimal(price), Decimal(tick)) == Decimal(expected)
 
 
 @pytest.mark.parametrize("text", ["100", "0.5", "-3.25", "0", "1234567890123456789012.000000001"])

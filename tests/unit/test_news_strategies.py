@@ -14,8 +14,8 @@ from operators.strategies.sentiment import Sentiment
 from schemas.errors import BadInput
 from schemas.records import FeatureRow, Fundamentals, Record, SentimentScore
 
-HOUR = 3600 * 10**9
-DAY = 24 * HOUR
+HOUR_NS = 3600 * 10**9
+DAY_NS = 24 * HOUR_NS
 FILED_NS = 1_704_067_200 * 10**9  # 2024-01-01
 
 
@@ -23,8 +23,8 @@ def row(ts_ns: int, close: float = 100.0, symbol: str = "A", seq: int = 1) -> Fe
     return FeatureRow(symbol, seq, ts_ns, seq, close, {})
 
 
-def score(seq: int, ts_ns: int, value: float, sure: float = 1.0, symbol: str = "A") -> SentimentScore:
-    return SentimentScore(seq, ts_ns, symbol, f"n{seq}", value, sure, "lexicon", "v", "", {})
+def score(seq: int, ts_ns: int, value: float, confidence: float = 1.0, symbol: str = "A") -> SentimentScore:
+    return SentimentScore(seq, ts_ns, symbol, f"n{seq}", value, confidence, "lexicon", "v", "", {})
 
 
 def filing(number: int = 1, filed: int = 20240101, period_end: int = 20231231, **changes: Any) -> Fundamentals:
@@ -36,23 +36,23 @@ def filing(number: int = 1, filed: int = 20240101, period_end: int = 20231231, *
 
 def views(strategy: Any, records: list[Record]) -> list[tuple[int, int, tuple[str, ...]]]:
     """(place of the record, direction, causes) of each view."""
-    state, out = None, []
-    for at, record in enumerate(records):
+    state, changes = None, []
+    for index, record in enumerate(records):
         state, view = strategy.decide(record, pickle.loads(pickle.dumps(state)))  # noqa: S301  (its own pickle)
         if view is not None:
-            out.append((at, view.direction, view.causes))
-    return out
+            changes.append((index, view.direction, view.causes))
+    return changes
 
 
 def test_good_news_is_followed_until_it_has_faded() -> None:
     """Tone 0.8 is 0.2 after two half-lives: out behind them."""
-    records: list[Record] = [score(1, 0, 0.8), row(HOUR), row(2 * HOUR), row(2 * HOUR + 1), row(9 * HOUR)]
+    records: list[Record] = [score(1, 0, 0.8), row(HOUR_NS), row(2 * HOUR_NS), row(2 * HOUR_NS + 1), row(9 * HOUR_NS)]
     assert views(Sentiment(), records) == [(0, 1, ("sent-1",)), (3, 0, ("sent-1",))]
 
 
 def test_several_small_headlines_count_together_and_a_contrary_one_cancels_them() -> None:
-    given = ((0.3, 0.9), (0.3, 0.9), (-0.5, 1.0), (-0.7, 1.0))
-    records: list[Record] = [score(n, n, *one) for n, one in enumerate(given, 1)]
+    tones = ((0.3, 0.9), (0.3, 0.9), (-0.5, 1.0), (-0.7, 1.0))
+    records: list[Record] = [score(n, n, *tone) for n, tone in enumerate(tones, 1)]
     assert views(Sentiment(), records) == [
         (1, 1, ("sent-1", "sent-2")),
         (2, 0, ("sent-1", "sent-2", "sent-3")),
@@ -64,12 +64,12 @@ def test_an_unsure_score_counts_less() -> None:
     assert views(Sentiment(), [score(1, 0, 1.0, 0.4)]) == []
 
 
-def test_between_news_time_costs_a_position_only_once() -> None:
-    records: list[Record] = [score(1, 0, -0.9), *(row(n * HOUR) for n in range(1, 50))]
+def test_time_without_news_closes_a_position_once() -> None:
+    records: list[Record] = [score(1, 0, -0.9), *(row(n * HOUR_NS) for n in range(1, 50))]
     assert [direction for _, direction, _ in views(Sentiment(), records)] == [-1, 0]
 
 
-def test_a_cheap_sound_company_is_bought_and_sold_when_it_is_dear() -> None:
+def test_cheap_sound_company_is_bought_and_sold_when_expensive() -> None:
     # P/E at most 15: 150; P/B at most 3 of 50 a share: 150; out above 22 times 10
     closes = (160.0, 150.0, 200.0, 220.0, 220.1, 200.0)
     records: list[Record] = [filing(), *(row(FILED_NS + n, close) for n, close in enumerate(closes))]
@@ -87,28 +87,28 @@ def test_a_cheap_sound_company_is_bought_and_sold_when_it_is_dear() -> None:
         {"currency": "EUR"},
     ],
 )
-def test_what_is_not_sound_is_not_bought_at_any_price(changes: dict[str, Any]) -> None:
+def test_unsound_company_is_never_bought(changes: dict[str, Any]) -> None:
     assert views(FundamentalValue(), [filing(**changes), row(FILED_NS, 0.01)]) == []
 
 
-def test_a_new_filing_that_fails_ends_it_and_an_older_period_changes_nothing() -> None:
+def test_failing_new_filing_closes_and_an_older_period_changes_nothing() -> None:
     old = filing(2, filed=20240102, period_end=20230930, facts={"eps": -1.0})
     bad = filing(3, filed=20240301, period_end=20240131, facts={"eps": -1.0})
-    records: list[Record] = [filing(), row(FILED_NS), old, row(FILED_NS + DAY), bad, row(FILED_NS + 70 * DAY)]
+    records: list[Record] = [filing(), row(FILED_NS), old, row(FILED_NS + DAY_NS), bad, row(FILED_NS + 70 * DAY_NS)]
     assert views(FundamentalValue(), records) == [(1, 1, ("fund-1",)), (5, 0, ("fund-3",))]
 
 
-def test_figures_grow_old() -> None:
-    records: list[Record] = [filing(), row(FILED_NS), row(FILED_NS + 200 * DAY - 1), row(FILED_NS + 200 * DAY)]
-    assert [(at, direction) for at, direction, _ in views(FundamentalValue(), records)] == [(1, 1), (3, 0)]
+def test_old_figures_close_the_position() -> None:
+    records: list[Record] = [filing(), row(FILED_NS), row(FILED_NS + 200 * DAY_NS - 1), row(FILED_NS + 200 * DAY_NS)]
+    assert [(index, direction) for index, direction, _ in views(FundamentalValue(), records)] == [(1, 1), (3, 0)]
 
 
-def test_in_the_stage_their_signals_name_what_they_rest_on() -> None:
+def test_stage_signals_name_their_causes() -> None:
     stage = SignalStage([Sentiment(), FundamentalValue()])
-    assert stage.on_tick(1, [score(1, 1, 0.9), filing()]) == [], "there is no price yet"
-    first: Any = stage.on_tick(FILED_NS, [row(FILED_NS)])
+    assert stage.on_slice(1, [score(1, 1, 0.9), filing()]) == [], "there is no price yet"
+    first: Any = stage.on_slice(FILED_NS, [row(FILED_NS)])
     assert [(s.strategy, s.direction, s.price, s.cause_ids) for s in first] == [("sentiment", 1, 100.0, ["sent-1"])]
-    second: Any = stage.on_tick(FILED_NS + 1, [row(FILED_NS + 1, seq=2)])
+    second: Any = stage.on_slice(FILED_NS + 1, [row(FILED_NS + 1, seq=2)])
     assert [(s.strategy, s.direction, s.cause_ids) for s in second] == [
         ("sentiment", 0, ["sent-1"]),
         ("fundamental_value", 1, ["fund-1"]),
@@ -124,6 +124,6 @@ def test_in_the_stage_their_signals_name_what_they_rest_on() -> None:
         ("fundamental_value", {"pe_max": 30}, "pe_max must be below pe_exit"),
     ],
 )
-def test_impossible_parameters_are_one_sentence(name: str, parameters: dict[str, Any], message: str) -> None:
+def test_invalid_parameters_give_a_one_line_error(name: str, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         load_strategies([{"name": name, "parameters": parameters}])

@@ -15,15 +15,15 @@ from dataflows.research.optimization import (
     BAR,
     DAILY,
     Close,
-    Returns,
-    adjusted_for,
-    closes_of_files,
-    jumps,
+    ReturnMatrix,
+    adjust_for_splits,
+    closes_from_files,
+    compute_returns,
     optimize,
-    returns_of,
+    suspicious_jumps,
 )
 from deploy import cli
-from operators.sizing import weights_of
+from operators.sizing import parse_weights
 from schemas.errors import BadInput
 from schemas.records import CorporateAction
 from tests.replay.market import write_market
@@ -32,40 +32,40 @@ A, B = [0.01, -0.01, 0.01, -0.01], [0.02, 0.02, -0.02, -0.02]  # uncorrelated, v
 ONE = Decimal(1)
 
 
-def returns(*columns: list[float], repeat: int = 10, means: tuple[float, ...] = ()) -> Returns:
+def returns(*columns: list[float], repeat: int = 10, means: tuple[float, ...] = ()) -> ReturnMatrix:
     values = np.tile(np.column_stack(columns), (repeat, 1)) + (np.array(means) if means else 0.0)
-    return Returns([chr(65 + n) for n in range(len(columns))], values, list(range(1, len(values) + 1)), DAILY)
+    return ReturnMatrix([chr(65 + n) for n in range(len(columns))], values, list(range(1, len(values) + 1)), DAILY)
 
 
 def test_hierarchical_risk_parity_of_two_uncorrelated_assets_is_inverse_variance() -> None:
-    found = optimize(returns(A, B), "hrp")
-    assert found.weights == {"A": Decimal("0.8"), "B": Decimal("0.2")}
-    assert found.reason.startswith("hrp over 40 daily returns to 1..40, at most 1 each, skfolio 1.")
+    result = optimize(returns(A, B), "hrp")
+    assert result.weights == {"A": Decimal("0.8"), "B": Decimal("0.2")}
+    assert result.reason.startswith("hrp over 40 daily returns to 1..40, at most 1 each, skfolio 1.")
 
 
 def test_maximum_sharpe_of_two_uncorrelated_assets_is_mean_over_variance() -> None:
-    found = optimize(returns(A, B, means=(0.001, 0.002)), "max_sharpe")
-    assert float(found.weights["A"]) == pytest.approx(2 / 3, abs=1e-3), "0.001 / 1 to 0.002 / 4"
+    result = optimize(returns(A, B, means=(0.001, 0.002)), "max_sharpe")
+    assert float(result.weights["A"]) == pytest.approx(2 / 3, abs=1e-3), "0.001 / 1 to 0.002 / 4"
 
 
-def test_cvar_shuns_the_asset_with_the_worst_tail() -> None:
+def test_cvar_avoids_the_asset_with_the_worst_tail() -> None:
     quiet, tail = [0.001, -0.001] * 10, [0.002] * 19 + [-0.1]
-    found = optimize(returns(quiet, tail), "cvar")
-    assert found.weights["A"] > Decimal("0.95")
+    result = optimize(returns(quiet, tail), "cvar")
+    assert result.weights["A"] > Decimal("0.95")
 
 
 @pytest.mark.parametrize("method", ["hrp", "max_sharpe", "cvar"])
-def test_no_weight_is_above_the_limit_and_together_they_are_no_more_than_equity(method: str) -> None:
-    found = optimize(
+def test_weights_respect_the_limit_and_sum_to_at_most_one(method: str) -> None:
+    result = optimize(
         returns(A, B, [0.03, -0.03, -0.03, 0.03], repeat=30, means=(0.01, 0.001, 0.001)), method, Decimal("0.4")
     )
-    assert max(found.weights.values()) <= Decimal("0.4")
-    assert Decimal("0.9999") < sum(found.weights.values()) <= 1
-    assert weights_of(found.arguments) == found.weights
+    assert max(result.weights.values()) <= Decimal("0.4")
+    assert Decimal("0.9999") < sum(result.weights.values()) <= 1
+    assert parse_weights(result.arguments) == result.weights
 
 
 @pytest.mark.parametrize(
-    ("given", "method", "limit", "said"),
+    ("asset_returns", "method", "limit", "message"),
     [
         (returns(A, B, repeat=7), "hrp", ONE, "hrp of 2 symbols needs at least 30 daily returns .*, found 28"),
         (returns(A, B, repeat=24), "cvar", ONE, "at least 100 daily returns that all of them have, found 96"),
@@ -77,41 +77,45 @@ def test_no_weight_is_above_the_limit_and_together_they_are_no_more_than_equity(
         (returns(A, B), "magic", ONE, "method must be one of max_sharpe, hrp, cvar, found 'magic'"),
     ],
 )
-def test_where_there_is_no_answer_one_sentence_says_why(given: Returns, method: str, limit: Decimal, said: str) -> None:
-    with pytest.raises(BadInput, match=said):
-        optimize(given, method, limit)
+def test_unsolvable_input_gives_a_one_line_error(
+    asset_returns: ReturnMatrix, method: str, limit: Decimal, message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        optimize(asset_returns, method, limit)
 
 
-def test_without_skfolio_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_skfolio_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skfolio", None)
     with pytest.raises(BadInput, match=r"skfolio is not installed: .*deploy/locks/requirements-optimization\.txt"):
         optimize(returns(A, B), "hrp")
 
 
 def test_returns_are_between_the_times_that_all_symbols_have() -> None:
-    found = returns_of({"B": {1: 10.0, 2: 11.0, 4 * 10**9: 22.0}, "A": {1: 5.0, 2: 6.0, 3: 9.0, 4 * 10**9: 3.0}}, BAR)
-    assert (found.symbols, found.times) == (["A", "B"], [2, 4 * 10**9])
-    assert found.values == pytest.approx(np.array([[0.2, 0.1], [-0.5, 1.0]]))
-    assert jumps(found) == [
+    result = compute_returns(
+        {"B": {1: 10.0, 2: 11.0, 4 * 10**9: 22.0}, "A": {1: 5.0, 2: 6.0, 3: 9.0, 4 * 10**9: 3.0}}, BAR
+    )
+    assert (result.symbols, result.times) == (["A", "B"], [2, 4 * 10**9])
+    assert result.values == pytest.approx(np.array([[0.2, 0.1], [-0.5, 1.0]]))
+    assert suspicious_jumps(result) == [
         "A moved by -50.0% to 1970-01-01T00:00:04Z: a split?",
         "B moved by +100.0% to 1970-01-01T00:00:04Z: a split?",
     ]
     with pytest.raises(BadInput, match="there are no bars of C in the days asked for; there are of A, B"):
-        returns_of({"A": {1: 1.0}, "B": {1: 1.0}}, BAR, ["A", "C"])
+        compute_returns({"A": {1: 1.0}, "B": {1: 1.0}}, BAR, ["A", "C"])
     with pytest.raises(BadInput, match="there are no bars to compute"):
-        returns_of({}, DAILY)
+        compute_returns({}, DAILY)
 
 
 def test_closes_before_a_split_are_adjusted() -> None:
     split = CorporateAction("s", 0, "SPLIT", "A", 20240103, 0, Decimal(2), None, "USD", "", "test")
     closes = [Close("A", 20240102, 1, 100.0), Close("A", 20240103, 2, 50.0), Close("B", 20240102, 1, 7.0)]
-    assert [c.close for c in adjusted_for(closes, [split, split])] == [50.0, 50.0, 7.0]
+    assert [c.close for c in adjust_for_splits(closes, [split, split])] == [50.0, 50.0, 7.0]
 
 
 def test_the_last_close_of_a_day_and_the_days_asked_for_count(tmp_path: Path) -> None:
     files = write_market(tmp_path, symbols=("A", "B"), minutes=30)
-    daily = closes_of_files(load_settings(environment={}), files, DAILY, 365)
-    bars = closes_of_files(load_settings(environment={}), files, BAR, 1)
+    daily = closes_from_files(load_settings(environment={}), files, DAILY, 365)
+    bars = closes_from_files(load_settings(environment={}), files, BAR, 1)
     assert list(daily["A"]) == [20240308, 20240311]
     assert daily["A"][20240311] == bars["A"][max(bars["A"])]
     assert len(bars["A"]) <= 30, "of the last day only"
@@ -121,14 +125,23 @@ def test_the_command_prints_weights_and_writes_nothing_when_dry(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_market(tmp_path / "bars", symbols=("A", "B"), minutes=120)
-    asked = ["optimize-weights", "--method", "hrp", "--bars", str(tmp_path / "bars"), "--returns", "bar", "--dry-run"]
-    monkeypatch.setattr(sys, "argv", ["cli.py", *asked, "--json"])
-    with pytest.raises(SystemExit) as ended:
+    arguments = [
+        "optimize-weights",
+        "--method",
+        "hrp",
+        "--bars",
+        str(tmp_path / "bars"),
+        "--returns",
+        "bar",
+        "--dry-run",
+    ]
+    monkeypatch.setattr(sys, "argv", ["cli.py", *arguments, "--json"])
+    with pytest.raises(SystemExit) as exit_info:
         cli.main()
-    assert ended.value.code == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["method"], told["each"], told["command_id"]) == ("hrp", "bar", None)
-    assert Decimal("0.99999") < sum(map(Decimal, told["weights"].values())) <= 1
-    monkeypatch.setattr(sys, "argv", ["cli.py", *asked, "--symbols", "A,NONE"])
+    assert exit_info.value.code == 0
+    output = json.loads(capsys.readouterr().out)
+    assert (output["method"], output["each"], output["command_id"]) == ("hrp", "bar", None)
+    assert Decimal("0.99999") < sum(map(Decimal, output["weights"].values())) <= 1
+    monkeypatch.setattr(sys, "argv", ["cli.py", *arguments, "--symbols", "A,NONE"])
     assert cli.main() == 2
     assert capsys.readouterr().err == "error: there are no bars of NONE in the days asked for; there are of A, B\n"

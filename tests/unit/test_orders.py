@@ -6,18 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.orders import FINAL, TRANSITIONS, ImpossibleEvent, OrderEvent, OrderState, event_of, follow
+from operators.order_lifecycle import (
+    FINAL_STATES,
+    TRANSITIONS,
+    InvalidTransition,
+    OrderEvent,
+    OrderState,
+    event_from_report,
+    next_state,
+)
 from schemas.errors import InvalidField
 from tests.unit.builders import execution
 
 
-def test_the_usual_life_leads_from_proposed_to_filled() -> None:
+def test_usual_lifecycle_leads_from_proposed_to_filled() -> None:
     state = OrderState.PROPOSED
-    seen = [state]
+    states = [state]
     for event in ("approve", "submit", "accept", "fill part", "fill part", "ask cancel", "fill"):
-        state = follow(state, OrderEvent(event))
-        seen.append(state)
-    assert [s.value for s in seen] == [
+        state = next_state(state, OrderEvent(event))
+        states.append(state)
+    assert [s.value for s in states] == [
         "proposed",
         "approved",
         "submitted",
@@ -31,7 +39,7 @@ def test_the_usual_life_leads_from_proposed_to_filled() -> None:
 
 def test_the_table_has_a_row_for_every_state_and_the_final_ones_are_empty() -> None:
     assert set(TRANSITIONS) == set(OrderState)
-    assert {s.value for s in FINAL} == {"refused", "filled", "cancelled", "replaced", "expired", "rejected"}
+    assert {s.value for s in FINAL_STATES} == {"refused", "filled", "cancelled", "replaced", "expired", "rejected"}
 
 
 def test_every_state_is_reached_and_can_end() -> None:
@@ -39,7 +47,7 @@ def test_every_state_is_reached_and_can_end() -> None:
     for _ in OrderState:
         reached |= {after for state in reached for after in TRANSITIONS[state].values()}
     assert reached == set(OrderState)
-    ending = set(FINAL)
+    ending = set(FINAL_STATES)
     for _ in OrderState:
         ending |= {state for state, events in TRANSITIONS.items() if ending & set(events.values())}
     assert ending == set(OrderState)
@@ -51,31 +59,31 @@ def test_every_state_is_reached_and_can_end() -> None:
     ids=lambda value: value.name,
 )
 def test_an_impossible_event_names_both_states(state: OrderState, event: OrderEvent) -> None:
-    with pytest.raises(ImpossibleEvent) as error:
-        follow(state, event, order_id="ord-7")
-    words = str(error.value)
-    assert "ord-7" in words
-    assert f"a {state.value} order cannot become" in words
-    target = words.split("cannot become ")[1].split(" (event")[0]
+    with pytest.raises(InvalidTransition) as error:
+        next_state(state, event, order_id="ord-7")
+    message = str(error.value)
+    assert "ord-7" in message
+    assert f"a {state.value} order cannot become" in message
+    target = message.split("cannot become ")[1].split(" (event")[0]
     assert target in {s.value for s in OrderState}
 
 
 @given(st.lists(st.sampled_from(OrderEvent), max_size=30))
-def test_nothing_follows_on_a_final_state(events: list[OrderEvent]) -> None:
+def test_final_state_accepts_no_event(events: list[OrderEvent]) -> None:
     state = OrderState.PROPOSED
     for event in events:
         try:
-            after = follow(state, event)
-        except ImpossibleEvent:
+            after = next_state(state, event)
+        except InvalidTransition:
             continue
-        assert state not in FINAL
+        assert state not in FINAL_STATES
         state = after
 
 
 def test_a_trade_that_leaves_nothing_fills_and_one_that_leaves_some_fills_in_part() -> None:
-    whole = execution(1, 1, "AAPL", 10, 100.0)
-    assert event_of(whole) is OrderEvent.FILL
-    assert event_of(whole._replace(leaves_quantity=whole.quantity)) is OrderEvent.FILL_PART
-    assert event_of(whole._replace(exec_type="CANCELED")) is OrderEvent.CANCEL
+    full_fill = execution(1, 1, "AAPL", 10, 100.0)
+    assert event_from_report(full_fill) is OrderEvent.FILL
+    assert event_from_report(full_fill._replace(leaves_quantity=full_fill.quantity)) is OrderEvent.PARTIAL_FILL
+    assert event_from_report(full_fill._replace(exec_type="CANCELED")) is OrderEvent.CANCEL
     with pytest.raises(InvalidField, match=r"exec_type must be one of TRADE, NEW, .* found DONE"):
-        event_of(whole._replace(exec_type="DONE"))
+        event_from_report(full_fill._replace(exec_type="DONE"))

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from operators.performance import CURVE_POINTS_MAX, FILLS_SHOWN, Performance, Welford
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import CANCELED, DeadLetter, Valuation
 from tests.unit.builders import bar, execution, refusal, signal
 
 CAPITAL = Decimal(1000)
 
 
-def valued(seq: int, equity: float, **fields: Any) -> Valuation:
-    zero, money = Decimal(0), Decimal(repr(equity))
-    return Valuation(seq, seq, money, money, zero, zero, zero, zero, zero, 0)._replace(**fields)
+def valuation(seq: int, equity: float, **fields: Any) -> Valuation:
+    zero, amount = Decimal(0), Decimal(repr(equity))
+    return Valuation(seq, seq, amount, amount, zero, zero, zero, zero, zero, 0)._replace(**fields)
 
 
 def run(days: list[list[float]]) -> Performance:
@@ -31,24 +31,24 @@ def run(days: list[list[float]]) -> Performance:
     for day, equities in enumerate(days):
         for equity in equities:
             seq += 1
-            performance.on_tick(Tick(seq, [bar("A", seq, seq, day=20240101 + day), valued(seq, equity)]))
+            performance.on_slice(TimeSlice(seq, [bar("A", seq, seq, day=20240101 + day), valuation(seq, equity)]))
     return performance
 
 
-def walk(seed: int, days: int, ticks: int) -> list[list[float]]:
-    market, equity, out = random.Random(seed), 1000.0, []
+def random_equities(seed: int, days: int, slices_per_day: int) -> list[list[float]]:
+    rng, equity, equities_by_day = random.Random(seed), 1000.0, []
     for _ in range(days):
         day = []
-        for _ in range(ticks):
-            equity = round(equity * (1 + market.gauss(0, 0.01)), 2)
+        for _ in range(slices_per_day):
+            equity = round(equity * (1 + rng.gauss(0, 0.01)), 2)
             day.append(equity)
-        out.append(day)
-    return out
+        equities_by_day.append(day)
+    return equities_by_day
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_drawdown_is_the_largest_fall_from_any_earlier_equity(seed: int) -> None:
-    days = walk(seed, 5, 20)
+    days = random_equities(seed, 5, 20)
     curve = [1000.0, *(equity for day in days for equity in day)]
     naive = max(1 - curve[j] / curve[i] for i in range(len(curve)) for j in range(i, len(curve)))
     assert run(days).max_drawdown == pytest.approx(naive)
@@ -56,7 +56,7 @@ def test_drawdown_is_the_largest_fall_from_any_earlier_equity(seed: int) -> None
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sharpe_is_mean_over_deviation_of_daily_returns_a_year(seed: int) -> None:
-    days = walk(seed, 12, 7)
+    days = random_equities(seed, 12, 7)
     closes = [1000.0, *(day[-1] for day in days)]
     returns = [after / before - 1 for before, after in pairwise(closes)]
     naive = statistics.mean(returns) / statistics.stdev(returns) * math.sqrt(252)
@@ -69,8 +69,8 @@ def test_without_two_days_or_without_movement_there_is_no_sharpe() -> None:
     assert run([[1000.0], [1000.0], [1000.0]]).sharpe() is None
 
 
-def test_asking_for_the_sharpe_in_between_changes_nothing() -> None:
-    days = walk(3, 6, 5)
+def test_reading_the_sharpe_changes_nothing() -> None:
+    days = random_equities(3, 6, 5)
     performance = run(days[:3])
     performance.sharpe()
     assert performance.summary() == run(days[:3]).summary()
@@ -79,16 +79,18 @@ def test_asking_for_the_sharpe_in_between_changes_nothing() -> None:
 def test_counts_are_of_bars_signals_orders_fills_refusals_and_dead_letters() -> None:
     performance = Performance(CAPITAL)
     fill = execution(1, 1, "A", 1, 10.0)
-    dead = DeadLetter("file:x", 0, 1, "market_data", 1, "bad", None, b"")
-    performance.on_tick(
-        Tick(1, [bar("A", 1, 1), signal("A", 1, 1), fill, fill._replace(seq=2, exec_type=CANCELED), refusal(1, 1, "A")])
+    dead_letter = DeadLetter("file:x", 0, 1, "market_data", 1, "bad", None, b"")
+    performance.on_slice(
+        TimeSlice(
+            1, [bar("A", 1, 1), signal("A", 1, 1), fill, fill._replace(seq=2, exec_type=CANCELED), refusal(1, 1, "A")]
+        )
     )
-    performance.on_tick(Tick(2, [bar("A", 2, 2, traded=False), dead]))
+    performance.on_slice(TimeSlice(2, [bar("A", 2, 2, traded=False), dead_letter]))
     expected = {"bars": 2, "signals": 1, "orders": 0, "fills": 1, "refusals": 1, "dead_letters": 1}
     assert {name: performance.summary()[name] for name in expected} == expected
 
 
-def test_a_run_without_valuations_ends_with_what_it_began() -> None:
+def test_run_without_valuations_ends_with_its_initial_equity() -> None:
     summary = Performance(CAPITAL).summary()
     assert (summary["final_equity"], summary["cash"], summary["max_drawdown"]) == ("1000", "1000", 0.0)
     json.dumps(summary)
@@ -96,16 +98,18 @@ def test_a_run_without_valuations_ends_with_what_it_began() -> None:
 
 def test_money_in_the_summary_is_exact_text() -> None:
     performance = Performance(CAPITAL)
-    performance.on_tick(Tick(1, [valued(1, 999.25, fees=Decimal("0.750000001"), realized_pnl=Decimal("1E+1"))]))
+    performance.on_slice(
+        TimeSlice(1, [valuation(1, 999.25, fees=Decimal("0.750000001"), realized_pnl=Decimal("1E+1"))])
+    )
     summary = performance.summary()
     assert (summary["final_equity"], summary["fees"], summary["realized_pnl"]) == ("999.25", "0.750000001", "10")
 
 
 def test_the_curve_and_the_fills_do_not_grow_with_the_run() -> None:
     performance = Performance(CAPITAL)
-    ticks = 5 * CURVE_POINTS_MAX
-    for seq in range(1, ticks + 1):
-        performance.on_tick(Tick(seq, [valued(seq, 1000.0 + seq), execution(seq, seq, "A", 1, 10.0)]))
+    slice_count = 5 * CURVE_POINTS_MAX
+    for seq in range(1, slice_count + 1):
+        performance.on_slice(TimeSlice(seq, [valuation(seq, 1000.0 + seq), execution(seq, seq, "A", 1, 10.0)]))
     assert CURVE_POINTS_MAX // 2 <= len(performance.curve) < CURVE_POINTS_MAX
     assert len(performance.fills) == FILLS_SHOWN
     gaps = {after[0] - before[0] for before, after in pairwise(performance.curve)}
@@ -114,28 +118,31 @@ def test_the_curve_and_the_fills_do_not_grow_with_the_run() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 9, 35])
 def test_a_restart_anywhere_gives_the_same_report(cut: int) -> None:
-    ticks = [
-        Tick(seq, [bar("A", seq, seq, day=20240101 + seq // 7), valued(seq, equity), execution(seq, seq, "A", 1, 10.0)])
-        for seq, equity in enumerate((equity for day in walk(1, 5, 8) for equity in day), 1)
+    time_slices = [
+        TimeSlice(
+            seq,
+            [bar("A", seq, seq, day=20240101 + seq // 7), valuation(seq, equity), execution(seq, seq, "A", 1, 10.0)],
+        )
+        for seq, equity in enumerate((equity for day in random_equities(1, 5, 8) for equity in day), 1)
     ]
-    whole, before, after = Performance(CAPITAL), Performance(CAPITAL), Performance(CAPITAL)
-    for tick in ticks:
-        whole.on_tick(tick)
-    for tick in ticks[:cut]:
-        before.on_tick(tick)
+    uninterrupted, before, after = Performance(CAPITAL), Performance(CAPITAL), Performance(CAPITAL)
+    for time_slice in time_slices:
+        uninterrupted.on_slice(time_slice)
+    for time_slice in time_slices[:cut]:
+        before.on_slice(time_slice)
     after.restore(before.snapshot())
-    for tick in ticks[cut:]:
-        after.on_tick(tick)
-    assert after.snapshot() == whole.snapshot()
-    assert after.summary() == whole.summary()
+    for time_slice in time_slices[cut:]:
+        after.on_slice(time_slice)
+    assert after.snapshot() == uninterrupted.snapshot()
+    assert after.summary() == uninterrupted.summary()
 
 
-def test_a_snapshot_does_not_change_with_later_ticks() -> None:
+def test_a_snapshot_does_not_change_with_later_slices() -> None:
     performance = run([[1000.0, 1001.0]])
-    taken = performance.snapshot()
-    held = repr(taken)
-    performance.on_tick(Tick(9, [bar("A", 9, 9), valued(9, 900.0), execution(1, 9, "A", 1, 10.0)]))
-    assert repr(taken) == held
+    snapshot = performance.snapshot()
+    text_before = repr(snapshot)
+    performance.on_slice(TimeSlice(9, [bar("A", 9, 9), valuation(9, 900.0), execution(1, 9, "A", 1, 10.0)]))
+    assert repr(snapshot) == text_before
 
 
 def test_running_variance_is_that_of_the_statistics_module() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.instruments import CRYPTO, FUTURE, NOTHING_LISTED, Instrument, Instruments
+from operators.instruments import CRYPTO, FUTURE, NO_INSTRUMENTS, Instrument, Instruments
 from operators.portfolio import PortfolioSettings, PortfolioStage
 from operators.sizing import SizingSettings
 from schemas.errors import BadInput
@@ -33,16 +33,16 @@ from schemas.records import (
 from tests.unit.builders import bar
 from tests.unit.trades import trade
 
-MINUTE = 60 * 10**9
+MINUTE_NS = 60 * 10**9
 SHARES = PortfolioSettings(
     sizing=SizingSettings(method="fixed_quantity", quantity=Decimal(100)), max_position_percentage=Decimal(1)
 )
 
 
-class Desk:
+class PortfolioHarness:
     """A portfolio with a hand-driven market, risk and venue around it. Quantities are plain integers."""
 
-    def __init__(self, portfolio: PortfolioSettings = SHARES, instruments: Instruments = NOTHING_LISTED) -> None:
+    def __init__(self, portfolio: PortfolioSettings = SHARES, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self.settings = portfolio
         self.stage = PortfolioStage(portfolio, instruments)
         self.minute = 0
@@ -50,57 +50,61 @@ class Desk:
         self.execution_seq = 0
         self.refusal_seq = 0
         self.signal_seq = 0
-        self.next: list[Record] = []
-        self.proposed: list[OrderProposal] = []
-        self.last: list[Record] = []  # what the last tick held
-        self.out: list[Record] = []  # and gave
+        self.queued: list[Record] = []
+        self.proposals: list[OrderProposal] = []
+        self.last_input: list[Record] = []  # what the last tick held
+        self.output: list[Record] = []  # and gave
         self.accepted: set[str] = set()
-        self.open: dict[str, tuple[OrderProposal, str, Decimal]] = {}
+        self.open_orders: dict[str, tuple[OrderProposal, str, Decimal]] = {}
 
     def signal(self, direction: int, symbol: str = "X", strategy: str = "s", strength: float = 1.0) -> None:
         self.signal_seq += 1
-        at = (self.minute + 1) * MINUTE
-        self.next.append(Signal(symbol, self.signal_seq, at, strategy, direction, strength, 1.0, 100.0, "f", {}))
+        ts_ns = (self.minute + 1) * MINUTE_NS
+        self.queued.append(Signal(symbol, self.signal_seq, ts_ns, strategy, direction, strength, 1.0, 100.0, "f", {}))
 
     def report(self, exec_type: str, quantity: int = 0, price: float = 100.0, symbol: str = "X") -> None:
         """An execution report on the symbol's last proposal; TRADE of 0 units fills it."""
-        proposal, order, filled = self.open[symbol]
+        proposal, order_id, filled = self.open_orders[symbol]
         traded = Decimal(0)
         if exec_type == TRADE:
             traded = Decimal(quantity) or proposal.quantity - filled
             filled += traded
         leaves = proposal.quantity - filled if exec_type in (NEW, TRADE) else Decimal(0)
-        self.open[symbol] = (proposal, order, filled)
+        self.open_orders[symbol] = (proposal, order_id, filled)
         self.execution_seq += 1
-        seq, at = self.execution_seq, (self.minute + 1) * MINUTE
-        money = (traded, Decimal(repr(price)), Decimal(0), leaves, filled)
-        ids = (f"exe-{seq}", order, symbol, proposal.side, exec_type)
-        self.next.append(Execution(seq, at, *ids, *money, at - MINUTE, 0, "", proposal.proposal_id))
+        seq, ts_ns = self.execution_seq, (self.minute + 1) * MINUTE_NS
+        amounts = (traded, Decimal(repr(price)), Decimal(0), leaves, filled)
+        ids = (f"exe-{seq}", order_id, symbol, proposal.side, exec_type)
+        self.queued.append(Execution(seq, ts_ns, *ids, *amounts, ts_ns - MINUTE_NS, 0, "", proposal.proposal_id))
 
     def refuse(self, symbol: str = "X") -> None:
-        proposal = self.open[symbol][0]
+        proposal = self.open_orders[symbol][0]
         self.refusal_seq += 1
-        at = (self.minute + 1) * MINUTE
-        text = ("cash", "1", "0", "refused")
-        cause = proposal.proposal_id
-        self.next.append(OrderRefusal(self.refusal_seq, at, cause, symbol, proposal.side, proposal.quantity, *text))
+        ts_ns = (self.minute + 1) * MINUTE_NS
+        check_fields = ("cash", "1", "0", "refused")
+        cause_id = proposal.proposal_id
+        self.queued.append(
+            OrderRefusal(self.refusal_seq, ts_ns, cause_id, symbol, proposal.side, proposal.quantity, *check_fields)
+        )
 
-    def tick(self, prices: dict[str, float] | None = None) -> list[OrderProposal]:
+    def step(self, prices: dict[str, float] | None = None) -> list[OrderProposal]:
         self.minute += 1
-        at = self.minute * MINUTE
+        ts_ns = self.minute * MINUTE_NS
         rank = {OrderRefusal: 0, Execution: 1, Signal: 3}
-        bars = [bar(symbol, self.minute, at, price, day=self.day) for symbol, price in (prices or {"X": 100.0}).items()]
-        self.last = sorted([*self.next, *bars], key=lambda r: rank.get(type(r), 2))
-        self.next = []
-        self.out = self.stage.on_tick(at, self.last)
-        found = [r for r in self.out if type(r) is OrderProposal]
-        for proposal in found:
-            self.open[proposal.symbol] = (proposal, f"ord-{proposal.seq}", Decimal(0))
-        self.proposed += found
-        return found
+        bars = [
+            bar(symbol, self.minute, ts_ns, price, day=self.day) for symbol, price in (prices or {"X": 100.0}).items()
+        ]
+        self.last_input = sorted([*self.queued, *bars], key=lambda r: rank.get(type(r), 2))
+        self.queued = []
+        self.output = self.stage.on_slice(ts_ns, self.last_input)
+        proposals = [r for r in self.output if type(r) is OrderProposal]
+        for proposal in proposals:
+            self.open_orders[proposal.symbol] = (proposal, f"ord-{proposal.seq}", Decimal(0))
+        self.proposals += proposals
+        return proposals
 
 
-def signed(proposals: list[OrderProposal]) -> list[int]:
+def signed_quantities(proposals: list[OrderProposal]) -> list[int]:
     return [int(p.quantity) if p.side == BUY else -int(p.quantity) for p in proposals]
 
 
@@ -127,24 +131,24 @@ SCRIPTS = """
 def scripts() -> list[Any]:
     rows = []
     for line in SCRIPTS.strip().splitlines():
-        events, rest = line.split("|")
+        events, expectation = line.split("|")
         steps = events.split()
-        words = rest.split()
+        words = expectation.split()
         rows.append(pytest.param(steps, words[: len(steps)], id=" ".join(words[len(steps) :])))
     return rows
 
 
 @pytest.mark.parametrize(("steps", "expected"), scripts())
 def test_one_order_at_a_time(steps: list[str], expected: list[str]) -> None:
-    desk = Desk(replace(SHARES, exit_retry_s=60))
-    found = []
+    desk = PortfolioHarness(replace(SHARES, exit_retry_s=60))
+    actual = []
     for step in steps:
-        play(desk, step)
-        found.append(" ".join(map(str, signed(desk.tick()))) or ".")
-    assert found == expected
+        apply_step(desk, step)
+        actual.append(" ".join(map(str, signed_quantities(desk.step()))) or ".")
+    assert actual == expected
 
 
-def play(desk: Desk, step: str) -> None:
+def apply_step(desk: PortfolioHarness, step: str) -> None:
     reports = {"N": NEW, "F": TRADE, "C": CANCELED, "E": EXPIRED, "J": REJECTED}
     for i, letter in enumerate(step):
         if letter in "+-0" and not step.startswith("P"):
@@ -158,103 +162,107 @@ def play(desk: Desk, step: str) -> None:
 
 
 def test_a_reversal_is_one_order_through_zero() -> None:
-    desk = Desk(replace(SHARES, allow_short=True))
+    desk = PortfolioHarness(replace(SHARES, allow_short=True))
     desk.signal(1)
-    desk.tick()
+    desk.step()
     desk.report(TRADE)
     desk.signal(-1)
-    assert signed(desk.tick()) == [-200]
+    assert signed_quantities(desk.step()) == [-200]
 
 
 def test_strategies_on_one_symbol_are_netted() -> None:
-    desk = Desk(replace(SHARES, allow_short=True))
+    desk = PortfolioHarness(replace(SHARES, allow_short=True))
     desk.signal(1, strategy="a")
     desk.signal(1, strategy="b")
-    (both,) = desk.tick()
-    assert (signed([both]), both.strategy, both.signal_ids) == ([200], "a+b", ["sig-X-1", "sig-X-2"])
+    (netted,) = desk.step()
+    assert (signed_quantities([netted]), netted.strategy, netted.signal_ids) == ([200], "a+b", ["sig-X-1", "sig-X-2"])
     desk.report(TRADE)
     desk.signal(-1, strategy="b")
-    assert signed(desk.tick()) == [-200]
+    assert signed_quantities(desk.step()) == [-200]
     desk.report(TRADE)
     desk.signal(0, strategy="a")
-    assert signed(desk.tick()) == [-100]
+    assert signed_quantities(desk.step()) == [-100]
 
 
-def test_the_reports_of_another_order_release_nothing() -> None:
-    desk = Desk()
+def test_reports_of_other_orders_release_nothing() -> None:
+    desk = PortfolioHarness()
     desk.signal(1)
-    (proposal,) = desk.tick()
-    by_hand = trade(1, 7, "100")._replace(order_id="ord-hand")
+    (proposal,) = desk.step()
+    manual_fill = trade(1, 7, "100")._replace(order_id="ord-hand")
     desk.execution_seq = 1
-    desk.next.append(by_hand)
+    desk.queued.append(manual_fill)
     desk.signal(0)
-    assert desk.tick() == []
+    assert desk.step() == []
     desk.report(TRADE)
-    assert signed(desk.tick()) == [-107]
+    assert signed_quantities(desk.step()) == [-107]
     assert proposal.proposal_id == "prop-1"
 
 
-def test_proposals_of_one_tick_share_the_cash_in_symbol_order() -> None:
-    desk = Desk(replace(SHARES, initial_capital=Decimal(25_000), cash_buffer=Decimal(0)))
+def test_proposals_of_one_slice_share_the_cash_in_symbol_order() -> None:
+    desk = PortfolioHarness(replace(SHARES, initial_capital=Decimal(25_000), cash_buffer=Decimal(0)))
     for symbol in ("C", "A", "B"):
         desk.signal(1, symbol)
-    found = desk.tick({"A": 100.0, "B": 100.0, "C": 100.0})
-    assert [(p.symbol, int(p.quantity)) for p in found] == [("A", 100), ("B", 100), ("C", 50)]
-    assert found[2].sizing == "fixed_quantity 100; cut to 50 more by free cash 5000"
+    proposals = desk.step({"A": 100.0, "B": 100.0, "C": 100.0})
+    assert [(p.symbol, int(p.quantity)) for p in proposals] == [("A", 100), ("B", 100), ("C", 50)]
+    assert proposals[2].sizing == "fixed_quantity 100; cut to 50 more by free cash 5000"
 
 
 def test_a_cash_account_buys_with_what_has_settled() -> None:
-    desk = Desk(replace(SHARES, initial_capital=Decimal(10_000), cash_buffer=Decimal(0), settled_cash_only=True))
+    desk = PortfolioHarness(
+        replace(SHARES, initial_capital=Decimal(10_000), cash_buffer=Decimal(0), settled_cash_only=True)
+    )
     desk.signal(1)
-    assert signed(desk.tick()) == [100]
+    assert signed_quantities(desk.step()) == [100]
     desk.report(TRADE)
     desk.signal(0)
-    assert signed(desk.tick()) == [-100]
+    assert signed_quantities(desk.step()) == [-100]
     desk.report(TRADE)
     desk.signal(1)
-    assert desk.tick() == [], "the 10,000 of the sale settle on the next trading day"
+    assert desk.step() == [], "the 10,000 of the sale settle on the next trading day"
     desk.day += 1
     desk.signal(1)
-    assert signed(desk.tick()) == [100]
+    assert signed_quantities(desk.step()) == [100]
 
 
 def test_a_symbol_is_never_proposed_beyond_its_share_of_equity() -> None:
-    desk = Desk(replace(SHARES, max_position_percentage=Decimal("0.005")))
+    desk = PortfolioHarness(replace(SHARES, max_position_percentage=Decimal("0.005")))
     desk.signal(1)
-    (proposal,) = desk.tick({"X": 60.0})
+    (proposal,) = desk.step({"X": 60.0})
     assert int(proposal.quantity) == 83
     assert proposal.sizing == "fixed_quantity 100; capped at 83 by 0.005 of equity 1000000"
     desk.report(TRADE, price=60.0)
     desk.signal(1)
-    assert desk.tick({"X": 80.0}) == [], "a position that grew beyond the cap by its price is not cut by a signal"
+    assert desk.step({"X": 80.0}) == [], "a position that grew beyond the cap by its price is not cut by a signal"
 
 
 def test_a_rebalance_trades_back_to_target_outside_the_band() -> None:
     sizing = SizingSettings(method="target_percent", fraction=Decimal("0.1"), no_trade_band=Decimal("0.05"))
-    desk = Desk(PortfolioSettings(sizing=sizing, max_position_percentage=Decimal(1), rebalance_interval_s=300))
+    desk = PortfolioHarness(
+        PortfolioSettings(sizing=sizing, max_position_percentage=Decimal(1), rebalance_interval_s=300)
+    )
     desk.signal(1)
-    assert signed(desk.tick({"X": 100.0})) == [1000]
+    assert signed_quantities(desk.step({"X": 100.0})) == [1000]
     desk.report(TRADE)
-    found = [signed(desk.tick({"X": price})) for price in (100.0, 120.0, 120.0, 120.0, 120.0)]
-    assert found == [[], [], [], [-150], []], "at minute 5: 0.1 of 1,020,000 at 120 is 850"
+    traded = [signed_quantities(desk.step({"X": price})) for price in (100.0, 120.0, 120.0, 120.0, 120.0)]
+    assert traded == [[], [], [], [-150], []], "at minute 5: 0.1 of 1,020,000 at 120 is 850"
 
 
 @pytest.mark.parametrize(("direction", "limit"), [(1, "100.1"), (0, "99.9")])
 def test_a_limit_order_is_priced_beyond_the_reference(direction: int, limit: str) -> None:
-    desk = Desk(replace(SHARES, order_type="LIMIT"))
+    desk = PortfolioHarness(replace(SHARES, order_type="LIMIT"))
     desk.signal(1)
-    (proposal,) = desk.tick()
+    (proposal,) = desk.step()
     if direction == 0:
         desk.report(TRADE)
         desk.signal(0)
-        (proposal,) = desk.tick()
+        (proposal,) = desk.step()
     assert (proposal.order_type, proposal.limit_price) == ("LIMIT", Decimal(limit))
 
 
 def test_a_listed_instrument_brings_its_multiplier_lot_and_tick() -> None:
     future = Instrument(symbol="ES", asset_class=FUTURE, multiplier=Decimal(50), tick_size=Decimal("0.25"))
     coin = Instrument(symbol="BTC", asset_class=CRYPTO, lot_size=Decimal("0.0001"))
-    desk = Desk(
+    desk = PortfolioHarness(
         PortfolioSettings(
             sizing=SizingSettings(fraction=Decimal("0.5")), max_position_percentage=Decimal(1), order_type="LIMIT"
         ),
@@ -263,33 +271,33 @@ def test_a_listed_instrument_brings_its_multiplier_lot_and_tick() -> None:
     prices = {"ES": 4000.0, "BTC": 30_000.0}
     desk.signal(1, "ES")
     desk.signal(1, "BTC", strength=0.5)
-    coins, contracts = desk.tick(prices)
+    coins, contracts = desk.step(prices)
     assert (contracts.quantity, contracts.limit_price) == (Decimal(2), Decimal(4004)), "500,000 / (4000 x 50)"
     assert (coins.quantity, coins.limit_price) == (Decimal("8.3333"), Decimal(30_030))
     desk.report(TRADE, price=4000.0, symbol="ES")
-    desk.tick(prices | {"ES": 4010.0})
-    (valuation,) = [r for r in desk.out if type(r) is Valuation]
+    desk.step(prices | {"ES": 4010.0})
+    (valuation,) = [r for r in desk.output if type(r) is Valuation]
     assert (valuation.net_exposure, valuation.unrealized_pnl) == (Decimal(401_000), Decimal(1_000))
 
 
 def test_the_ledger_comes_first_then_the_valuation_then_the_proposals() -> None:
-    desk = Desk()
+    desk = PortfolioHarness()
     desk.signal(1, "X")
-    desk.tick()
+    desk.step()
     desk.report(TRADE)
     desk.signal(1, "Y")
-    desk.tick({"X": 101.0, "Y": 50.0})
-    assert [type(r).__name__ for r in desk.out] == ["Lot", "Position", "Valuation", "OrderProposal"]
-    valuation = desk.out[2]
+    desk.step({"X": 101.0, "Y": 50.0})
+    assert [type(r).__name__ for r in desk.output] == ["Lot", "Position", "Valuation", "OrderProposal"]
+    valuation = desk.output[2]
     assert isinstance(valuation, Valuation)
     assert (valuation.equity, valuation.unrealized_pnl) == (Decimal(1_000_100), Decimal(100))
-    assert desk.stage.on_tick(10 * MINUTE, []) == []
+    assert desk.stage.on_slice(10 * MINUTE_NS, []) == []
 
 
 # -- any market, risk and venue ----------------------------------------------------------------------------------------
 
 actions = st.sampled_from(["fill", "part", "cancel", "expire", "reject", "refuse", "wait", "accept"])
-ticks = st.lists(
+slice_inputs = st.lists(
     st.tuples(
         st.lists(
             st.tuples(st.sampled_from("XYZ"), st.sampled_from("ab"), st.sampled_from([-1, 0, 1]), st.floats(0, 1)),
@@ -316,9 +324,9 @@ portfolios = st.builds(
 )
 
 
-def answer(desk: Desk, symbol: str, action: str, price: float) -> bool:
+def advance_order(desk: PortfolioHarness, symbol: str, action: str, price: float) -> bool:
     """Let risk or the venue act on the symbol's open proposal. True when the order is over."""
-    proposal, _, filled = desk.open[symbol]
+    proposal, _, filled = desk.open_orders[symbol]
     if action == "refuse" and not filled and symbol not in desk.accepted:
         desk.refuse(symbol)
         return True
@@ -339,29 +347,29 @@ def answer(desk: Desk, symbol: str, action: str, price: float) -> bool:
 
 
 @settings(max_examples=200, deadline=None)
-@given(portfolios, ticks)
-def test_whatever_risk_and_the_venue_do(portfolio: PortfolioSettings, drawn: list[Any]) -> None:
-    desk = Desk(portfolio)
+@given(portfolios, slice_inputs)
+def test_invariants_hold_whatever_risk_and_the_venue_do(portfolio: PortfolioSettings, minutes: list[Any]) -> None:
+    desk = PortfolioHarness(portfolio)
     working: set[str] = set()
-    for number, (signals, acts, cents) in enumerate(drawn):
+    for number, (signals, actions_by_symbol, cents) in enumerate(minutes):
         desk.day += number % 3 == 2
         prices = {symbol: c / 100 for symbol, c in cents.items()}
         for symbol in sorted(working):
-            if answer(desk, symbol, acts[symbol], prices[symbol]):
+            if advance_order(desk, symbol, actions_by_symbol[symbol], prices[symbol]):
                 working.discard(symbol)
                 desk.accepted.discard(symbol)
         for symbol, strategy, direction, strength in signals:
             desk.signal(direction, symbol, strategy, strength)
 
         stored = pickle.dumps(desk.stage.snapshot())
-        found = desk.tick(prices)
+        proposals = desk.step(prices)
         crashed = PortfolioStage(portfolio)
         crashed.restore(pickle.loads(stored))  # noqa: S301 our own bytes
-        again = crashed.on_tick(desk.minute * MINUTE, desk.last)
-        assert again == desk.out
+        repeated = crashed.on_slice(desk.minute * MINUTE_NS, desk.last_input)
+        assert repeated == desk.output
         assert crashed.snapshot() == desk.stage.snapshot()
 
-        for proposal in found:
+        for proposal in proposals:
             assert proposal.symbol not in working, "ordered twice"
             assert proposal.quantity > 0 and proposal.quantity % 1 == 0
             working.add(proposal.symbol)
@@ -371,12 +379,12 @@ def test_whatever_risk_and_the_venue_do(portfolio: PortfolioSettings, drawn: lis
             assert all(holding.quantity >= 0 for holding in desk.stage.ledger.holdings())
 
 
-def check_cap(desk: Desk, proposal: OrderProposal, prices: dict[str, float]) -> None:
+def check_cap(desk: PortfolioHarness, proposal: OrderProposal, prices: dict[str, float]) -> None:
     ledger = desk.stage.ledger
-    equity = next(r for r in desk.out if type(r) is Valuation).equity
-    held = ledger.quantity(proposal.symbol)
-    after = held + (proposal.quantity if proposal.side == BUY else -proposal.quantity)
-    if abs(after) > abs(held) or after * held < 0:
+    equity = next(r for r in desk.output if type(r) is Valuation).equity
+    position = ledger.quantity(proposal.symbol)
+    after = position + (proposal.quantity if proposal.side == BUY else -proposal.quantity)
+    if abs(after) > abs(position) or after * position < 0:
         value = abs(after) * Decimal(repr(prices[proposal.symbol]))
         assert value <= equity * desk.settings.max_position_percentage
     assert proposal.side in (BUY, SELL)
@@ -396,6 +404,6 @@ def check_cap(desk: Desk, proposal: OrderProposal, prices: dict[str, float]) -> 
         ("settlement_days", -1),
     ],
 )
-def test_a_wrong_setting_is_named(field: str, value: Any) -> None:
+def test_invalid_setting_is_reported(field: str, value: Any) -> None:
     with pytest.raises(BadInput, match=field):
         PortfolioSettings(**{field: value})

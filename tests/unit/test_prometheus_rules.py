@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.debian import program
+from tests.debian import find_program
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 
@@ -19,22 +19,22 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prometheus")
 
 
-def says(tool: Path, *arguments: str) -> str:
-    done = subprocess.run([tool, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+def run_tool(tool: Path, *arguments: str) -> str:
+    result = subprocess.run([tool, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
 
 
 def test_the_rules_are_valid_and_fire_when_they_should(unpacked: Path) -> None:
-    promtool = program("promtool", "prometheus", unpacked)
-    assert re.search(r"SUCCESS: \d\d rules found", says(promtool, "check", "rules", "rules.yml"))
-    assert "SUCCESS" in says(promtool, "test", "rules", "rules.test.yml")
-    assert "SUCCESS" in says(promtool, "check", "config", "--syntax-only", "prometheus.yml")
+    promtool = find_program("promtool", "prometheus", unpacked)
+    assert re.search(r"SUCCESS: \d\d rules found", run_tool(promtool, "check", "rules", "rules.yml"))
+    assert "SUCCESS" in run_tool(promtool, "test", "rules", "rules.test.yml")
+    assert "SUCCESS" in run_tool(promtool, "check", "config", "--syntax-only", "prometheus.yml")
 
 
 def test_the_configuration_of_alertmanager_is_valid(tmp_path: Path) -> None:
-    amtool = program("amtool", "prometheus-alertmanager", tmp_path)
-    assert "SUCCESS" in says(amtool, "check-config", "alertmanager.yml")
+    amtool = find_program("amtool", "prometheus-alertmanager", tmp_path)
+    assert "SUCCESS" in run_tool(amtool, "check-config", "alertmanager.yml")
 
 
 def test_every_rule_has_a_case_that_fires() -> None:

@@ -10,45 +10,51 @@ from typing import Any
 
 import pytest
 
-from dataflows.replay.comparison import Pipeline, Window, compare
-from dataflows.replay.differences import derived, first_difference
-from dataflows.replay.recording import DERIVED, GIVEN, Recording
+from dataflows.replay.comparison import Pipeline, ReplayWindow, compare
+from dataflows.replay.differences import derived_records, first_difference
+from dataflows.replay.recording import DERIVED_TOPICS, INPUT_TOPICS, Recording
 from dataflows.runtime import topology
 from operators.decision_hash import decision_hash
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.records import KILL_SWITCH, Command, Execution, Order, OrderProposal, OrderRefusal, Signal
 from tests.unit import builders
-from tests.unit.tape import MINUTE_NS, START_NS, decided, market, recorded, settings, with_command
+from tests.unit.tape import MINUTE_NS, START_NS, market, platform_output, recording, settings, with_command
 
 HALT = Command("cmd-1", 1, KILL_SWITCH, "tester", "drill", {})
 
 
-def changed(ticks: list[Tick], kind: type, number: int, **fields: Any) -> tuple[list[Tick], Any]:
+def with_record_changed(
+    time_slices: list[TimeSlice], kind: type, number: int, **fields: Any
+) -> tuple[list[TimeSlice], Any]:
     """The same ticks with the `number`-th record of a type changed, and the record as it was."""
-    seen = -1
-    for at, (ts_ns, records) in enumerate(ticks):
-        for place, record in enumerate(records):
-            seen += type(record) is kind
-            if type(record) is kind and seen == number:
-                other = [*records[:place], record._replace(**fields), *records[place + 1 :]]
-                return [*ticks[:at], Tick(ts_ns, other), *ticks[at + 1 :]], record
+    occurrence = -1
+    for slice_index, (ts_ns, records) in enumerate(time_slices):
+        for record_index, record in enumerate(records):
+            occurrence += type(record) is kind
+            if type(record) is kind and occurrence == number:
+                changed_records = [*records[:record_index], record._replace(**fields), *records[record_index + 1 :]]
+                return [
+                    *time_slices[:slice_index],
+                    TimeSlice(ts_ns, changed_records),
+                    *time_slices[slice_index + 1 :],
+                ], record
     raise AssertionError(f"fewer than {number + 1} {kind.__name__}s")
 
 
 def test_every_topic_that_a_stage_writes_is_compared() -> None:
     written = {topic for service in topology.SERVICES.values() for topic in service.outputs}
-    assert {*GIVEN, *DERIVED} == written
-    assert not set(GIVEN) & set(DERIVED)
+    assert {*INPUT_TOPICS, *DERIVED_TOPICS} == written
+    assert not set(INPUT_TOPICS) & set(DERIVED_TOPICS)
 
 
 def test_a_replay_equals_its_recording_commands_included() -> None:
-    given = with_command(market(60), 40, HALT)
-    made = decided(given, settings())
-    result = compare(settings(), recorded(given, made))
+    inputs = with_command(market(60), 40, HALT)
+    outputs = platform_output(inputs, settings())
+    result = compare(settings(), recording(inputs, outputs))
     assert result.difference is None
     assert (result.ticks, result.given) == (60, {"Bar": 180, "Command": 1})
     assert result.records["Order"] > 5 and result.records["Execution"] > 5 and result.records["RiskFence"] == 1
-    assert result.decision_hash == decision_hash(record for tick in made for record in tick.records)
+    assert result.decision_hash == decision_hash(record for time_slice in outputs for record in time_slice.records)
 
 
 @pytest.mark.parametrize(
@@ -60,35 +66,45 @@ def test_a_replay_equals_its_recording_commands_included() -> None:
         (Execution, {"text": "changed"}),
     ],
 )
-def test_a_changed_record_is_named_with_both_values_and_its_causes(kind: type, fields: dict[str, Any]) -> None:
-    given = market(60)
-    made, was = changed(decided(given, settings()), kind, 3, **fields)
-    difference = compare(settings(), recorded(given, made)).difference
+def test_changed_record_is_reported_with_both_values_and_its_causes(kind: type, fields: dict[str, Any]) -> None:
+    inputs = market(60)
+    outputs, original = with_record_changed(platform_output(inputs, settings()), kind, 3, **fields)
+    difference = compare(settings(), recording(inputs, outputs)).difference
     assert difference is not None
-    assert (difference.replayed, difference.ts_ns) == (was, was.ts_ns)
+    assert (difference.replayed, difference.ts_ns) == (original, original.ts_ns)
     ((field, value),) = fields.items()
-    assert difference.fields == ((field, value, getattr(was, field)),)
+    assert difference.fields == ((field, value, getattr(original, field)),)
     assert difference.causes
 
 
-def test_a_removed_and_an_added_record_are_named() -> None:
-    given = market(60)
-    made = decided(given, settings())
-    at = next(n for n, tick in enumerate(made) if any(type(record) is Order for record in tick.records))
-    order = next(record for record in made[at].records if type(record) is Order)
-    without = Tick(made[at].ts_ns, [record for record in made[at].records if record is not order])
-    difference = compare(settings(), recorded(given, [*made[:at], without, *made[at + 1 :]])).difference
+def test_removed_and_added_records_are_reported() -> None:
+    inputs = market(60)
+    outputs = platform_output(inputs, settings())
+    slice_index = next(
+        n for n, time_slice in enumerate(outputs) if any(type(record) is Order for record in time_slice.records)
+    )
+    order = next(record for record in outputs[slice_index].records if type(record) is Order)
+    without = TimeSlice(
+        outputs[slice_index].ts_ns, [record for record in outputs[slice_index].records if record is not order]
+    )
+    difference = compare(
+        settings(), recording(inputs, [*outputs[:slice_index], without, *outputs[slice_index + 1 :]])
+    ).difference
     assert difference is not None and (difference.recorded, difference.replayed) == (None, order)
-    added = Tick(made[at].ts_ns, [*made[at].records, order._replace(seq=99, order_id="ord-99")])
-    difference = compare(settings(), recorded(given, [*made[:at], added, *made[at + 1 :]])).difference
+    added = TimeSlice(
+        outputs[slice_index].ts_ns, [*outputs[slice_index].records, order._replace(seq=99, order_id="ord-99")]
+    )
+    difference = compare(
+        settings(), recording(inputs, [*outputs[:slice_index], added, *outputs[slice_index + 1 :]])
+    ).difference
     assert difference is not None and difference.replayed is None and difference.name == "ord-99"
 
 
-def test_the_first_difference_is_the_earliest_topic_of_the_earliest_tick() -> None:
-    given = market(60)
-    made, _ = changed(decided(given, settings()), Order, 5, risk_epoch=3)
-    made, row = changed(made, Signal, 0, price=1.0)
-    difference = compare(settings(), recorded(given, made)).difference
+def test_first_difference_is_the_earliest_topic_of_the_earliest_slice() -> None:
+    inputs = market(60)
+    outputs, _ = with_record_changed(platform_output(inputs, settings()), Order, 5, risk_epoch=3)
+    outputs, row = with_record_changed(outputs, Signal, 0, price=1.0)
+    difference = compare(settings(), recording(inputs, outputs)).difference
     assert difference is not None and difference.topic == "signals" and difference.replayed == row
 
 
@@ -104,99 +120,104 @@ class WallClock:
 """
 
 
-def test_an_operator_that_looks_at_the_clock_fails(tmp_path: Path) -> None:
+def test_operator_that_reads_the_clock_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "wall_clock.py"
     file.write_text(CLOCK_STRATEGY)
-    chosen = settings(signals={"strategies": [{"name": f"{file}:WallClock"}]})
-    given = market(30)
-    difference = compare(chosen, recorded(given, decided(given, chosen))).difference
+    platform_settings = settings(signals={"strategies": [{"name": f"{file}:WallClock"}]})
+    inputs = market(30)
+    difference = compare(platform_settings, recording(inputs, platform_output(inputs, platform_settings))).difference
     assert difference is not None and difference.topic == "signals"
     assert [field.field for field in difference.fields] == ["strength"]
     assert difference.causes == [f"feat-{difference.replayed.symbol}-1"]  # type: ignore[union-attr]
 
 
-def test_other_settings_than_then_are_found() -> None:
-    given = market(60)
-    made = decided(given, settings())
+def test_different_settings_are_detected() -> None:
+    inputs = market(60)
+    outputs = platform_output(inputs, settings())
     other = settings(portfolio_manager={"sizing": {"fraction": "0.03"}})
-    difference = compare(other, recorded(given, made)).difference
+    difference = compare(other, recording(inputs, outputs)).difference
     assert difference is not None and difference.topic == "order-proposals"
     stricter = settings(risk_manager=settings().risk_manager.__dict__ | {"max_order_notional": 100})
-    difference = compare(stricter, recorded(given, made)).difference
+    difference = compare(stricter, recording(inputs, outputs)).difference
     assert difference is not None and (difference.name, difference.replayed) == ("ord-1", None)
     assert type(difference.instead) is OrderRefusal and difference.instead.check == "max_order_notional"
 
 
 def test_only_the_window_is_compared_with_the_state_of_all_before_it() -> None:
-    given = market(60)
-    made, was = changed(decided(given, settings()), Signal, 2, strength=0.5)
-    before, after = Window(to_ns=was.ts_ns - 1), Window(from_ns=was.ts_ns + 1)
-    result = compare(settings(), recorded(given, made), after)
-    assert result.difference is None and result.first_ns > was.ts_ns and result.last_ns == given[-1].ts_ns
-    result = compare(settings(), recorded(given, made), before)
-    assert result.difference is None and result.last_ns < was.ts_ns
-    assert compare(settings(), recorded(given, made), Window(was.ts_ns, was.ts_ns)).difference is not None
+    inputs = market(60)
+    outputs, original = with_record_changed(platform_output(inputs, settings()), Signal, 2, strength=0.5)
+    before, after = ReplayWindow(to_ns=original.ts_ns - 1), ReplayWindow(from_ns=original.ts_ns + 1)
+    result = compare(settings(), recording(inputs, outputs), after)
+    assert result.difference is None and result.first_ns > original.ts_ns and result.last_ns == inputs[-1].ts_ns
+    result = compare(settings(), recording(inputs, outputs), before)
+    assert result.difference is None and result.last_ns < original.ts_ns
+    assert (
+        compare(settings(), recording(inputs, outputs), ReplayWindow(original.ts_ns, original.ts_ns)).difference
+        is not None
+    )
 
 
 def test_a_recording_that_ends_early_is_compared_as_far_as_it_goes() -> None:
-    given = market(60)
-    made = decided(given, settings())
-    result = compare(settings(), recorded(given, made[:45]))
+    inputs = market(60)
+    outputs = platform_output(inputs, settings())
+    result = compare(settings(), recording(inputs, outputs[:45]))
     assert (result.difference, result.ticks) == (None, 45)
 
 
-def test_a_tick_that_one_run_lacks_is_a_difference() -> None:
-    given = market(20)
-    made = decided(given, settings())
-    found = compare(settings(), recorded(given, [*made[:7], *made[8:]])).difference
-    assert found is not None and (found.ts_ns, found.missing_tick) == (
-        given[7].ts_ns,
+def test_missing_slice_is_a_difference() -> None:
+    inputs = market(20)
+    outputs = platform_output(inputs, settings())
+    difference = compare(settings(), recording(inputs, [*outputs[:7], *outputs[8:]])).difference
+    assert difference is not None and (difference.ts_ns, difference.missing_tick) == (
+        inputs[7].ts_ns,
         "in the inputs, but no stage recorded it",
     )
-    found = compare(settings(), recorded([*given[:7], *given[8:]], made)).difference
-    assert found is not None and found.ts_ns == given[7].ts_ns and "recorded, but" in found.missing_tick
+    difference = compare(settings(), recording([*inputs[:7], *inputs[8:]], outputs)).difference
+    assert difference is not None and difference.ts_ns == inputs[7].ts_ns and "recorded, but" in difference.missing_tick
 
 
-def test_a_value_that_is_not_equal_to_itself_is_still_the_same() -> None:
-    given = market(12)
-    record = next(r for tick in decided(given, settings()) for r in tick.records if type(r) is Signal)
+def test_nan_values_compare_equal() -> None:
+    inputs = market(12)
+    record = next(
+        r for time_slice in platform_output(inputs, settings()) for r in time_slice.records if type(r) is Signal
+    )
     nan = record._replace(price=float("nan"))
     other = record._replace(price=float("nan"))
     assert first_difference(1, [nan], [other]) is None
     assert first_difference(1, [nan], [record]) is not None
 
 
-def test_the_state_of_the_pipeline_can_be_cut_anywhere() -> None:
-    given = market(40)
-    whole = decided(given, settings())
+def test_pipeline_can_be_restored_at_any_slice() -> None:
+    inputs = market(40)
+    uninterrupted = platform_output(inputs, settings())
     for cut in (1, 13, 27):
         first, second = Pipeline(settings()), Pipeline(settings())
-        for ts_ns, records in given[:cut]:
-            first.on_tick(ts_ns, records)
+        for ts_ns, records in inputs[:cut]:
+            first.on_slice(ts_ns, records)
         second.restore(first.snapshot())
-        rest = [Tick(ts_ns, derived(second.on_tick(ts_ns, records))) for ts_ns, records in given[cut:]]
-        assert rest == whole[cut:]
+        rest = [TimeSlice(ts_ns, derived_records(second.on_slice(ts_ns, records))) for ts_ns, records in inputs[cut:]]
+        assert rest == uninterrupted[cut:]
 
 
 def test_memory_does_not_grow_with_the_length() -> None:
-    chosen = settings()
+    platform_settings = settings()
 
-    def endless() -> Iterator[Tick]:
+    def long_market() -> Iterator[TimeSlice]:
         for n in range(1, 2501):
             bar = builders.bar("A", n, START_NS + n * MINUTE_NS, 100.0 + n % 7)
-            yield Tick(bar.ts_ns, [bar])
+            yield TimeSlice(bar.ts_ns, [bar])
 
-    pipeline = Pipeline(chosen)
-    made = (Tick(ts_ns, pipeline.on_tick(ts_ns, records)) for ts_ns, records in endless())
+    pipeline = Pipeline(platform_settings)
+    outputs = (TimeSlice(ts_ns, pipeline.on_slice(ts_ns, records)) for ts_ns, records in long_market())
     sizes: list[int] = []
 
-    def note(_: Any) -> None:
+    def sample_memory(_: Any) -> None:
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
 
     tracemalloc.start()
     try:
-        result = compare(chosen, Recording(endless(), made), progress=note)
+        result = compare(platform_settings, Recording(long_market(), outputs), progress=sample_memory)
     finally:
         tracemalloc.stop()
     assert result.difference is None and result.ticks == 2500

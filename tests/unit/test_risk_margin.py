@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from operators.instruments import FUTURE, Instrument
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.margin import Held, MarginClass, MarginSettings, forced_reduction, requirement
+from operators.risk.margin import MarginClass, MarginPosition, MarginSettings, forced_reduction, requirement
 from schemas.errors import BadInput
 from schemas.records import ACTIVE, REDUCING, Order, RiskEvent, RiskUsage
 from tests.unit.builders import bar, execution
-from tests.unit.risk_rows import MINUTE, NOW
+from tests.unit.risk_check_cases import MINUTE_NS, NOW_NS
 
 RULES = MarginSettings()
 FUTURES = Instrument(symbol="ES", asset_class=FUTURE, multiplier=Decimal(50), margin_initial=Decimal(12_000))
@@ -29,16 +29,16 @@ FUTURES = Instrument(symbol="ES", asset_class=FUTURE, multiplier=Decimal(50), ma
         (FUTURES, 0, 5_000, 0, 0),
     ],
 )
-def test_what_a_position_requires(
+def test_margin_required_for_a_position(
     instrument: Instrument, quantity: int, price: int, initial: int, maintenance: int
 ) -> None:
-    found = requirement(RULES, instrument, Decimal(quantity), Decimal(price))
-    assert found == (Decimal(initial), Decimal(maintenance))
+    margins = requirement(RULES, instrument, Decimal(quantity), Decimal(price))
+    assert margins == (Decimal(initial), Decimal(maintenance))
 
 
-def test_a_margin_call_closes_the_dearest_position_first_and_no_more_than_needed() -> None:
-    big = Held("BIG", Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # needs 2,500
-    small = Held("SML", Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # needs 1,500
+def test_margin_call_closes_the_largest_margin_first_and_no_more_than_needed() -> None:
+    big = MarginPosition("BIG", Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # needs 2,500
+    small = MarginPosition("SML", Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # needs 1,500
     assert forced_reduction(RULES, Decimal(4_000), [small, big]) == []
     assert forced_reduction(RULES, Decimal(3_976), [small, big]) == [("BIG", Decimal(-1))]
     assert forced_reduction(RULES, Decimal(3_974), [small, big]) == [("BIG", Decimal(-2))]
@@ -50,50 +50,54 @@ POSITIONS = st.lists(st.tuples(st.integers(-30, 30), st.integers(1, 50)), max_si
 
 
 @given(POSITIONS, st.integers(0, 3_000))
-def test_after_the_reduction_the_margin_is_covered_and_one_lot_less_would_not_do(
-    positions: list[tuple[int, int]], equity: int
-) -> None:
-    held = [
-        Held(f"S{n}", Instrument(symbol=f"S{n}"), Decimal(quantity), Decimal(price))
+def test_forced_reduction_covers_the_margin_with_the_fewest_lots(positions: list[tuple[int, int]], equity: int) -> None:
+    holdings = [
+        MarginPosition(f"S{n}", Instrument(symbol=f"S{n}"), Decimal(quantity), Decimal(price))
         for n, (quantity, price) in enumerate(positions)
     ]
-    cuts = dict(forced_reduction(RULES, Decimal(equity), held))
+    cuts = dict(forced_reduction(RULES, Decimal(equity), holdings))
 
-    def needed(less: str | None = None) -> Decimal:
+    def required_margin(reduced_symbol: str | None = None) -> Decimal:
         total = Decimal(0)
-        for one in held:
-            cut = cuts.get(one.symbol, Decimal(0))
-            if one.symbol == less:
+        for holding in holdings:
+            cut = cuts.get(holding.symbol, Decimal(0))
+            if holding.symbol == reduced_symbol:
                 cut -= Decimal(1).copy_sign(cut)
-            assert cut * one.quantity <= 0 and abs(cut) <= abs(one.quantity), "a reduction never adds or reverses"
-            total += requirement(RULES, one.instrument, one.quantity + cut, one.price).maintenance
+            assert cut * holding.quantity <= 0 and abs(cut) <= abs(holding.quantity), (
+                "a reduction never adds or reverses"
+            )
+            total += requirement(RULES, holding.instrument, holding.quantity + cut, holding.price).maintenance
         return total
 
-    assert needed() <= equity
+    assert required_margin() <= equity
     if cuts:
-        assert needed(list(cuts)[-1]) > equity
+        assert required_margin(list(cuts)[-1]) > equity
 
 
-def test_a_margin_call_reduces_until_the_margin_is_covered_and_says_so() -> None:
+def test_margin_call_reduces_until_the_margin_is_covered_and_reports_it() -> None:
     limits = RiskSettings.unlimited(initial_capital=Decimal(5_000), margin=RULES)
     stage = RiskStage(limits)
-    bought = execution(1, NOW, "AAPL", 100, 100.0)  # 10,000 on 5,000 of equity
-    assert stage.on_tick(NOW, [bought, bar("AAPL", 1, NOW, 67.0)]) == []
+    purchase = execution(1, NOW_NS, "AAPL", 100, 100.0)  # 10,000 on 5,000 of equity
+    assert stage.on_slice(NOW_NS, [purchase, bar("AAPL", 1, NOW_NS, 67.0)]) == []
     # At 66 the equity is 1,600 and the maintenance margin 1,650.
-    [event, order] = stage.on_tick(NOW + MINUTE, [bar("AAPL", 2, NOW + MINUTE, 66.0)])
+    [event, order] = stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 2, NOW_NS + MINUTE_NS, 66.0)])
     assert isinstance(event, RiskEvent) and isinstance(order, Order)
     assert (event.breaker, event.state, event.found, event.limit) == ("margin_call", REDUCING, "1600", "1650")
     assert (order.side, order.quantity, order.reduce_only) == ("SELL", Decimal(4), True)
     state = pickle.dumps(stage.snapshot())
     stage = RiskStage(limits)
     stage.restore(pickle.loads(state))  # noqa: S301 - our own snapshot
-    assert stage.on_tick(NOW + 2 * MINUTE, [bar("AAPL", 3, NOW + 2 * MINUTE, 66.0)]) == [], "one is on its way"
-    sold = execution(2, NOW, "AAPL", 4, 66.0)._replace(side="SELL", order_id=order.order_id, leaves_quantity=Decimal(0))
-    [over] = stage.on_tick(NOW + 3 * MINUTE, [sold, bar("AAPL", 4, NOW + 3 * MINUTE, 66.0)])
-    assert isinstance(over, RiskEvent) and (over.state, over.limit) == (ACTIVE, "1584")
+    assert stage.on_slice(NOW_NS + 2 * MINUTE_NS, [bar("AAPL", 3, NOW_NS + 2 * MINUTE_NS, 66.0)]) == [], (
+        "one is on its way"
+    )
+    sale = execution(2, NOW_NS, "AAPL", 4, 66.0)._replace(
+        side="SELL", order_id=order.order_id, leaves_quantity=Decimal(0)
+    )
+    [reset] = stage.on_slice(NOW_NS + 3 * MINUTE_NS, [sale, bar("AAPL", 4, NOW_NS + 3 * MINUTE_NS, 66.0)])
+    assert isinstance(reset, RiskEvent) and (reset.state, reset.limit) == (ACTIVE, "1584")
 
 
-def test_usage_is_written_when_it_changed_and_not_more_often_than_asked() -> None:
+def test_usage_is_written_on_change_at_most_once_per_interval() -> None:
     limits = RiskSettings.unlimited(
         initial_capital=Decimal(10_000),
         max_gross_exposure=Decimal(5_000),
@@ -103,24 +107,24 @@ def test_usage_is_written_when_it_changed_and_not_more_often_than_asked() -> Non
         usage_interval_s=60,
     )
     stage = RiskStage(limits)
-    stage.on_tick(NOW, [execution(1, NOW, "AAPL", 10, 100.0), bar("AAPL", 1, NOW)])
-    assert stage.on_tick(NOW + MINUTE - 1, [bar("AAPL", 2, NOW + MINUTE - 1, 110.0)]) == []
-    out = stage.on_tick(NOW + MINUTE, [bar("AAPL", 2, NOW + MINUTE, 110.0)])
-    assert all(isinstance(record, RiskUsage) for record in out)
-    used = {r.measure + r.scope_key: (str(r.used.normalize()), r.share) for r in out if isinstance(r, RiskUsage)}
-    assert used["gross_exposure"] == ("1.1E+3", 0.22)
-    assert used["position_sizeAAPL"] == ("1.1E+3", 0.275)
-    assert used["margin_maintenance"] == ("275", 275 / 10_100)
-    assert used["portfolio_leverage"] == ("0.108910891", None)
-    assert stage.on_tick(NOW + 2 * MINUTE, [bar("AAPL", 3, NOW + 2 * MINUTE, 110.0)]) == []
-    sold = execution(2, NOW, "AAPL", -10, 110.0)._replace(quantity=Decimal(10))
-    out = stage.on_tick(NOW + 3 * MINUTE, [sold, bar("AAPL", 4, NOW + 3 * MINUTE, 110.0)])
-    now = {r.measure + r.scope_key: r.used for r in out if isinstance(r, RiskUsage)}
-    assert now["position_sizeAAPL"] == Decimal(0), "a closed position uses nothing, and that is written"
-    assert stage.on_tick(NOW + 4 * MINUTE, [bar("AAPL", 5, NOW + 4 * MINUTE, 111.0)]) == []
+    stage.on_slice(NOW_NS, [execution(1, NOW_NS, "AAPL", 10, 100.0), bar("AAPL", 1, NOW_NS)])
+    assert stage.on_slice(NOW_NS + MINUTE_NS - 1, [bar("AAPL", 2, NOW_NS + MINUTE_NS - 1, 110.0)]) == []
+    output = stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 2, NOW_NS + MINUTE_NS, 110.0)])
+    assert all(isinstance(record, RiskUsage) for record in output)
+    usage = {r.measure + r.scope_key: (str(r.used.normalize()), r.share) for r in output if isinstance(r, RiskUsage)}
+    assert usage["gross_exposure"] == ("1.1E+3", 0.22)
+    assert usage["position_sizeAAPL"] == ("1.1E+3", 0.275)
+    assert usage["margin_maintenance"] == ("275", 275 / 10_100)
+    assert usage["portfolio_leverage"] == ("0.108910891", None)
+    assert stage.on_slice(NOW_NS + 2 * MINUTE_NS, [bar("AAPL", 3, NOW_NS + 2 * MINUTE_NS, 110.0)]) == []
+    sale = execution(2, NOW_NS, "AAPL", -10, 110.0)._replace(quantity=Decimal(10))
+    output = stage.on_slice(NOW_NS + 3 * MINUTE_NS, [sale, bar("AAPL", 4, NOW_NS + 3 * MINUTE_NS, 110.0)])
+    latest_usage = {r.measure + r.scope_key: r.used for r in output if isinstance(r, RiskUsage)}
+    assert latest_usage["position_sizeAAPL"] == Decimal(0), "a closed position uses nothing, and that is written"
+    assert stage.on_slice(NOW_NS + 4 * MINUTE_NS, [bar("AAPL", 5, NOW_NS + 4 * MINUTE_NS, 111.0)]) == []
 
 
 @pytest.mark.parametrize("changes", [{"initial_long": Decimal(-1)}, {"maintenance_short": Decimal("0.6")}])
-def test_margin_fractions_make_sense(changes: dict[str, Decimal]) -> None:
+def test_invalid_margin_fractions_are_rejected(changes: dict[str, Decimal]) -> None:
     with pytest.raises(BadInput, match="margin class equity"):
         MarginClass(**changes)  # type: ignore[arg-type]

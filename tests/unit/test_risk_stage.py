@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.risk import RiskSettings, RiskStage
-from operators.risk.book import Holding, OpenOrder
+from operators.risk.book import OpenOrder, RiskPosition
 from schemas.records import (
     BUY,
     CANCELED,
@@ -37,8 +37,8 @@ from schemas.records import (
 )
 from tests.unit.builders import bar, command
 
-MINUTE = 60_000_000_000
-PRICE = {"AAPL": 100.0, "BAC": 14.07}
+MINUTE_NS = 60_000_000_000
+PRICES = {"AAPL": 100.0, "BAC": 14.07}
 ZERO = Decimal(0)
 
 
@@ -50,42 +50,46 @@ def propose(seq: int, side: str, quantity: str, symbol: str = "AAPL", limit: str
 
 
 def report(seq: int, order: Order, kind: str, quantity: Decimal = ZERO, leaves: Decimal = ZERO) -> Execution:
-    price = Decimal(repr(PRICE[order.symbol])) if kind == TRADE else ZERO
+    price = Decimal(repr(PRICES[order.symbol])) if kind == TRADE else ZERO
     ids = (execution_id(seq), order.order_id, order.symbol, order.side, kind)
     return Execution(seq, 0, *ids, quantity, price, ZERO, leaves, order.quantity - leaves, 0, 0, "")
 
 
-class Venue:
+class NaiveVenue:
     """Naive counterpart: fills, part-fills and ends open orders in any order, and keeps its own count of everything."""
 
     def __init__(self, cash: Decimal) -> None:
-        self.open: list[tuple[Order, Decimal]] = []
+        self.open_orders: list[tuple[Order, Decimal]] = []
         self.position: dict[str, Decimal] = {}
         self.cash = cash
         self.seq = 0
 
-    def act(self, which: int, how: str) -> Execution | None:
-        if not self.open:
+    def apply(self, index: int, action: str) -> Execution | None:
+        if not self.open_orders:
             return None
         self.seq += 1
-        order, leaves = self.open.pop(which % len(self.open))
-        if how not in ("fill", "part"):
-            if how == NEW:
-                self.open.append((order, leaves))
-            return report(self.seq, order, how, leaves=leaves if how == NEW else ZERO)
-        quantity = leaves if how == "fill" else leaves / 2
+        order, leaves = self.open_orders.pop(index % len(self.open_orders))
+        if action not in ("fill", "part"):
+            if action == NEW:
+                self.open_orders.append((order, leaves))
+            return report(self.seq, order, action, leaves=leaves if action == NEW else ZERO)
+        quantity = leaves if action == "fill" else leaves / 2
         if leaves - quantity:
-            self.open.append((order, leaves - quantity))
+            self.open_orders.append((order, leaves - quantity))
         signed = quantity if order.side == BUY else -quantity
         self.position[order.symbol] = self.position.get(order.symbol, ZERO) + signed
-        self.cash -= signed * Decimal(repr(PRICE[order.symbol]))
+        self.cash -= signed * Decimal(repr(PRICES[order.symbol]))
         return report(self.seq, order, TRADE, quantity, leaves - quantity)
 
     def bounds(self, symbol: str) -> tuple[Decimal, Decimal]:
         """Lowest and highest position that the open orders can lead to."""
-        at = self.position.get(symbol, ZERO)
-        low = at - sum(leaves for order, leaves in self.open if order.symbol == symbol and order.side == SELL)
-        high = at + sum(leaves for order, leaves in self.open if order.symbol == symbol and order.side == BUY)
+        current = self.position.get(symbol, ZERO)
+        low = current - sum(
+            leaves for order, leaves in self.open_orders if order.symbol == symbol and order.side == SELL
+        )
+        high = current + sum(
+            leaves for order, leaves in self.open_orders if order.symbol == symbol and order.side == BUY
+        )
         return low, high
 
 
@@ -103,7 +107,7 @@ STEP = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEP, max_size=40), st.booleans())
-def test_whatever_the_interleaving_no_approval_leads_beyond_a_limit(steps: list[Any], restart: bool) -> None:
+def test_no_interleaving_of_approvals_and_fills_exceeds_a_limit(steps: list[Any], restart: bool) -> None:
     """Prices stand still here, so that only approvals and fills can move what the limits are about."""
     limits = RiskSettings(
         initial_capital=Decimal(10_000),
@@ -115,35 +119,37 @@ def test_whatever_the_interleaving_no_approval_leads_beyond_a_limit(steps: list[
         stale_price_s=Decimal(600),
         buying_power_multiple=Decimal(1),
     )
-    stage, venue = RiskStage(limits), Venue(limits.initial_capital)
-    stage.on_tick(MINUTE, [bar(symbol, 1, MINUTE, price) for symbol, price in PRICE.items()])
+    stage, venue = RiskStage(limits), NaiveVenue(limits.initial_capital)
+    stage.on_slice(MINUTE_NS, [bar(symbol, 1, MINUTE_NS, price) for symbol, price in PRICES.items()])
     for number, step in enumerate(steps, 1):
         if restart:
             state = stage.snapshot()
             stage = RiskStage(limits)
             stage.restore(pickle.loads(pickle.dumps(state)))  # noqa: S301 - our own snapshot
-        now = MINUTE + number
+        now = MINUTE_NS + number
         if step[0] != "propose":
-            execution = venue.act(step[1], step[0])
-            stage.on_tick(now, [] if execution is None else [execution])
+            execution = venue.apply(step[1], step[0])
+            stage.on_slice(now, [] if execution is None else [execution])
             continue
         _, side, symbol, quantity, factor = step
-        limit = None if factor is None else str(Decimal(factor) * Decimal(repr(PRICE[symbol])))
+        limit = None if factor is None else str(Decimal(factor) * Decimal(repr(PRICES[symbol])))
         before = venue.bounds(symbol)
-        [answer] = stage.on_tick(now, [propose(number, side, str(quantity), symbol, limit)])
-        if isinstance(answer, Order):
-            venue.open.append((answer, answer.quantity))
-            _hold_limits(venue, limits, symbol, before)
+        [decision] = stage.on_slice(now, [propose(number, side, str(quantity), symbol, limit)])
+        if isinstance(decision, Order):
+            venue.open_orders.append((decision, decision.quantity))
+            _assert_within_limits(venue, limits, symbol, before)
 
 
-def _hold_limits(venue: Venue, limits: RiskSettings, symbol: str, before: tuple[Decimal, Decimal]) -> None:
+def _assert_within_limits(
+    venue: NaiveVenue, limits: RiskSettings, symbol: str, before: tuple[Decimal, Decimal]
+) -> None:
     low, high = venue.bounds(symbol)
-    price = Decimal(repr(PRICE[symbol]))
+    price = Decimal(repr(PRICES[symbol]))
     assert isinstance(limits.max_position, Decimal) and isinstance(limits.max_position_size, Decimal)
     assert max(-low, high) <= limits.max_position
     assert max(-low, high) * price <= limits.max_position_size
-    gross = sum(max(abs(n) for n in venue.bounds(s)) * Decimal(repr(p)) for s, p in PRICE.items())
-    equity = venue.cash + sum(venue.position.get(s, ZERO) * Decimal(repr(p)) for s, p in PRICE.items())
+    gross = sum(max(abs(n) for n in venue.bounds(s)) * Decimal(repr(p)) for s, p in PRICES.items())
+    equity = venue.cash + sum(venue.position.get(s, ZERO) * Decimal(repr(p)) for s, p in PRICES.items())
     assert gross <= equity or max(map(abs, (low, high))) <= max(map(abs, before))
 
 
@@ -152,98 +158,100 @@ ORDERS = st.lists(st.tuples(st.sampled_from([BUY, SELL]), st.integers(1, 40), st
 
 
 @given(POSITION, ORDERS, st.randoms(use_true_random=False))
-def test_the_cash_set_aside_is_enough_in_any_order_of_fills(position: Decimal, orders: Any, random: Any) -> None:
-    holding = Holding(position)
+def test_reserved_cash_covers_any_order_of_fills(position: Decimal, orders: Any, random: Any) -> None:
+    holding = RiskPosition(position)
     for n, (s, q, p) in enumerate([*orders, (BUY, 9, 9), (SELL, 9, 9)]):
-        holding.put(str(n), OpenOrder(s, Decimal(q), Decimal(p)))
+        holding.add_order(str(n), OpenOrder(s, Decimal(q), Decimal(p)))
     for n in (len(orders), len(orders) + 1):
-        holding.take(str(n))
-    holding.refresh()
-    assert holding.buys.dearest == max((p for s, _, p in orders if s == BUY), default=0)
+        holding.remove_order(str(n))
+    holding.update_derived()
+    assert holding.buys.price_max == max((p for s, _, p in orders if s == BUY), default=0)
     assert holding.buys.quantity == sum(q for s, q, _ in orders if s == BUY)
     for side in (BUY, SELL):
         one_side = [order for order in orders if order[0] == side]
         random.shuffle(one_side)
-        at, spent = position, ZERO
+        current, spent = position, ZERO
         for _, quantity, price in one_side:
-            after = at + (quantity if side == BUY else -quantity)
-            opened = max(ZERO, abs(after) - (abs(at) if at * after > 0 else 0)) if after else ZERO
+            after = current + (quantity if side == BUY else -quantity)
+            opened = max(ZERO, abs(after) - (abs(current) if current * after > 0 else 0)) if after else ZERO
             spent += min(opened, Decimal(quantity)) * price
-            at = after
-        reserve = (holding.buys if side == BUY else holding.sells).reserve(holding.closable(side))
+            current = after
+        reserve = (holding.buys if side == BUY else holding.sells).reserved_cash(holding.closable(side))
         assert spent <= reserve
 
 
 def test_open_orders_count_until_they_end() -> None:
     stage = RiskStage(RiskSettings.unlimited(max_position=Decimal(100)))
-    [first] = stage.on_tick(MINUTE, [bar("AAPL", 1, MINUTE), propose(1, BUY, "60")])
+    [first] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "60")])
     assert isinstance(first, Order)
     for kind, leaves in ((NEW, "60"), (TRADE, "40")):
         traded = Decimal(20) if kind == TRADE else ZERO
-        [answer] = stage.on_tick(MINUTE + 1, [report(1, first, kind, traded, Decimal(leaves)), propose(2, BUY, "41")])
-        assert isinstance(answer, OrderRefusal), "20 held and 40 open leave room for 40"
-    [answer] = stage.on_tick(MINUTE + 2, [report(2, first, CANCELED), propose(3, BUY, "80")])
-    assert isinstance(answer, Order), "20 held and nothing open leave room for 80"
+        [decision] = stage.on_slice(
+            MINUTE_NS + 1, [report(1, first, kind, traded, Decimal(leaves)), propose(2, BUY, "41")]
+        )
+        assert isinstance(decision, OrderRefusal), "20 held and 40 open leave room for 40"
+    [decision] = stage.on_slice(MINUTE_NS + 2, [report(2, first, CANCELED), propose(3, BUY, "80")])
+    assert isinstance(decision, Order), "20 held and nothing open leave room for 80"
 
 
 def test_the_kill_switch_raises_the_epoch_once_and_the_release_raises_it_again() -> None:
     stage = RiskStage(RiskSettings.unlimited())
-    [order] = stage.on_tick(MINUTE, [bar("AAPL", 1, MINUTE), propose(1, BUY, "1")])
-    [fence] = stage.on_tick(MINUTE + 1, [command("c-1", 5, KILL_SWITCH), command("c-2", 6, KILL_SWITCH)])
-    assert fence == RiskFence(2, MINUTE + 1, 1, "HALTED", "because", "c-1")
+    [order] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "1")])
+    [fence] = stage.on_slice(MINUTE_NS + 1, [command("c-1", 5, KILL_SWITCH), command("c-2", 6, KILL_SWITCH)])
+    assert fence == RiskFence(2, MINUTE_NS + 1, 1, "HALTED", "because", "c-1")
     assert isinstance(order, Order) and order.risk_epoch == 0
-    assert stage.on_tick(MINUTE + 2, [command("c-3", 7, "SOMETHING_ELSE")]) == []
-    [released] = stage.on_tick(MINUTE + 3, [command("c-4", 8, RELEASE), command("c-5", 9, RELEASE)])
-    assert released == RiskFence(3, MINUTE + 3, 2, "ACTIVE", "because", "c-4")
+    assert stage.on_slice(MINUTE_NS + 2, [command("c-3", 7, "SOMETHING_ELSE")]) == []
+    [released] = stage.on_slice(MINUTE_NS + 3, [command("c-4", 8, RELEASE), command("c-5", 9, RELEASE)])
+    assert released == RiskFence(3, MINUTE_NS + 3, 2, "ACTIVE", "because", "c-4")
 
 
-def test_the_days_loss_starts_anew_with_the_next_trading_day() -> None:
+def test_daily_loss_resets_on_the_next_trading_day() -> None:
     stage = RiskStage(RiskSettings.unlimited(max_daily_loss=Decimal(500)))
-    [bought] = stage.on_tick(MINUTE, [bar("AAPL", 1, MINUTE), propose(1, BUY, "100")])
-    assert isinstance(bought, Order)
-    fell = bar("AAPL", 2, 2 * MINUTE, 94.0)
-    fill = report(1, bought, TRADE, bought.quantity)
-    [refused] = stage.on_tick(2 * MINUTE, [fill, fell, propose(2, BUY, "1")])
-    assert isinstance(refused, OrderRefusal)
-    assert refused.message == "max_daily_loss: the day has lost 600.00, limit 500.00, and the AAPL order would open"
-    opened = bar("AAPL", 3, 3 * MINUTE, 90.0, day=20240103)
-    [approved] = stage.on_tick(3 * MINUTE, [opened, propose(3, BUY, "1")])
+    [purchase] = stage.on_slice(MINUTE_NS, [bar("AAPL", 1, MINUTE_NS), propose(1, BUY, "100")])
+    assert isinstance(purchase, Order)
+    lower_bar = bar("AAPL", 2, 2 * MINUTE_NS, 94.0)
+    fill = report(1, purchase, TRADE, purchase.quantity)
+    [rejected] = stage.on_slice(2 * MINUTE_NS, [fill, lower_bar, propose(2, BUY, "1")])
+    assert isinstance(rejected, OrderRefusal)
+    assert rejected.message == "max_daily_loss: the day has lost 600.00, limit 500.00, and the AAPL order would open"
+    next_day_bar = bar("AAPL", 3, 3 * MINUTE_NS, 90.0, day=20240103)
+    [approved] = stage.on_slice(3 * MINUTE_NS, [next_day_bar, propose(3, BUY, "1")])
     assert isinstance(approved, Order), "400 lost since the close of the day before"
 
 
-def tape() -> list[tuple[int, list[Record]]]:
+def input_slices() -> list[tuple[int, list[Record]]]:
     """Ticks with every kind of record; executions as the venue would have them, fixed here."""
-    ticks: list[tuple[int, list[Record]]] = []
+    time_slices: list[tuple[int, list[Record]]] = []
     for minute in range(1, 13):
-        now = minute * MINUTE
+        now = minute * MINUTE_NS
         records: list[Record] = []
         if minute == 7:
             records.append(command("c-1", now, KILL_SWITCH))
         if minute == 9:
             records.append(command("c-2", now, RELEASE))
         day = 20240102 if minute < 6 else 20240103
-        records += [bar(s, minute, now, p * (1 - minute / 100), day=day) for s, p in PRICE.items()]
+        records += [bar(s, minute, now, p * (1 - minute / 100), day=day) for s, p in PRICES.items()]
         records += [propose(2 * minute, BUY, "30"), propose(2 * minute + 1, SELL, "20", "BAC", "14")]
-        ticks.append((now, records))
-    return ticks
+        time_slices.append((now, records))
+    return time_slices
 
 
 def run(stage: RiskStage, *, restart_after: int | None = None) -> list[Record]:
-    out: list[Record] = []
-    waiting: list[Order] = []
-    for index, (now, records) in enumerate(tape()):
-        fills = [report(order.seq, order, TRADE, order.quantity) for order in waiting]
-        made = stage.on_tick(now, [*fills, *records])
-        waiting = [record for record in made if isinstance(record, Order)]
-        out += made
+    output: list[Record] = []
+    unfilled: list[Order] = []
+    for index, (now, records) in enumerate(input_slices()):
+        fills = [report(order.seq, order, TRADE, order.quantity) for order in unfilled]
+        decisions = stage.on_slice(now, [*fills, *records])
+        unfilled = [record for record in decisions if isinstance(record, Order)]
+        output += decisions
         if index == restart_after:
             state = stage.snapshot()
-            frozen = pickle.dumps(state)
-            stage.on_tick(now + 1, [*records, *fills])
-            assert pickle.dumps(state) == frozen, "the snapshot changed after it was taken"
+            pickled = pickle.dumps(state)
+            stage.on_slice(now + 1, [*records, *fills])
+            assert pickle.dumps(state) == pickled, "the snapshot changed after it was taken"
             stage = RiskStage(stage.settings)
-            stage.restore(pickle.loads(frozen))  # noqa: S301 - our own snapshot
-    return out
+            stage.restore(pickle.loads(pickled))  # noqa: S301 - our own snapshot
+    return output
 
 
 LIMITS = RiskSettings.unlimited(
@@ -255,21 +263,21 @@ LIMITS = RiskSettings.unlimited(
 
 
 @pytest.mark.parametrize("crash", range(12))
-def test_a_restart_after_any_tick_does_not_change_a_decision(crash: int) -> None:
+def test_restart_after_any_slice_does_not_change_a_decision(crash: int) -> None:
     assert run(RiskStage(LIMITS), restart_after=crash) == run(RiskStage(LIMITS))
 
 
-def test_the_tape_holds_every_kind_of_answer() -> None:
-    out = run(RiskStage(LIMITS))
-    assert {type(record) for record in out} == {Order, OrderRefusal, RiskFence}
-    assert {r.check for r in out if isinstance(r, OrderRefusal)} == {"kill_switch", "max_position", "max_daily_loss"}
+def test_input_slices_produce_every_kind_of_output() -> None:
+    output = run(RiskStage(LIMITS))
+    assert {type(record) for record in output} == {Order, OrderRefusal, RiskFence}
+    assert {r.check for r in output if isinstance(r, OrderRefusal)} == {"kill_switch", "max_position", "max_daily_loss"}
     for kinds in ((Order, RiskFence), (OrderRefusal,)):
-        assert [r.seq for r in out if isinstance(r, kinds)] == list(
-            range(1, 1 + sum(isinstance(r, kinds) for r in out))
+        assert [r.seq for r in output if isinstance(r, kinds)] == list(
+            range(1, 1 + sum(isinstance(r, kinds) for r in output))
         )
 
 
-def test_an_unknown_snapshot_version_is_not_guessed_at() -> None:
+def test_unknown_snapshot_version_is_rejected() -> None:
     stage = RiskStage(LIMITS)
     with pytest.raises(AssertionError, match="version 99"):
         stage.restore((99, *stage.snapshot()[1:]))
@@ -285,6 +293,6 @@ def _plain(value: Any) -> bool:
 
 def test_a_snapshot_holds_plain_values_only() -> None:
     stage = RiskStage(LIMITS)
-    for now, records in tape():
-        stage.on_tick(now, records)
+    for now, records in input_slices():
+        stage.on_slice(now, records)
         assert _plain(stage.snapshot())

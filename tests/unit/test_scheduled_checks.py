@@ -16,7 +16,7 @@ import pytest
 from configs.settings import load_settings
 from deploy.home import REPOSITORY, Home
 from deploy.supervisor import scheduled_checks
-from deploy.supervisor.scheduled_checks import Runner, next_night, read_results, result_of
+from deploy.supervisor.scheduled_checks import CheckRunner, next_daily_time, read_results, result_of
 from schemas.errors import BadInput
 
 
@@ -24,10 +24,10 @@ from schemas.errors import BadInput
     ("now", "due"), [((2024, 1, 15, 1, 59), (2024, 1, 15, 2)), ((2024, 1, 15, 2), (2024, 1, 16, 2))]
 )
 def test_a_nightly_check_is_due_once_a_day(now: tuple[int, ...], due: tuple[int, ...]) -> None:
-    assert next_night(datetime(*now, tzinfo=UTC), "02:00") == datetime(*due, tzinfo=UTC)  # type: ignore[misc, arg-type]
+    assert next_daily_time(datetime(*now, tzinfo=UTC), "02:00") == datetime(*due, tzinfo=UTC)  # type: ignore[misc, arg-type]
 
 
-def test_a_finding_is_told_with_its_sentence_and_an_error_with_its_last_line() -> None:
+def test_result_reports_the_finding_or_the_last_error_line() -> None:
     checks = [{"name": "a", "difference": None}, {"name": "b", "difference": "orders ord-1: changed"}]
     row = result_of("verify", 1, json.dumps({"checks": checks}), "", finished_at=5.0, duration_s=1.23456)
     assert row == {
@@ -40,22 +40,22 @@ def test_a_finding_is_told_with_its_sentence_and_an_error_with_its_last_line() -
     }
     row = result_of("verify", 1, "", "x\nerror: Kafka is away\n", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["message"]) == (False, "error: Kafka is away")
-    told = {"ticks": 60, "difference": {"topic": "orders", "name": "ord-1"}}
-    row = result_of("replay_check", 1, json.dumps(told), "", finished_at=5.0, duration_s=1.0)
+    report = {"ticks": 60, "difference": {"topic": "orders", "name": "ord-1"}}
+    row = result_of("replay_check", 1, json.dumps(report), "", finished_at=5.0, duration_s=1.0)
     assert (row["ok"], row["counts"], row["message"]) == (False, {"ticks": 60, "findings": 1}, "orders ord-1 differs")
 
 
 def test_a_check_leaves_its_result_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    Runner(Home(tmp_path)).check("verify", ("verify", "--json"))
+    CheckRunner(Home(tmp_path)).check("verify", ("verify", "--json"))
     (row,) = read_results(Home(tmp_path))
     assert row["name"] == "verify" and row["ok"] is False
     assert row["message"].startswith("error: no platform runs in")
 
 
-def test_the_process_ends_when_it_is_asked_to(tmp_path: Path) -> None:
-    command = scheduled_checks.command(3600, "02:00")
+def test_process_ends_on_sigterm(tmp_path: Path) -> None:
+    command = scheduled_checks.service_command(3600, "02:00")
     child = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "PLATFORM_HOME": str(tmp_path)})
     try:
         time.sleep(1.0)
@@ -67,11 +67,11 @@ def test_the_process_ends_when_it_is_asked_to(tmp_path: Path) -> None:
     assert command[0] == sys.executable
 
 
-def test_when_they_run_is_a_setting() -> None:
+def test_check_schedule_is_configurable() -> None:
     checks = load_settings(environment={}).platform.checks
     assert (checks.verify, checks.replay_check) == (300, "02:00")
-    told = {"PLATFORM__CHECKS__VERIFY": "~", "PLATFORM__CHECKS__REPLAY_CHECK": "12:30"}
-    checks = load_settings(environment=told).platform.checks
+    environment = {"PLATFORM__CHECKS__VERIFY": "~", "PLATFORM__CHECKS__REPLAY_CHECK": "12:30"}
+    checks = load_settings(environment=environment).platform.checks
     assert (checks.verify, checks.replay_check) == (None, "12:30")
     with pytest.raises(BadInput, match=r"platform\.checks.verify"):
         load_settings(environment={"PLATFORM__CHECKS__VERIFY": "often"})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from configs.settings import load_settings
 from schemas import records
-from schemas.codec import NESTED, SCHEMA_IDS, Codec, decode, encode, file_name, older, schema_json
+from schemas.codec import NESTED_RECORDS, SCHEMA_IDS, Codec, decode, encode, file_name, load_older_schemas, schema_json
 from schemas.errors import Undecodable
 from schemas.records import BY_SYMBOL, TOPIC_OF, Bar, CheckResult, Clock
 
@@ -43,17 +43,17 @@ def as_json(value: Any) -> Any:
 
 @pytest.mark.parametrize("record_type", TYPES, ids=lambda t: t.__name__)
 def test_the_example_message_decodes_to_the_example_record_and_back(record_type: Any) -> None:
-    shown, message = example(record_type)
+    example_fields, message = example(record_type)
     record: Any = decode(message)
     assert type(record) is record_type
     assert encode(record) == message
     for field, value in record._asdict().items():
         if isinstance(value, bytes):
-            assert value == b64decode(shown[field])
+            assert value == b64decode(example_fields[field])
         elif isinstance(value, Decimal):
-            assert value == Decimal(shown[field])
+            assert value == Decimal(example_fields[field])
         else:
-            assert as_json(value) == shown[field]
+            assert as_json(value) == example_fields[field]
 
 
 @pytest.mark.parametrize("record_type", TYPES, ids=lambda t: t.__name__)
@@ -67,7 +67,7 @@ def test_fields_of_record_and_schema_are_the_same_in_the_same_order(record_type:
 
 
 @pytest.mark.parametrize("file", sorted((SCHEMAS / "released").glob("*.avsc")), ids=lambda f: f.stem)
-def test_what_the_last_release_wrote_can_still_be_read(file: Path) -> None:
+def test_messages_of_the_last_release_can_be_read(file: Path) -> None:
     """Old bytes under the new schema: what FULL compatibility of a registry asks of the reader's side."""
     record_type = next(t for t in TYPES if file_name(t) == file.name)
     released = file.read_text()
@@ -75,30 +75,32 @@ def test_what_the_last_release_wrote_can_still_be_read(file: Path) -> None:
     old = json.loads(released)
     row = fastavro.schemaless_reader(BytesIO(message[5:]), json.loads(schema_json(record_type)), None)
     assert isinstance(row, dict)
-    kept = {field["name"] for field in old["fields"]}
-    out = BytesIO()
-    fastavro.schemaless_writer(out, fastavro.parse_schema(old), {k: v for k, v in row.items() if k in kept})
-    reader = Codec(ids={record_type: SCHEMA_IDS[record_type]}, older={999: (record_type, released)})
-    framed = b"\0" + (999).to_bytes(4, "big") + out.getvalue()
+    released_fields = {field["name"] for field in old["fields"]}
+    buffer = BytesIO()
+    fastavro.schemaless_writer(
+        buffer, fastavro.parse_schema(old), {k: v for k, v in row.items() if k in released_fields}
+    )
+    reader = Codec(ids={record_type: SCHEMA_IDS[record_type]}, older_schemas={999: (record_type, released)})
+    framed = b"\0" + (999).to_bytes(4, "big") + buffer.getvalue()
     assert reader.decode(framed)._asdict().items() >= {
-        (k, v) for k, v in decode(message)._asdict().items() if k in kept and not isinstance(v, list | dict)
+        (k, v) for k, v in decode(message)._asdict().items() if k in released_fields and not isinstance(v, list | dict)
     }
 
 
-@pytest.mark.parametrize("number", older(), ids=str)
-def test_what_an_earlier_release_wrote_under_its_own_id_is_read(number: int) -> None:
+@pytest.mark.parametrize("number", load_older_schemas(), ids=str)
+def test_messages_of_earlier_schema_ids_can_be_read(number: int) -> None:
     """A record that got a field got a new id: the old one's bytes are still in the logs."""
-    record_type, schema = older()[number]
+    record_type, schema = load_older_schemas()[number]
     assert number not in SCHEMA_IDS.values()
     _, message = example(record_type)
     new = decode(message)
     old = fastavro.parse_schema(json.loads(schema))
     names = [field["name"] for field in json.loads(schema)["fields"]]
-    out = BytesIO()
-    fastavro.schemaless_writer(out, old, {name: getattr(new, name) for name in names})
-    read = decode(b"\0" + number.to_bytes(4, "big") + out.getvalue())
-    assert type(read) is record_type
-    assert [getattr(read, name) for name in names] == [getattr(new, name) for name in names]
+    buffer = BytesIO()
+    fastavro.schemaless_writer(buffer, old, {name: getattr(new, name) for name in names})
+    decoded = decode(b"\0" + number.to_bytes(4, "big") + buffer.getvalue())
+    assert type(decoded) is record_type
+    assert [getattr(decoded, name) for name in names] == [getattr(new, name) for name in names]
 
 
 @pytest.mark.parametrize("file", sorted((SCHEMAS / "released").glob("*.avsc")), ids=lambda f: f.stem)
@@ -106,9 +108,13 @@ def test_a_released_schema_keeps_its_id_and_a_changed_one_gets_another(file: Pat
     """Compared as registries do: types and names, not words about them."""
     released = fastavro.schema.to_parsing_canonical_form(json.loads(file.read_text()))
     record_type = next(t for t in TYPES if file_name(t) == file.name)
-    now = fastavro.schema.to_parsing_canonical_form(json.loads(schema_json(record_type)))
-    kept = [fastavro.schema.to_parsing_canonical_form(json.loads(s)) for t, s in older().values() if t is record_type]
-    assert released == now or released in kept
+    current = fastavro.schema.to_parsing_canonical_form(json.loads(schema_json(record_type)))
+    earlier = [
+        fastavro.schema.to_parsing_canonical_form(json.loads(s))
+        for t, s in load_older_schemas().values()
+        if t is record_type
+    ]
+    assert released == current or released in earlier
 
 
 def test_every_schema_file_has_a_record_type_and_every_id_is_its_own() -> None:
@@ -116,21 +122,23 @@ def test_every_schema_file_has_a_record_type_and_every_id_is_its_own() -> None:
     assert files == {file_name(t) for t in TYPES}
     assert files >= {file.name for file in (SCHEMAS / "released").glob("*.avsc")}, "a released schema is gone"
     assert len(set(SCHEMA_IDS.values())) == len(SCHEMA_IDS)
-    assert {t.__name__ for t in NESTED} == {t.__name__ for t in TYPES if '"items":{"type":"record"' in schema_json(t)}
+    assert {t.__name__ for t in NESTED_RECORDS} == {
+        t.__name__ for t in TYPES if '"items":{"type":"record"' in schema_json(t)
+    }
 
 
 def test_every_topic_declares_the_records_that_go_there() -> None:
     kafka = load_settings(environment={}).kafka
     for name, topic in kafka.topics.items():
-        kinds = {t.__name__ for t, home in TOPIC_OF.items() if home == name}
+        kinds = {t.__name__ for t, topic_name in TOPIC_OF.items() if topic_name == name}
         assert kinds | ({"Clock"} if topic.owner else set()) == set(topic.schemas), name
-        by_symbol = {t for t, home in TOPIC_OF.items() if home == name} <= BY_SYMBOL
+        by_symbol = {t for t, topic_name in TOPIC_OF.items() if topic_name == name} <= BY_SYMBOL
         assert (topic.partitions == "symbols") == by_symbol, name
     assert set(TOPIC_OF.values()) == set(kafka.topics)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         (None, "expected a zero byte and a 4-byte schema id, found no value"),
         (b"{}", "expected a zero byte and a 4-byte schema id, found 2 bytes starting 7b 7d"),
@@ -139,14 +147,14 @@ def test_every_topic_declares_the_records_that_go_there() -> None:
         (encode(Clock(1, "w")) + b"z", "schema id 1: 1 bytes left after the record"),
     ],
 )
-def test_bytes_that_are_no_record_are_refused_with_what_was_found(value: bytes | None, said: str) -> None:
+def test_malformed_bytes_are_rejected_with_what_was_found(value: bytes | None, message: str) -> None:
     with pytest.raises(Undecodable) as error:
         decode(value)
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
 
 
 @given(data=st.binary(max_size=80), record_type=st.sampled_from(TYPES))
-def test_no_bytes_break_the_decoder_in_another_way(data: bytes, record_type: type) -> None:
+def test_any_bytes_decode_or_raise_undecodable(data: bytes, record_type: type) -> None:
     framed = b"\0" + SCHEMA_IDS[record_type].to_bytes(4, "big") + data
     try:
         record = decode(framed)

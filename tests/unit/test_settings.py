@@ -21,22 +21,22 @@ def load(text: str | None = None, folder: Path | None = None, **environment: str
     return load_settings(file, environment)
 
 
-def sentence(text: str | None = None, folder: Path | None = None, **environment: str) -> str:
+def error_message(text: str | None = None, folder: Path | None = None, **environment: str) -> str:
     with pytest.raises(BadInput) as error:
         load(text, folder, **environment)
-    said = str(error.value)
-    assert "\n" not in said
-    return said
+    message = str(error.value)
+    assert "\n" not in message
+    return message
 
 
-def test_the_files_alone_are_enough() -> None:
+def test_default_files_are_sufficient() -> None:
     settings = load()
     assert settings.portfolio_manager.initial_capital == Decimal(1_000_000)
     assert settings.kafka.symbol_partitions == 4
     assert settings.risk_manager.max_order_notional == Decimal(100_000)
 
 
-def test_a_users_file_goes_before_the_files_and_the_environment_before_both(tmp_path: Path) -> None:
+def test_user_file_overrides_defaults_and_environment_overrides_both(tmp_path: Path) -> None:
     text = "portfolio_manager: {initial_capital: 5}\nmarket_data: {simulator: {seed: 8}}\n"
     settings = load(text, tmp_path, PORTFOLIO_MANAGER__INITIAL_CAPITAL="6")
     assert settings.portfolio_manager.initial_capital == 6
@@ -78,7 +78,7 @@ def test_a_variable_of_its_own_name_wins_over_the_nested_one() -> None:
     assert settings.database.postgres.url == "postgresql://named/x"
 
 
-def test_variables_of_other_programs_are_left_alone() -> None:
+def test_variables_of_other_programs_are_ignored() -> None:
     assert load(MY_TOOL__LEVEL="3", PATH="/bin") == load()
 
 
@@ -102,18 +102,18 @@ def test_variables_of_other_programs_are_left_alone() -> None:
         ("a: [", ["mine.yaml"]),
     ],
 )
-def test_what_is_wrong_is_one_sentence_with_the_key_and_the_value(text: str, parts: list[str], tmp_path: Path) -> None:
-    said = sentence(text, tmp_path)
-    assert all(part in said for part in [*parts, "mine.yaml"]), said
+def test_invalid_settings_give_one_line_with_key_and_value(text: str, parts: list[str], tmp_path: Path) -> None:
+    message = error_message(text, tmp_path)
+    assert all(part in message for part in [*parts, "mine.yaml"]), message
 
 
-def test_a_wrong_variable_is_one_sentence_too() -> None:
-    assert "kafka.symbol_partitions" in sentence(KAFKA__SYMBOL_PARTITIONS="many")
-    assert "portfolio_manager.no_such_key" in sentence(PORTFOLIO_MANAGER__NO_SUCH_KEY="1")
+def test_invalid_variable_gives_a_one_line_error() -> None:
+    assert "kafka.symbol_partitions" in error_message(KAFKA__SYMBOL_PARTITIONS="many")
+    assert "portfolio_manager.no_such_key" in error_message(PORTFOLIO_MANAGER__NO_SUCH_KEY="1")
 
 
-def test_a_settings_file_that_is_not_there_is_one_sentence() -> None:
-    assert "nowhere.yaml" in sentence(PLATFORM_SETTINGS="/nonexistent/nowhere.yaml")
+def test_missing_settings_file_gives_a_one_line_error() -> None:
+    assert "nowhere.yaml" in error_message(PLATFORM_SETTINGS="/nonexistent/nowhere.yaml")
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:

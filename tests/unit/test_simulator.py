@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from dataflows.sources.simulator import REPLAY_NS, PricePath, Simulator
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.errors import BadInput
 from schemas.records import Bar
 
-SECOND = 10**9
-START = 1_700_000_000 * SECOND
+SECOND_NS = 10**9
+START_NS = 1_700_000_000 * SECOND_NS
 SYMBOLS = ("AAPL", "MSFT", "SPY")
 
 
-class VirtualClock:
+class ManualSimulatorClock:
     def __init__(self, now_ns: int) -> None:
         self.now_ns = now_ns
 
@@ -22,93 +22,96 @@ class VirtualClock:
         return self.now_ns
 
 
-def bars(ticks: list[Tick]) -> list[Bar]:
-    return [record for tick in ticks for record in tick.records if isinstance(record, Bar)]
+def bars(time_slices: list[TimeSlice]) -> list[Bar]:
+    return [record for time_slice in time_slices for record in time_slice.records if isinstance(record, Bar)]
 
 
-def test_ticks_come_when_the_clock_has_passed_them_and_not_before() -> None:
-    clock = VirtualClock(START + SECOND // 2)
+def test_slices_are_due_only_after_the_clock_passes_them() -> None:
+    clock = ManualSimulatorClock(START_NS + SECOND_NS // 2)
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
     assert simulator.take(10) == []
-    assert simulator.due_ns() == START + SECOND
-    clock.now_ns = START + SECOND
-    assert [tick.ts_ns for tick in simulator.take(10)] == [START + SECOND]
-    clock.now_ns = START + 4 * SECOND + 7
-    assert [tick.ts_ns for tick in simulator.take(2)] == [START + 2 * SECOND, START + 3 * SECOND]
-    assert [tick.ts_ns for tick in simulator] == [START + 4 * SECOND]
+    assert simulator.due_ns() == START_NS + SECOND_NS
+    clock.now_ns = START_NS + SECOND_NS
+    assert [time_slice.ts_ns for time_slice in simulator.take(10)] == [START_NS + SECOND_NS]
+    clock.now_ns = START_NS + 4 * SECOND_NS + 7
+    assert [time_slice.ts_ns for time_slice in simulator.take(2)] == [
+        START_NS + 2 * SECOND_NS,
+        START_NS + 3 * SECOND_NS,
+    ]
+    assert [time_slice.ts_ns for time_slice in simulator] == [START_NS + 4 * SECOND_NS]
 
 
 def test_bars_do_not_depend_on_the_pace() -> None:
-    clock = VirtualClock(START)
-    paced: list[Tick] = []
+    clock = ManualSimulatorClock(START_NS)
+    paced: list[TimeSlice] = []
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
     while len(paced) < 200:
         clock.now_ns += 700_000_000
         paced += simulator.take(3)
-    fast = list(Simulator(SYMBOLS, 1, start_ns=START, fast=True, end_after_ticks=len(paced)))
+    fast = list(Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=len(paced)))
     assert paced == fast
-    assert list(Simulator(SYMBOLS, 2, start_ns=START, fast=True, end_after_ticks=len(paced))) != fast
+    assert list(Simulator(SYMBOLS, 2, start_ns=START_NS, fast=True, end_after_slices=len(paced))) != fast
 
 
 def test_another_symbol_does_not_change_the_others() -> None:
-    alone = bars(list(Simulator(["SPY"], 1, start_ns=START, fast=True, end_after_ticks=50)))
-    among = bars(list(Simulator(SYMBOLS, 1, start_ns=START, fast=True, end_after_ticks=50)))
-    assert alone == [bar for bar in among if bar.symbol == "SPY"]
+    alone = bars(list(Simulator(["SPY"], 1, start_ns=START_NS, fast=True, end_after_slices=50)))
+    with_others = bars(list(Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=50)))
+    assert alone == [bar for bar in with_others if bar.symbol == "SPY"]
 
 
-def test_bars_are_sound_and_some_minutes_are_quiet() -> None:
-    found = bars(list(Simulator(SYMBOLS, 3, start_ns=START, fast=True, end_after_ticks=3000)))
-    assert all(0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high for bar in found)
-    assert all((bar.volume > 0) == bar.traded for bar in found)
-    assert 0.02 < sum(not bar.traded for bar in found) / len(found) < 0.06
-    moves = [abs(b.close / a.close - 1) for a, b in zip(found[::3], found[3::3], strict=False)]
+def test_bars_are_valid_and_some_minutes_have_no_trades() -> None:
+    all_bars = bars(list(Simulator(SYMBOLS, 3, start_ns=START_NS, fast=True, end_after_slices=3000)))
+    assert all(0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high for bar in all_bars)
+    assert all((bar.volume > 0) == bar.traded for bar in all_bars)
+    assert 0.02 < sum(not bar.traded for bar in all_bars) / len(all_bars) < 0.06
+    moves = [abs(b.close / a.close - 1) for a, b in zip(all_bars[::3], all_bars[3::3], strict=False)]
     assert 2e-5 < sum(moves) / len(moves) < 5e-4
     assert max(moves) < 0.01
 
 
 def test_averages_cross_within_a_minute_of_one_second_bars() -> None:
     """Twenty symbols over five minutes: EMA(12) crosses EMA(26) more than twice a minute and symbol."""
-    symbols, ticks, crosses = [f"S{n}" for n in range(20)], 300, 0
+    symbols, seconds, crosses = [f"S{n}" for n in range(20)], 300, 0
     for symbol in symbols:
         path = PricePath(5, symbol)
-        quick = slow = path.price(START // SECOND)
+        fast = slow = path.price(START_NS // SECOND_NS)
         above = None
-        for index in range(START // SECOND, START // SECOND + ticks):
-            quick += (path.price(index) - quick) * 2 / 13
+        for index in range(START_NS // SECOND_NS, START_NS // SECOND_NS + seconds):
+            fast += (path.price(index) - fast) * 2 / 13
             slow += (path.price(index) - slow) * 2 / 27
-            crosses += above is not None and above != (quick > slow)
-            above = quick > slow
-    assert crosses > 2 * (ticks / 60) * len(symbols)
+            crosses += above is not None and above != (fast > slow)
+            above = fast > slow
+    assert crosses > 2 * (seconds / 60) * len(symbols)
 
 
-def test_a_crash_after_any_tick_gives_the_same_records() -> None:
-    clock = VirtualClock(START)
-    whole = list(Simulator(SYMBOLS, 1, start_ns=START, fast=True, end_after_ticks=40))
+def test_a_crash_after_any_slice_gives_the_same_records() -> None:
+    clock = ManualSimulatorClock(START_NS)
+    uninterrupted = list(Simulator(SYMBOLS, 1, start_ns=START_NS, fast=True, end_after_slices=40))
     for stop in range(40):
-        clock.now_ns = START + stop * SECOND
-        first = Simulator(SYMBOLS, 1, now_ns=clock, start_ns=START)
-        assert first.take(100) == whole[:stop]
+        clock.now_ns = START_NS + stop * SECOND_NS
+        first = Simulator(SYMBOLS, 1, now_ns=clock, start_ns=START_NS)
+        assert first.take(100) == uninterrupted[:stop]
         state = first.state()
-        clock.now_ns = START + 40 * SECOND
+        clock.now_ns = START_NS + 40 * SECOND_NS
         first.take(100)  # given out after the snapshot, then lost with the process
-        assert Simulator(SYMBOLS, 1, now_ns=clock).resume(state).take(100) == whole[stop:]
+        assert Simulator(SYMBOLS, 1, now_ns=clock).resume(state).take(100) == uninterrupted[stop:]
 
 
-def test_time_off_is_absent_beyond_the_last_minute_and_seq_goes_on() -> None:
-    clock = VirtualClock(START)
+def test_downtime_beyond_the_last_minute_is_skipped_and_seq_continues() -> None:
+    clock = ManualSimulatorClock(START_NS)
     simulator = Simulator(SYMBOLS, 1, now_ns=clock)
-    clock.now_ns += 10 * SECOND
+    clock.now_ns += 10 * SECOND_NS
     before = simulator.take(100)
-    clock.now_ns += 3600 * SECOND
+    clock.now_ns += 3600 * SECOND_NS
     after = Simulator(SYMBOLS, 1, now_ns=clock).resume(simulator.state()).take(1000)
-    replayed = REPLAY_NS // SECOND
-    assert [t.ts_ns for t in after[:replayed]] == [START + (11 + n) * SECOND for n in range(replayed)]
-    assert [tick.ts_ns for tick in after[replayed:]] == [clock.now_ns]
+    replayed = REPLAY_NS // SECOND_NS
+    assert [t.ts_ns for t in after[:replayed]] == [START_NS + (11 + n) * SECOND_NS for n in range(replayed)]
+    assert [time_slice.ts_ns for time_slice in after[replayed:]] == [clock.now_ns]
     seqs = [bar.seq for bar in bars(before + after) if bar.symbol == "SPY"]
     assert seqs == list(range(1, len(seqs) + 1))
 
 
 @pytest.mark.parametrize("arguments", [{"symbols": []}, {"symbols": ["A", "A"]}, {"interval_s": 7}, {"interval_s": 0}])
-def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, object]) -> None:
+def test_invalid_arguments_are_rejected(arguments: dict[str, object]) -> None:
     with pytest.raises(BadInput):
         Simulator(**{"symbols": ["A"], "seed": 1} | arguments)  # type: ignore[arg-type]

@@ -10,12 +10,12 @@ from schemas.errors import BadInput
 from schemas.records import Order, Position, Valuation
 from sinks.database import libpq_url, sqlalchemy_url
 from sinks.postgres import PostgresSink
-from sinks.redis import PENDING_MAX, LatestWriter, body_of, update_of
-from sinks.statements import WRITES
+from sinks.redis import PENDING_MAX, LatestWriter, latest_value_of, record_json
+from sinks.statements import WRITE_STATEMENTS
 from sinks.tables import LATEST, TABLE_OF, fields_of
 from tests.unit.builders import bar
 
-NOWHERE = "redis://127.0.0.1:1"
+UNREACHABLE_URL = "redis://127.0.0.1:1"
 
 
 def position(symbol: str, seq: int, quantity: str = "1") -> Position:
@@ -33,35 +33,35 @@ def test_only_a_field_that_may_be_none_is_nullable() -> None:
     assert nullable == may_be_none == {c.name for c in TABLE_OF[Order].columns if c.nullable and c.name != "ts"}
 
 
-def test_of_one_batch_only_the_newest_row_of_a_key_is_written_to_a_latest_table() -> None:
+def test_only_the_newest_row_of_a_key_in_a_batch_is_written_to_a_latest_table() -> None:
     rows = [position("A", 1), position("B", 2), position("A", 4), position("A", 3)]
-    assert WRITES[Position].rows_of(rows) == [position("A", 4), position("B", 2)]
+    assert WRITE_STATEMENTS[Position].prepare_rows(rows) == [position("A", 4), position("B", 2)]
 
 
 def test_every_latest_table_is_fenced_by_seq_and_no_other_is_ever_updated() -> None:
-    for record_type, write in WRITES.items():
+    for record_type, write in WRITE_STATEMENTS.items():
         fenced = "DO UPDATE" in write.merge_sql and 'excluded."seq" >' in write.merge_sql
         assert fenced == (record_type in LATEST), write.merge_sql
 
 
-def test_a_shard_stays_with_its_part() -> None:
-    sink = PostgresSink("postgresql://u@localhost/d", parts=3)
+def test_a_shard_keeps_its_partition() -> None:
+    sink = PostgresSink("postgresql://u@localhost/d", partitions=3)
     assert [sink.part_fn(str(shard)) for shard in range(6)] == [0, 1, 2, 0, 1, 2]
     assert sink.part_fn("books") == sink.part_fn("books") < 3
     assert len(sink.list_parts()) == 3
 
 
-def test_a_url_of_another_database_is_refused_without_its_password() -> None:
+def test_a_url_of_another_database_is_rejected_without_its_password() -> None:
     with pytest.raises(BadInput, match="found mysql"):
         sqlalchemy_url("mysql://me:secret@localhost/d")
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInput) as error:
         sqlalchemy_url("me:secret")
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(error.value)
     assert libpq_url("postgres://me@localhost/d") == "postgresql://me@localhost/d"
 
 
-def test_while_redis_is_away_only_the_newest_update_of_a_key_waits() -> None:
-    writer = LatestWriter(NOWHERE, timeout_s=0.2)
+def test_only_the_newest_update_of_a_key_waits_while_redis_is_unreachable() -> None:
+    writer = LatestWriter(UNREACHABLE_URL, timeout_s=0.2)
     writer.put([bar("A", seq, seq) for seq in range(1, 1001)])
     writer.put([bar("B", 1, 1), position("A", 1)])
     assert not writer.flush(0.1)
@@ -73,10 +73,10 @@ def test_while_redis_is_away_only_the_newest_update_of_a_key_waits() -> None:
 
 def test_redis_holds_bars_positions_and_the_valuation_and_nothing_else() -> None:
     valuation = Valuation._make((3, 60, *[Decimal("1.50")] * 7, 2))
-    found = [update_of(record) for record in (bar("A", 1, 9), position("A", 2), valuation)]
-    assert [(key, update.fence) for key, update in filter(None, found)] == [
+    updates = [latest_value_of(record) for record in (bar("A", 1, 9), position("A", 2), valuation)]
+    assert [(key, update.fence) for key, update in filter(None, updates)] == [
         ("latest:bar:A", 9),
         ("latest:position:A", 2),
         ("latest:valuation", 3),
     ]
-    assert '"equity":"1.50"' in body_of(valuation)
+    assert '"equity":"1.50"' in record_json(valuation)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.sizing import SizingSettings, View, cap, size
+from operators.sizing import SizingInput, SizingSettings, cap_quantity, size_position
 from schemas.errors import BadInput
 
 FRACTION = SizingSettings(method="fixed_fraction", fraction=Decimal("0.02"))
@@ -41,18 +41,19 @@ S        0         1        50     1000000 100  | 0
 
 @pytest.mark.parametrize("row", [line for line in TABLE.strip().splitlines() if not line.startswith("#")])
 def test_sizes_by_hand(row: str) -> None:
-    given_, expected = row.split("|")
-    method, direction, strength, price, equity, held = given_.split()
+    input_text, expected = row.split("|")
+    method, direction, strength, price, equity, position = input_text.split()
     settings = {"F": FRACTION, "P": PERCENT, "S": SHARES}[method]
-    sized = size(
-        settings, View(int(direction), Decimal(strength), Decimal(price), Decimal(equity), Decimal(held), Decimal(1))
+    result = size_position(
+        settings,
+        SizingInput(int(direction), Decimal(strength), Decimal(price), Decimal(equity), Decimal(position), Decimal(1)),
     )
-    assert sized.quantity == Decimal(expected)
-    assert sized.text
+    assert result.quantity == Decimal(expected)
+    assert result.text
 
 
-views = st.builds(
-    View,
+sizing_inputs = st.builds(
+    SizingInput,
     st.sampled_from([-1, 0, 1]),
     st.decimals(min_value=0, max_value=1, places=6),
     st.decimals(min_value=Decimal("0.0001"), max_value=10**5, places=4),
@@ -62,22 +63,26 @@ views = st.builds(
 )
 
 
-@given(views, st.sampled_from([FRACTION, PERCENT]))
-def test_rounding_to_lots_never_spends_more_than_the_fraction(view: View, settings: SizingSettings) -> None:
-    quantity = size(settings, view).quantity
-    assert quantity % view.lot_size == 0
-    assert quantity * view.direction >= 0
-    budget = max(Fraction(view.equity) * Fraction(settings.fraction) * Fraction(view.strength), Fraction(0))
-    assert abs(Fraction(quantity)) * Fraction(view.price) <= budget + Fraction(1, 10**8)
+@given(sizing_inputs, st.sampled_from([FRACTION, PERCENT]))
+def test_rounding_to_lots_never_spends_more_than_the_fraction(
+    sizing_input: SizingInput, settings: SizingSettings
+) -> None:
+    quantity = size_position(settings, sizing_input).quantity
+    assert quantity % sizing_input.lot_size == 0
+    assert quantity * sizing_input.direction >= 0
+    budget = max(
+        Fraction(sizing_input.equity) * Fraction(settings.fraction) * Fraction(sizing_input.strength), Fraction(0)
+    )
+    assert abs(Fraction(quantity)) * Fraction(sizing_input.price) <= budget + Fraction(1, 10**8)
 
 
 @given(*[st.integers(-300, 300).map(Decimal)] * 2, st.integers(0, 200).map(Decimal))
-def test_a_cap_holds_for_what_is_added_and_takes_nothing_away(wanted: Decimal, held: Decimal, limit: Decimal) -> None:
-    capped = cap(wanted, held, limit)
-    assert capped * wanted >= 0 and abs(capped) <= abs(wanted)
-    assert abs(capped) <= (max(limit, abs(held)) if held * wanted > 0 else limit)
-    if held * wanted > 0 and abs(held) <= abs(wanted):
-        assert abs(capped) >= abs(held)
+def test_cap_limits_additions_and_never_reduces_positions(target: Decimal, position: Decimal, limit: Decimal) -> None:
+    capped = cap_quantity(target, position, limit)
+    assert capped * target >= 0 and abs(capped) <= abs(target)
+    assert abs(capped) <= (max(limit, abs(position)) if position * target > 0 else limit)
+    if position * target > 0 and abs(position) <= abs(target):
+        assert abs(capped) >= abs(position)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,6 @@ def test_a_cap_holds_for_what_is_added_and_takes_nothing_away(wanted: Decimal, h
         ("no_trade_band", Decimal(1)),
     ],
 )
-def test_a_wrong_setting_is_named(field: str, value: Any) -> None:
+def test_invalid_setting_is_reported(field: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"sizing {field}"):
         SizingSettings(**{field: value})

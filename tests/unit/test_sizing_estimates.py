@@ -25,15 +25,15 @@ from operators.sizing import (
     EwmaVolatility,
     KellySettings,
     RiskParitySettings,
+    SizingInput,
     SizingSettings,
-    View,
     VolatilitySettings,
 )
-from operators.sizing.volatility import decay_of
+from operators.sizing.volatility import decay_factor
 from schemas.errors import BadInput
 from schemas.records import OrderProposal, Valuation
 from tests.unit.builders import bar
-from tests.unit.test_portfolio import MINUTE, Desk, answer, check_cap, signed
+from tests.unit.test_portfolio import MINUTE_NS, PortfolioHarness, advance_order, check_cap, signed_quantities
 
 VOLATILITY = VolatilitySettings(target=Decimal("0.02"), half_life_bars=5, bars_min=3, bars_per_year=10_000)
 TARGET = SizingSettings(method="volatility_target", volatility=VOLATILITY)
@@ -46,7 +46,7 @@ KELLY = SizingSettings(method="kelly", kelly=KellySettings(trades_min=2, shrinka
 prices = st.lists(st.integers(50, 200).map(float), min_size=2, max_size=60)
 
 
-def account(sizing: SizingSettings, rebalance_interval_s: int | None = None) -> PortfolioSettings:
+def portfolio_settings(sizing: SizingSettings, rebalance_interval_s: int | None = None) -> PortfolioSettings:
     """One whose caps do not bind."""
     return PortfolioSettings(
         sizing=sizing,
@@ -58,40 +58,40 @@ def account(sizing: SizingSettings, rebalance_interval_s: int | None = None) -> 
 
 @given(prices, st.integers(1, 50))
 def test_volatility_is_the_weighted_mean_of_squared_returns(closes: list[float], half_life: int) -> None:
-    one, decay = EwmaVolatility(), decay_of(half_life)
+    estimate, decay = EwmaVolatility(), decay_factor(half_life)
     for close in closes:
-        one.update(close, decay)
+        estimate.update(close, decay)
     squares = [math.log(b / a) ** 2 for a, b in pairwise(closes)]
     weights = [0.5 ** (age / half_life) for age in reversed(range(len(squares)))]
     expected = math.sqrt(sum(w * s for w, s in zip(weights, squares, strict=True)) / sum(weights))
-    assert one.per_bar == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    assert one.returns == len(squares)
+    assert estimate.per_bar == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert estimate.returns == len(squares)
 
 
 def test_annual_volatility_of_a_known_process() -> None:
     """Normal returns of 0.001 a bar and 98,280 bars a year: 31.35 % a year."""
     rng = random.Random(5)
     volatility = VolatilitySettings(half_life_bars=2000, bars_per_year=252 * 390)
-    found = Estimates(replace(TARGET, volatility=volatility))
+    estimates = Estimates(replace(TARGET, volatility=volatility))
     close = 100.0
     for seq in range(20_000):
         close *= math.exp(rng.gauss(0, 0.001))
-        found.see([bar("X", seq, seq, close)])
-    assert found.volatility("X") == pytest.approx(0.001 * math.sqrt(98_280), rel=0.05)
-    assert found.volatility("Y") is None
+        estimates.update([bar("X", seq, seq, close)])
+    assert estimates.volatility("X") == pytest.approx(0.001 * math.sqrt(98_280), rel=0.05)
+    assert estimates.volatility("Y") is None
 
 
-def test_the_range_is_the_indicators() -> None:
+def test_average_range_equals_the_atr_indicator() -> None:
     rng = random.Random(5)
-    found, indicator = Estimates(STOP), build("atr_3")
+    estimates, indicator = Estimates(STOP), build("atr_3")
     for seq in range(1, 50):
         close = 100 + rng.random()
-        one = bar("X", seq, seq, close)._replace(high=close + rng.random(), low=close - rng.random())
+        current_bar = bar("X", seq, seq, close)._replace(high=close + rng.random(), low=close - rng.random())
         values: dict[str, float] = {}
-        indicator.update(one, values)
-        found.see([one])
+        indicator.update(current_bar, values)
+        estimates.update([current_bar])
         atr = values.get("atr_3")
-        assert found.average_range("X") == (None if atr is None else atr / close)
+        assert estimates.average_range("X") == (None if atr is None else atr / close)
 
 
 @pytest.mark.parametrize(
@@ -104,23 +104,23 @@ def test_the_range_is_the_indicators() -> None:
         ("{feed: files, files: {calendar: 24/7}}", 365 * 1440),
     ],
 )
-def test_the_bars_a_year_come_from_the_feed(feed: str, expected: float, tmp_path: Any) -> None:
+def test_bars_per_year_come_from_the_feed(feed: str, expected: float, tmp_path: Any) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(f"market_data: {feed}\nportfolio_manager: {{sizing: {{method: risk_parity}}}}\n")
     loaded = load_settings(file, {})
     assert loaded.portfolio().sizing.volatility.bars_per_year == expected
     assert loaded.portfolio().sizing.method == "risk_parity"
-    assert loaded.of_files().market_data.feed == "files"
+    assert loaded.for_backtest().market_data.feed == "files"
 
 
-def test_volatility_without_the_bars_a_year_is_refused_at_the_start() -> None:
+def test_volatility_without_bars_per_year_is_rejected_at_start() -> None:
     with pytest.raises(BadInput, match="volatility bars_per_year must be set for risk_parity"):
         PortfolioStage(PortfolioSettings(sizing=SizingSettings(method="risk_parity")))
 
 
 def test_the_default_method_stores_nothing_for_a_bar() -> None:
     stage = PortfolioStage()
-    stage.on_tick(MINUTE, [bar("X", 1, MINUTE)])
+    stage.on_slice(MINUTE_NS, [bar("X", 1, MINUTE_NS)])
     assert stage.snapshot()[ESTIMATES] == (1, {}, {}, {}, {})
 
 
@@ -128,11 +128,11 @@ def test_the_default_method_stores_nothing_for_a_bar() -> None:
 
 
 def test_nothing_is_entered_before_the_volatility_is_known() -> None:
-    desk = Desk(account(TARGET, 60))
+    desk = PortfolioHarness(portfolio_settings(TARGET, 60))
     desk.signal(1)
     closes = [100.0, 101.0, 100.0, 101.0]
-    assert [signed(desk.tick({"X": close})) for close in closes[:3]] == [[], [], []]
-    (proposal,) = desk.tick({"X": closes[3]})
+    assert [signed_quantities(desk.step({"X": close})) for close in closes[:3]] == [[], [], []]
+    (proposal,) = desk.step({"X": closes[3]})
     assert int(proposal.quantity) == 199, "0.02 of a year's volatility of 0.995: 0.0201 of a million at 101"
     assert proposal.sizing == (
         "volatility_target 0.020099 (0.02 / volatility 0.995033, at most 1) x equity 1000000 x strength 1 / 101 = 199"
@@ -140,73 +140,73 @@ def test_nothing_is_entered_before_the_volatility_is_known() -> None:
 
 
 def test_a_rebalance_follows_the_volatility_outside_the_band() -> None:
-    desk = Desk(account(TARGET, 300))
+    desk = PortfolioHarness(portfolio_settings(TARGET, 300))
     for close in (100.0, 101.0, 100.0):
-        desk.tick({"X": close})
+        desk.step({"X": close})
     desk.signal(1)
-    assert signed(desk.tick({"X": 101.0})) == [199]
+    assert signed_quantities(desk.step({"X": 101.0})) == [199]
     desk.report("TRADE", price=101.0)
-    assert signed(desk.tick({"X": 100.0})) == [], "minute 5: as volatile as before"
-    calm = [signed(desk.tick({"X": 100.0})) for _ in range(5)]
-    assert calm[:4] == [[], [], [], []]
-    assert calm[4][0] > 30, "minute 10: calmer, so more"
+    assert signed_quantities(desk.step({"X": 100.0})) == [], "minute 5: as volatile as before"
+    adjustments = [signed_quantities(desk.step({"X": 100.0})) for _ in range(5)]
+    assert adjustments[:4] == [[], [], [], []]
+    assert adjustments[4][0] > 30, "minute 10: calmer, so more"
 
 
-def test_parity_moves_all_holdings_when_one_joins() -> None:
+def test_risk_parity_resizes_all_positions_when_one_is_added() -> None:
     sizing = replace(PARITY, risk_parity=RiskParitySettings(exposure=Decimal("0.5")))
-    desk = Desk(account(sizing))
+    desk = PortfolioHarness(portfolio_settings(sizing))
     closes = [{"X": 100.0, "Y": 100.0}, {"X": 101.0, "Y": 103.0}] * 3
-    for at in closes[:4]:
-        desk.tick(at)
+    for minute_closes in closes[:4]:
+        desk.step(minute_closes)
     desk.signal(1, "X")
-    (alone,) = desk.tick(closes[4])
-    assert int(alone.quantity) == 5000, "0.5 of a million at 100"
+    (single,) = desk.step(closes[4])
+    assert int(single.quantity) == 5000, "0.5 of a million at 100"
     desk.report("TRADE", price=100.0)
     desk.signal(1, "Y")
-    first, second = desk.tick(closes[5])
+    first, second = desk.step(closes[5])
     assert (first.symbol, first.side, second.symbol, second.side) == ("X", "SELL", "Y", "BUY")
-    kept, added = 5000 - int(first.quantity), int(second.quantity)
-    assert kept * 101 + added * 103 <= 0.5 * 1_005_000
-    assert kept * 101 / (added * 103) == pytest.approx(math.log(1.03) / math.log(1.01), rel=0.01)
+    remaining, added = 5000 - int(first.quantity), int(second.quantity)
+    assert remaining * 101 + added * 103 <= 0.5 * 1_005_000
+    assert remaining * 101 / (added * 103) == pytest.approx(math.log(1.03) / math.log(1.01), rel=0.01)
 
 
-def test_a_turnover_is_shared_by_all_adjustments_and_holds_no_exit_back() -> None:
+def test_turnover_limit_is_shared_by_adjustments_and_never_delays_exits() -> None:
     sizing = SizingSettings(
         method="target_percent", fraction=Decimal("0.1"), turnover_max=Decimal("0.01"), no_trade_band=Decimal(0)
     )
-    desk = Desk(account(sizing, 300))
+    desk = PortfolioHarness(portfolio_settings(sizing, 300))
     for symbol in ("X", "Y", "Z"):
         desk.signal(1, symbol)
     start = {"X": 100.0, "Y": 100.0, "Z": 100.0}
-    assert signed(desk.tick(start)) == [1000, 1000, 1000], "entries are not held back"
+    assert signed_quantities(desk.step(start)) == [1000, 1000, 1000], "entries are not held back"
     for symbol in start:
         desk.report("TRADE", symbol=symbol)
-    moved = {"X": 120.0, "Y": 80.0, "Z": 100.0}
-    desk.tick(moved)
-    desk.tick(moved)
-    desk.tick(moved)
+    moved_prices = {"X": 120.0, "Y": 80.0, "Z": 100.0}
+    desk.step(moved_prices)
+    desk.step(moved_prices)
+    desk.step(moved_prices)
     desk.signal(0, "Z")
-    found = desk.tick(moved)
-    assert signed(found) == [-41, 62, -1000], "the exit is not held back"
-    assert found[0].sizing == (
+    proposals = desk.step(moved_prices)
+    assert signed_quantities(proposals) == [-41, 62, -1000], "the exit is not held back"
+    assert proposals[0].sizing == (
         "target_percent 0.1 x equity 1000000 x strength 1 / 120 = 833; to 959: turnover 40040 may be 10000"
     ), "asked: 167 at 120 and 250 at 80; allowed: 0.01 of a million; so 0.24975 of each"
 
 
 def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
-    desk = Desk(account(KELLY))
+    desk = PortfolioHarness(portfolio_settings(KELLY))
     texts = []
     for exits in ((101.0, 103.0), (99.0,), (100.0,)):
         desk.signal(1)
-        (entry,) = desk.tick()
+        (entry,) = desk.step()
         texts.append(entry.sizing.split(" x equity")[0])
         desk.report("TRADE")
         desk.signal(0)
-        (leave,) = desk.tick()
+        (exit_proposal,) = desk.step()
         for price in exits[:-1]:
-            desk.report("TRADE", int(leave.quantity) // 2, price)
+            desk.report("TRADE", int(exit_proposal.quantity) // 2, price)
         desk.report("TRADE", 0, exits[-1])
-        desk.tick()
+        desk.step()
     assert texts == [
         "kelly 0.005 (0 of 2 trades closed)",
         "kelly 0.005 (1 of 2 trades closed)",
@@ -218,35 +218,37 @@ def test_kelly_learns_from_the_strategys_own_closed_orders() -> None:
 
 def test_a_trade_counts_after_fees_on_what_was_paid_with_the_multiplier() -> None:
     future = Instrument(symbol="X", asset_class=FUTURE, multiplier=Decimal(50))
-    desk = Desk(replace(account(KELLY), sizing=replace(KELLY, kelly=KellySettings())), Instruments(listed=(future,)))
+    desk = PortfolioHarness(
+        replace(portfolio_settings(KELLY), sizing=replace(KELLY, kelly=KellySettings())), Instruments(listed=(future,))
+    )
     desk.signal(1)
-    desk.tick()
+    desk.step()
     desk.report("TRADE")
     desk.signal(0)
-    desk.tick()
+    desk.step()
     desk.report("TRADE", price=101.0)
     # One contract of 50 x 100: a gain of 50 less a fee of 60 is a loss of 10 on 5,000.
-    desk.next[-1] = desk.next[-1]._replace(fee=Decimal(60))  # type: ignore[call-arg]
-    desk.tick()
+    desk.queued[-1] = desk.queued[-1]._replace(fee=Decimal(60))  # type: ignore[call-arg]
+    desk.step()
     assert desk.stage.snapshot()[ESTIMATES][3] == {"s": (1, 0, 0.0, 0.002)}
 
 
 @given(st.permutations(range(12)))
 def test_the_order_of_the_views_does_not_change_their_sum(order: list[int]) -> None:
     rng = random.Random(2)
-    found = Estimates(PARITY)
+    estimates = Estimates(PARITY)
     for seq in range(1, 6):
-        found.see([bar(str(n), seq, seq, 100.0 + rng.random()) for n in range(12)])
-    found.compare(map(str, range(12)))
-    first = found.add_to(View(1, ONE, ONE, ONE, ZERO, ONE), "0", "s")
-    found.compare(map(str, order))
-    assert found.add_to(View(1, ONE, ONE, ONE, ZERO, ONE), "0", "s") == first
+        estimates.update([bar(str(n), seq, seq, 100.0 + rng.random()) for n in range(12)])
+    estimates.set_active_symbols(map(str, range(12)))
+    first = estimates.add_estimates(SizingInput(1, ONE, ONE, ONE, ZERO, ONE), "0", "s")
+    estimates.set_active_symbols(map(str, order))
+    assert estimates.add_estimates(SizingInput(1, ONE, ONE, ONE, ZERO, ONE), "0", "s") == first
 
 
 def test_a_snapshot_without_estimates_is_read() -> None:
-    desk = Desk(account(TARGET))
+    desk = PortfolioHarness(portfolio_settings(TARGET))
     desk.signal(1)
-    desk.tick()
+    desk.step()
     old = (1, *desk.stage.snapshot()[1:ESTIMATES])
     fresh = PortfolioStage(desk.settings)
     fresh.restore(old)
@@ -254,8 +256,8 @@ def test_a_snapshot_without_estimates_is_read() -> None:
 
 
 def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
-    desk = Desk(account(STOP))
-    desk.tick()
+    desk = PortfolioHarness(portfolio_settings(STOP))
+    desk.step()
     stored = desk.stage.snapshot()
     for sizing in (TARGET, KELLY, SizingSettings(), replace(STOP, atr_stop=AtrStopSettings(period=4))):
         other = PortfolioStage(replace(desk.settings, sizing=sizing))
@@ -264,7 +266,7 @@ def test_another_method_after_a_restart_starts_its_estimates_afresh() -> None:
 
 
 actions = st.sampled_from(["fill", "fill", "part", "cancel", "refuse", "wait"])
-ticks = st.lists(
+slice_inputs = st.lists(
     st.tuples(
         st.lists(st.tuples(st.sampled_from("XYZ"), st.sampled_from("ab"), st.sampled_from([-1, 0, 1])), max_size=2),
         st.fixed_dictionaries(dict.fromkeys("XYZ", actions)),
@@ -289,38 +291,36 @@ portfolios = st.builds(
 
 
 @settings(max_examples=150, deadline=None)
-@given(portfolios, ticks)
-def test_whatever_happens_no_cap_is_broken_and_a_restart_changes_nothing(
-    portfolio: PortfolioSettings, drawn: list[Any]
-) -> None:
-    desk = Desk(portfolio)
+@given(portfolios, slice_inputs)
+def test_no_cap_is_broken_and_restarts_change_nothing(portfolio: PortfolioSettings, minutes: list[Any]) -> None:
+    desk = PortfolioHarness(portfolio)
     working: set[str] = set()
-    for signals, acts, cents in drawn:
+    for signals, actions_by_symbol, cents in minutes:
         closes = {symbol: c / 100 for symbol, c in cents.items()}
         for symbol in sorted(working):
-            if answer(desk, symbol, acts[symbol], closes[symbol]):
+            if advance_order(desk, symbol, actions_by_symbol[symbol], closes[symbol]):
                 working.discard(symbol)
                 desk.accepted.discard(symbol)
         for symbol, strategy, direction in signals:
             desk.signal(direction, symbol, strategy)
         stored = pickle.dumps(desk.stage.snapshot())
-        found = desk.tick(closes)
-        again = PortfolioStage(portfolio)
-        again.restore(pickle.loads(stored))  # noqa: S301 our own bytes
-        assert again.on_tick(desk.minute * MINUTE, desk.last) == desk.out
-        assert again.snapshot() == desk.stage.snapshot()
-        for proposal in found:
+        proposals = desk.step(closes)
+        restored = PortfolioStage(portfolio)
+        restored.restore(pickle.loads(stored))  # noqa: S301 our own bytes
+        assert restored.on_slice(desk.minute * MINUTE_NS, desk.last_input) == desk.output
+        assert restored.snapshot() == desk.stage.snapshot()
+        for proposal in proposals:
             assert proposal.symbol not in working, "ordered twice"
             assert proposal.quantity > 0 and proposal.quantity % 1 == 0
             working.add(proposal.symbol)
             check_cap(desk, proposal, closes)
-        check_turnover(desk, found)
+        check_turnover(desk, proposals)
         assert desk.stage.ledger.cash >= 0 or portfolio.allow_short
 
 
-def check_turnover(desk: Desk, found: list[OrderProposal]) -> None:
+def check_turnover(desk: PortfolioHarness, proposals: list[OrderProposal]) -> None:
     share = desk.settings.sizing.turnover_max
     if share is not None:
-        equity = next(r for r in desk.out if type(r) is Valuation).equity
-        adjusted = [p for p in found if "may be" in p.sizing]
+        equity = next(r for r in desk.output if type(r) is Valuation).equity
+        adjusted = [p for p in proposals if "may be" in p.sizing]
         assert sum(p.quantity * p.reference_price for p in adjusted) <= equity * share + Decimal("0.0001")

@@ -16,13 +16,13 @@ from operators.sizing import (
     AtrStopSettings,
     KellySettings,
     RiskParitySettings,
+    SizingInput,
     SizingSettings,
     TradeRecord,
-    View,
     VolatilitySettings,
-    beyond_band,
-    part_of_the_way,
-    size,
+    adjust_partly,
+    apply_no_trade_band,
+    size_position,
 )
 from schemas.errors import BadInput
 
@@ -30,7 +30,7 @@ KELLY = SizingSettings(method="kelly")
 TARGET = SizingSettings(method="volatility_target", volatility=VolatilitySettings(target=Decimal("0.02")))
 PARITY = SizingSettings(method="risk_parity")
 STOP = SizingSettings(method="atr_stop")
-PLAIN = View(1, ONE, Decimal(50), Decimal(1_000_000), ZERO, ONE)
+BASE_INPUT = SizingInput(1, ONE, Decimal(50), Decimal(1_000_000), ZERO, ONE)
 
 # method | what is known | units | the arithmetic
 TABLE = """
@@ -54,7 +54,7 @@ stop | 0                 | 0     | atr_stop: the price has no range, so 0
 """
 
 
-def known(method: str, text: str) -> dict[str, Any]:
+def estimate_fields(method: str, text: str) -> dict[str, Any]:
     words = [None if word == "none" else float(word) for word in text.split()]
     if method == "kelly":
         trades, wins, won, lost = words
@@ -66,40 +66,40 @@ def known(method: str, text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("row", TABLE.strip().splitlines())
 def test_sizes_from_estimates_by_hand(row: str) -> None:
-    method, given_, units, text = (word.strip() for word in row.split(" | "))
+    method, estimates, units, text = (word.strip() for word in row.split(" | "))
     settings = {"kelly": KELLY, "target": TARGET, "parity": PARITY, "stop": STOP}[method]
-    sized = size(settings, PLAIN._replace(**known(method, given_)))
-    assert sized.quantity == Decimal(units)
-    assert sized.text.startswith(text)
+    result = size_position(settings, BASE_INPUT._replace(**estimate_fields(method, estimates)))
+    assert result.quantity == Decimal(units)
+    assert result.text.startswith(text)
     if ":" not in text:
-        assert sized.text == f"{text} x equity 1000000 x strength 1 / 50 = {units}"
+        assert result.text == f"{text} x equity 1000000 x strength 1 / 50 = {units}"
 
 
 def test_a_strategy_without_an_edge_keeps_the_floor() -> None:
     settings = replace(KELLY, kelly=KellySettings(floor=Decimal("0.001")))
-    sized = size(settings, PLAIN._replace(record=TradeRecord(40, 10, 0.1, 0.3)))
-    assert sized.quantity == 20
+    result = size_position(settings, BASE_INPUT._replace(trade_record=TradeRecord(40, 10, 0.1, 0.3)))
+    assert result.quantity == 20
 
 
 @pytest.mark.parametrize("settings", [KELLY, STOP])
-def test_what_is_sized_on_entry_stays_while_the_direction_does(settings: SizingSettings) -> None:
-    view = PLAIN._replace(held=Decimal(77), average_range=0.01)
-    assert size(settings, view).quantity == 77
-    assert size(settings, view._replace(direction=-1)).quantity < 0
+def test_entry_size_is_kept_while_the_direction_is_unchanged(settings: SizingSettings) -> None:
+    sizing_input = BASE_INPUT._replace(current_quantity=Decimal(77), average_range=0.01)
+    assert size_position(settings, sizing_input).quantity == 77
+    assert size_position(settings, sizing_input._replace(direction=-1)).quantity < 0
 
 
 @pytest.mark.parametrize("settings", [TARGET, PARITY])
-def test_without_an_estimate_what_is_held_is_kept_and_nothing_is_entered_or_turned(settings: SizingSettings) -> None:
-    for held, direction, expected in ((77, 1, 77), (-77, 1, 0), (77, -1, 0), (0, -1, 0), (77, 0, 0)):
-        view = PLAIN._replace(held=Decimal(held), direction=direction, volatility=None)
-        assert size(settings, view).quantity == expected
+def test_without_an_estimate_positions_are_kept_and_none_opened_or_reversed(settings: SizingSettings) -> None:
+    for position, direction, expected in ((77, 1, 77), (-77, 1, 0), (77, -1, 0), (0, -1, 0), (77, 0, 0)):
+        sizing_input = BASE_INPUT._replace(current_quantity=Decimal(position), direction=direction, volatility=None)
+        assert size_position(settings, sizing_input).quantity == expected
 
 
 @pytest.mark.parametrize("settings", [TARGET, PARITY])
-def test_the_band_leaves_small_differences_alone(settings: SizingSettings) -> None:
-    view = PLAIN._replace(volatility=0.25, inverse_volatilities=25.0)  # 1,600 either way
-    for held, expected in ((1521, 1521), (1520, 1600), (1679, 1679), (1680, 1600)):
-        assert size(settings, view._replace(held=Decimal(held))).quantity == expected
+def test_no_trade_band_ignores_small_differences(settings: SizingSettings) -> None:
+    sizing_input = BASE_INPUT._replace(volatility=0.25, inverse_volatilities=25.0)  # 1,600 either way
+    for position, expected in ((1521, 1521), (1520, 1600), (1679, 1679), (1680, 1600)):
+        assert size_position(settings, sizing_input._replace(current_quantity=Decimal(position))).quantity == expected
 
 
 # -- for any estimate --------------------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ def records(draw: st.DrawFn) -> TradeRecord:
     return TradeRecord(trades, wins, won, draw(losses) if wins < trades else 0.0)
 
 
-views = st.builds(
-    View,
+sizing_inputs = st.builds(
+    SizingInput,
     st.sampled_from([-1, 0, 1]),
     st.decimals(min_value=0, max_value=1, places=6),
     st.decimals(min_value=Decimal("0.0001"), max_value=10**5, places=4),
@@ -142,58 +142,69 @@ methods = st.sampled_from(
 )
 
 
-def most(settings: SizingSettings) -> Decimal:
+def equity_share_max(settings: SizingSettings) -> Decimal:
     """The share of equity that the method can never exceed."""
     if settings.method == "kelly":
         return settings.kelly.cap
     return min(settings.share_max, settings.risk_parity.exposure) if settings.method == "risk_parity" else ONE
 
 
-@given(views, methods)
-def test_no_estimate_breaks_the_cap_or_the_lot(view: View, settings: SizingSettings) -> None:
-    quantity = size(settings, view).quantity
-    assert quantity % view.lot_size == 0
-    assert quantity * view.direction >= 0
-    budget = max(Fraction(view.equity), Fraction(0)) * Fraction(most(settings)) * Fraction(view.strength)
-    assert abs(Fraction(quantity)) * Fraction(view.price) <= budget + Fraction(1, 10**8)
+@given(sizing_inputs, methods)
+def test_no_estimate_breaks_the_cap_or_the_lot(sizing_input: SizingInput, settings: SizingSettings) -> None:
+    quantity = size_position(settings, sizing_input).quantity
+    assert quantity % sizing_input.lot_size == 0
+    assert quantity * sizing_input.direction >= 0
+    budget = (
+        max(Fraction(sizing_input.equity), Fraction(0))
+        * Fraction(equity_share_max(settings))
+        * Fraction(sizing_input.strength)
+    )
+    assert abs(Fraction(quantity)) * Fraction(sizing_input.price) <= budget + Fraction(1, 10**8)
 
 
 @given(
-    views, methods, st.sampled_from(["equity", "strength", "price", "volatility", "range", "won", "lost"]), st.data()
+    sizing_inputs,
+    methods,
+    st.sampled_from(["equity", "strength", "price", "volatility", "range", "won", "lost"]),
+    st.data(),
 )
-def test_sizes_are_monotone(view: View, settings: SizingSettings, field: str, data: st.DataObject) -> None:
+def test_sizes_are_monotone(
+    sizing_input: SizingInput, settings: SizingSettings, field: str, data: st.DataObject
+) -> None:
     factor = data.draw(st.floats(min_value=1, max_value=100))
     exact = Decimal(repr(round(factor, 3)))
-    record = view.record
+    record = sizing_input.trade_record
     if field == "volatility":
-        assume(view.volatility)
+        assume(sizing_input.volatility)
         # The others' estimates stay: what this one adds to the sum changes with it.
-        others = view.inverse_volatilities
-        volatility = view.volatility or 1.0
-        small = view._replace(volatility=volatility * factor, inverse_volatilities=others + 1 / (volatility * factor))
-        large = view._replace(inverse_volatilities=others + 1 / volatility)
+        other_estimates = sizing_input.inverse_volatilities
+        volatility = sizing_input.volatility or 1.0
+        small = sizing_input._replace(
+            volatility=volatility * factor, inverse_volatilities=other_estimates + 1 / (volatility * factor)
+        )
+        large = sizing_input._replace(inverse_volatilities=other_estimates + 1 / volatility)
     elif field == "range":
-        assume(view.average_range)
-        small, large = view._replace(average_range=(view.average_range or 1.0) * factor), view
+        assume(sizing_input.average_range)
+        small, large = sizing_input._replace(average_range=(sizing_input.average_range or 1.0) * factor), sizing_input
     elif field == "won":
-        small, large = view, view._replace(record=record._replace(won=record.won * factor))
+        small, large = sizing_input, sizing_input._replace(trade_record=record._replace(won=record.won * factor))
     elif field == "lost":
-        small, large = view._replace(record=record._replace(lost=record.lost * factor)), view
+        small, large = sizing_input._replace(trade_record=record._replace(lost=record.lost * factor)), sizing_input
     elif field == "price":
-        small, large = view._replace(price=view.price * exact), view
+        small, large = sizing_input._replace(price=sizing_input.price * exact), sizing_input
     elif field == "strength":
-        small, large = view._replace(strength=view.strength / 3), view
+        small, large = sizing_input._replace(strength=sizing_input.strength / 3), sizing_input
     else:
-        small, large = view, view._replace(equity=max(view.equity, ZERO) * exact)
-    assert abs(size(settings, small).quantity) <= abs(size(settings, large).quantity)
+        small, large = sizing_input, sizing_input._replace(equity=max(sizing_input.equity, ZERO) * exact)
+    assert abs(size_position(settings, small).quantity) <= abs(size_position(settings, large).quantity)
 
 
 @given(st.lists(st.floats(min_value=1e-6, max_value=1e3), min_size=1, max_size=8))
 def test_risk_parity_spends_its_exposure_and_gives_each_the_same_risk(volatilities: list[float]) -> None:
     settings = SizingSettings(method="risk_parity", lot_size=Decimal("0.000001"))
     total = sum(1 / volatility for volatility in volatilities)
-    view = PLAIN._replace(price=ONE, lot_size=Decimal("0.000001"), inverse_volatilities=total)
-    values = [float(size(settings, view._replace(volatility=one)).quantity) for one in volatilities]
+    sizing_input = BASE_INPUT._replace(price=ONE, lot_size=Decimal("0.000001"), inverse_volatilities=total)
+    values = [float(size_position(settings, sizing_input._replace(volatility=one)).quantity) for one in volatilities]
     assert sum(values) <= 500_000.001
     assert sum(values) == pytest.approx(500_000, abs=len(values) * 1.001)  # a millionth of equity each
     for value, volatility in zip(values, volatilities, strict=True):
@@ -202,26 +213,30 @@ def test_risk_parity_spends_its_exposure_and_gives_each_the_same_risk(volatiliti
 
 @given(records(), st.integers(0, 50))
 def test_kelly_is_win_rate_less_loss_rate_over_payoff(record: TradeRecord, shrinkage: int) -> None:
-    found = record.kelly(shrinkage)
-    assert found <= 1
+    kelly_fraction = record.kelly_share(shrinkage)
+    assert kelly_fraction <= 1
     if 0 < record.wins < record.trades and record.lost > 0:
         n, k = record.trades, shrinkage
         payoff = (record.won / record.wins) / (record.lost / (n - record.wins))
         no_edge = 1 / (1 + payoff)
         rate = (record.wins + k * no_edge) / (n + k)
-        assert found == pytest.approx(rate - (1 - rate) / payoff, rel=1e-6, abs=1e-9)
+        assert kelly_fraction == pytest.approx(rate - (1 - rate) / payoff, rel=1e-6, abs=1e-9)
 
 
 quantities = st.integers(-300, 300).map(Decimal)
 
 
 @given(quantities, quantities, st.integers(0, 1000), st.integers(1, 1000), st.sampled_from([1, 7, 100]))
-def test_a_part_of_the_way_is_never_further(held: Decimal, wanted: Decimal, allowed: int, asked: int, lot: int) -> None:
-    reached = part_of_the_way(held, wanted, Decimal(allowed), Decimal(asked), Decimal(lot))
-    assert min(held, wanted) <= reached <= max(held, wanted)
-    assert (reached - held) % lot == 0
-    assert Fraction(abs(reached - held)) <= Fraction(abs(wanted - held)) * allowed / asked + Fraction(1, 10**8)
-    assert beyond_band(held, wanted, ZERO) == wanted
+def test_partial_move_never_exceeds_its_share(
+    position: Decimal, target: Decimal, allowed: int, required: int, lot: int
+) -> None:
+    reached = adjust_partly(position, target, Decimal(allowed), Decimal(required), Decimal(lot))
+    assert min(position, target) <= reached <= max(position, target)
+    assert (reached - position) % lot == 0
+    assert Fraction(abs(reached - position)) <= Fraction(abs(target - position)) * allowed / required + Fraction(
+        1, 10**8
+    )
+    assert apply_no_trade_band(position, target, ZERO) == target
 
 
 @pytest.mark.parametrize(
@@ -245,6 +260,6 @@ def test_a_part_of_the_way_is_never_further(held: Decimal, wanted: Decimal, allo
         (SizingSettings, "share_max", Decimal(11)),
     ],
 )
-def test_a_wrong_setting_is_named(cls: Any, field: str, value: Any) -> None:
+def test_invalid_setting_is_reported(cls: Any, field: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"sizing {field}"):
         cls(**{field.split()[-1]: value})

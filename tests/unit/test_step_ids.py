@@ -15,16 +15,18 @@ from bytewax.visualize import to_rendered
 from configs.settings import load_settings
 from dataflows import backtest
 from dataflows.runtime import topology
-from dataflows.runtime.live import SHOWN_AT_ONCE
-from tests.replay.ends import Collected
+from dataflows.runtime.live_endpoints import REDIS_SERVICES
+from tests.replay.memory_connectors import MemorySink
 
 PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "step_ids.json").read_text())
 
 
 def build(service: str) -> Dataflow:
-    """With the sinks that `dataflows/runtime/live.py` gives a service, by name."""
+    """With the sinks that `dataflows/runtime/live_endpoints.py` gives a service, by name."""
     settings = load_settings(environment={})
-    sinks = {name: Collected(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in SHOWN_AT_ONCE else []))}
+    sinks = {
+        name: MemorySink(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in REDIS_SERVICES else []))
+    }
     if service == "backtest":
         return backtest.build(settings, TestingSource([]), sinks["kafka"])
     flow: Dataflow = importlib.import_module(f"dataflows.{service}").build(settings, TestingSource([]), sinks)
@@ -34,8 +36,8 @@ def build(service: str) -> Dataflow:
 def ids(flow: Dataflow) -> dict[str, Any]:
     """Of every step that keeps state in the recovery store: inputs, stateful steps and outputs, as the engine sees."""
     steps = to_rendered(flow).substeps
-    kept = [s.step_id for s in steps if s.op_type in ("input", "stateful_batch", "output")]
-    return {"flow_id": flow.flow_id, "steps": sorted(kept)}
+    stateful = [s.step_id for s in steps if s.op_type in ("input", "stateful_batch", "output")]
+    return {"flow_id": flow.flow_id, "steps": sorted(stateful)}
 
 
 @pytest.mark.parametrize("service", [*topology.SERVICES, "backtest"])
@@ -49,7 +51,7 @@ def test_no_dataflow_is_left_unpinned() -> None:
     assert runnable == set(PINNED)
 
 
-def test_recovery_states_are_kept_under_these_shards() -> None:
+def test_recovery_states_use_the_pinned_shards() -> None:
     """The keys beside the step ids: partitions of the source and keys of the stage."""
     shards = {service: topology.shards(service, 4) for service in topology.SERVICES}
     by_shard, books = ["0", "1", "2", "3"], ["books"]

@@ -8,19 +8,19 @@ import pytest
 from configs.strategies import feature_specs, load_strategies
 from operators.features import FeatureStage
 from operators.signals import SignalStage
-from operators.strategies import STRATEGIES, Strategy, View, reads_of
+from operators.strategies import STRATEGIES, Strategy, TargetView, reads_of
 from operators.strategies.buy_and_hold import BuyAndHold
 from operators.strategies.ema_cross import EmaCross
 from schemas.errors import BadInput
 from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, Signal
-from tests.unit.test_features import ticks_of
+from tests.unit.test_features import bars_by_minute
 
 
-def views_of(strategy: Strategy, rows: list[dict[str, float]]) -> list[View | None]:
+def views_of(strategy: Strategy, rows: list[dict[str, float]]) -> list[TargetView | None]:
     state: Any = None
     views = []
-    for place, values in enumerate(rows, 1):
-        state, view = strategy.decide(FeatureRow("AAPL", place, place, place, 100.0, values), state)
+    for index, values in enumerate(rows, 1):
+        state, view = strategy.decide(FeatureRow("AAPL", index, index, index, 100.0, values), state)
         views.append(view)
     return views
 
@@ -52,13 +52,13 @@ def test_ema_cross(case: str, rows: list[dict[str, float]], directions: list[int
     assert [view if view is None else view.direction for view in views] == directions, case
 
 
-def test_ema_cross_names_the_values_it_rests_on() -> None:
+def test_ema_cross_views_contain_their_inputs() -> None:
     entry, exit_ = [view for view in views_of(EmaCross(), [BELOW, ABOVE, BELOW]) if view]
-    assert entry == View(1, 1.0, 1.0, {"ema_12": 3, "ema_26": 2, "rsi_14": 50.0})
-    assert exit_ == View(0, 0.0, 1.0, {"ema_12": 1, "ema_26": 2})
+    assert entry == TargetView(1, 1.0, 1.0, {"ema_12": 3, "ema_26": 2, "rsi_14": 50.0})
+    assert exit_ == TargetView(0, 0.0, 1.0, {"ema_12": 1, "ema_26": 2})
 
 
-def test_ema_cross_asks_for_what_its_parameters_say() -> None:
+def test_ema_cross_features_follow_its_parameters() -> None:
     assert EmaCross().features == ("ema_12", "ema_26", "rsi_14")
     assert EmaCross(fast=5, slow=9, rsi_period=7).features == ("ema_5", "ema_9", "rsi_7")
 
@@ -70,16 +70,16 @@ def test_ema_cross_asks_for_what_its_parameters_say() -> None:
         {"rsi_max": "70"}, {"rsi_period": 1}, {"rsi_max": float("nan")},
     ],
 )  # fmt: skip
-def test_ema_cross_refuses_wrong_parameters_in_one_sentence(parameters: dict[str, Any]) -> None:
+def test_ema_cross_rejects_invalid_parameters_with_one_line(parameters: dict[str, Any]) -> None:
     with pytest.raises(BadInput, match=r"strategy ema_cross: .* found [^\n]*$"):
         EmaCross(**parameters)
 
 
 def test_buy_and_hold_buys_once() -> None:
-    assert views_of(BuyAndHold(), [{}, {}, {}]) == [View(1, 1.0, 1.0, {"close": 100.0}), None, None]
+    assert views_of(BuyAndHold(), [{}, {}, {}]) == [TargetView(1, 1.0, 1.0, {"close": 100.0}), None, None]
 
 
-OTHERS = (
+OTHER_RECORDS = (
     Prediction("AAPL", 1, 1, "gb", "hash", "feat-AAPL-1", 10, 0.02, 0.7, 0.0),
     Fundamentals("f-1", 1, "AAPL", 20240331, 20240501, "10-Q", "file", {"eps": 5.0}, {"roe": 0.2}, "USD"),
     SentimentScore(1, 1, "AAPL", "n-1", 0.8, 0.8, "lexicon", "v", "", {}),
@@ -90,10 +90,12 @@ OTHERS = (
 def test_every_strategy_is_a_function_of_its_arguments(name: str) -> None:
     strategy = STRATEGIES[name]()
     before = repr(vars(strategy))
-    rows: list[Any] = [row for tick in ticks_of(200) for row in FeatureStage(strategy.features).on_tick(0, tick)]
+    rows: list[Any] = [
+        row for minute_bars in bars_by_minute(200) for row in FeatureStage(strategy.features).on_slice(0, minute_bars)
+    ]
     state: Any = None
     for row in rows:
-        for record in (row, *OTHERS):
+        for record in (row, *OTHER_RECORDS):
             if type(record) in reads_of(strategy):
                 after, view = strategy.decide(record, state)
                 assert strategy.decide(record, state) == (after, view)
@@ -108,7 +110,7 @@ def test_strategies_are_found_by_the_name_of_their_file() -> None:
 
 # --- named in the settings ---------------------------------------------------------------------------------------
 
-USERS_OWN = """
+USER_STRATEGIES = """
 from dataclasses import dataclass
 
 from operators.strategies import View
@@ -169,20 +171,20 @@ class Fails(NoName):
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Path:
+def user_file(tmp_path: Path) -> Path:
     file = tmp_path / "mine.py"
-    file.write_text(USERS_OWN)
+    file.write_text(USER_STRATEGIES)
     return file
 
 
 def test_strategies_are_loaded_by_name_with_parameters_in_their_order() -> None:
-    one, two = load_strategies(
+    first, second = load_strategies(
         [
             {"name": "buy_and_hold"},
             {"name": "ema_cross", "parameters": {"fast": 3, "slow": 5}},
         ]
     )
-    assert (one.name, two.name, two.features) == ("buy_and_hold", "ema_cross", ("ema_3", "ema_5", "rsi_14"))
+    assert (first.name, second.name, second.features) == ("buy_and_hold", "ema_cross", ("ema_3", "ema_5", "rsi_14"))
 
 
 def test_one_strategy_runs_twice_under_two_names() -> None:
@@ -195,22 +197,22 @@ def test_one_strategy_runs_twice_under_two_names() -> None:
         load_strategies([{"name": "ema_cross"}, {"name": "ema_cross", "parameters": {"fast": 5}}])
 
 
-def test_a_users_own_file_outside_the_tree_trades(own: Path) -> None:
-    (strategy,) = load_strategies([{"name": f"{own}:Dip", "parameters": {"below": 40.0}}])
+def test_user_strategy_file_outside_the_tree_trades(user_file: Path) -> None:
+    (strategy,) = load_strategies([{"name": f"{user_file}:Dip", "parameters": {"below": 40.0}}])
     features, signals = FeatureStage(feature_specs([strategy])), SignalStage([strategy])
-    got: list[Any] = []
-    for tick in ticks_of(100):
-        got += signals.on_tick(tick[0].ts_ns, features.on_tick(tick[0].ts_ns, tick))
-    assert len(got) > 10 and all(type(one) is Signal and one.strategy == "dip" for one in got)
-    assert all((one.parts["rsi_2"] < 40.0) == (one.direction == 1) for one in got)
+    emitted: list[Any] = []
+    for minute_bars in bars_by_minute(100):
+        emitted += signals.on_slice(minute_bars[0].ts_ns, features.on_slice(minute_bars[0].ts_ns, minute_bars))
+    assert len(emitted) > 10 and all(type(one) is Signal and one.strategy == "dip" for one in emitted)
+    assert all((one.parts["rsi_2"] < 40.0) == (one.direction == 1) for one in emitted)
 
 
-def test_a_relative_path_counts_from_the_folder_of_the_settings(own: Path) -> None:
-    assert load_strategies([{"name": "mine.py:Dip"}], own.parent)[0].name == "dip"
+def test_a_relative_path_counts_from_the_folder_of_the_settings(user_file: Path) -> None:
+    assert load_strategies([{"name": "mine.py:Dip"}], user_file.parent)[0].name == "dip"
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         ({"name": "ema_crss"}, "'ema_crss' is not known; known are buy_and_hold, ema_cross"),
         ({"name": "ema_cross", "parameters": {"fasst": 3}}, "unexpected keyword argument 'fasst'; it takes fast, slow"),
@@ -233,36 +235,36 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(own: Path) -> No
         ({"name": "OWN:Fails", "parameters": {"size": 0}}, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_a_wrong_entry_is_refused_in_one_sentence(own: Path, entry: dict[str, Any], said: str) -> None:
+def test_invalid_entry_gives_a_one_line_error(user_file: Path, entry: dict[str, Any], message: str) -> None:
     if "name" in entry:
-        entry = {**entry, "name": entry["name"].replace("OWN", str(own))}
-    with pytest.raises(BadInput) as refused:
+        entry = {**entry, "name": entry["name"].replace("OWN", str(user_file))}
+    with pytest.raises(BadInput) as error:
         load_strategies([entry])
-    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module_anywhere\n", "ModuleNotFoundError"),
         ("raise ValueError('two\\nlines')\n", "ValueError: two lines"),
     ],
 )
-def test_a_file_that_fails_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+def test_failing_file_gives_a_one_line_error(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "broken.py"
     file.write_text(text)
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInput) as error:
         load_strategies([{"name": f"{file}:Any"}])
-    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_two_files_of_one_name_do_not_meet(tmp_path: Path) -> None:
+def test_two_files_with_the_same_name_are_independent(tmp_path: Path) -> None:
     entries = []
     for folder in ("a", "b"):
         file = tmp_path / folder / "mine.py"
         file.parent.mkdir()
-        file.write_text(USERS_OWN.replace('"dip"', f'"dip_{folder}"'))
+        file.write_text(USER_STRATEGIES.replace('"dip"', f'"dip_{folder}"'))
         entries.append({"name": f"{file}:Dip"})
     assert [strategy.name for strategy in load_strategies(entries)] == ["dip_a", "dip_b"]
 

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from dataflows.sources.files import FileFeed
+from dataflows.sources.file_feed import FileFeed
 from dataflows.sources.rows import iso
 from dataflows.sources.tape import Tape, TapeFiles
 from operators.bar_completion import FeedSettings
-from operators.stage import Tick
+from operators.stage import TimeSlice
 from schemas.codec import decode, encode
 from schemas.errors import BadInput
 from schemas.records import Bar, CorporateAction, DeadLetter, ExchangeRate, Fundamentals, NewsItem, Quote
 
-MINUTE = 60 * 10**9
+MINUTE_NS = 60 * 10**9
 BARS = "ts_open_utc,symbol,open,high,low,close,volume\n" + "".join(
     f"2013-10-07T13:3{minute}:00Z,{symbol},10,11,9,10,100\n" for minute in range(6) for symbol in "AB"
 )
@@ -81,15 +81,22 @@ def feed(folder: Path, settings: FeedSettings | None = None, **files: str) -> Fi
     return FileFeed([folder / "bars.csv"], settings, tape(folder, settings, **files))
 
 
-def others(tick: Tick) -> list[Any]:
-    return [record for record in tick.records if not isinstance(record, Bar)]
+def non_bar_records(time_slice: TimeSlice) -> list[Any]:
+    return [record for record in time_slice.records if not isinstance(record, Bar)]
 
 
-def test_each_record_is_in_the_first_tick_whose_clock_is_at_or_behind_it(folder: Path) -> None:
-    ticks = list(feed(folder))
-    assert [iso(tick.ts_ns)[11:16] for tick in ticks] == ["13:31", "13:32", "13:33", "13:34", "13:35", "13:36"]
-    said = [[_said(record) for record in others(tick)] for tick in ticks]
-    assert said == [
+def test_each_record_is_in_the_first_slice_at_or_after_its_time(folder: Path) -> None:
+    time_slices = list(feed(folder))
+    assert [iso(time_slice.ts_ns)[11:16] for time_slice in time_slices] == [
+        "13:31",
+        "13:32",
+        "13:33",
+        "13:34",
+        "13:35",
+        "13:36",
+    ]
+    summaries = [[_summary(record) for record in non_bar_records(time_slice)] for time_slice in time_slices]
+    assert summaries == [
         # quotes by time, symbol and seq; then reference data, news and fundamentals, each in order of time
         ["A 1 9.9", "B 1 9.9", "A 2 9.8", "SPLIT A", "SYMBOL_CHANGE B", "In the night", "A 20130801", "A 20131006"],
         ["A 3 9.7", "EUR 1.3575"],
@@ -98,11 +105,11 @@ def test_each_record_is_in_the_first_tick_whose_clock_is_at_or_behind_it(folder:
         ["DELISTING A"],
         [],
     ]
-    kinds = [[isinstance(record, Bar) for record in tick.records] for tick in ticks]
-    assert all(found == sorted(found) for found in kinds), "bars stand behind what else the tick holds"
+    kinds = [[isinstance(record, Bar) for record in time_slice.records] for time_slice in time_slices]
+    assert all(is_bar == sorted(is_bar) for is_bar in kinds), "bars stand behind what else the tick holds"
 
 
-def _said(record: Any) -> str:
+def _summary(record: Any) -> str:
     if isinstance(record, Quote):
         return f"{record.symbol} {record.seq} {record.bid}"
     if isinstance(record, NewsItem):
@@ -114,12 +121,12 @@ def _said(record: Any) -> str:
     return f"{record.kind} {record.symbol}"
 
 
-def test_the_records_hold_what_the_rows_say_and_travel(folder: Path) -> None:
-    found = [record for tick in feed(folder) for record in others(tick)]
-    for record in found:
+def test_records_equal_their_rows_and_survive_encoding(folder: Path) -> None:
+    records = [record for time_slice in feed(folder) for record in non_bar_records(time_slice)]
+    for record in records:
         assert decode(encode(record)) == record
     kinds: tuple[type, ...] = (CorporateAction, NewsItem, Fundamentals)
-    by_type: dict[type, list[Any]] = {kind: [r for r in found if isinstance(r, kind)] for kind in kinds}
+    by_type: dict[type, list[Any]] = {kind: [r for r in records if isinstance(r, kind)] for kind in kinds}
     split, change, dividend, delisting = by_type[CorporateAction]
     assert (split.ratio, split.ex_date, iso(split.ts_ns)) == (Decimal(4), 20131007, "2013-10-07T04:00:00Z")
     assert (dividend.amount, dividend.pay_date, dividend.ex_date) == (Decimal("0.25"), 20131101, 20131008)
@@ -132,25 +139,35 @@ def test_the_records_hold_what_the_rows_say_and_travel(folder: Path) -> None:
 
 
 def test_ids_follow_from_the_content(folder: Path) -> None:
-    ids = [record[0] for tick in feed(folder) for record in others(tick) if not isinstance(record, Quote)]
-    again = [record[0] for tick in feed(folder) for record in others(tick) if not isinstance(record, Quote)]
-    assert ids == again
+    ids = [
+        record[0]
+        for time_slice in feed(folder)
+        for record in non_bar_records(time_slice)
+        if not isinstance(record, Quote)
+    ]
+    repeated = [
+        record[0]
+        for time_slice in feed(folder)
+        for record in non_bar_records(time_slice)
+        if not isinstance(record, Quote)
+    ]
+    assert ids == repeated
     assert len(set(ids)) == len(ids)
 
 
-def test_a_feed_resumed_behind_any_tick_gives_the_rest(folder: Path) -> None:
+def test_feed_resumed_after_any_slice_gives_the_rest(folder: Path) -> None:
     with (folder / "news.csv").open("a") as file:
         file.write("2013-10-07T13:31:30Z,Out of order,B,\nno time,Bad,B,\n")
-    whole = list(feed(folder))
-    for count in range(len(whole)):
+    uninterrupted = list(feed(folder))
+    for count in range(len(uninterrupted)):
         first = feed(folder)
-        given = first.take(count)
+        first_part = first.take(count)
         second = feed(folder).resume(pickle.loads(pickle.dumps(first.state())))  # noqa: S301  (its own pickle)
-        assert given + list(second) == whole
+        assert first_part + list(second) == uninterrupted
         assert second.counts.others == 15
 
 
-def test_a_feed_cannot_go_on_with_other_files(folder: Path) -> None:
+def test_feed_cannot_resume_with_other_files(folder: Path) -> None:
     state = feed(folder).state()
     with pytest.raises(BadInput, match="cannot go on without files of quotes"):
         FileFeed([folder / "bars.csv"]).resume(state)
@@ -158,36 +175,38 @@ def test_a_feed_cannot_go_on_with_other_files(folder: Path) -> None:
         feed(folder, news="news.csv").resume(state)
 
 
-def test_files_that_are_not_ordered_by_time_give_the_same_ticks(folder: Path) -> None:
-    whole = list(feed(folder))
+def test_files_not_ordered_by_time_give_the_same_slices(folder: Path) -> None:
+    ordered = list(feed(folder))
     for name in ("news.csv", "reference.csv"):
         header, *rows = (folder / name).read_text().splitlines()
         random.Random(3).shuffle(rows)
         (folder / name).write_text("\n".join([header, *rows]))
     (folder / "filings.jsonl").write_text("\n".join(map(json.dumps, reversed(FILINGS))))
-    assert list(feed(folder)) == whole
+    assert list(feed(folder)) == ordered
 
 
-def test_gzip_and_json_lines_say_the_same_as_csv(folder: Path) -> None:
-    whole = [others(tick) for tick in feed(folder, news="news.csv")]
+def test_gzip_and_json_lines_give_the_same_records_as_csv(folder: Path) -> None:
+    from_csv = [non_bar_records(time_slice) for time_slice in feed(folder, news="news.csv")]
     header, *rows = NEWS.replace('"Rises, and how"', "Rises").splitlines()
     objects: list[dict[str, Any]] = [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
     objects[2] |= {"headline": "Rises, and how", "symbols": ["A", "B"]}
     with gzip.open(folder / "news.jsonl.gz", "wt") as file:
         file.write("\n".join(map(json.dumps, objects)))
-    again = [others(tick) for tick in feed(folder, news="news.jsonl.gz")]
-    assert [[r._replace(source="", news_id="") for r in tick] for tick in again] == [
-        [r._replace(source="", news_id="") for r in tick] for tick in whole
+    from_json = [non_bar_records(time_slice) for time_slice in feed(folder, news="news.jsonl.gz")]
+    assert [[r._replace(source="", news_id="") for r in time_slice] for time_slice in from_json] == [
+        [r._replace(source="", news_id="") for r in time_slice] for time_slice in from_csv
     ]
 
 
 def test_only_the_symbols_of_the_settings_are_given(folder: Path) -> None:
-    found = [record for tick in feed(folder, FeedSettings(symbols=("A",))) for record in others(tick)]
-    assert {record.symbol for record in found if hasattr(record, "symbol")} == {"A"}
-    assert any(isinstance(record, ExchangeRate) for record in found)
+    records = [
+        record for time_slice in feed(folder, FeedSettings(symbols=("A",))) for record in non_bar_records(time_slice)
+    ]
+    assert {record.symbol for record in records if hasattr(record, "symbol")} == {"A"}
+    assert any(isinstance(record, ExchangeRate) for record in records)
 
 
-BAD = [
+BAD_ROWS = [
     ("quotes", "2013-10-07T13:31:30Z,A,9,8,1,1", "field ask must be >= bid 9.0 and finite, found 8.0"),
     ("quotes", "2013-10-07T13:31:30Z,A,x,8,1,1", "field bid must be a number, found 'x'"),
     ("quotes", "2013-10-07T13:31:30Z,A,9,10,1", "row must have 6 columns, found 5"),
@@ -227,33 +246,33 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "row", "reason"), BAD)
+@pytest.mark.parametrize(("name", "row", "reason"), BAD_ROWS)
 def test_a_bad_row_is_a_dead_letter_with_file_line_reason_and_bytes(
     folder: Path, name: str, row: str, reason: str
 ) -> None:
     path = next(folder.glob(f"{name}.*"))
     text = path.read_text()
-    whole = [record for tick in feed(folder) for record in others(tick)]
+    good_records = [record for time_slice in feed(folder) for record in non_bar_records(time_slice)]
     path.write_text(text if text.endswith("\n") else text + "\n")
     with path.open("a") as file:
         file.write(f"{row}\n")
     # News end behind the last bar: their bad row would too.
     if name == "news":
         path.write_text(path.read_text().replace("2013-10-07T13:40:00Z,After the last bar,A,\n", ""))
-    found = [record for tick in feed(folder) for record in others(tick)]
-    (letter,) = [record for record in found if isinstance(record, DeadLetter)]
-    assert [record for record in found if record is not letter] == whole
-    assert letter.topic == f"file:{path.name}"
-    assert letter.reason.startswith(reason)
-    assert (letter.raw, letter.offset) == (row.encode(), len(path.read_text().splitlines()))
+    records = [record for time_slice in feed(folder) for record in non_bar_records(time_slice)]
+    (dead_letter,) = [record for record in records if isinstance(record, DeadLetter)]
+    assert [record for record in records if record is not dead_letter] == good_records
+    assert dead_letter.topic == f"file:{path.name}"
+    assert dead_letter.reason.startswith(reason)
+    assert (dead_letter.raw, dead_letter.offset) == (row.encode(), len(path.read_text().splitlines()))
 
 
-def test_a_bad_row_rides_at_the_end_of_the_tick_of_the_good_row_before_it(folder: Path) -> None:
+def test_dead_letter_is_last_in_the_slice_of_the_preceding_good_row(folder: Path) -> None:
     (folder / "news.csv").write_text(NEWS.replace("2013-10-07T13:40", "bad,row,,\n2013-10-07T13:40"))
-    ticks = list(feed(folder, news="news.csv"))
-    letter = ticks[2].records[-1]
-    assert isinstance(letter, DeadLetter)
-    assert (letter.offset, letter.ts_ns, letter.stage) == (5, ticks[1].ts_ns, "market_data")
+    time_slices = list(feed(folder, news="news.csv"))
+    dead_letter = time_slices[2].records[-1]
+    assert isinstance(dead_letter, DeadLetter)
+    assert (dead_letter.offset, dead_letter.ts_ns, dead_letter.stage) == (5, time_slices[1].ts_ns, "market_data")
 
 
 @pytest.mark.parametrize(
@@ -265,15 +284,15 @@ def test_a_bad_row_rides_at_the_end_of_the_tick_of_the_good_row_before_it(folder
         ("n.csv", "time,headline\nnever,x\nnever,y\n", "the first bad row is line 2: field time must be an ISO time"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_one_sentence(folder: Path, name: str, text: str, message: str) -> None:
+def test_unusable_file_gives_a_one_line_error(folder: Path, name: str, text: str, message: str) -> None:
     (folder / name).write_text(text)
-    with pytest.raises(BadInput, match=message) as caught:
+    with pytest.raises(BadInput, match=message) as error:
         list(feed(folder, news=name))
-    assert name in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_said_before_anything_runs(folder: Path) -> None:
+def test_missing_file_is_reported_before_anything_runs(folder: Path) -> None:
     for name in ("gone.csv", "gone.jsonl"):
         with pytest.raises(BadInput, match=f"{name} does not exist"):
             tape(folder, news=name)
@@ -281,8 +300,10 @@ def test_a_file_that_is_not_there_is_said_before_anything_runs(folder: Path) -> 
 
 def test_a_headline_without_symbols_is_given_to_the_tagger(folder: Path) -> None:
     (folder / "n.csv").write_text("time,headline,symbols\n2013-10-07T13:31:30Z,About $A,\n2013-10-07T13:31:31Z,x,B\n")
-    tagged = Tape(TapeFiles(news=[folder / "n.csv"]), FeedSettings(), lambda text: ["A"] if "$A" in text else [])
-    items = [r for tick in FileFeed([folder / "bars.csv"], None, tagged) for r in others(tick)]
+    tagged_tape = Tape(TapeFiles(news=[folder / "n.csv"]), FeedSettings(), lambda text: ["A"] if "$A" in text else [])
+    items = [
+        r for time_slice in FileFeed([folder / "bars.csv"], None, tagged_tape) for r in non_bar_records(time_slice)
+    ]
     assert [item.symbols for item in items] == [["A"], ["B"]]
 
 
@@ -292,13 +313,13 @@ def test_memory_does_not_grow_with_the_number_of_quotes(tmp_path: Path) -> None:
         with path.open("w") as file:
             file.write("time,symbol,bid,ask\n")
             file.writelines(f"{1381152600000 + n},A,9,10\n" for n in range(quotes))
-        played = Tape(TapeFiles(quotes=[path]), FeedSettings())
+        quote_tape = Tape(TapeFiles(quotes=[path]), FeedSettings())
         tracemalloc.start()
-        given = sum(len(played.upto(tick, tick - 1000, 0)[0]) for tick in _seconds(quotes))
-        found = tracemalloc.get_traced_memory()[1]
+        count = sum(len(quote_tape.take_until(ts_ns, ts_ns - 1000, 0)[0]) for ts_ns in _seconds(quotes))
+        peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert given == quotes
-        return found
+        assert count == quotes
+        return peak_bytes
 
     assert peak(40_000) < peak(4_000) + 1_000_000, "a quote that stays is 300 bytes or more"
 

@@ -25,10 +25,10 @@ MULTIPLIERS = {"ES": Decimal(50)}
 
 
 @given(events)
-def test_incremental_marks_equal_a_valuation_from_scratch(drawn: list[tuple[str, str, int, int]]) -> None:
+def test_incremental_marks_equal_a_valuation_from_scratch(inputs: list[tuple[str, str, int, int]]) -> None:
     ledger, marks = Ledger(Decimal(1_000_000), multipliers=MULTIPLIERS), Marks()
     last: dict[str, Decimal] = {}
-    for seq, (kind, symbol, units, price_cents) in enumerate(drawn, start=1):
+    for seq, (kind, symbol, units, price_cents) in enumerate(inputs, start=1):
         price = Decimal(price_cents) / 100
         if kind == "trade":
             ledger.apply(trade(seq, units, str(price), "0.01", symbol=symbol))
@@ -43,7 +43,7 @@ def test_incremental_marks_equal_a_valuation_from_scratch(drawn: list[tuple[str,
         marks = restored
 
         values = [h.quantity * last[h.symbol] * MULTIPLIERS.get(h.symbol, Decimal(1)) for h in ledger.holdings()]
-        valuation = marks.value(ledger, seq, seq)
+        valuation = marks.to_valuation(ledger, seq, seq)
         assert valuation.net_exposure == sum(values, Decimal(0))
         assert valuation.gross_exposure == sum(map(abs, values), Decimal(0))
         assert marks.short_value == -sum((value for value in values if value < 0), Decimal(0))

@@ -58,23 +58,23 @@ def bar(
     traded: bool = True,
     symbol: str = "AAPL",
 ) -> Bar:
-    low, opened, high = low_open_high
-    return Bar(symbol, seq, seq * 60, seq * 60 - 60, opened, high, low, opened, 1000.0, REGULAR, day, traded)
+    low, open_price, high = low_open_high
+    return Bar(symbol, seq, seq * 60, seq * 60 - 60, open_price, high, low, open_price, 1000.0, REGULAR, day, traded)
 
 
-def ticks(stage: VenueStage, *each: list[Record]) -> list[Execution]:
-    out: list[Execution] = []
-    for number, records in enumerate(each, 1):
-        out += [record for record in stage.on_tick(number * 60, records) if isinstance(record, Execution)]
-    return out
+def run_slices(stage: VenueStage, *slices: list[Record]) -> list[Execution]:
+    executions: list[Execution] = []
+    for number, records in enumerate(slices, 1):
+        executions += [record for record in stage.on_slice(number * 60, records) if isinstance(record, Execution)]
+    return executions
 
 
-def trades(out: list[Execution]) -> list[tuple[str, str]]:
-    return [(e.order_id, f"{e.price:f}".rstrip("0").rstrip(".")) for e in out if e.exec_type == TRADE]
+def trades(executions: list[Execution]) -> list[tuple[str, str]]:
+    return [(e.order_id, f"{e.price:f}".rstrip("0").rstrip(".")) for e in executions if e.exec_type == TRADE]
 
 
 def test_a_market_order_is_acknowledged_and_fills_at_the_open() -> None:
-    [new, trade] = ticks(VenueStage(FREE), [order(1, BUY), bar(1)])
+    [new, trade] = run_slices(VenueStage(FREE), [order(1, BUY), bar(1)])
     ten, hundred = Decimal(10), Decimal(100)
     ids = ("ord-1", "AAPL", BUY)
     assert new == Execution(1, 60, "exe-1", *ids, NEW, ZERO, ZERO, ZERO, ten, ZERO, 60, 0, "", "prop-1")
@@ -82,18 +82,18 @@ def test_a_market_order_is_acknowledged_and_fills_at_the_open() -> None:
 
 
 def test_slippage_is_against_the_taker_and_rounded_to_the_tick_against_him() -> None:
-    some = VenueSettings(fee_per_share=ZERO, fee_min=ZERO, slippage_bps=Decimal("1.5"))
-    out = ticks(VenueStage(some), [order(1, BUY), order(2, SELL), bar(1)])
-    assert trades(out) == [("ord-1", "100.015"), ("ord-2", "99.985")]
-    tick = VenueSettings(slippage_bps=Decimal("1.5"), tick_size=Decimal("0.01"))
-    out = ticks(VenueStage(tick), [order(1, BUY), order(2, SELL), bar(1)])
-    assert trades(out) == [("ord-1", "100.02"), ("ord-2", "99.98")]
+    slipping = VenueSettings(fee_per_share=ZERO, fee_min=ZERO, slippage_bps=Decimal("1.5"))
+    executions = run_slices(VenueStage(slipping), [order(1, BUY), order(2, SELL), bar(1)])
+    assert trades(executions) == [("ord-1", "100.015"), ("ord-2", "99.985")]
+    with_tick_size = VenueSettings(slippage_bps=Decimal("1.5"), tick_size=Decimal("0.01"))
+    executions = run_slices(VenueStage(with_tick_size), [order(1, BUY), order(2, SELL), bar(1)])
+    assert trades(executions) == [("ord-1", "100.02"), ("ord-2", "99.98")]
 
 
 @pytest.mark.parametrize(("quantity", "fee"), [("100", "1"), ("200", "1"), ("201", "1.005"), ("10000", "50")])
 def test_the_fee_is_per_share_with_a_minimum(quantity: str, fee: str) -> None:
     charges = VenueSettings(fee_per_share=Decimal("0.005"), fee_min=Decimal(1))
-    [_, trade] = ticks(VenueStage(charges), [order(1, BUY, quantity), bar(1)])
+    [_, trade] = run_slices(VenueStage(charges), [order(1, BUY, quantity), bar(1)])
     assert trade.fee == Decimal(fee)
 
 
@@ -120,42 +120,44 @@ def test_a_limit_order_gaps_to_the_open_touches_at_the_limit_or_rests(
     side: str, limit: str, first: Any, second: Any, price: str | None
 ) -> None:
     later: list[Record] = [bar(2, second)] if second else []
-    out = ticks(VenueStage(FREE), [order(1, side, limit=limit, tif=GTC), bar(1, first)], later)
-    assert trades(out) == ([] if price is None else [("ord-1", price)])
+    executions = run_slices(VenueStage(FREE), [order(1, side, limit=limit, tif=GTC), bar(1, first)], later)
+    assert trades(executions) == ([] if price is None else [("ord-1", price)])
 
 
 def test_a_taking_limit_order_slips_up_to_its_limit_and_a_resting_one_does_not() -> None:
     slips = VenueSettings(slippage_bps=Decimal(10), fee_min=ZERO)
     first: list[Record] = [order(1, BUY, limit="100.05"), order(2, BUY, limit="101"), order(3, BUY, limit="95"), bar(1)]
-    out = ticks(VenueStage(slips), first, [bar(2, (80.0, 90.0, 91.0))])
-    assert trades(out) == [("ord-1", "100.05"), ("ord-2", "100.1"), ("ord-3", "90")]
+    executions = run_slices(VenueStage(slips), first, [bar(2, (80.0, 90.0, 91.0))])
+    assert trades(executions) == [("ord-1", "100.05"), ("ord-2", "100.1"), ("ord-3", "90")]
 
 
 def test_nothing_fills_on_a_bar_without_a_trade() -> None:
-    quiet = bar(1, (100.0, 100.0, 100.0), traded=False)
-    out = ticks(VenueStage(FREE), [order(1, BUY), quiet], [bar(2, (97.0, 98.0, 99.0))])
-    assert [(e.exec_type, e.bar_seq) for e in out] == [(NEW, 0), (TRADE, 2)]
+    no_trade_bar = bar(1, (100.0, 100.0, 100.0), traded=False)
+    executions = run_slices(VenueStage(FREE), [order(1, BUY), no_trade_bar], [bar(2, (97.0, 98.0, 99.0))])
+    assert [(e.exec_type, e.bar_seq) for e in executions] == [(NEW, 0), (TRADE, 2)]
 
 
 def test_a_day_order_expires_before_it_can_fill_on_a_later_day_and_a_gtc_order_rests() -> None:
-    day, good = order(1, BUY, limit="90"), order(2, BUY, limit="90", tif=GTC)
-    out = ticks(VenueStage(FREE), [day, good, bar(1)], [bar(2, (80.0, 85.0, 99.0), day=20240103)])
-    assert [(e.order_id, e.exec_type) for e in out[2:]] == [("ord-1", EXPIRED), ("ord-2", TRADE)]
-    assert out[2].text == "day order of 20240102"
-    assert (out[2].leaves_quantity, out[2].quantity) == (ZERO, ZERO)
+    day_order, gtc_order = order(1, BUY, limit="90"), order(2, BUY, limit="90", tif=GTC)
+    executions = run_slices(
+        VenueStage(FREE), [day_order, gtc_order, bar(1)], [bar(2, (80.0, 85.0, 99.0), day=20240103)]
+    )
+    assert [(e.order_id, e.exec_type) for e in executions[2:]] == [("ord-1", EXPIRED), ("ord-2", TRADE)]
+    assert executions[2].text == "day order of 20240102"
+    assert (executions[2].leaves_quantity, executions[2].quantity) == (ZERO, ZERO)
 
 
 def test_a_day_order_given_after_the_last_bar_is_good_for_the_next_day() -> None:
-    out = ticks(VenueStage(FREE), [bar(1)], [order(1, BUY), bar(2, day=20240103)])
-    assert [e.exec_type for e in out] == [NEW, TRADE]
+    executions = run_slices(VenueStage(FREE), [bar(1)], [order(1, BUY), bar(2, day=20240103)])
+    assert [e.exec_type for e in executions] == [NEW, TRADE]
 
 
 def test_a_day_order_expires_on_a_later_days_bar_even_without_a_trade() -> None:
-    out = ticks(VenueStage(FREE), [order(1, BUY, limit="90"), bar(1)], [bar(2, day=20240103, traded=False)])
-    assert [e.exec_type for e in out] == [NEW, EXPIRED]
+    executions = run_slices(VenueStage(FREE), [order(1, BUY, limit="90"), bar(1)], [bar(2, day=20240103, traded=False)])
+    assert [e.exec_type for e in executions] == [NEW, EXPIRED]
 
 
-def test_the_fence_cancels_what_works_and_rejects_what_is_older() -> None:
+def test_fence_cancels_working_orders_and_rejects_older_epochs() -> None:
     stage = VenueStage(FREE)
     working = [
         order(2, BUY, limit="90", symbol="ZZZ"),
@@ -164,29 +166,31 @@ def test_the_fence_cancels_what_works_and_rejects_what_is_older() -> None:
     ]
     fence = RiskFence(5, 0, 1, "HALTED", "drill", "c-1")
     late = order(6, BUY, epoch=0)
-    out = ticks(stage, [*working, bar(1)], [fence, late, order(7, BUY, epoch=1), bar(2, (80.0, 85.0, 120.0))])
-    assert [(e.order_id, e.exec_type) for e in out[3:]] == [
+    executions = run_slices(
+        stage, [*working, bar(1)], [fence, late, order(7, BUY, epoch=1), bar(2, (80.0, 85.0, 120.0))]
+    )
+    assert [(e.order_id, e.exec_type) for e in executions[3:]] == [
         ("ord-2", CANCELED),
         ("ord-3", CANCELED),
         ("ord-4", CANCELED),
         ("ord-6", REJECTED),
         ("ord-7", REJECTED),
     ]
-    assert out[3].text == "halted by risk epoch 1: drill"
-    assert out[6].text == "risk epoch 0 is older than the fence at 1"
-    assert out[7].text == "trading is halted since risk epoch 1"
+    assert executions[3].text == "halted by risk epoch 1: drill"
+    assert executions[6].text == "risk epoch 0 is older than the fence at 1"
+    assert executions[7].text == "trading is halted since risk epoch 1"
 
 
 def test_after_the_release_orders_of_the_new_epoch_trade_again() -> None:
     fences = [RiskFence(1, 0, 1, "HALTED", "", "c-1"), RiskFence(2, 0, 2, "ACTIVE", "", "c-2")]
-    out = ticks(VenueStage(FREE), [*fences, order(3, BUY, epoch=1), order(4, BUY, epoch=2), bar(1)])
-    assert [(e.order_id, e.exec_type) for e in out] == [("ord-3", REJECTED), ("ord-4", NEW), ("ord-4", TRADE)]
+    executions = run_slices(VenueStage(FREE), [*fences, order(3, BUY, epoch=1), order(4, BUY, epoch=2), bar(1)])
+    assert [(e.order_id, e.exec_type) for e in executions] == [("ord-3", REJECTED), ("ord-4", NEW), ("ord-4", TRADE)]
 
 
 def test_reports_come_in_order_of_orders_then_bars() -> None:
     orders: list[Record] = [order(1, BUY, symbol="B"), order(2, BUY, symbol="A"), order(3, SELL, symbol="B")]
-    out = ticks(VenueStage(FREE), [*orders, bar(1, symbol="A"), bar(1, symbol="B")])
-    assert [(e.order_id, e.exec_type) for e in out] == [
+    executions = run_slices(VenueStage(FREE), [*orders, bar(1, symbol="A"), bar(1, symbol="B")])
+    assert [(e.order_id, e.exec_type) for e in executions] == [
         ("ord-1", NEW),
         ("ord-2", NEW),
         ("ord-3", NEW),
@@ -194,7 +198,7 @@ def test_reports_come_in_order_of_orders_then_bars() -> None:
         ("ord-1", TRADE),
         ("ord-3", TRADE),
     ]
-    assert [e.seq for e in out] == [1, 2, 3, 4, 5, 6]
+    assert [e.seq for e in executions] == [1, 2, 3, 4, 5, 6]
 
 
 PRICES = st.integers(90, 110)
@@ -207,63 +211,65 @@ ORDERS = st.lists(
 )
 
 
-def naive(bars: list[Bar], at: int, one: Order) -> tuple[str, str, int]:
+def naive(bars: list[Bar], first_bar: int, tested_order: Order) -> tuple[str, str, int]:
     """Slow and obvious: walk the bars from the one the order meets first. Returns (what ended it, price, bar seq)."""
-    day = bars[at].trading_day if at < len(bars) else 0
-    for b in bars[at:]:
-        if one.time_in_force == DAY and b.trading_day > day:
+    day = bars[first_bar].trading_day if first_bar < len(bars) else 0
+    for b in bars[first_bar:]:
+        if tested_order.time_in_force == DAY and b.trading_day > day:
             return EXPIRED, "", 0
         if not b.traded:
             continue
-        if one.limit_price is None:
+        if tested_order.limit_price is None:
             return TRADE, str(int(b.open)), b.seq
-        limit = int(one.limit_price)
-        best = min(int(b.open), limit) if one.side == BUY else max(int(b.open), limit)
-        if (b.low <= limit) if one.side == BUY else (b.high >= limit):
+        limit = int(tested_order.limit_price)
+        best = min(int(b.open), limit) if tested_order.side == BUY else max(int(b.open), limit)
+        if (b.low <= limit) if tested_order.side == BUY else (b.high >= limit):
             return TRADE, str(best), b.seq
     return "works", "", 0
 
 
 @settings(max_examples=300, deadline=None)
 @given(BARS, ORDERS, st.booleans())
-def test_each_order_fares_as_in_the_naive_walk_also_across_restarts(bars: Any, orders: Any, restart: bool) -> None:
+def test_each_order_matches_the_naive_walk_across_restarts(bars: Any, orders: Any, restart: bool) -> None:
     day, tape = 20240102, []
     for seq, (a, b, c, d, traded, later) in enumerate(bars, 1):
         day += later
         prices = sorted(map(float, (a, b, c, d)))
         tape.append(bar(seq, (prices[0], float(a), prices[-1]), day=day, traded=traded))
-    given_orders = [
-        (at, order(n, side, limit=None if limit is None else str(limit), tif=tif))
-        for n, (at, side, limit, tif) in enumerate(sorted(orders, key=lambda o: o[0]), 1)
+    timed_orders = [
+        (bar_index, order(n, side, limit=None if limit is None else str(limit), tif=tif))
+        for n, (bar_index, side, limit, tif) in enumerate(sorted(orders, key=lambda o: o[0]), 1)
     ]
-    stage, out = VenueStage(FREE), []
-    for index, one in enumerate(tape):
+    stage, executions = VenueStage(FREE), []
+    for index, tape_bar in enumerate(tape):
         if restart:
-            frozen = pickle.dumps(stage.snapshot())
+            pickled = pickle.dumps(stage.snapshot())
             stage = VenueStage(FREE)
-            stage.restore(pickle.loads(frozen))  # noqa: S301 - our own snapshot
-        out += stage.on_tick((index + 1) * 60, [*(o for at, o in given_orders if at == index), one])
-    ends = {
+            stage.restore(pickle.loads(pickled))  # noqa: S301 - our own snapshot
+        executions += stage.on_slice(
+            (index + 1) * 60, [*(o for bar_index, o in timed_orders if bar_index == index), tape_bar]
+        )
+    final_reports = {
         e.order_id: (e.exec_type, str(int(e.price)) if e.exec_type == TRADE else "", e.bar_seq)
-        for e in out
+        for e in executions
         if isinstance(e, Execution) and e.exec_type != NEW
     }
-    for at, one_order in given_orders:
-        if at < len(tape):
-            assert ends.get(one_order.order_id, ("works", "", 0)) == naive(tape, at, one_order)
+    for bar_index, one_order in timed_orders:
+        if bar_index < len(tape):
+            assert final_reports.get(one_order.order_id, ("works", "", 0)) == naive(tape, bar_index, one_order)
     version, seq, _, _, working, *_ = stage.snapshot()
-    assert (version, seq) == (3, len(out))
-    still = {o.order_id for at, o in given_orders if at < len(tape)} - set(ends)
-    assert {terms[2] for terms, _ in working} == still, "what has ended has left the state"
+    assert (version, seq) == (3, len(executions))
+    working_ids = {o.order_id for bar_index, o in timed_orders if bar_index < len(tape)} - set(final_reports)
+    assert {terms[2] for terms, _ in working} == working_ids, "what has ended has left the state"
 
 
 def test_a_snapshot_does_not_change_afterwards() -> None:
     stage = VenueStage(FREE)
-    ticks(stage, [order(1, BUY, limit="90", tif=GTC), bar(1)])
+    run_slices(stage, [order(1, BUY, limit="90", tif=GTC), bar(1)])
     state = stage.snapshot()
-    frozen = pickle.dumps(state)
-    ticks(stage, [bar(2, (80.0, 85.0, 99.0))], [order(2, BUY), RiskFence(3, 0, 4, "HALTED", "", "c")])
-    assert pickle.dumps(state) == frozen
+    pickled = pickle.dumps(state)
+    run_slices(stage, [bar(2, (80.0, 85.0, 99.0))], [order(2, BUY), RiskFence(3, 0, 4, "HALTED", "", "c")])
+    assert pickle.dumps(state) == pickled
     with pytest.raises(AssertionError, match="version 99"):
         stage.restore((99, *state[1:]))
 
@@ -278,6 +284,6 @@ def test_a_snapshot_does_not_change_afterwards() -> None:
         ("tick_size", Decimal(0)),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(name: str, value: Any) -> None:
+def test_invalid_settings_are_rejected(name: str, value: Any) -> None:
     with pytest.raises(BadInput, match=f"venue setting {name} must be"):
         VenueSettings(**{name: value})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from operators.instruments import Instrument, Instruments
 from operators.venue import VenueSettings, VenueStage
-from operators.venue.settings import Halt
+from operators.venue.settings import TradingHalt
 from schemas.errors import BadInput
 from schemas.records import (
     BUY,
@@ -54,56 +54,61 @@ MINUTE = 60
 
 
 def order(seq: int, side: str = BUY, quantity: str = "10", kind: str = MARKET, tif: str = GTC, **terms: Any) -> Order:
-    named: dict[str, Any] = dict(terms)
+    fields: dict[str, Any] = dict(terms)
     for name, value in terms.items():
         if name.endswith(("price", "amount", "percent")):
-            named[name] = Decimal(value)
-    limit = named.pop("limit_price", None)
-    symbol = named.pop("symbol", "AAPL")
+            fields[name] = Decimal(value)
+    limit = fields.pop("limit_price", None)
+    symbol = fields.pop("symbol", "AAPL")
     ids = (order_id(seq), proposal_id(seq))
-    return Order(seq, 0, *ids, symbol, side, Decimal(quantity), kind, limit, tif, 0, [], **named)
+    return Order(seq, 0, *ids, symbol, side, Decimal(quantity), kind, limit, tif, 0, [], **fields)
 
 
 def bar(
-    seq: int, opened: float = 100.0, low: float = 99.0, high: float = 101.0, close: float | None = None, **other: Any
+    seq: int,
+    open_price: float = 100.0,
+    low: float = 99.0,
+    high: float = 101.0,
+    close: float | None = None,
+    **fields: Any,
 ) -> Bar:
-    made = Bar(
+    base = Bar(
         "AAPL",
         seq,
         seq * MINUTE,
         (seq - 1) * MINUTE,
-        opened,
+        open_price,
         high,
         low,
-        close or opened,
+        close or open_price,
         1000.0,
         REGULAR,
         20240102,
         True,
     )
-    return made._replace(**other)
+    return base._replace(**fields)
 
 
-def run(settings_: VenueSettings, *each: list[Record], restart: bool = False) -> list[Execution]:
-    stage, out = VenueStage(settings_), []
-    for number, records in enumerate(each, 1):
+def run(settings_: VenueSettings, *slices: list[Record], restart: bool = False) -> list[Execution]:
+    stage, executions = VenueStage(settings_), []
+    for number, records in enumerate(slices, 1):
         if restart:
             state = pickle.dumps(stage.snapshot())
             stage = VenueStage(settings_)
             stage.restore(pickle.loads(state))  # noqa: S301 - our own snapshot
-        out += [e for e in stage.on_tick(number * MINUTE, records) if isinstance(e, Execution)]
-    return out
+        executions += [e for e in stage.on_slice(number * MINUTE, records) if isinstance(e, Execution)]
+    return executions
 
 
-def fates(out: list[Execution]) -> list[str]:
+def report_lines(executions: list[Execution]) -> list[str]:
     """`1 TRADE 10@100` for each report but NEW, in order."""
-    said = []
-    for e in out:
+    lines = []
+    for e in executions:
         if e.exec_type == TRADE:
-            said.append(f"{e.order_id[4:]} TRADE {e.quantity.normalize():f}@{e.price.normalize():f}")
+            lines.append(f"{e.order_id[4:]} TRADE {e.quantity.normalize():f}@{e.price.normalize():f}")
         elif e.exec_type != NEW:
-            said.append(f"{e.order_id[4:]} {e.exec_type}")
-    return said
+            lines.append(f"{e.order_id[4:]} {e.exec_type}")
+    return lines
 
 
 DAY_2 = {"trading_day": 20240103}
@@ -310,30 +315,30 @@ CASES: list[tuple[str, list[list[Record]], list[str]]] = [
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["straight", "restarted"])
-@pytest.mark.parametrize(("each", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_an_order_fares_as_its_terms_say(each: list[list[Record]], expected: list[str], restart: bool) -> None:
-    assert fates(run(FREE, *each, restart=restart)) == expected
+@pytest.mark.parametrize(("slices", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_order_executes_according_to_its_terms(slices: list[list[Record]], expected: list[str], restart: bool) -> None:
+    assert report_lines(run(FREE, *slices, restart=restart)) == expected
 
 
 def test_orders_share_the_volume_of_a_bar_and_the_rest_waits() -> None:
     share = VenueSettings(**NO_FEE, max_volume_share=Decimal("0.1"))
-    out = run(share, [order(1, quantity="80"), order(2, quantity="80"), bar(1)], [bar(2, volume=1235.0)])
-    assert fates(out) == ["1 TRADE 80@100", "2 TRADE 20@100", "2 TRADE 60@100"]
-    assert [int(e.leaves_quantity) for e in out if e.order_id == "ord-2"] == [80, 60, 0]
-    assert [int(e.cum_quantity) for e in out if e.order_id == "ord-2"] == [0, 20, 80]
-    assert fates(run(share, [order(1, quantity="101", tif=FOK), bar(1)])) == ["1 CANCELED"]
-    assert fates(run(share, [order(1, quantity="101", tif=IOC), bar(1)])) == ["1 TRADE 100@100", "1 CANCELED"]
+    executions = run(share, [order(1, quantity="80"), order(2, quantity="80"), bar(1)], [bar(2, volume=1235.0)])
+    assert report_lines(executions) == ["1 TRADE 80@100", "2 TRADE 20@100", "2 TRADE 60@100"]
+    assert [int(e.leaves_quantity) for e in executions if e.order_id == "ord-2"] == [80, 60, 0]
+    assert [int(e.cum_quantity) for e in executions if e.order_id == "ord-2"] == [0, 20, 80]
+    assert report_lines(run(share, [order(1, quantity="101", tif=FOK), bar(1)])) == ["1 CANCELED"]
+    assert report_lines(run(share, [order(1, quantity="101", tif=IOC), bar(1)])) == ["1 TRADE 100@100", "1 CANCELED"]
     lots = Instruments(listed=(Instrument(symbol="AAPL", lot_size=Decimal(30)),))
-    out = run(
+    executions = run(
         VenueSettings(**NO_FEE, max_volume_share=Decimal("0.1"), instruments=lots), [order(1, quantity="120"), bar(1)]
     )
-    assert fates(out) == ["1 TRADE 90@100"]
+    assert report_lines(executions) == ["1 TRADE 90@100"]
 
 
 def test_the_minimum_fee_counts_once_however_many_fills_an_order_takes() -> None:
     charges = VenueSettings(max_volume_share=Decimal("0.1"), slippage_bps=Decimal(0))
-    out = run(charges, [order(1, quantity="250"), bar(1)], [bar(2)], [bar(3)])
-    assert [e.fee for e in out if e.exec_type == TRADE] == [Decimal("1"), Decimal("0"), Decimal("0.25")]
+    executions = run(charges, [order(1, quantity="250"), bar(1)], [bar(2)], [bar(3)])
+    assert [e.fee for e in executions if e.exec_type == TRADE] == [Decimal("1"), Decimal("0"), Decimal("0.25")]
 
 
 @pytest.mark.parametrize(
@@ -349,14 +354,14 @@ def test_the_minimum_fee_counts_once_however_many_fills_an_order_takes() -> None
     ],
 )
 def test_fee_models(model: dict[str, Any], side: str, fee: str) -> None:
-    out = run(VenueSettings(slippage_bps=Decimal(0), **model), [order(1, side, "100"), bar(1)])
-    assert out[-1].fee == Decimal(fee)
+    executions = run(VenueSettings(slippage_bps=Decimal(0), **model), [order(1, side, "100"), bar(1)])
+    assert executions[-1].fee == Decimal(fee)
 
 
 def test_a_resting_order_pays_the_makers_fee() -> None:
     crypto = VenueSettings(fee_model="alpaca_crypto", slippage_bps=Decimal(0))
-    out = run(crypto, [order(1, quantity="100", kind=LIMIT, limit_price="99"), bar(1)])
-    assert out[-1].fee == Decimal("14.85")
+    executions = run(crypto, [order(1, quantity="100", kind=LIMIT, limit_price="99"), bar(1)])
+    assert executions[-1].fee == Decimal("14.85")
 
 
 @pytest.mark.parametrize(
@@ -368,20 +373,20 @@ def test_a_resting_order_pays_the_makers_fee() -> None:
     ],
 )
 def test_slippage_models(model: dict[str, Any], price: str) -> None:
-    out = run(VenueSettings(fee_model="none", **model), [order(1, quantity="100"), bar(1)])
-    assert out[-1].price == Decimal(price)
+    executions = run(VenueSettings(fee_model="none", **model), [order(1, quantity="100"), bar(1)])
+    assert executions[-1].price == Decimal(price)
 
 
 def test_latency_lets_an_order_miss_the_bars_that_open_before_it_arrives() -> None:
     slow = VenueSettings(**NO_FEE, latency_ns=1)
-    out = run(slow, [order(1), bar(1)], [bar(2, 105.0, 104.0, 106.0)])
-    assert fates(out) == ["1 TRADE 10@105"]
+    executions = run(slow, [order(1), bar(1)], [bar(2, 105.0, 104.0, 106.0)])
+    assert report_lines(executions) == ["1 TRADE 10@105"]
 
 
 def test_random_rejects_depend_on_seed_and_order_only() -> None:
     def rejected(seed: int, share: str) -> list[str]:
-        some = VenueSettings(**NO_FEE, reject_share=Decimal(share), seed=seed)
-        return [e.order_id for e in run(some, [order(n) for n in range(1, 201)]) if e.exec_type == REJECTED]
+        rejecting_venue = VenueSettings(**NO_FEE, reject_share=Decimal(share), seed=seed)
+        return [e.order_id for e in run(rejecting_venue, [order(n) for n in range(1, 201)]) if e.exec_type == REJECTED]
 
     assert 20 < len(rejected(1, "0.25")) < 80
     assert rejected(1, "0.25") == rejected(1, "0.25") != rejected(2, "0.25")
@@ -389,22 +394,22 @@ def test_random_rejects_depend_on_seed_and_order_only() -> None:
 
 
 def test_nothing_trades_in_a_halt_nor_outside_the_sessions() -> None:
-    halted = VenueSettings(**NO_FEE, halts=(Halt(symbol="AAPL", from_ns=0, until_ns=2 * MINUTE),))
-    assert fates(run(halted, [order(1), bar(1)], [bar(2)], [bar(3, 105.0, 104.0, 106.0)])) == ["1 TRADE 10@105"]
+    halted = VenueSettings(**NO_FEE, halts=(TradingHalt(symbol="AAPL", from_ns=0, until_ns=2 * MINUTE),))
+    assert report_lines(run(halted, [order(1), bar(1)], [bar(2)], [bar(3, 105.0, 104.0, 106.0)])) == ["1 TRADE 10@105"]
     hours = VenueSettings(**NO_FEE, market_sessions=(REGULAR,))
-    early: list[Record] = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
-    assert fates(run(hours, early, [bar(2)])) == ["2 TRADE 10@100", "1 TRADE 10@100"]
+    pre_market: list[Record] = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
+    assert report_lines(run(hours, pre_market, [bar(2)])) == ["2 TRADE 10@100", "1 TRADE 10@100"]
     regular = VenueSettings(**NO_FEE, sessions=(REGULAR,))
-    early = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
-    assert fates(run(regular, early, [bar(2)])) == ["1 TRADE 10@100", "2 TRADE 10@100"]
+    pre_market = [order(1), order(2, kind=LIMIT, limit_price="100"), bar(1, session=PRE)]
+    assert report_lines(run(regular, pre_market, [bar(2)])) == ["1 TRADE 10@100", "2 TRADE 10@100"]
 
 
-def test_what_cannot_be_borrowed_cannot_be_sold_short() -> None:
+def test_short_sale_beyond_the_borrowable_quantity_is_rejected() -> None:
     scarce = Instruments(listed=(Instrument(symbol="AAPL", borrowable=Decimal(15)),))
     venue = VenueSettings(**NO_FEE, instruments=scarce)
-    out = run(venue, [order(1, SELL), order(2, SELL, "5"), order(3, SELL, "1"), bar(1)])
-    assert fates(out) == ["3 REJECTED", "1 TRADE 10@100", "2 TRADE 5@100"]
-    assert out[2].text == "16 short in all, 15 can be borrowed"
+    executions = run(venue, [order(1, SELL), order(2, SELL, "5"), order(3, SELL, "1"), bar(1)])
+    assert report_lines(executions) == ["3 REJECTED", "1 TRADE 10@100", "2 TRADE 5@100"]
+    assert executions[2].text == "16 short in all, 15 can be borrowed"
 
 
 def test_settings_of_the_models_are_checked() -> None:
@@ -420,7 +425,7 @@ def test_settings_of_the_models_are_checked() -> None:
 
 KINDS = st.sampled_from([MARKET, LIMIT, STOP, STOP_LIMIT, TRAILING_STOP])
 TIMES = st.sampled_from([DAY, GTC, GTD, IOC, FOK, OPG, CLS])
-ONE = st.tuples(
+ORDER_TERMS = st.tuples(
     KINDS, TIMES, st.sampled_from([BUY, SELL]), st.integers(95, 105), st.integers(95, 105), st.integers(0, 5)
 )
 WALK = st.lists(
@@ -429,31 +434,31 @@ WALK = st.lists(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(ONE, min_size=1, max_size=6), WALK, st.booleans())
+@given(st.lists(ORDER_TERMS, min_size=1, max_size=6), WALK, st.booleans())
 def test_every_order_ends_and_never_trades_through_its_limit(orders: Any, walk: Any, restart: bool) -> None:
-    each: list[list[Record]] = [[] for _ in range(len(walk))]
-    made: dict[str, Order] = {}
-    for number, (kind, tif, side, limit, stop, at) in enumerate(sorted(orders, key=lambda o: o[5]), 1):
+    slices: list[list[Record]] = [[] for _ in range(len(walk))]
+    orders_by_id: dict[str, Order] = {}
+    for number, (kind, tif, side, limit, stop, start_index) in enumerate(sorted(orders, key=lambda o: o[5]), 1):
         terms: dict[str, Any] = {"limit_price": str(limit)} if kind in (LIMIT, STOP_LIMIT) else {}
         terms |= {"stop_price": str(stop)} if kind in (STOP, STOP_LIMIT) else {}
         terms |= {"trail_percent": "2"} if kind == TRAILING_STOP else {}
         terms |= {"expires_ns": 5 * MINUTE} if tif == GTD else {}
-        one = order(number, side, kind=kind, tif=tif, **terms)
-        made[one.order_id] = one
-        each[at].append(one)
+        new_order = order(number, side, kind=kind, tif=tif, **terms)
+        orders_by_id[new_order.order_id] = new_order
+        slices[start_index].append(new_order)
     for index, (a, b, c, d, traded, session) in enumerate(walk):
         low, _, _, high = sorted(map(float, (a, b, c, d)))
-        tick = bar(
+        walk_bar = bar(
             index + 1, float(a), low, high, float(d), traded=traded, session=session, trading_day=20240102 + index // 4
         )
-        each[index].append(tick)
+        slices[index].append(walk_bar)
     # The last word: the kill switch ends whatever still works.
-    each.append([RiskFence(99, 0, 1, "HALTED", "end", "t")])
-    out = run(VenueSettings(fee_model="none", max_volume_share=Decimal("0.007")), *each, restart=restart)
-    ended = [e.order_id for e in out if e.exec_type != NEW and e.leaves_quantity == 0]
-    assert sorted(ended) == sorted(made), "every order ends once"
-    for e in out:
-        limit_price = made[e.order_id].limit_price
+    slices.append([RiskFence(99, 0, 1, "HALTED", "end", "t")])
+    executions = run(VenueSettings(fee_model="none", max_volume_share=Decimal("0.007")), *slices, restart=restart)
+    ended_ids = [e.order_id for e in executions if e.exec_type != NEW and e.leaves_quantity == 0]
+    assert sorted(ended_ids) == sorted(orders_by_id), "every order ends once"
+    for e in executions:
+        limit_price = orders_by_id[e.order_id].limit_price
         if e.exec_type == TRADE and limit_price is not None:
             assert e.price <= limit_price if e.side == BUY else e.price >= limit_price
-    assert {e.exec_type for e in out} <= {NEW, TRADE, CANCELED, EXPIRED, REPLACED}
+    assert {e.exec_type for e in executions} <= {NEW, TRADE, CANCELED, EXPIRED, REPLACED}

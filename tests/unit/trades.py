@@ -13,23 +13,23 @@ def trade(
     seq: int, units: str | int, price: str, fee: str = "0", symbol: str = "X", at_ns: int | None = None
 ) -> Execution:
     """A whole fill of `units` (negative: sold), one nanosecond after the other unless told."""
-    signed, at = Decimal(units), seq if at_ns is None else at_ns
+    signed, ts_ns = Decimal(units), seq if at_ns is None else at_ns
     side, quantity = (BUY if signed > 0 else SELL), abs(signed)
     ids = (execution_id(seq), f"ord-{seq}")
     zero = Decimal(0)
     return Execution(
-        seq, at, *ids, symbol, side, TRADE, quantity, Decimal(price), Decimal(fee), zero, quantity, at, 0, ""
+        seq, ts_ns, *ids, symbol, side, TRADE, quantity, Decimal(price), Decimal(fee), zero, quantity, ts_ns, 0, ""
     )
 
 
-def tape(text: str) -> list[Execution]:
+def parse_trades(text: str) -> list[Execution]:
     """`"+1000@1.07 +1000@1.08 -1500@1.09/2.5"`: units at price, and a fee behind the slash."""
-    out = []
+    executions = []
     for seq, word in enumerate(text.split(), start=1):
         units, _, rest = word.partition("@")
         price, _, fee = rest.partition("/")
-        out.append(trade(seq, units, price, fee or "0"))
-    return out
+        executions.append(trade(seq, units, price, fee or "0"))
+    return executions
 
 
 def decimals(text: str) -> tuple[Decimal, ...]:

@@ -13,7 +13,7 @@ from operators.bar_completion import FeedSettings
 from schemas.records import Fundamentals
 
 
-class FundamentalsFiles(WatchedFiles):
+class FundamentalsFileSource(WatchedFiles):
     """Rows as those of a tape's fundamentals. Raises BadInput for a wrong file."""
 
     def __init__(self, paths: Sequence[Path], *, interval_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:

@@ -5,41 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from configs.settings import Settings
-from dataflows.sources.background import Background, Outside
-from dataflows.sources.fundamentals.files import FundamentalsFiles
-from dataflows.sources.fundamentals.sec import URL, SecFacts
-from dataflows.sources.polling import Polled
+from dataflows.sources.background_poller import BackgroundPoller, BlockingSource
+from dataflows.sources.fundamentals.files import FundamentalsFileSource
+from dataflows.sources.fundamentals.sec import COMPANY_FACTS_URL, SecFactsSource
+from dataflows.sources.polled_source import PollableSource
 from schemas.errors import BadInput
 
 
-def fundamentals_source(settings: Settings, written: Callable[[], list[str]]) -> Polled | None:
-    """What the service asks, None where there is nothing to ask for. `written` gives the ids in the topic."""
-    outside = _outside(settings)
-    if outside is None:
+def fundamentals_source(settings: Settings, read_stored_ids: Callable[[], list[str]]) -> PollableSource | None:
+    """What the service asks, None where there is nothing to ask for. `read_stored_ids` gives the ids in the topic."""
+    source = _build_source(settings)
+    if source is None:
         return None
-    return Background("fundamentals", outside, written=written, remembered=settings.fundamentals.remembered).start()
+    return BackgroundPoller(
+        "fundamentals", source, read_stored_ids=read_stored_ids, ids_max=settings.fundamentals.remembered
+    ).start()
 
 
-def _outside(settings: Settings) -> Outside | None:
-    given = settings.fundamentals
-    if given.feed == "sec":
-        sec = given.sec
+def _build_source(settings: Settings) -> BlockingSource | None:
+    fundamentals = settings.fundamentals
+    if fundamentals.feed == "sec":
+        sec = fundamentals.sec
         if not sec.companies or "@" not in sec.user_agent:
             raise BadInput(
                 "fundamentals.feed sec needs fundamentals.sec.companies (symbol: CIK) and, as the SEC asks, "
                 "fundamentals.sec.user_agent with a name and an e-mail address"
             )
-        return SecFacts(
+        return SecFactsSource(
             sec.companies,
             user_agent=sec.user_agent,
-            interval_s=given.poll_interval_s,
+            interval_s=fundamentals.poll_interval_s,
             requests_per_s=sec.requests_per_s,
             timeout_s=sec.timeout_s,
             history_days=sec.history_days,
-            url=sec.url or URL,
+            url=sec.url or COMPANY_FACTS_URL,
         )
-    if given.feed == "files":
-        if not given.files.paths:
+    if fundamentals.feed == "files":
+        if not fundamentals.files.paths:
             raise BadInput("fundamentals.feed files needs fundamentals.files.paths, found none")
-        return FundamentalsFiles(given.files.paths, interval_s=given.poll_interval_s)
+        return FundamentalsFileSource(fundamentals.files.paths, interval_s=fundamentals.poll_interval_s)
     return None

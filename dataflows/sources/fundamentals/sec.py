@@ -16,12 +16,12 @@ from schemas.records import Record
 
 log = structlog.get_logger(__name__)
 
-URL = "https://data.sec.gov/api/xbrl/companyfacts/CIK{cik:010d}.json"
+COMPANY_FACTS_URL = "https://data.sec.gov/api/xbrl/companyfacts/CIK{cik:010d}.json"
 MAX_BYTES = 100_000_000
 
 
-class SecFacts:
-    """An `Outside` (`background.py`): filings of the last `history_days`, oldest first.
+class SecFactsSource:
+    """An `BlockingSource` (`background.py`): filings of the last `history_days`, oldest first.
 
     `companies` gives each symbol its CIK. `user_agent` must name who asks, with an address: the SEC refuses others.
     """
@@ -35,7 +35,7 @@ class SecFacts:
         requests_per_s: float,
         timeout_s: float,
         history_days: int,
-        url: str = URL,
+        url: str = COMPANY_FACTS_URL,
         now_ns: Callable[[], int] = time.time_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -44,35 +44,35 @@ class SecFacts:
         self._pause_s, self._now_ns, self._sleep = 1.0 / requests_per_s, now_ns, sleep
         self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=MAX_BYTES, headers={"User-Agent": user_agent})
 
-    def ask(self) -> list[Record]:
-        out: list[Record] = []
+    def fetch(self) -> list[Record]:
+        records: list[Record] = []
         failures: list[str] = []
-        for number, (symbol, cik) in enumerate(self._companies.items()):
-            if number:
+        for index, (symbol, cik) in enumerate(self._companies.items()):
+            if index:
                 self._sleep(self._pause_s)
             try:
-                out += self._of(symbol, self._url.format(cik=cik))
+                records += self._fetch_company(symbol, self._url.format(cik=cik))
             except (Unavailable, InvalidField) as error:
                 failures.append(f"{symbol}: {error}")
         if failures and len(failures) == len(self._companies):
             raise Unavailable("; ".join(failures[:3]))
         for failure in failures:
             log.warning("companyfacts not read", reason=failure)
-        return out
+        return records
 
     def close(self) -> None:
         self._http.close()
 
-    def _of(self, symbol: str, url: str) -> list[Record]:
+    def _fetch_company(self, symbol: str, url: str) -> list[Record]:
         content = self._http.get(url)
         if content is None:
             return []
         try:
-            found = filings(json.loads(content), symbol)
+            company_filings = filings(json.loads(content), symbol)
         except ValueError as error:
-            self._http.forget(url)
+            self._http.forget_validators(url)
             raise InvalidField(f"{url}: the answer must be JSON, found {content[:40]!r}") from error
         now_ns = self._now_ns()
-        since = datetime.fromtimestamp(now_ns / 1e9, UTC) - timedelta(days=self._history_days)
-        first = since.year * 10_000 + since.month * 100 + since.day
-        return [record._replace(ts_ns=now_ns) for record in found if record.filed >= first]
+        oldest = datetime.fromtimestamp(now_ns / 1e9, UTC) - timedelta(days=self._history_days)
+        oldest_filed = oldest.year * 10_000 + oldest.month * 100 + oldest.day
+        return [record._replace(ts_ns=now_ns) for record in company_filings if record.filed >= oldest_filed]

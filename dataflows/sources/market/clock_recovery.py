@@ -10,20 +10,20 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from configs.settings import Kafka
-from schemas.codec import DEFAULT
+from configs.settings import KafkaSection
+from schemas.codec import DEFAULT_CODEC
 from schemas.errors import Unavailable, Undecodable
 from schemas.records import Bar, Clock, Quote, Trade
-from sinks.cluster import client
+from sinks.cluster import client_config
 
-TOPICS = ("market-bars", "market-quotes", "market-trades")
-WITHIN_S = 60.0
-MARGIN_NS = 30_000_000_000
+FEED_TOPICS = ("market-bars", "market-quotes", "market-trades")
+READ_TIMEOUT_S = 60.0
+TIMESTAMP_MARGIN_NS = 30_000_000_000
 """A message's time is the producer's: so long before the snapshot nothing is missed."""
 
 
 @dataclass
-class Written:
+class FeedTopicState:
     """`clocks` of each partition of market-bars; the last bar, `seq` of quotes and of trades by symbol."""
 
     clocks: dict[int, int] = field(default_factory=dict)
@@ -32,17 +32,17 @@ class Written:
     trades: dict[str, int] = field(default_factory=dict)
 
     @property
-    def passed_ns(self) -> int:
+    def clock_ns(self) -> int:
         """The clock that stands in every partition: a tick behind it is there in part, or not at all."""
         return min(self.clocks.values(), default=-1)
 
-    def onto(self, minutes: dict[str, Any]) -> dict[str, Any]:
+    def merge_into(self, completion_snapshot: dict[str, Any]) -> dict[str, Any]:
         """A snapshot of minute completion brought up to the topics."""
-        symbols = dict(minutes["symbols"])
+        symbols = dict(completion_snapshot["symbols"])
         for symbol, bar in self.bars.items():
             if bar.seq >= symbols.get(symbol, (0, 0.0))[0]:
                 symbols[symbol] = (bar.seq, bar.close)
-        return {**minutes, "symbols": symbols}
+        return {**completion_snapshot, "symbols": symbols}
 
     def add(self, partition: int, record: Any) -> None:
         if type(record) is Clock:
@@ -55,53 +55,57 @@ class Written:
             self.trades[record.symbol] = max(record.seq, self.trades.get(record.symbol, 0))
 
 
-def own_topics(kafka: Kafka) -> Callable[[int | None], Written]:
+def feed_topic_reader(kafka: KafkaSection) -> Callable[[int | None], FeedTopicState]:
     """A function that reads them, from a wall-clock time on or from the beginning. Raises Unavailable."""
 
-    def read(since_ns: int | None) -> Written:
-        consumer = Consumer(client(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0}))
+    def read(since_ns: int | None) -> FeedTopicState:
+        consumer = Consumer(
+            client_config(kafka.cluster, {"group.id": "none", "enable.auto.commit": False, "log_level": 0})
+        )
         with closing(consumer):
             try:
-                return _read(consumer, kafka, since_ns)
+                return _read_feed_topics(consumer, kafka, since_ns)
             except KafkaException as error:
                 raise Unavailable(f"the feed's own topics: {error.args[0].str()}") from error
 
     return read
 
 
-def _read(consumer: Consumer, kafka: Kafka, since_ns: int | None) -> Written:
-    written = Written(dict.fromkeys(range(kafka.symbol_partitions), -1))
+def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | None) -> FeedTopicState:
+    state = FeedTopicState(dict.fromkeys(range(kafka.symbol_partitions), -1))
     starts, ends = [], {}
-    for topic in TOPICS:
+    for topic in FEED_TOPICS:
         for partition in range(kafka.symbol_partitions):
-            at = TopicPartition(kafka.topic_prefix + topic, partition)
-            low, high = consumer.get_watermark_offsets(at, timeout=WITHIN_S)
+            topic_partition = TopicPartition(kafka.topic_prefix + topic, partition)
+            low, high = consumer.get_watermark_offsets(topic_partition, timeout=READ_TIMEOUT_S)
             start = low
             if since_ns is not None:
-                asked = TopicPartition(at.topic, partition, max(0, (since_ns - MARGIN_NS) // 1_000_000))
-                found = consumer.offsets_for_times([asked], timeout=WITHIN_S)[0].offset
+                requested = TopicPartition(
+                    topic_partition.topic, partition, max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000)
+                )
+                offset = consumer.offsets_for_times([requested], timeout=READ_TIMEOUT_S)[0].offset
                 # Nothing since then: what stands there is older than the snapshot, and known to it.
-                start = max(low, found) if found >= 0 else high
+                start = max(low, offset) if offset >= 0 else high
             if start < high:
-                starts.append(TopicPartition(at.topic, partition, start))
-                ends[at.topic, partition] = high
+                starts.append(TopicPartition(topic_partition.topic, partition, start))
+                ends[topic_partition.topic, partition] = high
             elif since_ns is not None and topic == "market-bars":
-                written.clocks.pop(partition, None)
+                state.clocks.pop(partition, None)
     consumer.assign(starts)
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + READ_TIMEOUT_S
     while ends:
         if time.monotonic() > deadline:
-            raise Unavailable(f"the feed's own topics were not read in {WITHIN_S:.0f} s")
+            raise Unavailable(f"the feed's own topics were not read in {READ_TIMEOUT_S:.0f} s")
         for message in consumer.consume(1000, 0.5):
             if message.error() is not None:
                 raise KafkaException(message.error())
             topic, partition = message.topic() or "", message.partition() or 0
             try:
-                record = DEFAULT.decode(message.value())
+                record = DEFAULT_CODEC.decode(message.value())
             except Undecodable:
                 record = None  # who reads the topic makes a dead letter of it
             if type(record) is not Clock or topic == kafka.topic_prefix + "market-bars":
-                written.add(partition, record)
+                state.add(partition, record)
             if (message.offset() or 0) + 1 >= ends.get((topic, partition), 0):
                 ends.pop((topic, partition), None)
-    return written
+    return state

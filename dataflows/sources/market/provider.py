@@ -9,11 +9,11 @@ from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import InvalidField
 
 SECOND_NS, MILLI_NS = 1_000_000_000, 1_000_000
-MINUTES_KEPT = 10
-RAW_MAX = 500
+MINUTES_RETAINED = 10
+RAW_BYTES_MAX = 500
 
 
-class QuoteSeen(NamedTuple):
+class QuoteUpdate(NamedTuple):
     """The best bid and offer of one symbol."""
 
     symbol: str
@@ -23,7 +23,7 @@ class QuoteSeen(NamedTuple):
     ask_size: float
 
 
-class TradeSeen(NamedTuple):
+class TradePrint(NamedTuple):
     """One print; `ts_ns` is the exchange's time."""
 
     symbol: str
@@ -32,7 +32,7 @@ class TradeSeen(NamedTuple):
     size: float
 
 
-class SetAside(NamedTuple):
+class RejectedMessage(NamedTuple):
     """A message that could not be taken in: when it came, why, and its first bytes."""
 
     at_ns: int
@@ -40,10 +40,10 @@ class SetAside(NamedTuple):
     raw: bytes
 
 
-Rows = dict[str, MinuteRow]
+RowsBySymbol = dict[str, MinuteRow]
 """Bars of one minute by symbol."""
 
-Past = Callable[[int, int], dict[int, Rows]]
+FetchHistory = Callable[[int, int], dict[int, RowsBySymbol]]
 """Bars by their open in [first_open_ns, end_ns). May block; raises Unavailable where there is no answer."""
 
 
@@ -56,23 +56,23 @@ class Provider(Protocol):
 
     def stop(self) -> None: ...
 
-    def unwell(self, minute: Minute, now_ns: int) -> str:
+    def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
         """Why its bars of the minute that is being closed cannot be relied on, "" where they can."""
         ...
 
-    def rows(self, minute: Minute) -> Rows:
+    def rows(self, minute: Minute) -> RowsBySymbol:
         """What is known of the minute's bars by now."""
         ...
 
-    def seen(self) -> tuple[list[QuoteSeen], list[TradeSeen]]:
+    def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         """Quotes and trades since the last call, oldest first."""
         ...
 
-    def set_aside(self) -> list[SetAside]:
+    def drain_rejected(self) -> list[RejectedMessage]:
         """What could not be taken in since the last call; of very many only some."""
         ...
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, Rows]:
+    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
         """Bars by their open in [first_open_ns, end_ns); empty where there is none or no answer."""
         ...
 
@@ -82,19 +82,19 @@ def checked_row(symbol: str, bar: Mapping[str, Any]) -> MinuteRow:
 
     Raises InvalidField for what cannot be a bar.
     """
-    values = [number(bar, name) for name in ("o", "h", "l", "c", "v")]
-    first, high, low, close, volume = values
-    if not (0.0 < low <= first <= high and low <= close <= high < float("inf") and 0.0 <= volume < float("inf")):
+    values = [number_field(bar, name) for name in ("o", "h", "l", "c", "v")]
+    open_price, high, low, close, volume = values
+    if not (0.0 < low <= open_price <= high and low <= close <= high < float("inf") and 0.0 <= volume < float("inf")):
         raise InvalidField(f"a bar of {symbol} needs 0 < l <= o, c <= h and v >= 0, found o h l c v {values}")
-    return MinuteRow(symbol, first, high, low, close, volume)
+    return MinuteRow(symbol, open_price, high, low, close, volume)
 
 
-def number(message: Mapping[str, Any], name: str) -> float:
+def number_field(message: Mapping[str, Any], name: str) -> float:
     """A field's number. Raises InvalidField."""
-    found = message.get(name)
-    if not isinstance(found, int | float) or isinstance(found, bool):
-        raise InvalidField(f"field {name} must be a number, found {found!r}"[:200])
+    value = message.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidField(f"field {name} must be a number, found {value!r}"[:200])
     try:
-        return float(found)
+        return float(value)
     except OverflowError as error:
         raise InvalidField(f"field {name} is too large for a number") from error

@@ -12,26 +12,26 @@ from collections.abc import Callable, Collection
 import structlog
 
 from dataflows.sources.market.provider import (
-    MINUTES_KEPT,
-    RAW_MAX,
+    MINUTES_RETAINED,
+    RAW_BYTES_MAX,
     SECOND_NS,
-    Past,
-    QuoteSeen,
-    Rows,
-    SetAside,
-    TradeSeen,
+    FetchHistory,
+    QuoteUpdate,
+    RejectedMessage,
+    RowsBySymbol,
+    TradePrint,
 )
-from dataflows.sources.market.request_provider import past_or_nothing
+from dataflows.sources.market.rest_provider import history_or_empty
 from operators.bar_completion import Minute, MinuteRow
 from schemas.errors import Unavailable
 from schemas.records import CONTINUOUS, REGULAR
 
 log = structlog.get_logger(__name__)
 
-TRADES_WAITING_MAX = 100_000
-SET_ASIDE_MAX = 100
-FIRST_WAIT_S, LONGEST_WAIT_S, REQUEST_S = 0.25, 15.0, 10.0
-LATE_S = 15
+PENDING_TRADES_MAX = 100_000
+REJECTED_MAX = 100
+RECONNECT_S_MIN, RECONNECT_S_MAX, REQUEST_TIMEOUT_S = 0.25, 15.0, 10.0
+BAR_DELAY_S_MAX = 15
 """So long after a minute's end its bar may still be under way when the socket is cut."""
 
 
@@ -39,7 +39,7 @@ class SocketProvider:
     """The half of a `Provider` that the feed asks; `start`, `stop` and the socket's thread are the subclass's, which
     calls the methods that begin with `on_`.
 
-    The gap: a socket that was away while minutes ended has missed their bars. Until they have been asked for (`past`)
+    The gap: a socket that was away while minutes ended has missed their bars. Until they have been asked for (`fetch_history`)
     those minutes cannot be relied on; a bar that the socket brought is never replaced by an asked one.
     """
 
@@ -47,148 +47,152 @@ class SocketProvider:
         self,
         name: str,
         symbols: Collection[str],
-        past: Past,
+        fetch_history: FetchHistory,
         *,
         interval_ns: int,
         stale_s: float,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.name, self._past, self._interval_ns, self._stale_s = name, past, interval_ns, stale_s
+        self.name, self._fetch_history, self._interval_ns, self._stale_s = name, fetch_history, interval_ns, stale_s
         self._symbols = frozenset(symbols)
         self._now_ns = now_ns
         self._lock = threading.Lock()
-        self._rows: dict[int, Rows] = {}
-        self._quotes: dict[str, QuoteSeen] = {}
-        self._trades: deque[TradeSeen] = deque(maxlen=TRADES_WAITING_MAX)
-        self._bad: list[SetAside] = []
-        self.bad_count = 0
-        self._listening = False
-        self._changed_ns = now_ns()  # when it began to listen or was cut
-        self._missing_ns = self._changed_ns  # bars of minutes that ended since then may have been missed
-        self._heard_ns = 0
-        self._refused = ""
+        self._rows: dict[int, RowsBySymbol] = {}
+        self._quotes: dict[str, QuoteUpdate] = {}
+        self._trades: deque[TradePrint] = deque(maxlen=PENDING_TRADES_MAX)
+        self._rejected: list[RejectedMessage] = []
+        self.rejected_count = 0
+        self._is_connected = False
+        self._state_changed_ns = now_ns()  # when it began to listen or was cut
+        self._missing_since_ns = self._state_changed_ns  # bars of minutes that ended since then may have been missed
+        self._received_ns = 0
+        self._refusal = ""
         self._gap: tuple[int, int] | None = None
-        self._ended = threading.Event()
+        self._stop_event = threading.Event()
 
     # -- for the feed
 
-    def unwell(self, minute: Minute, now_ns: int) -> str:
+    def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
         with self._lock:
-            if not self._listening:
-                if self._refused:
-                    return self._refused
-                away_s = (now_ns - self._changed_ns) / SECOND_NS
-                return f"the socket has been away for {away_s:.0f} s" if away_s > 1 else "the socket is away"
+            if not self._is_connected:
+                if self._refusal:
+                    return self._refusal
+                disconnected_s = (now_ns - self._state_changed_ns) / SECOND_NS
+                return (
+                    f"the socket has been away for {disconnected_s:.0f} s"
+                    if disconnected_s > 1
+                    else "the socket is away"
+                )
             if self._gap is not None and self._gap[0] <= minute.open_ns < self._gap[1]:
                 return "the bars that it missed while it was away are not there yet"
-            quiet_s = (now_ns - max(self._heard_ns, self._changed_ns)) / SECOND_NS
-        if minute.session in (REGULAR, CONTINUOUS) and quiet_s > self._stale_s:
-            return f"it has said nothing for {quiet_s:.0f} s"
+            silent_s = (now_ns - max(self._received_ns, self._state_changed_ns)) / SECOND_NS
+        if minute.session in (REGULAR, CONTINUOUS) and silent_s > self._stale_s:
+            return f"it has said nothing for {silent_s:.0f} s"
         return ""
 
-    def rows(self, minute: Minute) -> Rows:
+    def rows(self, minute: Minute) -> RowsBySymbol:
         with self._lock:
             return dict(self._rows.get(minute.open_ns, {}))
 
-    def seen(self) -> tuple[list[QuoteSeen], list[TradeSeen]]:
+    def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
         with self._lock:
             quotes, self._quotes = list(self._quotes.values()), {}
             trades = list(self._trades)
             self._trades.clear()
         return quotes, trades
 
-    def set_aside(self) -> list[SetAside]:
+    def drain_rejected(self) -> list[RejectedMessage]:
         with self._lock:
-            bad, self._bad = self._bad, []
-        return bad
+            rejected, self._rejected = self._rejected, []
+        return rejected
 
-    def history(self, first_open_ns: int, end_ns: int) -> dict[int, Rows]:
-        return past_or_nothing(self.name, self._past, first_open_ns, end_ns)
+    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        return history_or_empty(self.name, self._fetch_history, first_open_ns, end_ns)
 
     # -- for the socket's thread
 
-    def on_listening(self) -> None:
+    def on_connected(self) -> None:
         """What is subscribed to comes from now on."""
-        interval = self._interval_ns
+        interval_ns = self._interval_ns
         with self._lock:
-            if self._listening:
+            if self._is_connected:
                 return
-            now = self._now_ns()
-            self._listening, self._changed_ns, self._refused = True, now, ""
-            end = now // interval * interval
-            first = max(self._missing_ns // interval * interval, end - MINUTES_KEPT * interval)
-            if first >= end:
+            now_ns = self._now_ns()
+            self._is_connected, self._state_changed_ns, self._refusal = True, now_ns, ""
+            end_ns = now_ns // interval_ns * interval_ns
+            first_ns = max(self._missing_since_ns // interval_ns * interval_ns, end_ns - MINUTES_RETAINED * interval_ns)
+            if first_ns >= end_ns:
                 return
-            gap = self._gap = (first, end)
-        threading.Thread(target=self._fill, args=(gap,), daemon=True, name=f"{self.name}-gap").start()
+            gap = self._gap = (first_ns, end_ns)
+        threading.Thread(target=self._backfill_gap, args=(gap,), daemon=True, name=f"{self.name}-gap").start()
 
-    def on_cut(self, refused: str = "") -> None:
-        """Nothing comes any more. `refused`: why the other side does not want us, where it said so."""
+    def on_disconnected(self, refusal: str = "") -> None:
+        """Nothing comes any more. `refusal`: why the other side does not want us, where it said so."""
         with self._lock:
-            if refused and refused != self._refused:
-                log.error("market data refused", provider=self.name, reason=refused)
-            self._refused = refused or self._refused
-            if self._listening:
-                self._listening, self._changed_ns = False, self._now_ns()
-                missing = self._changed_ns - LATE_S * SECOND_NS
-                self._missing_ns = missing if self._gap is None else min(missing, self._gap[0])
+            if refusal and refusal != self._refusal:
+                log.error("market data refused", provider=self.name, reason=refusal)
+            self._refusal = refusal or self._refusal
+            if self._is_connected:
+                self._is_connected, self._state_changed_ns = False, self._now_ns()
+                missing_since_ns = self._state_changed_ns - BAR_DELAY_S_MAX * SECOND_NS
+                self._missing_since_ns = missing_since_ns if self._gap is None else min(missing_since_ns, self._gap[0])
 
     def on_row(self, open_ns: int, row: MinuteRow) -> None:
         with self._lock:
-            self._heard_ns = self._now_ns()
+            self._received_ns = self._now_ns()
             self._rows.setdefault(open_ns, {})[row.symbol] = row
-            self._forget()
+            self._drop_old_minutes()
 
-    def on_quote(self, seen: QuoteSeen) -> None:
+    def on_quote(self, quote: QuoteUpdate) -> None:
         with self._lock:
-            self._heard_ns = self._now_ns()
-            self._quotes[seen.symbol] = seen
+            self._received_ns = self._now_ns()
+            self._quotes[quote.symbol] = quote
 
-    def on_trade(self, seen: TradeSeen) -> None:
+    def on_trade(self, trade: TradePrint) -> None:
         with self._lock:
-            self._heard_ns = self._now_ns()
-            self._trades.append(seen)
+            self._received_ns = self._now_ns()
+            self._trades.append(trade)
 
-    def on_bad(self, reason: str, raw: str | bytes) -> None:
+    def on_rejected(self, reason: str, raw: str | bytes) -> None:
         """A message that cannot be taken in: counted, and the feed makes a dead letter of it."""
-        told = raw if isinstance(raw, bytes) else raw.encode()
+        raw_bytes = raw if isinstance(raw, bytes) else raw.encode()
         with self._lock:
-            self.bad_count += 1
+            self.rejected_count += 1
             # Their time is their place in the dead letters: no two may have the same.
-            at_ns = max(self._now_ns(), self._bad[-1].at_ns + 1 if self._bad else 0)
-            if len(self._bad) < SET_ASIDE_MAX:
-                self._bad.append(SetAside(at_ns, reason, told[:RAW_MAX]))
+            at_ns = max(self._now_ns(), self._rejected[-1].at_ns + 1 if self._rejected else 0)
+            if len(self._rejected) < REJECTED_MAX:
+                self._rejected.append(RejectedMessage(at_ns, reason, raw_bytes[:RAW_BYTES_MAX]))
 
     # -- the gap
 
-    def _fill(self, gap: tuple[int, int]) -> None:
+    def _backfill_gap(self, gap: tuple[int, int]) -> None:
         """Ask for the missed bars until there is an answer, or another gap, or none of these minutes is of use."""
         first_ns, end_ns = gap
         # A minute that has just ended may not be whole in the answer.
-        settled_ns = end_ns + min(2 * SECOND_NS, self._interval_ns // 4)
-        wait_s = max(0.0, (settled_ns - self._now_ns()) / SECOND_NS)
-        found: dict[int, Rows] | None = None
-        while found is None:
+        complete_ns = end_ns + min(2 * SECOND_NS, self._interval_ns // 4)
+        wait_s = max(0.0, (complete_ns - self._now_ns()) / SECOND_NS)
+        rows_by_open: dict[int, RowsBySymbol] | None = None
+        while rows_by_open is None:
             if (
-                self._ended.wait(wait_s)
+                self._stop_event.wait(wait_s)
                 or self._gap != gap
-                or self._now_ns() - end_ns > MINUTES_KEPT * self._interval_ns
+                or self._now_ns() - end_ns > MINUTES_RETAINED * self._interval_ns
             ):
                 return
             try:
-                found = self._past(first_ns, end_ns)
+                rows_by_open = self._fetch_history(first_ns, end_ns)
             except Unavailable as error:
                 log.warning("missed bars are not there yet", provider=self.name, error=str(error))
                 wait_s = 1.0
         with self._lock:
-            for open_ns, rows in found.items():
-                known = self._rows.setdefault(open_ns, {})
-                self._rows[open_ns] = {**rows, **known}
-            self._forget()
+            for open_ns, rows in rows_by_open.items():
+                received_rows = self._rows.setdefault(open_ns, {})
+                self._rows[open_ns] = {**rows, **received_rows}
+            self._drop_old_minutes()
             if self._gap == gap:
                 self._gap = None
-        log.info("missed bars are there", provider=self.name, minutes=len(found))
+        log.info("missed bars are there", provider=self.name, minutes=len(rows_by_open))
 
-    def _forget(self) -> None:
-        while len(self._rows) > MINUTES_KEPT:
+    def _drop_old_minutes(self) -> None:
+        while len(self._rows) > MINUTES_RETAINED:
             del self._rows[min(self._rows)]

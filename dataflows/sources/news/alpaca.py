@@ -23,15 +23,15 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "alpaca"
 OVERLAP = timedelta(minutes=15)
-REACH = timedelta(hours=24)  # how far the first request looks back
-SOON_S = 1.0
-WAITING_MAX = 5000
+FIRST_LOOKBACK = timedelta(hours=24)  # how far the first request looks back
+POLL_S = 1.0
+PENDING_ITEMS_MAX = 5000
 
 
-class AlpacaNews:
-    """An `Outside`. `url` and `socket_url` replace Alpaca's own; `symbols` empty asks for all.
+class AlpacaNewsSource:
+    """An `BlockingSource`. `url` and `socket_url` replace Alpaca's own; `symbols` empty asks for all.
 
-    The socket runs in alpaca-py's loop in a thread of its own, and connects again by itself. Every `request_s` the REST
+    The socket runs in alpaca-py's loop in a thread of its own, and connects again by itself. Every `request_interval_s` the REST
     endpoint is asked for the time since the last answer with some overlap; what both give has one id.
     """
 
@@ -40,37 +40,42 @@ class AlpacaNews:
         key: str,
         secret: str,
         *,
-        request_s: float,
+        request_interval_s: float,
         tag: Tagger,
         symbols: Sequence[str] = (),
         url: str | None = None,
         socket_url: str | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.interval_s = min(SOON_S, request_s)
-        self._request_s, self._tag, self._symbols, self._now_ns = request_s, tag, tuple(symbols), now_ns
+        self.interval_s = min(POLL_S, request_interval_s)
+        self._request_interval_s, self._tag, self._symbols, self._now_ns = (
+            request_interval_s,
+            tag,
+            tuple(symbols),
+            now_ns,
+        )
         self._client = NewsClient(key, secret, url_override=url)
         self._stream = NewsDataStream(key, secret, url_override=socket_url)
         self._lock = threading.Lock()
-        self._heard: list[NewsItem] = []
-        self._answered_until: datetime | None = None
-        self._due = 0.0
+        self._received: list[NewsItem] = []
+        self._requested_until: datetime | None = None
+        self._request_due_s = 0.0
         self._thread: threading.Thread | None = None
 
-    def ask(self) -> list[Record]:
-        self._listen()
-        found: list[NewsItem] = []
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + self._request_s
-            found = self._requested()
+    def fetch(self) -> list[Record]:
+        self._ensure_socket()
+        requested: list[NewsItem] = []
+        if time.monotonic() >= self._request_due_s:
+            self._request_due_s = time.monotonic() + self._request_interval_s
+            requested = self._request_news()
         with self._lock:
-            heard, self._heard = self._heard, []
-        return [*found, *heard]
+            received, self._received = self._received, []
+        return [*requested, *received]
 
     def close(self) -> None:
         self._stream.stop()
 
-    def _listen(self) -> None:
+    def _ensure_socket(self) -> None:
         """A socket that ended for good (alpaca-py gives up on a refused key) is begun again."""
         if self._thread is not None and self._thread.is_alive():
             return
@@ -80,24 +85,24 @@ class AlpacaNews:
         self._thread.start()
 
     async def _on_news(self, news: Any) -> None:
-        item = self._item(news)
+        item = self._news_item(news)
         with self._lock:
-            if item is not None and len(self._heard) < WAITING_MAX:
-                self._heard.append(item)
+            if item is not None and len(self._received) < PENDING_ITEMS_MAX:
+                self._received.append(item)
 
-    def _requested(self) -> list[NewsItem]:
+    def _request_news(self) -> list[NewsItem]:
         now = datetime.fromtimestamp(self._now_ns() / 1e9, UTC)
-        start = now - REACH if self._answered_until is None else self._answered_until - OVERLAP
-        wanted = NewsRequest(start=start, symbols=",".join(self._symbols) or None, limit=200)
+        start = now - FIRST_LOOKBACK if self._requested_until is None else self._requested_until - OVERLAP
+        request = NewsRequest(start=start, symbols=",".join(self._symbols) or None, limit=200)
         try:
-            answer: Any = self._client.get_news(wanted)
+            response: Any = self._client.get_news(request)
         except (APIError, requests.RequestException) as error:
             raise Unavailable(f"Alpaca's news: {' '.join(str(error).split())[:300]}") from error
-        self._answered_until = now
-        items = [self._item(news) for news in answer.data.get("news", [])]
+        self._requested_until = now
+        items = [self._news_item(news) for news in response.data.get("news", [])]
         return sorted((item for item in items if item is not None), key=lambda item: item.published_ns)
 
-    def _item(self, news: Any) -> NewsItem | None:
+    def _news_item(self, news: Any) -> NewsItem | None:
         return make_item(
             SOURCE,
             news.headline or "",

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dataflows.sources.news.items import Tagger
 from dataflows.sources.rows import RowRules
-from dataflows.sources.tape.files import TapeFile
 from dataflows.sources.tape.rules import NEWS
+from dataflows.sources.tape.tape_file import TapeFile
 from dataflows.sources.watched_files import WatchedFiles
 from operators.bar_completion import FeedSettings
 from schemas.records import NewsItem
 
 
-class NewsFiles(WatchedFiles):
+class NewsFileSource(WatchedFiles):
     """Rows as those of a tape's news. Raises BadInput for a wrong file."""
 
     def __init__(

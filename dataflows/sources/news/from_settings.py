@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from configs.settings import Settings
-from dataflows.sources.background import Background, Outside
-from dataflows.sources.news.files import NewsFiles
-from dataflows.sources.news.simulator import NewsSimulator
-from dataflows.sources.polling import Polled
+from dataflows.sources.background_poller import BackgroundPoller, BlockingSource
+from dataflows.sources.news.files import NewsFileSource
+from dataflows.sources.news.simulator import SimulatedNewsSource
+from dataflows.sources.polled_source import PollableSource
 from operators.news import SymbolTagger
 from schemas.errors import BadInput
 
-Written = Callable[[], list[str]]
+ReadStoredIds = Callable[[], list[str]]
 
 
-def news_source(settings: Settings, written: Written) -> Polled | None:
-    """What the service asks; None where there are no headlines to ask for. `written` gives the ids in the topic.
+def news_source(settings: Settings, read_stored_ids: ReadStoredIds) -> PollableSource | None:
+    """What the service asks; None where there are no headlines to ask for. `read_stored_ids` gives the ids in the topic.
 
     Simulated headlines are about simulated prices: a platform that plays files has none.
     """
@@ -24,31 +24,31 @@ def news_source(settings: Settings, written: Written) -> Polled | None:
     if news.feed == "simulator":
         if market.feed != "simulator":
             return None
-        return NewsSimulator(market.simulator.symbols, news.simulator.seed, interval_s=news.simulator.interval_s)
-    outside = _outside(settings)
-    if outside is None:
+        return SimulatedNewsSource(market.simulator.symbols, news.simulator.seed, interval_s=news.simulator.interval_s)
+    source = _build_source(settings)
+    if source is None:
         return None
-    return Background("news", outside, written=written, remembered=news.remembered).start()
+    return BackgroundPoller("news", source, read_stored_ids=read_stored_ids, ids_max=news.remembered).start()
 
 
-def socket_of(url: str | None) -> str | None:
+def news_socket_url(url: str | None) -> str | None:
     """The news socket of a server that speaks Alpaca's protocol.
 
-    >>> socket_of("http://127.0.0.1:9000"), socket_of(None)
+    >>> news_socket_url("http://127.0.0.1:9000"), news_socket_url(None)
     ('ws://127.0.0.1:9000/v1beta1/news', None)
     """
     return None if url is None else f"ws{url.removeprefix('http')}/v1beta1/news"
 
 
-def _outside(settings: Settings) -> Outside | None:
+def _build_source(settings: Settings) -> BlockingSource | None:
     news = settings.news
     tag = SymbolTagger(news.companies).tag
     if news.feed == "rss":
         if not news.rss.urls:
             raise BadInput("news.feed rss needs news.rss.urls, found none")
-        from dataflows.sources.news.rss import RssFeeds
+        from dataflows.sources.news.rss import RssNewsSource
 
-        return RssFeeds(
+        return RssNewsSource(
             news.rss.urls,
             interval_s=news.poll_interval_s,
             timeout_s=news.rss.timeout_s,
@@ -58,17 +58,17 @@ def _outside(settings: Settings) -> Outside | None:
     if news.feed == "files":
         if not news.files.paths:
             raise BadInput("news.feed files needs news.files.paths, found none")
-        return NewsFiles(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
+        return NewsFileSource(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
     if news.feed == "alpaca":
-        from dataflows.sources.news.alpaca import AlpacaNews  # 90 MB, and of no use to the other feeds
+        from dataflows.sources.news.alpaca import AlpacaNewsSource  # 90 MB, and of no use to the other feeds
 
         alpaca = news.alpaca
-        return AlpacaNews(
+        return AlpacaNewsSource(
             *settings.alpaca.keys(),
-            request_s=news.poll_interval_s,
+            request_interval_s=news.poll_interval_s,
             tag=tag,
             symbols=alpaca.symbols,
             url=settings.alpaca.url,
-            socket_url=socket_of(settings.alpaca.url),
+            socket_url=news_socket_url(settings.alpaca.url),
         )
     return None

@@ -30,19 +30,21 @@ def make_item(
     """`key` is the source's own id of the item, "" for none. Markup is taken out of the texts, and they are cut where
     they are longer than a news item can be. None without a headline.
     """
-    headline, summary = plain(headline)[:HEADLINE_MAX], plain(summary)[:SUMMARY_MAX]
+    headline, summary = plain_text(headline)[:HEADLINE_MAX], plain_text(summary)[:SUMMARY_MAX]
     if not headline:
         return None
-    named = list(dict.fromkeys(symbols)) or tag(f"{headline} {summary}")
-    found = news_id(source, headline, published_ns, key)
-    return NewsItem(found, now_ns(), published_ns, source, headline, summary, url[:URL_MAX], named[:SYMBOLS_MAX])
+    item_symbols = list(dict.fromkeys(symbols)) or tag(f"{headline} {summary}")
+    item_id = news_id(source, headline, published_ns, key)
+    return NewsItem(
+        item_id, now_ns(), published_ns, source, headline, summary, url[:URL_MAX], item_symbols[:SYMBOLS_MAX]
+    )
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Without markup, entities resolved, one space between words.
 
-    >>> plain("<p>AT&amp;T <b>rises</b>\\n 3 &lt; 4</p>")
+    >>> plain_text("<p>AT&amp;T <b>rises</b>\\n 3 &lt; 4</p>")
     'AT&T rises 3 < 4'
     """
-    told = html.unescape(_TAG.sub(" ", text)).encode("utf-8", "replace").decode()
-    return " ".join("".join(c if c.isprintable() else " " for c in told).split())
+    unescaped = html.unescape(_TAG.sub(" ", text)).encode("utf-8", "replace").decode()
+    return " ".join("".join(character if character.isprintable() else " " for character in unescaped).split())

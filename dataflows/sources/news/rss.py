@@ -18,14 +18,14 @@ from schemas.records import NewsItem, Record
 
 log = structlog.get_logger(__name__)
 
-AGENT = "institutional-trading-platform"
+USER_AGENT = "institutional-trading-platform"
 DAY_NS = 86_400 * 1_000_000_000
 
 
-class RssFeeds:
-    """An `Outside` (`background.py`). `max_bytes` bounds an answer after decompression.
+class RssNewsSource:
+    """An `BlockingSource` (`background.py`). `max_bytes` bounds an answer after decompression.
 
-    One feed that fails does not keep the others from being read; where all fail, `ask` raises Unavailable.
+    One feed that fails does not keep the others from being read; where all fail, `fetch` raises Unavailable.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class RssFeeds:
     ) -> None:
         self.interval_s = interval_s
         self._urls, self._tag, self._now_ns = urls, tag, now_ns
-        self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=max_bytes, headers={"User-Agent": AGENT})
+        self._http = ConditionalGet(timeout_s=timeout_s, max_bytes=max_bytes, headers={"User-Agent": USER_AGENT})
 
-    def ask(self) -> list[Record]:
-        found: list[NewsItem] = []
+    def fetch(self) -> list[Record]:
+        items: list[NewsItem] = []
         failures: list[str] = []
         for url in self._urls:
             try:
@@ -52,33 +52,33 @@ class RssFeeds:
                 failures.append(str(error))
                 continue
             if content is not None:
-                found += self._items(url, content)
+                items += self._parse_items(url, content)
         if failures and len(failures) == len(self._urls):
             raise Unavailable("; ".join(failures))
         for failure in failures:
             log.warning("feed does not answer", reason=failure)
-        return [*sorted(found, key=lambda item: item.published_ns)]
+        return [*sorted(items, key=lambda item: item.published_ns)]
 
     def close(self) -> None:
         self._http.close()
 
-    def _items(self, url: str, content: bytes) -> list[NewsItem]:
+    def _parse_items(self, url: str, content: bytes) -> list[NewsItem]:
         parsed = feedparser.parse(content)
         if not parsed.entries:
             if parsed.get("bozo"):
                 log.warning("feed cannot be read", url=url, reason=str(parsed.get("bozo_exception"))[:200])
             return []
         source = f"rss:{urlsplit(url).hostname}"
-        made = (self._item(source, entry) for entry in parsed.entries)
-        return [item for item in made if item is not None]
+        items = (self._news_item(source, entry) for entry in parsed.entries)
+        return [item for item in items if item is not None]
 
-    def _item(self, source: str, entry: Any) -> NewsItem | None:
-        when = entry.get("published_parsed") or entry.get("updated_parsed")
-        now = self._now_ns()
+    def _news_item(self, source: str, entry: Any) -> NewsItem | None:
+        published = entry.get("published_parsed") or entry.get("updated_parsed")
+        now_ns = self._now_ns()
         # A wrong clock at the source must not put a headline into the future.
-        published_ns = min(calendar.timegm(when) * 1_000_000_000, now) if when else now
+        published_ns = min(calendar.timegm(published) * 1_000_000_000, now_ns) if published else now_ns
         key = str(entry.get("id") or entry.get("link") or "")
-        if not key and not when:
+        if not key and not published:
             published_ns -= published_ns % DAY_NS  # the same words on one day are one item
         return make_item(
             source,

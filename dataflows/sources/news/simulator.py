@@ -10,26 +10,30 @@ from operators.news import news_id
 from schemas.errors import BadInput
 from schemas.records import NewsItem, Record
 
-GOOD = (
+POSITIVE_TEMPLATES = (
     "{} beats estimates and raises its outlook",
     "{} wins a record order from a new customer",
     "Analysts upgrade {} after strong growth",
     "{} announces a larger buyback, shares surge",
 )
-BAD = (
+NEGATIVE_TEMPLATES = (
     "{} misses estimates, shares plunge",
     "{} cuts its outlook and warns of weak demand",
     "Regulators open an investigation into {}",
     "Analysts downgrade {} on mounting losses",
 )
-PLAIN = ("{} names a new head of operations", "{} will report quarterly results on Thursday", "What to know about {}")
-TEMPLATES = (*GOOD, *BAD, *PLAIN)
-CATCH_UP = 4  # slots that are given at most after a pause
+NEUTRAL_TEMPLATES = (
+    "{} names a new head of operations",
+    "{} will report quarterly results on Thursday",
+    "What to know about {}",
+)
+TEMPLATES = (*POSITIVE_TEMPLATES, *NEGATIVE_TEMPLATES, *NEUTRAL_TEMPLATES)
+CATCH_UP_SLOTS_MAX = 4  # slots that are given at most after a pause
 
 
-class NewsSimulator:
+class SimulatedNewsSource:
     """A headline for one slot of `interval_s` in two, a pure function of (seed, slot); only the pace is read from a
-    clock. A `Polled`.
+    clock. A `PollableSource`.
     """
 
     def __init__(
@@ -40,22 +44,22 @@ class NewsSimulator:
         self.interval_s = interval_s
         self._symbols, self._seed, self._now_ns = sorted(symbols), seed, now_ns
         self._slot_ns = round(interval_s * 1e9)
-        self._next = now_ns() // self._slot_ns
+        self._next_slot = now_ns() // self._slot_ns
 
     def poll(self) -> list[Record]:
-        now = self._now_ns() // self._slot_ns
-        first = max(self._next, now - CATCH_UP)
-        self._next = max(self._next, now)
-        return [item for slot in range(first, now) if (item := self.item(slot)) is not None]
+        current_slot = self._now_ns() // self._slot_ns
+        first_slot = max(self._next_slot, current_slot - CATCH_UP_SLOTS_MAX)
+        self._next_slot = max(self._next_slot, current_slot)
+        return [item for slot in range(first_slot, current_slot) if (item := self.item(slot)) is not None]
 
     def item(self, slot: int) -> NewsItem | None:
         """The headline of a slot: known at its end."""
-        dice = int.from_bytes(blake2b(f"{self._seed}:{slot}".encode(), digest_size=8).digest(), "big")
-        if dice % 2:
+        random_bits = int.from_bytes(blake2b(f"{self._seed}:{slot}".encode(), digest_size=8).digest(), "big")
+        if random_bits % 2:
             return None
-        symbol = self._symbols[dice // 2 % len(self._symbols)]
-        template = TEMPLATES[dice // 1_000_003 % len(TEMPLATES)]
+        symbol = self._symbols[random_bits // 2 % len(self._symbols)]
+        template = TEMPLATES[random_bits // 1_000_003 % len(TEMPLATES)]
         known_ns = (slot + 1) * self._slot_ns
         headline = template.format(symbol)
-        found = news_id("simulator", headline, known_ns, f"{self._seed}:{slot}")
-        return NewsItem(found, known_ns, known_ns, "simulator", headline, "", "", [symbol])
+        item_id = news_id("simulator", headline, known_ns, f"{self._seed}:{slot}")
+        return NewsItem(item_id, known_ns, known_ns, "simulator", headline, "", "", [symbol])

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from dataflows.sources.rows import RowRules
 from dataflows.sources.tape.fields import start_of_day_ns
-from dataflows.sources.tape.files import TapeFile, TapeRow
 from dataflows.sources.tape.rules import FUNDAMENTALS
+from dataflows.sources.tape.tape_file import TapeFile, TapeRow
 from operators.fundamentals import filings
 from schemas.errors import BadInput, InvalidField
 
-ENDING = ".json"
+COMPANY_FACTS_ENDING = ".json"
 
 
 class CompanyFactsFile:
@@ -23,24 +23,24 @@ class CompanyFactsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._symbol = path.name[: -len(ENDING)].split("_")[0]
+        self._symbol = path.name[: -len(COMPANY_FACTS_ENDING)].split("_")[0]
         if not path.is_file():
             raise BadInput(f"file {path} does not exist")
         if self._symbol.upper().startswith("CIK"):
-            raise BadInput(f"file {path} must be named after its symbol, such as AAPL{ENDING}")
+            raise BadInput(f"file {path} must be named after its symbol, such as AAPL{COMPANY_FACTS_ENDING}")
 
     def rows(self) -> Iterator[TapeRow]:
         try:
-            found = filings(json.loads(self.path.read_bytes()), self._symbol)
+            company_filings = filings(json.loads(self.path.read_bytes()), self._symbol)
         except (InvalidField, ValueError) as error:
             raise BadInput(f"file {self.path} is not the SEC's companyfacts: {' '.join(str(error).split())}") from error
-        for number, record in enumerate(found, 1):
+        for number, record in enumerate(company_filings, 1):
             time_ns = start_of_day_ns(record.filed, days_later=1)
             yield TapeRow(time_ns, number, record._replace(ts_ns=time_ns))
 
 
 def open_fundamentals(path: Path, rules: RowRules) -> TapeFile | CompanyFactsFile:
     """By the file's name: companyfacts, or rows. Raises BadInput."""
-    if path.name.lower().endswith(ENDING):
+    if path.name.lower().endswith(COMPANY_FACTS_ENDING):
         return CompanyFactsFile(path)
     return TapeFile(path, FUNDAMENTALS, rules, lambda text: [])

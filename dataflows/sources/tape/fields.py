@@ -18,11 +18,11 @@ from schemas.errors import InvalidField
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 _SEPARATORS = re.compile(r"[\s,;|]+")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SCALE = Decimal(10) ** 18
+_VALUE_MAX = Decimal(10) ** 18
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-class Fields:
+class RowFields:
     """One row by its columns' names in lower case. Each reader raises InvalidField: field, expected, found."""
 
     __slots__ = ("_rules", "_values")
@@ -35,67 +35,67 @@ class Fields:
 
     def text(self, name: str, default: str | None = None) -> str:
         """One line of text; several spaces or line breaks in a row count as one space."""
-        found = self._values.get(name)
-        if found is None or found == "":
+        raw = self._values.get(name)
+        if raw is None or raw == "":
             if default is None:
                 raise InvalidField(f"field {name} must be a text, found nothing")
             return default
-        if not isinstance(found, str | int | float) or isinstance(found, bool):
-            raise InvalidField(f"field {name} must be a text, found {_quote(found)}")
-        return " ".join(str(found).encode("utf-8", "replace").decode().split())
+        if not isinstance(raw, str | int | float) or isinstance(raw, bool):
+            raise InvalidField(f"field {name} must be a text, found {_describe(raw)}")
+        return " ".join(str(raw).encode("utf-8", "replace").decode().split())
 
     def symbol(self, name: str = "symbol", default: str | None = None) -> str:
-        found = self.text(name, default)
-        if found and (not found.isprintable() or " " in found):
-            raise InvalidField(f"field {name} must be a printable name without spaces, found {_quote(found)}")
-        return found
+        symbol = self.text(name, default)
+        if symbol and (not symbol.isprintable() or " " in symbol):
+            raise InvalidField(f"field {name} must be a printable name without spaces, found {_describe(symbol)}")
+        return symbol
 
     def symbols(self, name: str) -> list[str]:
         """A list, or a text with names between spaces, commas, semicolons or bars; each once, in their order."""
-        found = self._values.get(name)
-        names = _SEPARATORS.split(found) if isinstance(found, str) else [] if found is None else found
-        if not isinstance(names, list) or not all(isinstance(one, str) and one.isprintable() for one in names):
-            raise InvalidField(f"field {name} must be a list of symbols, found {_quote(found)}")
-        return list(dict.fromkeys(one.strip() for one in names if one.strip()))
+        raw = self._values.get(name)
+        names = _SEPARATORS.split(raw) if isinstance(raw, str) else [] if raw is None else raw
+        if not isinstance(names, list) or not all(isinstance(item, str) and item.isprintable() for item in names):
+            raise InvalidField(f"field {name} must be a list of symbols, found {_describe(raw)}")
+        return list(dict.fromkeys(item.strip() for item in names if item.strip()))
 
     def number(self, name: str, default: float | None = None) -> float:
-        found = self._values.get(name)
-        if (found is None or found == "") and default is not None:
+        raw = self._values.get(name)
+        if (raw is None or raw == "") and default is not None:
             return default
-        value = _number(found)
+        value = _number(raw)
         if value is None:
-            raise InvalidField(f"field {name} must be a number, found {_quote(found)}")
+            raise InvalidField(f"field {name} must be a number, found {_describe(raw)}")
         if not math.isfinite(value):
             raise InvalidField(f"field {name} must be finite, found {value}")
         return value
 
     def numbers(self, name: str) -> dict[str, float]:
         """An object of names with numbers, as JSON lines have it; what is null in it is left out."""
-        found = self._values.get(name)
-        if found is None:
+        raw = self._values.get(name)
+        if raw is None:
             return {}
-        if not isinstance(found, Mapping):
-            raise InvalidField(f"field {name} must be an object of names and numbers, found {_quote(found)}")
-        inner = Fields(found, self._rules)
-        return {str(key): inner.number(str(key)) for key in found if found[key] is not None}
+        if not isinstance(raw, Mapping):
+            raise InvalidField(f"field {name} must be an object of names and numbers, found {_describe(raw)}")
+        inner = RowFields(raw, self._rules)
+        return {str(key): inner.number(str(key)) for key in raw if raw[key] is not None}
 
     def positive(self, name: str) -> Decimal:
         """A decimal above 0 with at most nine places; a ratio may be written 4:1."""
-        found = self.text(name)
-        parts = [_decimal(part) for part in found.split(":")]
-        if len(parts) > 2 or any(part is None or not 0 < part < _SCALE for part in parts):
-            raise InvalidField(f"field {name} must be a number > 0, found {_quote(found)}")
+        text = self.text(name)
+        parts = [_decimal(part) for part in text.split(":")]
+        if len(parts) > 2 or any(part is None or not 0 < part < _VALUE_MAX for part in parts):
+            raise InvalidField(f"field {name} must be a number > 0, found {_describe(text)}")
         numbers = [part for part in parts if part is not None]
         value = quantize(numbers[0] / numbers[1] if len(numbers) == 2 else numbers[0])
         if value <= 0:
-            raise InvalidField(f"field {name} must be a number > 0 with at most nine places, found {_quote(found)}")
+            raise InvalidField(f"field {name} must be a number > 0 with at most nine places, found {_describe(text)}")
         return value
 
     def one_of(self, name: str, allowed: Sequence[str]) -> str:
-        found = self.text(name).upper().replace(" ", "_").replace("-", "_")
-        if found not in allowed:
-            raise InvalidField(f"field {name} must be one of {', '.join(allowed)}, found {_quote(found)}")
-        return found
+        choice = self.text(name).upper().replace(" ", "_").replace("-", "_")
+        if choice not in allowed:
+            raise InvalidField(f"field {name} must be one of {', '.join(allowed)}, found {_describe(choice)}")
+        return choice
 
     def day(self, name: str, default: int | None = None) -> int:
         """A date as yyyymmdd, from 2024-11-01 or 20241101."""
@@ -104,25 +104,25 @@ class Fields:
         text = self.text(name)
         match = _DATE.fullmatch(text)
         try:
-            found = None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
+            parsed = None if match is None else date(int(match[1]), int(match[2]), int(match[3]))
         except ValueError:
-            found = None
-        if found is None or not 1970 <= found.year < 2100:
-            raise InvalidField(f"field {name} must be a date such as 2024-11-01, found {_quote(text)}")
-        return found.year * 10_000 + found.month * 100 + found.day
+            parsed = None
+        if parsed is None or not 1970 <= parsed.year < 2100:
+            raise InvalidField(f"field {name} must be a date such as 2024-11-01, found {_describe(text)}")
+        return parsed.year * 10_000 + parsed.month * 100 + parsed.day
 
     def time_ns(self, names: Sequence[str]) -> int | None:
         """The first of the names that is there, None where none is. ISO or epoch, as times of bars."""
         name = next((name for name in names if self.has(name)), None)
         if name is None:
             return None
-        found = self._values[name]
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        ns = self._rules.parse_time(str(int(found)) if number and math.isfinite(found) else str(found))
+        raw = self._values[name]
+        is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
+        ns = self._rules.parse_time(str(int(raw)) if is_number and math.isfinite(raw) else str(raw))
         if ns is None:
-            raise InvalidField(f"field {name} must be an ISO time or an epoch number, found {_quote(found)}")
+            raise InvalidField(f"field {name} must be an ISO time or an epoch number, found {_describe(raw)}")
         if not EARLIEST_NS < ns < LATEST_NS:
-            raise InvalidField(f"field {name} must lie between 1970 and 2100, found {_quote(found)}")
+            raise InvalidField(f"field {name} must lie between 1970 and 2100, found {_describe(raw)}")
         return ns
 
 
@@ -142,13 +142,13 @@ def content_id(kind: str, *parts: object) -> str:
     return f"{kind}-{digest[:24]}"
 
 
-def _number(found: object) -> float | None:
-    if isinstance(found, bool) or not isinstance(found, str | int | float):
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    if isinstance(found, str) and ("_" in found or not found.isascii()):
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
         return None
     try:
-        return float(found)
+        return float(value)
     except (ValueError, OverflowError):
         return None
 
@@ -161,5 +161,5 @@ def _decimal(text: str) -> Decimal | None:
     return value if value.is_finite() and "_" not in text else None
 
 
-def _quote(found: object) -> str:
-    return "nothing" if found is None or found == "" else ascii(found)[:80]
+def _describe(value: object) -> str:
+    return "nothing" if value is None or value == "" else ascii(value)[:80]

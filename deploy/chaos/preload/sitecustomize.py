@@ -20,7 +20,7 @@ _real_time, _real_time_ns = time.time, time.time_ns
 _real_gmtime, _real_localtime = time.gmtime, time.localtime
 
 
-def _shared(folder: str) -> mmap.mmap:
+def _offset_file(folder: str) -> mmap.mmap:
     path = os.path.join(folder, str(os.getpid()))
     with open(path, "w+b") as file:
         file.write(_OFFSET.pack(0.0))
@@ -35,21 +35,21 @@ def _install(offsets: mmap.mmap) -> None:
     def now() -> float:
         return _real_time() + offset_s()
 
-    def of_datetime(cls, tz=None):  # type: ignore[no-untyped-def]
+    def datetime_now(cls, tz=None):  # type: ignore[no-untyped-def]
         return cls.fromtimestamp(now(), tz)
 
-    def of_datetime_utc(cls):  # type: ignore[no-untyped-def]
+    def datetime_utcnow(cls):  # type: ignore[no-untyped-def]
         return cls.fromtimestamp(now(), datetime.UTC).replace(tzinfo=None)
 
-    def of_today(cls):  # type: ignore[no-untyped-def]
+    def date_today(cls):  # type: ignore[no-untyped-def]
         return cls.fromtimestamp(now())
 
     time.time = now
     time.time_ns = lambda: _real_time_ns() + round(offset_s() * 1e9)
     time.gmtime = lambda seconds=None: _real_gmtime(now() if seconds is None else seconds)
     time.localtime = lambda seconds=None: _real_localtime(now() if seconds is None else seconds)
-    _replace(datetime.datetime, now=of_datetime, utcnow=of_datetime_utc, today=of_today)
-    _replace(datetime.date, today=of_today)
+    _replace(datetime.datetime, now=datetime_now, utcnow=datetime_utcnow, today=date_today)
+    _replace(datetime.date, today=date_today)
 
 
 def _replace(kind: type, **methods: Callable[..., Any]) -> None:
@@ -61,4 +61,4 @@ def _replace(kind: type, **methods: Callable[..., Any]) -> None:
 
 
 if "CHAOS_CLOCKS" in os.environ:
-    _install(_shared(os.environ["CHAOS_CLOCKS"]))
+    _install(_offset_file(os.environ["CHAOS_CLOCKS"]))

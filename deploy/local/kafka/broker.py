@@ -9,11 +9,11 @@ from pathlib import Path
 
 from deploy.errors import DeployError
 from deploy.home import Home, cache_folder
-from deploy.local.kafka.jars import HERE, require_jars
+from deploy.local.kafka.jars import PACKAGE_FOLDER, require_jars
 from deploy.local.kafka.java import require_java
 from deploy.local.ports import free_ports, is_free
 from deploy.supervisor.probes import KafkaProbe
-from deploy.supervisor.service import Embedded, Kind, Report, Service
+from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec, ProgressCallback
 
 _HEAP = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 _PROPERTIES = """\
@@ -50,9 +50,9 @@ log.cleaner.dedupe.buffer.size=16777216
 """
 
 
-def prepare(home: Home, port: int, report: Report, *, advertised: int | None = None) -> Embedded:
+def prepare(home: Home, port: int, report: ProgressCallback, *, advertised_port: int | None = None) -> EmbeddedServer:
     """Fetch the jars and format the log folder at first use, and describe the server. Clients are sent to the port
-    `advertised`, which is its own unless something stands in between.
+    `advertised_port`, which is its own unless something stands in between.
 
     Raises DeployError when there is no Java, no jars, or the folder cannot be formatted.
     """
@@ -60,23 +60,25 @@ def prepare(home: Home, port: int, report: Report, *, advertised: int | None = N
     libs = require_jars(cache_folder(home), report)
     data = home.data / "kafka"
     # Away from the ports beside Kafka's own, which people give to the other services.
-    beside = port + 10_000 if port <= 55_535 else port - 10_000
-    controller_port = beside if is_free(beside) else free_ports(1)[0]
+    nearby_port = port + 10_000 if port <= 55_535 else port - 10_000
+    controller_port = nearby_port if is_free(nearby_port) else free_ports(1)[0]
     properties = home.run / "kafka.properties"
-    advertised = advertised or port
-    text = _PROPERTIES.format(port=port, advertised=advertised, controller_port=controller_port, data=data)
+    advertised_port = advertised_port or port
+    text = _PROPERTIES.format(port=port, advertised=advertised_port, controller_port=controller_port, data=data)
     properties.write_text(text)
     if not (data / "meta.properties").exists():
-        _format(java, libs, properties, data, report)
-    command = _java(java, libs, "kafka.Kafka", str(properties))
-    url = f"127.0.0.1:{advertised}"
-    service = Service("kafka", Kind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=20.0, start_grace_s=60.0)
-    return Embedded(service, url, "Apache Kafka 4.2 (embedded, one node)")
+        _format_log_folder(java, libs, properties, data, report)
+    command = _java_command(java, libs, "kafka.Kafka", str(properties))
+    url = f"127.0.0.1:{advertised_port}"
+    service = ProcessSpec(
+        "kafka", ProcessKind.SERVICE, tuple(command), KafkaProbe(url), stop_timeout_s=20.0, start_grace_s=60.0
+    )
+    return EmbeddedServer(service, url, "Apache Kafka 4.2 (embedded, one node)")
 
 
-def _java(java: Path, libs: Path, main: str, *arguments: str) -> list[str]:
-    logging = f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}"
-    return [str(java), *_HEAP, "-Djava.awt.headless=true", logging, "-cp", f"{libs}/*", main, *arguments]
+def _java_command(java: Path, libs: Path, main: str, *arguments: str) -> list[str]:
+    log_option = f"-Dlog4j2.configurationFile={PACKAGE_FOLDER / 'log4j2.properties'}"
+    return [str(java), *_HEAP, "-Djava.awt.headless=true", log_option, "-cp", f"{libs}/*", main, *arguments]
 
 
 def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
@@ -87,12 +89,12 @@ def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
             return text
 
 
-def _format(java: Path, libs: Path, properties: Path, data: Path, report: Report) -> None:
+def _format_log_folder(java: Path, libs: Path, properties: Path, data: Path, report: ProgressCallback) -> None:
     """Give the empty log folder its cluster id. A folder that was left half-formatted holds no records: start anew."""
     report("formatting Kafka's log folder")
     shutil.rmtree(data, ignore_errors=True)
-    command = _java(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip().splitlines() or ["no message"]
-        raise DeployError(f"Kafka's log folder {data} cannot be formatted: {said[-1]}")
+    command = _java_command(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
+    completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if completed.returncode != 0:
+        output_lines = (completed.stderr + completed.stdout).strip().splitlines() or ["no message"]
+        raise DeployError(f"Kafka's log folder {data} cannot be formatted: {output_lines[-1]}")

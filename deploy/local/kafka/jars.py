@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.errors import DeployError
-from deploy.supervisor.service import Report
+from deploy.supervisor.process_spec import ProgressCallback
 
-HERE = Path(__file__).resolve().parent
+PACKAGE_FOLDER = Path(__file__).resolve().parent
 _TIMEOUT_S = 240
 
 
-def lock() -> dict[str, str]:
+def locked_digests() -> dict[str, str]:
     """File name -> sha256 of every jar."""
     return {f"{artifact}-{version}.jar": digest for digest, (_, artifact, version) in _entries()}
 
@@ -23,14 +23,14 @@ def lock() -> dict[str, str]:
 def _entries() -> list[tuple[str, tuple[str, str, str]]]:
     """The lock's lines: sha256, and group, artifact and version."""
     entries = []
-    for line in (HERE / "jars.sha256").read_text().splitlines():
+    for line in (PACKAGE_FOLDER / "jars.sha256").read_text().splitlines():
         digest, coordinates = line.split()
         group, artifact, version = coordinates.split(":")
         entries.append((digest, (group, artifact, version)))
     return entries
 
 
-def require_jars(cache: Path, report: Report) -> Path:
+def require_jars(cache: Path, report: ProgressCallback) -> Path:
     """The folder of verified jars. Order: `KAFKA_HOME`/libs, the cache, a fetch by `mvn`, a fetch by the package jgo.
 
     Raises DeployError, in one line, when no jars can be had: then there is only the degraded broker.
@@ -41,9 +41,9 @@ def require_jars(cache: Path, report: Report) -> Path:
         if not any(libs.glob("kafka-server-4.*.jar")):
             raise DeployError(f"KAFKA_HOME={kafka_home}: no Kafka 4 in {libs}")
         return libs
-    stamp = hashlib.sha256((HERE / "jars.sha256").read_bytes()).hexdigest()[:12]
+    stamp = hashlib.sha256((PACKAGE_FOLDER / "jars.sha256").read_bytes()).hexdigest()[:12]
     libs = cache / f"kafka-{stamp}"
-    if libs.is_dir() and not _differences(libs):
+    if libs.is_dir() and not _find_differences(libs):
         return libs
     shutil.rmtree(libs, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
@@ -52,29 +52,29 @@ def require_jars(cache: Path, report: Report) -> Path:
         fetched.mkdir()
         report("fetching Apache Kafka (55 MB, once)")
         _fetch(fetched)
-        differences = _differences(fetched)
+        differences = _find_differences(fetched)
         if differences:
             raise DeployError(f"Kafka's jars are not those of jars.sha256: {differences[0]}")
         try:
             fetched.rename(libs)
         except OSError:
             # Another start of the same user was faster: its jars are as good, they are verified the same way.
-            if _differences(libs):
+            if _find_differences(libs):
                 raise
     return libs
 
 
-def _differences(libs: Path) -> list[str]:
+def _find_differences(libs: Path) -> list[str]:
     """What is missing from, changed in or foreign to a folder of jars."""
-    wanted = lock()
-    found = {path.name for path in libs.glob("*.jar")}
-    wrong = [f"{name} is missing" for name in wanted if name not in found]
-    wrong += [f"{name} is not in the lock" for name in sorted(found - wanted.keys())]
-    for name in sorted(wanted.keys() & found):
+    expected = locked_digests()
+    present = {path.name for path in libs.glob("*.jar")}
+    problems = [f"{name} is missing" for name in expected if name not in present]
+    problems += [f"{name} is not in the lock" for name in sorted(present - expected.keys())]
+    for name in sorted(expected.keys() & present):
         digest = hashlib.sha256((libs / name).read_bytes()).hexdigest()
-        if digest != wanted[name]:
-            wrong.append(f"{name} has sha256 {digest}, expected {wanted[name]}")
-    return wrong
+        if digest != expected[name]:
+            problems.append(f"{name} has sha256 {digest}, expected {expected[name]}")
+    return problems
 
 
 def _fetch(folder: Path) -> None:
@@ -93,9 +93,9 @@ def _fetch_by_maven(folder: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise DeployError("no mvn on PATH")
-    command = [maven, "-q", "-B", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies"]
+    command = [maven, "-q", "-B", "-f", str(PACKAGE_FOLDER / "pom.xml"), "dependency:copy-dependencies"]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, f"-DoutputDirectory={folder}"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -105,9 +105,9 @@ def _fetch_by_maven(folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise DeployError(f"mvn did not end within {_TIMEOUT_S} s") from error
-    if done.returncode != 0:
-        said = [line for line in done.stdout.splitlines() if "ERROR" in line] or ["no message"]
-        raise DeployError(f"mvn: {said[0][:300]}")
+    if completed.returncode != 0:
+        error_lines = [line for line in completed.stdout.splitlines() if "ERROR" in line] or ["no message"]
+        raise DeployError(f"mvn: {error_lines[0][:300]}")
 
 
 def _fetch_by_jgo(folder: Path) -> None:
@@ -119,8 +119,8 @@ def _fetch_by_jgo(folder: Path) -> None:
 
     def fetch(entry: tuple[str, tuple[str, str, str]]) -> None:
         group, artifact, version = entry[1]
-        found = maven.project(group, artifact).at_version(version).artifact().resolve()
-        shutil.copyfile(found, folder / f"{artifact}-{version}.jar")
+        jar = maven.project(group, artifact).at_version(version).artifact().resolve()
+        shutil.copyfile(jar, folder / f"{artifact}-{version}.jar")
 
     try:
         with ThreadPoolExecutor(8) as pool:

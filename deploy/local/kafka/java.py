@@ -32,8 +32,8 @@ def require_java() -> Path:
 def java_version(java: Path) -> int | None:
     """The major version that this `java` prints; None when it does not run."""
     try:
-        done = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False, timeout=30)
+        completed = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r'version "(\d+)', done.stderr + done.stdout)
-    return int(found.group(1)) if found else None
+    match = re.search(r'version "(\d+)', completed.stderr + completed.stdout)
+    return int(match.group(1)) if match else None

@@ -7,7 +7,7 @@ To add one: a file here with `check(order, view, limits) -> Verdict`, its line i
 from collections.abc import Callable
 from typing import NamedTuple
 
-from operators.instruments import NOTHING_LISTED
+from operators.instruments import NO_INSTRUMENTS
 from operators.risk.checks import (
     amend_rate,
     cash,
@@ -48,79 +48,81 @@ from operators.risk.checks import (
     tick_size,
     wash_sale,
 )
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Verdict
-from operators.risk.view import View
 from schemas.records import OrderProposal
 
-Check = Callable[[OrderProposal, View, RiskSettings], Verdict]
-Wanted = Callable[[RiskSettings], bool]
+RiskCheck = Callable[[OrderProposal, OrderContext, RiskSettings], Verdict]
+EnabledWhen = Callable[[RiskSettings], bool]
 
 
 def _always(limits: RiskSettings) -> bool:
     return True
 
 
-def _defined(limits: RiskSettings) -> bool:
+def _instruments_defined(limits: RiskSettings) -> bool:
     """Somebody said which instruments there are, so that there is something to check."""
-    return limits.instruments != NOTHING_LISTED
+    return limits.instruments != NO_INSTRUMENTS
 
 
-def _on(limit: str) -> Wanted:
+def _limit_set(limit: str) -> EnabledWhen:
     """The check is asked unless its limit is "unlimited"."""
-    return lambda limits: limits.wants(limit)
+    return lambda limits: limits.is_enabled(limit)
 
 
-class Entry(NamedTuple):
+class CheckEntry(NamedTuple):
     """A check, and for which settings it is asked at all."""
 
-    check: Check
-    wanted: Wanted = _always
+    check: RiskCheck
+    enabled: EnabledWhen = _always
 
 
-CHECKS: tuple[Entry, ...] = (
-    Entry(kill_switch.check),
-    Entry(reconciling.check),
-    Entry(order_terms.check),
-    Entry(circuit_breaker.check, lambda limits: bool(limits.all_breakers())),
-    Entry(instrument.check, _defined),
+CHECKS: tuple[CheckEntry, ...] = (
+    CheckEntry(kill_switch.check),
+    CheckEntry(reconciling.check),
+    CheckEntry(order_terms.check),
+    CheckEntry(circuit_breaker.check, lambda limits: bool(limits.all_breakers())),
+    CheckEntry(instrument.check, _instruments_defined),
     # From here on the terms make sense; from known_price on there is a price.
-    Entry(known_price.check),
-    Entry(stale_price.check),
-    Entry(session_open.check, _defined),
-    Entry(tick_size.check, _defined),
-    Entry(lot_size.check, _defined),
-    Entry(order_quantity.check, lambda limits: _defined(limits) or limits.wants("max_order_quantity")),
-    Entry(min_order_notional.check, lambda limits: _defined(limits) or limits.min_order_notional > 0),
-    Entry(max_order_notional.check),
-    Entry(price_collar.check, _on("price_collar_bps")),
-    Entry(max_volume_share.check, _on("max_volume_share")),
-    Entry(duplicate.check, lambda limits: limits.duplicate_window_s > 0),
-    Entry(self_trade.check, lambda limits: limits.prevent_self_trade),
-    Entry(order_rate.check, _on("max_orders_in_window")),
-    Entry(amend_rate.check, _on("max_amends_in_window")),
-    Entry(max_open_orders.check, _on("max_open_orders")),
-    Entry(short_sale.check, lambda limits: _defined(limits) or not limits.allow_short),
-    Entry(reversal.check, lambda limits: not limits.allow_reversal),
-    Entry(max_position.check),
-    Entry(max_position_size.check),
-    Entry(max_concentration.check, _on("max_concentration")),
-    Entry(max_sector_share.check, _on("max_sector_share")),
-    Entry(max_group_share.check, _on("max_group_share")),
-    Entry(cash.check, lambda limits: limits.margin is None),
-    Entry(margin_initial.check, lambda limits: limits.margin is not None),
-    Entry(day_trades.check, _on("max_day_trades")),
-    Entry(max_portfolio_leverage.check),
-    Entry(max_gross_exposure.check, _on("max_gross_exposure")),
-    Entry(max_net_exposure.check, _on("max_net_exposure")),
-    Entry(max_beta_exposure.check, _on("max_beta_exposure")),
-    Entry(max_daily_loss.check),
-    Entry(max_drawdown.check, _on("max_drawdown")),
-    Entry(max_expected_shortfall.check, _on("max_expected_shortfall")),
-    Entry(wash_sale.check, lambda limits: limits.wash_sale_days > 0),
+    CheckEntry(known_price.check),
+    CheckEntry(stale_price.check),
+    CheckEntry(session_open.check, _instruments_defined),
+    CheckEntry(tick_size.check, _instruments_defined),
+    CheckEntry(lot_size.check, _instruments_defined),
+    CheckEntry(
+        order_quantity.check, lambda limits: _instruments_defined(limits) or limits.is_enabled("max_order_quantity")
+    ),
+    CheckEntry(min_order_notional.check, lambda limits: _instruments_defined(limits) or limits.min_order_notional > 0),
+    CheckEntry(max_order_notional.check),
+    CheckEntry(price_collar.check, _limit_set("price_collar_bps")),
+    CheckEntry(max_volume_share.check, _limit_set("max_volume_share")),
+    CheckEntry(duplicate.check, lambda limits: limits.duplicate_window_s > 0),
+    CheckEntry(self_trade.check, lambda limits: limits.prevent_self_trade),
+    CheckEntry(order_rate.check, _limit_set("max_orders_in_window")),
+    CheckEntry(amend_rate.check, _limit_set("max_amends_in_window")),
+    CheckEntry(max_open_orders.check, _limit_set("max_open_orders")),
+    CheckEntry(short_sale.check, lambda limits: _instruments_defined(limits) or not limits.allow_short),
+    CheckEntry(reversal.check, lambda limits: not limits.allow_reversal),
+    CheckEntry(max_position.check),
+    CheckEntry(max_position_size.check),
+    CheckEntry(max_concentration.check, _limit_set("max_concentration")),
+    CheckEntry(max_sector_share.check, _limit_set("max_sector_share")),
+    CheckEntry(max_group_share.check, _limit_set("max_group_share")),
+    CheckEntry(cash.check, lambda limits: limits.margin is None),
+    CheckEntry(margin_initial.check, lambda limits: limits.margin is not None),
+    CheckEntry(day_trades.check, _limit_set("max_day_trades")),
+    CheckEntry(max_portfolio_leverage.check),
+    CheckEntry(max_gross_exposure.check, _limit_set("max_gross_exposure")),
+    CheckEntry(max_net_exposure.check, _limit_set("max_net_exposure")),
+    CheckEntry(max_beta_exposure.check, _limit_set("max_beta_exposure")),
+    CheckEntry(max_daily_loss.check),
+    CheckEntry(max_drawdown.check, _limit_set("max_drawdown")),
+    CheckEntry(max_expected_shortfall.check, _limit_set("max_expected_shortfall")),
+    CheckEntry(wash_sale.check, lambda limits: limits.wash_sale_days > 0),
 )
 
 
-def checks_for(limits: RiskSettings) -> tuple[Check, ...]:
+def enabled_checks(limits: RiskSettings) -> tuple[RiskCheck, ...]:
     """The checks that these settings ask for, in order."""
-    return tuple(entry.check for entry in CHECKS if entry.wanted(limits))
+    return tuple(entry.check for entry in CHECKS if entry.enabled(limits))

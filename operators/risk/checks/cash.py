@@ -8,29 +8,29 @@ from decimal import Decimal
 
 from operators.money import ZERO, multiply
 from operators.risk.book import Exposure
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Refusal, Verdict, amount, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderProposal
 
 NAME = "cash"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     multiple = limits.buying_power_multiple
-    if not view.needed:
+    if not context.required_cash:
         return passed(NAME, "reduces", "any")
     if multiple is None or multiple == UNLIMITED:
-        return within(NAME, order.symbol, "", view.needed, multiple, money=True)
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+        return check_limit(NAME, order.symbol, "", context.required_cash, multiple, money=True)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
 
-    def left(exposure: Exposure) -> Decimal:
-        power = multiply(multiple, view.book.cash) + multiply(multiple - 1, exposure.long)
-        return power - multiply(multiple + 1, exposure.short) - view.book.reserved - view.needed
+    def headroom(exposure: Exposure) -> Decimal:
+        buying_power = multiply(multiple, context.book.cash) + multiply(multiple - 1, exposure.long)
+        return buying_power - multiply(multiple + 1, exposure.short) - context.book.reserved - context.required_cash
 
-    remains = view.measure(left)
-    needed, free = amount(view.needed), amount(max(ZERO, remains + view.needed))
-    if remains >= 0:
-        return passed(NAME, needed, free)
-    return Refusal(NAME, needed, free, f"{NAME}: {order.symbol} order needs {needed}, limit {free}")
+    remaining = context.evaluate(headroom)
+    required, available = money_text(context.required_cash), money_text(max(ZERO, remaining + context.required_cash))
+    if remaining >= 0:
+        return passed(NAME, required, available)
+    return Refusal(NAME, required, available, f"{NAME}: {order.symbol} order needs {required}, limit {available}")

@@ -2,23 +2,23 @@
 
 from decimal import Decimal
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, number, passed
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, number_text, passed
 from schemas.records import OrderProposal
 
 NAME = "duplicate"
 _SECOND = Decimal(1_000_000_000)
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    window = number(limits.duplicate_window_s)
-    since = view.ts_ns - int(limits.duplicate_window_s * _SECOND)
-    for sent in reversed(view.history.recent(view.ts_ns)):
-        if sent.ts_ns <= since:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    window_text = number_text(limits.duplicate_window_s)
+    since_ns = context.ts_ns - int(limits.duplicate_window_s * _SECOND)
+    for approved in reversed(context.history.recent_approvals(context.ts_ns)):
+        if approved.ts_ns <= since_ns:
             break
-        if sent[1:] == (order.symbol, order.side, order.quantity, order.limit_price):
-            found = number((view.ts_ns - sent.ts_ns) / _SECOND)
-            message = f"{NAME}: {order.symbol} the same order was approved {found} s ago, limit {window}"
-            return Refusal(NAME, found, window, message)
-    return passed(NAME, "none", window)
+        if approved[1:] == (order.symbol, order.side, order.quantity, order.limit_price):
+            age_s_text = number_text((context.ts_ns - approved.ts_ns) / _SECOND)
+            message = f"{NAME}: {order.symbol} the same order was approved {age_s_text} s ago, limit {window_text}"
+            return Refusal(NAME, age_s_text, window_text, message)
+    return passed(NAME, "none", window_text)

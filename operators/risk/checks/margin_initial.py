@@ -5,45 +5,56 @@ from decimal import Decimal
 from operators.money import ZERO
 from operators.risk.book import Exposure
 from operators.risk.margin import MarginSettings, requirement
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, amount, passed, price_unknown, refused
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, money_text, passed, refuse_unpriced, refused
 from schemas.records import BUY, OrderProposal
 
 NAME = "margin_initial"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    if not view.opens:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    if not context.opening_quantity:
         return passed(NAME, "reduces", "any")
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
     assert limits.margin is not None
-    required = _required(order, view, limits.margin)
+    required = _required(order, context, limits.margin)
 
-    def left(exposure: Exposure) -> Decimal:
-        return view.equity(exposure) - required
+    def headroom(exposure: Exposure) -> Decimal:
+        return context.equity(exposure) - required
 
-    equity = required + view.measure(left)
+    equity = required + context.evaluate(headroom)
     if equity >= required:
-        return passed(NAME, amount(required), amount(equity))
-    return refused(NAME, order.symbol, "order would bring initial margin to {}", amount(required), amount(equity))
+        return passed(NAME, money_text(required), money_text(equity))
+    return refused(
+        NAME, order.symbol, "order would bring initial margin to {}", money_text(required), money_text(equity)
+    )
 
 
-def _required(order: OrderProposal, view: View, margin: MarginSettings) -> Decimal:
+def _required(order: OrderProposal, context: OrderContext, margin: MarginSettings) -> Decimal:
     """Initial margin of the whole book, the order and the worse side of all open orders filled."""
-    book, total = view.book, ZERO
-    symbols = list(book.holdings) if order.symbol in book.holdings else [*book.holdings, order.symbol]
+    book, total = context.book, ZERO
+    symbols = list(book.positions) if order.symbol in book.positions else [*book.positions, order.symbol]
     for symbol in symbols:
-        holding = view.holding if symbol == order.symbol else book.holdings[symbol]
-        instrument, price = view.limits.instruments.get(symbol), book.price(symbol)
+        position = context.position if symbol == order.symbol else book.positions[symbol]
+        instrument, price = context.limits.instruments.get(symbol), book.price(symbol)
         assert price is not None
-        high, low = holding.quantity + holding.buys.quantity, holding.quantity - holding.sells.quantity
+        long_quantity, short_quantity = (
+            position.quantity + position.buys.quantity,
+            position.quantity - position.sells.quantity,
+        )
         if symbol == order.symbol:
-            high, low = (high + order.quantity, low) if order.side == BUY else (high, low - order.quantity)
+            long_quantity, short_quantity = (
+                (long_quantity + order.quantity, short_quantity)
+                if order.side == BUY
+                else (long_quantity, short_quantity - order.quantity)
+            )
         if instrument is None:
             # Held from before the definitions changed: it needs its full value.
-            total += holding.value(max(abs(high), abs(low)), price)
+            total += position.value(max(abs(long_quantity), abs(short_quantity)), price)
             continue
-        total += max(requirement(margin, instrument, quantity, price).initial for quantity in (high, low))
+        total += max(
+            requirement(margin, instrument, quantity, price).initial for quantity in (long_quantity, short_quantity)
+        )
     return total

@@ -3,43 +3,43 @@
 from decimal import Decimal
 
 from operators.money import ZERO, multiply
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, passed, refuse_unpriced
 from schemas.records import BUY, OrderProposal
 
 NAME = "max_beta_exposure"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
-    unit = _beta_value(view, order.symbol)
-    if unit is None:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
+    beta_value = _beta_value(context, order.symbol)
+    if beta_value is None:
         return _unknown(order.symbol)
-    push = multiply(unit, order.quantity if order.side == BUY else -order.quantity)
-    direction = 1 if push > 0 else -1
-    toward = direction * push
-    for symbol, holding in view.book.holdings.items():
-        unit = _beta_value(view, symbol)
-        if unit is None:
+    order_exposure = multiply(beta_value, order.quantity if order.side == BUY else -order.quantity)
+    direction = 1 if order_exposure > 0 else -1
+    exposure = direction * order_exposure
+    for symbol, position in context.book.positions.items():
+        beta_value = _beta_value(context, symbol)
+        if beta_value is None:
             return _unknown(symbol)
-        toward += direction * multiply(unit, holding.quantity)
-        if holding.orders:
-            buys, sells = multiply(unit, holding.buys.quantity), multiply(unit, -holding.sells.quantity)
-            toward += max(ZERO, direction * buys, direction * sells)
-    if toward <= 0:
+        exposure += direction * multiply(beta_value, position.quantity)
+        if position.orders:
+            buys, sells = multiply(beta_value, position.buys.quantity), multiply(beta_value, -position.sells.quantity)
+            exposure += max(ZERO, direction * buys, direction * sells)
+    if exposure <= 0:
         return passed(NAME, "reduces", "any")
-    what = "order would bring beta exposure to {}"
-    return within(NAME, order.symbol, what, toward, limits.max_beta_exposure, money=True)
+    template = "order would bring beta exposure to {}"
+    return check_limit(NAME, order.symbol, template, exposure, limits.max_beta_exposure, money=True)
 
 
-def _beta_value(view: View, symbol: str) -> Decimal | None:
+def _beta_value(context: OrderContext, symbol: str) -> Decimal | None:
     """Beta x money per unit, or None where one of them is not known."""
-    one, price = view.limits.instruments.get(symbol), view.book.price(symbol)
-    if one is None or one.beta is None or price is None:
+    instrument, price = context.limits.instruments.get(symbol), context.book.price(symbol)
+    if instrument is None or instrument.beta is None or price is None:
         return None
-    return multiply(one.beta, one.notional(Decimal(1), price))
+    return multiply(instrument.beta, instrument.notional(Decimal(1), price))
 
 
 def _unknown(symbol: str) -> Refusal:

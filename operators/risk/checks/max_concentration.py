@@ -1,16 +1,16 @@
 """One symbol is worth at most such a part of the equity."""
 
 from operators.money import ZERO
+from operators.risk.equity_share import check_equity_share
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.shares import share_of_equity
 from operators.risk.verdict import Verdict
-from operators.risk.view import View
 from schemas.records import OrderProposal
 
 NAME = "max_concentration"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    value = view.last_value(max(view.reached, ZERO))
-    what = "would be {} of equity"
-    return share_of_equity(NAME, view, what, value, limits.max_concentration)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    value = context.last_value(max(context.resulting_quantity, ZERO))
+    template = "would be {} of equity"
+    return check_equity_share(NAME, context, template, value, limits.max_concentration)

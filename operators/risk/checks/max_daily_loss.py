@@ -8,29 +8,29 @@ from decimal import Decimal
 
 from operators.money import ZERO
 from operators.risk.book import Exposure
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Refusal, Verdict, amount, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, money_text, passed, refuse_unpriced
 from schemas.records import OrderProposal
 
 NAME = "max_daily_loss"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_daily_loss
-    if view.reduces:
+    if context.only_reduces:
         return passed(NAME, "reduces", "any")
     if limit is None or limit == UNLIMITED:
-        return within(NAME, order.symbol, "", ZERO, limit, money=True)
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+        return check_limit(NAME, order.symbol, "", ZERO, limit, money=True)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
 
-    def left(exposure: Exposure) -> Decimal:
-        return limit - view.book.day_equity + view.book.cash + exposure.long - exposure.short
+    def headroom(exposure: Exposure) -> Decimal:
+        return limit - context.book.day_start_equity + context.book.cash + exposure.long - exposure.short
 
-    remains = view.measure(left)
-    lost, limit_text = amount(max(ZERO, limit - remains)), amount(limit)
-    if remains >= 0:
-        return passed(NAME, lost, limit_text)
-    message = f"{NAME}: the day has lost {lost}, limit {limit_text}, and the {order.symbol} order would open"
-    return Refusal(NAME, lost, limit_text, message)
+    remaining = context.evaluate(headroom)
+    loss_text, limit_text = money_text(max(ZERO, limit - remaining)), money_text(limit)
+    if remaining >= 0:
+        return passed(NAME, loss_text, limit_text)
+    message = f"{NAME}: the day has lost {loss_text}, limit {limit_text}, and the {order.symbol} order would open"
+    return Refusal(NAME, loss_text, limit_text, message)

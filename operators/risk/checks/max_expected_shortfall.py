@@ -10,52 +10,52 @@ from decimal import Decimal
 from statistics import NormalDist, fmean, pstdev
 
 from operators.money import to_decimal
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import PARAMETRIC, UNLIMITED, RiskSettings
-from operators.risk.verdict import Refusal, Verdict, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, passed, refuse_unpriced
 from schemas.records import BUY, OrderProposal
 
 NAME = "max_expected_shortfall"
 DAYS_MIN = 20
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_expected_shortfall
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
     if limit is None or limit == UNLIMITED:
-        return within(NAME, order.symbol, "", Decimal(0), limit, money=True)
-    value = {
-        symbol: holding.quantity_f * view.book.last[symbol].close
-        for symbol, holding in view.book.holdings.items()
-        if holding.quantity
+        return check_limit(NAME, order.symbol, "", Decimal(0), limit, money=True)
+    value_of = {
+        symbol: position.quantity_factor * context.book.last_bars[symbol].close
+        for symbol, position in context.book.positions.items()
+        if position.quantity
     }
-    before = _shortfall(value, view, limits)
-    signed = float(view.last_value(order.quantity)) * (1 if order.side == BUY else -1)
-    value[order.symbol] = value.get(order.symbol, 0.0) + signed
-    short = next((symbol for symbol in value if len(view.history.closes.get(symbol, ())) <= DAYS_MIN), None)
-    if short is not None:
-        days = max(0, len(view.history.closes.get(short, ())) - 1)
-        message = f"{NAME}: {short} has {days} days of returns on record, at least {DAYS_MIN}"
+    before = _shortfall(value_of, context, limits)
+    signed_value = float(context.last_value(order.quantity)) * (1 if order.side == BUY else -1)
+    value_of[order.symbol] = value_of.get(order.symbol, 0.0) + signed_value
+    lacking = next((symbol for symbol in value_of if len(context.history.closes.get(symbol, ())) <= DAYS_MIN), None)
+    if lacking is not None:
+        days = max(0, len(context.history.closes.get(lacking, ())) - 1)
+        message = f"{NAME}: {lacking} has {days} days of returns on record, at least {DAYS_MIN}"
         return Refusal(NAME, str(days), str(DAYS_MIN), message)
-    after = _shortfall(value, view, limits)
+    after = _shortfall(value_of, context, limits)
     if after <= before:
         return passed(NAME, "reduces", "any")
-    found = to_decimal(round(after, 2))
-    return within(NAME, order.symbol, "order would bring expected shortfall to {}", found, limit, money=True)
+    shortfall = to_decimal(round(after, 2))
+    return check_limit(NAME, order.symbol, "order would bring expected shortfall to {}", shortfall, limit, money=True)
 
 
-def _shortfall(value: dict[str, float], view: View, limits: RiskSettings) -> float:
+def _shortfall(value_of: dict[str, float], context: OrderContext, limits: RiskSettings) -> float:
     """Expected loss of one day in money (0 where no day loses), over the days that all these symbols have on record."""
-    closes = [view.history.closes.get(symbol, []) for symbol in value]
+    closes = [context.history.closes.get(symbol, []) for symbol in value_of]
     days = min((len(one) for one in closes), default=0) - 1
     if days < 1:
         return 0.0
     outcomes = [0.0] * days
-    for worth, series in zip(value.values(), closes, strict=True):
+    for position_value, series in zip(value_of.values(), closes, strict=True):
         recent = series[-days - 1 :]
         for day in range(days):
-            outcomes[day] += worth * (recent[day + 1] / recent[day] - 1.0)
+            outcomes[day] += position_value * (recent[day + 1] / recent[day] - 1.0)
     return max(0.0, expected_shortfall(outcomes, limits))
 
 

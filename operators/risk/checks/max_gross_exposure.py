@@ -3,25 +3,25 @@
 from decimal import Decimal
 
 from operators.risk.book import Exposure
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced
 from schemas.records import OrderProposal
 
 NAME = "max_gross_exposure"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_gross_exposure
-    if not view.added:
+    if not context.added_exposure:
         return passed(NAME, "reduces", "any")
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
     if not isinstance(limit, Decimal):
-        return within(NAME, order.symbol, "", view.added, limit, money=True)
+        return check_limit(NAME, order.symbol, "", context.added_exposure, limit, money=True)
 
-    def left(exposure: Exposure) -> Decimal:
-        return limit - exposure.worst - view.added
+    def headroom(exposure: Exposure) -> Decimal:
+        return limit - exposure.worst_gross - context.added_exposure
 
-    found = limit - view.measure(left)
-    return within(NAME, order.symbol, "order would bring gross exposure to {}", found, limit, money=True)
+    gross_exposure = limit - context.evaluate(headroom)
+    return check_limit(NAME, order.symbol, "order would bring gross exposure to {}", gross_exposure, limit, money=True)

@@ -4,33 +4,33 @@ from decimal import Decimal
 
 from operators.money import ZERO
 from operators.risk.book import Exposure
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, passed, price_unknown, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit, passed, refuse_unpriced
 from schemas.records import BUY, OrderProposal
 
 NAME = "max_net_exposure"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_net_exposure
     if not isinstance(limit, Decimal):
-        return within(NAME, order.symbol, "", ZERO, limit, money=True)
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+        return check_limit(NAME, order.symbol, "", ZERO, limit, money=True)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
     buying = order.side == BUY
-    waiting = view.last_value(order.quantity)
-    for symbol, holding in view.book.holdings.items():
-        if holding.orders:
-            price = view.book.price(symbol)
+    pending_value = context.last_value(order.quantity)
+    for symbol, position in context.book.positions.items():
+        if position.orders:
+            price = context.book.price(symbol)
             assert price is not None
-            waiting += holding.value((holding.buys if buying else holding.sells).quantity, price)
+            pending_value += position.value((position.buys if buying else position.sells).quantity, price)
 
-    def left(exposure: Exposure) -> Decimal:
+    def headroom(exposure: Exposure) -> Decimal:
         net = exposure.long - exposure.short
-        return limit - waiting - (net if buying else -net)
+        return limit - pending_value - (net if buying else -net)
 
-    found = limit - view.measure(left)
-    if found <= 0:
+    net_exposure = limit - context.evaluate(headroom)
+    if net_exposure <= 0:
         return passed(NAME, "reduces", "any")
-    return within(NAME, order.symbol, "order would bring net exposure to {}", found, limit, money=True)
+    return check_limit(NAME, order.symbol, "order would bring net exposure to {}", net_exposure, limit, money=True)

@@ -2,14 +2,14 @@
 
 from decimal import Decimal
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit
 from schemas.records import OrderProposal
 
 NAME = "max_open_orders"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    count = Decimal(len(view.book.symbol_of) + 1)
-    return within(NAME, order.symbol, "order would be open order number {}", count, limits.max_open_orders)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    count = Decimal(len(context.book.symbol_of) + 1)
+    return check_limit(NAME, order.symbol, "order would be open order number {}", count, limits.max_open_orders)

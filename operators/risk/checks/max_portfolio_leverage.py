@@ -4,31 +4,35 @@ from decimal import Decimal
 
 from operators.money import divide, multiply
 from operators.risk.book import Exposure
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import UNLIMITED, RiskSettings
-from operators.risk.verdict import Verdict, number, passed, price_unknown, refused, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused
 from schemas.records import OrderProposal
 
 NAME = "max_portfolio_leverage"
 _HUNDREDTH = Decimal("0.01")
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     limit = limits.max_portfolio_leverage
-    more = view.added
-    if not more:
+    added_exposure = context.added_exposure
+    if not added_exposure:
         return passed(NAME, "reduces", "any")
     if limit is None or limit == UNLIMITED:
-        return within(NAME, order.symbol, "", more, limit, money=True)
-    if view.unpriced is not None:
-        return price_unknown(NAME, view.unpriced)
+        return check_limit(NAME, order.symbol, "", added_exposure, limit, money=True)
+    if context.unpriced_symbol is not None:
+        return refuse_unpriced(NAME, context.unpriced_symbol)
 
-    def left(exposure: Exposure) -> Decimal:
-        return multiply(limit, view.equity(exposure)) - exposure.worst - more
+    def headroom(exposure: Exposure) -> Decimal:
+        return multiply(limit, context.equity(exposure)) - exposure.worst_gross - added_exposure
 
-    remains = view.measure(left)
-    equity = view.equity(view.exposure)
-    found = number(divide(view.exposure.worst + more, equity).quantize(_HUNDREDTH)) if equity > 0 else "no equity"
-    if remains >= 0:
-        return passed(NAME, found, number(limit))
-    return refused(NAME, order.symbol, "order would bring leverage to {}", found, number(limit))
+    remaining = context.evaluate(headroom)
+    equity = context.equity(context.exposure)
+    leverage_text = (
+        number_text(divide(context.exposure.worst_gross + added_exposure, equity).quantize(_HUNDREDTH))
+        if equity > 0
+        else "no equity"
+    )
+    if remaining >= 0:
+        return passed(NAME, leverage_text, number_text(limit))
+    return refused(NAME, order.symbol, "order would bring leverage to {}", leverage_text, number_text(limit))

@@ -1,13 +1,15 @@
 """At most so many units of one symbol, long or short, with every open order of that side filled."""
 
 from operators.money import ZERO
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit
 from schemas.records import OrderProposal
 
 NAME = "max_position"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    return within(NAME, order.symbol, "would be {} shares", max(view.reached, ZERO), limits.max_position)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    return check_limit(
+        NAME, order.symbol, "would be {} shares", max(context.resulting_quantity, ZERO), limits.max_position
+    )

@@ -1,14 +1,14 @@
 """At most so much money in one symbol at its last price, long or short, with every open order of that side filled."""
 
 from operators.money import ZERO
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit
 from schemas.records import OrderProposal
 
 NAME = "max_position_size"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    size = view.last_value(max(view.reached, ZERO))
-    return within(NAME, order.symbol, "would be worth {}", size, limits.max_position_size, money=True)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    size = context.last_value(max(context.resulting_quantity, ZERO))
+    return check_limit(NAME, order.symbol, "would be worth {}", size, limits.max_position_size, money=True)

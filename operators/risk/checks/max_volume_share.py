@@ -1,17 +1,17 @@
 """The quantity is at most such a part of the symbol's average daily volume; unknown volume refuses."""
 
 from operators.money import divide
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit
 from schemas.records import OrderProposal
 
 NAME = "max_volume_share"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    volume = view.history.average_volume(order.symbol)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    volume = context.history.average_volume(order.symbol)
     if not volume:
         return Refusal(NAME, "unknown", "known", f"{NAME}: the average daily volume of {order.symbol} is not known")
     share = divide(order.quantity, volume)
-    return within(NAME, order.symbol, "order is {} of average daily volume", share, limits.max_volume_share)
+    return check_limit(NAME, order.symbol, "order is {} of average daily volume", share, limits.max_volume_share)

@@ -1,19 +1,19 @@
 """An order that opens is worth at least so much: by the instrument's rule and the portfolio's."""
 
 from operators.money import multiply
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, amount, passed
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, money_text, passed
 from schemas.records import OrderProposal
 
 NAME = "min_order_notional"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    assert view.instrument is not None
-    least = max(view.instrument.min_notional, limits.min_order_notional)
-    notional = multiply(order.quantity, view.unit)
-    if notional >= least or not view.opens:
-        return passed(NAME, amount(notional), amount(least))
-    message = f"{NAME}: {order.symbol} order is worth {amount(notional)}, at least {amount(least)}"
-    return Refusal(NAME, amount(notional), amount(least), message)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    assert context.instrument is not None
+    minimum = max(context.instrument.min_notional, limits.min_order_notional)
+    notional = multiply(order.quantity, context.unit_value)
+    if notional >= minimum or not context.opening_quantity:
+        return passed(NAME, money_text(notional), money_text(minimum))
+    message = f"{NAME}: {order.symbol} order is worth {money_text(notional)}, at least {money_text(minimum)}"
+    return Refusal(NAME, money_text(notional), money_text(minimum), message)

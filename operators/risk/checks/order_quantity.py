@@ -1,19 +1,24 @@
 """The quantity is within the instrument's smallest and largest, and the portfolio's largest order."""
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, number, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, number_text
 from schemas.records import OrderProposal
 
 NAME = "order_quantity"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    assert view.instrument is not None
-    one, quantity = view.instrument, order.quantity
-    if quantity < one.min_quantity and view.opens:
-        least = number(one.min_quantity)
-        return Refusal(NAME, number(quantity), least, f"{NAME}: {order.symbol} is {number(quantity)}, at least {least}")
-    if one.max_quantity is not None and quantity > one.max_quantity:
-        return within(NAME, order.symbol, "order is {} units", quantity, one.max_quantity)
-    return within(NAME, order.symbol, "order is {} units", quantity, limits.max_order_quantity)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    assert context.instrument is not None
+    instrument, quantity = context.instrument, order.quantity
+    if quantity < instrument.min_quantity and context.opening_quantity:
+        minimum = number_text(instrument.min_quantity)
+        return Refusal(
+            NAME,
+            number_text(quantity),
+            minimum,
+            f"{NAME}: {order.symbol} is {number_text(quantity)}, at least {minimum}",
+        )
+    if instrument.max_quantity is not None and quantity > instrument.max_quantity:
+        return check_limit(NAME, order.symbol, "order is {} units", quantity, instrument.max_quantity)
+    return check_limit(NAME, order.symbol, "order is {} units", quantity, limits.max_order_quantity)

@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
 from operators.risk.verdict import Refusal, Verdict, passed
-from operators.risk.view import View
 from schemas.records import (
     BUY,
     CLS,
@@ -25,14 +25,19 @@ from schemas.records import (
 
 NAME = "order_terms"
 SIDES = (BUY, SELL)
-NEEDS = {MARKET: (), LIMIT: ("limit_price",), STOP: ("stop_price",), STOP_LIMIT: ("limit_price", "stop_price")}
-ORDER_TYPES = (*NEEDS, TRAILING_STOP)
+REQUIRED_PRICES = {
+    MARKET: (),
+    LIMIT: ("limit_price",),
+    STOP: ("stop_price",),
+    STOP_LIMIT: ("limit_price", "stop_price"),
+}
+ORDER_TYPES = (*REQUIRED_PRICES, TRAILING_STOP)
 TIMES_IN_FORCE = (DAY, GTC, GTD, IOC, FOK, OPG, CLS)
-_PRICES = ("limit_price", "stop_price", "trail_amount", "trail_percent")
-_TRAILS = ("trail_amount", "trail_percent")
+_PRICE_FIELDS = ("limit_price", "stop_price", "trail_amount", "trail_percent")
+_TRAIL_FIELDS = ("trail_amount", "trail_percent")
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     if order.side not in SIDES:
         return _refused(order, "side", repr(order.side), " or ".join(SIDES))
     if order.order_type not in ORDER_TYPES:
@@ -41,31 +46,35 @@ def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
         return _refused(order, "time_in_force", repr(order.time_in_force), " or ".join(TIMES_IN_FORCE))
     if not (order.quantity.is_finite() and order.quantity > 0):
         return _refused(order, "quantity", str(order.quantity), "above 0")
-    return _prices(order) or _times(order) or passed(NAME, f"{order.order_type} {order.time_in_force}", "known terms")
+    return (
+        _refuse_prices(order)
+        or _refuse_times(order)
+        or passed(NAME, f"{order.order_type} {order.time_in_force}", "known terms")
+    )
 
 
-def _prices(order: OrderProposal) -> Refusal | None:
-    kind = order.order_type
-    if kind == TRAILING_STOP:
+def _refuse_prices(order: OrderProposal) -> Refusal | None:
+    order_type = order.order_type
+    if order_type == TRAILING_STOP:
         if (order.trail_amount is None) is (order.trail_percent is None):
             return _refused(order, "trail", "both or none", "an amount or a percent")
-        needed: tuple[str, ...] = tuple(name for name in _TRAILS if getattr(order, name) is not None)
+        required: tuple[str, ...] = tuple(name for name in _TRAIL_FIELDS if getattr(order, name) is not None)
     else:
-        needed = NEEDS[kind]
-    words = f"a {kind.lower().replace('_', '-')} order"
-    for name in _PRICES:
+        required = REQUIRED_PRICES[order_type]
+    order_text = f"a {order_type.lower().replace('_', '-')} order"
+    for name in _PRICE_FIELDS:
         value: Decimal | None = getattr(order, name)
-        if name not in needed:
+        if name not in required:
             if value is not None:
-                return _refused(order, name, str(value), f"none on {words}")
+                return _refused(order, name, str(value), f"none on {order_text}")
         elif value is None or not (value.is_finite() and value > 0):
-            return _refused(order, name, str(value), f"above 0 on {words}")
+            return _refused(order, name, str(value), f"above 0 on {order_text}")
     if order.trail_percent is not None and order.trail_percent >= 100:
         return _refused(order, "trail_percent", str(order.trail_percent), "below 100")
     return None
 
 
-def _times(order: OrderProposal) -> Refusal | None:
+def _refuse_times(order: OrderProposal) -> Refusal | None:
     if (order.time_in_force == GTD) is (order.expires_ns is None):
         return _refused(order, "expires_ns", str(order.expires_ns), "given with GTD and only with it")
     if order.time_in_force in (IOC, FOK, OPG, CLS) and order.order_type not in (MARKET, LIMIT):
@@ -73,5 +82,5 @@ def _times(order: OrderProposal) -> Refusal | None:
     return None
 
 
-def _refused(order: OrderProposal, field: str, found: str, limit: str) -> Refusal:
-    return Refusal(NAME, found, limit, f"{NAME}: {order.symbol} {field} is {found}, must be {limit}")
+def _refused(order: OrderProposal, field: str, value: str, expected: str) -> Refusal:
+    return Refusal(NAME, value, expected, f"{NAME}: {order.symbol} {field} is {value}, must be {expected}")

@@ -1,26 +1,28 @@
 """A sale below zero needs leave to be short, an instrument that may be, and shares to borrow."""
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, number, passed, within
-from operators.risk.view import View
+from operators.risk.verdict import Refusal, Verdict, check_limit, number_text, passed
 from schemas.records import BUY, OrderProposal
 
 NAME = "short_sale"
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    assert view.instrument is not None
-    if order.side == BUY or view.reached <= 0:
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    assert context.instrument is not None
+    if order.side == BUY or context.resulting_quantity <= 0:
         return passed(NAME, "not short", "any")
     if not limits.allow_short:
-        return _refused(order, view, "no short positions")
-    if not view.instrument.shortable:
-        return _refused(order, view, "not shortable")
-    if view.instrument.borrowable is None:
-        return passed(NAME, number(view.reached), "easy to borrow")
-    return within(NAME, order.symbol, "would be {} short", view.reached, view.instrument.borrowable)
+        return _refused(order, context, "no short positions")
+    if not context.instrument.shortable:
+        return _refused(order, context, "not shortable")
+    if context.instrument.borrowable is None:
+        return passed(NAME, number_text(context.resulting_quantity), "easy to borrow")
+    return check_limit(
+        NAME, order.symbol, "would be {} short", context.resulting_quantity, context.instrument.borrowable
+    )
 
 
-def _refused(order: OrderProposal, view: View, limit: str) -> Refusal:
-    found = number(view.reached)
-    return Refusal(NAME, found, limit, f"{NAME}: {order.symbol} would be {found} short, limit {limit}")
+def _refused(order: OrderProposal, context: OrderContext, limit: str) -> Refusal:
+    short_text = number_text(context.resulting_quantity)
+    return Refusal(NAME, short_text, limit, f"{NAME}: {order.symbol} would be {short_text} short, limit {limit}")

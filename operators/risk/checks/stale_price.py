@@ -2,15 +2,15 @@
 
 from decimal import Decimal
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, within
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, check_limit
 from schemas.records import OrderProposal
 
 NAME = "stale_price"
 _SECOND = Decimal(1_000_000_000)
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    age_s = (view.ts_ns - view.book.last[order.symbol].ts_ns) / _SECOND
-    return within(NAME, order.symbol, "has a price {} s old", age_s, limits.stale_price_s)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    age_s = (context.ts_ns - context.book.last_bars[order.symbol].ts_ns) / _SECOND
+    return check_limit(NAME, order.symbol, "has a price {} s old", age_s, limits.stale_price_s)

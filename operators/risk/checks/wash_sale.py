@@ -2,19 +2,19 @@
 
 from decimal import Decimal
 
+from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, number, passed
-from operators.risk.view import View
+from operators.risk.verdict import Verdict, number_text, passed
 from schemas.records import OrderProposal
 
 NAME = "wash_sale"
 _DAY, _TENTH = Decimal(86_400_000_000_000), Decimal("0.1")
 
 
-def check(order: OrderProposal, view: View, limits: RiskSettings) -> Verdict:
-    sold_ns = view.history.sold_at_loss(order.symbol, view.ts_ns)
+def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
+    sold_ns = context.history.last_loss_sale_ns(order.symbol, context.ts_ns)
     limit = f"{limits.wash_sale_days} days"
-    if sold_ns is None or not view.opens:
+    if sold_ns is None or not context.opening_quantity:
         return passed(NAME, "none", limit)
-    days = Decimal(view.ts_ns - sold_ns) / _DAY
-    return passed(NAME, f"warning: sold at a loss {number(days.quantize(_TENTH))} days ago", limit)
+    days = Decimal(context.ts_ns - sold_ns) / _DAY
+    return passed(NAME, f"warning: sold at a loss {number_text(days.quantize(_TENTH))} days ago", limit)

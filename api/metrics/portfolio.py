@@ -1,0 +1,173 @@
+"""What the portfolio is worth, what it holds, and how much of each limit is used."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from prometheus_client.core import Metric
+from sqlalchemy import Connection, Engine, desc, func, literal, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from api.metrics.collector import Labels, Value, gauge, single
+from configs.settings import Settings
+from schemas.records import ACTIVE, HALTED
+from sinks.tables import bars, positions, risk_events, risk_fences, risk_usage, valuations
+
+_MONEY = {
+    "value": "equity",
+    "cash": "cash",
+    "gross_exposure": "gross_exposure",
+    "net_exposure": "net_exposure",
+    "unrealized_pnl": "unrealized_pnl",
+    "realized_pnl": "realized_pnl",
+    "fees": "fees",
+}
+NO_SECTOR = "unlisted"
+
+
+class PortfolioMetrics:
+    """Reads the newest rows of the books, in one transaction; the highest equity so far is carried on."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._engine, self._settings = engine, settings
+        self._capital = settings.portfolio_manager.initial_capital
+        self._peak, self._peak_seq = self._capital, 0
+        feed = settings.market_data
+        self._bar_s = feed.simulator.interval_s if feed.feed == "simulator" else feed.files.bar_interval_s
+        self._zone = ZoneInfo("America/New_York" if settings.market_data.files.calendar == "XNYS" else "UTC")
+
+    def read(self) -> list[Metric]:
+        with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
+            query = select(valuations).order_by(desc(valuations.c.seq)).limit(1)
+            row = db.execute(query).mappings().first()
+            last = dict(row) if row is not None else None
+            return [*self._value(db, last), *self._positions(db, last), *_limits(db), *_breakers(db)]
+
+    def _value(self, db: Connection, last: dict[str, Any] | None) -> list[Metric]:
+        equity = self._capital if last is None else last["equity"]
+        money = {name: (Decimal(0) if last is None else last[column]) for name, column in _MONEY.items()}
+        money |= {"value": equity, "cash": self._capital if last is None else last["cash"]}
+        money_metrics: list[Metric] = [
+            single(f"platform_portfolio_{name}", f"{name.replace('_', ' ')} in account currency", float(value))
+            for name, value in money.items()
+        ]
+        at_ns = 0 if last is None else int(last["ts_ns"])
+        starting_equity = {
+            window: self._equity_before(db, start_ns) for window, start_ns in self._window_starts(at_ns).items()
+        }
+        pnl: dict[Labels, Value] = {(window,): float(equity - earlier) for window, earlier in starting_equity.items()}
+        returns: dict[Labels, Value] = {
+            (window,): float(equity / earlier) - 1 for window, earlier in starting_equity.items() if earlier
+        }
+        self._update_peak(db)
+        exposure = money["gross_exposure"]
+        return [
+            *money_metrics,
+            gauge("platform_portfolio_pnl", "profit since the day, week or month began", ("window",), pnl),
+            gauge("platform_portfolio_return_ratio", "the same over the equity then", ("window",), returns),
+            single("platform_portfolio_peak_value", "highest equity so far", float(self._peak)),
+            single(
+                "platform_portfolio_drawdown_ratio",
+                "fall from the highest equity so far",
+                max(0.0, 1 - float(equity / self._peak)) if self._peak else None,
+            ),
+            single(
+                "platform_portfolio_leverage_ratio",
+                "gross exposure over equity",
+                float(exposure / equity) if equity > 0 else None,
+            ),
+            single("platform_bar_interval_seconds", "how long a bar is", self._bar_s),
+            single("platform_portfolio_valued_timestamp_seconds", "event time of the last valuation", at_ns / 1e9),
+        ]
+
+    def _window_starts(self, at_ns: int) -> dict[str, int]:
+        """Where the day, week (Monday) and month of a moment began at the exchange, in ns since 1970."""
+        day = datetime.fromtimestamp(at_ns / 1e9, UTC).astimezone(self._zone).date()
+        start_dates = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}
+        return {
+            window: int(datetime(date.year, date.month, date.day, tzinfo=self._zone).timestamp()) * 1_000_000_000
+            for window, date in start_dates.items()
+        }
+
+    def _equity_before(self, db: Connection, start_ns: int) -> Decimal:
+        before = select(valuations.c.equity).where(valuations.c.ts_ns < start_ns)
+        equity = db.execute(before.order_by(desc(valuations.c.ts_ns)).limit(1)).scalar()
+        return self._capital if equity is None else equity
+
+    def _update_peak(self, db: Connection) -> None:
+        """Only what is new is looked at; a table that was emptied is begun anew."""
+        query = select(func.max(valuations.c.seq), func.max(valuations.c.equity))
+        newest = db.execute(select(func.max(valuations.c.seq))).scalar() or 0
+        if newest < self._peak_seq:
+            self._peak, self._peak_seq = self._capital, 0
+        seq, highest = db.execute(query.where(valuations.c.seq > self._peak_seq)).one()
+        if seq is not None:
+            self._peak, self._peak_seq = max(self._peak, highest), seq
+
+    def _positions(self, db: Connection, last: dict[str, Any] | None) -> list[Metric]:
+        """Marked with the closes that the valuation was made with."""
+        mark = (
+            select(bars.c.close.label("price"))
+            .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(last["ts_ns"] if last else 0))
+            .order_by(desc(bars.c.ts_ns))
+            .limit(1)
+            .lateral("mark")
+        )
+        query = select(positions, mark).select_from(positions.outerjoin(mark, true())).where(positions.c.quantity != 0)
+        value: dict[Labels, Value] = {}
+        profit: dict[Labels, Value] = {}
+        share: dict[Labels, Value] = {}
+        equity = self._capital if last is None else last["equity"]
+        for row in db.execute(query.order_by(positions.c.symbol)).mappings():
+            instrument = self._settings.instruments.get(row["symbol"])
+            labels = (row["symbol"], (instrument.sector if instrument else "") or NO_SECTOR)
+            size = float(row["quantity"]) * (float(instrument.multiplier) if instrument else 1.0)
+            value[labels] = float(row["cost_basis"]) if row["price"] is None else size * row["price"]
+            profit[labels] = float(value[labels] or 0.0) - float(row["cost_basis"])
+            share[labels] = abs(float(value[labels] or 0.0)) / float(equity) if equity > 0 else None
+        label_names = ("symbol", "sector")
+        return [
+            gauge(
+                "platform_position_value", "market value in account currency, negative when short", label_names, value
+            ),
+            gauge("platform_position_unrealized_pnl", "profit of what is held, before fees", label_names, profit),
+            gauge("platform_position_share_ratio", "size of a position over equity", label_names, share),
+            single("platform_position_count", "symbols that are held", len(value)),
+        ]
+
+
+def _limits(db: Connection) -> list[Metric]:
+    rows = db.execute(select(risk_usage).order_by(risk_usage.c.measure, risk_usage.c.scope_key)).mappings().all()
+    label_names = ("measure", "symbol")
+    share: dict[Labels, Value] = {(row["measure"], row["scope_key"]): row["share"] for row in rows}
+    used: dict[Labels, Value] = {(row["measure"], row["scope_key"]): float(row["used"]) for row in rows}
+    return [
+        gauge(
+            "platform_risk_limit_usage_ratio",
+            "used over limit; the symbol is empty for the whole book",
+            label_names,
+            share,
+        ),
+        gauge("platform_risk_limit_used", "what is used, in the unit of the measure", label_names, used),
+    ]
+
+
+def _breakers(db: Connection) -> list[Metric]:
+    fence = db.execute(select(risk_fences.c.state).order_by(desc(risk_fences.c.seq)).limit(1)).scalar()
+    key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
+    last = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq)).subquery()
+    tripped = db.execute(select(last).where(last.c.state != ACTIVE)).mappings()
+    states: dict[Labels, Value] = {(row["breaker"], row["scope"], row["scope_key"], row["state"]): 1 for row in tripped}
+    return [
+        single("platform_trading_halted", "1 while the kill switch is on", fence == HALTED),
+        gauge(
+            "platform_circuit_breaker_open",
+            "1 for each breaker that halts trading or lets it only reduce",
+            ("breaker", "scope", "key", "state"),
+            states,
+        ),
+        single("platform_circuit_breakers_open", "how many breakers are not at rest", len(states)),
+    ]

@@ -1,0 +1,211 @@
+"""What risk would say of an order now: its own checks, on a book rebuilt from Postgres.
+
+Not the risk service's book, which only lives in its state: Postgres is a moment behind, and what market orders set
+aside is reckoned at today's prices. So the answer is a forecast, and the service decides when the order comes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, desc, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by, distinct_on
+
+from operators.money import ZERO
+from operators.risk.book import LastBar, OpenOrder, RiskBook
+from operators.risk.breakers import Breakers
+from operators.risk.checks import enabled_checks
+from operators.risk.commands import RECONCILED, RECONCILING
+from operators.risk.history import RiskHistory
+from operators.risk.order_context import OrderContext
+from operators.risk.settings import RiskSettings
+from operators.risk.verdict import Refusal, Verdict
+from schemas.records import (
+    ACTIVE,
+    BUY,
+    CANCELED,
+    EXPIRED,
+    REJECTED,
+    REPLACED,
+    SELL,
+    TRADE,
+    Bar,
+    Execution,
+    Order,
+    OrderProposal,
+)
+from sinks.tables import bars, commands, executions, orders, positions, record_of, risk_events, risk_fences, valuations
+
+_NS = 1_000_000_000
+_DAY_NS = int(timedelta(days=1).total_seconds()) * _NS
+_TRADING_WEEK_NS = 8 * _DAY_NS  # five trading days are within it
+_FINAL_EXEC_TYPES = (CANCELED, EXPIRED, REJECTED, REPLACED)
+
+
+class RebuiltRiskState(NamedTuple):
+    """The rebuilt book and what it remembers, as of `ts_ns` of event time."""
+
+    book: RiskBook
+    history: RiskHistory
+    breakers: Breakers
+    limits: RiskSettings
+    ts_ns: int
+
+
+def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[Verdict]:
+    """Each check's verdict in order, up to the first refusal: as `RiskStage` decides."""
+    order_context = OrderContext(proposal, *risk_state)
+    verdicts: list[Verdict] = []
+    for check in enabled_checks(risk_state.limits):
+        verdicts.append(check(proposal, order_context, risk_state.limits))
+        if isinstance(verdicts[-1], Refusal):
+            break
+    return verdicts
+
+
+def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> RebuiltRiskState:
+    """The book for judging an order in `symbol`. All from the transaction of `db`; costs a row a holding and order."""
+    book = RiskBook(limits.initial_capital, limits.instruments)
+    history, breakers = RiskHistory(limits, limits.initial_capital), _breakers(db, limits)
+    position_rows = db.execute(select(positions.c.symbol, positions.c.quantity).where(positions.c.quantity != 0)).all()
+    open_orders = _open_orders(db)
+    last_valuation = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
+    ts_ns = 0 if last_valuation is None else last_valuation["ts_ns"]
+    latest_bar: Bar | None = None
+    for name in sorted({symbol, *(row.symbol for row in position_rows), *(order.symbol for order, _ in open_orders)}):
+        bar = _last_bar(db, name)
+        if bar is not None:
+            book.last_bars[name] = LastBar(bar.ts_ns, bar.close, bar.session)
+            ts_ns = max(ts_ns, bar.ts_ns)
+            latest_bar = bar if latest_bar is None or bar.ts_ns > latest_bar.ts_ns else latest_bar
+    for row in position_rows:
+        book.fold_execution(_opening_trade(row.symbol, row.quantity, ts_ns))
+    for order, remaining in open_orders:
+        if order.symbol in book.last_bars:
+            terms = _to_proposal(order)
+            unit = OrderContext(terms, book, history, breakers, limits, ts_ns).unit_value
+            book.add_order(
+                order.order_id, terms, OpenOrder(order.side, remaining, unit, order.limit_price, order.reduce_only)
+            )
+    book.cash = limits.initial_capital if last_valuation is None else last_valuation["cash"]
+    book.state, book.epoch = _fence(db)
+    book.reconciling = _reconciling_reason(db)
+    if latest_bar is not None:
+        book.trading_day, book.day_start_equity = latest_bar.trading_day, _day_equity(db, limits, latest_bar)
+    _load_history(db, history, book, limits, symbol, ts_ns)
+    return RebuiltRiskState(book, history, breakers, limits, ts_ns)
+
+
+def _opening_trade(symbol: str, quantity: Decimal, ts_ns: int) -> Execution:
+    """A trade that gives this holding and costs nothing: the cash is known from elsewhere."""
+    side = BUY if quantity > 0 else SELL
+    return Execution(
+        0, ts_ns, "", "", symbol, side, TRADE, abs(quantity), ZERO, ZERO, ZERO, abs(quantity), ts_ns, 0, ""
+    )
+
+
+def _to_proposal(order: Order) -> OrderProposal:
+    """The terms that were approved; who wanted them does not matter here."""
+    terms = {name: getattr(order, name) for name in OrderProposal._fields if hasattr(order, name)}
+    rest = {"proposal_id": order.cause_id, "strategy": "", "reference_price": ZERO, "sizing": "", "signal_ids": []}
+    return OrderProposal(**{**terms, **rest})
+
+
+def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
+    """The circuit breakers in the states that their last events left them in."""
+    breakers = Breakers(limits.all_breakers())
+    key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
+    last = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq)).subquery()
+    for row in db.execute(select(last).where(last.c.state != ACTIVE).order_by(last.c.seq)).mappings():
+        breaker_key = (row["breaker"], row["scope"], row["scope_key"], row["state"])
+        breakers.set_manually(row["ts_ns"], *breaker_key, row["actor"], row["reason"])
+    return breakers
+
+
+def _open_orders(db: Connection) -> list[tuple[Order, Decimal]]:
+    """Approved orders without a final report, with the units that they can still trade."""
+    same_order = executions.c.order_id == orders.c.order_id
+    is_final: ColumnElement[bool] = or_(
+        executions.c.exec_type.in_(_FINAL_EXEC_TYPES),
+        and_(executions.c.exec_type == TRADE, executions.c.leaves_quantity == 0),
+    )
+    query = select(orders).where(~exists().where(same_order, is_final)).order_by(orders.c.seq)
+    open_orders = [record_of(Order, row) for row in db.execute(query).mappings()]
+    if not open_orders:
+        return []
+    filled = select(executions.c.order_id, func.sum(executions.c.quantity).label("filled"))
+    filled = filled.where(
+        executions.c.order_id.in_([order.order_id for order in open_orders]), executions.c.exec_type == TRADE
+    )
+    filled_by_order = {row.order_id: row.filled for row in db.execute(filled.group_by(executions.c.order_id))}
+    return [(order, order.quantity - filled_by_order.get(order.order_id, ZERO)) for order in open_orders]
+
+
+def _last_bar(db: Connection, symbol: str) -> Bar | None:
+    query = select(bars).where(bars.c.symbol == symbol).order_by(desc(bars.c.ts_ns)).limit(1)
+    row = db.execute(query).mappings().first()
+    return None if row is None else record_of(Bar, row)
+
+
+def _fence(db: Connection) -> tuple[str, int]:
+    row = db.execute(select(risk_fences).order_by(desc(risk_fences.c.seq)).limit(1)).mappings().first()
+    return (ACTIVE, 0) if row is None else (row["state"], row["epoch"])
+
+
+def _reconciling_reason(db: Connection) -> str:
+    """Why the gateway does not know what its broker has, "" when it does."""
+    query = select(commands).where(commands.c.kind.in_((RECONCILING, RECONCILED))).order_by(desc(commands.c.ts_ns))
+    row = db.execute(query.limit(1)).mappings().first()
+    return "" if row is None or row["kind"] == RECONCILED else row["reason"] or "no reason given"
+
+
+def _day_equity(db: Connection, limits: RiskSettings, latest_bar: Bar) -> Decimal:
+    """Equity before the first bar of the trading day: that of the last valuation before it."""
+    same_day = (bars.c.symbol == latest_bar.symbol, bars.c.trading_day == latest_bar.trading_day)
+    day_start = (
+        select(func.min(bars.c.ts_ns)).where(*same_day, bars.c.ts_ns > latest_bar.ts_ns - 4 * _DAY_NS).scalar_subquery()
+    )
+    query = (
+        select(valuations.c.equity).where(valuations.c.ts_ns < day_start).order_by(desc(valuations.c.ts_ns)).limit(1)
+    )
+    equity = db.execute(query).scalar()
+    return limits.initial_capital if equity is None else equity
+
+
+def _load_history(
+    db: Connection, history: RiskHistory, book: RiskBook, limits: RiskSettings, symbol: str, ts_ns: int
+) -> None:
+    """Only what a limit asks for, as the risk service keeps only that."""
+    trading_day = book.trading_day
+    windows = [limits.duplicate_window_s]
+    if limits.is_enabled("max_orders_in_window"):
+        windows.append(limits.order_window_s)
+    if max(windows):
+        since = ts_ns - int(max(windows) * _NS)
+        recent = select(orders).where(orders.c.ts_ns > since).order_by(orders.c.seq)
+        for row in db.execute(recent).mappings():
+            order = record_of(Order, row)
+            history.record_approval(_to_proposal(order), order.ts_ns)
+    if limits.is_enabled("max_drawdown"):
+        peak = db.execute(select(func.max(valuations.c.equity))).scalar()
+        history.peak_equity = max(limits.initial_capital, peak or limits.initial_capital)
+    if limits.is_enabled("max_volume_share"):
+        history.volumes[symbol] = _daily_values(db, symbol, func.sum(bars.c.volume), trading_day, limits.volume_days)
+    if limits.is_enabled("max_expected_shortfall"):
+        closing = func.array_agg(aggregate_order_by(bars.c.close, desc(bars.c.ts_ns)))[1]
+        for name in sorted({symbol, *book.positions}):
+            history.closes[name] = _daily_values(db, name, closing, trading_day, limits.shortfall_days + 1)
+    if limits.is_enabled("max_day_trades") or limits.wash_sale_days:
+        since = ts_ns - max(_TRADING_WEEK_NS, limits.wash_sale_days * _DAY_NS)
+        trades = select(executions).where(executions.c.exec_type == TRADE, executions.c.ts_ns > since)
+        for row in db.execute(trades.order_by(executions.c.seq)).mappings():
+            history.fold_execution(record_of(Execution, row))
+
+
+def _daily_values(db: Connection, symbol: str, measure: ColumnElement[float], before: int, days: int) -> list[float]:
+    """One number a finished trading day, oldest first."""
+    query = select(measure).where(bars.c.symbol == symbol, bars.c.trading_day < before).group_by(bars.c.trading_day)
+    values = db.execute(query.order_by(desc(bars.c.trading_day)).limit(days)).scalars().all()
+    return list(values)[::-1]

@@ -1,0 +1,170 @@
+"""From the settings to the asking sink: the account, what earlier processes intended, and where answers go."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+
+import psycopg2
+import structlog
+from confluent_kafka import KafkaError, Message
+from confluent_kafka.admin import AdminClient
+
+from configs.settings import Settings
+from dataflows.broker.alpaca_api import AlpacaApi, BrokerRejected, BrokerThrottled, BrokerUncertain
+from dataflows.broker.broker_client import BrokerClient, BrokerClientSettings
+from dataflows.broker.broker_sink import BrokerRequestSink
+from dataflows.broker.trade_updates_stream import TradeUpdatesStream
+from dataflows.broker.updates import FINAL_STATUSES, OrderIdPrefix
+from schemas.codec import encode
+from schemas.errors import BadInput, Unavailable
+from schemas.records import TOPIC_OF, BrokerAccount, BrokerUpdate, OrderIntent
+from sinks.cluster import Servers, client_config
+from sinks.database import libpq_url
+from sinks.kafka import producer
+from sinks.postgres import PostgresWriter
+
+log = structlog.get_logger(__name__)
+_FINAL_EVENTS = ("CANCELED", "EXPIRED", "REJECTED", "REPLACED")
+_OPEN_SQL = f"""
+    SELECT {", ".join(f"i.{name}" for name in OrderIntent._fields)} FROM order_intents i
+    WHERE NOT EXISTS (
+        SELECT 1 FROM broker_updates u WHERE u.client_order_id = i.client_order_id
+        AND (u.event = ANY(%s) OR (u.event = 'ORDER' AND u.text = ANY(%s)))
+    ) ORDER BY i.seq
+"""  # noqa: S608  (field names of our own record)
+
+
+def build_broker_sink(settings: Settings) -> BrokerRequestSink:
+    """The sink of a platform whose broker is Alpaca. Raises BadInput for a wrong account, Unavailable where Postgres,
+    Kafka or, in live mode, the broker does not answer.
+    """
+    execution, alpaca = settings.execution, settings.alpaca
+    key, secret = alpaca.keys()
+    paper = execution.mode == "paper"
+    api = AlpacaApi(key, secret, paper=paper, url=alpaca.url, timeout_s=execution.alpaca.request_timeout_s)
+    if not paper:
+        require_account(api, execution.live_account or "")
+    order_ids = OrderIdPrefix(platform_id(settings) + "-")
+    open_intents, requested_up_to_seq = _load_open_intents(
+        settings.database.postgres.url, settings.database.postgres.retry_s
+    )
+    publisher = UpdatePublisher(settings.kafka.cluster, settings.kafka.topic_prefix)
+    alpaca_execution = execution.alpaca
+    broker = BrokerClient(
+        api,
+        order_ids,
+        BrokerClientSettings(
+            order_age_max_s=alpaca_execution.order_age_max_s,
+            settle_s=alpaca_execution.settle_s,
+            refetch_s=alpaca_execution.refetch_s,
+            poll_s=alpaca_execution.poll_s,
+            reconcile_s=alpaca_execution.reconcile_s,
+            requests_per_minute=alpaca_execution.requests_per_minute,
+        ),
+        publisher.publish,
+    )
+    broker.enqueue([(intent, True) for intent in open_intents])
+    stream = TradeUpdatesStream(
+        key, secret, paper=paper, url=alpaca.url, on_state=broker.on_state, on_update=broker.on_update
+    )
+    writer = PostgresWriter(
+        settings.database.postgres.url, name="gateway", unavailable_after_s=settings.database.postgres.retry_s
+    )
+    broker.start()
+    stream.start()
+    log.info("broker", paper=paper, url=alpaca.url, orders_named=order_ids.prefix, open_intents=len(open_intents))
+
+    def shut_down() -> None:
+        stream.shut_down()
+        broker.stop()
+        publisher.flush()
+        writer.close()
+
+    return BrokerRequestSink(broker, writer.write, requested_up_to_seq=requested_up_to_seq, on_close=shut_down)
+
+
+def platform_id(settings: Settings) -> str:
+    """What names this platform's orders at the broker: as set, else a hash of the Kafka cluster whose topics count
+    them, so that a new platform on the same account never takes an old one's order for its own.
+    """
+    if settings.execution.alpaca.platform_id:
+        return settings.execution.alpaca.platform_id
+    admin = AdminClient(client_config(settings.kafka.cluster))
+    cluster = str(admin.list_topics(timeout=30).cluster_id or "")
+    if not cluster:
+        raise Unavailable(
+            "Kafka has no cluster id to name orders by; set execution.alpaca.platform_id to a name of this platform"
+        )
+    return hashlib.sha256(f"{cluster}/{settings.kafka.topic_prefix}".encode()).hexdigest()[:10]
+
+
+def require_account(api: AlpacaApi, account: str, *, timeout_s: float = 60.0, retry_s: float = 2.0) -> None:
+    """Real money goes out of no other account than the one that was named. Raises BadInput where the keys are another
+    account's or refused, Unavailable where the broker said nothing `timeout_s` seconds.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            account_number = api.account_snapshot().account_number
+            break
+        except BrokerRejected as rejection:
+            raise BadInput(f"Alpaca refuses the keys of the live account: {rejection.message}") from rejection
+        except (BrokerThrottled, BrokerUncertain) as error:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"Alpaca did not say whose keys these are: {error}") from error
+            time.sleep(retry_s)
+    if account_number != account:
+        raise BadInput(f"the live keys are of account {account_number}, and execution.live_account names {account}")
+
+
+def _load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderIntent], int]:
+    """Intents whose end is not on record, oldest first, and the last `seq` of any."""
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            connection = psycopg2.connect(libpq_url(database_url), connect_timeout=5)
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(_OPEN_SQL, (list(_FINAL_EVENTS), sorted(FINAL_STATUSES)))
+                    rows = [OrderIntent._make(row) for row in cursor.fetchall()]
+                    cursor.execute("SELECT coalesce(max(seq), 0) FROM order_intents")
+                    last_row = cursor.fetchone()
+                    return rows, int(last_row[0]) if last_row else 0
+            finally:
+                connection.close()
+        except psycopg2.OperationalError as error:
+            if time.monotonic() > deadline:
+                raise Unavailable("Postgres did not say which orders are open") from error
+            time.sleep(0.5)
+
+
+class UpdatePublisher:
+    """The end of the topic `broker-updates`."""
+
+    def __init__(self, servers: Servers, prefix: str) -> None:
+        self._topic = prefix + TOPIC_OF[BrokerUpdate]
+        self._producer = producer(servers)
+        self._lock = threading.Lock()
+        self._error: str | None = None
+
+    def publish(self, record: BrokerUpdate | BrokerAccount) -> None:
+        """In order, and for good: raises Unavailable once one was not delivered."""
+        while True:
+            if self._error is not None:
+                raise Unavailable(f"topic {self._topic}: {self._error}")
+            try:
+                with self._lock:
+                    self._producer.produce(self._topic, encode(record), partition=0, on_delivery=self._on_delivery)
+                    self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._error = error.str()
+
+    def flush(self) -> None:
+        self._producer.flush(10)

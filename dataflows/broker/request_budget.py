@@ -1,0 +1,30 @@
+"""So many requests a minute, with some kept for cancels."""
+
+from __future__ import annotations
+
+from collections import deque
+
+RESERVED_FOR_CANCELS = 20
+_MINUTE_S = 60.0
+
+
+class RequestBudget:
+    """A sliding minute. `wait_s` is asked before a request, `record` noted after it was sent."""
+
+    def __init__(self, requests_per_minute: int) -> None:
+        self._limit = requests_per_minute
+        self._sent: deque[float] = deque()
+        self._paused_until_s = 0.0
+
+    def allows(self, now_s: float, *, cancel: bool = False) -> bool:
+        while self._sent and self._sent[0] <= now_s - _MINUTE_S:
+            self._sent.popleft()
+        limit = self._limit if cancel else max(1, self._limit - RESERVED_FOR_CANCELS)
+        return now_s >= self._paused_until_s and len(self._sent) < limit
+
+    def record(self, now_s: float, requests: int = 1) -> None:
+        self._sent.extend([now_s] * requests)
+
+    def pause_until(self, until_s: float) -> None:
+        """The broker says that it was too much."""
+        self._paused_until_s = max(self._paused_until_s, until_s)

@@ -1,0 +1,148 @@
+"""The ends of a service on the running platform: Kafka topics in, Kafka topics and Postgres tables out, Redis
+beside.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from configs import logs
+from configs.settings import Settings, load_settings
+from dataflows.runtime import halt_files, record_log, shutdown, topology
+from dataflows.runtime.stats import Stats
+from dataflows.runtime.wiring import SliceSink
+from dataflows.sources.kafka import KafkaSliceSource, wait_for_topics
+from schemas.records import TOPIC_OF, Record
+from sinks.kafka import KafkaSliceSink
+from sinks.postgres import PostgresSink, PostgresWriter
+
+log = structlog.get_logger(__name__)
+
+REDIS_SERVICES = frozenset({"market_data", "portfolio"})
+"""Services whose latest values the API shows from Redis."""
+
+
+class ServiceEndpoints(NamedTuple):
+    """What a service is connected to. `sinks` by step name, in the order they are served: what others wait for
+    first.
+    """
+
+    settings: Settings
+    stats: Stats
+    sinks: dict[str, SliceSink]
+
+
+def connect(service: str) -> ServiceEndpoints:
+    """Settings, sinks and the stats file of one service of this platform; from here on the process logs as that service
+    and ends well on SIGTERM.
+
+    Raises BadInput for wrong settings and Unavailable when the topics are not there.
+    """
+    shutdown.install_signal_handler()
+    logs.configure(service)
+    settings = load_settings()
+    logs.configure(service, settings.platform.log_level)
+    kafka, postgres = settings.kafka, settings.database.postgres
+    replica = own_replica()
+    stats = Stats(service, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
+    spec = topology.SERVICES[service]
+    log.info("service starts", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
+    pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
+    output_topics = [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
+    topics = [*output_topics, *(service_input.topic for service_input in spec.inputs)]
+    wait_for_topics(kafka.cluster, [kafka.topic_prefix + topic for topic in topics])
+
+    def count_written(count: int) -> None:
+        stats.records_out += count
+
+    sinks: dict[str, SliceSink] = {
+        "kafka": KafkaSliceSink(
+            kafka.cluster,
+            writer=f"{service}@{platform_version()}",
+            # What a service keeps of an edge's topic passes its sinks; written there again it would go round for ever.
+            topics=[topic for topic in output_topics if topic not in pass_through_topics],
+            clock_partitions={
+                shard: topology.clocked_logs(service, shard, kafka.symbol_partitions)
+                for shard in own_shards(service, kafka.symbol_partitions)
+            },
+            partitions=kafka.symbol_partitions,
+            prefix=kafka.topic_prefix,
+            on_written=count_written,
+            logged_types=record_log.LOG_LINES,
+            log_record=record_log.RecordLog(),
+            pass_through=topology.PASS_THROUGH.get(service, ()),
+        ),
+        "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
+    }
+    if service in REDIS_SERVICES:
+        # Here, for its client takes a fifth of the time in which the others start.
+        from sinks.redis import RedisLatestSink
+
+        sinks["redis"] = RedisLatestSink(settings.database.redis.url)
+    return ServiceEndpoints(settings, stats, sinks)
+
+
+def table_store(endpoints: ServiceEndpoints, name: str) -> Callable[[Sequence[Record]], None]:
+    """Writes records to their tables once more, outside the flow; where they are already nothing changes."""
+    postgres = endpoints.settings.database.postgres
+
+    def write(records: Sequence[Record]) -> None:
+        writer = PostgresWriter(
+            postgres.url, name=f"{name}:stored", unavailable_after_s=postgres.retry_s, audited=False
+        )
+        with closing(writer):
+            writer.write(records)
+
+    return write
+
+
+def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource:
+    """The service's input topics, aligned by time."""
+    kafka = endpoints.settings.kafka
+    partitions = kafka.symbol_partitions
+    folder, name = stats_folder(), endpoints.stats.name
+    run_dir = None if folder is None else folder.parent
+    return KafkaSliceSource(
+        kafka.cluster,
+        service,
+        {shard: topology.input_logs(service, shard, partitions) for shard in own_shards(service, partitions)},
+        prefix=kafka.topic_prefix,
+        stop_requested=shutdown.stop_requested,
+        stats=endpoints.stats,
+        limits=endpoints.settings.platform.dead_letters.limits_for(service),
+        read_released_ns=lambda: -1 if run_dir is None else halt_files.last_released_ns(run_dir),
+        on_halt=lambda at_ns, reason: None if run_dir is None else halt_files.write_halt(run_dir, name, at_ns, reason),
+    )
+
+
+def own_replica() -> topology.Replica:
+    """Which process of its service this is: what `PLATFORM_REPLICA` says, such as `2of3`, else the only one."""
+    replica_text = os.environ.get("PLATFORM_REPLICA")
+    return topology.Replica.parse(replica_text) if replica_text else topology.SINGLE_REPLICA
+
+
+def own_shards(service: str, partitions: int) -> list[str]:
+    """The shards that this process runs."""
+    return own_replica().select(topology.shards(service, partitions))
+
+
+def stats_folder() -> Path | None:
+    """Where the stats files go: under PLATFORM_HOME, or nowhere when a dataflow is run by hand without one."""
+    home = os.environ.get("PLATFORM_HOME")
+    return Path(home) / "run" / "stats" if home else None
+
+
+def platform_version() -> str:
+    """The platform's version, as installed or as in pyproject.toml beside the code."""
+    try:
+        return version("institutional-trading-platform")
+    except PackageNotFoundError:
+        lines = (Path(__file__).parents[2] / "pyproject.toml").read_text().splitlines()
+        return next(line.split('"')[1] for line in lines if line.startswith("version"))

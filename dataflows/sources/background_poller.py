@@ -1,0 +1,107 @@
+"""A slow outside asked in a thread of its own, so that a dataflow never waits for the network."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+import structlog
+
+from schemas.errors import PlatformError
+from schemas.records import Record
+
+log = structlog.get_logger(__name__)
+
+QUEUE_RECORDS_MAX = 10_000
+POLL_S = 0.2
+BACK_OFF_INTERVALS_MAX = 8
+"""After failures the next call comes after so many intervals at most."""
+
+
+class BlockingSource(Protocol):
+    """What is asked. `fetch` gives all it finds, oldest first; it may block and raise PlatformError."""
+
+    @property
+    def interval_s(self) -> float: ...
+
+    def fetch(self) -> list[Record]: ...
+
+    def close(self) -> None: ...
+
+
+class SeenIds:
+    """Ids that were seen, of the last `size`. True for a new one."""
+
+    def __init__(self, size: int, seen: list[str] | None = None) -> None:
+        self._size, self._seen = size, dict.fromkeys(seen or [])
+
+    def __call__(self, record_id: Hashable) -> bool:
+        if record_id in self._seen:
+            return False
+        self._seen[record_id] = None  # type: ignore[index]
+        if len(self._seen) > self._size:
+            del self._seen[next(iter(self._seen))]
+        return True
+
+
+class BackgroundPoller:
+    """A `PollableSource` (`polled.py`): asks at each interval in a thread and gives what is new at the next poll.
+
+    `read_stored_ids` is asked once, in that thread, for the ids that stand in the topic already; what fails is said in the log
+    and tried again, each time later.
+    """
+
+    def __init__(
+        self, name: str, source: BlockingSource, *, read_stored_ids: Callable[[], list[str]] = list, ids_max: int
+    ) -> None:
+        self.interval_s = POLL_S
+        self._name, self._source, self._read_stored_ids, self._ids_max = name, source, read_stored_ids, ids_max
+        self._queue: queue.Queue[Record] = queue.Queue(QUEUE_RECORDS_MAX)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{name} source", daemon=True)
+        self.failures = 0
+
+    def start(self) -> BackgroundPoller:
+        self._thread.start()
+        return self
+
+    def poll(self) -> list[Record]:
+        records: list[Record] = []
+        while len(records) < 1000:
+            try:
+                records.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return records
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        seen_ids: SeenIds | None = None
+        while not self._stop.is_set():
+            try:
+                if seen_ids is None:
+                    seen_ids = SeenIds(self._ids_max, self._read_stored_ids())
+                records = self._source.fetch()
+            except PlatformError as error:
+                self.failures += 1
+                log.warning("source does not answer", source=self._name, failures=self.failures, reason=str(error))
+                records = []
+            else:
+                self.failures = 0
+            for record in records:
+                if seen_ids is not None and seen_ids(record[0]):
+                    self._put(record)
+            self._stop.wait(self._source.interval_s * min(1 + self.failures, BACK_OFF_INTERVALS_MAX))
+        self._source.close()
+
+    def _put(self, record: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(record, timeout=0.5)
+            except queue.Full:
+                continue

@@ -1,0 +1,200 @@
+"""The Bytewax source of a feed: one partition that gives lists of ticks, paced at the edge, resumable and stoppable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+
+from dataflows.runtime.stats import Stats
+from dataflows.runtime.topology import FEED_SHARD
+from dataflows.sources.heartbeat import Heartbeat
+from operators.stage import TimeSlice
+from schemas.errors import BadInput
+from schemas.records import DeadLetter
+
+STATE_VERSION = 1
+SLEEP_NS_MAX = 100_000_000  # a stop must not wait longer for the next call
+IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+FeedSlices = tuple[str, list[TimeSlice]]
+"""(FEED, ticks in order)."""
+
+
+class MarketFeed(Protocol):
+    """What `FileFeedSection` and `Simulator` have in common."""
+
+    @property
+    def interval_ns(self) -> int: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    def take(self, count: int) -> list[TimeSlice]: ...
+
+    def due_ns(self) -> int | None: ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def resume(self, state: dict[str, Any] | None) -> MarketFeed: ...
+
+
+class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
+    """Items are `(FEED, ticks)` with at most `batch_slices` ticks, in order. `stats` shows how far it is.
+
+    `speed`: None gives ticks as fast as they are taken; N gives one each interval / N of wall-clock time, so nights
+    and weekends, which have no ticks, pass at once. Event time stays the feed's. `at_end`: "stop" ends the dataflow,
+    "idle" leaves it running without items. `stop_requested` is asked at each call; once it is true, nothing more is given,
+    and behind the snapshot that follows the worker leaves with `AbortExecution` and nothing to replay.
+    """
+
+    def __init__(
+        self,
+        open_feed: Callable[[], MarketFeed],
+        *,
+        batch_slices: int = 64,
+        speed: float | None = None,
+        at_end: str = "stop",
+        stop_requested: Callable[[], bool] = lambda: False,
+        now_ns: Callable[[], int] = time.time_ns,
+        stats: Stats | None = None,
+        heartbeat: Heartbeat | None = None,
+    ) -> None:
+        if speed is not None and not speed > 0:
+            raise BadInput(f"the speed of a feed must be > 0, found {speed}")
+        if at_end not in ("stop", "idle") or batch_slices < 1:
+            raise BadInput(f"a feed ends with stop or idle and gives >= 1 tick, found {at_end} and {batch_slices}")
+        self._open_feed = open_feed
+        self._options = (batch_slices, speed, at_end, stop_requested, now_ns, stats or Stats("market_data", None))
+        self._heartbeat = heartbeat
+        self._partition: FeedPartition | None = None
+
+    def list_parts(self) -> list[str]:
+        return [FEED_SHARD]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: dict[str, Any] | None) -> FeedPartition:
+        assert for_part == FEED_SHARD, for_part
+        feed = self._open_feed()
+        if resume_state is not None:
+            self._check_same_feed(type(feed).__name__, resume_state)
+            feed = feed.resume(resume_state["feed"])
+        # A restarted feed stands where it stood, also when it has nothing left to give.
+        last_slice_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
+        self._partition = FeedPartition(feed, *self._options, last_slice_ns, self._heartbeat)
+        return self._partition
+
+    @staticmethod
+    def _check_same_feed(kind: str, state: dict[str, Any]) -> None:
+        """The clock of the topics cannot go back, and another feed counts its bars anew."""
+        assert state["v"] == STATE_VERSION, f"feed state of version {state['v']}, expected {STATE_VERSION}"
+        if state["kind"] != kind:
+            raise BadInput(
+                f"this platform's topics were fed by {state['kind']} and cannot go on with {kind}; "
+                "start with the feed as before, or with another PLATFORM_HOME"
+            )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the feed's last tick has been given."""
+        return self._partition is not None and self._partition.finished
+
+
+class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
+    """See `FeedSource`."""
+
+    def __init__(
+        self,
+        feed: MarketFeed,
+        batch_slices: int,
+        speed: float | None,
+        at_end: str,
+        stop_requested: Callable[[], bool],
+        now_ns: Callable[[], int],
+        stats: Stats,
+        last_slice_ns: int,
+        heartbeat: Heartbeat | None,
+    ) -> None:
+        self._heartbeat = heartbeat
+        self._stats, self._last_slice_ns, self._records_in, self._dead_letters = stats, last_slice_ns, 0, 0
+        self._feed, self._batch_slices, self._at_end = feed, batch_slices, at_end
+        self._stop_requested, self._now_ns = stop_requested, now_ns
+        self._pace_ns = None if speed is None else max(1, round(feed.interval_ns / speed))
+        self._next_due_ns = now_ns()  # when the next tick is due by the speed
+        self._snapshot_taken = False
+
+    @property
+    def finished(self) -> bool:
+        return self._feed.finished
+
+    def next_batch(self) -> list[FeedSlices]:
+        self._write_stats()
+        if self._stop_requested():
+            if self._snapshot_taken:
+                raise AbortExecution()
+            return []
+        self._wait_until_due()
+        if self._feed.finished:
+            if self._at_end == "stop":
+                raise StopIteration
+            return []
+        count = self._batch_slices
+        if self._pace_ns is not None:
+            behind_ns = self._now_ns() - self._next_due_ns
+            count = min(count, behind_ns // self._pace_ns + 1 if behind_ns >= 0 else 0)
+        time_slices = self._feed.take(count) if count else []
+        if self._pace_ns is not None:
+            self._next_due_ns += self._pace_ns * len(time_slices)
+        if not time_slices:
+            return []
+        if self._heartbeat is not None:
+            time_slices = self._heartbeat.add(time_slices)
+        self._last_slice_ns = time_slices[-1].ts_ns
+        self._stats.slices += len(time_slices)
+        for time_slice in time_slices:
+            dead_letters = sum(type(record) is DeadLetter for record in time_slice.records)
+            self._dead_letters += dead_letters
+            self._records_in += len(time_slice.records) - dead_letters
+        return [(FEED_SHARD, time_slices)]
+
+    def _write_stats(self) -> None:
+        if self._stats.write_due():
+            self._stats.write(
+                last_tick_ns=self._last_slice_ns,
+                records_in=self._records_in,
+                dead_letters=self._dead_letters,
+                late_records=0,
+                duplicates=0,
+                seq_gaps=0,
+                feed_finished=self._feed.finished,
+            )
+
+    def _wait_until_due(self) -> None:
+        """Until something is due. Here and not by `next_awake`, which the engine compares with the wall clock: set back
+        by an hour, that would be an hour's silence.
+        """
+        wait_ns = self._ns_until_due()
+        if wait_ns > 0:
+            time.sleep(min(wait_ns, SLEEP_NS_MAX) / 1e9)
+
+    def _ns_until_due(self) -> int:
+        """How long until there is something to give."""
+        if self._feed.finished:
+            return SLEEP_NS_MAX if self._at_end == "idle" else 0
+        due_times_ns = [
+            ns for ns in (self._feed.due_ns(), self._next_due_ns if self._pace_ns else None) if ns is not None
+        ]
+        return max(due_times_ns) - self._now_ns() if due_times_ns else 0
+
+    def next_awake(self) -> datetime | None:
+        """At once, where the engine would pause after an empty batch: the waiting is done above."""
+        return IMMEDIATELY if not self._stop_requested() and self._ns_until_due() > 0 else None
+
+    def snapshot(self) -> dict[str, Any]:
+        self._snapshot_taken = self._stop_requested()
+        feed = self._feed
+        kind = type(feed).__name__
+        return {"v": STATE_VERSION, "kind": kind, "feed": feed.state(), "last_tick_ns": self._last_slice_ns}

@@ -1,0 +1,290 @@
+"""The live feed: one clock for everything, minutes closed when their bars are there, gaps that show.
+
+The clock goes on every `clock_ms`, with or without records. A minute is closed once every symbol's bar has come, or
+`wait_s` after its end; until then the clock stays in front of it, so that no bar comes behind its log's clock. A symbol
+that did not trade gets a no-trade bar. A minute of which nobody knows anything gets none at all: its prices grow old,
+which is what risk looks at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from dataflows.sources.market.clock_recovery import FeedTopicState
+from dataflows.sources.market.provider import Provider, QuoteUpdate, RowsBySymbol
+from dataflows.sources.trading_calendar import TradingCalendar
+from operators.bar_completion import Minute, MinuteCompletion
+from operators.stage import TimeSlice
+from schemas.errors import BadInput
+from schemas.records import CONTINUOUS, REGULAR, Command, DeadLetter, Quote, Record, Trade
+
+log = structlog.get_logger(__name__)
+
+STATE_VERSION = 1
+STAGE = "market_data"
+FEED_SWITCHED, SECOND_NS, MILLI_NS = "FEED_SWITCHED", 1_000_000_000, 1_000_000
+RECHECK_NS = 20 * MILLI_NS
+_ACTIVE_SESSIONS = (REGULAR, CONTINUOUS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveFeedOptions:
+    """`symbols` are expected in every minute; `backfill_minutes_max`: so many missed ones are asked for at a start."""
+
+    symbols: tuple[str, ...]
+    calendar: str = "XNYS"
+    session: str = "extended"
+    bar_interval_s: int = 60
+    clock_ms: int = 250
+    wait_s: float = 5.0
+    backfill_minutes_max: int = 960
+
+    def __post_init__(self) -> None:
+        if not self.symbols or len(set(self.symbols)) != len(self.symbols):
+            raise BadInput(f"a live feed needs different symbols, found {', '.join(self.symbols) or 'none'}")
+        if self.clock_ms < 10 or (self.bar_interval_s * 1000) % self.clock_ms:
+            raise BadInput(f"setting clock_ms must be at least 10 and divide a bar's length, found {self.clock_ms}")
+
+
+class LiveFeed:
+    """A `Feed` (`dataflows/sources/feed_source.py`) over providers, the preferred one first.
+
+    `written` reads what stands in the feed's own topics, from a wall-clock time on or from their beginning: after a
+    crash a part of a tick may be there that no snapshot knows.
+    """
+
+    def __init__(
+        self,
+        settings: LiveFeedOptions,
+        providers: Sequence[Provider],
+        read_topic_state: Callable[[int | None], FeedTopicState],
+        *,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._settings, self._providers, self._read_topic_state, self._now_ns = (
+            settings,
+            list(providers),
+            read_topic_state,
+            now_ns,
+        )
+        self._calendar = TradingCalendar(settings.calendar, settings.session)
+        self._completion = MinuteCompletion()
+        self._expected_symbols = frozenset(settings.symbols)
+        self._clock_step_ns = settings.clock_ms * MILLI_NS
+        self.interval_ns = settings.bar_interval_s * SECOND_NS
+        self._clock_ns = -1
+        self._active_provider = 0
+        self._quote_seq: dict[str, int] = {}
+        self._trade_seq: dict[str, int] = {}
+        self._quotes: dict[str, QuoteUpdate] = {}  # the latest of each symbol that is not yet in a tick
+        self._pending_records: list[Record] = []  # trades and notes for the next tick
+        self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was off
+        self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of its last bar that an earlier process wrote
+        self._minutes: Iterator[Minute] = iter(())
+        self._minute = Minute(0, 0, "", 0)
+        self._checked_ns = 0
+        self._is_open = False
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    def due_ns(self) -> int | None:
+        """The next step of the clock, or the next look at a minute that waits for its bars."""
+        return max(self._clock_ns + self._clock_step_ns, self._checked_ns + RECHECK_NS) if self._is_open else None
+
+    def stop(self) -> None:
+        """Let go of the providers."""
+        for provider in self._providers:
+            provider.stop()
+
+    # -- ticks
+
+    def take(self, count: int) -> list[TimeSlice]:
+        """The ticks that are due, at most `count`."""
+        if not self._is_open:
+            self._open(self._read_topic_state(None))
+        self._checked_ns = now_ns = self._now_ns()
+        self._collect_updates()
+        time_slices: list[TimeSlice] = []
+        while len(time_slices) < count:
+            minute, target_ns = self._minute, now_ns // self._clock_step_ns * self._clock_step_ns
+            if minute.ts_ns <= target_ns:
+                rows = self._closing_rows(minute, now_ns)
+                if rows is not None:
+                    time_slices.append(self._build_slice(minute.ts_ns, self._complete_bars(minute, rows)))
+                    self._minute = next(self._minutes)
+                    continue
+                target_ns = minute.ts_ns - self._clock_step_ns
+            if target_ns > self._clock_ns:
+                time_slices.append(self._build_slice(target_ns, []))
+            break
+        return time_slices
+
+    def _build_slice(self, ts_ns: int, bars: Sequence[Record]) -> TimeSlice:
+        records: list[Record] = []
+        for symbol in sorted(self._quotes):
+            quote = self._quotes[symbol]
+            self._quote_seq[symbol] = seq = self._quote_seq.get(symbol, 0) + 1
+            records.append(Quote(symbol, seq, ts_ns, *quote[1:]))
+        records += bars
+        records += self._pending_records
+        self._quotes, self._pending_records, self._clock_ns = {}, [], ts_ns
+        return TimeSlice(ts_ns, records)
+
+    def _collect_updates(self) -> None:
+        """Quotes as the latest of each symbol, trades each; of all providers only the one in use is heard. What a
+        provider could not take in becomes a dead letter, whoever it is from.
+        """
+        for index, provider in enumerate(self._providers):
+            quotes, trades = provider.drain_updates()
+            self._pending_records += [
+                DeadLetter(
+                    f"feed:{provider.name}",
+                    0,
+                    rejected.at_ns,
+                    STAGE,
+                    self._clock_ns,
+                    rejected.reason,
+                    None,
+                    rejected.raw,
+                )
+                for rejected in provider.drain_rejected()
+            ]
+            if index != self._active_provider:
+                continue
+            for quote in quotes:
+                if 0.0 < quote.bid <= quote.ask and quote.symbol in self._expected_symbols:
+                    self._quotes[quote.symbol] = quote
+            for trade in trades:
+                self._trade_seq[trade.symbol] = seq = self._trade_seq.get(trade.symbol, 0) + 1
+                self._pending_records.append(Trade(trade.symbol, seq, trade.ts_ns, trade.price, trade.size))
+
+    # -- minutes
+
+    def _closing_rows(self, minute: Minute, now_ns: int) -> RowsBySymbol | None:
+        """The minute's rows; None while it is worth waiting; empty and noted where nobody knows anything."""
+        if minute.open_ns in self._missed_minutes:
+            return self._missed_minutes.pop(minute.open_ns)
+        wait_over = now_ns - minute.ts_ns >= self._settings.wait_s * SECOND_NS
+        unhealthy_reasons = [provider.unhealthy_reason(minute, now_ns) for provider in self._providers]
+        preferred = next((index for index, reason in enumerate(unhealthy_reasons) if not reason), None)
+        if preferred is None:
+            return {} if wait_over else None
+        rows = self._providers[preferred].rows(minute)
+        if not (wait_over or self._expected_symbols <= rows.keys()):
+            return None
+        if not rows and minute.session in _ACTIVE_SESSIONS:
+            preferred, rows = self._next_best(minute, unhealthy_reasons, preferred)
+        if preferred != self._active_provider:
+            self._switch(preferred, unhealthy_reasons[self._active_provider] or "it has no bars of this minute", minute)
+        return rows
+
+    def _next_best(self, minute: Minute, unhealthy_reasons: list[str], preferred: int) -> tuple[int, RowsBySymbol]:
+        """Where the preferred provider is well and yet silent in a minute in which something should have traded."""
+        for index, reason in enumerate(unhealthy_reasons):
+            if index > preferred and not reason and (rows := self._providers[index].rows(minute)):
+                return index, rows
+        return preferred, {}
+
+    def _complete_bars(self, minute: Minute, rows: RowsBySymbol) -> Sequence[Record]:
+        expected_rows = {symbol: row for symbol, row in rows.items() if symbol in self._expected_symbols}
+        no_data = not expected_rows and (minute.session in _ACTIVE_SESSIONS or self._all_unhealthy(minute))
+        if no_data:
+            log.warning("no bars of a minute from any provider", open_ns=minute.open_ns)
+            return []
+        counts_before = self._completion.snapshot()["symbols"] if self._last_bar_in_log_ns else {}
+        bars = self._completion.complete(minute, expected_rows.values())
+        already_written = {symbol for symbol, ts_ns in self._last_bar_in_log_ns.items() if ts_ns >= minute.ts_ns}
+        if not already_written:
+            self._last_bar_in_log_ns = {}
+            return bars
+        # Cut off in the middle of this minute, an earlier process has written these: their count stays as it was.
+        snapshot_after = self._completion.snapshot()
+        unchanged_counts = {symbol: counts_before[symbol] for symbol in already_written if symbol in counts_before}
+        self._completion.restore({**snapshot_after, "symbols": {**snapshot_after["symbols"], **unchanged_counts}})
+        return [bar for bar in bars if bar.symbol not in already_written]
+
+    def _all_unhealthy(self, minute: Minute) -> bool:
+        now_ns = self._now_ns()
+        return all(provider.unhealthy_reason(minute, now_ns) for provider in self._providers)
+
+    def _switch(self, provider_index: int, reason: str, minute: Minute) -> None:
+        """On record as a command that asks nothing of anybody: who looks at the bars sees whose they are."""
+        names = (self._providers[self._active_provider].name, self._providers[provider_index].name)
+        if provider_index < self._active_provider:
+            reason = f"{names[1]} is well again"
+        log.warning("feed switched", left=names[0], to=names[1], reason=reason)
+        arguments = {"from": names[0], "to": names[1]}
+        self._pending_records.append(
+            Command(f"feed-{minute.ts_ns}-{names[1]}", minute.ts_ns, FEED_SWITCHED, STAGE, reason, arguments)
+        )
+        self._active_provider = provider_index
+
+    # -- start and restart
+
+    def _open(self, topic_state: FeedTopicState) -> None:
+        now_ns = self._now_ns()
+        self._is_open = True
+        self._clock_ns = max(self._clock_ns, topic_state.clock_ns)
+        self._completion.restore(topic_state.merge_into(self._completion.snapshot()))
+        self._last_bar_in_log_ns = {symbol: bar.ts_ns for symbol, bar in topic_state.bars.items()}
+        for symbol, seq in topic_state.quotes.items():
+            self._quote_seq[symbol] = max(seq, self._quote_seq.get(symbol, 0))
+        for symbol, seq in topic_state.trades.items():
+            self._trade_seq[symbol] = max(seq, self._trade_seq.get(symbol, 0))
+        # A minute that is under way at the first start is taken: its bar is the provider's, and whole.
+        oldest_ns = now_ns - self._settings.backfill_minutes_max * 60 * SECOND_NS
+        first_ns = now_ns // self.interval_ns * self.interval_ns
+        if self._clock_ns >= 0:
+            # The next minute is the first that ends behind the clock.
+            first_ns = max(self._clock_ns, oldest_ns) // self.interval_ns * self.interval_ns
+        self._minutes = self._calendar.minutes(first_ns, self.interval_ns)
+        self._minute = next(self._minutes)
+        for provider in self._providers:
+            provider.start()
+        if self._clock_ns >= 0 and self._minute.ts_ns <= now_ns:
+            self._backfill(now_ns)
+
+    def _backfill(self, now_ns: int) -> None:
+        """Bars of the minutes that passed while the feed was off, from the first provider that has any."""
+        first_ns, end_ns = self._minute.open_ns, now_ns // self.interval_ns * self.interval_ns
+        rows_by_open: dict[int, RowsBySymbol] = {}
+        for provider in self._providers:
+            rows_by_open = provider.history(first_ns, end_ns)
+            if rows_by_open:
+                break
+        minute = self._minute
+        while minute.ts_ns <= end_ns - self.interval_ns or minute.open_ns in rows_by_open:
+            self._missed_minutes[minute.open_ns] = rows_by_open.get(minute.open_ns, {})
+            minute = next(self._minutes)
+        self._minutes = self._calendar.minutes(self._minute.ts_ns, self.interval_ns)
+        log.info("missed minutes", minutes=len(self._missed_minutes), with_bars=len(rows_by_open))
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "v": STATE_VERSION,
+            "clock_ns": self._clock_ns,
+            "at_ns": self._now_ns(),
+            "minutes": self._completion.snapshot(),
+            "quotes": dict(self._quote_seq),
+            "trades": dict(self._trade_seq),
+            "active": self._active_provider,
+        }
+
+    def resume(self, state: dict[str, Any] | None) -> LiveFeed:
+        """Go on behind what stands in the topics, which may be more than the state knows."""
+        if state is None:
+            return self
+        assert state["v"] == STATE_VERSION, f"unknown version of a live feed's state: {state['v']}"
+        self._clock_ns = state["clock_ns"]
+        self._completion.restore(state["minutes"])
+        self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])
+        self._active_provider = min(state["active"], len(self._providers) - 1)
+        self._open(self._read_topic_state(state["at_ns"]))
+        return self

@@ -1,0 +1,88 @@
+"""Bars by request: each minute's once it is over, and those of the past."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import structlog
+
+from dataflows.sources.market.provider import (
+    MINUTES_RETAINED,
+    FetchHistory,
+    QuoteUpdate,
+    RejectedMessage,
+    RowsBySymbol,
+    TradePrint,
+)
+from operators.bar_completion import Minute
+from schemas.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+
+class RestBarsProvider:
+    """A `Provider` without a socket. A minute that waits for bars is asked for again every `retry_interval_s` seconds: a bar
+    may be a moment late. Requests run in a thread of their own, one at a time.
+    """
+
+    def __init__(self, name: str, fetch_history: FetchHistory, retry_interval_s: float = 1.0) -> None:
+        self.name, self._fetch_history, self._retry_interval_s = name, fetch_history, retry_interval_s
+        self._lock = threading.Lock()
+        self._rows: dict[int, RowsBySymbol] = {}
+        self._requesting = False
+        self._requested_s = -float("inf")
+        self._failure = ""
+
+    def start(self) -> None:
+        """It asks when it is asked."""
+
+    def stop(self) -> None:
+        """A request under way ends by itself."""
+
+    def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
+        self.rows(minute)
+        with self._lock:
+            return "" if minute.open_ns in self._rows else self._failure or "no answer yet"
+
+    def rows(self, minute: Minute) -> RowsBySymbol:
+        with self._lock:
+            rows = self._rows.get(minute.open_ns)
+            if not self._requesting and time.monotonic() - self._requested_s >= self._retry_interval_s:
+                self._requesting, self._requested_s = True, time.monotonic()
+                threading.Thread(target=self._request, args=(minute,), daemon=True, name=f"{self.name}-bars").start()
+        return dict(rows or {})
+
+    def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
+        return [], []
+
+    def drain_rejected(self) -> list[RejectedMessage]:
+        return []
+
+    def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
+        return history_or_empty(self.name, self._fetch_history, first_open_ns, end_ns)
+
+    def _request(self, minute: Minute) -> None:
+        rows: RowsBySymbol | None = None
+        failure = ""
+        try:
+            rows = self._fetch_history(minute.open_ns, minute.ts_ns).get(minute.open_ns, {})
+        except Unavailable as error:
+            failure = str(error)
+        with self._lock:
+            self._requesting, self._failure = False, failure
+            if rows is not None:
+                self._rows[minute.open_ns] = rows
+                while len(self._rows) > MINUTES_RETAINED:
+                    del self._rows[min(self._rows)]
+
+
+def history_or_empty(
+    name: str, fetch_history: FetchHistory, first_open_ns: int, end_ns: int
+) -> dict[int, RowsBySymbol]:
+    """Bars of the past, none where there is no answer: the next provider is asked then."""
+    try:
+        return fetch_history(first_open_ns, end_ns)
+    except Unavailable as error:
+        log.warning("no bars of the past", provider=name, error=str(error))
+        return {}

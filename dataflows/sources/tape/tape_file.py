@@ -1,0 +1,150 @@
+"""One file of a tape: its rows as records in order of time, and its bad rows at their places."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dataflows.sources.rows import RowRules, iso, split_line
+from dataflows.sources.tape.fields import RowFields
+from dataflows.sources.tape.rules import RowContext, Tagger, TapeFileKind, normalize_names
+from schemas.errors import BadInput, InvalidField
+from schemas.records import Record
+
+CSV_ENDINGS = (".csv", ".txt")
+JSON_ENDINGS = (".jsonl", ".ndjson")
+LINE_BYTES_MAX = 1024 * 1024
+
+
+class TapeRow(NamedTuple):
+    """A record with the time from which it is known, or the reason why there is none, at the place of the good row
+    before.
+    """
+
+    time_ns: int
+    line: int
+    record: Record | None
+    reason: str = ""
+    raw: bytes = b""
+
+
+class TapeFile:
+    """CSV with a header line (comma, semicolon or tab) or JSON lines; plain or gzip. A row is one line.
+
+    Raises BadInput (one sentence) for a file that is missing, of another kind, or without the columns.
+    """
+
+    def __init__(self, path: Path, kind: TapeFileKind, rules: RowRules, tag: Tagger) -> None:
+        self.path, self.kind, self._rules = path, kind, rules
+        self._context = RowContext(f"file:{path.name}", tag)
+        name = path.name.lower().removesuffix(".gz")
+        if not name.endswith((*CSV_ENDINGS, *JSON_ENDINGS)):
+            raise BadInput(
+                f"file {path} is neither CSV nor JSON lines: its name must end in .csv, .txt, .jsonl or .ndjson, or in "
+                "one of them with .gz"
+            )
+        self._parse: Callable[[bytes], dict[Any, Any]] = _from_json
+        self._header_lines = 0
+        try:
+            if name.endswith(CSV_ENDINGS):
+                self._parse, self._header_lines = self._csv_parser(), 1
+            elif not path.is_file():
+                raise FileNotFoundError
+        except FileNotFoundError as error:
+            raise BadInput(f"file {path} does not exist") from error
+        except OSError as error:
+            raise BadInput(f"file {path} cannot be read: {error}") from error
+
+    def rows(self) -> Iterator[TapeRow]:
+        """All rows in order of time. Raises BadInput where there are rows and none is usable."""
+        if not self.kind.sort_by_time or self._is_ordered():
+            return self._place_bad_rows(self._parsed_rows())
+        # A bad row keeps its place behind the good row that it stood behind.
+        return iter(
+            sorted(
+                self._place_bad_rows(self._parsed_rows(enforce_order=False)), key=lambda row: (row.time_ns, row.line)
+            )
+        )
+
+    def _csv_parser(self) -> Callable[[bytes], dict[Any, Any]]:
+        with self._open() as file:
+            header = file.readline(LINE_BYTES_MAX).decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        delimiter = max(",;\t", key=header.count)
+        names = split_line(header.encode(), delimiter, header.count(delimiter) + 1)
+        if not header.strip() or isinstance(names, str):
+            raise BadInput(f"file {self.path} has no header line that is CSV")
+        columns = normalize_names(dict.fromkeys(names))
+        missing = [choice[0] for choice in self.kind.columns if not any(name in columns for name in choice)]
+        if missing:
+            listed = ", ".join(names)[:200]
+            raise BadInput(f"file {self.path} has no column for {', '.join(missing)}; its columns are {listed}")
+
+        def parse(line: bytes) -> dict[Any, Any]:
+            fields = split_line(line, delimiter, len(names))
+            if isinstance(fields, str):
+                raise InvalidField(fields)
+            return dict(zip(names, (field.strip() for field in fields), strict=True))
+
+        return parse
+
+    def _open(self) -> IO[bytes]:
+        is_gzip = self.path.name.lower().endswith(".gz")
+        return gzip.open(self.path, "rb") if is_gzip else self.path.open("rb")  # type: ignore[return-value]
+
+    def _is_ordered(self) -> bool:
+        last_ns = -1
+        for row in self._parsed_rows(enforce_order=False):
+            if row.record is not None:
+                if row.time_ns < last_ns:
+                    return False
+                last_ns = row.time_ns
+        return True
+
+    def _parsed_rows(self, *, enforce_order: bool = True) -> Iterator[TapeRow]:
+        """Rows in the file's order; the time of a bad one is that of the good row before, -1 before the first."""
+        last_ns = -1
+        with self._open() as file:
+            for line_number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
+                raw = line.rstrip(b"\r\n")
+                if line_number <= self._header_lines or not raw.strip():
+                    continue
+                try:
+                    fields = RowFields(normalize_names(self._parse(raw)), self._rules)
+                    time_ns, record = self.kind.rule(fields, self._context)
+                    if enforce_order and time_ns < last_ns:
+                        raise InvalidField(f"field time must not go back behind {iso(last_ns)}, found {iso(time_ns)}")
+                except InvalidField as error:
+                    yield TapeRow(last_ns, line_number, None, str(error), raw)
+                    continue
+                last_ns = time_ns
+                yield TapeRow(time_ns, line_number, record)
+
+    def _place_bad_rows(self, rows: Iterator[TapeRow]) -> Iterator[TapeRow]:
+        """Bad rows before the first good one wait for it."""
+        pending: list[TapeRow] = []
+        first_ns: int | None = None
+        for row in rows:
+            if row.record is None and first_ns is None:
+                pending.append(row)
+                continue
+            if first_ns is None:
+                first_ns = row.time_ns
+                yield from (bad._replace(time_ns=row.time_ns) for bad in pending)
+            yield row
+        if first_ns is None and pending:
+            raise BadInput(
+                f"no usable row in {self.path}: the first bad row is line {pending[0].line}: {pending[0].reason}"
+            )
+
+
+def _from_json(line: bytes) -> dict[Any, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InvalidField(f"row must be a JSON object, found {line[:60].decode(errors='replace')!a}") from error
+    if not isinstance(row, dict):
+        raise InvalidField(f"row must be a JSON object, found {ascii(row)[:60]}")
+    return row

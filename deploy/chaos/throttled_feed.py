@@ -1,0 +1,96 @@
+"""Keeps the feed from running away from a platform that is being struck, however slow the machine is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from types import TracebackType
+
+from dataflows.runtime import topology
+from deploy.chaos.stack import ChaosStack
+from deploy.errors import DeployError
+
+_POLL_S = 0.1
+_RESUME_AFTER_S = 1.0
+FEED = "market_data"
+
+
+class ThrottledFeed:
+    """While it is used as a context manager the feed's process is held (SIGSTOP) whenever it is more than `lead_max` ticks
+    ahead of the slowest dataflow, or of the place where the next fault is due (`allow_until`). A held feed is a slow feed:
+    nothing may depend on it.
+
+    A process that is stopped may hold messages that it has given out and not sent yet, and the others wait for them: so
+    when nobody moves it goes on for a moment.
+    """
+
+    def __init__(self, stack: ChaosStack, clocks: Sequence[int], lead_max: int) -> None:
+        self._stack, self._clocks, self._lead_max = stack, clocks, lead_max
+        self._allowed_index = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._followers = [name for name, service in topology.SERVICES.items() if service.inputs]
+        self._reached_ns = dict.fromkeys((FEED, *self._followers), -1)
+        self._progressed_at = time.monotonic()
+
+    def __enter__(self) -> ThrottledFeed:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._signal(signal.SIGCONT)
+
+    def allow_until(self, index: int) -> None:
+        """The feed may come to this tick, and `lead_max` beyond."""
+        self._allowed_index = index
+
+    def reached_ns(self) -> int:
+        """The last tick of the feed. One that has just been started again, and is held, still stands where it stood."""
+        self._reached_ns[FEED] = max(self._reached_ns[FEED], self._stack.passed_ns(FEED))
+        return self._reached_ns[FEED]
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(_POLL_S):
+            # A supervisor that has ended is found by whoever waits for it, and said there.
+            with contextlib.suppress(DeployError):
+                self._update()
+                self._signal(signal.SIGSTOP if self._is_too_far_ahead() and not self._is_stalled() else signal.SIGCONT)
+
+    def _update(self) -> None:
+        previous = dict(self._reached_ns)
+        for name in self._reached_ns:
+            # A process that has just been started again has said nothing yet: it stands where it stood.
+            self._reached_ns[name] = max(self._reached_ns[name], self._stack.passed_ns(name))
+        if self._reached_ns != previous:
+            self._progressed_at = time.monotonic()
+
+    def _is_stalled(self) -> bool:
+        """Whether nobody has moved for a while; then not again before another while."""
+        is_stalled = time.monotonic() - self._progressed_at > _RESUME_AFTER_S
+        if is_stalled:
+            self._progressed_at = time.monotonic()
+        return is_stalled
+
+    def _is_too_far_ahead(self) -> bool:
+        slowest = min(self._reached_ns[name] for name in self._followers)
+        return (
+            self._index_of(self._reached_ns[FEED]) - min(self._allowed_index, self._index_of(slowest)) > self._lead_max
+        )
+
+    def _index_of(self, ts_ns: int) -> int:
+        return bisect_right(self._clocks, ts_ns)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._stack.children(FEED):
+            if child.identity is not None and child.identity.alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.identity.pid, number)

@@ -1,0 +1,182 @@
+"""`status` and `health-check`: how the platform does."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.home import Home, home_from_environment
+from deploy.supervisor.state import ChildState, PlatformState, Status, read_state
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+_COUNT_FIELDS = {
+    "in": "records_in",
+    "out": "records_out",
+    "dead letters": "dead_letters",
+    "late": "late_records",
+    "duplicates": "duplicates",
+    "gaps": "seq_gaps",
+}
+_STYLES = {
+    Status.HEALTHY: "green",
+    Status.STOPPED: "dim",
+    Status.FAILED: "bold red",
+    Status.HALTED: "bold red",
+    Status.UNHEALTHY: "red",
+}
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status", help="What runs, and with --detailed what it has done.")(status)
+    app.command("health-check", help="Ask every service a real question; status 1 when one does not answer.")(health)
+
+
+def status(
+    detailed: Annotated[bool, typer.Option("--detailed", help="With records, dead letters and memory.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    home = home_from_environment()
+    state = read_state(home)
+    running = state is not None and state.supervisor.alive()
+    if as_json:
+        print(json.dumps({"running": running, **(_as_tree(home, state) if state else {})}, indent=2))
+    elif state is None:
+        print(f"never started in {home.root}")
+    elif not running:
+        print(_not_running(state))
+    else:
+        _show(home, state, detailed=detailed)
+    raise typer.Exit(0 if running else 3)
+
+
+def _not_running(state: PlatformState) -> str:
+    remaining = [child.name for child in state.children if child.identity is not None and child.identity.alive()]
+    if remaining:
+        return f"the supervisor is gone but {', '.join(remaining)} still run; `python cli.py stop` ends them"
+    return f"not running ({state.phase}: {state.message})"
+
+
+def _as_tree(home: Home, state: PlatformState) -> dict[str, object]:
+    from deploy.supervisor.probes import read_stats
+    from deploy.supervisor.scheduled_checks import read_results
+
+    tree = asdict(state)
+    tree["checks"] = read_results(home)
+    for child in tree["children"]:
+        child["stats"] = read_stats(home.stats / f"{child['name']}.json")
+    return tree
+
+
+def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
+    from deploy.supervisor.probes import read_stats
+
+    console = Console()
+    # A line that is too long for the terminal is still better than a number cut in half.
+    console.width = max(console.width, 130)
+    for line in state.degraded:
+        console.print(f"DEGRADED: {line}", style="bold red", markup=False)
+    if state.dev:
+        console.print("dev mode: dataflows, the API and alerts are started again when their code changes", style="cyan")
+    addresses = f"API {state.api}   Kafka {state.kafka}" + (
+        f"   dashboard {state.dashboard}" if state.dashboard else ""
+    )
+    console.print(f"{state.phase}: {state.message}   {addresses}", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("service", "state", "pid", "restarts", *((*_COUNT_FIELDS, "clock (UTC)", "MB") if detailed else ())):
+        table.add_column(title, no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for child in state.children:
+        row = [child.name, str(child.status), str(child.pid or "-"), str(child.restarts)]
+        if detailed:
+            stats = read_stats(home.stats / f"{child.name}.json") or {}
+            row += [str(stats.get(count, "-")) for count in _COUNT_FIELDS.values()]
+            row += [_clock(stats.get("last_tick_ns")), _memory_mb(child)]
+        table.add_row(*row, child.reason or "", style=_STYLES.get(child.status, "yellow"))
+    console.print(table)
+    if detailed:
+        _show_checks(console, home)
+
+
+def _show_checks(console: Console, home: Home) -> None:
+    """What the scheduled checks found last."""
+    from deploy.supervisor.scheduled_checks import read_results
+
+    results = read_results(home)
+    if not results:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("check", "result", "finished (UTC)", "seconds", "counts", "message"):
+        table.add_column(title, no_wrap=title != "message")
+    for row in results:
+        finished = _clock(int(row["finished_at"] * 1e9))
+        counts = ", ".join(f"{number} {what}" for what, number in row["counts"].items())
+        result = "ok" if row["ok"] else "FINDING"
+        table.add_row(row["name"], result, finished, f"{row['duration_s']:.1f}", counts, row["message"])
+    console.print()
+    console.print(table)
+
+
+def _clock(ns: object) -> str:
+    """The event time a dataflow has come to."""
+    if not isinstance(ns, int) or ns <= 0:
+        return "-"
+    return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _memory_mb(child: ChildState) -> str:
+    """What the process holds in memory; `-` when it has none or is not ours to look at."""
+    import psutil
+
+    if child.pid is None:
+        return "-"
+    try:
+        return f"{psutil.Process(child.pid).memory_info().rss / 1e6:.0f}"
+    except psutil.Error:
+        return "-"
+
+
+def health(as_json: AsJson = False) -> None:
+    home = home_from_environment()
+    state = read_state(home)
+    if state is None or not state.supervisor.alive():
+        raise DeployError(f"no platform runs in {home.root}")
+    reasons = {child.name: _probe_child(home, state, child) for child in state.children}
+    unhealthy = {name: reason for name, reason in reasons.items() if reason is not None}
+    if as_json:
+        print(json.dumps({"healthy": not unhealthy, "degraded": list(state.degraded), "services": reasons}, indent=2))
+    else:
+        for line in state.degraded:
+            print(f"DEGRADED: {line}")
+        for name, reason in reasons.items():
+            print(f"{name:12} {'healthy' if reason is None else reason}")
+    raise typer.Exit(1 if unhealthy else 0)
+
+
+def _probe_child(home: Home, state: PlatformState, child: ChildState) -> str | None:
+    """The same questions the supervisor asks, asked now from here."""
+    from deploy.recovery.recorded_topics import platform_settings
+    from deploy.supervisor.platform_services import alerts_probe
+    from deploy.supervisor.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
+    from deploy.supervisor.process_spec import Probe
+
+    addresses = json.loads((home.secrets / "endpoints.json").read_text())
+    kafka = platform_settings(home, {"KAFKA_BOOTSTRAP_SERVERS": addresses["KAFKA_BOOTSTRAP_SERVERS"]}).kafka
+    services: dict[str, Probe] = {
+        "kafka": KafkaProbe(kafka.cluster),
+        "postgres": PostgresProbe(addresses["DATABASE_URL"]),
+        "redis": RedisProbe(addresses["REDIS_URL"]),
+        "api": HttpProbe(f"{state.api}/health"),
+        "dashboard": HttpProbe(f"{state.dashboard}/"),
+        # It sleeps between its checks: that it runs is asked here, what it found is in `status --detailed`.
+        "checks": lambda pid: None,
+        "alerts": alerts_probe(home),
+    }
+    if child.pid is None and not child.external:
+        return f"{child.status}: {child.reason}" if child.reason else str(child.status)
+    probe = services.get(child.name) or DataflowProbe(home.stats / f"{child.name}.json")
+    return probe(child.pid or 0)

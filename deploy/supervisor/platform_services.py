@@ -1,0 +1,138 @@
+"""The platform's own processes: one Bytewax process per dataflow, the API and the dashboard's server."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from dataflows.runtime.topology import Replica
+from deploy.home import REPOSITORY, Home
+from deploy.supervisor import scheduled_checks
+from deploy.supervisor.probes import DataflowProbe, HttpProbe
+from deploy.supervisor.process_spec import DATAFLOW_NAMES, ProcessKind, ProcessSpec
+from deploy.supervisor.replicas import replica_name, replicas_of, store_of
+from deploy.supervisor.start_options import LOCAL_SYMBOLS
+
+_SMALL_PROCESS_VARIABLES = {
+    # Ten processes share a small machine: no thread pools and no per-thread heaps that nobody uses.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "PYTHONUNBUFFERED": "1",
+}
+# Set to anything at all, this opens a web server in every dataflow, all on the same port.
+_BLOCKED_VARIABLES = {"BYTEWAX_DATAFLOW_API_ENABLED"}
+
+
+def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the platform's own processes: ours, with what they are `overrides` on top.
+
+    `PLATFORM_CHILD_PATH` is a folder of modules that go before ours: `chaos` sets their clocks by it.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name not in _BLOCKED_VARIABLES}
+    path = os.pathsep.join([*filter(None, [os.environ.get("PLATFORM_CHILD_PATH")]), str(REPOSITORY)])
+    return {**inherited, **_SMALL_PROCESS_VARIABLES, "PYTHONPATH": path, **overrides}
+
+
+def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[ProcessSpec]:
+    """The processes of every dataflow, as many as its recovery stores in the state folder are for."""
+    return [
+        service
+        for name in DATAFLOW_NAMES
+        for service in replica_services(
+            home, name, replicas_of(home, name), environment, snapshot_interval_s=snapshot_interval_s
+        )
+    ]
+
+
+def replica_services(
+    home: Home, name: str, replicas: list[Replica], environment: Mapping[str, str], *, snapshot_interval_s: int
+) -> list[ProcessSpec]:
+    """One process per replica of a dataflow, each with its recovery store."""
+    return [
+        ProcessSpec(
+            name=replica_name(name, replica),
+            kind=ProcessKind.DATAFLOW,
+            command=(
+                *(sys.executable, "-m", "bytewax.run", f"dataflows.{name}"),
+                *("-r", str(store_of(home, name, replica)), "-s", str(snapshot_interval_s), "-b", "0"),
+            ),
+            probe=DataflowProbe(home.stats / f"{replica_name(name, replica)}.json"),
+            environment={**environment, "PLATFORM_REPLICA": str(replica)},
+            replica_of=name,
+        )
+        for replica in replicas
+    ]
+
+
+def local_broker_service(home: Home, environment: Mapping[str, str], port: int) -> ProcessSpec:
+    """The local broker that speaks Alpaca's protocol; its account stays in the state folder."""
+    return ProcessSpec(
+        name="alpaca_server",
+        kind=ProcessKind.SERVICE,
+        command=(
+            *(sys.executable, "-m", "deploy.cli", "alpaca-server", "--port", str(port), "--bar-interval-s", "1"),
+            *("--symbols", ",".join(LOCAL_SYMBOLS), "--state", str(home.data / "alpaca.json")),
+        ),
+        probe=HttpProbe(f"http://127.0.0.1:{port}/control/state"),
+        environment=environment,
+        stop_timeout_s=5.0,
+    )
+
+
+def api_service(environment: Mapping[str, str], port: int) -> ProcessSpec:
+    """The API on 127.0.0.1."""
+    return ProcessSpec(
+        name="api",
+        kind=ProcessKind.API,
+        command=(
+            *(sys.executable, "-m", "uvicorn", "api.app:served", "--factory"),
+            *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+        ),
+        probe=HttpProbe(f"http://127.0.0.1:{port}/health"),
+        environment=environment,
+        stop_timeout_s=5.0,
+    )
+
+
+def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_at: str | None) -> ProcessSpec:
+    """The scheduled checks. What they find is in their results; the process itself is well while it runs."""
+    return ProcessSpec(
+        name="checks",
+        kind=ProcessKind.CHECKS,
+        command=scheduled_checks.service_command(verify_s, replay_at),
+        probe=lambda pid: None,
+        environment=environment,
+        stop_timeout_s=5.0,
+    )
+
+
+def alerts_service(home: Home, environment: Mapping[str, str], api: str) -> ProcessSpec:
+    """Reads the API's metrics and tells people. A round may wait for a channel that is slow."""
+    return ProcessSpec(
+        name="alerts",
+        kind=ProcessKind.ALERTS,
+        command=(sys.executable, "-m", "api.alerting"),
+        probe=alerts_probe(home),
+        environment={**environment, "ALERTS__METRICS_URL": f"{api}/metrics"},
+        stop_timeout_s=5.0,
+    )
+
+
+def alerts_probe(home: Home) -> DataflowProbe:
+    return DataflowProbe(home.run / "alerts.json", age_max_s=60.0)
+
+
+def dashboard_service(environment: Mapping[str, str], port: int, *, bundle: Path, api: str) -> ProcessSpec:
+    """The server of the built dashboard on 127.0.0.1; `api` is where it finds the API."""
+    return ProcessSpec(
+        name="dashboard",
+        kind=ProcessKind.DASHBOARD,
+        command=(
+            *(sys.executable, "-m", "uvicorn", "deploy.local.dashboard_server:create_app", "--factory"),
+            *("--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"),
+        ),
+        probe=HttpProbe(f"http://127.0.0.1:{port}/"),
+        environment={**environment, "PLATFORM_DASHBOARD_BUNDLE": str(bundle), "PLATFORM_API_URL": api},
+        stop_timeout_s=5.0,
+    )

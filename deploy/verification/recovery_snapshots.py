@@ -1,0 +1,118 @@
+"""What the recovery stores of portfolio, risk and the simulated venue say of the books, read from copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from deploy.errors import DeployError
+from deploy.recovery.recovery_store import StateSnapshot, read_store
+from deploy.verification.ledger_tables import SnapshotBooks
+
+if TYPE_CHECKING:
+    from configs.settings import Settings
+    from deploy.home import Home
+    from operators.ledger import Ledger
+
+
+def snapshot_books(home: Home, settings: Settings) -> tuple[list[SnapshotBooks], str]:
+    """What is kept of each service that has a store with a clock in it, and a sentence on those that have not."""
+    books, missing = [], []
+    for service, read_books in _READERS.items():
+        try:
+            store = read_store(home.recovery / service)
+        except DeployError as error:
+            missing.append(str(error))
+            continue
+        clock_ns, state = _clock(store.snapshots, service), _stage(store.snapshots, service)
+        if clock_ns is None or state is None:
+            missing.append(f"the store of {service} holds no state yet")
+        else:
+            books.append(SnapshotBooks(service, clock_ns, read_books(settings, state)))
+    return books, "; ".join(missing)
+
+
+def _clock(snapshots: list[StateSnapshot], service: str) -> int | None:
+    """The last tick that the reader had passed on: second of its state (`operators/alignment.py`)."""
+    return next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.ticks")), None)
+
+
+def _stage(snapshots: list[StateSnapshot], service: str) -> Any:
+    """The stage's own snapshot: second of the logic's (`dataflows/runtime/wiring.py`)."""
+    return next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.stage")), None)
+
+
+def _portfolio(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
+    from dataflows.runtime import stages
+    from operators.portfolio import PortfolioStage
+
+    stage = stages.portfolio(settings)()
+    stage.restore(state)
+    assert isinstance(stage, PortfolioStage)
+    stored_ledger = stage.ledger
+
+    def first_difference(ledger: Ledger) -> str | None:
+        for name in ("cash", "realized_pnl", "fees", "cost"):
+            if getattr(stored_ledger, name) != getattr(ledger, name):
+                return _difference_text("portfolio", name, getattr(stored_ledger, name), getattr(ledger, name))
+        for symbol in sorted({h.symbol for h in stored_ledger.holdings()} | {h.symbol for h in ledger.holdings()}):
+            stored, rebuilt = stored_ledger.holding(symbol), ledger.holding(symbol)
+            lots = [_lots(one) for one in (stored, rebuilt)]
+            if lots[0] != lots[1]:
+                return _difference_text("portfolio", f"lots of {symbol}", lots[0], lots[1])
+        return None
+
+    return first_difference
+
+
+def _lots(holding: Any) -> list[tuple[Any, ...]]:
+    return [] if holding is None else [(lot.lot_id, lot.quantity, lot.price) for lot in holding.lots]
+
+
+def _risk(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
+    from dataflows.runtime import stages
+    from operators.risk import RiskStage
+
+    stage = stages.risk(settings)()
+    stage.restore(state)
+    assert isinstance(stage, RiskStage)
+    quantities = {symbol: holding.quantity for symbol, holding in stage.book.positions.items() if holding.quantity}
+    cash = stage.book.cash
+
+    def first_difference(ledger: Ledger) -> str | None:
+        if cash != ledger.cash:
+            return _difference_text("risk", "cash", cash, ledger.cash)
+        return _quantity_difference("risk", quantities, ledger)
+
+    return first_difference
+
+
+def _execution(settings: Settings, state: Any) -> Callable[[Ledger], str | None]:
+    from dataflows.runtime import stages
+    from operators.gateway import GatewayStage
+    from operators.venue import VenueStage
+
+    stage = stages.execution(settings)()
+    stage.restore(state)
+    assert isinstance(stage, VenueStage | GatewayStage)
+    quantities = dict(stage.positions)
+    return lambda ledger: _quantity_difference("execution", quantities, ledger)
+
+
+def _quantity_difference(service: str, quantities: dict[str, Any], ledger: Ledger) -> str | None:
+    for symbol in sorted(quantities.keys() | {holding.symbol for holding in ledger.holdings()}):
+        stored, rebuilt = quantities.get(symbol, 0), ledger.quantity(symbol)
+        if stored != rebuilt:
+            return _difference_text(service, f"position of {symbol}", stored, rebuilt)
+    return None
+
+
+def _difference_text(service: str, what: str, stored: Any, rebuilt: Any) -> str:
+    return f"recovery store of {service}: {what} is {stored}, the executions give {rebuilt}"
+
+
+_READERS: dict[str, Callable[[Settings, Any], Callable[[Ledger], str | None]]] = {
+    "portfolio": _portfolio,
+    "risk": _risk,
+    "execution": _execution,
+}

@@ -1,0 +1,58 @@
+"""Broker orders that have ended: of these a late fill is still told from a repeat."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from operators.gateway.gateway_order import GatewayOrder
+from operators.gateway.leg import Fill, Leg
+
+ENDED_LEGS_MAX = 2000
+
+
+class LateFill(NamedTuple):
+    """A fill that came behind the end of its order, with the order's quantity traded in all."""
+
+    order_id: str
+    symbol: str
+    side: str
+    cause_id: str
+    cum_quantity: Decimal
+    fill: Fill
+
+
+class EndedLegs:
+    """The last `ENDED_LEGS_MAX` of them."""
+
+    def __init__(self) -> None:
+        self._legs: dict[str, tuple[Any, ...]] = {}  # client_order_id -> leg, order_id, symbol, side, cause, cum
+
+    def add(self, order: GatewayOrder, leg: Leg) -> None:
+        terms = order.terms
+        identity = (terms.order_id, terms.symbol, terms.side, terms.cause_id)
+        self._legs[leg.client_order_id] = (leg.as_tuple(), *identity, order.cum_quantity)
+        if len(self._legs) > ENDED_LEGS_MAX:
+            del self._legs[next(iter(self._legs))]
+
+    def match_late_fill(
+        self, event: str, client_order_id: str, quantity: Decimal, price: Decimal, cum: Decimal
+    ) -> LateFill | None:
+        """What a report on an ended order tells that was not known; None for a repeat and for what is not ours."""
+        entry = self._legs.get(client_order_id)
+        if entry is None:
+            return None
+        leg_state, order_id, symbol, side, cause_id, total_traded = entry
+        leg = Leg.from_tuple(leg_state)
+        fill = leg.apply_report(event, quantity, price, cum)
+        if fill is None:
+            return None
+        total_traded += fill.quantity
+        self._legs[client_order_id] = (leg.as_tuple(), order_id, symbol, side, cause_id, total_traded)
+        return LateFill(order_id, symbol, side, cause_id, total_traded, fill)
+
+    def snapshot(self) -> dict[str, tuple[Any, ...]]:
+        return dict(self._legs)
+
+    def restore(self, snapshot: dict[str, tuple[Any, ...]]) -> None:
+        self._legs = dict(snapshot)

@@ -1,0 +1,180 @@
+"""What the checks see of one order: its price, where it leads, and the book around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from operators.money import ONE, ZERO, divide, multiply
+from operators.risk.book import Exposure, RiskBook, RiskPosition, cash_to_reserve
+from operators.risk.breakers import Breakers
+from operators.risk.history import RiskHistory
+from operators.risk.settings import RiskSettings
+from schemas.records import BUY, OrderProposal
+
+_BPS = Decimal(10_000)
+_TOLERANCE_ABSOLUTE, _TOLERANCE_RELATIVE = Decimal("0.05"), Decimal("1E-9")
+
+
+_NO_POSITION = RiskPosition()
+
+
+class OrderContext:
+    """One order before the book. What only some checks need is worked out once, when one first asks.
+
+    last         the symbol's last close, or None
+    holding      position and open orders of the symbol
+    instrument   the definition of the symbol, or None where it is not known
+    history      what the book remembers of before: highs, volumes, recent orders
+    breakers     the circuit breakers' states
+    amends       whether it changes an order that works already
+    """
+
+    __slots__ = (
+        "_exposure",
+        "_order_price",
+        "_required_cash",
+        "_resulting_quantity",
+        "book",
+        "breakers",
+        "history",
+        "instrument",
+        "is_amendment",
+        "last_price",
+        "limits",
+        "order",
+        "position",
+        "ts_ns",
+    )
+
+    def __init__(
+        self,
+        order: OrderProposal,
+        book: RiskBook,
+        history: RiskHistory,
+        breakers: Breakers,
+        limits: RiskSettings,
+        ts_ns: int,
+        is_amendment: bool = False,
+    ) -> None:
+        self.order = order
+        self.is_amendment = is_amendment
+        self.book = book
+        self.limits = limits
+        self.ts_ns = ts_ns
+        self.history = history
+        self.breakers = breakers
+        self.instrument = limits.instruments.get(order.symbol)
+        position = book.positions.get(order.symbol)
+        if position is None:
+            multiplier = book.multiplier(order.symbol)
+            position = _NO_POSITION if multiplier == ONE else RiskPosition(multiplier=multiplier)
+        self.position = position
+        self.last_price = book.price(order.symbol)
+        self._order_price: Decimal | None = None
+        self._resulting_quantity: Decimal | None = None
+        self._required_cash: Decimal | None = None
+        self._exposure: Exposure | None = None
+
+    @property
+    def order_price(self) -> Decimal:
+        """What one unit is taken to cost: a buy's limit; a sell's limit or the last price, whichever is higher; without
+        a limit the last price, or a buy's stop above it, and the reserve on top."""
+        if self._order_price is None:
+            assert self.last_price is not None, "known_price comes before every check that needs a price"
+            limit = self.order.limit_price
+            if limit is not None:
+                self._order_price = limit if self.order.side == BUY else max(limit, self.last_price)
+            else:
+                stop = self.order.stop_price
+                base_price = self.last_price if stop is None or self.order.side != BUY else max(self.last_price, stop)
+                reserve = self.limits.reserve_bps
+                self._order_price = base_price + divide(multiply(base_price, reserve), _BPS) if reserve else base_price
+        return self._order_price
+
+    @property
+    def unit_value(self) -> Decimal:
+        """Money that one unit is worth at `order_price`."""
+        multiplier = self.position.multiplier
+        return self.order_price if multiplier == ONE else multiply(self.order_price, multiplier)
+
+    @property
+    def resulting_quantity(self) -> Decimal:
+        """The position in the order's own direction (a sell's is turned round) if it and all before it were filled."""
+        if self._resulting_quantity is None:
+            position, order = self.position, self.order
+            if order.side == BUY:
+                self._resulting_quantity = position.quantity + position.buys.quantity + order.quantity
+            else:
+                self._resulting_quantity = position.sells.quantity + order.quantity - position.quantity
+            if order.reduce_only:
+                self._resulting_quantity = min(ZERO, self._resulting_quantity)
+        return self._resulting_quantity
+
+    @property
+    def required_cash(self) -> Decimal:
+        """Cash that the order sets aside beyond what is set aside already; 0 for an order that only reduces."""
+        if self._required_cash is None:
+            order, position = self.order, self.position
+            if order.reduce_only:
+                self._required_cash = ZERO
+                return ZERO
+            side = position.buys if order.side == BUY else position.sells
+            closable = position.closable(order.side)
+            unit_value = self.unit_value
+            cost = side.cost + multiply(order.quantity, unit_value)
+            after = cash_to_reserve(side.quantity + order.quantity, cost, max(side.price_max, unit_value), closable)
+            self._required_cash = after - side.reserved_cash(closable)
+        return self._required_cash
+
+    @property
+    def only_reduces(self) -> bool:
+        """Whether the order, with all open ones before it, cannot open or turn round a position."""
+        return self.resulting_quantity <= 0
+
+    @property
+    def exposure(self) -> Exposure:
+        if self._exposure is None:
+            self._exposure = self.book.exposure()
+        return self._exposure
+
+    @property
+    def unpriced_symbol(self) -> str | None:
+        """A symbol in the book whose price is not known, if there is one; `exposure` must not be asked then."""
+        return self.book.unpriced_symbol()
+
+    @property
+    def opening_quantity(self) -> Decimal:
+        """Units by which the order would open or enlarge a position once all open orders of its side are filled."""
+        order, position = self.order, self.position
+        if order.reduce_only:
+            return ZERO
+        side = position.buys if order.side == BUY else position.sells
+        return min(order.quantity, max(ZERO, side.quantity + order.quantity - position.closable(order.side)))
+
+    @property
+    def added_exposure(self) -> Decimal:
+        """Money by which the order raises the largest gross value that its symbol's open orders can lead to."""
+        order, position = self.order, self.position
+        if order.reduce_only:
+            return ZERO
+        if order.side == BUY:
+            after = abs(position.quantity + position.buys.quantity + order.quantity)
+        else:
+            after = abs(position.quantity - position.sells.quantity - order.quantity)
+        return max(ZERO, self.last_value(after - position.worst_quantity()))
+
+    def last_value(self, quantity: Decimal) -> Decimal:
+        """Money that `quantity` units are worth at the last price."""
+        assert self.last_price is not None, "known_price comes before every check that needs a price"
+        return self.position.value(quantity, self.last_price)
+
+    def equity(self, exposure: Exposure) -> Decimal:
+        """Cash and positions at last prices."""
+        return self.book.cash + exposure.long - exposure.short
+
+    def evaluate(self, function: Callable[[Exposure], Decimal]) -> Decimal:
+        """`function` of the exposure, where the sign of the result decides: exact whenever the sign is in doubt."""
+        estimate = function(self.exposure)
+        tolerance = _TOLERANCE_ABSOLUTE + _TOLERANCE_RELATIVE * (self.exposure.worst_gross + abs(self.book.cash))
+        return estimate if abs(estimate) > tolerance else function(self.book.exact_exposure())

@@ -1,0 +1,128 @@
+"""The checks can fail: a state that forgets something and a sink that numbers by itself do not pass the crash test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import time
+from typing import Any
+
+import pytest
+
+from configs.settings import Settings
+from dataflows.runtime import stages
+from operators.stage import Stage, TimeSlice
+from schemas.records import Record, Valuation
+from tests.replay.in_memory_platform import InMemoryPlatform, Logs
+from tests.replay.market import MONDAY, write_market
+from tests.replay.runs import pinned_settings, read_time_slices
+
+SnapshotFilter = Callable[[Any], Any]
+
+
+@pytest.fixture(scope="module")
+def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
+    folder = tmp_path_factory.mktemp("market")
+    return read_time_slices(
+        write_market(folder, symbols=("A", "B", "C"), days=[MONDAY], open_time=time(9, 30), minutes=40, seed=3)
+    )
+
+
+@pytest.fixture(scope="module")
+def expected_contents(time_slices: list[TimeSlice]) -> dict[str, list[str]]:
+    return InMemoryPlatform(pinned_settings(), time_slices, partitions=2, seed=0).run().contents()
+
+
+def crash_test(time_slices: list[TimeSlice], expected_contents: dict[str, list[str]]) -> None:
+    """As in `test_crashes_in_memory.py`."""
+    platform = InMemoryPlatform(pinned_settings(), time_slices, partitions=2, seed=1, crash_rate=0.03)
+    logs = platform.run()
+    assert platform.crash_count > 10
+    assert logs.contents() == expected_contents
+
+
+class LossyStage:
+    """A stage whose snapshots leave something out."""
+
+    def __init__(self, stage: Stage, forget: SnapshotFilter) -> None:
+        self._stage, self._forget = stage, forget
+
+    def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
+        return self._stage.on_slice(ts_ns, records)
+
+    def snapshot(self) -> Any:
+        return self._forget(self._stage.snapshot())
+
+    def restore(self, snapshot: Any) -> None:
+        self._stage.restore(snapshot)
+
+
+def without_symbol_a(snapshot: Any) -> Any:
+    version, specs, symbols, *rest = snapshot
+    return version, specs, {symbol: state for symbol, state in symbols.items() if symbol != "A"}, *rest
+
+
+def without_seq(snapshot: Any) -> Any:
+    version, _seq, *rest = snapshot
+    return (version, 0, *rest)
+
+
+def without_proposal_seq(snapshot: Any) -> Any:
+    version, ledger, marks, (valuation_seq, _proposal_seq, *counts), *rest = snapshot
+    return (version, ledger, marks, (valuation_seq, 0, *counts), *rest)
+
+
+def test_unmodified_stages_pass_the_crash_test(
+    time_slices: list[TimeSlice], expected_contents: dict[str, list[str]]
+) -> None:
+    crash_test(time_slices, expected_contents)
+
+
+@pytest.mark.parametrize(
+    ("service", "forget"),
+    [("features", without_symbol_a), ("execution", without_seq), ("portfolio", without_proposal_seq)],
+)
+def test_a_snapshot_that_omits_one_field_fails_the_crash_test(
+    service: str,
+    forget: SnapshotFilter,
+    time_slices: list[TimeSlice],
+    expected_contents: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_factory: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
+
+    def make_broken_factory(settings: Settings) -> Callable[[], Stage]:
+        make_stage = make_factory(settings)
+        return lambda: LossyStage(make_stage(), forget)
+
+    monkeypatch.setattr(stages, service, make_broken_factory)
+    with pytest.raises(AssertionError):
+        crash_test(time_slices, expected_contents)
+
+
+def test_a_sink_that_assigns_its_own_seq_fails_the_crash_test(
+    time_slices: list[TimeSlice], expected_contents: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its readers cannot know a repeat: without `seq` from the state there is no fence."""
+    seq, write = 0, Logs.write
+
+    def renumber(records: Iterable[Record]) -> list[Record]:
+        nonlocal seq
+        out: list[Record] = []
+        for record in records:
+            if type(record) is Valuation:
+                seq += 1
+                record = record._replace(seq=seq)
+            out.append(record)
+        return out
+
+    def write_renumbered(logs: Logs, service: str, shard: str, time_slices: Iterable[TimeSlice]) -> None:
+        write(
+            logs,
+            service,
+            shard,
+            [TimeSlice(time_slice.ts_ns, renumber(time_slice.records)) for time_slice in time_slices],
+        )
+
+    monkeypatch.setattr(Logs, "write", write_renumbered)
+    with pytest.raises(AssertionError):
+        crash_test(time_slices, expected_contents)

@@ -1,0 +1,279 @@
+"""The six dataflows as real processes on real services, with topics, a database and recovery stores of their own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg2
+from confluent_kafka import Consumer, Producer, TopicPartition
+from psycopg2 import sql
+
+from configs.settings import Settings, load_settings
+from dataflows.runtime.topology import STAGED_SERVICES
+from deploy.home import REPOSITORY, Home
+from deploy.local.ports import free_ports
+from deploy.supervisor.initialise import make_recovery_store
+from deploy.supervisor.platform_services import child_environment, dataflow_services
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
+from deploy.supervisor.topics import create_topics, read_topics
+from sinks.tables import TABLE_OF, fields_of
+from tests.replay.in_memory_platform import Logs
+from tests.replay.runs import SETTINGS_FILE, pinned_settings, staged_hash
+
+STANDSTILL_S = 60.0
+"""So long without any service moving is a deadlock; how fast they move depends on what else the machine does."""
+TableRows = dict[str, list[tuple[Any, ...]]]
+
+
+class Servers(NamedTuple):
+    kafka: str
+    database_url: str
+    redis_url: str
+
+
+class ProcessPlatform:
+    """Use as a context manager: whatever is still running at its end is killed.
+
+    `speed` is "max" or times real time. `workers` gives a service more than one worker thread, `processes` more than
+    one process; both may be changed before a service is started again. `overrides` are settings as environment variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Servers,
+        bars: Sequence[Path],
+        *,
+        speed: str = "max",
+        workers: Mapping[str, int] | None = None,
+        processes: Mapping[str, int] | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self.servers, self.prefix = servers, f"e2e-{uuid.uuid4().hex[:8]}."
+        self.partitions = pinned_settings().kafka.symbol_partitions
+        self.home = Home(folder)
+        self.workers, self.processes = dict(workers or {}), dict(processes or {})
+        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
+        environment = {
+            "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
+            "DATABASE_URL": servers.database_url,
+            "REDIS_URL": servers.redis_url,
+            "PLATFORM_HOME": str(folder),
+            "PLATFORM_SETTINGS": str(SETTINGS_FILE),
+            "KAFKA__TOPIC_PREFIX": self.prefix,
+            "MARKET_DATA__FEED": "files",
+            "MARKET_DATA__FILES__PATHS": json.dumps([str(path) for path in bars]),
+            "MARKET_DATA__FILES__SPEED": speed,
+            **(overrides or {}),
+        }
+        self._environment = environment
+        services = dataflow_services(self.home, child_environment(environment), snapshot_interval_s=1)
+        self._services = {service.name: service for service in services}
+
+    def __enter__(self) -> ProcessPlatform:
+        self.home.create_folders()
+        create_topics(self.servers.kafka, [replace(topic, name=self.prefix + topic.name) for topic in read_topics()])
+        for name in DATAFLOW_NAMES:
+            make_recovery_store(self.home.recovery / name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self._running):
+            self.kill(name)
+
+    # -- processes
+
+    def start(self, *names: str) -> None:
+        """Start these services, or all."""
+        for name in names or DATAFLOW_NAMES:
+            self._running[name] = [self._spawn(name, flags) for flags in self._flags(name)]
+
+    def start_feed_last(self) -> None:
+        """Start all, the feed last, and return in the middle: when the first ticks have come all the way."""
+        downstream = [name for name in DATAFLOW_NAMES if name != "market_data"]
+        self.start(*downstream)
+        self.wait_until(lambda: all(self.stats(name) for name in downstream), "all but the feed")
+        self.start("market_data")
+        self.wait_until_past("risk", 0)
+
+    def _flags(self, name: str) -> list[tuple[str, ...]]:
+        """What `bytewax.run` is told besides, for each process of a service."""
+        workers = ("-w", str(self.workers[name])) if name in self.workers else ()
+        if name not in self.processes:
+            return [workers]
+        addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(self.processes[name]))
+        return [("-i", str(number), "-a", addresses, *workers) for number in range(self.processes[name])]
+
+    def _spawn(self, name: str, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        service = self._services[name]
+        with (self.home.logs / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [*service.command, *flags],
+                cwd=REPOSITORY,
+                env=dict(service.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def kill(self, name: str) -> None:
+        children = self._running.pop(name)
+        for child in children:
+            child.kill()
+        for child in children:
+            child.wait()
+
+    def terminate(self, name: str, timeout_s: float = 60.0) -> int:
+        """The exit code of a service of one process."""
+        self._running[name][0].send_signal(signal.SIGTERM)
+        return self._wait_for_exit(name, timeout_s)
+
+    def _wait_for_exit(self, name: str, timeout_s: float = 60.0) -> int:
+        [child] = self._running.pop(name)
+        try:
+            return child.wait(timeout_s)
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+    def restart(self, name: str) -> None:
+        """Die without notice and come back at once."""
+        self.kill(name)
+        self.start(name)
+
+    def stop(self) -> None:
+        """End every service: those of one worker in good order, others, which cannot be, by killing them."""
+        single_process = [name for name in self._running if name not in self.workers and name not in self.processes]
+        for name in single_process:
+            self._running[name][0].send_signal(signal.SIGTERM)
+        for name in single_process:
+            assert self._wait_for_exit(name) == 0, f"{name}: {self.log_tail(name)}"
+        for name in list(self._running):
+            self.kill(name)
+
+    # -- progress
+
+    def stats(self, name: str) -> dict[str, Any]:
+        """The stats file of a service; empty before there is one."""
+        try:
+            stats: dict[str, Any] = json.loads((self.home.stats / f"{name}.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return stats
+
+    def last_tick_ns(self, name: str) -> int:
+        return int(self.stats(name).get("last_tick_ns", -1))
+
+    def wait_until(self, condition: Callable[[], bool], description: str) -> None:
+        """Poll; fails when nobody moves any more, or with a service's last words when one has ended by itself."""
+        progress, deadline = self.progress(), time.monotonic() + STANDSTILL_S
+        while not condition():
+            for name, children in self._running.items():
+                for child in children:
+                    assert child.poll() is None, f"{name} ended with {child.returncode}: {self.log_tail(name)}"
+            progress_before, progress = progress, self.progress()
+            if progress != progress_before:
+                deadline = time.monotonic() + STANDSTILL_S
+            assert time.monotonic() < deadline, f"waiting for {description}, all stand still: {progress}"
+            time.sleep(0.1)
+
+    def is_drained(self) -> bool:
+        """By the stats of all services as they run now. Of several workers only one shows: those behind it tell."""
+        feed = self.stats("market_data")
+        multi_process = {*self.workers, *self.processes}
+        # News and fundamentals come by the wall clock and pass no tick.
+        single_process = [name for name in ("market_data", *STAGED_SERVICES) if name not in multi_process]
+        return bool(feed.get("feed_finished")) and all(
+            self.stats(name).get("pid") == self._running[name][0].pid
+            and self.last_tick_ns(name) == feed["last_tick_ns"]
+            for name in single_process
+        )
+
+    def wait_drained(self) -> None:
+        """Until the feed is at its end and every service has passed its last tick."""
+        self.wait_until(self.is_drained, "the last tick everywhere")
+
+    def wait_until_past(self, name: str, ts_ns: int) -> None:
+        """Until a service has passed a time."""
+        self.wait_until(lambda: self.last_tick_ns(name) > ts_ns, f"{name} beyond {ts_ns}")
+
+    def run_to_end(self) -> None:
+        """Drain, then stop all: from here on tables and topics do not change."""
+        self.wait_drained()
+        self.stop()
+
+    def progress(self) -> str:
+        return ", ".join(f"{name} at {self.last_tick_ns(name)}" for name in DATAFLOW_NAMES)
+
+    def log_tail(self, name: str) -> str:
+        return "\n".join((self.home.logs / f"{name}.log").read_text().splitlines()[-15:])
+
+    # -- results
+
+    def read_settings(self) -> Settings:
+        """As its services read them."""
+        return load_settings(environment=self._environment)
+
+    def tables(self) -> TableRows:
+        """Every table's rows in order of their text, without `ts`, which is computed from `ts_ns`."""
+        out: TableRows = {}
+        connection = psycopg2.connect(self.servers.database_url)
+        try:
+            with connection.cursor() as cursor:
+                for record_type, table in TABLE_OF.items():
+                    names = sql.SQL(", ").join(sql.Identifier(field.name) for field in fields_of(record_type))
+                    cursor.execute(sql.SQL("SELECT {} FROM {}").format(names, sql.Identifier(table.name)))
+                    out[table.name] = sorted((tuple(map(_plain, row)) for row in cursor.fetchall()), key=repr)
+        finally:
+            connection.close()
+        return out
+
+    def logs(self) -> Logs:
+        """Every message of every topic with an owner."""
+        logs = Logs(self.partitions)
+        for topic, partition in logs.messages:
+            logs.messages[topic, partition] = self.messages(topic, partition)
+        return logs
+
+    def messages(self, topic: str, partition: int = 0) -> list[bytes]:
+        """Everything in a partition, repeats too."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.servers.kafka, "group.id": self.prefix + "test", "enable.auto.commit": False}
+        )
+        try:
+            topic_partition = TopicPartition(self.prefix + topic, partition, 0)
+            _, end = consumer.get_watermark_offsets(topic_partition, timeout=10)
+            consumer.assign([topic_partition])
+            out: list[bytes] = []
+            while len(out) < end:
+                batch = consumer.consume(min(1000, end - len(out)), timeout=10)
+                assert batch, f"{topic}/{partition}: {len(out)} of {end} messages came"
+                out += [message.value() or b"" for message in batch]
+            return out
+        finally:
+            consumer.close()
+
+    def produce(self, topic: str, partition: int, *values: bytes) -> None:
+        """As somebody else who writes into a topic."""
+        producer = Producer({"bootstrap.servers": self.servers.kafka, "acks": "all"})
+        for value in values:
+            producer.produce(self.prefix + topic, value, partition=partition)
+        assert producer.flush(15) == 0
+
+    def decision_hash(self) -> str:
+        return staged_hash(self.logs())
+
+
+def _plain(value: Any) -> Any:
+    """JSON columns as text, so that rows can be counted."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, sort_keys=True)
+    return bytes(value) if type(value) is memoryview else value

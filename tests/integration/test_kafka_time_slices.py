@@ -1,0 +1,330 @@
+"""The Kafka source and sink on a real broker: what goes in as ticks comes out as the same ticks, once."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import input as op_input
+from bytewax.operators import output as op_output
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import cluster_main, run_main
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from dataflows.runtime import topology
+from dataflows.sources.kafka import KafkaSliceSource, ReplayEnd, ShardSlices
+from operators.alignment import AlignedLogs, Log
+from operators.dead_letter_rate import RateLimits
+from operators.partitions import partition_of
+from operators.stage import TimeSlice
+from schemas.codec import decode, encode
+from schemas.errors import TooManyDeadLetters, Unavailable
+from schemas.records import Bar, Clock, DeadLetter, LateRecord
+from sinks.kafka import KafkaSliceSink, producer
+from tests.unit.builders import bar
+
+PARTITIONS, SYMBOLS, TAPE_SLICES = 3, 7, 60
+
+CLOCK_LOGS = [*[("market-bars", p) for p in range(PARTITIONS)], ("commands", 0)]
+
+
+def make_tape(slice_count: int = TAPE_SLICES) -> list[TimeSlice]:
+    """Every symbol in most minutes, in order of symbol."""
+    rng, seqs, out = random.Random(4), dict.fromkeys((f"S{i}" for i in range(SYMBOLS)), 0), []
+    for t in range(1, slice_count + 1):
+        bars = []
+        for symbol in seqs:
+            if rng.random() < 0.9:
+                seqs[symbol] += 1
+                bars.append(bar(symbol, seqs[symbol], t * 60, 100 + rng.random()))
+        out.append(TimeSlice(t * 60, bars))
+    return out
+
+
+class FailingTapeSource(FixedPartitionedSource[ShardSlices, int]):
+    """Ticks out of memory, `batch_size` a batch; with `fail_at`, the worker dies without notice before that tick."""
+
+    def __init__(self, time_slices: list[TimeSlice], batch_size: int = 7, fail_at: int | None = None) -> None:
+        self.time_slices, self.batch_size, self.fail_at = time_slices, batch_size, fail_at
+
+    def list_parts(self) -> list[str]:
+        return [topology.FEED_SHARD]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> Any:
+        source, start = self, resume_state or 0
+
+        class Partition(StatefulSourcePartition[ShardSlices, int]):
+            position = start
+
+            def next_batch(self) -> list[ShardSlices]:
+                if source.fail_at is not None and self.position >= source.fail_at:
+                    raise AbortExecution
+                if self.position >= len(source.time_slices):
+                    raise StopIteration
+                time_slices = source.time_slices[self.position : self.position + source.batch_size]
+                self.position += len(time_slices)
+                return [(topology.FEED_SHARD, time_slices)]
+
+            def snapshot(self) -> int:
+                return self.position
+
+        return Partition()
+
+
+class CollectingSink(FixedPartitionedSink[list[TimeSlice], None]):
+    def __init__(self, parts: list[str]) -> None:
+        self.parts = parts
+        self.time_slices: dict[str, list[TimeSlice]] = {part: [] for part in parts}
+
+    def list_parts(self) -> list[str]:
+        return self.parts
+
+    def part_fn(self, item_key: str) -> int:
+        return sorted(self.parts).index(item_key)
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> Any:
+        collected = self.time_slices[for_part]
+
+        class Partition(StatefulSinkPartition[list[TimeSlice], None]):
+            def write_batch(self, values: list[list[TimeSlice]]) -> None:
+                for time_slices in values:
+                    collected.extend(time_slices)
+
+            def snapshot(self) -> None:
+                return None
+
+        return Partition()
+
+
+@pytest.fixture
+def prefix(kafka: str) -> str:
+    """Fresh topics of one test."""
+    topic_prefix = f"t{uuid.uuid4().hex[:8]}-"
+    topics = [NewTopic(f"{topic_prefix}market-bars", PARTITIONS, 1), NewTopic(f"{topic_prefix}commands", 1, 1)]
+    admin = AdminClient({"bootstrap.servers": kafka})  # must outlive its futures
+    for future in admin.create_topics(topics).values():
+        future.result(20)
+    return topic_prefix
+
+
+def bars_sink(kafka: str, prefix: str) -> KafkaSliceSink:
+    return KafkaSliceSink(
+        kafka,
+        writer="market_data@test",
+        topics=["market-bars"],
+        clock_partitions={topology.FEED_SHARD: CLOCK_LOGS},
+        partitions=PARTITIONS,
+        prefix=prefix,
+    )
+
+
+def write(kafka: str, prefix: str, source: FailingTapeSource, recovery: RecoveryConfig | None = None) -> None:
+    flow = Dataflow("market_data")
+    op_output("kafka", op_input("ticks", flow, source), bars_sink(kafka, prefix))
+    run_main(flow, epoch_interval=timedelta(0), recovery_config=recovery)
+
+
+def bars_logs() -> list[Log]:
+    return [Log("market-bars", p, 0) for p in range(PARTITIONS)]
+
+
+def read(
+    kafka: str, prefix: str, until: ReplayEnd | None = None, workers: int = 1, by_shard: bool = False
+) -> CollectingSink:
+    logs = {str(p): [Log("market-bars", p, 0)] for p in range(PARTITIONS)} if by_shard else {"books": bars_logs()}
+    until = until or ReplayEnd(end_of_logs=True)
+    source = KafkaSliceSource(kafka, "features", logs, prefix=prefix, until=until)
+    sink = CollectingSink(list(logs))
+    flow = Dataflow("reading")
+    op_output("out", op_input("ticks", flow, source), sink)
+    if workers == 1:
+        run_main(flow)
+    else:
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    return sink
+
+
+def written_messages(partition: int) -> list[tuple[int, Any]]:
+    """What `write` puts into one partition of market-bars, with offsets."""
+    messages: list[Any] = []
+    for time_slice in make_tape():
+        messages += [b for b in time_slice.records if partition_of(b.symbol, PARTITIONS) == partition]  # type: ignore[union-attr]
+        messages.append(Clock(time_slice.ts_ns, ""))
+    return list(enumerate(messages))
+
+
+def produce(kafka: str, prefix: str, partition: int, *values: bytes) -> None:
+    sender = producer(kafka)
+    for value in values:
+        sender.produce(f"{prefix}market-bars", value, partition=partition)
+    assert sender.flush(20) == 0
+
+
+def test_time_slices_are_read_as_they_were_written(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    assert read(kafka, prefix).time_slices["books"] == make_tape()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_shard_reads_its_own_symbols_and_every_time_slice(kafka: str, prefix: str, workers: int) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    shards = read(kafka, prefix, by_shard=True, workers=workers).time_slices
+    for shard in range(PARTITIONS):
+        expected = [
+            TimeSlice(t, [b for b in records if partition_of(b.symbol, PARTITIONS) == shard])  # type: ignore[union-attr]
+            for t, records in make_tape()
+        ]
+        assert shards[str(shard)] == expected
+
+
+def test_a_log_read_by_all_shards_resumes_at_the_position_of_each(kafka: str, prefix: str) -> None:
+    """As after a restart: one shard was ahead of the other when their states were saved."""
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    logs = {str(p): [Log("market-bars", p, 0), Log("commands", 0, 1)] for p in range(PARTITIONS)}
+    source = KafkaSliceSource(kafka, "signals", logs, prefix=prefix, until=ReplayEnd(end_of_logs=True))
+    until_ns = make_tape()[2].ts_ns
+    shard_messages = [message for message in written_messages(0) if message[1].ts_ns <= until_ns]
+    reader_ahead = AlignedLogs("signals", logs["0"])
+    reader_ahead.feed("market-bars", 0, shard_messages)
+    reader_ahead.feed(
+        "commands", 0, [(offset, Clock(time_slice.ts_ns, "")) for offset, time_slice in enumerate(make_tape()[:3])]
+    )
+    reader_ahead.take_slices()
+    snapshot = reader_ahead.snapshot()
+    parts = {shard: source.build_part("ticks", shard, snapshot if shard == "0" else None) for shard in logs}
+    ts_by_shard: dict[str, list[int]] = {shard: [] for shard in parts}
+    for _ in range(200):
+        for shard, part in list(parts.items()):
+            try:
+                ts_by_shard[shard] += [time_slice.ts_ns for _, ticks in part.next_batch() for time_slice in ticks]
+            except StopIteration:
+                part.close()
+                del parts[shard]
+    all_ts = [time_slice.ts_ns for time_slice in make_tape()]
+    assert not parts
+    assert ts_by_shard.pop("0") == all_ts[3:]
+    assert all(ticks == all_ts for ticks in ts_by_shard.values())
+
+
+def test_a_writer_that_crashes_and_restarts_leaves_the_same_time_slices(kafka: str, prefix: str, tmp_path: Any) -> None:
+    init_db_dir(tmp_path, 1)
+    recovery = RecoveryConfig(str(tmp_path))
+    for fail_at in (11, 23, 40):
+        write(kafka, prefix, FailingTapeSource(make_tape(), fail_at=fail_at), recovery)
+    write(kafka, prefix, FailingTapeSource(make_tape()), recovery)
+    assert read(kafka, prefix).time_slices["books"] == make_tape()
+
+
+def test_a_malformed_message_becomes_a_dead_letter_and_the_rest_is_read(kafka: str, prefix: str) -> None:
+    valid = make_tape(2)
+    write(kafka, prefix, FailingTapeSource(valid[:1]))
+    late_bar = bar("S0", 99, 60)
+    invalid_bar = bar("S0", 98, 120)._replace(high=1.0)
+    produce(kafka, prefix, 0, b"not avro", b"\0\0\0\x03\xe7abc", encode(late_bar), encode(invalid_bar))
+    write(kafka, prefix, FailingTapeSource(valid[1:]))
+    first, second = read(kafka, prefix).time_slices["books"]
+    assert first == valid[0]
+    letters = [record for record in second.records if isinstance(record, DeadLetter)]
+    assert [record for record in second.records if isinstance(record, Bar)] == valid[1].records
+    assert [(letter.reason.split(",")[0], letter.schema_id, letter.stage) for letter in letters] == [
+        ("expected a zero byte and a 4-byte schema id", None, "features"),
+        ("schema id 999 is not known", 999, "features"),
+        ("field high must be >= low 100.0", None, "features"),
+    ]
+    assert letters[0].raw == b"not avro"
+    assert len({(letter.topic, letter.partition, letter.offset) for letter in letters}) == 3
+    [late_record] = [record for record in second.records if isinstance(record, LateRecord)]
+    assert (late_record.ts_ns, late_record.record_ts_ns, decode(late_record.raw)) == (60, 60, late_bar)
+
+
+def test_too_many_dead_letters_halt_the_flow_until_it_is_released(kafka: str, prefix: str, tmp_path: Any) -> None:
+    time_slices = make_tape(6)
+    write(kafka, prefix, FailingTapeSource(time_slices[:3]))
+    produce(kafka, prefix, 0, *[b"not avro"] * 6)
+    write(kafka, prefix, FailingTapeSource(time_slices[3:]))
+    logs = {"books": [Log("market-bars", p, 0) for p in range(PARTITIONS)]}
+    halts: list[tuple[int, str]] = []
+
+    def run(released_ns: int) -> list[TimeSlice]:
+        limits = RateLimits(per_minute=5)
+        source = KafkaSliceSource(
+            kafka,
+            "features",
+            logs,
+            prefix=prefix,
+            until=ReplayEnd(end_of_logs=True),
+            records_max=1,
+            limits=limits,
+            read_released_ns=lambda: released_ns,
+            on_halt=lambda at_ns, reason: halts.append((at_ns, reason)),
+        )
+        out: list[TimeSlice] = []
+        part = source.build_part("ticks", "books", None)
+        try:
+            while True:
+                out += [time_slice for _, batch in part.next_batch() for time_slice in batch]
+        except StopIteration:
+            return out
+        except TooManyDeadLetters:
+            return out
+        finally:
+            part.close()
+
+    assert run(-1) == time_slices[:3]
+    [(at_ns, reason)] = halts
+    assert at_ns == 240 and reason.startswith(
+        "6 records set aside within a minute, limit 5, the last of them market-bars/0@"
+    )
+    assert run(-1) == time_slices[:3] and len(halts) == 2, "it comes to the same tick again"
+    assert [time_slice.ts_ns for time_slice in run(at_ns)] == [time_slice.ts_ns for time_slice in time_slices]
+
+
+def test_a_replay_ends_at_a_time(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    assert read(kafka, prefix, ReplayEnd(ts_ns=20 * 60)).time_slices["books"] == make_tape()[:20]
+
+
+def test_a_replay_ends_at_an_offset(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    bar_counts = [
+        sum(partition_of(bar.symbol, PARTITIONS) == 1 for bar in time_slice.records if isinstance(bar, Bar))
+        for time_slice in make_tape()
+    ]
+    offset_after_slice_20 = sum(bar_counts[:20]) + 20  # its bars and clocks in partition 1
+    until = ReplayEnd(offsets={("market-bars", 1): offset_after_slice_20})
+    assert read(kafka, prefix, until).time_slices["books"] == make_tape()[:20]
+    until = ReplayEnd(offsets={("market-bars", 1): offset_after_slice_20 - 1})
+    assert read(kafka, prefix, until).time_slices["books"] == make_tape()[:19]
+
+
+def test_a_position_deleted_from_the_log_is_an_error(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape()))
+    cut_offset = TopicPartition(f"{prefix}market-bars", 0, 50)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.delete_records([cut_offset]).values():
+        future.result(20)
+    with pytest.raises(Exception) as error:
+        read(kafka, prefix)
+    causes = [error.value, error.value.__cause__]
+    assert any(isinstance(cause, Unavailable) and "not in the log any more" in str(cause) for cause in causes)
+
+
+def test_the_clock_names_its_writer_and_is_in_every_partition(kafka: str, prefix: str) -> None:
+    write(kafka, prefix, FailingTapeSource(make_tape(3)))
+    clocks = [Clock(t * 60, "market_data@test") for t in (1, 2, 3)]
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "look"})
+    for topic, partition in CLOCK_LOGS:
+        consumer.assign([TopicPartition(prefix + topic, partition, 0)])
+        end = consumer.get_watermark_offsets(TopicPartition(prefix + topic, partition), timeout=10)[1]
+        messages: list[Any] = []
+        while len(messages) < end:
+            messages += consumer.consume(end - len(messages), 5)
+        assert [r for r in (decode(m.value()) for m in messages) if isinstance(r, Clock)] == clocks
+    consumer.close()

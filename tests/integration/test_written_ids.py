@@ -1,0 +1,56 @@
+"""What an edge does first when it is started again: all that stands in its topic is in its table, and known by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+
+from configs.settings import load_settings
+from dataflows.runtime import live_endpoints
+from dataflows.runtime.stats import Stats
+from dataflows.sources.topic_tail import stored_ids_reader
+from operators.stage import TimeSlice
+from schemas.errors import Unavailable
+from schemas.records import NewsItem
+from sinks.postgres import PostgresWriter
+from tests.integration.recorded_platform import kafka_settings, make_topics, write
+
+ITEMS = [NewsItem(f"news-{number}", number, 1, "wire", "Profit beats estimates", "", "", ["A"]) for number in range(3)]
+
+
+def make_ends(database_url: str) -> live_endpoints.ServiceEndpoints:
+    settings = load_settings(environment={})
+    postgres = settings.database.postgres.model_copy(update={"url": database_url, "retry_s": 0.5})
+    database = settings.database.model_copy(update={"postgres": postgres})
+    return live_endpoints.ServiceEndpoints(settings.model_copy(update={"database": database}), Stats("news", None), {})
+
+
+def test_published_but_unstored_records_are_stored_once(kafka: str, make_database: Callable[[], str]) -> None:
+    prefix, url = make_topics(kafka), make_database()
+    write(kafka, prefix, [TimeSlice(60, ITEMS)], ["news"])
+    with closing(PostgresWriter(url, name="test")) as writer:
+        writer.write(ITEMS[:1])  # and then it was killed
+    live_ends = make_ends(url)
+    read_ids = stored_ids_reader(
+        kafka_settings(live_ends.settings, kafka, prefix), "news", live_endpoints.table_store(live_ends, "news")
+    )
+    for _ in range(2):
+        assert read_ids() == [item.news_id for item in ITEMS]
+        with closing(psycopg2.connect(url.replace("+psycopg2", ""))) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT news_id, ts_ns FROM news ORDER BY ts_ns")
+            assert cursor.fetchall() == [(item.news_id, item.ts_ns) for item in ITEMS]
+
+
+def test_without_postgres_no_id_counts_as_stored(kafka: str) -> None:
+    prefix = make_topics(kafka)
+    write(kafka, prefix, [TimeSlice(60, ITEMS)], ["news"])
+    live_ends = make_ends("postgresql://nobody@127.0.0.1:9/none")
+    read_ids: Any = stored_ids_reader(
+        kafka_settings(live_ends.settings, kafka, prefix), "news", live_endpoints.table_store(live_ends, "news")
+    )
+    with pytest.raises(Unavailable, match="Postgres took no batch"):
+        read_ids()

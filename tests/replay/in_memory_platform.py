@@ -1,0 +1,176 @@
+"""All services over logs in memory: the real topology, stages and readers; only Kafka and the processes are away.
+
+A schedule decides who steps when, how many messages arrive of which log, who snapshots and who dies. Everything that
+crosses a log is encoded and decoded as in the topics.
+"""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from configs.settings import Settings
+from dataflows.runtime import stages, topology
+from dataflows.runtime.wiring import StageLogic
+from operators.alignment import AlignedLogs
+from operators.partitions import partition_of
+from operators.stage import TimeSlice
+from schemas.codec import decode, encode
+from schemas.records import BY_SYMBOL, TOPIC_OF, Clock, Command, sequence_key
+
+LogName = tuple[str, int]
+
+
+class Logs:
+    """Topic partitions as lists of messages."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.messages: dict[LogName, list[bytes]] = {
+            (topic, p): []
+            for service in topology.SERVICES.values()
+            for topic in service.outputs
+            for p in topology.partitions_of(topic, partitions)
+        }
+
+    def write(self, service: str, shard: str, time_slices: Iterable[TimeSlice]) -> None:
+        """As `sinks/kafka.py`: the records of a tick, behind them its clock in every log of the service."""
+        outputs = topology.SERVICES[service].outputs
+        for time_slice in time_slices:
+            for record in time_slice.records:
+                topic = TOPIC_OF[type(record)]
+                if topic in outputs:
+                    self.messages[topic, self._partition(record)].append(encode(record))
+            clock = encode(Clock(time_slice.ts_ns, f"{service}@test"))
+            for log_name in topology.clocked_logs(service, shard, self.partitions):
+                self.messages[log_name].append(clock)
+
+    def _partition(self, record: Any) -> int:
+        return partition_of(record.symbol, self.partitions) if type(record) in BY_SYMBOL else 0
+
+    def records(self, topic: str) -> list[Any]:
+        """All records of a topic, each once, in log order; per key `seq` must count without a gap."""
+        out: list[Any] = []
+        for partition in topology.partitions_of(topic, self.partitions):
+            seen: dict[str, int] = {}
+            for message in self.messages[topic, partition]:
+                record = decode(message)
+                key = None if type(record) is Clock else sequence_key(record)
+                if type(record) is Clock or (key is not None and record.seq <= seen.get(key, 0)):
+                    continue
+                if key is not None:
+                    assert record.seq == seen.get(key, 0) + 1, f"{topic}: gap before {record}"
+                    seen[key] = record.seq
+                out.append(record)
+        return out
+
+    def contents(self) -> dict[str, list[str]]:
+        """Every topic's records, each once, partition by partition. Without `commands`, where no stage writes."""
+        topics = {topic for topic, _ in self.messages if topic != "commands"}
+        return {topic: [repr(record) for record in self.records(topic)] for topic in sorted(topics)}
+
+
+class ServiceShard:
+    """One shard of one service: reader, stage, and the last snapshot of both."""
+
+    def __init__(self, service: str, shard: str, settings: Settings, logs: Logs) -> None:
+        self.service, self.shard, self._settings, self._logs = service, shard, settings, logs
+        self._inputs = topology.input_logs(service, shard, logs.partitions)
+        self._start(None)
+        self.take_snapshot()
+
+    def _start(self, snapshot: Any) -> None:
+        reader_state, logic_state = snapshot or (None, None)
+        stage = getattr(stages, self.service)(self._settings)()
+        self.reader = AlignedLogs(self.service, self._inputs, reader_state)
+        self.logic = StageLogic(stage, logic_state, topology.PASS_THROUGH.get(self.service, ()))
+        self.next_offsets = dict(self.reader.next_offsets())
+
+    def take_snapshot(self) -> None:
+        self.snapshot = pickle.dumps((self.reader.snapshot(), self.logic.snapshot()))
+
+    def crash(self) -> None:
+        """Die without notice and come back from the last snapshot: what was written since is written again."""
+        self._start(pickle.loads(self.snapshot))  # noqa: S301  (made a line above)
+
+    def feed(self, log_name: LogName, count: int) -> None:
+        start = self.next_offsets[log_name]
+        messages = self._logs.messages[log_name][start : start + count]
+        self.reader.feed(*log_name, [(start + i, decode(message)) for i, message in enumerate(messages)])
+        self.next_offsets[log_name] = start + len(messages)
+
+    def step(self, records_max: int) -> bool:
+        time_slices = self.reader.take_slices(records_max)
+        for output in self.logic.on_batch([time_slices] if time_slices else [])[0]:
+            self._logs.write(self.service, self.shard, output)
+        return bool(time_slices)
+
+
+class InMemoryPlatform:
+    """The whole platform. `feed` is what market_data gives; `crash_rate` is the share of steps that end in a death."""
+
+    def __init__(
+        self, settings: Settings, feed: Sequence[TimeSlice], *, partitions: int, seed: int, crash_rate: float = 0.0
+    ) -> None:
+        self.logs = Logs(partitions)
+        self._feed, self._feed_position, self._feed_snapshot, self._feed_position_max = feed, 0, 0, 0
+        self._rng, self._crash_rate = random.Random(seed), crash_rate
+        self.crash_count = 0
+        self.shards = [
+            ServiceShard(service, shard, settings, self.logs)
+            for service in topology.STAGED_SERVICES
+            for shard in topology.shards(service, partitions)
+        ]
+
+    def run(self) -> Logs:
+        """Until everything has passed everywhere. Fails when nobody can move any more."""
+        last_ns = self._feed[-1].ts_ns
+        idle = 0
+        while any(shard.reader.passed_ns < last_ns for shard in self.shards):
+            if self._step():
+                idle = 0
+            else:
+                idle += 1
+                assert idle < 400 * len(self.shards), f"deadlock: {self._progress()}"
+        return self.logs
+
+    def _step(self) -> bool:
+        rng = self._rng
+        shard_number = rng.randrange(len(self.shards) + 1)
+        if shard_number == len(self.shards):
+            return self._step_feed()
+        shard = self.shards[shard_number]
+        log_name = rng.choice(list(shard.next_offsets))
+        offset_before = shard.next_offsets[log_name]
+        shard.feed(log_name, rng.choice((1, 3, 20, 200)))
+        moved = shard.step(rng.choice((1, 5, 1000))) or shard.next_offsets[log_name] > offset_before
+        if rng.random() < 0.2:
+            shard.take_snapshot()
+        if rng.random() < self._crash_rate:
+            shard.crash()
+            self.crash_count += 1
+        return moved
+
+    def _step_feed(self) -> bool:
+        rng = self._rng
+        if rng.random() < 0.2:
+            self._feed_snapshot = self._feed_position
+        if rng.random() < self._crash_rate:
+            self._feed_position = self._feed_snapshot
+            self.crash_count += 1
+        time_slices = self._feed[self._feed_position : self._feed_position + rng.choice((1, 5, 50))]
+        # A Command in the feed stands for a person's, who asks once, whatever becomes of market_data.
+        repeated, new = (
+            time_slices[: max(0, self._feed_position_max - self._feed_position)],
+            time_slices[max(0, self._feed_position_max - self._feed_position) :],
+        )
+        repeated = [TimeSlice(t.ts_ns, [r for r in t.records if type(r) is not Command]) for t in repeated]
+        self.logs.write("market_data", topology.FEED_SHARD, [*repeated, *new])
+        self._feed_position += len(time_slices)
+        self._feed_position_max = max(self._feed_position_max, self._feed_position)
+        return bool(time_slices)
+
+    def _progress(self) -> str:
+        return ", ".join(f"{s.service}/{s.shard} at {s.reader.passed_ns}" for s in self.shards)

@@ -1,0 +1,125 @@
+"""The decision hash: equal for equal decisions however they are written down, different for any other decision."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from operators.decision_hash import DecisionHash, canonical_text, decision_hash
+from schemas.records import (
+    BUY,
+    DAY,
+    HALTED,
+    MARKET,
+    CheckResult,
+    Lot,
+    LotMatch,
+    Order,
+    Position,
+    RiskFence,
+    Valuation,
+)
+from tests.unit.builders import bar, execution, refusal, signal
+
+D = Decimal
+ORDER = Order(1, 60, "ord-1", "prop-1", "A", BUY, D(5), MARKET, None, DAY, 1, [CheckResult("cash", "1", "2")])
+FENCE = RiskFence(2, 120, 2, HALTED, "test", "c1")
+FILL = execution(1, 120, "A", 5, 10.5, "1.25")
+MATCH = LotMatch(3, 180, "m1", "A", "LONG", D(2), D(10), D(11), D(2), D("0.5"), 120, 180, "lot-1", "exe-1", "exe-2")
+POSITION = Position(1, 120, "A", D(5), D("10.5"), D("52.5"), D(0), D("1.25"), "exe-1")
+LOT = Lot(2, 120, "lot-1", "A", 120, D(5), D("10.5"), "exe-1")
+VALUATION = Valuation(1, 120, D(100), D("46.25"), D(54), D(54), D("1.5"), D(0), D("1.25"), 1)
+DECISION_RECORDS: list[Any] = [ORDER, FENCE, FILL, MATCH, POSITION, LOT, VALUATION]
+
+
+def test_hash_equals_the_pinned_value() -> None:
+    """Two releases can only be compared as long as it stays the same function."""
+    assert decision_hash(DECISION_RECORDS) == "988bf1cd00e01949c0cde9379857c16f47cabb0e645c5bec9a983f23dbf726b4"
+
+
+def test_trailing_zeros_do_not_change_the_hash() -> None:
+    def padded(value: Any) -> Any:
+        return value.quantize(D("0.000000001")) if isinstance(value, Decimal) else value
+
+    assert decision_hash([type(r)._make(map(padded, r)) for r in DECISION_RECORDS]) == decision_hash(DECISION_RECORDS)
+
+
+def test_hash_depends_on_order_only_within_a_record_type() -> None:
+    assert decision_hash(reversed(DECISION_RECORDS)) == decision_hash(DECISION_RECORDS)
+    second = FILL._replace(seq=2, execution_id="exe-2")
+    assert decision_hash([FILL, second]) != decision_hash([second, FILL])
+
+
+@pytest.mark.parametrize(
+    ("record", "change"),
+    [
+        (record, {name: value})
+        for record, names in [
+            (
+                ORDER,
+                ("seq", "ts_ns", "order_id", "cause_id", "symbol", "side", "quantity", "limit_price", "risk_epoch"),
+            ),
+            (FENCE, ("ts_ns", "epoch", "state", "cause_id")),
+            (FILL, ("ts_ns", "price", "quantity", "fee", "filled_at_ns", "exec_type")),
+            (MATCH, ("pnl", "fees", "quantity", "lot_id")),
+            (POSITION, ("quantity", "cost_basis", "realized_pnl", "fees")),
+            (LOT, ("quantity", "price", "lot_id")),
+            (VALUATION, ("cash",)),
+        ]
+        for name in names
+        for value in [
+            "other"
+            if isinstance(getattr(record, name), str)
+            else D("7.7")
+            if isinstance(getattr(record, name), Decimal | None)
+            else 99
+        ]
+    ],
+)
+def test_any_other_decision_gives_another_hash(record: Any, change: dict[str, Any]) -> None:
+    changed = [r._replace(**change) if r is record else r for r in DECISION_RECORDS]
+    assert decision_hash(changed) != decision_hash(DECISION_RECORDS)
+
+
+def test_a_missing_record_of_any_kind_gives_another_hash() -> None:
+    for record in DECISION_RECORDS:
+        assert decision_hash([r for r in DECISION_RECORDS if r is not record]) != decision_hash(DECISION_RECORDS)
+
+
+def test_other_records_do_not_change_the_hash() -> None:
+    other_records: list[Any] = [bar("A", 1, 60), signal("A", 1, 60), refusal(1, 60, "A")]
+    assert decision_hash([*DECISION_RECORDS, *other_records]) == decision_hash(DECISION_RECORDS)
+    repriced = VALUATION._replace(unrealized_pnl=D(9), equity=D(9))
+    assert decision_hash([repriced if r is VALUATION else r for r in DECISION_RECORDS]) == decision_hash(
+        DECISION_RECORDS
+    ), "marks are not decisions"
+
+
+def test_closed_lot_adds_only_its_matches() -> None:
+    closed = LOT._replace(seq=9, quantity=D(0))
+    assert decision_hash([ORDER, LOT, closed]) == decision_hash([ORDER])
+
+
+def test_order_checks_do_not_change_the_hash() -> None:
+    assert decision_hash([ORDER._replace(checks=[])]) == decision_hash([ORDER])
+
+
+@pytest.mark.parametrize("cut", range(len(DECISION_RECORDS) + 1))
+def test_a_restart_anywhere_gives_the_same_hash(cut: int) -> None:
+    before, after = DecisionHash(), DecisionHash()
+    for record in DECISION_RECORDS[:cut]:
+        before.add(record)
+    after.restore(before.snapshot())
+    for record in DECISION_RECORDS[cut:]:
+        after.add(record)
+    assert after.hexdigest() == decision_hash(DECISION_RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(D("0E-9"), "0"), (D("-0"), "0"), (D("1E+3"), "1000"), (D("0.10"), "0.1"), (None, "-"), (7, "7"), ("x", "x")],
+)
+def test_equal_values_have_one_text(value: Any, expected: str) -> None:
+    assert canonical_text(value) == expected

@@ -1,0 +1,20 @@
+"""What a service keeps for its tables came out of topics: it is never written back into them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dataflows.runtime import topology
+from schemas.records import TOPIC_OF
+from sinks.kafka import KafkaSliceSink
+
+
+@pytest.mark.parametrize("service", topology.PASS_THROUGH)
+def test_pass_through_records_are_not_written_to_topics(service: str) -> None:
+    declared, pass_through = topology.SERVICES[service], topology.PASS_THROUGH[service]
+    output_topics = [*declared.outputs, *declared.unclocked]
+    sink = KafkaSliceSink(
+        "none", writer="w", topics=output_topics, clock_partitions={}, partitions=1, pass_through=pass_through
+    )
+    assert not set(pass_through) & set(sink.topics)
+    assert set(sink.topics) | set(pass_through) >= {kind for kind, topic in TOPIC_OF.items() if topic in output_topics}
