@@ -1,7 +1,8 @@
-"""What was decided, as one hash: orders, executions and the ledger.
+"""One hash over all decisions of a run: orders, fences, executions and the ledger.
 
-Two runs with the same hash sent the same orders at the same event times, had the same fills, and ended with the same
-matches, lots, positions and cash. Batch size, process count, arrival order and restarts must not change it.
+Two runs with the same hash sent the same orders at the same event times, got the same fills, and ended with the same
+lot matches, lots, positions and cash. Batch size, process count, arrival order and restarts do not change the hash.
+Sentences for a reader (`schemas/records/prose.py`) are left out, so that a release may reword them.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ from decimal import Decimal
 from typing import Any
 
 from schemas.records import Execution, Lot, LotMatch, Order, Position, RiskFence, Valuation
+from schemas.records.prose import without_prose
 
-VERSION = 1
+VERSION = 2
+"""Version 1 also covered `Execution.text` and `RiskFence.reason`: a reworded sentence changed the hash."""
 _HASHED_RECORDS: tuple[type, ...] = (Order, RiskFence, Execution, LotMatch)
 _EXCLUDED_TYPES = frozenset({list, tuple, dict})
 
 
 class DecisionHash:
-    """Folds records in, in the order their stages wrote them, each once. Memory is a row a position and open lot.
+    """Adds records one by one, in the order in which their stages wrote them, each record once.
 
-    Of orders, fences, executions and matches the whole history counts: each kind is a chain of SHA-256 over
-    (digest so far, record). Of positions, lots and cash the last state counts.
+    For orders, fences, executions and matches the whole history counts: each type is a chain of SHA-256 over
+    (previous digest, record). For positions, lots and cash only the last state counts, so memory grows with the number
+    of positions and open lots, not with the length of the run.
     """
 
     def __init__(self) -> None:
         self._chains = dict.fromkeys(_HASHED_RECORDS, b"")
-        # As records, or as their lines after a restore: most are replaced before anyone asks for the hash.
+        # Records, or their canonical lines after a restore. Most are replaced before the hash is computed.
         self._positions: dict[str, Any] = {}
         self._lots: dict[str, Any] = {}
         self._cash: Any = None
 
     def add(self, record: Any) -> None:
-        """Fold one record in; kinds that are not decisions pass by."""
+        """Add one record. Types that are no decision are ignored."""
         kind = type(record)
         if kind in self._chains:
-            self._chains[kind] = hashlib.sha256(self._chains[kind] + canonical_line(record).encode()).digest()
+            text = canonical_line(without_prose(record))
+            self._chains[kind] = hashlib.sha256(self._chains[kind] + text.encode()).digest()
         elif kind is Valuation:
             self._cash = record.cash
         elif kind is Position:
@@ -48,7 +53,7 @@ class DecisionHash:
                 self._lots.pop(record.lot_id, None)
 
     def hexdigest(self) -> str:
-        """64 hex digits."""
+        """Return the hash as 64 hexadecimal digits."""
         total_hash = hashlib.sha256(b"".join(self._chains[kind] for kind in _HASHED_RECORDS))
         for latest in (self._positions, self._lots):
             for key in sorted(latest):
@@ -57,20 +62,22 @@ class DecisionHash:
         return total_hash.hexdigest()
 
     def snapshot(self) -> Any:
+        """Return the state as plain tuples and dicts."""
         chains = {kind.__name__: digest for kind, digest in self._chains.items()}
         positions = {symbol: _as_line(record) for symbol, record in self._positions.items()}
         lots = {lot_id: _as_line(record) for lot_id, record in self._lots.items()}
         return (VERSION, chains, positions, lots, canonical_text(self._cash))
 
     def restore(self, snapshot: Any) -> None:
+        """Continue from a `snapshot()`. A chain of version 1 cannot be continued: it has hashed the prose."""
         version, chains, positions, lots, self._cash = snapshot
-        assert version == VERSION, f"decisions state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"decision hash state has version {version}, expected {VERSION}; run from the start"
         self._chains = {kind: chains[kind.__name__] for kind in _HASHED_RECORDS}
         self._positions, self._lots = dict(positions), dict(lots)
 
 
 def decision_hash(records: Iterable[Any]) -> str:
-    """The hash of records read back from a topic or table, each kind in `seq` order."""
+    """Return the hash of records that were read from topics or tables, each type in `seq` order."""
     decisions = DecisionHash()
     for record in records:
         decisions.add(record)
@@ -78,7 +85,7 @@ def decision_hash(records: Iterable[Any]) -> str:
 
 
 def canonical_line(record: Any) -> str:
-    """A record as one canonical line. Lists of a record are left out: they explain a decision, they are not one.
+    """Return a record as one canonical line. Lists inside a record are left out: they explain a decision.
 
     >>> canonical_line(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1|60|2|HALTED|test|c1\\n'
@@ -98,7 +105,7 @@ def _as_line(record: Any) -> str:
 
 
 def canonical_text(value: Any) -> str:
-    """Equal values give equal text, however many zeros a database or codec put behind the point.
+    """Return the same text for equal values, whatever trailing zeros a database or codec added.
 
     >>> canonical_text(Decimal("1.500000000")), canonical_text(Decimal("100")), canonical_text(None)
     ('1.5', '100', '-')

@@ -1,4 +1,4 @@
-"""Where two runs part: the first record that is not the same, with its fields side by side."""
+"""Find the first difference between two runs: the first record that differs, with its fields side by side."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from dataflows.replay.recording import DERIVED_TOPICS
 from operators.explain.lineage import cause_ids_of, record_id_of
 from schemas.records import BY_SYMBOL, TOPIC_OF, Record
+from schemas.records.prose import comparable
 
 _TOPIC_RANK: dict[type, int] = {
     kind: DERIVED_TOPICS.index(topic) for kind, topic in TOPIC_OF.items() if topic in DERIVED_TOPICS
@@ -22,9 +23,11 @@ class FieldDifference(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The first record that differs. `recorded` or `replayed` is None where that run has no such record; `instead` is
-    then what the run without it made of the same cause, such as a refusal in the place of an order. Both are None where
-    one run has a tick (a clock) that the other lacks, which `missing_tick` then says.
+    """The first record that differs.
+
+    `recorded` or `replayed` is None if that run has no such record. `instead` is then the record that this run made
+    from the same cause, such as a refusal in place of an order. Both are None if one run lacks a whole time slice;
+    `missing_tick` then says which.
     """
 
     ts_ns: int
@@ -42,24 +45,27 @@ class Difference(NamedTuple):
 
     @property
     def causes(self) -> list[str]:
-        """Ids of what the record was made from: of the recorded one, else of the replayed one."""
+        """Ids of the records from which the recorded record, or else the replayed one, was made."""
         record = self.recorded if self.recorded is not None else self.replayed
         return [] if record is None else cause_ids_of(record)
 
 
 def derived_records(records: Iterable[Record]) -> list[Record]:
-    """The records that stages made, in order of (topic, symbol, seq): the same for any number of shards."""
+    """Return the records that stages made, ordered by (topic, symbol, seq), for any number of shards."""
     return sorted((record for record in records if type(record) in _TOPIC_RANK), key=_sort_key)
 
 
 def first_difference(ts_ns: int, recorded: Sequence[Record], replayed: Sequence[Record]) -> Difference | None:
-    """Compare one tick of both runs, each as `derived_records` gives it; None where they are the same."""
+    """Compare one time slice of both runs, each as returned by `derived_records`. Return None if they are equal.
+
+    Prose is not compared: another release may word it differently.
+    """
     if recorded == replayed:
         return None
     for recorded_record, replayed_record in zip_longest(recorded, replayed):
         if recorded_record == replayed_record:
             continue
-        # Where the two are not of one place, the earlier of them has no counterpart.
+        # If the two have different sort keys, the earlier one has no counterpart.
         if replayed_record is None or (
             recorded_record is not None and _sort_key(recorded_record) < _sort_key(replayed_record)
         ):
@@ -99,12 +105,16 @@ def _record_of_same_cause(record: Record, candidates: Sequence[Record]) -> Recor
 def _field_differences(recorded: Record, replayed: Record) -> tuple[FieldDifference, ...]:
     if type(recorded) is not type(replayed):
         return (FieldDifference("type", type(recorded).__name__, type(replayed).__name__),)
-    values = zip(recorded._fields, recorded, replayed, strict=True)
-    # repr as well: a NaN is not equal to itself, and is still the same value.
+    # Compare repr as well: NaN does not equal NaN, but counts as the same value here.
+    differing = {
+        name
+        for name, one, other in zip(recorded._fields, comparable(recorded), comparable(replayed), strict=True)
+        if one != other and repr(one) != repr(other)
+    }
     return tuple(
-        FieldDifference(name, recorded_value, replayed_value)
-        for name, recorded_value, replayed_value in values
-        if recorded_value != replayed_value and repr(recorded_value) != repr(replayed_value)
+        FieldDifference(name, getattr(recorded, name), getattr(replayed, name))
+        for name in recorded._fields
+        if name in differing
     )
 
 

@@ -1,7 +1,7 @@
-"""All services over logs in memory: the real topology, stages and readers; only Kafka and the processes are away.
+"""All services over logs in memory: the real topology, stages and readers, without Kafka and processes.
 
-A schedule decides who steps when, how many messages arrive of which log, who snapshots and who dies. Everything that
-crosses a log is encoded and decoded as in the topics.
+A seeded schedule decides which service steps next, how many messages of each log arrive, and when services snapshot and
+crash. Every message in a log is encoded and decoded as in the topics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Logs:
         }
 
     def write(self, service: str, shard: str, time_slices: Iterable[TimeSlice]) -> None:
-        """As `sinks/kafka.py`: the records of a tick, behind them its clock in every log of the service."""
+        """Write each time slice's records, then its clock in every log of the service, as `sinks/kafka.py` does."""
         outputs = topology.SERVICES[service].outputs
         for time_slice in time_slices:
             for record in time_slice.records:
@@ -51,7 +51,7 @@ class Logs:
         return partition_of(record.symbol, self.partitions) if type(record) in BY_SYMBOL else 0
 
     def records(self, topic: str) -> list[Any]:
-        """All records of a topic, each once, in log order; per key `seq` must count without a gap."""
+        """Return all records of a topic in log order, without duplicates. Fail on a gap in the `seq` of a key."""
         out: list[Any] = []
         for partition in topology.partitions_of(topic, self.partitions):
             seen: dict[str, int] = {}
@@ -67,13 +67,13 @@ class Logs:
         return out
 
     def contents(self) -> dict[str, list[str]]:
-        """Every topic's records, each once, partition by partition. Without `commands`, where no stage writes."""
+        """Return the records of each topic without duplicates, by partition. Omit `commands`, which no stage writes."""
         topics = {topic for topic, _ in self.messages if topic != "commands"}
         return {topic: [repr(record) for record in self.records(topic)] for topic in sorted(topics)}
 
 
 class ServiceShard:
-    """One shard of one service: reader, stage, and the last snapshot of both."""
+    """One shard of one service: its reader, its stage and the last snapshot of both."""
 
     def __init__(self, service: str, shard: str, settings: Settings, logs: Logs) -> None:
         self.service, self.shard, self._settings, self._logs = service, shard, settings, logs
@@ -92,7 +92,7 @@ class ServiceShard:
         self.snapshot = pickle.dumps((self.reader.snapshot(), self.logic.snapshot()))
 
     def crash(self) -> None:
-        """Die without notice and come back from the last snapshot: what was written since is written again."""
+        """Crash and restart from the last snapshot. The shard writes all later records again."""
         self._start(pickle.loads(self.snapshot))  # noqa: S301  (made a line above)
 
     def feed(self, log_name: LogName, count: int) -> None:
@@ -109,7 +109,7 @@ class ServiceShard:
 
 
 class InMemoryPlatform:
-    """The whole platform. `feed` is what market_data gives; `crash_rate` is the share of steps that end in a death."""
+    """The whole platform. `feed` is the output of market_data, `crash_rate` the share of steps that end in a crash."""
 
     def __init__(
         self, settings: Settings, feed: Sequence[TimeSlice], *, partitions: int, seed: int, crash_rate: float = 0.0
@@ -125,7 +125,7 @@ class InMemoryPlatform:
         ]
 
     def run(self) -> Logs:
-        """Until everything has passed everywhere. Fails when nobody can move any more."""
+        """Run until every shard has passed the last time slice. Fail on a deadlock."""
         last_ns = self._feed[-1].ts_ns
         idle = 0
         while any(shard.reader.passed_ns < last_ns for shard in self.shards):
@@ -161,7 +161,7 @@ class InMemoryPlatform:
             self._feed_position = self._feed_snapshot
             self.crash_count += 1
         time_slices = self._feed[self._feed_position : self._feed_position + rng.choice((1, 5, 50))]
-        # A Command in the feed stands for a person's, who asks once, whatever becomes of market_data.
+        # A Command in the feed represents a person's request. The person sends it once, even if market_data crashes.
         repeated, new = (
             time_slices[: max(0, self._feed_position_max - self._feed_position)],
             time_slices[max(0, self._feed_position_max - self._feed_position) :],

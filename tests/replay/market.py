@@ -1,4 +1,4 @@
-"""A seeded market as CSV files: pre- and post-market, missing minutes, a halt, a late listing, a change of clocks."""
+"""A seeded market as CSV files: extended hours, missing minutes, a halt, a late listing, a daylight saving change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_market(
     minutes: int = 16 * 60,
     seed: int = 1,
 ) -> list[Path]:
-    """One file a symbol with `minutes` from `open_time` (New York) of each day. Equal arguments give equal bytes."""
+    """Write one file per symbol: `minutes` from `open_time` in New York each day. Equal arguments write equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, symbol in enumerate(symbols):
@@ -53,7 +53,7 @@ def _rows(
             high, low = max(open_price, price) * (1 + 0.001 * rng.random()), min(open_price, price) * 0.9995
             timestamp = bar_time.astimezone(ZoneInfo("UTC")).strftime("%Y-%m-%dT%H:%M:%SZ")
             volume = 100 * rng.randint(1, 50)
-            # The low is rounded down and the high up, so that no price lies outside of them.
+            # Round the low down and the high up, so that all prices lie between them.
             rows.append(
                 f"{timestamp},{symbol},{open_price:.2f},{high + 0.005:.2f},{low - 0.005:.2f},{price:.2f},{volume}"
             )

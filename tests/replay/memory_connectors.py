@@ -1,4 +1,4 @@
-"""Ends in memory for a dataflow: what its shards read, and what they gave."""
+"""In-memory connectors for a dataflow: the input of its shards and their output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from operators.stage import TimeSlice
 
 
 class MemorySource(FixedPartitionedSource[tuple[str, list[TimeSlice]], int]):
-    """Per shard a list of ticks, `batch` of them an item."""
+    """Reads a list of time slices per shard, `batch` of them in each item."""
 
     def __init__(self, time_slices: Mapping[str, Sequence[TimeSlice]], batch: int) -> None:
         self._time_slices, self._batch = time_slices, batch
@@ -40,7 +40,7 @@ class _MemorySourcePartition(StatefulSourcePartition[tuple[str, list[TimeSlice]]
 
 
 class MemorySink(FixedPartitionedSink[list[TimeSlice], None]):
-    """Keeps what came, per shard in order."""
+    """Stores the received time slices of each shard in order."""
 
     def __init__(self, shards: Sequence[str]) -> None:
         self.time_slices: dict[str, list[TimeSlice]] = {shard: [] for shard in shards}
@@ -64,4 +64,4 @@ class _MemorySinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
             self._time_slices += time_slices
 
     def snapshot(self) -> None:
-        """Nothing to remember: these runs are not resumed."""
+        """Return no state: these runs do not resume."""

@@ -1,4 +1,4 @@
-"""`python -m tests.replay.record`: writes `recorded/` anew. The diff then shows what a change of decisions did."""
+"""`python -m tests.replay.record` writes `recorded/` again. The diff shows the effect of a change of decisions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.replay.market import FRIDAY, write_market
 from tests.replay.runs import backtest_summary, pinned_settings, read_time_slices
 
 COMMANDS = {24: KILL_SWITCH, 28: RELEASE}
-"""By number of the tick in whose log interval they are."""
+"""By index of the time slice that contains the command."""
 
 
 def with_commands(time_slices: list[TimeSlice]) -> list[TimeSlice]:

@@ -1,7 +1,7 @@
-"""The recorded run: one file a topic, the tape of its readers and the golden output of its owner.
+"""The recorded run: one file per topic, which is the input of its readers and the expected output of its owner.
 
-A line is `[partition, type, [field, ...]]`: JSON, so that a change shows in a diff as what it is. `python -m
-tests.replay.record` records anew, after a change of decisions that is meant.
+Each line is `[partition, type, [field, ...]]` as JSON, so that a diff shows each change. After an intended change of
+decisions, record again with `python -m tests.replay.record`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,6 @@ def save(topic: str, messages: dict[int, list[Any]]) -> None:
 
 @cache
 def log(topic: str, partition: int) -> list[Any]:
-    """Records and clocks of one partition in log order."""
+    """Return the records and clocks of one partition in log order."""
     lines = (FOLDER / f"{topic}.jsonl").read_text().splitlines()
     return [record for record_partition, record in map(from_line, lines) if record_partition == partition]

@@ -1,6 +1,6 @@
-"""What a release's stages held in the middle of a session, pickled as in a recovery store.
+"""The state of a release's stages in the middle of a session, pickled as in a recovery store.
 
-Written by the release itself. In a checkout of its commit, with this file and the platform's environment:
+The release itself writes the file. In a checkout of its commit, with this file and the platform's environment, run
 `python -m tests.replay.release_states FILE`.
 """
 
@@ -31,11 +31,11 @@ COMMANDS: dict[int, tuple[str, dict[str, str]]] = {
     44: (RELEASE, {}),
     70: ("SUBMIT_ORDER", MANUAL_ORDER),
 }
-"""By number of the tick: trading stopped and let go, an order that rests from then on."""
+"""By index of the time slice: a halt, its release, and an order that rests from then on."""
 
 
 class ReleaseStates(NamedTuple):
-    """After `ticks` ticks: each service's pickled snapshot, and what was on its way in topics, as messages."""
+    """The state after `slice_count` time slices: each service's pickled snapshot and the pending messages in topics."""
 
     slice_count: int
     stage_snapshots: dict[str, bytes]
@@ -43,7 +43,7 @@ class ReleaseStates(NamedTuple):
 
 
 def session_slices() -> list[TimeSlice]:
-    """Pre-market into the regular session, the same at every call."""
+    """Time slices from the pre-market into the regular session, the same at every call."""
     with tempfile.TemporaryDirectory() as folder:
         files = write_market(
             Path(folder), symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=150
@@ -58,7 +58,7 @@ def session_slices() -> list[TimeSlice]:
 
 
 class ReleasePipeline:
-    """The five services that release 0.1.0 had, one shard each."""
+    """The five services of release 0.1.0, one shard each."""
 
     def __init__(self, settings: Settings) -> None:
         self.stage_by_service = {name: getattr(stages, name)(settings)() for name in SERVICES}
@@ -90,7 +90,7 @@ class ReleasePipeline:
 
 
 def main(file: Path) -> None:
-    """After the first tick past two thirds that leaves an order on its way."""
+    """Save the state after the first time slice beyond two thirds of the session that leaves an order pending."""
     pipeline, time_slices = ReleasePipeline(pinned_settings()), session_slices()
     for number, time_slice in enumerate(time_slices, 1):
         pipeline.on_slice(time_slice)

@@ -24,7 +24,7 @@ _TIMING_FIELDS = ("elapsed_s", "bars_per_s")
 
 
 def pinned_settings() -> Settings:
-    """Pinned, whatever the environment says."""
+    """Return pinned settings that do not depend on the environment."""
     return load_settings(SETTINGS_FILE, environment={})
 
 
@@ -33,7 +33,7 @@ def read_time_slices(files: Sequence[Path]) -> list[TimeSlice]:
 
 
 def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **options: Any) -> dict[str, Any]:
-    """What `dataflows/backtest.run` says of the files, but for how long it took."""
+    """Return the summary of `dataflows/backtest.run` for the files, without the elapsed time."""
     _, summary = backtest.run(pinned_settings(), files, **options)
     return {name: value for name, value in summary.items() if name not in _TIMING_FIELDS}
 
@@ -41,7 +41,7 @@ def backtest_summary(files: Sequence[Path] = (recorded.BARS,), **options: Any) -
 def fused_hash(
     time_slices: Sequence[TimeSlice], *, shards: int = 1, batch: int = 64, settings: Settings | None = None
 ) -> str:
-    """The decision hash of the fused backtest over ticks in memory."""
+    """Return the decision hash of the fused backtest over time slices in memory."""
     settings = settings or pinned_settings()
     sink = ReportSink(settings.portfolio_manager.initial_capital)
     batches = [(FEED_SHARD, list(time_slices[i : i + batch])) for i in range(0, len(time_slices), batch)]

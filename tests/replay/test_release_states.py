@@ -1,4 +1,4 @@
-"""An upgrade in the middle of a session: today's stages go on from what a release's recovery stores hold."""
+"""Upgrades in the middle of a session: the current stages continue from the recovery stores of an earlier release."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_states(file: Path) -> ReleaseStates:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_upgrade_in_the_middle_of_a_session_changes_no_decision(file: Path) -> None:
-    """Compared with today's stages that ran from the start: the releases since decide alike."""
+    """The current stages that ran from the start are the reference: all releases since then decide the same."""
     states, time_slices = load_states(file), session_slices()
     uninterrupted, upgraded, fresh = (
         ReleasePipeline(pinned_settings()),
@@ -45,7 +45,7 @@ def test_an_upgrade_in_the_middle_of_a_session_changes_no_decision(file: Path) -
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_release_states_include_positions_a_resting_order_and_a_pending_order(file: Path) -> None:
-    """Or the equality above would say less than it seems to."""
+    """Without such states the test above would prove less than it appears to."""
     states = load_states(file)
     assert any(type(decode(message)) is Order for message in states.pending_messages)
     upgraded = ReleasePipeline(pinned_settings())

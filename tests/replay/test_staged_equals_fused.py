@@ -1,4 +1,4 @@
-"""The staged services decide what the fused backtest decides, whatever arrives first, on any number of shards."""
+"""The staged services decide the same as the fused backtest, in any order of arrival and on any number of shards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.replay.runs import SETTINGS_FILE, fused_hash, pinned_settings, read_t
 
 @pytest.fixture(scope="module")
 def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
-    """Pre-market into the regular session; the kill switch is pulled and let go on the way."""
+    """Time slices from the pre-market into the regular session, with a use and a release of the kill switch."""
     folder = tmp_path_factory.mktemp("market")
     files = write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=150)
     return with_commands(read_time_slices(files))
@@ -43,7 +43,7 @@ def test_any_order_of_arrival_decides_the_same(
 
 
 def with_reference_data(time_slices: list[TimeSlice]) -> list[TimeSlice]:
-    """A split, a dividend and a rate on the way, each written twice, and the split before its day has come."""
+    """Insert a split, a dividend and a rate, each twice. The split arrives before its effective day."""
     day = next(r.trading_day for r in time_slices[0].records if type(r) is Bar)
     split = CorporateAction("s", 0, "SPLIT", "A", day, 0, Decimal(2), None, "USD", "", "test")
     dividend = CorporateAction("d", 0, "CASH_DIVIDEND", "B", 0, 0, None, Decimal("0.7"), "EUR", "", "test")
@@ -66,7 +66,7 @@ def test_reference_data_decides_the_same_when_services_crash(
 
 
 def with_weights(time_slices: list[TimeSlice]) -> list[TimeSlice]:
-    """Target weights on the way, the first ones again behind the second, and some that are none."""
+    """Insert target weights. The first ones appear again after the second ones, and one command is invalid."""
 
     def weights_command(command_id: str, **weights: str) -> Command:
         return Command(command_id, 0, TARGET_WEIGHTS, "tester", "recorded", weights)
@@ -108,6 +108,6 @@ def test_two_whole_days_decide_the_same(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_tape_change_the_decisions(time_slices: list[TimeSlice], expected_hash: str) -> None:
-    """Or the equality above would say nothing of commands."""
+    """Otherwise the equality above would prove nothing about commands."""
     without_commands = [TimeSlice(t.ts_ns, [r for r in t.records if type(r) is not Command]) for t in time_slices]
     assert fused_hash(without_commands) != expected_hash

@@ -1,4 +1,4 @@
-"""A tape that holds more than bars: the staged services and the fused backtest see and say the same of it."""
+"""A tape with more than bars: the staged services and the fused backtest read and write the same."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADLINE_WORDS = ("beats", "strong", "loss", "lawsuit", "great", "weak", "growth
 
 
 def write_tape(folder: Path, seed: int) -> TapeFiles:
-    """Quotes at any nanosecond and at the clocks, headlines that come twice, filings, an exchange rate."""
+    """Write quotes at arbitrary nanoseconds and at the clocks, duplicate headlines, filings and an exchange rate."""
     rng = random.Random(seed)
     start = 1_710_162_000_000_000_000  # 2024-03-11 09:00 in New York
     times = sorted(
@@ -70,7 +70,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 
 @pytest.fixture(scope="module")
 def fused_output(time_slices: list[TimeSlice]) -> dict[str, list[str]]:
-    """What the fused stages write, by topic: topics by symbol in order of symbol and `seq`."""
+    """The output of the fused stages by topic. Records of symbol topics are sorted by symbol and `seq`."""
     pipeline = Pipeline(pinned_settings())
     all_records = [
         record for time_slice in time_slices for record in pipeline.on_slice(time_slice.ts_ns, time_slice.records)
@@ -99,7 +99,7 @@ def test_staged_and_fused_write_the_same(
 
 
 def with_answers(time_slices: list[TimeSlice], settings: Settings) -> list[TimeSlice]:
-    """Two of three questions are answered three ticks later: one well, one with an error; the third never."""
+    """Answer two of three requests three time slices later: one validly, one with an error. The third has no answer."""
     stage = SentimentStage(settings.sentiment)
     answers: dict[int, list[LlmAnswer]] = {}
     for number, time_slice in enumerate(time_slices):
@@ -116,7 +116,7 @@ def with_answers(time_slices: list[TimeSlice], settings: Settings) -> list[TimeS
 
 
 def test_a_replay_with_recorded_answers_sends_no_llm_requests(time_slices: list[TimeSlice]) -> None:
-    """A replay has the answers among its inputs: fused stages over them write what the services wrote."""
+    """A replay has the answers as inputs: the fused stages write the same records as the services."""
     llm = LlmSettings(enabled=True, base_url="http://127.0.0.1:9/v1", model="m", timeout_s=300.0)
     llm_settings = pinned_settings().model_copy(update={"sentiment": SentimentSettings(llm=llm)})
     answered_slices = with_answers(time_slices, llm_settings)
@@ -141,7 +141,7 @@ def test_the_backtest_decides_as_the_staged_services_on_any_number_of_shards(
 
 
 def test_a_reader_of_quotes_gets_them_in_the_order_of_the_tape(time_slices: list[TimeSlice]) -> None:
-    """Whatever the number of partitions: the venue's and the features' input, as one stage sees it."""
+    """The order does not depend on the number of partitions. Venue and features read this input as one stage."""
     for partitions in (1, 4):
         logs = Logs(partitions)
         logs.write("market_data", "feed", time_slices)

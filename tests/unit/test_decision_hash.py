@@ -1,4 +1,4 @@
-"""The decision hash: equal for equal decisions however they are written down, different for any other decision."""
+"""The decision hash is equal for equal decisions in any text or format, and different for different decisions."""
 
 from __future__ import annotations
 
@@ -35,8 +35,17 @@ DECISION_RECORDS: list[Any] = [ORDER, FENCE, FILL, MATCH, POSITION, LOT, VALUATI
 
 
 def test_hash_equals_the_pinned_value() -> None:
-    """Two releases can only be compared as long as it stays the same function."""
-    assert decision_hash(DECISION_RECORDS) == "988bf1cd00e01949c0cde9379857c16f47cabb0e645c5bec9a983f23dbf726b4"
+    """Two releases are comparable only if the hash function stays the same."""
+    assert decision_hash(DECISION_RECORDS) == "b8207d31136b28eaed76d905e126b9b02edc0d7938d68ae8658d59e58c38e945"
+
+
+def test_reworded_prose_does_not_change_the_hash() -> None:
+    reworded = [
+        FENCE._replace(reason="worded by another release") if record is FENCE else record for record in DECISION_RECORDS
+    ]
+    reworded = [FILL._replace(text="filled at the open") if record is FILL else record for record in reworded]
+    assert reworded != DECISION_RECORDS
+    assert decision_hash(reworded) == decision_hash(DECISION_RECORDS)
 
 
 def test_trailing_zeros_do_not_change_the_hash() -> None:

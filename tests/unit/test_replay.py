@@ -1,10 +1,11 @@
-"""A replay equals its recording, and says exactly where it does not."""
+"""A replay equals its recording, or reports exactly where it differs."""
 
 from __future__ import annotations
 
 import gc
 import tracemalloc
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ HALT = Command("cmd-1", 1, KILL_SWITCH, "tester", "drill", {})
 def with_record_changed(
     time_slices: list[TimeSlice], kind: type, number: int, **fields: Any
 ) -> tuple[list[TimeSlice], Any]:
-    """The same ticks with the `number`-th record of a type changed, and the record as it was."""
+    """Return the same time slices with record `number` of a type changed, and the original record."""
     occurrence = -1
     for slice_index, (ts_ns, records) in enumerate(time_slices):
         for record_index, record in enumerate(records):
@@ -63,7 +64,7 @@ def test_a_replay_equals_its_recording_commands_included() -> None:
         (Signal, {"strength": 0.5}),
         (OrderProposal, {"sizing": "by hand"}),
         (Order, {"risk_epoch": 7}),
-        (Execution, {"text": "changed"}),
+        (Execution, {"fee": Decimal("7.25")}),
     ],
 )
 def test_changed_record_is_reported_with_both_values_and_its_causes(kind: type, fields: dict[str, Any]) -> None:
@@ -110,13 +111,13 @@ def test_first_difference_is_the_earliest_topic_of_the_earliest_slice() -> None:
 
 CLOCK_STRATEGY = """
 import time
-from operators.strategies import View
+from operators.strategies import TargetView
 
 class WallClock:
     name, features = "wall_clock", ()
 
     def decide(self, row, state):
-        return None, View(1, time.time_ns() % 1_000_000 / 1_000_000, 1.0, {})
+        return None, TargetView(1, time.time_ns() % 1_000_000 / 1_000_000, 1.0, {})
 """
 
 
@@ -170,7 +171,7 @@ def test_missing_slice_is_a_difference() -> None:
     difference = compare(settings(), recording(inputs, [*outputs[:7], *outputs[8:]])).difference
     assert difference is not None and (difference.ts_ns, difference.missing_tick) == (
         inputs[7].ts_ns,
-        "in the inputs, but no stage recorded it",
+        "in the inputs, but not recorded by any stage",
     )
     difference = compare(settings(), recording([*inputs[:7], *inputs[8:]], outputs)).difference
     assert difference is not None and difference.ts_ns == inputs[7].ts_ns and "recorded, but" in difference.missing_tick
@@ -222,3 +223,14 @@ def test_memory_does_not_grow_with_the_length() -> None:
         tracemalloc.stop()
     assert result.difference is None and result.ticks == 2500
     assert sizes[-1] - sizes[0] < 100_000, f"grew by {sizes[-1] - sizes[0]} bytes"
+
+
+def test_reworded_texts_are_no_difference_but_changed_figures_are() -> None:
+    recorded = builders.refusal(1, 1, "A")._replace(
+        found="150.5 USD", limit="100 USD", message="the order is too large"
+    )
+    reworded = recorded._replace(found="USD 150.5", limit="USD 100", message="Order value exceeds the limit.")
+    assert first_difference(1, [recorded], [reworded]) is None
+    difference = first_difference(1, [recorded], [reworded._replace(limit="USD 90")])
+    assert difference is not None
+    assert [field.field for field in difference.fields] == ["limit"]

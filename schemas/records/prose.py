@@ -1,0 +1,84 @@
+"""The parts of records that are sentences for a reader: they explain a decision and are no part of it.
+
+A release may reword them. The decision hash leaves them out, and so does every comparison of a recorded with a
+replayed run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from schemas.records.analysis import StrategyWeights
+from schemas.records.dead_letters import DeadLetter, LateRecord
+from schemas.records.trading import (
+    CheckResult,
+    Execution,
+    GatewayStatus,
+    Order,
+    OrderCancel,
+    OrderIntent,
+    OrderProposal,
+    OrderRefusal,
+    RiskEvent,
+    RiskFence,
+)
+
+PROSE_FIELDS: dict[type, tuple[str, ...]] = {
+    DeadLetter: ("reason",),
+    Execution: ("text",),
+    GatewayStatus: ("reason",),
+    LateRecord: ("reason",),
+    OrderCancel: ("reason",),
+    OrderProposal: ("sizing",),
+    OrderRefusal: ("message",),
+    RiskEvent: ("reason",),
+    RiskFence: ("reason",),
+    StrategyWeights: ("reason",),
+}
+"""By record type. A type that is not listed has none."""
+
+_BLANK = {kind: dict.fromkeys(names, "") for kind, names in PROSE_FIELDS.items()}
+_FIGURE = re.compile(r"\d[\d.]*")
+
+
+def without_prose(record: Any) -> Any:
+    """Return the record with its prose fields empty, or the record itself if its type has none.
+
+    >>> without_prose(RiskFence(1, 60, 2, "HALTED", "daily loss 120 of 100", "c1")).reason
+    ''
+    """
+    blank = _BLANK.get(type(record))
+    return record if blank is None else record._replace(**blank)
+
+
+def comparable(record: Any) -> Any:
+    """Return what must be equal in a recorded and a replayed record.
+
+    Prose is left out. Of a proposal's sizing, of what a risk check or breaker found and of its limit, the figures are
+    compared and not the words; of an emulation, whether there is one.
+    """
+    if type(record) is Order:
+        return record._replace(checks=[_figures_of(check) for check in record.checks])
+    if type(record) is OrderRefusal:
+        return record._replace(message="", found=figures(record.found), limit=figures(record.limit))
+    if type(record) is RiskEvent:
+        return record._replace(reason="", found=figures(record.found), limit=figures(record.limit))
+    if type(record) is OrderProposal:
+        return record._replace(sizing=figures(record.sizing))
+    if type(record) is OrderIntent:
+        return record._replace(emulated="emulated" if record.emulated else "")
+    return without_prose(record)
+
+
+def figures(text: str) -> str:
+    """Return the figures in a text, without the words around them.
+
+    >>> figures("12.5 USD of 100 allowed")
+    '12.5 100'
+    """
+    return " ".join(_FIGURE.findall(text))
+
+
+def _figures_of(check: CheckResult) -> CheckResult:
+    return CheckResult(check.check, figures(check.found), figures(check.limit))
