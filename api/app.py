@@ -1,4 +1,4 @@
-"""The HTTP API: `uvicorn api.app:served --factory`. Reads what the dataflows wrote; decides nothing."""
+"""The HTTP API: `uvicorn api.app:served --factory`. Serves what the dataflows wrote; makes no trading decisions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import metrics, problems
 from api.access import caller_with
+from api.query_parameters import reject_unknown_query_parameters
 from api.request_ids import REQUEST_ID_HEADER, RequestIdMiddleware
 from api.resources import Resources
 from api.roles import Permission
@@ -44,20 +45,19 @@ from configs.settings import Settings, load_settings
 DESCRIPTION = (
     "Money and quantities are JSON numbers, times ISO 8601 in UTC. Errors are `application/problem+json` with one "
     "sentence in `detail`. Log in with `POST /api/v1/auth/login` and send the token as `Authorization: Bearer …`; "
-    "open to everybody are `/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry`."
+    "`/health`, `/metrics`, `/docs`, `/openapi.json` and `/schema-registry` need no token. An unknown query parameter "
+    "is an error (422)."
 )
 READ_ROUTERS = (portfolio, orders, executions, lineage, market, models, news, signals)
-"""What everybody may see who is logged in."""
-PERMISSION_ROUTERS = (alerts, order_entry, risk, breakers, audit, auth, users, streams)
-"""Each endpoint asks for a permission of its own."""
-PUBLIC_ROUTERS = (health, schema_registry)
-"""Asked by machines without a name: the supervisor, Prometheus, `kcat`."""
+"""Every endpoint requires the permission READ, which all roles have."""
+OTHER_ROUTERS = (order_entry, alerts, risk, breakers, audit, auth, users, streams, health)
+"""Each endpoint declares its own permission. /health is open."""
 
 log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings | None = None, *, home: Path | None = None) -> FastAPI:
-    """The application. Settings come from the files and the environment unless given. Raises BadInput."""
+    """Returns the application. The default settings are those of the files and the environment. Raises BadInput."""
     resources = Resources(load_settings() if settings is None else settings, home)
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         await resources.hub.close()
         resources.close()
 
-    app = FastAPI(title="Institutional Trading Platform", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title="Institutional Trading Platform", version="0.2.0", description=DESCRIPTION, lifespan=lifespan)
     app.state.resources = resources
     problems.install(app)
     metrics.install(app, resources)
@@ -78,31 +78,23 @@ def create_app(settings: Settings | None = None, *, home: Path | None = None) ->
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID_HEADER],
         expose_headers=[REQUEST_ID_HEADER, "Location", "Retry-After"],
     )
-    app.add_middleware(RequestIdMiddleware)  # outermost: the others' answers carry the id too
+    app.add_middleware(RequestIdMiddleware)  # outermost, so that responses of the other middleware carry the id
+    known_parameters = Depends(reject_unknown_query_parameters)
     for module in READ_ROUTERS:
         app.include_router(
             module.router,
-            dependencies=[Depends(caller_with(Permission.READ))],
+            dependencies=[Depends(caller_with(Permission.READ)), known_parameters],
             responses=problems.problem_responses(400, 401, 403, 404, 422, 429, 503),
         )
-    for router in (
-        order_entry.router,
-        alerts.router,
-        risk.router,
-        breakers.router,
-        audit.router,
-        auth.router,
-        users.router,
-        streams.router,
-    ):
-        app.include_router(router)
-    for router in (health.router, schema_registry.router):
-        app.include_router(router)
+    for module in OTHER_ROUTERS:
+        app.include_router(module.router, dependencies=[known_parameters])
+    # A schema registry ignores unknown parameters: Confluent's clients send optional ones.
+    app.include_router(schema_registry.router)
     return app
 
 
 def served() -> FastAPI:
-    """The application as the process `api`: it logs as the platform's other processes do. Raises BadInput."""
+    """Returns the application for the process `api` and configures its log. Raises BadInput."""
     logs.configure("api")
     settings = load_settings()
     logs.configure("api", settings.platform.log_level)
@@ -110,10 +102,8 @@ def served() -> FastAPI:
 
 
 def _make_first_user(resources: Resources) -> None:
-    """A database that is away, or not migrated yet, does not keep the API from starting: the first log-in tries
-    again.
-    """
+    """If the database is unavailable or not migrated yet, the API starts anyway and the first login retries."""
     try:
         resources.accounts.make_first_user()
     except (DBAPIError, PoolTimeoutError) as error:
-        log.warning("no first user yet", error=str(error).splitlines()[0])
+        log.warning("first user not created", error=str(error).splitlines()[0])

@@ -1,4 +1,4 @@
-"""From the strategies named in the settings to the objects that run, their users' own files included."""
+"""Load the strategies that the settings name, including those from the user's own files."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from typing import Any
 from operators.indicators import build
 from operators.strategies import READABLE, STRATEGIES, Strategy, reads_of
 from schemas.errors import BadInput
+from schemas.suggestions import did_you_mean
 
 
 def load_strategies(entries: Sequence[Mapping[str, Any]], folder: Path | None = None) -> list[Strategy]:
-    """One strategy per entry, in their order.
+    """Returns one strategy per entry, in the same order.
 
-    An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for one that comes with the platform (`parameters`
-    may be left out), or `{"name": "path/to/file.py:ClassName", ...}` for a user's own, a relative path counting from
+    An entry is `{"name": "ema_cross", "parameters": {"fast": 5}}` for a strategy of the platform (`parameters` is
+    optional), or `{"name": "path/to/file.py:ClassName", ...}` for the user's own strategy. A relative path starts at
     `folder` (default: the working directory). Loading a file runs it.
 
-    Raises BadInput, in one sentence, for an unknown name, file, class or parameter, a file that fails, a class that is
-    no strategy, a spec of an indicator that is not known, and two strategies of one name.
+    Raises BadInput for an unknown name, file, class, parameter or indicator, for a file that fails, for a class that
+    is not a strategy, and for two strategies with the same name.
     """
     strategies = [_load(entry, folder or Path()) for entry in entries]
     seen: set[str] = set()
     for strategy in strategies:
         if strategy.name in seen:
-            raise BadInput(f"two strategies are called {strategy.name}; give one of them a name among its parameters")
+            raise BadInput(f"two strategies are named {strategy.name}; set the parameter `name` of one of them")
         seen.add(strategy.name)
     return strategies
 
 
 def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()) -> tuple[str, ...]:
-    """The indicators to compute, each once: those configured, then what each strategy needs, in the order given.
+    """Returns the indicators to compute, without repeats: the `configured` ones, then those of each strategy in order.
 
-    Raises BadInput for a spec that is unknown.
+    Raises BadInput for an unknown indicator.
     """
     specs = tuple(dict.fromkeys([*configured, *(spec for strategy in strategies for spec in strategy.features)]))
     for spec in specs:
@@ -48,27 +49,29 @@ def feature_specs(strategies: Iterable[Strategy], configured: Iterable[str] = ()
 def _load(entry: Mapping[str, Any], folder: Path) -> Strategy:
     unknown = sorted(set(entry) - {"name", "parameters"})
     if unknown or not isinstance(entry.get("name"), str):
-        raise BadInput(f"a strategy is written as name and parameters, found {dict(entry)}")
+        raise BadInput(f"a strategy must have a name and, optionally, parameters; found {dict(entry)}")
     name: str = entry["name"]
     parameters = entry.get("parameters") or {}
     if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
-        raise BadInput(f"strategy {name}: parameters must be names with values, found {parameters!r}")
+        raise BadInput(f"strategy {name}: parameters must be a mapping of names to values, found {parameters!r}")
     if ":" in name or name.endswith(".py"):
         return _validated(name, _instantiate(name, _class_in_file(name, folder), parameters))
     if name not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise BadInput(f"strategy {name!r} is not known; known are {known}, or path/to/file.py:ClassName for your own")
+        raise BadInput(
+            f"unknown strategy {name!r}{did_you_mean(name, STRATEGIES) or '.'} Known strategies:"
+            f" {', '.join(STRATEGIES)}, or path/to/file.py:ClassName for your own"
+        )
     return _validated(name, _instantiate(name, STRATEGIES[name], parameters))
 
 
 def _class_in_file(name: str, folder: Path) -> type:
     path, _, class_name = name.rpartition(":")
     if not path.endswith(".py") or not class_name:
-        raise BadInput(f"strategy {name!r} must be written path/to/file.py:ClassName")
+        raise BadInput(f"strategy {name!r}: expected path/to/file.py:ClassName")
     file = (folder / Path(path).expanduser()).resolve()
     if not file.is_file():
-        raise BadInput(f"strategy {name!r}: there is no file {file}")
-    # A name of its own, so that a user's file never hides a module of the platform or of another file.
+        raise BadInput(f"strategy {name!r}: file {file} does not exist")
+    # A unique name, so that a user's file never hides a module of the platform or of another file.
     module_name = f"user_strategy_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     spec = spec_from_file_location(module_name, file)
     assert spec is not None and spec.loader is not None, f"no importer for {file}"
@@ -83,7 +86,8 @@ def _class_in_file(name: str, folder: Path) -> type:
     if not isinstance(strategy_class, type):
         classes = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
         raise BadInput(
-            f"strategy {name!r}: {file.name} has no class {class_name}, it has {', '.join(classes) or 'none'}"
+            f"strategy {name!r}: {file.name} has no class {class_name}{did_you_mean(class_name, classes) or '.'}"
+            f" Its classes: {', '.join(classes) or 'none'}"
         )
     return strategy_class
 
@@ -94,33 +98,35 @@ def _instantiate(name: str, strategy_class: type, parameters: Mapping[str, Any])
         signature.bind(**parameters)
     except TypeError as error:
         accepted = ", ".join(signature.parameters) or "none"
-        raise BadInput(f"strategy {name!r}, parameters: {error}; it takes {accepted}") from error
+        unknown = next((key for key in parameters if key not in signature.parameters), None)
+        suggestion = "" if unknown is None else did_you_mean(unknown, signature.parameters)
+        raise BadInput(f"strategy {name!r}: {error}{suggestion or '.'} Its parameters: {accepted}") from error
     try:
         return strategy_class(**parameters)
     except BadInput:
         raise
     except Exception as error:
-        raise BadInput(f"strategy {name!r} does not accept {dict(parameters)}: {_describe_error(error)}") from error
+        raise BadInput(f"strategy {name!r} rejects {dict(parameters)}: {_describe_error(error)}") from error
 
 
 def _validated(name: str, strategy: Any) -> Strategy:
     label = getattr(strategy, "name", None)
     if not isinstance(label, str) or not label:
-        raise BadInput(f"strategy {name!r} needs a text as its name, found {label!r}")
+        raise BadInput(f"strategy {name!r}: `name` must be a non-empty string, found {label!r}")
     features = getattr(strategy, "features", None)
     if not isinstance(features, tuple) or not all(isinstance(spec, str) for spec in features):
-        raise BadInput(f"strategy {name!r} needs a tuple of indicator specs as its features, found {features!r}")
+        raise BadInput(f"strategy {name!r}: `features` must be a tuple of indicator specs, found {features!r}")
     reads = reads_of(strategy)
     if not isinstance(reads, tuple) or not reads or not all(kind in READABLE for kind in reads):
         known = ", ".join(kind.__name__ for kind in READABLE)
-        raise BadInput(f"strategy {name!r} needs a tuple of record types out of {known} as its reads, found {reads!r}")
+        raise BadInput(f"strategy {name!r}: `reads` must be a tuple of record types out of {known}, found {reads!r}")
     decide = getattr(strategy, "decide", None)
     if not callable(decide):
-        raise BadInput(f"strategy {name!r} needs a method decide(row, state)")
+        raise BadInput(f"strategy {name!r} has no method decide(row, state)")
     try:
         inspect.signature(decide).bind(None, None)
     except TypeError as error:
-        raise BadInput(f"strategy {name!r}: decide must take (row, state): {error}") from error
+        raise BadInput(f"strategy {name!r}: decide must accept (row, state): {error}") from error
     for spec in features:
         try:
             build(spec)
@@ -131,5 +137,5 @@ def _validated(name: str, strategy: Any) -> Strategy:
 
 
 def _describe_error(error: Exception) -> str:
-    # One line whatever the user's code raised.
+    # On one line, whatever the user's code raised.
     return " ".join(f"{type(error).__name__}: {error}".split())

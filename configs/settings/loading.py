@@ -1,25 +1,31 @@
-"""The tree out of files and variables. What is wrong in them becomes one sentence.
+"""Load the settings from files and environment variables. An error is one sentence.
 
-From weakest to strongest: the YAML files of `configs/`, a settings file of the user's own, `SECTION__KEY` environment
-variables, and the few environment variables with names of their own (`ENVIRONMENT_VARIABLES`). The file `.env` may set variables
-that the environment does not (`configs/env_file.py`).
+From lowest to highest precedence: the YAML files of `configs/`, the user's settings file, `SECTION__KEY` environment
+variables, and the environment variables of `ENVIRONMENT_VARIABLES`. The file `.env` can set variables that the
+environment does not set (`configs/env_file.py`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import structlog
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from configs.env_file import use_env_file
 from configs.logs import mask_values
 from configs.secrets import known_secrets, resolve_secrets, secrets_folder
 from configs.settings.tree import Settings
 from schemas.errors import BadInput
+from schemas.suggestions import did_you_mean
+
+log = structlog.get_logger(__name__)
 
 CONFIGS_FOLDER = Path(__file__).parents[1]
 ENVIRONMENT_VARIABLES = {
@@ -39,14 +45,20 @@ ENVIRONMENT_VARIABLES = {
     "POLYGON_API_KEY": ("polygon", "api_key"),
     "TRADING_MODE": ("execution", "mode"),
 }
-"""Environment variables that are known by these names elsewhere, and what they set."""
+"""Environment variables with well-known names, and the settings that they set."""
+_UNKNOWN_KEY_ERRORS = ("extra_forbidden", "unexpected_keyword_argument")
+_EXTRA_KEYS: Mapping[tuple[str, ...], set[str]] = {("portfolio_manager",): {"rebalance_frequency"}}
+"""Keys that a section accepts beside its fields."""
+_KNOWN_SHOWN_MAX = 12
 
 
 def load_settings(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process. `file` goes before the YAML files here; PLATFORM_SETTINGS names it otherwise.
+    """Returns the settings of this process. `file` overrides the YAML files of `configs/`; its default is the path in
+    PLATFORM_SETTINGS.
 
-    Secrets come from where `configs/secrets.py` says; with an `environment` given, only where it names PLATFORM_HOME.
-    Raises BadInput naming the file or variable, the key, what was expected and what was found.
+    Secrets come from the sources that `configs/secrets.py` lists. If `environment` is passed, secrets are read only if
+    it contains PLATFORM_HOME. Raises BadInput with the file or variable, the setting, what was expected and what was
+    found.
     """
     if environment is None:
         use_env_file(os.environ)
@@ -63,14 +75,15 @@ def load_settings(file: Path | None = None, environment: Mapping[str, str] | Non
     home = environment.get("PLATFORM_HOME") or (CONFIGS_FOLDER.parent / "var" if environment is os.environ else None)
     if home is not None:
         tree["predictions"] = {"registry": Path(home).resolve() / "models"} | (tree.get("predictions") or {})
-    for path, value in [*secrets, *_from_environment(environment)]:
+    variables = _from_environment(environment)
+    for path, value in [*secrets, *((path, value) for path, value, _ in variables)]:
         _set_path(tree, path, value)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise BadInput(_error_sentence(error, file)) from error
+        raise BadInput(_error_sentence(error, file, {path: name for path, _, name in variables})) from error
     except BadInput as error:
-        # A part's own check, which does not know where the value is from.
+        # Raised by a section's own check, which does not know the source of the value.
         raise BadInput(f"settings file {file}: {error}" if file else str(error)) from error
 
 
@@ -106,15 +119,32 @@ def _secrets(environment: Mapping[str, str], *, own_environment: bool) -> list[t
     ]
 
 
-def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any]]:
-    entries: list[tuple[tuple[str, ...], Any]] = []
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], Any, str]]:
+    """Returns (path of the setting, value, name of the variable), in order of increasing precedence."""
+    entries: list[tuple[tuple[str, ...], Any, str]] = []
     for name, value in environment.items():
         path = tuple(part.lower() for part in name.split("__"))
-        if len(path) > 1 and path[0] in Settings.model_fields:
-            entries.append((path, yaml.safe_load(value)))
-    # Last, so that DATABASE_URL wins over a nested name for the same thing.
-    entries += [(path, environment[name]) for name, path in ENVIRONMENT_VARIABLES.items() if environment.get(name)]
+        if len(path) == 1:
+            continue
+        if path[0] in Settings.model_fields:
+            entries.append((path, _parse_value(name, value), name))
+        elif suggestion := did_you_mean(path[0], Settings.model_fields):
+            log.warning("environment variable ignored", name=name, reason=f"unknown section {path[0]}{suggestion}")
+    # Last, so that DATABASE_URL overrides DATABASE__POSTGRES__URL.
+    for name, path in ENVIRONMENT_VARIABLES.items():
+        if environment.get(name):
+            entries.append((path, environment[name], name))
     return entries
+
+
+def _parse_value(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        # Without the text itself: it may be a secret.
+        raise BadInput(
+            f"environment variable {name}: expected YAML; {getattr(error, 'problem', 'malformed')}"
+        ) from error
 
 
 def _set_path(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -124,12 +154,59 @@ def _set_path(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     tree[last] = value
 
 
-def _error_sentence(error: ValidationError, file: Path | None) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    secret_paths = {".".join(ENVIRONMENT_VARIABLES[name]) for name in known_secrets() if name in ENVIRONMENT_VARIABLES}
-    hidden = isinstance(first["input"], dict) or where in secret_paths
-    shown_input = "" if hidden else first["input"]
-    unknown_key = "" if first["type"] != "extra_forbidden" else "this key is not known"
-    message = unknown_key or first["msg"].removeprefix("Value error, ")
-    return f"setting {where or 'tree'}{f' in {file}' if file else ''}: {message}{f', found {shown_input!r}' if shown_input != '' else ''}"
+def _error_sentence(error: ValidationError, file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:
+    """Describes the first unknown key, else the first error. `variables` maps settings to environment variables."""
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] in _UNKNOWN_KEY_ERRORS), errors[0])
+    location = tuple(str(part) for part in first["loc"])
+    where, source = ".".join(location), _source(location, file, variables)
+    if first["type"] in _UNKNOWN_KEY_ERRORS:
+        known = _known_keys(location[:-1])
+        return f"unknown setting {where}{source}{did_you_mean(location[-1], known) or _list_known(known)}"
+    message = first["msg"].removeprefix("Value error, ")
+    secret_paths = {ENVIRONMENT_VARIABLES[name] for name in known_secrets() if name in ENVIRONMENT_VARIABLES}
+    if not isinstance(first["input"], dict) and location not in secret_paths:
+        message += f", found {first['input']!r}" if first["input"] != "" else ""
+        if first["type"] == "literal_error":
+            message += did_you_mean(str(first["input"]), re.findall(r"'([^']*)'", first["ctx"]["expected"]))
+    return f"setting {where or 'tree'}{source}: {message}"
+
+
+def _source(location: tuple[str, ...], file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:
+    name = next((name for path, name in variables.items() if location[: len(path)] == path), None)
+    if name is not None:
+        return f" in environment variable {name}"
+    return f" in {file}" if file else ""
+
+
+def _list_known(known: Sequence[str]) -> str:
+    if not 0 < len(known) <= _KNOWN_SHOWN_MAX:
+        return "; configs/*.yaml list the settings"
+    return f"; expected one of {', '.join(known)}"
+
+
+def _known_keys(location: tuple[str, ...]) -> list[str]:
+    """The keys that the section at `location` accepts."""
+    sections: list[type] = [Settings]
+    for part in location:
+        types_by_section = [_key_types(section) for section in sections]
+        # An index of a list and a key of a mapping do not name a field: they stay within the same section.
+        if any(part in types for types in types_by_section):
+            sections = [inner for types in types_by_section for inner in _sections_in(types.get(part))]
+    return sorted({key for section in sections for key in _key_types(section)} | _EXTRA_KEYS.get(location, set()))
+
+
+def _key_types(section: type) -> dict[str, Any]:
+    if issubclass(section, BaseModel):
+        return {name: field.annotation for name, field in section.model_fields.items()}
+    assert is_dataclass(section), f"expected a model or a dataclass, found {section}"
+    hints = get_type_hints(section, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(section) if field.init}
+
+
+def _sections_in(annotation: Any) -> Iterator[type]:
+    """The section classes of an annotation, including those inside unions, sequences and mappings."""
+    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections_in(argument)

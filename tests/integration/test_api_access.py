@@ -1,4 +1,4 @@
-"""Who gets in, as what, and for how long: every role at every endpoint, and a session from log-in to log-out."""
+"""Authentication and authorization: each role at each endpoint, and a session from login to logout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from configs.settings import Settings, load_settings
 from tests.integration.api_users import PASSWORD, bearer, token_of
 
 READ, TRADE, CANCEL = Permission.READ, Permission.TRADE, Permission.CANCEL
-# What each endpoint asks for: None is open to everybody, "any" to whoever is logged in.
+# The permission that each endpoint requires. None: no login. "any": any logged-in user.
 REQUIRED_PERMISSION: dict[tuple[str, str], Permission | str | None] = {
     ("GET", "/api/v1/portfolio/state"): READ,
     ("GET", "/api/v1/portfolio/positions"): READ,
@@ -93,7 +93,7 @@ def client(settings: Settings, home: Path) -> Iterator[TestClient]:
 
 @pytest.fixture(scope="module")
 def token_by_role(client: TestClient) -> dict[str, str]:
-    """A token of each role."""
+    """An access token for each role."""
     return {role: token_of(client.app, role) for role in Role}  # type: ignore[arg-type]
 
 
@@ -122,7 +122,7 @@ def test_every_endpoint_has_a_required_permission(client: TestClient) -> None:
     assert {path.split("/")[1] for path in open_} <= {"api", "health", "metrics", "schema-registry"}
 
 
-# Logging out would end the session that the others use; it is shown below.
+# Logout is excluded: it would end the session that the other cases use. Another test covers it.
 @pytest.mark.parametrize(("method", "path"), sorted(REQUIRED_PERMISSION.keys() - {("POST", "/api/v1/auth/logout")}))
 def test_each_role_reaches_only_its_permitted_endpoints(
     client: TestClient, token_by_role: dict[str, str], method: str, path: str
@@ -131,7 +131,7 @@ def test_each_role_reaches_only_its_permitted_endpoints(
     address = path.replace("{", "").replace("}", "")
     anonymous = client.request(method, address)
     if required is None:
-        assert anonymous.status_code == 422, anonymous.text  # asked for a body, not for a token
+        assert anonymous.status_code == 422, anonymous.text  # the error is about the body, not about a missing token
         return
     _assert_problem(anonymous, 401, "log in")
     assert anonymous.headers["WWW-Authenticate"] == "Bearer"
@@ -141,6 +141,18 @@ def test_each_role_reaches_only_its_permitted_endpoints(
             assert response.status_code not in (401, 403), (role, response.text)
         else:
             _assert_problem(response, 403, f"The role {role} may not")
+
+
+# The unknown parameter is rejected before the body is validated.
+@pytest.mark.parametrize(("method", "path"), sorted(REQUIRED_PERMISSION))
+def test_every_endpoint_rejects_unknown_query_parameters(
+    client: TestClient, token_by_role: dict[str, str], method: str, path: str
+) -> None:
+    address = path.replace("{", "").replace("}", "")
+    response = client.request(method, f"{address}?limt=1", headers=bearer(token_by_role[Role.ADMIN]))
+    detail = _assert_problem(response, 422, 'unknown query parameter "limt"')["detail"]
+    if path in ("/api/v1/orders", "/api/v1/audit") and method == "GET":
+        assert detail == 'unknown query parameter "limt"; did you mean "limit"?'
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/docs", "/openapi.json", "/schema-registry/subjects"])
@@ -155,7 +167,7 @@ def test_the_first_user_is_admin_and_must_change_the_one_time_password(client: T
     first = client.post("/api/v1/auth/login", json={"username": "admin", "password": one_time_password}).json()
     assert (first["role"], first["must_change_password"]) == ("admin", True)
     headers = bearer(first["access_token"])
-    _assert_problem(client.get("/api/v1/portfolio/state", headers=headers), 403, "must be changed")
+    _assert_problem(client.get("/api/v1/portfolio/state", headers=headers), 403, "must change the one-time password")
     change = {"current_password": one_time_password, "new_password": "short"}
     _assert_problem(
         client.post("/api/v1/auth/password", json=change, headers=headers), 400, "12 to 256 characters, found 5"
@@ -167,10 +179,10 @@ def test_the_first_user_is_admin_and_must_change_the_one_time_password(client: T
     assert second["must_change_password"] is False
     assert client.get("/api/v1/users", headers=bearer(second["access_token"])).status_code == 200
     assert not file.exists()
-    # The tokens of before the change are gone, refresh token too.
+    # All tokens issued before the password change are invalid, including the refresh token.
     _assert_problem(client.get("/api/v1/auth/me", headers=headers), 401)
     _assert_problem(client.post("/api/v1/auth/refresh", json={"refresh_token": first["refresh_token"]}), 401)
-    # A restart makes nobody a second time.
+    # A restart does not create the first admin again.
     with TestClient(create_app(client.app.state.resources.settings, home=home)):  # type: ignore[attr-defined]
         assert not file.exists()
 
@@ -205,7 +217,7 @@ def test_a_wrong_name_and_a_wrong_password_give_the_same_error(
     client: TestClient, token_by_role: dict[str, str]
 ) -> None:
     details = {_assert_problem(_log_in(client, name, "x"), 401)["detail"] for name in ("the-viewer", "nobody-at-all")}
-    assert details == {"The name or the password is wrong."}
+    assert details == {"Wrong username or password."}
     assert "hunter2" not in client.post("/api/v1/auth/login", json={"username": "a", "password": {"a": "hunter2"}}).text
 
 
@@ -215,7 +227,7 @@ def test_reusing_a_refresh_token_revokes_the_session(client: TestClient) -> None
     second = client.post("/api/v1/auth/refresh", json={"refresh_token": first["refresh_token"]}).json()
     assert client.get("/api/v1/orders", headers=bearer(second["access_token"])).status_code == 200
     _assert_problem(client.post("/api/v1/auth/refresh", json={"refresh_token": first["refresh_token"]}), 401, "ended")
-    # Who has the newer one is put out as well: one of the two is a thief.
+    # Reuse of a refresh token revokes the whole session, because it signals theft.
     _assert_problem(client.post("/api/v1/auth/refresh", json={"refresh_token": second["refresh_token"]}), 401, "ended")
 
 
@@ -236,7 +248,7 @@ def test_logout_invalidates_both_tokens(client: TestClient) -> None:
     _assert_problem(client.post("/api/v1/auth/refresh", json={"refresh_token": token_pair["refresh_token"]}), 401)
     assert (
         client.get("/api/v1/orders", headers=bearer(other_session["access_token"])).status_code == 200
-    )  # another session
+    )  # the other session stays valid
 
 
 def test_forged_and_expired_tokens_are_rejected(client: TestClient, token_by_role: dict[str, str]) -> None:
@@ -274,7 +286,8 @@ def test_an_admin_creates_changes_and_disables_users(client: TestClient, token_b
     assert token_pair["must_change_password"] is True
     change = client.patch("/api/v1/users/new-one", json={"role": "viewer"}, headers=admin).json()
     assert (change["role"], change["one_time_password"]) == ("viewer", None)
-    _assert_problem(client.get("/api/v1/auth/me", headers=bearer(token_pair["access_token"])), 401)  # it said trader
+    # The token still contains the role trader.
+    _assert_problem(client.get("/api/v1/auth/me", headers=bearer(token_pair["access_token"])), 401)
     disabled_user = client.patch(
         "/api/v1/users/new-one", json={"disabled": True, "reset_password": True}, headers=admin
     ).json()

@@ -1,4 +1,4 @@
-"""Settings: files, then the user's file, then the environment; what is wrong is said in one sentence."""
+"""Settings: defaults, then the user's file, then the environment. Each error is one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import ValidationError
 
 from configs.settings import load_settings
@@ -85,11 +86,19 @@ def test_variables_of_other_programs_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("portfolio_manger: {}", ["portfolio_manger", "not known"]),
-        ("market_data: {simulator: {speed: 3}}", ["market_data.simulator.speed", "not known"]),
-        ("portfolio_manager: {sizing: {frction: 1}}", ["portfolio_manager.sizing.frction"]),
-        ("risk_manager: {max_ordr: 3}", ["risk_manager.max_ordr"]),
+        ("portfolio_manger: {}", ["unknown setting portfolio_manger", "did you mean portfolio_manager?"]),
+        (
+            "market_data: {simulator: {volume: 3}}",
+            ["unknown setting market_data.simulator.volume", "expected one of interval_s, seed, symbols"],
+        ),
+        ("portfolio_manager: {sizing: {frction: 1}}", ["portfolio_manager.sizing.frction", "did you mean fraction?"]),
+        ("portfolio_manager: {rebalance_freqency: 1h}", ["did you mean rebalance_frequency?"]),
+        ("risk_manager: {max_dayly_loss: 3}", ["unknown setting risk_manager.max_dayly_loss in ", "max_daily_loss?"]),
+        ("risk_manager: {breakers: [{measur: lag}]}", ["risk_manager.breakers.0.measur", "did you mean measure?"]),
+        ("platform: {dead_letters: {services: {a: {per_minut: 5}}}}", ["services.a.per_minut", "mean per_minute?"]),
+        ("kafka: {topics: {orders: {retention: 5}}}", ["kafka.topics.orders.retention", "mean retention_days?"]),
         ("market_data: {feed: carrier_pigeon}", ["market_data.feed", "simulator", "carrier_pigeon"]),
+        ("market_data: {feed: simulater}", ["market_data.feed", "found 'simulater'; did you mean simulator?"]),
         ("market_data: {simulator: {interval_s: 0}}", ["market_data.simulator.interval_s", "found 0"]),
         ("market_data: {files: {speed: -2}}", ["market_data.files.speed"]),
         ("portfolio_manager: {initial_capital: lots}", ["portfolio_manager.initial_capital", "lots"]),
@@ -108,8 +117,23 @@ def test_invalid_settings_give_one_line_with_key_and_value(text: str, parts: lis
 
 
 def test_invalid_variable_gives_a_one_line_error() -> None:
-    assert "kafka.symbol_partitions" in error_message(KAFKA__SYMBOL_PARTITIONS="many")
+    assert "kafka.symbol_partitions in environment variable KAFKA__SYMBOL_PARTITIONS" in error_message(
+        KAFKA__SYMBOL_PARTITIONS="many"
+    )
     assert "portfolio_manager.no_such_key" in error_message(PORTFOLIO_MANAGER__NO_SUCH_KEY="1")
+    assert error_message(RISK_MANAGER__MAX_DAYLY_LOSS="5") == (
+        "unknown setting risk_manager.max_dayly_loss in environment variable RISK_MANAGER__MAX_DAYLY_LOSS; "
+        "did you mean max_daily_loss?"
+    )
+    assert "environment variable NEWS__FEED: expected YAML" in error_message(NEWS__FEED="a: [")
+
+
+def test_a_variable_of_a_misspelled_section_logs_a_warning() -> None:
+    with structlog.testing.capture_logs() as entries:
+        assert load(RISK_MANGER__MAX_DAILY_LOSS="5") == load()
+    [entry] = entries
+    assert entry["name"] == "RISK_MANGER__MAX_DAILY_LOSS"
+    assert entry["reason"] == "unknown section risk_manger; did you mean risk_manager?"
 
 
 def test_missing_settings_file_gives_a_one_line_error() -> None:
