@@ -1,4 +1,4 @@
-"""The platform's command line: `python cli.py --help`. Needs nothing but Python; the rest it fetches itself."""
+"""Command line of the platform: `python cli.py --help`. Requires only Python and downloads everything else."""
 
 import sys
 

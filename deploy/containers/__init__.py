@@ -1,1 +1,1 @@
-"""The container image: how it is built, what a container runs, and its health check."""
+"""The container image: build, entry point and health check."""

@@ -1,12 +1,12 @@
 #!/bin/sh
-# What a container of the platform runs: `container.sh SERVICE` starts it, `container.sh healthy` asks whether it is well.
+# Entry point of the containers: `container.sh SERVICE` starts a service, `container.sh healthy` checks its health.
 set -eu
 home="${PLATFORM_HOME:-/state}"
 mkdir -p "$home/run/stats" "$home/recovery" "$home/secrets"
 
 case "${1:-api}" in
 migrate)
-    # Topics, tables and this folder's recovery stores; run again, it changes nothing.
+    # Create topics, tables and recovery stores. Idempotent.
     exec python -m deploy.supervisor.initialise
     ;;
 api)
@@ -26,7 +26,7 @@ healthy)
     exec python -m deploy.containers.container_health "$(cat /tmp/service)"
     ;;
 *)
-    # A dataflow, with a recovery store of its own in the volume.
+    # A dataflow, with its own recovery store in the volume.
     echo "$1" > /tmp/service
     python -c "import sys; from pathlib import Path; from deploy.supervisor.initialise import make_recovery_store as make; make(Path(sys.argv[1]))" "$home/recovery/$1"
     exec python -m bytewax.run "dataflows.$1" -r "$home/recovery/$1" -s "${SNAPSHOT_INTERVAL_S:-1}" -b 0

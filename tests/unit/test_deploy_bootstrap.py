@@ -1,23 +1,27 @@
-"""The way from a bare Python to the locked environment says in one line why it cannot be gone."""
+"""The bootstrap finds or downloads a Python, builds the locked environment, and reports each failure in one line."""
 
+import hashlib
 import mmap
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from deploy import bootstrap
-from deploy.bootstrap import BootstrapError, check_python, require_environment
+from deploy.bootstrap import BootstrapError, check_system, find_python, require_environment, unsupported_python
 from deploy.home import REPOSITORY
 
 
 @pytest.fixture
 def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Locks of our own, and no package registry: pip and uv are pointed at a port where nobody listens."""
+    """Create test lock files and disable package registries: pip and uv use a port without a listener."""
     folder = tmp_path / "locks"
     folder.mkdir()
     for name in ("requirements.txt", "build.txt"):
@@ -33,7 +37,7 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_environment(home: Path, name: str, age_s: int) -> Path:
-    """A complete environment by this name, made so long ago."""
+    """Create a complete environment that is `age_s` seconds old."""
     folder = home / name
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").symlink_to(sys.executable)
@@ -43,18 +47,142 @@ def make_environment(home: Path, name: str, age_s: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("version", [(3, 10), (3, 13), (2, 7)])
-def test_unsupported_python_gives_one_line_with_supported_versions(version: tuple[int, int]) -> None:
-    with pytest.raises(BootstrapError, match=r"Python 3\.11 or 3\.12 is needed, this is \d\.\d+ .*") as error:
-        check_python(version, "linux")
-    assert "\n" not in str(error.value)
+FAKE_UV = """#!/bin/sh
+# Stands in for uv: `python install` links the Python of the tests, `python find` prints the link.
+echo "$@" >> "$FAKE_UV_CALLS"
+case "$2" in
+install)
+    if [ -n "$FAKE_UV_ERROR" ]; then echo "error: Failed to install" >&2; echo "  cause: $FAKE_UV_ERROR" >&2; exit 1; fi
+    mkdir -p "$UV_PYTHON_INSTALL_DIR/cpython-3.12/bin"
+    ln -s "$FAKE_UV_PYTHON" "$UV_PYTHON_INSTALL_DIR/cpython-3.12/bin/python3.12" ;;
+find) echo "$UV_PYTHON_INSTALL_DIR/cpython-3.12/bin/python3.12" ;;
+esac
+"""
 
 
-def test_supported_pythons_are_accepted() -> None:
-    check_python((3, 11), "linux")
-    check_python((3, 12), "linux")
-    with pytest.raises(BootstrapError, match="runs on Linux"):
-        check_python((3, 12), "darwin")
+@pytest.fixture
+def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hide every supported Python on PATH and under pyenv. Return the only folder on PATH (`sh`, `mkdir` and `ln`)."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "mkdir", "ln"):
+        program = shutil.which(name)
+        assert program is not None
+        (folder / name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.setenv("FAKE_UV_CALLS", str(tmp_path / "uv-calls"))
+    monkeypatch.setenv("FAKE_UV_PYTHON", sys.executable)
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0, "final", 0))
+    return folder
+
+
+def write_program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def test_an_unsupported_python_error_names_what_was_found_and_what_to_install() -> None:
+    text = str(unsupported_python((3, 10), "the download failed: no network"))
+    assert text.startswith("Python 3.11 or 3.12 is required, found 3.10 (")
+    assert "apt install python3.12" in text and text.endswith("(the download failed: no network)")
+    assert "\n" not in text
+
+
+def test_other_systems_are_rejected() -> None:
+    check_system("linux")
+    with pytest.raises(BootstrapError, match="requires Linux"):
+        check_system("darwin")
+
+
+def test_a_supported_python_on_path_is_used(bare_machine: Path, tmp_path: Path) -> None:
+    # The pyenv shim of an unselected version fails. `python3.11` runs the Python of the tests.
+    write_program(bare_machine / "python3.12", "#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
+    write_program(bare_machine / "python3.11", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    assert find_python(tmp_path / "home") == Path(sys.executable)
+    assert not (tmp_path / "home").exists(), "nothing is downloaded"
+
+
+def test_a_supported_python_under_pyenv_is_used(bare_machine: Path, tmp_path: Path) -> None:
+    for version in ("3.11.7", "3.12.1"):
+        folder = tmp_path / "pyenv" / "versions" / version / "bin"
+        write_program(folder / f"python{version[:4]}", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    broken = tmp_path / "pyenv" / "versions" / "3.12.2" / "bin" / "python3.12"
+    write_program(broken, "#!/bin/sh\nexit 1\n")
+    assert [path.parts[-3] for path in bootstrap.candidate_pythons(tmp_path)] == ["3.12.2", "3.12.1", "3.11.7"]
+    assert find_python(tmp_path / "home") == Path(sys.executable)
+
+
+def test_a_missing_python_is_downloaded_once_by_uv(bare_machine: Path, tmp_path: Path) -> None:
+    write_program(bare_machine / "uv", FAKE_UV)
+    home = tmp_path / "home"
+    python = find_python(home)
+    assert python.is_relative_to(home / "python") and bootstrap.probe_python(python) == python
+    assert find_python(home) == python
+    calls = (tmp_path / "uv-calls").read_text().splitlines()
+    assert calls == ["python install --no-progress 3.12", "python find --no-project 3.12"]
+
+
+def test_a_failed_download_reports_its_cause(
+    bare_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(bare_machine / "uv", FAKE_UV)
+    monkeypatch.setenv("FAKE_UV_ERROR", "no network")
+    with pytest.raises(BootstrapError, match=r"found 3\.13 .*apt install.*\(the download failed: cause: no network\)$"):
+        find_python(tmp_path / "home")
+
+
+def test_uv_is_installed_from_the_lock_where_path_has_none(
+    bare_machine: Path, tmp_path: Path, locks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    wheel = packages / "uv-0.13.9-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        script = zipfile.ZipInfo("uv-0.13.9.data/scripts/uv")
+        script.external_attr = 0o100755 << 16
+        archive.writestr(script, FAKE_UV)
+        archive.writestr("uv-0.13.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 0.13.9\n")
+        archive.writestr("uv-0.13.9.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("uv-0.13.9.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(packages))
+    with pytest.raises(BootstrapError, match=r"\(uv, which downloads Python, cannot be installed\)$"):
+        find_python(tmp_path / "home")  # the lock file has another hash
+    (locks / "uv.txt").write_text(f"uv==0.13.9 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    assert find_python(tmp_path / "home").is_relative_to(tmp_path / "home" / "python")
+
+
+def test_version_is_printed_without_an_environment(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-S", str(REPOSITORY / "cli.py"), "--version"],
+        env={"PLATFORM_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    assert (result.returncode, result.stdout) == (0, f"trading-platform {version}\n"), result.stderr
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("program", ["cli.py", "trading-platform"])
+def test_help_and_shell_completion_use_the_name_of_the_command(program: str) -> None:
+    environment = {**os.environ, bootstrap.PROGRAM_VARIABLE: program, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "deploy.cli"]
+    text = subprocess.run([*command, "--help"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert f"Usage: {program} " in text and "--install-completion" in text
+    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    completed = subprocess.run(
+        command,
+        env={**environment, variable: "complete_bash", "COMP_WORDS": f"{program} back", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert completed.stdout.split() == ["backtest", "backup"]
 
 
 def test_incomplete_environment_is_rebuilt_and_never_used(tmp_path: Path, locks: Path) -> None:
@@ -83,13 +211,13 @@ def test_an_unreachable_registry_gives_one_line(tmp_path: Path, locks: Path) -> 
 
 def test_a_full_disk_gives_one_line(tmp_path: Path, locks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "DISK_MIN_BYTES", 10**18)
-    with pytest.raises(BootstrapError, match=r"GB free, .* GB are needed"):
+    with pytest.raises(BootstrapError, match=r"needs .* GB, .* GB free"):
         require_environment(tmp_path / "home", dev=False)
 
 
 def test_a_state_folder_that_cannot_be_made_gives_one_line(tmp_path: Path, locks: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BootstrapError, match="cannot make the environment"):
+    with pytest.raises(BootstrapError, match="cannot create the Python environment"):
         require_environment(tmp_path / "file" / "home", dev=False)
 
 
@@ -106,7 +234,7 @@ def test_locks_hold_a_hash_for_every_package_and_no_registry(name: str) -> None:
 
 
 def test_the_command_line_starts_with_the_standard_library_alone() -> None:
-    # Whoever has a wrong Python or no environment must get our line, not an ImportError.
+    # Without an environment, the user must see the one-line error and not an ImportError.
     command = [
         sys.executable,
         "-I",

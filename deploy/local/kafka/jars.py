@@ -1,14 +1,14 @@
-"""The broker's jars: fetched once a user, each compared with the sha256 in jars.sha256, never used half-fetched."""
+"""Download the broker's jars once per user, and verify each against the SHA-256 in jars.sha256."""
 
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.errors import DeployError
+from deploy.run_program import run_program
 from deploy.supervisor.process_spec import ProgressCallback
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -16,12 +16,12 @@ _TIMEOUT_S = 240
 
 
 def locked_digests() -> dict[str, str]:
-    """File name -> sha256 of every jar."""
+    """Map the file name of each locked jar to its SHA-256."""
     return {f"{artifact}-{version}.jar": digest for digest, (_, artifact, version) in _entries()}
 
 
 def _entries() -> list[tuple[str, tuple[str, str, str]]]:
-    """The lock's lines: sha256, and group, artifact and version."""
+    """The lines of the lock: SHA-256, and (group, artifact, version)."""
     entries = []
     for line in (PACKAGE_FOLDER / "jars.sha256").read_text().splitlines():
         digest, coordinates = line.split()
@@ -31,15 +31,15 @@ def _entries() -> list[tuple[str, tuple[str, str, str]]]:
 
 
 def require_jars(cache: Path, report: ProgressCallback) -> Path:
-    """The folder of verified jars. Order: `KAFKA_HOME`/libs, the cache, a fetch by `mvn`, a fetch by the package jgo.
+    """Return the folder of verified jars: `KAFKA_HOME`/libs, else the cache, else a download by `mvn` or jgo.
 
-    Raises DeployError, in one line, when no jars can be had: then there is only the degraded broker.
+    Raises DeployError if no jars are available; only the degraded broker remains then.
     """
     kafka_home = os.environ.get("KAFKA_HOME")
     if kafka_home:
         libs = Path(kafka_home) / "libs"
         if not any(libs.glob("kafka-server-4.*.jar")):
-            raise DeployError(f"KAFKA_HOME={kafka_home}: no Kafka 4 in {libs}")
+            raise DeployError(f"KAFKA_HOME={kafka_home}: expected Kafka 4 in {libs}, found no kafka-server-4.*.jar")
         return libs
     stamp = hashlib.sha256((PACKAGE_FOLDER / "jars.sha256").read_bytes()).hexdigest()[:12]
     libs = cache / f"kafka-{stamp}"
@@ -47,25 +47,25 @@ def require_jars(cache: Path, report: ProgressCallback) -> Path:
         return libs
     shutil.rmtree(libs, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="kafka-fetching-") as folder:
+    with tempfile.TemporaryDirectory(dir=cache, prefix="kafka-download-") as folder:
         fetched = Path(folder) / "libs"
         fetched.mkdir()
-        report("fetching Apache Kafka (55 MB, once)")
+        report("downloading Apache Kafka (55 MB, once)")
         _fetch(fetched)
         differences = _find_differences(fetched)
         if differences:
-            raise DeployError(f"Kafka's jars are not those of jars.sha256: {differences[0]}")
+            raise DeployError(f"the downloaded Kafka jars do not match jars.sha256: {differences[0]}")
         try:
             fetched.rename(libs)
         except OSError:
-            # Another start of the same user was faster: its jars are as good, they are verified the same way.
+            # Another start of the same user has moved its verified jars there first.
             if _find_differences(libs):
                 raise
     return libs
 
 
 def _find_differences(libs: Path) -> list[str]:
-    """What is missing from, changed in or foreign to a folder of jars."""
+    """List the jars that are missing, changed or not in the lock."""
     expected = locked_digests()
     present = {path.name for path in libs.glob("*.jar")}
     problems = [f"{name} is missing" for name in expected if name not in present]
@@ -94,24 +94,13 @@ def _fetch_by_maven(folder: Path) -> None:
     if maven is None:
         raise DeployError("no mvn on PATH")
     command = [maven, "-q", "-B", "-f", str(PACKAGE_FOLDER / "pom.xml"), "dependency:copy-dependencies"]
-    try:
-        completed = subprocess.run(
-            [*command, f"-DoutputDirectory={folder}"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeployError(f"mvn did not end within {_TIMEOUT_S} s") from error
-    if completed.returncode != 0:
-        error_lines = [line for line in completed.stdout.splitlines() if "ERROR" in line] or ["no message"]
-        raise DeployError(f"mvn: {error_lines[0][:300]}")
+    error = run_program([*command, f"-DoutputDirectory={folder}"], timeout_s=_TIMEOUT_S).error
+    if error is not None:
+        raise DeployError(f"mvn: {error}")
 
 
 def _fetch_by_jgo(folder: Path) -> None:
-    """Exactly the jars of the lock, without Java or Maven; jgo's own resolver would choose some other versions."""
+    """Download exactly the locked jars without Java or Maven. jgo's resolver would choose other versions of some."""
     import requests
     from jgo.maven import MavenContext
 
