@@ -1,6 +1,6 @@
-"""Real services for the tests that ask for them. `python cli.py test` starts them and says where they are.
+"""Fixtures for real services. `python cli.py test` starts the services and passes their addresses to the tests.
 
-A test that asks for a service which is not there fails: a skip would hide that nothing was tested.
+A test that requests a missing service fails, because a skip would hide that nothing was tested.
 """
 
 import os
@@ -11,21 +11,46 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis as redis_client
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from psycopg2 import sql
+from xdist.remote import Producer
 
 from configs.env_file import ENV_FILE_VARIABLE, OFF
+from deploy.home import Home
+from deploy.local import redis as embedded_redis
+from deploy.local.endpoints import Endpoints, Ports
+from deploy.local.ports import free_ports
+from deploy.local.stack import ServiceStack
 from deploy.supervisor.migrate import ALEMBIC_INI, migrate
+from tests.scheduling import FilesAndPlatforms, start_with_platforms
 
 os.environ[ENV_FILE_VARIABLE] = OFF
 """Whatever a developer has in a file `.env`, the tests see the same."""
+
+# Both limits use wall-clock time, so other load on the machine could fail a test.
+hypothesis_settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also run the tests that take minutes")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist starts the files with the most tests first by default. Use the order of collection instead.
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesAndPlatforms:
+    return FilesAndPlatforms(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without --long the long tests are deselected, which the closing line shows."""
+    """Sort the tests. Without --long, deselect the long tests; the closing line of pytest shows their number."""
+    start_with_platforms(items)
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
@@ -36,7 +61,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _address(variable: str) -> str:
     value = os.environ.get(variable)
-    # Only the services that `cli.py test` started: a developer's own database must never be the one that is dropped.
+    # Use only the services that `cli.py test` started, because the tests drop databases. Never drop a developer's.
     if not value or "PLATFORM_TEST_HOME" not in os.environ:
         pytest.fail(f"this test needs the service of {variable}: run `python cli.py test`", pytrace=False)
     return value
@@ -44,17 +69,31 @@ def _address(variable: str) -> str:
 
 @pytest.fixture(scope="session")
 def kafka() -> str:
-    """Bootstrap servers of a real Kafka. Shared by all tests: use topic names of your own."""
+    """Bootstrap servers of a real Kafka that all tests share. Use your own topic names."""
     return _address("KAFKA_BOOTSTRAP_SERVERS")
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> str:
-    """A real Redis, emptied once; use keys of your own."""
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis that is emptied once. Use your own keys.
+
+    Each test process except the first starts its own server, because database numbers do not separate channels.
+    """
     url = _address("REDIS_URL")
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
+        home = Home(tmp_path_factory.mktemp("redis"))
+        home.create_folders()
+        embedded = embedded_redis.prepare(home, free_ports(1)[0])
+        stack = ServiceStack(home, Ports.free(), Endpoints("", "", embedded.url, (embedded,)))
+        try:
+            stack.start_one("redis")
+            yield embedded.url
+        finally:
+            stack.stop()
+        return
     with redis_client.Redis.from_url(url) as client:
         client.flushall()
-    return url
+    yield url
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +104,7 @@ def platform_test_home() -> Path:
 
 @pytest.fixture(scope="session")
 def make_database() -> Iterator[Callable[[], str]]:
-    """Call it for a fresh, migrated database of its own; returns the URL. All are dropped at the end."""
+    """A function that creates a new, migrated database and returns its URL. The fixture drops all at the end."""
     base = _address("DATABASE_URL")
     server = base.rsplit("/", 1)[0]
     suffix = uuid.uuid4().hex[:8]
@@ -80,7 +119,7 @@ def make_database() -> Iterator[Callable[[], str]]:
         database_names.append(name)
         return name
 
-    # Migrated once, then copied: a copy takes a tenth of a second.
+    # Migrate one template and copy it: a copy takes a tenth of a second.
     template = create()
     if ALEMBIC_INI.exists():
         migrate(f"{server}/{template}")
@@ -91,7 +130,7 @@ def make_database() -> Iterator[Callable[[], str]]:
 
 @pytest.fixture(scope="module")
 def database_url(make_database: Callable[[], str]) -> str:
-    """A fresh, migrated PostgreSQL database for this test module (`postgresql://` as libpq reads it)."""
+    """A new, migrated PostgreSQL database for this test module (`postgresql://`, in the format of libpq)."""
     return make_database()
 
 

@@ -1,4 +1,4 @@
-"""`run_tests`: all tests against their own copy of the services, on other ports, under a temporary home."""
+"""`test`: run the tests with their own Kafka, PostgreSQL and Redis, on free ports in a temporary state folder."""
 
 import json
 import shutil
@@ -15,30 +15,34 @@ from deploy.home import Home, home_from_environment
 from deploy.testing.pytest_run import print_status, run_pytest, test_environment
 
 COVERAGE_TARGET = 95.0
-"""Per cent of lines that tests should reach. Printed beside what they do reach, not asserted."""
+"""Target line coverage in per cent. It is printed beside the result and not enforced."""
 
 
 def register(app: typer.Typer) -> None:
     app.command(
         "test",
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-        help="Run the tests with their own services; further arguments go to pytest.",
+        help="Run the tests on temporary servers. Further arguments are passed to pytest.",
     )(run_tests)
 
 
 def run_tests(
     context: typer.Context,
-    long: Annotated[bool, typer.Option("--long", help="Also the tests that take minutes.")] = False,
-    coverage: Annotated[bool, typer.Option("--coverage", help="Say which lines the tests reach.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Include the tests that take minutes.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Measure line coverage.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Number of parallel test processes; 1 runs the tests one by one."),
+    ] = None,
 ) -> None:
-    # The services belong to this process: it must clean up on whatever ends it.
+    # The services belong to this process, so it must stop them on any signal.
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     folder = Path(tempfile.mkdtemp(prefix="trading-test-"))
     arguments = [*(["--long"] if long else []), *context.args]
     coverage_folder = home_from_environment().root / "coverage"
     try:
-        status = _run_with_services(Home(folder), arguments, coverage_folder=coverage_folder if coverage else None)
+        status = _run_with_services(Home(folder), arguments, workers, coverage_folder if coverage else None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if coverage:
@@ -46,33 +50,28 @@ def run_tests(
     raise typer.Exit(status)
 
 
-def _run_with_services(home: Home, arguments: list[str], *, coverage_folder: Path | None) -> int:
+def _run_with_services(home: Home, arguments: list[str], workers: int | None, coverage_folder: Path | None) -> int:
     from deploy.local.endpoints import Ports
     from deploy.local.stack import running_stack
 
-    # An empty environment: tests create and drop databases, so they never get the user's own servers.
+    # Tests create and drop databases. The empty environment keeps them away from the user's own servers.
     with running_stack(home, Ports.free(), print_status, environ={}) as stack:
         environment: Mapping[str, str] = test_environment(stack.endpoints.environment(home))
         if coverage_folder is not None:
             shutil.rmtree(coverage_folder, ignore_errors=True)
             coverage_folder.mkdir(parents=True)
-            # Absolute: processes that tests start add to it from whatever folder they are in.
+            # The path is absolute because processes that tests start run in other folders.
             environment = {**environment, "COVERAGE_FILE": str(coverage_folder / "data")}
-            arguments = ["--cov", "--cov-report=term:skip-covered", *_reports(coverage_folder), *arguments]
-        return run_pytest(environment, arguments)
-
-
-def _reports(folder: Path) -> list[str]:
-    return [f"--cov-report=html:{folder / 'html'}", f"--cov-report=json:{folder / 'coverage.json'}"]
+        return run_pytest(environment, arguments, workers=workers, coverage=coverage_folder)
 
 
 def _coverage_line(folder: Path) -> str:
     try:
         percent = json.loads((folder / "coverage.json").read_text())["totals"]["percent_covered"]
     except (OSError, ValueError, KeyError):
-        return "no coverage was taken: pytest ended before it wrote any"
+        return "no coverage: pytest ended before it wrote the coverage file"
     page = folder / "html" / "index.html"
-    return f"the tests reach {percent:.1f} % of the lines (target {COVERAGE_TARGET:.0f} %); line by line: {page}"
+    return f"line coverage {percent:.1f} % (target {COVERAGE_TARGET:.0f} %); report: {page}"
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,1 +1,1 @@
-"""Runs the tests with services of their own, and starts temporary platforms for measurements."""
+"""Run the tests with their own services, and run temporary platforms for measurements."""

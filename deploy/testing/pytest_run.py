@@ -1,30 +1,112 @@
-"""pytest as a child that is given the addresses of the tests' own services."""
+"""Run pytest in child processes that use the tests' own services.
+
+Tests run in parallel: the end-to-end tests on one worker, all others file by file on the rest. Measurements of speed
+(`tests/performance`) run alone after them, because another test beside them would distort the figures.
+"""
 
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
 
 from deploy.home import REPOSITORY
+from deploy.testing.run_report import REPORT_FILE_VARIABLE, REPORT_PLUGIN, RunReport, read_report
+
+TEST_FOLDER = "tests"
+MEASUREMENT_FOLDER = "tests/performance"
+WORKERS_MAX = 4
+"""More workers than these gain little: the end-to-end tests run on one worker and take the longest."""
+_NO_TESTS_COLLECTED = 5
+_INTERRUPTED = 2
+_OWN_PROCESS_OPTIONS = {"-n", "--numprocesses", "--dist", "--pdb", "--trace", "-s", "--capture=no", "--collect-only"}
+"""Options that choose the number of workers themselves or need all tests in one process."""
+_VALUE_OPTIONS = {"-k", "-m", "-n", "-p", "-o", "-c", "-W", "--deselect", "--ignore", "--ignore-glob", "--junitxml"}
+"""The argument after one of these is not a test path, even if a file has its name."""
 
 
 def test_environment(addresses: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with the services' addresses; PLATFORM_TEST_HOME says that they may be emptied."""
+    """This process's environment with the services' addresses. PLATFORM_TEST_HOME permits tests to empty them."""
     return {
-        **os.environ,
+        # A test that runs this command is in a worker of pytest-xdist; the new run is not.
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")},
         **addresses,
         "PLATFORM_TEST_HOME": addresses["PLATFORM_HOME"],
         "PLATFORM_PYTHON_ENV": "current",
-        # The tests of the dashboard ask for it by name; the others need not wait for its build.
+        # Only the tests of the dashboard build it.
         "PLATFORM_DASHBOARD": "off",
     }
 
 
-def run_pytest(environment: Mapping[str, str], arguments: list[str]) -> int:
-    """Run the tests that `arguments` name, or all; returns pytest's status."""
-    positional = [argument for argument in arguments if not argument.startswith("-")]
-    command = [sys.executable, "-m", "pytest", *([] if _has_test_paths(positional) else ["tests"]), *arguments]
+def run_pytest(
+    environment: Mapping[str, str], arguments: list[str], *, workers: int | None = None, coverage: Path | None = None
+) -> int:
+    """Run the tests that `arguments` name, or all, and return pytest's exit code.
+
+    `workers`: number of parallel test processes; by default one per processor for a folder, one for a single file.
+    `coverage`: the folder for the coverage report; the variable COVERAGE_FILE must be set then.
+    """
+    runs = plan_runs(arguments, workers)
+    if coverage is not None:
+        for number, run in enumerate(runs):
+            run += ["--cov", *(["--cov-append"] if number else [])]
+            run += _coverage_reports(coverage) if number == len(runs) - 1 else ["--cov-report="]
+    codes: list[int] = []
+    reports: list[RunReport] = []
+    with tempfile.TemporaryDirectory(prefix="trading-test-report-") as folder:
+        for number, run in enumerate(runs):
+            report_file = Path(folder) / f"{number}.json"
+            codes.append(_run_once({**environment, REPORT_FILE_VARIABLE: str(report_file)}, run))
+            reports += read_report(report_file)
+            if codes[-1] == _INTERRUPTED or (codes[-1] and _stops_at_first_failure(arguments)):
+                break
+    if len(reports) > 1:
+        print(RunReport.merge(reports).text(), flush=True)
+    failures = [code for code in codes if code not in (0, _NO_TESTS_COLLECTED)]
+    return failures[0] if failures else min(codes)
+
+
+def plan_runs(arguments: list[str], workers: int | None) -> list[list[str]]:
+    """The arguments of each pytest run: one run for named tests; all tests take two, the measurements last."""
+    pairs = zip(["", *arguments], arguments, strict=False)
+    paths = [path for option, path in pairs if option not in _VALUE_OPTIONS and _is_test_path(path)]
+    options = ["-p", REPORT_PLUGIN, "--durations=20", *_worker_options(arguments, paths, workers)]
+    if paths:
+        return [[*options, *arguments]]
+    alone = [*options[:3], MEASUREMENT_FOLDER, *arguments, "-n", "0"]
+    return [[*options, f"--ignore={MEASUREMENT_FOLDER}", TEST_FOLDER, *arguments], alone]
+
+
+def _worker_options(arguments: list[str], paths: list[str], workers: int | None) -> list[str]:
+    if workers is None:
+        names = {name for argument in arguments for name in (argument, argument.split("=")[0], argument[:2])}
+        if names.intersection(_OWN_PROCESS_OPTIONS):
+            return []
+        is_one_file = len(paths) == 1 and paths[0].split("::")[0].endswith(".py")
+        measures = any(path.startswith(MEASUREMENT_FOLDER) for path in paths)
+        workers = 1 if is_one_file or measures else max(2, min(WORKERS_MAX, len(os.sched_getaffinity(0))))
+    # One worker is this pytest process itself: no messages between processes, and a debugger works.
+    return ["-n", str(workers if workers > 1 else 0)]
+
+
+def _stops_at_first_failure(arguments: list[str]) -> bool:
+    return any(argument in ("-x", "--exitfirst") or argument.startswith("--maxfail") for argument in arguments)
+
+
+def _coverage_reports(folder: Path) -> list[str]:
+    return [
+        "--cov-report=term:skip-covered",
+        f"--cov-report=html:{folder / 'html'}",
+        f"--cov-report=json:{folder / 'coverage.json'}",
+    ]
+
+
+def _run_once(environment: Mapping[str, str], arguments: list[str]) -> int:
+    command = [sys.executable, "-m", "pytest", *arguments]
     print_status("running " + " ".join(command[2:]))
     # A shell starts background jobs with SIGINT ignored, and Python would leave it so.
     child = subprocess.Popen(
@@ -41,7 +123,9 @@ def run_pytest(environment: Mapping[str, str], arguments: list[str]) -> int:
 
 
 def _interrupt(child: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C would: tests that started processes of their own get to end them. SIGTERM gives pytest no time."""
+    """Interrupt pytest as Ctrl-C does, so that tests stop the processes that they started. SIGTERM gives no time."""
+    for worker in _worker_processes(child.pid):
+        worker.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGINT)
     try:
         child.wait(60)
@@ -50,8 +134,17 @@ def _interrupt(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _has_test_paths(arguments: list[str]) -> bool:
-    return any((REPOSITORY / argument.split("::")[0]).exists() for argument in arguments)
+def _worker_processes(pid: int) -> list[psutil.Process]:
+    """The test processes of pytest-xdist, which read their program from standard input."""
+    try:
+        children = psutil.Process(pid).children()
+        return [process for process in children if any("exec(eval(sys.stdin" in part for part in process.cmdline())]
+    except psutil.Error:
+        return []
+
+
+def _is_test_path(argument: str) -> bool:
+    return not argument.startswith("-") and (REPOSITORY / argument.split("::")[0]).exists()
 
 
 def print_status(line: str) -> None:

@@ -1,4 +1,4 @@
-"""The services of `test-env`: Kafka, PostgreSQL and Redis that stay between runs, in a process of their own."""
+"""Run the services of `test-env`: Kafka, PostgreSQL and Redis that keep running between test runs."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def state_file(home: Home) -> Path:
 
 
 def read_state(home: Home) -> tuple[ProcessIdentity, dict[str, str]] | None:
-    """The process that holds the services, and their addresses; None where it does not live."""
+    """Return the process that runs the services, and their addresses; None if it does not run."""
     try:
         tree = json.loads(state_file(home).read_text())
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def read_state(home: Home) -> tuple[ProcessIdentity, dict[str, str]] | None:
 
 
 def main(home: Home) -> int:
-    """Start the services on free ports, say where they are, and hold them until SIGTERM."""
+    """Start the services on free ports, write their addresses to the state file, and run them until SIGTERM."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(0)
@@ -47,7 +47,7 @@ def main(home: Home) -> int:
                 "started_at": own_identity.started_at,
                 "endpoints": stack.endpoints.environment(home),
             }
-            # It holds passwords.
+            # The file contains passwords.
             replace_file(state_file(home), json.dumps(tree), mode=0o600)
             signal.pause()
     except DeployError as error:

@@ -1,4 +1,4 @@
-"""A whole platform for a while, with a temporary state folder, free ports and a synthetic market, for measurements."""
+"""Run a temporary platform for measurements, with its own state folder, free ports and a synthetic market."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deploy.local.endpoints import Ports, port_variable
 SYMBOL_COUNT = 5
 SETTINGS = {
     "market_data": {"files": {"calendar": "24/7"}},
-    # Crosses often, so that there are orders to time.
+    # Short averages cross often and produce many orders.
     "signals": {"strategies": [{"name": "ema_cross", "parameters": {"fast": 3, "slow": 8, "rsi_max": 100.0}}]},
 }
 _SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
@@ -28,9 +28,9 @@ _SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 @contextmanager
 def temporary_platform(minutes: int, speed: float) -> Iterator[Home]:
-    """Runs while the block lasts: `minutes` one-minute bars of five symbols, `speed` times as fast as the clock.
+    """Run a platform until the block ends: `minutes` one-minute bars of five symbols, at `speed` times real time.
 
-    Raises DeployError where it does not start.
+    Raises DeployError if it does not start or stop.
     """
     with tempfile.TemporaryDirectory(prefix="trading-benchmark-") as folder:
         home = Home(Path(folder) / "home")
@@ -55,7 +55,7 @@ def temporary_platform(minutes: int, speed: float) -> Iterator[Home]:
 
 
 def write_random_walk(file: Path, minutes: int, seed: int) -> Path:
-    """A seeded random walk of one-minute bars as CSV."""
+    """Write a seeded random walk of one-minute bars to a CSV file, and return the file."""
     generator, close = random.Random(seed), 100.0  # noqa: S311 - a market, not a secret
     rows = ["timestamp,open,high,low,close,volume\n"]
     for number in range(minutes):
@@ -78,5 +78,5 @@ def _run(arguments: list[str], environment: dict[str, str]) -> None:
         check=False,
     )
     if completed.returncode != 0:
-        last_line = (completed.stderr.strip() or completed.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise DeployError(f"the platform to measure did not {arguments[0]}: {last_line.removeprefix('error: ')}")
+        last_line = (completed.stderr.strip() or completed.stdout.strip() or "no output").splitlines()[-1]
+        raise DeployError(f"the temporary platform failed to {arguments[0]}: {last_line.removeprefix('error: ')}")

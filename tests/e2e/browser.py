@@ -19,7 +19,7 @@ _NETWORK_ERRORS = ("Failed to load resource", "WebSocket connection to")
 
 
 def chromium() -> str:
-    """Return the path of Chromium. Install it when it is missing; fail the test when that is not possible."""
+    """Return the path of Chromium. Install Chromium if it is missing; fail the test if the installation fails."""
     path = shutil.which("chromium")
     if path is None and os.geteuid() == 0 and shutil.which("apt-get") is not None:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -34,14 +34,14 @@ def chromium() -> str:
 @contextmanager
 def open_browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Chromium has no sandbox for root, as in a container. It opens only the platform's own pages.
+        # Chromium has no sandbox for root, for example in a container. The browser opens only the platform's pages.
         launched = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield launched
         launched.close()
 
 
 class DashboardTab:
-    """A browser tab with the dashboard. `errors` are the errors in the tab's console, without network errors."""
+    """A browser tab with the dashboard. `errors` holds the console errors of the tab, without network errors."""
 
     def __init__(self, browser: Browser, address: str, *, width: int = 1440, height: int = 900) -> None:
         self.address = address
@@ -73,7 +73,7 @@ class DashboardTab:
         expect(self.page.locator(f"main[data-view={view.lower()}]")).to_be_visible()
 
     def wait_until_live(self) -> None:
-        """Wait until both streams deliver."""
+        """Wait until both streams deliver data."""
         expect(self.page.locator('.stream[data-state="live"]')).to_have_count(2, timeout=30_000)
 
     def order(
@@ -86,9 +86,9 @@ class DashboardTab:
         prices: Mapping[str, str] | None = None,
         send_anyway: bool = False,
     ) -> str:
-        """Fill in the order form, send it and return the new order's id.
+        """Fill in the order form, send the order and return its id.
 
-        `prices` maps field labels to text. With `send_anyway` the order must fail the risk checks and is sent anyway.
+        `prices` maps field labels to text. With `send_anyway` the order fails the risk checks and the test sends it.
         """
         form = self.page.get_by_role("region", name="New order")
         form.get_by_label("Symbol").fill(symbol)

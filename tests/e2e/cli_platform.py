@@ -1,4 +1,4 @@
-"""A platform as `python cli.py start` runs it, with a state folder and ports of its own: tests of the command line."""
+"""A platform that `python cli.py start` runs, with its own state folder and ports, for tests of the command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVER_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 
 class CliPlatform:
-    """Runs commands against one state folder. `ports` may be those of another one that is stopped."""
+    """Runs commands against one state folder. `ports` may be the ports of another platform that is stopped."""
 
     def __init__(self, home: Path, ports: Ports | None = None) -> None:
         self.home = Home(home)
@@ -49,7 +49,7 @@ class CliPlatform:
         )
 
     def run(self, *arguments: str, status: int = 0, stdin: str = "", **environment: str) -> str:
-        """What a command prints; it must end with this status."""
+        """Return the standard output of a command. Fail if the exit code is not `status`."""
         completed = self.cli(*arguments, stdin=stdin, **environment)
         assert completed.returncode == status, (
             f"{' '.join(arguments)}: {completed.stdout[-2000:]} {completed.stderr[-2000:]}"
@@ -57,11 +57,11 @@ class CliPlatform:
         return completed.stdout
 
     def run_json(self, *arguments: str, status: int = 0) -> Any:
-        """What a command prints with --json."""
+        """Return the parsed output of a command with `--json`."""
         return json.loads(self.run(*arguments, "--json", status=status))
 
     def run_error(self, *arguments: str, status: int = 2, **environment: str) -> str:
-        """The one sentence of a command that cannot do what it is asked."""
+        """Return the one-sentence error message of a command that must fail with this exit code."""
         completed = self.cli(*arguments, **environment)
         assert completed.returncode == status, (
             f"{' '.join(arguments)}: {completed.stdout[-2000:]} {completed.stderr[-2000:]}"
@@ -72,7 +72,7 @@ class CliPlatform:
 
 @contextmanager
 def started_platform(home: Path, *arguments: str) -> Iterator[CliPlatform]:
-    """Runs while the block lasts."""
+    """Start a platform and stop it at the end of the block."""
     platform = CliPlatform(home)
     try:
         platform.run("start", *arguments)

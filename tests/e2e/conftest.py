@@ -1,24 +1,27 @@
-"""One market and one uninterrupted run that all end-to-end tests of this folder compare with."""
+"""The market data and the uninterrupted reference run that the end-to-end tests share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.e2e.cli_platform import CliPlatform, started_platform
 from tests.e2e.process_platform import ProcessPlatform, Servers, TableRows
 from tests.replay.market import MONDAY, write_market
 from tests.replay.runs import fused_hash, read_time_slices
+from tests.scheduling import uses_shared_platform
 
 MakePlatform = Callable[..., ProcessPlatform]
 
 
 class RunResult(NamedTuple):
-    """What a run left behind. `counts`: messages of each topic partition, repeats too."""
+    """The result of a run. `counts` holds the number of messages in each topic partition, including duplicates."""
 
     tables: TableRows
     topics: dict[str, list[str]]
@@ -34,14 +37,33 @@ def read_result(platform: ProcessPlatform) -> RunResult:
 
 @pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A Monday from nine, four and a half hours, five symbols."""
+    """Write bars of five symbols for a Monday, 270 minutes from 09:00."""
     folder = tmp_path_factory.mktemp("bars")
     return write_market(folder, symbols=("A", "B", "C", "D", "E"), days=[MONDAY], open_time=time(9), minutes=270)
 
 
+_shared_platform = ExitStack()
+
+
+@pytest.fixture(scope="session")
+def simulator_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliPlatform]:
+    """A platform started by `cli.py start` with the simulator: one bar a second for each of five symbols.
+
+    Several modules use it, in the order of their names. `test_operations` runs before any user logs in.
+    """
+    with _shared_platform:
+        yield _shared_platform.enter_context(started_platform(tmp_path_factory.mktemp("simulator") / "home"))
+
+
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """Stop the shared platform after the last test that uses it, so that it takes no CPU time from other tests."""
+    if not uses_shared_platform(nextitem):
+        _shared_platform.close()
+
+
 @pytest.fixture(scope="session")
 def fused_decision_hash(bars: list[Path]) -> str:
-    """The decision hash of the fused backtest on the same files."""
+    """The decision hash of the fused backtest on the files of `bars`."""
     return fused_hash(read_time_slices(bars))
 
 
@@ -53,10 +75,13 @@ def make_platform(
     tmp_path_factory: pytest.TempPathFactory,
     bars: list[Path],
 ) -> MakePlatform:
-    """Call it, with options of `Platform`, for a platform with topics, tables and recovery stores of its own."""
+    """A function that makes a platform with its own topics, tables and recovery stores.
+
+    It takes the options of `ProcessPlatform`.
+    """
 
     def make(files: list[Path] | None = None, **options: object) -> ProcessPlatform:
-        # A Redis database of its own: the latest values of these runs are nobody else's.
+        # These runs use their own Redis database, so that other tests do not read or overwrite the latest values.
         servers = Servers(kafka, make_database(), redis_url.rsplit("/", 1)[0] + "/9")
         return ProcessPlatform(tmp_path_factory.mktemp("platform"), servers, files or bars, **options)  # type: ignore[arg-type]
 
@@ -64,7 +89,7 @@ def make_platform(
 
 
 def assert_same(actual: RunResult, expected: RunResult) -> None:
-    """Topics first, then tables: a failure names the first that differs, and rows of it."""
+    """Compare topics first, then tables. The failure message names the first difference."""
     for topic, records in expected.topics.items():
         assert actual.topics[topic] == records, topic
     assert_same_tables(actual.tables, expected.tables)
@@ -72,7 +97,7 @@ def assert_same(actual: RunResult, expected: RunResult) -> None:
 
 
 def assert_same_tables(actual: TableRows, expected: TableRows, *ignored_tables: str) -> None:
-    """The difference both ways is empty in every table but those named."""
+    """Compare the rows of all tables except `ignored_tables`, ignoring their order."""
     for table in expected.keys() - set(ignored_tables):
         missing, extra = (
             Counter(expected[table]) - Counter(actual[table]),

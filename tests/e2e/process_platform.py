@@ -1,14 +1,18 @@
-"""The six dataflows as real processes on real services, with topics, a database and recovery stores of their own."""
+"""The dataflows as real processes on real services, with their own topics, database and recovery stores."""
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +29,25 @@ from deploy.supervisor.platform_services import child_environment, dataflow_serv
 from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.topics import create_topics, read_topics
 from sinks.tables import TABLE_OF, fields_of
+from tests.e2e.fork_server import ForkedProcess, ForkServer, Program
 from tests.replay.in_memory_platform import Logs
 from tests.replay.runs import SETTINGS_FILE, pinned_settings, staged_hash
 
 STANDSTILL_S = 60.0
 """So long without any service moving is a deadlock; how fast they move depends on what else the machine does."""
 TableRows = dict[str, list[tuple[Any, ...]]]
+ServiceProcess = subprocess.Popen[bytes] | ForkedProcess
+
+
+@cache
+def fork_server() -> ForkServer:
+    """Return the one fork server of this test process."""
+    modules = [f"dataflows.{name}" for name in DATAFLOW_NAMES]
+    # PyArrow's allocator starts a background thread by default, and a fork does not copy threads.
+    environment = child_environment({"JE_ARROW_MALLOC_CONF": "background_thread:false"})
+    server = ForkServer(modules, environment, REPOSITORY)
+    atexit.register(server.close)
+    return server
 
 
 class Servers(NamedTuple):
@@ -40,10 +57,11 @@ class Servers(NamedTuple):
 
 
 class ProcessPlatform:
-    """Use as a context manager: whatever is still running at its end is killed.
+    """A platform of dataflow processes. Use it as a context manager, which kills all remaining processes at its end.
 
-    `speed` is "max" or times real time. `workers` gives a service more than one worker thread, `processes` more than
-    one process; both may be changed before a service is started again. `overrides` are settings as environment variables.
+    `speed` is "max" or a multiple of real time. `workers` sets the number of worker threads of a service, `processes`
+    the number of its processes. Both may change before a service starts again. `overrides` are settings as environment
+    variables.
     """
 
     def __init__(
@@ -61,7 +79,7 @@ class ProcessPlatform:
         self.partitions = pinned_settings().kafka.symbol_partitions
         self.home = Home(folder)
         self.workers, self.processes = dict(workers or {}), dict(processes or {})
-        self._running: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._running: dict[str, list[ServiceProcess]] = {}
         environment = {
             "KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
             "DATABASE_URL": servers.database_url,
@@ -92,12 +110,12 @@ class ProcessPlatform:
     # -- processes
 
     def start(self, *names: str) -> None:
-        """Start these services, or all."""
+        """Start these services, or all services if no name is given."""
         for name in names or DATAFLOW_NAMES:
             self._running[name] = [self._spawn(name, flags) for flags in self._flags(name)]
 
     def start_feed_last(self) -> None:
-        """Start all, the feed last, and return in the middle: when the first ticks have come all the way."""
+        """Start all services, the feed last. Return when the first time slices have passed through risk."""
         downstream = [name for name in DATAFLOW_NAMES if name != "market_data"]
         self.start(*downstream)
         self.wait_until(lambda: all(self.stats(name) for name in downstream), "all but the feed")
@@ -105,22 +123,28 @@ class ProcessPlatform:
         self.wait_until_past("risk", 0)
 
     def _flags(self, name: str) -> list[tuple[str, ...]]:
-        """What `bytewax.run` is told besides, for each process of a service."""
+        """Return the extra `bytewax.run` arguments for each process of a service."""
         workers = ("-w", str(self.workers[name])) if name in self.workers else ()
         if name not in self.processes:
             return [workers]
         addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(self.processes[name]))
         return [("-i", str(number), "-a", addresses, *workers) for number in range(self.processes[name])]
 
-    def _spawn(self, name: str, flags: tuple[str, ...]) -> subprocess.Popen[bytes]:
-        service = self._services[name]
-        with (self.home.logs / f"{name}.log").open("ab") as log:
+    def _spawn(self, name: str, flags: tuple[str, ...]) -> ServiceProcess:
+        service, log = self._services[name], self.home.logs / f"{name}.log"
+        python, _, module, *arguments = service.command
+        assert python == sys.executable
+        if "COVERAGE_FILE" not in os.environ:
+            environment = dict(service.environment)
+            return fork_server().start(Program(module, [*arguments, *flags], environment, str(REPOSITORY), str(log)))
+        # Coverage can only measure a process from the start of its interpreter, so a fork does not work here.
+        with log.open("ab") as out:
             return subprocess.Popen(
                 [*service.command, *flags],
                 cwd=REPOSITORY,
                 env=dict(service.environment),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=out,
                 stderr=subprocess.STDOUT,
             )
 
@@ -132,7 +156,7 @@ class ProcessPlatform:
             child.wait()
 
     def terminate(self, name: str, timeout_s: float = 60.0) -> int:
-        """The exit code of a service of one process."""
+        """Stop a single-process service with SIGTERM and return its exit code."""
         self._running[name][0].send_signal(signal.SIGTERM)
         return self._wait_for_exit(name, timeout_s)
 
@@ -145,12 +169,12 @@ class ProcessPlatform:
                 child.kill()
 
     def restart(self, name: str) -> None:
-        """Die without notice and come back at once."""
+        """Kill a service and start it again at once."""
         self.kill(name)
         self.start(name)
 
     def stop(self) -> None:
-        """End every service: those of one worker in good order, others, which cannot be, by killing them."""
+        """Stop all services: those with one worker by SIGTERM; the others do not support that and are killed."""
         single_process = [name for name in self._running if name not in self.workers and name not in self.processes]
         for name in single_process:
             self._running[name][0].send_signal(signal.SIGTERM)
@@ -162,7 +186,7 @@ class ProcessPlatform:
     # -- progress
 
     def stats(self, name: str) -> dict[str, Any]:
-        """The stats file of a service; empty before there is one."""
+        """Return the stats file of a service, or an empty dict if the file does not exist yet."""
         try:
             stats: dict[str, Any] = json.loads((self.home.stats / f"{name}.json").read_text())
         except FileNotFoundError:
@@ -173,7 +197,7 @@ class ProcessPlatform:
         return int(self.stats(name).get("last_tick_ns", -1))
 
     def wait_until(self, condition: Callable[[], bool], description: str) -> None:
-        """Poll; fails when nobody moves any more, or with a service's last words when one has ended by itself."""
+        """Wait for a condition. Fail if no service makes progress. Fail with the end of its log if a service exits."""
         progress, deadline = self.progress(), time.monotonic() + STANDSTILL_S
         while not condition():
             for name, children in self._running.items():
@@ -186,10 +210,14 @@ class ProcessPlatform:
             time.sleep(0.1)
 
     def is_drained(self) -> bool:
-        """By the stats of all services as they run now. Of several workers only one shows: those behind it tell."""
+        """Whether the stats files show that all single-process services have passed the feed's last time slice.
+
+        The stats file of a service with several workers covers only one worker. The services downstream show its
+        progress.
+        """
         feed = self.stats("market_data")
         multi_process = {*self.workers, *self.processes}
-        # News and fundamentals come by the wall clock and pass no tick.
+        # The news and fundamentals services run on the wall clock and process no time slices.
         single_process = [name for name in ("market_data", *STAGED_SERVICES) if name not in multi_process]
         return bool(feed.get("feed_finished")) and all(
             self.stats(name).get("pid") == self._running[name][0].pid
@@ -198,15 +226,15 @@ class ProcessPlatform:
         )
 
     def wait_drained(self) -> None:
-        """Until the feed is at its end and every service has passed its last tick."""
+        """Wait until the feed has ended and every service has passed its last time slice."""
         self.wait_until(self.is_drained, "the last tick everywhere")
 
     def wait_until_past(self, name: str, ts_ns: int) -> None:
-        """Until a service has passed a time."""
+        """Wait until a service has passed this time."""
         self.wait_until(lambda: self.last_tick_ns(name) > ts_ns, f"{name} beyond {ts_ns}")
 
     def run_to_end(self) -> None:
-        """Drain, then stop all: from here on tables and topics do not change."""
+        """Wait until all data is processed, then stop all services. After that, tables and topics no longer change."""
         self.wait_drained()
         self.stop()
 
@@ -219,11 +247,11 @@ class ProcessPlatform:
     # -- results
 
     def read_settings(self) -> Settings:
-        """As its services read them."""
+        """Read the settings as the services of this platform do."""
         return load_settings(environment=self._environment)
 
     def tables(self) -> TableRows:
-        """Every table's rows in order of their text, without `ts`, which is computed from `ts_ns`."""
+        """Return the rows of each table, sorted by their text. Omit `ts`, which is computed from `ts_ns`."""
         out: TableRows = {}
         connection = psycopg2.connect(self.servers.database_url)
         try:
@@ -237,24 +265,24 @@ class ProcessPlatform:
         return out
 
     def logs(self) -> Logs:
-        """Every message of every topic with an owner."""
+        """Return all messages of all topics that a service writes."""
         logs = Logs(self.partitions)
         for topic, partition in logs.messages:
             logs.messages[topic, partition] = self.messages(topic, partition)
         return logs
 
     def messages(self, topic: str, partition: int = 0) -> list[bytes]:
-        """Everything in a partition, repeats too."""
+        """Return all messages of a partition, including duplicates."""
         consumer = Consumer(
             {"bootstrap.servers": self.servers.kafka, "group.id": self.prefix + "test", "enable.auto.commit": False}
         )
         try:
             topic_partition = TopicPartition(self.prefix + topic, partition, 0)
-            _, end = consumer.get_watermark_offsets(topic_partition, timeout=10)
+            _, end = consumer.get_watermark_offsets(topic_partition, timeout=60)
             consumer.assign([topic_partition])
             out: list[bytes] = []
             while len(out) < end:
-                batch = consumer.consume(min(1000, end - len(out)), timeout=10)
+                batch = consumer.consume(min(1000, end - len(out)), timeout=60)
                 assert batch, f"{topic}/{partition}: {len(out)} of {end} messages came"
                 out += [message.value() or b"" for message in batch]
             return out
@@ -262,18 +290,18 @@ class ProcessPlatform:
             consumer.close()
 
     def produce(self, topic: str, partition: int, *values: bytes) -> None:
-        """As somebody else who writes into a topic."""
+        """Write messages into a topic like a foreign producer."""
         producer = Producer({"bootstrap.servers": self.servers.kafka, "acks": "all"})
         for value in values:
             producer.produce(self.prefix + topic, value, partition=partition)
-        assert producer.flush(15) == 0
+        assert producer.flush(60) == 0
 
     def decision_hash(self) -> str:
         return staged_hash(self.logs())
 
 
 def _plain(value: Any) -> Any:
-    """JSON columns as text, so that rows can be counted."""
+    """Convert JSON columns to text, so that rows are hashable."""
     if isinstance(value, list | dict):
         return json.dumps(value, sort_keys=True)
     return bytes(value) if type(value) is memoryview else value

@@ -1,4 +1,4 @@
-"""The platform on a broker that speaks Alpaca's protocol: bars and quotes from its socket, orders to its book."""
+"""The platform on a server with Alpaca's protocol: bars and quotes from its WebSocket, orders to its book."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def platform(server: AlpacaServer, make_platform: MakePlatform) -> Iterator[Proc
         "EXECUTION__ALPACA__SETTLE_S": "2",
         "ALPACA__URL": server.url,
     }
-    with make_platform(told=overrides) as running:
+    with make_platform(overrides=overrides) as running:
         yield running
 
 
 def submit_order(platform: ProcessPlatform, symbol: str, side: str = "BUY") -> str:
-    """An order by hand; returns the order's id."""
+    """Submit a manual order and return its id."""
     suffix = uuid.uuid4().hex[:8]
     terms = {"symbol": symbol, "side": side, "quantity": "5"}
     command = Command(f"cmd-{suffix}", time.time_ns(), "SUBMIT_ORDER", "tester", "test", terms)
@@ -62,7 +62,7 @@ def submit_order(platform: ProcessPlatform, symbol: str, side: str = "BUY") -> s
 
 
 def executions(platform: ProcessPlatform) -> list[Execution | GatewayStatus]:
-    """Each once: a restart repeats some."""
+    """Return each execution and gateway status once. A restarted service may write some of them again."""
     by_seq = {}
     for value in platform.messages("executions"):
         record = decode(value)
@@ -82,7 +82,7 @@ def is_filled(platform: ProcessPlatform, order_id: str) -> bool:
 
 
 def is_booked(platform: ProcessPlatform, order_id: str) -> bool:
-    """Whether the ledger has all that the order traded: it is a service of its own, behind the gateway's."""
+    """Whether the ledger contains all fills of the order. The ledger service is downstream of the gateway."""
     traded_ids = {
         record.execution_id
         for record in executions(platform)
@@ -106,7 +106,7 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     platform.wait_until(lambda: gateway_is_ready(platform), "the gateway is reconciled")
     first_id = submit_order(platform, "AAPL")
     platform.wait_until(lambda: is_filled(platform, first_id), "the first fill")
-    # Two more; the gateway dies while the broker has them, and one comes while it is gone.
+    # The gateway is killed while two more orders are at the broker. A third order arrives while the gateway is down.
     server.broker.plan_fault("submit", "lost_answer", 1, delay_s=1.0)
     more_ids = [submit_order(platform, "MSFT"), submit_order(platform, "SPY")]
     platform.wait_until(
@@ -159,7 +159,7 @@ def test_orders_fill_at_the_broker_and_reconcile_across_service_kills(
     mismatching_check = check_broker(platform.servers.database_url, {"AAPL": Decimal(7)})
     assert mismatching_check.difference is not None and "position of AAPL is" in mismatching_check.difference
 
-    # What the broker said is given: replayed, the gateway writes the same intents, executions and statuses.
+    # Broker responses are inputs: a replay of the gateway writes the same intents, executions and statuses.
     settings = platform.read_settings()
     replayed = compare(settings, open_recording(settings.kafka, platform.prefix + "replay"))
     assert replayed.difference is None, replayed.difference

@@ -1,4 +1,4 @@
-"""Bad rows and bad messages become dead letters with place and reason; what is decided stays the same."""
+"""Bad rows and bad messages become dead letters with place and reason, and they do not change any decision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAD_MESSAGES = {
     encode(VALID_BAR._replace(low=-1.0)): "field low must be > 0",
     encode(VALID_BAR._replace(close=float("nan"))): "field close must be > 0 and finite",
 }
-"""What somebody else writes into market-bars, and what the reason must say."""
+"""Messages of a foreign producer to market-bars, and a word that the dead letter's reason must contain."""
 BAD_ROWS = {
     "not a time,A,1,1,1,1,1": "time",
     "2024-03-11T13:00:00Z,A,1,1,1,1,1": "must be after",

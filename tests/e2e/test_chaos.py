@@ -1,4 +1,4 @@
-"""`cli.py chaos` itself: a storm on a platform that the supervisor looks after leaves what the fused run leaves."""
+"""Test of `cli.py chaos`: a supervised platform under faults writes the same tables and topics as the fused run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT_RUN_SERVICES = "market_data,news,fundamentals,sentiment,signals,feedback,p
 
 
 def run_chaos(*arguments: str) -> tuple[int, dict[str, Any], str]:
-    """Exit code, result, progress."""
+    """Run the command and return its exit code, its result and its progress output."""
     completed = subprocess.run(
         [sys.executable, "-m", "deploy.cli", "chaos", "--json", *arguments],
         cwd=REPOSITORY,
@@ -35,7 +35,7 @@ def run_chaos(*arguments: str) -> tuple[int, dict[str, Any], str]:
 @pytest.mark.parametrize(
     "options",
     [
-        # Kills news, sentiment and feedback; feedback's disk is full and signals is scaled.
+        # This seed kills news, sentiment and feedback, fills the disk of feedback and scales signals.
         ("--seed", "24", "--kills", "3", "--services", SHORT_RUN_SERVICES),
         pytest.param(("--seed", "12", "--kills", "20"), marks=pytest.mark.long),
     ],
@@ -44,7 +44,7 @@ def run_chaos(*arguments: str) -> tuple[int, dict[str, Any], str]:
 def test_faults_leave_every_table_and_topic_as_an_uninterrupted_run(
     kafka: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """(Asks for `kafka` so that plain pytest fails at once.)"""
+    """Request `kafka` only so that the test fails at once under plain pytest."""
     status, result, progress = run_chaos(*options, "--keep", str(tmp_path / "kept"))
     assert status == 0, f"{result['difference']}\n{progress}"
     fault_kinds = {fault["kind"] for fault in result["struck"]}

@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[CliPlatform]:
-    """Requests the browser first, so that nothing is started when the browser is missing."""
+    """Request the browser first, so that the platform does not start if the browser is missing."""
     folder = tmp_path_factory.mktemp("dashboard")
     (folder / "settings.yaml").write_text(SETTINGS)
     running = CliPlatform(folder / "home")
@@ -55,11 +55,11 @@ def dashboard_url(platform: CliPlatform) -> str:
 
 @pytest.fixture(scope="module")
 def admin(platform: CliPlatform, chromium: Browser) -> Iterator[DashboardTab]:
-    """A tab of the user admin, who has replaced the one-time password of the first start."""
+    """A tab of the user admin, who has replaced the one-time password from the first start."""
     one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
     tab = DashboardTab(chromium, dashboard_url(platform))
     tab.log_in("admin", "not the password")
-    expect(tab.page.get_by_role("alert")).to_contain_text("wrong")
+    expect(tab.page.get_by_role("alert")).to_contain_text("Wrong username or password")
     tab.log_in("admin", one_time_password)
     tab.change_password(one_time_password)
     tab.wait_until_live()
@@ -223,7 +223,7 @@ def test_a_rejected_order_shows_its_reason_and_who_requested_it(admin: Dashboard
     expect(sent).to_contain_text("Max order notional")
     form.get_by_role("button", name="Check order").click()
     expect(form.locator(".check-result")).to_contain_text("Fails the risk checks. Max order notional")
-    # The form accepts this price and the API rejects it: the form shows the API's error.
+    # The form accepts this price, but the API rejects it, and the form shows the error of the API.
     form.get_by_label("Order type").select_option("LIMIT")
     form.get_by_label("Limit price").fill("9999999999")
     form.get_by_role("button", name="Check order").click()

@@ -1,4 +1,4 @@
-"""Kafka and Postgres go away in the middle and come back: the services wait, catch up, and leave the same tables."""
+"""Kafka and PostgreSQL stop and restart during a run: the services wait, catch up and leave the same tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.fixture
 def own_stack(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceStack]:
-    """Services of this test alone, which stops them. (Asks for `kafka` so that plain pytest fails at once.)"""
+    """Services of this test only, because the test stops them. Requests `kafka` so that plain pytest fails at once."""
     home = Home(tmp_path_factory.mktemp("stack"))
     with running_stack(home, Ports.free(), lambda _line: None, environ={}) as stack:
         yield stack

@@ -1,4 +1,4 @@
-"""The API of a platform that runs, over HTTP, as each role: what each may do has its effect, the rest is refused."""
+"""The API of a running platform over HTTP, for each role: permitted requests take effect, all others are rejected."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import httpx
 import pytest
 
 from api.roles import Role
-from tests.e2e.cli_platform import CliPlatform, started_platform
+from tests.e2e.cli_platform import CliPlatform
 
 pytestmark = pytest.mark.timeout(600)
 PASSWORD = "a long password of the tests"  # pragma: allowlist secret  (of users that live as long as this test)
 MARKET = {"symbol": "AAPL", "side": "BUY", "quantity": 3, "order_type": "MARKET", "time_in_force": "DAY"}
-# Far below any price of the simulator: it rests.
+# Far below any price of the simulator, so the order rests.
 RESTING = {**MARKET, "symbol": "MSFT", "order_type": "LIMIT", "limit_price": 300.0, "time_in_force": "GTC"}
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliPlatform]:
-    with started_platform(tmp_path_factory.mktemp("roles") / "home") as running:
-        yield running
+def platform(simulator_platform: CliPlatform) -> CliPlatform:
+    return simulator_platform
 
 
 @pytest.fixture(scope="module")
 def client_by_role(platform: CliPlatform) -> Iterator[dict[Role, httpx.Client]]:
-    """A user of each role, logged in."""
+    """An HTTP client for each role, logged in as a user of that role."""
     one_time_password = (platform.home.secrets / "admin-password").read_text().strip()
     clients = {Role.ADMIN: log_in(platform, "admin", one_time_password)}
     for role in (Role.VIEWER, Role.TRADER, Role.RISK):
@@ -40,7 +39,7 @@ def client_by_role(platform: CliPlatform) -> Iterator[dict[Role, httpx.Client]]:
 
 
 def log_in(platform: CliPlatform, username: str, one_time_password: str) -> httpx.Client:
-    client = httpx.Client(base_url=f"{platform.api_url}/api/v1", timeout=20)
+    client = httpx.Client(base_url=f"{platform.api_url}/api/v1", timeout=60)
     tokens = client.post("/auth/login", json={"username": username, "password": one_time_password}).json()
     client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
     response = client.post("/auth/password", json={"current_password": one_time_password, "new_password": PASSWORD})
@@ -50,7 +49,7 @@ def log_in(platform: CliPlatform, username: str, one_time_password: str) -> http
 
 
 def wait_for(read: Callable[[], Any], expected: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (value := read()) != expected:
         assert time.monotonic() < deadline, f"{value} does not become {expected}"
         time.sleep(0.3)

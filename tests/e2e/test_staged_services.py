@@ -1,4 +1,4 @@
-"""The six services as processes decide what the fused backtest decides; deaths, stops and workers change nothing."""
+"""The services as processes decide the same as the fused backtest, with crashes, stops and any number of workers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_kill_9_of_each_dataflow_at_random_moments_changes_no_table(
     with make_platform(speed=pace) as platform:
         platform.start_feed_last()
         for victim in victims:
-            time.sleep(rng.uniform(0.2, 1.5))
+            time.sleep(rng.uniform(0.1, 0.8))
             platform.restart(victim)
-        # And the machine as a whole.
+        # Then kill all services, as a machine failure does.
         for victim in DATAFLOW_NAMES:
             platform.kill(victim)
         platform.start()
         platform.wait_drained()
-        # At the end of the tape too: whoever comes back has nothing to do and says so.
+        # Restart at the end of the tape as well: a restarted service has no work left and reports this.
         platform.restart("market_data")
         platform.restart("execution")
         platform.run_to_end()
@@ -64,7 +64,6 @@ def test_sigterm_ends_each_service_with_0_and_leaves_nothing_to_replay(
     with make_platform(speed=FEED_SPEED) as platform:
         platform.start_feed_last()
         for name in DATAFLOW_NAMES:
-            time.sleep(0.5)
             assert platform.terminate(name) == 0, platform.log_tail(name)
             platform.start(name)
         platform.run_to_end()
@@ -78,7 +77,7 @@ def test_worker_and_process_counts_do_not_change_decisions(
 ) -> None:
     with make_platform(speed=FEED_SPEED, workers={"features": 2, "signals": 3}) as platform:
         platform.start_feed_last()
-        # The shards move to other workers, with what they know.
+        # The shards move to other workers together with their state.
         platform.workers["features"] = 3
         platform.restart("features")
         platform.processes["signals"] = 2

@@ -1,4 +1,4 @@
-"""`test-env` keeps services between runs and leaves nothing behind; `test --coverage` says what was reached."""
+"""`test-env` keeps services between runs and its cleanup removes them; `test --coverage` reports the coverage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 
 def test_services_persist_between_runs_until_cleanup(tmp_path: Path) -> None:
     platform = CliPlatform(tmp_path / "home")
-    assert "there is no test environment" in platform.run_error("test-env", "run", status=1)
+    assert "no test environment is running" in platform.run_error("test-env", "run", status=1)
     endpoints = platform.run_json("test-env", "setup")
     try:
         state = json.loads((tmp_path / "home" / "test-env" / "run" / "test-env.json").read_text())
@@ -35,7 +35,7 @@ def test_services_persist_between_runs_until_cleanup(tmp_path: Path) -> None:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """A zombie has ended; who started it may not have looked yet."""
+    """Whether a process runs. A zombie has ended, even if its parent has not reaped it yet."""
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
@@ -47,8 +47,8 @@ def test_coverage_is_stored_and_reported_with_its_target(tmp_path: Path) -> None
     assert completed.returncode == 0, completed.stderr
     folder = tmp_path / "home" / "coverage"
     totals = json.loads((folder / "coverage.json").read_text())
-    assert f"the tests reach {totals['totals']['percent_covered']:.1f} % of the lines (target 95 %)" in completed.stderr
+    assert f"line coverage {totals['totals']['percent_covered']:.1f} % (target 95 %)" in completed.stderr
     assert (folder / "html" / "index.html").exists()
-    # Only run by a process that a test started: it counts too.
+    # Only a subprocess of a test runs this module: coverage includes subprocesses.
     covered_percent = totals["files"][os.path.join("deploy", "commands", "secrets.py")]["summary"]["percent_covered"]
     assert covered_percent > 80

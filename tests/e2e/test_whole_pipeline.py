@@ -1,5 +1,6 @@
-"""From news, filings, quotes and bars to fills, lots, attribution and weights, on real services: as the fused stages
-decide it, with `feedback` and `sentiment` killed on the way.
+"""From news, filings, quotes and bars to fills, lots, attribution and weights, on real services.
+
+The test kills services on the way. The topics contain what the fused stages decide.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ OVERRIDES = {
 
 @pytest.fixture(scope="module")
 def pipeline_run(make_platform: MakePlatform, tmp_path_factory: pytest.TempPathFactory) -> tuple[Logs, list[Any]]:
-    """What stands in the topics, and what the fused stages write of the same tape under the same settings."""
+    """Return the topics of the run, and the records of the fused stages on the same tape with the same settings."""
     folder = tmp_path_factory.mktemp("tape")
     bars = write_market(folder / "bars", symbols=SYMBOLS, days=[MONDAY], open_time=time(9), minutes=150)
     tape = write_tape(folder, 5)
@@ -57,7 +58,7 @@ def pipeline_run(make_platform: MakePlatform, tmp_path_factory: pytest.TempPathF
         f"MARKET_DATA__FILES__{kind.upper()}": json.dumps([str(p) for p in paths])
         for kind, paths in tape._asdict().items()
     }
-    with make_platform(bars, speed="600", told={**OVERRIDES, **tape_overrides}) as platform:
+    with make_platform(bars, speed="600", overrides={**OVERRIDES, **tape_overrides}) as platform:
         platform.start_feed_last()
         for name in ("feedback", "sentiment", "signals"):
             platform.restart(name)
