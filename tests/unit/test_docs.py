@@ -1,4 +1,4 @@
-"""What the documents name exists: files, commands, options, topics. What they draw is what runs."""
+"""Files, commands, options and topics in the documents exist. The diagram matches the topology."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATH = re.compile(rf"(?<![\w/.-])((?:{'|'.join(TOP_LEVEL)})/[\w./-]*\w|(?:{'|'.j
 COMMAND = re.compile(r"python cli\.py ([^`\n|]+)")
 MODULE = re.compile(r"bytewax\.run\s+(dataflows\.\w+)")
 RECIPE_PATH = "operators/indicators/momentum.py"
-"""Of a recipe; so are paths with NAME in them."""
+"""A path of an example, which need not exist. The same holds for paths with NAME in them."""
 
 
 def commands() -> click.Group:
@@ -74,7 +74,7 @@ def _command(words: list[str], where: str) -> click.Command:
     assert command is not None, f"{where}: no such command"
     subcommands = getattr(command, "commands", None)
     if subcommands and len(words) > 1:
-        # `on|off` and the like stand for each of them.
+        # `on|off` lists alternatives; each of them must exist.
         names = words[1].split("|")
         assert all(one in subcommands for one in names), f"{where}: no such command"
         return subcommands[names[0]]  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ def _command(words: list[str], where: str) -> click.Command:
 
 
 def topic_table(text: str) -> dict[str, tuple[set[str], set[str]]]:
-    """Of a table topic -> dataflow -> topic: {dataflow: (read, written)}."""
+    """Read a table with the columns topics read, dataflow, topics written. Return {dataflow: (read, written)}."""
     table = {}
     for line in text.splitlines():
         cells = [re.findall(r"`([\w-]+)`", cell) for cell in line.strip("|").split("|")]
@@ -102,15 +102,15 @@ def test_topic_table_matches_the_topology() -> None:
 
 
 def test_diagram_matches_the_topology() -> None:
-    """Who writes records (not only the clock) for whom, with dots where they arrive a tick later."""
+    """An arrow carries records (not only clocks) from writer to reader. A dotted arrow adds one time slice of delay."""
     diagram = re.search(r"```mermaid\n(.*?)```", text_of("README.md"), re.DOTALL)
     assert diagram is not None
     drawn: set[tuple[str, str, bool]] = set()
     for line in diagram[1].splitlines():
-        sides = re.split(r"-->|-\. next tick \.->", re.sub(r"\(\[.*?\]\)", "", line))
+        sides = re.split(r"-->|-\. next time slice \.->", re.sub(r"\(\[.*?\]\)", "", line))
         for left in sides[0].split("&"):
             drawn |= {
-                (left.strip(), right.strip(), "tick" in line) for right in sides[-1].split("&") if len(sides) == 2
+                (left.strip(), right.strip(), "time slice" in line) for right in sides[-1].split("&") if len(sides) == 2
             }
     writer = {topic: name for name, service in SERVICES.items() for topic in service.outputs}
     writer |= {topic: name for name, service in SERVICES.items() for topic in service.unclocked} | {
