@@ -1,8 +1,8 @@
-"""Who calls, and whether they may: the dependency in front of every endpoint that is not open.
+"""Authenticate and authorize callers: the dependency of every endpoint that requires a token.
 
-Redis knows which tokens were logged out and how often somebody called, Postgres whether the user still is what the
-token says. While one of them is away there is a doubt. Looking and whatever takes risk away (cancel, halt) go on in
-doubt; what adds risk (orders, release) and what changes users is refused.
+Redis stores the revoked sessions and the request counts; PostgreSQL stores the current role and state of each user.
+While one of them is unavailable, a session cannot be verified. An unverified caller can still read and reduce risk
+(cancel, halt). Requests that add risk (orders, release) or change users are rejected.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ log = structlog.get_logger(__name__)
 ALLOWED_UNVERIFIED = frozenset(
     {Permission.READ, Permission.VALIDATE, Permission.AUDIT, Permission.CANCEL, Permission.BREAKER}
 )
-"""What goes on while it cannot be known whether the token was revoked."""
+"""Permissions that are granted while a session cannot be verified."""
 
-_bearer = HTTPBearer(auto_error=False, description="The `access_token` of POST /api/v1/auth/login.")
+_bearer = HTTPBearer(auto_error=False, description="The `access_token` that POST /api/v1/auth/login returns.")
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 class Caller(NamedTuple):
-    """Somebody with a token that is good as far as is known; `unverified_reason` says what is not known, or is None."""
+    """An authenticated caller. `unverified_reason` explains why the session could not be verified, or is None."""
 
     username: str
     role: Role
@@ -46,31 +46,31 @@ class Caller(NamedTuple):
     unverified_reason: str | None
 
     def require_verified(self) -> None:
-        """Raises Unavailable while it cannot be known whether the token was revoked."""
+        """Raises Unavailable if the session could not be verified."""
         if self.unverified_reason is not None:
-            raise Unavailable(f"{self.unverified_reason}; until it is back this is refused.")
+            raise Unavailable(f"{self.unverified_reason}, so your session cannot be verified. Try again later.")
 
 
 def identify(resources: Resources, access_token: str | None, rate: str) -> Caller:
-    """The caller with this access token; counts one request. Raises Unauthenticated or TooManyRequests."""
+    """Returns the caller with this access token and counts one request. Raises Unauthenticated or TooManyRequests."""
     if not access_token:
-        raise Unauthenticated("This needs a token: log in with POST /api/v1/auth/login.")
+        raise Unauthenticated("Access token missing: log in with POST /api/v1/auth/login.")
     token = tokens.verify(resources.jwt_key, tokens.ACCESS, access_token)
-    unverified_reason = None if resources.rate_limiter.count(rate, token.username) else "Redis does not answer"
+    unverified_reason = None if resources.rate_limiter.count(rate, token.username) else "Redis is unavailable"
     if unverified_reason is None:
         unverified_reason = _check_not_revoked(resources, token)
     return _verified_caller(resources, token, unverified_reason)
 
 
 def revalidate(resources: Resources, caller: Caller) -> None:
-    """Look again, later, without counting. Raises Unauthenticated."""
+    """Checks the session of a caller again without counting a request. Raises Unauthenticated."""
     if time.time() >= caller.token.expires_at:
-        raise Unauthenticated("The token has expired.")
+        raise Unauthenticated("The access token has expired.")
     _verified_caller(resources, caller.token, _check_not_revoked(resources, caller.token))
 
 
 def caller_with(permission: Permission, rate: str = "read") -> Callable[..., Caller]:
-    """A dependency: the caller, who has this permission."""
+    """Returns a dependency that checks the permission, counts a request of the `rate`, and returns the caller."""
 
     def dependency(resources: ResourcesDep, bearer: Bearer) -> Caller:
         current_caller = identify(resources, None if bearer is None else bearer.credentials, rate)
@@ -81,9 +81,9 @@ def caller_with(permission: Permission, rate: str = "read") -> Callable[..., Cal
 
 
 def require_permission(caller: Caller, permission: Permission) -> None:
-    """Raises Forbidden, or Unavailable where in doubt it is refused."""
+    """Raises Forbidden, or Unavailable if the permission requires a verified session."""
     if caller.must_change_password:
-        raise Forbidden("The one-time password must be changed first: POST /api/v1/auth/password.")
+        raise Forbidden("You must change the one-time password first: POST /api/v1/auth/password.")
     if permission not in GRANTS[caller.role]:
         raise Forbidden(f"The role {caller.role} may not {permission}.")
     if permission not in ALLOWED_UNVERIFIED:
@@ -91,18 +91,18 @@ def require_permission(caller: Caller, permission: Permission) -> None:
 
 
 def any_caller(resources: ResourcesDep, bearer: Bearer) -> Caller:
-    """A dependency: whoever is logged in, whatever their role, also with a one-time password."""
+    """A dependency: returns any authenticated caller, including one with a one-time password."""
     return identify(resources, None if bearer is None else bearer.credentials, "command")
 
 
 def revoke_session(resources: Resources, token: Token) -> None:
-    """No access token of this session is good any more. Raises Unavailable while Redis is away."""
+    """Revokes all access tokens of this session. Raises Unavailable if Redis is unavailable."""
     ttl_s = max(1, resources.settings.api.access_token_s)
     try:
         resources.redis.set(_revocation_key(token.session_id), "1", ex=ttl_s)
     except redis.RedisError as error:
         raise Unavailable(
-            f"The session is closed, but Redis does not answer: the token stays good for up to {ttl_s} s."
+            f"The session is closed, but Redis is unavailable: the access token stays valid for up to {ttl_s} s."
         ) from error
 
 
@@ -111,13 +111,13 @@ def _revocation_key(session_id: str) -> str:
 
 
 def _check_not_revoked(resources: Resources, token: Token) -> str | None:
-    """None, or the doubt."""
+    """Returns None, or the reason why the check is not possible. Raises Unauthenticated if the session is revoked."""
     try:
         revoked = resources.redis.exists(_revocation_key(token.session_id))
     except redis.RedisError:
-        return "Redis does not answer"
+        return "Redis is unavailable"
     if revoked:
-        raise Unauthenticated("The session has ended: log in.")
+        raise Unauthenticated("The session has ended. Log in again.")
     return None
 
 
@@ -125,11 +125,11 @@ def _verified_caller(resources: Resources, token: Token, unverified_reason: str 
     try:
         user = resources.accounts.cached_user(token.username)
     except (OperationalError, PoolTimeoutError) as error:
-        log.warning("database did not answer for a user", error=str(error).splitlines()[0])
+        log.warning("user lookup failed", error=str(error).splitlines()[0])
         role, must_change = Role(token.role), token.must_change_password
-        return Caller(token.username, role, must_change, token, "The database does not answer")
+        return Caller(token.username, role, must_change, token, "The database is unavailable")
     if user is None or user.disabled or user.token_version != token.version:
-        raise Unauthenticated("The session has ended: log in.")
+        raise Unauthenticated("The session has ended. Log in again.")
     return Caller(token.username, user.role, user.must_change_password, token, unverified_reason)
 
 

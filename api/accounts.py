@@ -1,4 +1,4 @@
-"""Users and their sessions in Postgres. Log-ins go on while Redis is away; a session is ended here for good."""
+"""Users and their sessions in PostgreSQL. Logins do not need Redis. Ending a session here is permanent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 FIRST_USER = "admin"
 PASSWORD_FILE = "admin-password"  # noqa: S105  (a file's name)
 USER_CACHE_S = 5.0
-"""How long a user is taken to be what Postgres last said: a new role or password holds everywhere after this."""
+"""How long a user is cached: a new role or password takes effect in all API processes after this time."""
 _FIRST_USER_LOCK = 7_203_114_002
 
 
@@ -46,7 +46,7 @@ class IssuedTokens(NamedTuple):
 
 
 class Accounts:
-    """What can be done with users and sessions. Every method that changes something is one transaction."""
+    """Operations on users and sessions. Every method that changes data runs in one transaction."""
 
     def __init__(self, engine: Engine, secrets_folder: Path, *, access_s: int, refresh_s: int) -> None:
         self._engine, self._secrets = engine, secrets_folder
@@ -54,22 +54,23 @@ class Accounts:
         self._cached_users: dict[str, tuple[float, User | None]] = {}
 
     def make_first_user(self) -> bool:
-        """Where there is no user at all: `admin`, with a one-time password in a file that only its owner reads.
+        """Creates the user `admin` if there are no users, with a one-time password in a file that only its owner can
+        read.
 
-        Returns whether there was none. The file is written first: a user whose password nobody knows is worse than a
-        password without a user.
+        Returns whether it created the user. The file is written first: after a crash in between, a password without a
+        user is harmless, but a user without a known password is not.
         """
         with self._engine.begin() as db:
             if db.execute(select(users.c.username).limit(1)).first() is not None:
                 return False
-            # API processes that start together must not each make a password.
+            # API processes that start at the same time must not each create a password.
             db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _FIRST_USER_LOCK})
             if db.execute(select(users.c.username).limit(1)).first() is not None:
                 return False
             password = one_time_password()
             self._write_password(password)
             _add(db, FIRST_USER, password, Role.ADMIN)
-        log.warning("made the first user", username=FIRST_USER, password_file=PASSWORD_FILE)
+        log.warning("first user created", username=FIRST_USER, password_file=PASSWORD_FILE)
         return True
 
     def user(self, username: str) -> User | None:
@@ -78,7 +79,7 @@ class Accounts:
         return None if row is None else _user(row)
 
     def cached_user(self, username: str) -> User | None:
-        """The user as of a few seconds ago at most, so that not every request asks Postgres."""
+        """Returns the user, at most `USER_CACHE_S` old, so that not every request needs a query."""
         expires_at, user = self._cached_users.get(username, (0.0, None))
         if time.monotonic() >= expires_at:
             user = self.user(username)
@@ -90,39 +91,42 @@ class Accounts:
             return [_user(row) for row in db.execute(select(users).order_by(users.c.username)).mappings()]
 
     def add_user(self, username: str, role: Role) -> str:
-        """A new user; returns the one-time password. Raises Conflict where the name is taken."""
+        """Adds a user and returns the one-time password. Raises Conflict if the name is in use."""
         password = one_time_password()
         with self._engine.begin() as db:
             if not _add(db, username, password, role):
-                raise Conflict(f"There is a user {username} already.")
+                raise Conflict(f"User {username} already exists.")
         return password
 
     def change_user(self, username: str, *, role: Role | None, disabled: bool | None, by: str) -> User:
-        """A new role, or shut out, or let in again; tokens from before are not accepted any more."""
+        """Changes the role, or disables or enables the user. All existing tokens of the user become invalid.
+
+        Raises NotFound, and BadInput if the user is the caller.
+        """
         if username == by:
-            raise BadInput("Nobody can change the own role or shut out oneself; another admin can.")
+            raise BadInput("You cannot change your own role or disable yourself. Ask another admin.")
         values = {"role": role, "disabled": disabled}
         values = {name: value for name, value in values.items() if value is not None}
         change = update(users).where(users.c.username == username).returning(users)
         with self._engine.begin() as db:
             row = db.execute(change.values(**values, token_version=users.c.token_version + 1)).mappings().first()
             if row is None:
-                raise NotFound(f"There is no user {username}.")
+                raise NotFound(f"User {username} does not exist.")
             db.execute(delete(sessions).where(sessions.c.username == username))
         self._cached_users.pop(username, None)
         return _user(row)
 
     def reset_password(self, username: str) -> str:
-        """A new one-time password, for somebody who forgot the old one; ends all sessions."""
+        """Sets and returns a new one-time password and ends all sessions of the user. Raises NotFound."""
         password = one_time_password()
         with self._engine.begin() as db:
             if not _set_password(db, username, password, must_change=True):
-                raise NotFound(f"There is no user {username}.")
+                raise NotFound(f"User {username} does not exist.")
         self._cached_users.pop(username, None)
         return password
 
     def log_in(self, username: str, password: str) -> IssuedTokens:
-        """A new session. Raises Unauthenticated, in the same words and time for a wrong name as for a wrong
+        """Opens a session. Raises Unauthenticated; an unknown name has the same message and response time as a wrong
         password.
         """
         with self._engine.connect() as db:
@@ -132,12 +136,16 @@ class Accounts:
             or row is None
             or row["disabled"]
         ):
-            raise Unauthenticated("The name or the password is wrong.")
+            raise Unauthenticated("Wrong username or password.")
         with self._engine.begin() as db:
             return self._open_session(db, _user(row))
 
     def refresh(self, token: Token) -> IssuedTokens:
-        """The next pair of the session. A refresh token that was used before ends it: one of its two users stole it."""
+        """Returns the session's next pair of tokens. Reuse of a refresh token ends the session, because it signals
+        theft.
+
+        Raises Unauthenticated.
+        """
         next_id, now = new_id(), time.time()
         this_session = (sessions.c.session_id == token.session_id, sessions.c.username == token.username)
         with self._engine.begin() as db:
@@ -152,15 +160,18 @@ class Accounts:
                 return self._issue_tokens(user, token.session_id, next_id, now)
             sessions_ended = db.execute(delete(sessions).where(*this_session)).rowcount
         if sessions_ended:
-            log.warning("a refresh token was shown twice or is out of date; session ended", username=token.username)
-        raise Unauthenticated("The session has ended: log in.")
+            log.warning("refresh token reused or outdated, session ended", username=token.username)
+        raise Unauthenticated("The session has ended. Log in again.")
 
     def log_out(self, session_id: str) -> None:
         with self._engine.begin() as db:
             db.execute(delete(sessions).where(sessions.c.session_id == session_id))
 
     def change_password(self, username: str, old: str, new: str) -> IssuedTokens:
-        """Ends every session of the user and opens a new one. Raises Unauthenticated for a wrong old password."""
+        """Sets the password, ends all sessions of the user and opens a new one.
+
+        Raises Unauthenticated for a wrong old password, BadInput for a new password that breaks the rules.
+        """
         with self._engine.connect() as db:
             row = db.execute(select(users).where(users.c.username == username)).mappings().first()
         if row is None or not verify_password(old, row["password_hash"]):
@@ -178,7 +189,7 @@ class Accounts:
     def _open_session(self, db: Connection, user: User) -> IssuedTokens:
         now = time.time()
         issued = self._issue_tokens(user, new_id(), new_id(), now)
-        # Those that ran out are of no use to anybody.
+        # Remove the expired sessions of all users.
         db.execute(delete(sessions).where(sessions.c.expires_at <= func.now()))
         db.execute(
             insert(sessions).values(

@@ -1,4 +1,4 @@
-"""What each dataflow last said about itself, and how the local platform runs: small files in the state folder."""
+"""Read the reports of the dataflows and of the local supervisor: small files in the state folder."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ COUNTS = ("records_in", "records_out", "dead_letters", "late_records", "duplicat
 
 
 def read_stats(home: Path) -> dict[str, dict[str, Any]]:
-    """By service name, the content of `run/stats/*.json`; empty where nothing ever ran.
+    """Returns the contents of `run/stats/*.json` by service name; empty if no dataflow ever ran.
 
-    A service that runs as several processes counts as one: their records together, as far as the slowest, as fresh as
-    the one that has been silent for longest.
+    The reports of a service with several processes are merged: the counts are summed, and the event time, the time of
+    the report and the start are those of the process that is furthest behind.
     """
     stats: dict[str, dict[str, Any]] = {}
     for path in sorted((home / "run" / "stats").glob("*.json")):
@@ -42,7 +42,7 @@ def _merge_processes(first: dict[str, Any], second: dict[str, Any]) -> dict[str,
 
 
 def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """What the platform does without, in sentences: a stand-in for Kafka, for instance. Empty when nothing."""
+    """Returns the substitutes that replace services, such as another program in place of Kafka, one sentence each."""
     configured = environment.get("PLATFORM_DEGRADED")
     if configured:
         return [configured]
@@ -51,12 +51,12 @@ def read_degraded_reasons(home: Path, environment: Mapping[str, str] = os.enviro
 
 
 def read_state(home: Path) -> dict[str, Any]:
-    """What the local platform's supervisor last wrote; empty where there is none, as in containers."""
+    """Returns the last state of the local supervisor; empty if there is no supervisor, as in containers."""
     return read_json(home / "run" / "state.json") or {}
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a small file of the state folder; None where there is none that can be read."""
+    """Returns the object in a file of the state folder; None if the file is missing or unreadable."""
     try:
         tree = json.loads(path.read_text())
     except FileNotFoundError:

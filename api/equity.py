@@ -1,4 +1,4 @@
-"""The equity curve: condensed inside Postgres, whatever the history."""
+"""The equity curve. PostgreSQL condenses it, so that its size does not depend on the length of the history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sinks.tables import valuations
 
 
 class EquityPoint(ApiModel):
-    """The last valuation of one stretch of time. Exposures are market values; `equity` = cash + net exposure."""
+    """The last valuation of one interval. Exposures are market values; `equity` = cash + net exposure."""
 
     timestamp: str
     equity: Amount
@@ -20,14 +20,14 @@ class EquityPoint(ApiModel):
 
 
 def equity_points(db: Connection, since_ns: int, points: int) -> list[EquityPoint]:
-    """At most `points` + 1 of them, oldest first, the last valuation always among them."""
+    """Returns at most `points` + 1 points, oldest first. The last valuation is always included."""
     in_range = valuations.c.ts_ns >= since_ns
     bounds = select(func.min(valuations.c.ts_ns), func.max(valuations.c.ts_ns)).where(in_range)
     first_ns, last_ns = db.execute(bounds).one()
     if first_ns is None:
         return []
     width_ns = max(1, -(-(last_ns - first_ns) // points))
-    # Counted back from the last one, so that each stretch ends with a valuation of its own.
+    # Intervals count back from the last valuation, so that the last point is exactly that valuation.
     bucket = (last_ns - valuations.c.ts_ns) // width_ns
     query = select(valuations).ext(distinct_on(bucket)).where(in_range).order_by(desc(bucket), desc(valuations.c.seq))
     return [

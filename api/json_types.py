@@ -1,4 +1,4 @@
-"""How values look in the API's JSON: money as numbers, times as ISO 8601 in UTC with a Z."""
+"""Values in the API's JSON: money as numbers, times as ISO 8601 in UTC with a Z."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ MAX_SEQ = 2**63 - 1
 
 
 def number(value: Decimal) -> int | float:
-    """The JSON number: 100 for whole values, else the nearest double, which prints the digits that went in.
+    """Converts to a JSON number: an integer for whole values, otherwise the nearest double, which prints the same
+    digits.
 
     >>> number(Decimal("100.000000000")), number(Decimal("150.250000000"))
     (100, 150.25)
@@ -28,7 +29,7 @@ Amount = Annotated[
     PlainSerializer(number, return_type=int | float, when_used="json"),
     WithJsonSchema({"type": "number"}, mode="serialization"),
 ]
-"""Money or a quantity: exact inside, a JSON number outside."""
+"""Money or a quantity: a `Decimal` in Python, a number in JSON."""
 
 
 def _printable(text: str) -> str:
@@ -38,16 +39,16 @@ def _printable(text: str) -> str:
 
 
 TextLine = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-"""One line of text from a caller; what it holds can be stored, logged and shown."""
-Symbol = Annotated[str, Field(pattern=r"^[!-~]{1,32}$", description="an instrument, without spaces")]
+"""One line of printable text from a caller."""
+Symbol = Annotated[str, Field(pattern=r"^[!-~]{1,32}$", description="symbol of an instrument, without spaces")]
 
 
 class ApiModel(BaseModel):
-    """Root of all answers."""
+    """Base class of all request and response bodies."""
 
 
 def utc(ts_ns: int) -> str:
-    """To the microsecond, without a fraction where there is none.
+    """Formats a time to the microsecond; whole seconds have no fraction.
 
     >>> utc(1_705_314_600_000_000_000), utc(1_705_314_600_250_000_999)
     ('2024-01-15T10:30:00Z', '2024-01-15T10:30:00.250000Z')
@@ -56,14 +57,17 @@ def utc(ts_ns: int) -> str:
 
 
 def nanoseconds(name: str, timestamp: datetime) -> int:
-    """A moment that a caller gave; without a zone it is UTC. Raises BadInput outside of what the columns hold."""
+    """Converts a caller's timestamp to ns since 1970; without a time zone it is UTC.
+
+    `name` is the parameter for error messages. Raises BadInput if the time does not fit into 64 bits.
+    """
     timestamp = timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp
     ns = (timestamp - EPOCH) // timedelta(microseconds=1) * 1000
     if not -(2**63) <= ns < 2**63:
-        raise BadInput(f"{name} must lie between the years 1678 and 2261, found {timestamp.isoformat()}")
+        raise BadInput(f"{name} must be between the years 1678 and 2261, found {timestamp.isoformat()}")
     return ns
 
 
 def json_value(value: Any) -> Any:
-    """A setting as JSON: `Decimal` as a number, everything else as it is."""
+    """Converts a `Decimal` to a JSON number and returns other values unchanged."""
     return number(value) if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""Lists that go back in time by `seq`, a page at a time."""
+"""Pagination of lists by `seq`, newest first."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from sqlalchemy import Connection, RowMapping, Select, Table, desc
 from api.json_types import MAX_SEQ
 
 PAGE_MAX = 500
-Before = Annotated[int | None, Query(ge=1, le=MAX_SEQ, description="only what has a lower seq: `next` of a page")]
+Before = Annotated[
+    int | None, Query(ge=1, le=MAX_SEQ, description="return only entries with a lower seq: `next` of a page")
+]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX)]
 
 
 def newest_page(
     db: Connection, query: Select[Any], table: Table, *, before: int | None, limit: int, **filters: str | None
 ) -> tuple[Sequence[RowMapping], int | None]:
-    """At most `limit` rows of `query`, newest first, and where the next page begins; None on the last one.
+    """Returns at most `limit` rows of `query`, newest first, and the `before` of the next page; None on the last page.
 
-    `filters` are columns of `table` and the values that they shall have; None is any.
+    `filters` maps columns of `table` to required values; None means any value.
     """
     query = query.order_by(desc(table.c.seq)).limit(limit + 1)
     for name, value in filters.items():

@@ -1,7 +1,7 @@
-"""Passwords as Argon2id hashes (RFC 9106). One check takes about a tenth of a second and 64 MiB: on purpose.
+"""Hash and verify passwords with Argon2id (RFC 9106). One check deliberately takes about 0.1 s and 64 MiB.
 
-Called from worker threads, never from the event loop, and by at most two at a time: forty guesses at once would take
-gigabytes.
+Call these functions from worker threads, never from the event loop. At most two run at a time: forty concurrent
+guesses would need gigabytes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,27 @@ def hash_password(password: str) -> str:
 
 
 def verify_password(password: str, hash_: str | None) -> bool:
-    """Whether it is the password. Without a hash (nobody of that name) it takes as long and says no."""
+    """Returns whether the password matches the hash. Without a hash (unknown user), takes the same time and returns
+    False.
+    """
     with _hash_slots:
         correct = _hasher.verify(password, hash_ or _placeholder_hash())
     return correct and hash_ is not None
 
 
 def one_time_password() -> str:
-    """A password for somebody else to change: 144 bits."""
+    """Returns a random password of 144 bits, which the user must change."""
     return secrets.token_urlsafe(18)
 
 
 def validate_password(password: str, *, username: str, old: str) -> None:
-    """Raises BadInput for a new password that is too short, the old one, or the name."""
+    """Raises BadInput if the new password has a wrong length, equals the old one or contains the username."""
     if not LENGTH_MIN <= len(password) <= LENGTH_MAX:
-        raise BadInput(f"A password has {LENGTH_MIN} to {LENGTH_MAX} characters, found {len(password)}.")
+        raise BadInput(f"A password must have {LENGTH_MIN} to {LENGTH_MAX} characters, found {len(password)}.")
     if secrets.compare_digest(password.encode(), old.encode()):
-        raise BadInput("The new password must not be the old one.")
+        raise BadInput("The new password must differ from the old one.")
     if username.lower() in password.lower():
-        raise BadInput("A password must not hold the user's name.")
+        raise BadInput("A password must not contain the username.")
 
 
 @cache

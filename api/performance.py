@@ -1,4 +1,4 @@
-"""How the portfolio did, from its valuations and closed lots. Long histories are condensed inside Postgres."""
+"""Performance of the portfolio, from its valuations and closed lots. PostgreSQL condenses long histories."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sinks.tables import lot_matches, valuations
 
 
 class PerformanceReport(ApiModel):
-    """Since inception. Ratios are fractions: a return of 0.05 is 5 %.
+    """Performance since inception. Ratios are fractions: a return of 0.05 is 5 %.
 
-    The Sharpe ratio is mean over standard deviation of daily returns times the root of 252, risk-free rate 0, as in a
-    backtest; None with fewer than two days or no variation. A day is a date at the exchange. Trades are closed lots,
-    net of their fees.
+    The Sharpe ratio is the mean of the daily returns divided by their standard deviation, times the square root of 252,
+    with a risk-free rate of 0, as in a backtest. It is null with fewer than two days or without variation. A day is a
+    date at the exchange. Trades are closed lots, net of fees.
     """
 
     initial_equity: Amount
@@ -43,7 +43,7 @@ class PerformanceReport(ApiModel):
 
 
 def performance_report(db: Connection, settings: Settings) -> PerformanceReport:
-    """Read and condense. All from the transaction of `db`."""
+    """Computes the report. All queries run in the transaction of `db`."""
     initial = settings.portfolio_manager.initial_capital
     last = db.execute(select(valuations).order_by(desc(valuations.c.seq)).limit(1)).mappings().first()
     first_ns = db.execute(select(func.min(valuations.c.ts_ns))).scalar_one()
@@ -76,7 +76,7 @@ def performance_report(db: Connection, settings: Settings) -> PerformanceReport:
 
 
 def _annualized(total_return: float | None, days: int) -> float | None:
-    """Compound growth of a year of 252 such days; None below one day, and where it is beyond a double."""
+    """Returns the compound growth over 252 days; None for less than one day or if the result exceeds a double."""
     if total_return is None or not days or total_return <= -1:
         return None
     power = math.log1p(total_return) * TRADING_DAYS_A_YEAR / days
@@ -96,7 +96,9 @@ def _daily_returns(db: Connection, initial: Decimal, zone: str) -> Welford:
 
 
 def _max_drawdown(db: Connection, initial: Decimal) -> float:
-    """The largest fall from a peak of equity, as a fraction of the peak; the initial capital is the first peak."""
+    """Returns the largest fall from a peak of equity, as a fraction of the peak. The first peak is the initial
+    capital.
+    """
     peak = func.greatest(initial, func.max(valuations.c.equity).over(order_by=valuations.c.seq))
     curve = select(valuations.c.equity, peak.label("peak")).subquery()
     drawdown = func.max(1 - curve.c.equity / func.nullif(curve.c.peak, 0))
@@ -104,7 +106,7 @@ def _max_drawdown(db: Connection, initial: Decimal) -> float:
 
 
 def _closed_lots(db: Connection) -> tuple[int, int, Decimal, Decimal]:
-    """(closed lots, those with a profit, sum of profits, sum of losses as a positive number)."""
+    """Returns (closed lots, closed lots with a profit, sum of profits, sum of losses as a positive number)."""
     net = lot_matches.c.pnl - lot_matches.c.fees
     zero = cast(0, Numeric)
     row = db.execute(

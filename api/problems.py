@@ -27,19 +27,23 @@ _INPUT_SHOWN_MAX = 100
 
 
 class Forbidden(PlatformError):
-    """The caller is known and may not do this."""
+    """The caller is authenticated but lacks the permission."""
 
 
 class NotFound(PlatformError):
-    """What was asked for by name does not exist."""
+    """The requested object does not exist."""
 
 
 class Conflict(PlatformError):
-    """It contradicts what is there already."""
+    """The request contradicts the current state."""
+
+
+class UnknownQueryParameter(BadInput):
+    """The route does not declare this query parameter."""
 
 
 class TooManyRequests(PlatformError):
-    """The caller's rate is used up for `retry_after_s`."""
+    """The caller exceeded the rate limit. The caller may retry after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
@@ -47,7 +51,7 @@ class TooManyRequests(PlatformError):
 
 
 class Problem(BaseModel):
-    """`detail` is one sentence. `request_id` finds the request in the log."""
+    """`detail` is one sentence. `request_id` identifies the request in the log."""
 
     type: str
     title: str
@@ -56,17 +60,26 @@ class Problem(BaseModel):
     request_id: str | None
 
 
+def _one_line(text: str) -> str:
+    """Return the text on one line: a value from a request may contain line breaks."""
+    return " ".join(text.split())
+
+
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     request_id = request_ids.current_request_id.get()
     body = Problem(
-        type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id
+        type="about:blank",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=_one_line(detail),
+        request_id=request_id,
     )
     id_header = {} if request_id is None else {request_ids.REQUEST_ID_HEADER: request_id}
     return JSONResponse(body.model_dump(), status, {**id_header, **(headers or {})}, CONTENT_TYPE)
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For `responses=` of a router: these statuses are problems."""
+    """Returns the `responses` argument of a router that documents these statuses as problems."""
     reference = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
@@ -84,6 +97,7 @@ _STATUS_OF: dict[type[PlatformError], int] = {
     NotFound: 404,
     Conflict: 409,
     TooManyRequests: 429,
+    UnknownQueryParameter: 422,  # before its base class
     BadInput: 400,
     Unavailable: 503,
 }
@@ -103,7 +117,7 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 404 and detail == "Not Found":
-        detail = f"There is nothing at {request.url.path}."
+        detail = f"No endpoint at {request.url.path}. See /docs for the endpoints."
     return problem(error.status_code, detail, error.headers)
 
 
@@ -112,43 +126,43 @@ def _validation_error(request: Request, error: Exception) -> JSONResponse:
     first: dict[str, Any] = error.errors()[0]
     location = " ".join(str(part) for part in first["loc"])
     if "password" in location or "token" in location:
-        return problem(422, f"{location}: {first['msg']}.")  # not to be repeated, not even to its owner
+        return problem(422, f"{location}: {first['msg']}.")  # never repeat a secret in a response
     input_text = repr(first.get("input"))
     shown = input_text if len(input_text) <= _INPUT_SHOWN_MAX else f"{input_text[:_INPUT_SHOWN_MAX]}…"
     return problem(422, f"{location}: {first['msg']}, found {shown}.")
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:
-    log.warning("database did not answer", path=request.url.path, error=str(error).splitlines()[0])
+    log.warning("database request failed", path=request.url.path, error=str(error).splitlines()[0])
     if isinstance(error, ProgrammingError):
-        return problem(503, "The database has not the tables of this version: run `python cli.py migrate`.")
+        return problem(503, "The database schema does not match this version. Run `python cli.py migrate`.")
     if isinstance(error, DataError):
-        return problem(400, "A value is outside of what the database can hold.")
+        return problem(400, "A value is outside the range that the database can store.")
     if isinstance(error, OperationalError | PoolTimeoutError):
-        return problem(503, "The database does not answer.", {"Retry-After": "1"})
+        return problem(503, "The database is unavailable.", {"Retry-After": "1"})
     return _unexpected_error(request, error)
 
 
 def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", path=request.url.path, exc_info=error)
-    return problem(500, "An unexpected error; the API's log has the details.")
+    return problem(500, "Unexpected error. The API log contains the details.")
 
 
 class NulCharacterFilter:
-    """ASGI middleware: no NUL in an address. No name holds one, and Postgres could not even be asked for it."""
+    """ASGI middleware: rejects NUL characters in URLs. No name contains one, and PostgreSQL rejects them in queries."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
-            await problem(400, "An address holds no NUL characters.")(scope, receive, send)
+            await problem(400, "A URL must not contain NUL characters.")(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
-    """Answer every kind of error that an endpoint can raise."""
+    """Registers a handler for every kind of error that an endpoint can raise."""
     app.add_middleware(NulCharacterFilter)
     app.add_exception_handler(PlatformError, _platform_error)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,6 +1,6 @@
-"""How many requests a user may make: sliding windows in Redis, shared by all API processes.
+"""Rate limits per user: sliding windows in Redis, shared by all API processes.
 
-Without Redis nobody is counted. What then still works is the caller's decision (`api/access.py`).
+Without Redis, requests are not counted. `api/access.py` decides which requests are still allowed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from api.problems import TooManyRequests
 log = structlog.get_logger(__name__)
 
 REDIS_RETRY_S = 1.0
-"""How long Redis is not asked again after it did not answer: a request must not wait for each time-out."""
+"""Back-off after a failed request to Redis, so that not every request waits for a time-out."""
 
 
 class RateLimiter:
-    """Counts requests. `rates` by name, as the settings write them."""
+    """Counts requests against rate limits. `rates` maps names to rates in the format of the settings, e.g.
+    "10/minute".
+    """
 
     def __init__(self, client: redis.Redis, rates: dict[str, str], registry: CollectorRegistry) -> None:
-        # The address is not used: the connections are the client's.
+        # The URL is not used: the storage uses the connections of the client.
         storage = RedisStorage("redis://", client.connection_pool)
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._limits: dict[str, RateLimitItem] = {name: parse(rate) for name, rate in rates.items()}
@@ -36,14 +38,16 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._redis_down = False
         self._rate_limited = Counter(
-            "platform_api_rate_limited", "requests refused by rate", ["rate"], registry=registry
+            "platform_api_rate_limited", "requests rejected by a rate limit", ["rate"], registry=registry
         )
         self._uncounted = Counter(
-            "platform_api_uncounted", "requests not counted, Redis away", ["rate"], registry=registry
+            "platform_api_uncounted", "requests not counted because Redis was unavailable", ["rate"], registry=registry
         )
 
     def count(self, rate: str, subject: str) -> bool:
-        """Count one request. False where it could not be counted. Raises TooManyRequests above the rate."""
+        """Counts one request of `subject`. Returns False if Redis is unavailable. Raises TooManyRequests above the
+        rate.
+        """
         limit = self._limits[rate]
         if time.monotonic() < self._redis_retry_at:
             self._uncounted.labels(rate).inc()
@@ -59,7 +63,7 @@ class RateLimiter:
         if not allowed:
             self._rate_limited.labels(rate).inc()
             wait_s = max(1, math.ceil(reset_at - time.time()))
-            raise TooManyRequests(f"More than {limit} for {subject}: try again in {wait_s} s.", wait_s)
+            raise TooManyRequests(f"Rate limit of {limit} exceeded for {subject}. Try again in {wait_s} s.", wait_s)
         return True
 
     def _log_connection(self, error: redis.RedisError | None) -> None:
@@ -67,7 +71,7 @@ class RateLimiter:
             if error is not None:
                 self._redis_retry_at = time.monotonic() + REDIS_RETRY_S
                 if not self._redis_down:
-                    log.warning("redis away, requests are not counted", error=str(error).splitlines()[0])
+                    log.warning("redis unavailable, requests are not counted", error=str(error).splitlines()[0])
             elif self._redis_down:
-                log.warning("redis back, requests are counted")
+                log.warning("redis available again, requests are counted")
             self._redis_down = error is not None

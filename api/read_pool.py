@@ -1,4 +1,4 @@
-"""Where queries for display go: to a read replica where there is one and it answers, else to the primary."""
+"""Route read-only queries to the read replica if it is available, otherwise to the primary."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 REPLICA_RETRY_S = 5.0
-"""So long after a replica did not answer it is not asked again: each attempt may cost a request its patience."""
+"""Back-off after a failed connection to the replica: each attempt delays a request."""
 
 log = structlog.get_logger(__name__)
 
 
 class ReadPool:
-    """Connections for queries whose answer may be a moment old. What a caller wrote just now, and what something is
-    decided by, is read from the primary.
+    """Connections for queries that may return slightly stale data. Queries that must see the caller's last write, or
+    that a decision depends on, use the primary.
     """
 
     def __init__(self, primary: Engine, replica: Engine | None) -> None:
@@ -26,7 +26,7 @@ class ReadPool:
         self._lock = threading.Lock()
 
     def connect(self) -> Connection:
-        """Raises sqlalchemy's OperationalError where the primary does not answer either."""
+        """Returns a connection. Raises sqlalchemy's OperationalError if the primary is unavailable too."""
         if self.replica is None or time.monotonic() < self._replica_retry_at:
             return self._primary.connect()
         try:
@@ -44,9 +44,9 @@ class ReadPool:
                 time.monotonic() + REPLICA_RETRY_S if down else 0.0,
             )
         if down and not previous_retry_at:
-            log.warning("read replica away", reason=reason, until="it answers, the primary is asked")
+            log.warning("read replica unavailable, queries go to the primary", reason=reason)
         elif previous_retry_at and not down:
-            log.info("read replica back")
+            log.info("read replica available again")
 
     def close(self) -> None:
         if self.replica is not None:

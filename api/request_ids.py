@@ -1,4 +1,4 @@
-"""An id for every request: in the answer's `X-Request-ID`, in problems, and in each line of the log about it."""
+"""Request ids: in the response header `X-Request-ID`, in problems, and in every log line of the request."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 current_request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that this context serves."""
+"""The id of the request that is being processed in this context."""
 
 
 class RequestIdMiddleware:
-    """ASGI middleware: keeps the caller's id where it is one, else makes one."""
+    """ASGI middleware: uses the client's id if it is valid, otherwise creates one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -29,7 +29,7 @@ class RequestIdMiddleware:
             return
         client_id = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
         request_id = client_id if _VALID_ID.fullmatch(client_id) else str(uuid.uuid4())
-        # Never reset: the server makes a context for each request, and the last error page is made outside of here.
+        # Never reset: each request has its own context, and the last error response is created outside this function.
         current_request_id.set(request_id)
         structlog.contextvars.bind_contextvars(request_id=request_id)
 

@@ -1,4 +1,4 @@
-"""What the endpoints read from: Postgres, Redis, the settings, and the state folder of the local platform."""
+"""Resources of the endpoints: PostgreSQL, Redis, Kafka, the settings and the state folder."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ REDIS_TIMEOUT_S = 0.5
 
 
 class Resources:
-    """Open connections and settings of one API process. Opening waits for nothing: each is reached when first used."""
+    """Connections and settings of one API process. Each connection opens on first use."""
 
     def __init__(self, settings: Settings, home: Path | None = None) -> None:
-        """`home` is the platform's state folder; otherwise PLATFORM_HOME, else `var/` in the repository."""
+        """`home` is the platform's state folder; the default is PLATFORM_HOME, then `var/` in the repository."""
         self.settings = settings
         self.home = home or Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var")
         postgres = settings.database.postgres
@@ -44,7 +44,7 @@ class Resources:
         self.read_pool = ReadPool(
             self.engine, open_engine(replica, pool_size=postgres.pool_size) if replica is not None else None
         )
-        # One try: a request has Postgres to fall back on and must not wait for a Redis that is away.
+        # No retries: a request falls back to PostgreSQL instead of waiting for Redis.
         self.redis: redis.Redis = redis.Redis.from_url(
             settings.database.redis.url,
             socket_timeout=REDIS_TIMEOUT_S,
@@ -74,13 +74,13 @@ class Resources:
 
     @cached_property
     def command_log(self) -> CommandLog:
-        """The way into the topic `command_log`; one producer for all requests."""
+        """Writes to the topic `commands`; one producer for all requests."""
         kafka, timeout_s = self.settings.kafka, self.settings.api.command_timeout_s
         return CommandLog(kafka.cluster, prefix=kafka.topic_prefix, timeout_s=timeout_s)
 
     @cached_property
     def kafka_admin(self) -> AdminClient:
-        """Kept, because its connection is: health is asked about every second. Says nothing about what is away."""
+        """One client for all requests, because health checks arrive about every second. It does not log failures."""
         return AdminClient(client_config(self.settings.kafka.cluster, {"log_level": 0}))
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class Resources:
 
 
 def _resources(connection: HTTPConnection) -> Resources:
-    """Of a request or a WebSocket."""
+    """Returns the resources of a request or WebSocket."""
     resources: Resources = connection.app.state.resources
     return resources
 
@@ -99,7 +99,7 @@ ResourcesDep = Annotated[Resources, Depends(_resources)]
 
 
 def _read_connection(resources: ResourcesDep) -> Iterator[Connection]:
-    """One read-only transaction per request: all its queries see the same committed moment."""
+    """One read-only transaction per request: all its queries see the same committed state."""
     with resources.read_pool.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
 
@@ -111,6 +111,6 @@ def _primary_connection(resources: ResourcesDep) -> Iterator[Connection]:
 
 _READ_ONLY: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 Db = Annotated[Connection, Depends(_read_connection)]
-"""For display: from the read replica where there is one."""
+"""A read-only transaction on the read replica, or on the primary if there is no replica."""
 PrimaryDb = Annotated[Connection, Depends(_primary_connection)]
-"""As `Db`, always from the primary: for what the caller has just written, and what is decided by."""
+"""A read-only transaction on the primary: for data that the caller has just written and for decisions."""

@@ -1,7 +1,8 @@
-"""What risk would say of an order now: its own checks, on a book rebuilt from Postgres.
+"""Check an order with the checks of the risk service, on a book rebuilt from PostgreSQL.
 
-Not the risk service's book, which only lives in its state: Postgres is a moment behind, and what market orders set
-aside is reckoned at today's prices. So the answer is a forecast, and the service decides when the order comes.
+The risk service keeps its own book in its state. PostgreSQL is slightly behind, and the amounts reserved for open
+market orders are computed at current prices. The result is therefore a forecast; the risk service decides when it
+receives the order.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _FINAL_EXEC_TYPES = (CANCELED, EXPIRED, REJECTED, REPLACED)
 
 
 class RebuiltRiskState(NamedTuple):
-    """The rebuilt book and what it remembers, as of `ts_ns` of event time."""
+    """The rebuilt book with its history, as of event time `ts_ns`."""
 
     book: RiskBook
     history: RiskHistory
@@ -55,7 +56,7 @@ class RebuiltRiskState(NamedTuple):
 
 
 def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[Verdict]:
-    """Each check's verdict in order, up to the first refusal: as `RiskStage` decides."""
+    """Returns the verdicts of the checks in order, up to the first rejection, as `RiskStage` does."""
     order_context = OrderContext(proposal, *risk_state)
     verdicts: list[Verdict] = []
     for check in enabled_checks(risk_state.limits):
@@ -66,7 +67,10 @@ def run_checks(risk_state: RebuiltRiskState, proposal: OrderProposal) -> list[Ve
 
 
 def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> RebuiltRiskState:
-    """The book for judging an order in `symbol`. All from the transaction of `db`; costs a row a holding and order."""
+    """Rebuilds the book for checking an order in `symbol`. All queries run in the transaction of `db`.
+
+    Reads one row per position and open order.
+    """
     book = RiskBook(limits.initial_capital, limits.instruments)
     history, breakers = RiskHistory(limits, limits.initial_capital), _breakers(db, limits)
     position_rows = db.execute(select(positions.c.symbol, positions.c.quantity).where(positions.c.quantity != 0)).all()
@@ -99,7 +103,7 @@ def rebuild_risk_state(db: Connection, limits: RiskSettings, symbol: str) -> Reb
 
 
 def _opening_trade(symbol: str, quantity: Decimal, ts_ns: int) -> Execution:
-    """A trade that gives this holding and costs nothing: the cash is known from elsewhere."""
+    """Returns a trade at price 0 that opens this position; the cash comes from the last valuation."""
     side = BUY if quantity > 0 else SELL
     return Execution(
         0, ts_ns, "", "", symbol, side, TRADE, abs(quantity), ZERO, ZERO, ZERO, abs(quantity), ts_ns, 0, ""
@@ -107,14 +111,14 @@ def _opening_trade(symbol: str, quantity: Decimal, ts_ns: int) -> Execution:
 
 
 def _to_proposal(order: Order) -> OrderProposal:
-    """The terms that were approved; who wanted them does not matter here."""
+    """Converts an approved order to a proposal with the same terms. The strategy is irrelevant here."""
     terms = {name: getattr(order, name) for name in OrderProposal._fields if hasattr(order, name)}
     rest = {"proposal_id": order.cause_id, "strategy": "", "reference_price": ZERO, "sizing": "", "signal_ids": []}
     return OrderProposal(**{**terms, **rest})
 
 
 def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
-    """The circuit breakers in the states that their last events left them in."""
+    """Returns the circuit breakers in the states of their last events."""
     breakers = Breakers(limits.all_breakers())
     key = (risk_events.c.breaker, risk_events.c.scope, risk_events.c.scope_key)
     last = select(risk_events).ext(distinct_on(*key)).order_by(*key, desc(risk_events.c.seq)).subquery()
@@ -125,7 +129,7 @@ def _breakers(db: Connection, limits: RiskSettings) -> Breakers:
 
 
 def _open_orders(db: Connection) -> list[tuple[Order, Decimal]]:
-    """Approved orders without a final report, with the units that they can still trade."""
+    """Returns the approved orders without a final report, each with its remaining quantity."""
     same_order = executions.c.order_id == orders.c.order_id
     is_final: ColumnElement[bool] = or_(
         executions.c.exec_type.in_(_FINAL_EXEC_TYPES),
@@ -155,14 +159,14 @@ def _fence(db: Connection) -> tuple[str, int]:
 
 
 def _reconciling_reason(db: Connection) -> str:
-    """Why the gateway does not know what its broker has, "" when it does."""
+    """Returns why the gateway is reconciling with its broker, or "" if it is not."""
     query = select(commands).where(commands.c.kind.in_((RECONCILING, RECONCILED))).order_by(desc(commands.c.ts_ns))
     row = db.execute(query.limit(1)).mappings().first()
     return "" if row is None or row["kind"] == RECONCILED else row["reason"] or "no reason given"
 
 
 def _day_equity(db: Connection, limits: RiskSettings, latest_bar: Bar) -> Decimal:
-    """Equity before the first bar of the trading day: that of the last valuation before it."""
+    """Returns the equity of the last valuation before the first bar of the trading day."""
     same_day = (bars.c.symbol == latest_bar.symbol, bars.c.trading_day == latest_bar.trading_day)
     day_start = (
         select(func.min(bars.c.ts_ns)).where(*same_day, bars.c.ts_ns > latest_bar.ts_ns - 4 * _DAY_NS).scalar_subquery()
@@ -177,7 +181,7 @@ def _day_equity(db: Connection, limits: RiskSettings, latest_bar: Bar) -> Decima
 def _load_history(
     db: Connection, history: RiskHistory, book: RiskBook, limits: RiskSettings, symbol: str, ts_ns: int
 ) -> None:
-    """Only what a limit asks for, as the risk service keeps only that."""
+    """Loads only the history that the enabled limits need, like the risk service."""
     trading_day = book.trading_day
     windows = [limits.duplicate_window_s]
     if limits.is_enabled("max_orders_in_window"):
@@ -205,7 +209,7 @@ def _load_history(
 
 
 def _daily_values(db: Connection, symbol: str, measure: ColumnElement[float], before: int, days: int) -> list[float]:
-    """One number a finished trading day, oldest first."""
+    """Returns one value per completed trading day, oldest first."""
     query = select(measure).where(bars.c.symbol == symbol, bars.c.trading_day < before).group_by(bars.c.trading_day)
     values = db.execute(query.order_by(desc(bars.c.trading_day)).limit(days)).scalars().all()
     return list(values)[::-1]

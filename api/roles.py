@@ -1,4 +1,4 @@
-"""Who may do what. The table is the whole of it; `tests/integration/test_api_access.py` tries every cell."""
+"""Roles and their permissions. `tests/integration/test_api_access.py` tests every combination."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class Role(StrEnum):
 
 
 class Permission(StrEnum):
-    """The value is how a refusal calls it."""
+    """The value completes the error message "The role viewer may not …"."""
 
-    READ = "see the books and prices"
-    VALIDATE = "ask risk about an order"
+    READ = "read the portfolio, orders and prices"
+    VALIDATE = "check orders against risk"
     TRADE = "submit orders"
     CANCEL = "cancel orders"
     BREAKER = "halt and release trading"
-    AUDIT = "see the audit"
+    AUDIT = "read the audit log"
     USERS = "manage users"
 
 
 _R, _P = Role, Permission
-# A trader cannot release what risk has halted, and risk does not trade: it only takes away.
+# A trader cannot release what risk halted. The role risk cannot add orders: it only reduces risk.
 GRANTS: Mapping[Role, frozenset[Permission]] = {
     _R.VIEWER: frozenset({_P.READ}),
     _R.TRADER: frozenset({_P.READ, _P.VALIDATE, _P.TRADE, _P.CANCEL}),

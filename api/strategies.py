@@ -1,4 +1,4 @@
-"""What each strategy came to: its orders, its share of the ledger's P&L, its weight and how its signals turned out."""
+"""Results by strategy: fills, closed lots, share of the ledger's P&L, weight and signal outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sinks.tables import attribution, executions, lot_matches, order_proposals, 
 
 
 class StrategyShare(ApiModel):
-    """One strategy's share of the ledger's P&L since the beginning. `total_pnl` = realized + unrealized - fees + cash
+    """One strategy's share of the ledger's P&L since inception. `total_pnl` = realized + unrealized - fees + cash
     flows (dividends, interest, borrow fees).
     """
 
@@ -29,19 +29,19 @@ class StrategyShare(ApiModel):
 
 
 class DatedStrategyShare(StrategyShare):
-    """The same, with the event time of the rows that it is from: those of one time sum to the ledger."""
+    """A share with the event time of its attribution. The shares of one attribution sum to the ledger."""
 
     last_updated: str
 
 
 class StrategyResult(ApiModel):
-    """One strategy in one row; "manual" is what was traded by hand, "account" interest on the whole account, and orders
-    that several strategies share are a row "a+b" without the rest.
+    """The results of one strategy. "manual" is the row of manual orders and "account" that of interest on the whole
+    account. Orders that several strategies share have a row "a+b", which holds only the fields of fills and lots.
 
-    `fills` to `fees` are of its orders; `traded_notional` is quantity times price of its fills. `closed_lots` to
-    `realized_pnl` are those lots that its orders closed, whoever opened them, net of fees: of two strategies in one
-    symbol the one that sells gets the result, and what a strategy holds open is not in it. `attribution` is what it
-    earned, open holdings with it. `outcomes` are its signals whose time has passed.
+    `fills`, `traded_notional` (quantity times price) and `fees` belong to the strategy's orders. `closed_lots`, `won`
+    and `realized_pnl` (net of fees) belong to the lots that its orders closed, whichever strategy opened them; open
+    positions are not included. `attribution` is the strategy's share of the P&L, including open positions. `outcomes`
+    are its signals whose horizon has passed.
     """
 
     strategy: str
@@ -52,26 +52,28 @@ class StrategyResult(ApiModel):
     won: int
     realized_pnl: Amount
     attribution: DatedStrategyShare | None = Field(
-        description="its share of the ledger's P&L; null before the first one"
+        description="share of the ledger's P&L; null before the first attribution"
     )
-    weight: float | None = Field(description="how much the ensemble listens to it, in [0, 1]; null where not weighed")
-    outcomes: int = Field(description="signals judged so far")
-    hits: int = Field(description="of them, those after which the price went their way")
-    hit_rate: float | None = Field(description="hits per signal after which the price moved; null where none did")
-    mean_gained: float | None = Field(description="mean price change in the signals' direction, as a fraction")
+    weight: float | None = Field(description="weight in the ensemble, in [0, 1]; null if the strategy has no weight")
+    outcomes: int = Field(description="signals whose horizon has passed")
+    hits: int = Field(description="outcomes in which the price moved in the signal's direction")
+    hit_rate: float | None = Field(
+        description="hits divided by the outcomes in which the price moved; null if there are none"
+    )
+    mean_gained: float | None = Field(description="mean price change in the signal's direction, as a fraction")
 
 
 def latest_shares(db: Connection) -> list[DatedStrategyShare]:
-    """The rows of the last attribution, by strategy; none before the first."""
+    """Returns the shares of the last attribution, by strategy; empty before the first attribution."""
     last = select(func.max(attribution.c.ts_ns)).scalar_subquery()
     rows = db.execute(select(attribution).where(attribution.c.ts_ns == last).order_by(attribution.c.strategy))
     return [_share(row) for row in rows.mappings()]
 
 
 def strategy_results(db: Connection) -> list[StrategyResult]:
-    """By name, whoever traded, holds a share, is weighed or gave a signal that was judged.
+    """Returns one row for each strategy with fills, closed lots, outcomes, a share or a weight, by name.
 
-    All from the transaction of `db`; one pass over each of executions, closed lots and outcomes.
+    All queries run in the transaction of `db`, with one pass over each of executions, closed lots and outcomes.
     """
     fills, closed_lots, outcomes = (
         _by_strategy(db, query) for query in (_fills_query(), _closed_lots_query(), _outcomes_query())

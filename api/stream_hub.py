@@ -1,7 +1,7 @@
-"""What the dataflows publish in Redis, handed on to the WebSockets of this process.
+"""Forward the updates that the dataflows publish in Redis to the WebSockets of this process.
 
-One subscription for all clients. Nothing is kept for a client that does not keep up: it is let go and may come back, so
-memory is bounded by clients x `QUEUED_MESSAGES_MAX` references to texts that they share.
+One subscription serves all clients. A slow client is disconnected when its queue is full and may reconnect. Memory is
+bounded by clients x `QUEUED_MESSAGES_MAX` references to shared texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BARS, POSITIONS, VALUATIONS = "updates:bars", "updates:positions", "updates:valu
 
 
 class StreamMessage(NamedTuple):
-    """One message of a stream. `symbol` is None where it is about the whole portfolio."""
+    """One message of a stream. `symbol` is None for messages about the whole portfolio."""
 
     stream: str
     symbol: str | None
@@ -37,7 +37,7 @@ class StreamMessage(NamedTuple):
 
 
 class StreamClient:
-    """One WebSocket's view: which stream, which symbols (None: all), and what waits for it."""
+    """The subscription of one WebSocket: its stream, its symbols (None: all) and its queue."""
 
     def __init__(self, stream: str, symbols: set[str] | None) -> None:
         self.stream, self.symbols = stream, symbols
@@ -56,7 +56,11 @@ class StreamClient:
 
 
 class Hub:
-    """Subscribes when the first client comes; goes on when Redis was away. All methods run in the event loop."""
+    """Distributes messages to the clients. Subscribes when the first client joins and reconnects after failures of
+    Redis.
+
+    All methods run in the event loop.
+    """
 
     def __init__(self, redis_url: str, registry: CollectorRegistry, *, clients_max: int) -> None:
         self._redis_url, self._clients_max = redis_url, clients_max
@@ -65,13 +69,13 @@ class Hub:
         self._last_prices: dict[str, Decimal] = {}  # last price by symbol, for the value of a position
         self._open_streams = Gauge("platform_api_streams", "open WebSockets", registry=registry)
         self._dropped_streams = Counter(
-            "platform_api_streams_dropped", "WebSockets too slow to be kept", registry=registry
+            "platform_api_streams_dropped", "WebSockets disconnected because they were too slow", registry=registry
         )
         self.subscribed = asyncio.Event()
-        """Set while Redis delivers."""
+        """Set while the subscription is active."""
 
     def join(self, client: StreamClient) -> bool:
-        """False where there are too many already."""
+        """Adds a client. Returns False if the maximum number of clients is reached."""
         if len(self._clients) >= self._clients_max:
             return False
         self._clients.add(client)
@@ -103,23 +107,25 @@ class Hub:
                     async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
                         await pubsub.subscribe(BARS, POSITIONS, VALUATIONS)
                         if disconnected:
-                            log.warning("redis back, streams go on")
+                            log.warning("redis available again, streams resumed")
                         pause, disconnected = RETRY_PAUSE_S[0], False
                         self.subscribed.set()
                         async for message in pubsub.listen():
                             self._publish(message["channel"].decode(), message["data"])
-                            # What Redis sent at once must not fill the queues before anything could leave them.
+                            # Let the clients empty their queues between the messages of a burst.
                             await asyncio.sleep(0)
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
                 if not disconnected:
-                    log.warning("redis away, streams pause", error=str(error).splitlines()[0] if str(error) else "")
+                    log.warning(
+                        "redis unavailable, streams paused", error=str(error).splitlines()[0] if str(error) else ""
+                    )
                 disconnected = True
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, pause_max)
 
     async def _load_last_prices(self, client: redis.Redis) -> None:
-        """Last prices of what is held: the first position update comes before the next bar."""
+        """Loads the last prices of the positions: a position update may arrive before the next bar."""
         names = [key async for key in client.scan_iter("latest:position:*", count=1000) if not key.endswith(b":fence")]
         symbols = [name.decode().removeprefix("latest:position:") for name in names]
         if not symbols:
@@ -133,8 +139,8 @@ class Hub:
         try:
             stream_message = self._build_message(channel, json.loads(body))
         except (ValueError, KeyError, TypeError, ArithmeticError) as error:
-            # Anybody can publish in Redis; one strange message must not end all streams.
-            log.warning("a message in Redis is not an update", channel=channel, error=repr(error))
+            # Any program can publish in Redis; a malformed message must not end the streams.
+            log.warning("malformed update in redis discarded", channel=channel, error=repr(error))
             return
         for client in self._clients:
             client.offer(stream_message)

@@ -1,7 +1,7 @@
-"""A caller's command on its way into the topic `commands`: noted first, then sent, so that a repeat is the same
-command.
+"""Send a caller's command to the topic `commands`. The command is stored first, so that a retry sends the same one.
 
-The stages take a command id once (`operators/risk`), so sending again after a lost answer changes nothing.
+The stages ignore a command id that they have already processed (`operators/risk`), so a retry after a lost response
+has no effect.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def submit(
     arguments: Mapping[str, str],
     idempotency_key: str | None = None,
 ) -> Command:
-    """The command, once it is in the log for good. `idempotency_key` is the caller's idempotency key.
+    """Sends a command and returns it when Kafka has acknowledged it.
 
-    Raises Conflict where the actor used the key for something else, Unavailable where Kafka did not take it in time;
-    the same key then sends the same command again.
+    With an `idempotency_key`, a retry with the same key sends and returns the same command. Raises Conflict if the
+    actor used the key for a different command, and Unavailable if Kafka did not acknowledge in time.
     """
     candidate = new_command(kind, actor=actor, reason=reason, arguments=arguments)
     command, acknowledged = _store_submission(resources.engine, candidate, idempotency_key)
     if (command.kind, command.reason, command.arguments) != (kind, reason, dict(arguments)):
-        raise Conflict(f"The idempotency key {idempotency_key} was used for something else.")
+        raise Conflict(f"The idempotency key {idempotency_key} was used for a different request. Use a new key.")
     if not acknowledged:
         resources.command_log.send(command)
         with resources.engine.begin() as db:
@@ -46,7 +46,9 @@ def submit(
 
 
 def _store_submission(engine: Engine, candidate: Command, idempotency_key: str | None) -> tuple[Command, bool]:
-    """What is noted under the key, and whether the broker has it: `candidate` where the key is new or there is none."""
+    """Returns the command stored under the key, and whether Kafka acknowledged it. Stores `candidate` if there is
+    none.
+    """
     row = {**candidate._asdict(), "idempotency_key": idempotency_key, "acknowledged": False}
     with engine.begin() as db:
         if db.execute(insert(submissions).values(row).on_conflict_do_nothing()).rowcount:
@@ -57,7 +59,7 @@ def _store_submission(engine: Engine, candidate: Command, idempotency_key: str |
 
 
 def find_command(db: Connection, command_id: str) -> Command | None:
-    """A command by its id, also before risk has stored it."""
+    """Returns a command by its id, even before risk has processed it; None if unknown."""
     for table in (commands, submissions):
         row = db.execute(select(table).where(table.c.command_id == command_id)).mappings().first()
         if row is not None:

@@ -1,4 +1,4 @@
-"""Signed tokens (JWT, RFC 7519; HS256): what a caller shows with each request, and what a new pair is had for."""
+"""Signed tokens (JWT, RFC 7519; HS256): access tokens for requests, refresh tokens for a new pair."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _REQUIRED = ["iss", "sub", "jti", "iat", "exp", "sid", "typ", "ver", "role", "ch
 
 
 class Unauthenticated(PlatformError):
-    """Nobody, or nobody any more: the caller has to log in."""
+    """The caller has no valid token and must log in."""
 
 
 class Token(NamedTuple):
-    """What a token says of its user as of when it was issued. `expires_at` in seconds since 1970."""
+    """The contents of a token: the user at the time of issue. `expires_at` is in seconds since 1970."""
 
     username: str
     role: str
@@ -39,7 +39,7 @@ def new_id() -> str:
 
 
 def sign(key: str, kind: str, token: Token) -> str:
-    """The token as text."""
+    """Returns the encoded token."""
     claims: dict[str, Any] = {
         "iss": ISSUER,
         "sub": token.username,
@@ -56,23 +56,23 @@ def sign(key: str, kind: str, token: Token) -> str:
 
 
 def verify(key: str, kind: str, text: str) -> Token:
-    """What the token says. Raises Unauthenticated for one that is not ours, not of this kind, or expired."""
+    """Decodes a token. Raises Unauthenticated if the token is invalid, expired or of another kind."""
     try:
         claims = jwt.decode(text, key, [_ALGORITHM], options={"require": _REQUIRED}, issuer=ISSUER)
     except jwt.ExpiredSignatureError as error:
-        raise Unauthenticated("The token has expired: refresh it or log in.") from error
+        raise Unauthenticated("The token has expired. Refresh it or log in again.") from error
     except jwt.InvalidTokenError as error:
-        raise Unauthenticated("The token is not valid: log in.") from error
+        raise Unauthenticated("The token is invalid. Log in again.") from error
     if claims["typ"] != kind:
-        raise Unauthenticated(f"This takes an {kind} token, found another kind.")
+        raise Unauthenticated(f"Expected {'an access' if kind == ACCESS else 'a refresh'} token, found another kind.")
     user_claims = (claims["sub"], claims["role"], claims["chg"], claims["ver"])
     return Token(*user_claims, claims["jti"], claims["sid"], int(claims["exp"]))
 
 
 def load_or_create_key(secrets_folder: Path) -> str:
-    """The signing key of this platform, made at first use and readable by its owner only.
+    """Returns the signing key of this platform. Creates it on first use, readable only by its owner.
 
-    Several API processes may start at once: the one that links its file first decides.
+    Several API processes may start at the same time: all use the key of the first one that links its file.
     """
     path = secrets_folder / "api-jwt-key"
     if not path.exists():

@@ -1,1 +1,1 @@
-"""What can be set: the YAML files of this folder, environment overrides, and the one typed tree they become."""
+"""Settings: the YAML files of this folder, environment overrides, and the typed tree that they form."""

@@ -1,4 +1,4 @@
-"""The settings of alerts: thresholds, severities, channels, quiet hours. Unknown keys are errors."""
+"""Settings of alerts: thresholds, severities, channels and quiet hours. Unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from configs.secrets import known_secrets
+from schemas.suggestions import did_you_mean
 
 INFO, WARNING, CRITICAL = "info", "warning", "critical"
 Severity = Literal["info", "warning", "critical"]
@@ -18,12 +19,13 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def parse_duration(value: Any) -> Any:
-    """
+    """Converts a duration to seconds. Raises ValueError if the text is not a duration.
+
     >>> parse_duration("100ms"), parse_duration("5m"), parse_duration("immediate"), parse_duration(None)
     (0.1, 300.0, 0.0, None)
     """
     if value is None or isinstance(value, bool | float):
-        return value  # a float is in seconds already: settings made out of settings
+        return value  # a float is already in seconds: the value comes from parsed settings
     if value == "immediate":
         return 0.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", str(value).strip())
@@ -33,7 +35,7 @@ def parse_duration(value: Any) -> Any:
 
 
 AlertDuration = Annotated[float, Field(ge=0), BeforeValidator(parse_duration)]
-"""Seconds, written as "100ms", "30s", "5m", "4h" or immediate."""
+"""Seconds, written as "100ms", "30s", "5m", "4h" or "immediate"."""
 PositiveRatio = Annotated[float, Field(gt=0)]
 
 
@@ -68,7 +70,7 @@ ALERT_NAMES = frozenset({*PortfolioAlerts.model_fields, *SystemAlerts.model_fiel
 
 
 class Channel(FrozenModel):
-    """Where alerts of at least `severity` go: the addresses in `secret`, one a line."""
+    """A receiver of the alerts of at least `severity`. The secret named `secret` holds its addresses, one per line."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,30}$")]
     secret: str
@@ -77,7 +79,10 @@ class Channel(FrozenModel):
     @model_validator(mode="after")
     def _check_secret(self) -> Self:
         if self.secret not in known_secrets():
-            raise ValueError(f"secret must be one of configs/secrets.yaml, found {self.secret!r}")
+            raise ValueError(
+                f"secret of channel {self.name} must be one of configs/secrets.yaml, found {self.secret!r}"
+                f"{did_you_mean(self.secret, known_secrets())}"
+            )
         return self
 
     def accepts(self, severity: Severity) -> bool:
@@ -85,8 +90,8 @@ class Channel(FrozenModel):
 
 
 class QuietHours(FrozenModel):
-    """From `begin` to `end` at `timezone`, over midnight where `end` is earlier, only `let_through` and above is told
-    at once; the rest waits for the end.
+    """Between `begin` and `end` in `timezone`, alerts below the severity `let_through` wait until `end`. If `end` is
+    earlier than `begin`, the quiet hours span midnight.
     """
 
     begin: time
@@ -105,7 +110,7 @@ class QuietHours(FrozenModel):
         return self
 
     def deferred_until(self, severity: Severity, now: datetime) -> datetime | None:
-        """Until when an alert has to wait; None when it need not. `now` carries a zone."""
+        """Returns when an alert may be sent; None if it may be sent now. `now` is timezone-aware."""
         if SEVERITIES.index(severity) >= SEVERITIES.index(self.let_through):
             return None
         local = now.astimezone(ZoneInfo(self.timezone))
@@ -123,7 +128,7 @@ class QuietHours(FrozenModel):
 
 
 class AlertsSection(FrozenModel):
-    """Thresholds; ~ switches an alert off."""
+    """Thresholds of the alerts; null (~) disables an alert."""
 
     portfolio: PortfolioAlerts = PortfolioAlerts()
     system: SystemAlerts = SystemAlerts()
@@ -139,10 +144,13 @@ class AlertsSection(FrozenModel):
     def _check_names(self) -> Self:
         unknown = sorted(self.severity.keys() - ALERT_NAMES)
         if unknown:
-            raise ValueError(f"severity names the alert {unknown[0]!r}; there are {', '.join(sorted(ALERT_NAMES))}")
+            raise ValueError(
+                f"severity: unknown alert {unknown[0]!r}{did_you_mean(unknown[0], ALERT_NAMES) or '.'}"
+                f" Known alerts: {', '.join(sorted(ALERT_NAMES))}"
+            )
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
-            raise ValueError("two channels have one name")
+            raise ValueError(f"channel names must be unique, found {', '.join(names)}")
         return self
 
     def severity_of(self, name: str) -> Severity:

@@ -1,7 +1,7 @@
-"""Variables out of a file `.env` beside `cli.py`, for those that the environment does not set.
+"""Read environment variables from the file `.env` next to `cli.py`. The environment has precedence.
 
-Read once, by the first process; what it starts inherits the variables. With the standard library alone: the command
-line reads it before there are any packages.
+The first process reads the file; its child processes inherit the variables. Uses only the standard library, because the
+command line reads the file before any packages are installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from schemas.errors import BadInput
 
 ENV_FILE_VARIABLE = "PLATFORM_ENV_FILE"
-"""Names another file, or says `off`."""
+"""The path of another file, or `off`."""
 OFF = "off"
 DEFAULT_FILE = Path(__file__).parents[1] / ".env"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -21,10 +21,10 @@ _QUOTED = re.compile(r"""(?P<quote>['"])(?P<text>.*)(?P=quote)\s*(#.*)?""")
 
 
 def use_env_file(environment: MutableMapping[str, str], default: Path = DEFAULT_FILE) -> None:
-    """Add what the file sets and `environment` does not, and note there that this is done.
+    """Adds the variables that the file sets and `environment` does not, and sets PLATFORM_ENV_FILE to `off` there.
 
-    A file that PLATFORM_ENV_FILE names must be there, the usual one need not. Raises BadInput with file, line and what
-    is wrong, and adds nothing then.
+    A file that PLATFORM_ENV_FILE names must exist; the default file is optional. Raises BadInput with file, line and
+    error, and then adds nothing.
     """
     configured = environment.get(ENV_FILE_VARIABLE)
     if configured == OFF:
@@ -34,18 +34,19 @@ def use_env_file(environment: MutableMapping[str, str], default: Path = DEFAULT_
         values = parse_variables(path.read_text(), path)
     except FileNotFoundError as error:
         if configured:
-            raise BadInput(f"{ENV_FILE_VARIABLE} names {path}, which is not there") from error
+            raise BadInput(f"{ENV_FILE_VARIABLE} names {path}, which does not exist") from error
         values = {}
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'it is no UTF-8'}") from error
+        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or 'expected UTF-8'}") from error
     for name, value in values.items():
         environment.setdefault(name, value)
     environment[ENV_FILE_VARIABLE] = OFF
 
 
 def parse_variables(text: str, path: Path) -> dict[str, str]:
-    """The lines `NAME=VALUE` of a file. `#` begins a comment, at the start of a line or behind a space; a value in
-    quotes is taken as it is. Nothing in a value is replaced. Messages never show a value: it may be a secret.
+    """Parses the lines `NAME=VALUE` of a file. `#` starts a comment at the start of a line or after a space. A value in
+    quotes is used without its quotes. Nothing in a value is expanded. Error messages never show a value: it may be a
+    secret.
 
     >>> parse_variables("# account\\nINITIAL_CAPITAL=1000000  # dollars\\nexport A='b # c'\\n", Path(".env"))
     {'INITIAL_CAPITAL': '1000000', 'A': 'b # c'}
@@ -61,7 +62,7 @@ def parse_variables(text: str, path: Path) -> dict[str, str]:
         if not _NAME.fullmatch(name):
             raise BadInput(f"{path} line {number}: expected a name of letters, digits and _, found {name!r}")
         if name in parsed:
-            raise BadInput(f"{path} line {number}: {name} is set a second time")
+            raise BadInput(f"{path} line {number}: {name} is already set in an earlier line")
         parsed[name] = _value(value, f"{path} line {number}: {name}")
     return parsed
 

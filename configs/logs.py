@@ -1,8 +1,8 @@
-"""The platform's log: one JSON object a line on standard error, the same for every process.
+"""The platform's log: one JSON object per line on standard error, in the same format for every process.
 
 Every line has `timestamp` (ISO 8601, UTC, microseconds), `level` (debug info warning error critical), `event` (one
-sentence or less), `service` (as `status` names it) and `logger`; whatever else was said follows by name, `exception` is
-a traceback. On a terminal the same lines are written for people. Secrets are masked before anything is written.
+sentence or less), `service` (its name in `status`) and `logger`. Further fields of the event follow; `exception` is a
+traceback. On a terminal, the lines have a readable format. Secrets are masked before a line is written.
 """
 
 from __future__ import annotations
@@ -36,27 +36,30 @@ _PATTERNS = (
 )
 _PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@")
 _SECRET_LENGTH_MIN = 6
-"""A shorter value would be found inside of ordinary words."""
+"""A shorter value would also match inside ordinary words."""
 
 
 class SecretMask:
-    """A structlog processor that hides secrets: values under telling names, telling patterns, what it was told of."""
+    """A structlog processor that masks secrets: values with the name of a secret, known patterns and registered
+    values.
+    """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._secrets: set[str] = set()
         self.add(values)
 
     def add(self, values: Iterable[str]) -> None:
-        """From now on these values are masked wherever they turn up."""
+        """Masks these values in all later lines."""
         self._secrets |= {value for value in values if len(value) >= _SECRET_LENGTH_MIN}
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         return {key: MASK if _is_secret_name(key) and value else self.mask(value) for key, value in event.items()}
 
     def mask(self, value: Any) -> Any:
-        """The value with every secret in it replaced, in strings and in what holds strings.
+        """Returns the value with every secret in it replaced, in strings and in containers of strings.
 
-        >>> SecretMask(["hunter22"]).masked({"why": "hunter22 is wrong", "url": "postgresql://me:pw@host/db", "token": "x"})
+        >>> secret_mask = SecretMask(["hunter22"])
+        >>> secret_mask.mask({"why": "hunter22 is wrong", "url": "postgresql://me:pw@host/db", "token": "x"})
         {'why': '*** is wrong', 'url': 'postgresql://me:***@host/db', 'token': '***'}
         """
         if isinstance(value, str):
@@ -65,7 +68,7 @@ class SecretMask:
             return {key: MASK if _is_secret_name(str(key)) and each else self.mask(each) for key, each in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.mask(each) for each in value]
-        # Whatever the renderer would call repr() on: an exception, a path, a settings tree.
+        # Any other object as text: an exception, a path, a settings tree.
         return value if value is None or isinstance(value, bool | int | float) else self._mask_text(str(value))
 
     def _mask_text(self, text: str) -> str:
@@ -81,7 +84,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def secret_values(environment: Mapping[str, str]) -> list[str]:
-    """The values of environment variables whose names say that they are secret, and the passwords in addresses.
+    """Returns the values of environment variables with the name of a secret, and the passwords in URLs.
 
     >>> secret_values({"ALPACA_SECRET_KEY": "abcdefgh", "PATH": "/bin", "DATABASE_URL": "postgresql://me:hunter22@db/books"})
     ['abcdefgh', 'hunter22']
@@ -92,13 +95,13 @@ def secret_values(environment: Mapping[str, str]) -> list[str]:
 
 _mask = SecretMask()
 mask_values = _mask.add
-"""Mask these values in every line from now on: for whoever reads a secret from elsewhere than the environment."""
+"""Masks these values in all later lines. Call it for secrets that do not come from the environment."""
 
 
 def configure(service: str, level: str = "INFO", *, stream: TextIO | None = None) -> None:
-    """Log as `service` from here on: structlog's loggers, the standard library's, and what nobody caught.
+    """Configures the log of this process: structlog, the standard library's loggers and uncaught exceptions.
 
-    `level` is the lowest that is written. May be called again, when the settings are known.
+    `service` is a field of every line. `level` is the minimum level. Call it again after the settings are loaded.
     """
     stream = sys.stderr if stream is None else stream
     mask_values(secret_values(os.environ))
@@ -143,7 +146,7 @@ def configure(service: str, level: str = "INFO", *, stream: TextIO | None = None
         root.removeHandler(existing)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # They set up handlers of their own; through the root their lines look like all others.
+    # Uvicorn installs its own handlers. Without them, its lines go through the root logger in the common format.
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
@@ -159,15 +162,15 @@ def _add_service_name(service: str) -> Processor:
 
 
 def _order_keys(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """What every line has comes first, so that a log can be read with the eyes too."""
+    """Moves the common fields to the start of the line, so that people can read the log."""
     first = {name: event[name] for name in ("timestamp", "level", "service", "event") if name in event}
     return {**first, **event}
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What ends a process is its log's last line; its event is our own error where one is behind it.
+    """Logs the exception that ends a process. The event is the PlatformError that caused it, if there is one.
 
-    The engine wraps what was raised in a report of its own.
+    The dataflow engine wraps exceptions in its own.
     """
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)

@@ -1,7 +1,7 @@
-"""A trained model as a file, and back: skops, never pickle, and the same bytes for the same model.
+"""Serialize and load trained models: skops, never pickle. The same model always has the same bytes.
 
-skops writes zip files with the time of day, names after memory addresses, and a schema full of such addresses.
-`serialize` numbers them in order of their appearance and drops the time, so that the file's sha256 is the model's own.
+skops writes zip files that contain timestamps and memory addresses. `serialize` numbers the addresses in order of
+appearance and removes the timestamps, so that the sha256 of the file identifies the model.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from operators.predictions import DriftReference
 from schemas.errors import BadInput
 
 TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
-"""What a model file may hold beside what skops knows as harmless."""
+"""Types that a model file may contain in addition to those that skops trusts."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class TrainedModel:
-    """Gradient-boosted trees for the return and for its sign, with what turns their raw outputs into forecasts.
+    """Gradient-boosted trees for the return and for its sign, with the calibration of their raw outputs.
 
     expected return = slope * regressor; probability of a rise = 1 / (1 + exp(-(a + b * classifier's log-odds))).
-    `slope`, `a` and `b` were fitted to forecasts of rows that the trees had not seen.
+    `slope`, `a` and `b` are fitted to forecasts of rows outside the training data.
     """
 
     def __init__(self, parts: dict[str, Any], sha256: str = "") -> None:
@@ -44,6 +44,7 @@ class TrainedModel:
         self.reference = DriftReference(tuple(map(tuple, edges)), tuple(map(tuple, shares)), drift_threshold)
 
     def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+        """Returns (expected return, probability of a rise) for each row. A row has a value for each of `inputs`."""
         import numpy as np
 
         matrix = np.asarray(rows, dtype=np.float64)
@@ -56,7 +57,7 @@ class TrainedModel:
 
 
 def serialize(parts: dict[str, Any]) -> bytes:
-    """The parts as a skops file that depends on nothing else."""
+    """Returns the parts as a skops file whose bytes depend only on the parts."""
     import skops.io
 
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(parts))) as source:
@@ -73,11 +74,11 @@ def serialize(parts: dict[str, Any]) -> bytes:
 
 
 def load_model(file: Path, sha256: str) -> TrainedModel:
-    """The model in a file whose hash is known.
+    """Loads the model file with this hash.
 
-    Raises BadInput where the file is not there, is another one, or holds a type that nothing here writes.
+    Raises BadInput if the file is missing, has another hash, or contains an untrusted type.
     """
-    import sklearn.ensemble  # noqa: F401  (its threads exist, and can be limited, once it is loaded)
+    import sklearn.ensemble  # noqa: F401  (threadpoolctl can only limit libraries that are loaded)
     import skops.io
     from threadpoolctl import threadpool_limits
 
@@ -87,11 +88,11 @@ def load_model(file: Path, sha256: str) -> TrainedModel:
         raise BadInput(f"model file {file}: {error.strerror}") from error
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise BadInput(f"model file {file}: its sha256 must be {sha256}, found {actual}")
+        raise BadInput(f"model file {file}: expected sha256 {sha256}, found {actual}")
     untrusted = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
     if untrusted:
-        raise BadInput(f"model file {file}: holds types that a model has not: {', '.join(untrusted)}")
-    # A few rows a tick: waking a second thread costs more than they do.
+        raise BadInput(f"model file {file}: found untrusted types: {', '.join(untrusted)}")
+    # A time slice has few rows: a second thread costs more than it saves.
     threadpool_limits(1, user_api="openmp")
     return TrainedModel(skops.io.loads(content, trusted=list(TRUSTED_TYPES)), sha256)
 

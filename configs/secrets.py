@@ -1,7 +1,7 @@
-"""Where secrets come from: the environment, else a file in /run/secrets, else the state folder's encrypted file.
+"""Read secrets from the environment, from files in /run/secrets, or from the encrypted file of the state folder.
 
-The encrypted file (`secrets/secrets.age`, in the format of age) is opened by the key in PLATFORM_SECRETS_KEY, else by
-that in `secrets/secrets.key` beside it, which only its owner reads.
+The sources are listed in order of precedence. The encrypted file is `secrets/secrets.age` in the age format. Its key is
+PLATFORM_SECRETS_KEY or the content of `secrets/secrets.key`, which only its owner may read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FOLDER = Path(__file__).parent
 
 
 class SecretSpec(NamedTuple):
-    """A secret that the platform asks for. `generated`: any random text will do."""
+    """A secret that the platform uses. `generated`: the platform can generate it as random text."""
 
     name: str
     purpose: str
@@ -40,7 +40,7 @@ class SecretSpec(NamedTuple):
 
 
 class StoredSecret(NamedTuple):
-    """One secret in the encrypted file. `previous` is the value before the last rotation, until that is confirmed."""
+    """One secret in the encrypted file. `previous` is the value before a rotation that is not confirmed yet."""
 
     value: str
     previous: str | None
@@ -50,7 +50,7 @@ class StoredSecret(NamedTuple):
 
 @cache
 def known_secrets() -> dict[str, SecretSpec]:
-    """Those of `secrets.yaml`, by name."""
+    """Returns the secrets of `secrets.yaml`, by name."""
     tree = yaml.safe_load((_FOLDER / "secrets.yaml").read_text())
     return {
         name: SecretSpec(name, entry["for"], entry["required_when"], bool(entry.get("generated")))
@@ -59,16 +59,16 @@ def known_secrets() -> dict[str, SecretSpec]:
 
 
 def secrets_folder(environment: Mapping[str, str]) -> Path:
-    """The folder of the encrypted file: that of PLATFORM_HOME, else of `var/` in the repository."""
+    """Returns the folder of the encrypted file, in PLATFORM_HOME or in `var/` of the repository."""
     return Path(environment.get("PLATFORM_HOME") or _FOLDER.parent / "var").resolve() / "secrets"
 
 
 def resolve_secrets(
     environment: Mapping[str, str], folder: Path, run_secrets: Path = RUN_SECRETS
 ) -> dict[str, tuple[str, str]]:
-    """Each known secret that is set anywhere: name -> (value, where it is from).
+    """Returns name -> (value, source) of each known secret that is set.
 
-    Raises BadInput where the encrypted file is there and cannot be opened.
+    Raises BadInput if the encrypted file exists but cannot be opened.
     """
     resolved = {
         name: (stored.value, "encrypted file") for name, stored in SecretFile(folder, environment).read().items()
@@ -83,7 +83,7 @@ def resolve_secrets(
 
 
 def secret(name: str, environment: Mapping[str, str] | None = None) -> str | None:
-    """The value of one known secret, None where it is set nowhere. For parts that have no setting for it."""
+    """Returns the value of one known secret, or None if it is not set. For secrets without a setting."""
     assert name in known_secrets(), f"{name} is not in secrets.yaml"
     environment = os.environ if environment is None else environment
     value, _ = resolve_secrets(environment, secrets_folder(environment)).get(name, (None, ""))
@@ -98,7 +98,7 @@ def _read_text(path: Path) -> str:
 
 
 class SecretFile:
-    """The encrypted file. Reading one that does not exist gives nothing; the first write makes it and its key."""
+    """The encrypted file. A missing file has no secrets; the first write creates the file and its key."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder, self._environment_key = folder, environment.get(KEY_VARIABLE)
@@ -106,7 +106,7 @@ class SecretFile:
         self.audit_path = folder / "secrets-audit.log"
 
     def read(self) -> dict[str, StoredSecret]:
-        """Raises BadInput where the key is missing, open to others, or does not fit."""
+        """Returns all secrets by name. Raises BadInput if the key is missing, readable by others or wrong."""
         if not self.path.exists():
             return {}
         import pyrage
@@ -117,41 +117,41 @@ class SecretFile:
         try:
             tree = json.loads(pyrage.decrypt(self.path.read_bytes(), [identity]))
         except (pyrage.DecryptError, ValueError) as error:
-            raise BadInput(f"{self.path} cannot be opened: the key does not fit, or the file is damaged") from error
+            raise BadInput(f"{self.path} cannot be opened: the key is wrong or the file is damaged") from error
         except OSError as error:
             raise BadInput(f"{self.path} cannot be read: {error.strerror}") from error
         if tree.get("version") != VERSION:
-            raise BadInput(f"{self.path} has version {tree.get('version')!r}, this release reads {VERSION}")
+            raise BadInput(f"{self.path}: expected version {VERSION}, found {tree.get('version')!r}")
         return {name: StoredSecret(**fields) for name, fields in tree["secrets"].items()}
 
     def set(self, name: str, value: str, *, by: str) -> None:
-        """A new value; a previous one that waits for confirmation goes."""
+        """Sets a value and removes the previous value of an unconfirmed rotation."""
         with self._edit() as secrets:
             secrets[name] = StoredSecret(value, None, _now(), by)
         self.append_audit("set", name, by=by)
 
     def rotate(self, name: str, value: str, *, by: str) -> None:
-        """A new value that keeps the one before until it is confirmed.
+        """Sets a new value and stores the previous one until the rotation is confirmed.
 
-        Raises BadInput where there is none, or where the last rotation waits.
+        Raises BadInput if the secret is not set or its last rotation is not confirmed.
         """
         with self._edit() as secrets:
             stored = _stored(secrets, name)
             if stored.previous is not None:
                 raise BadInput(
-                    f"the last rotation of {name} is not confirmed: `secrets rotate {name} --confirm` or --back"
+                    f"the last rotation of {name} is pending: run `secrets rotate {name} --confirm` or `--back` first"
                 )
             secrets[name] = StoredSecret(value, stored.value, _now(), by)
         self.append_audit("rotate", name, by=by)
 
     def confirm(self, name: str, *, by: str) -> None:
-        """The new value works: forget the one before."""
+        """Confirms a rotation: removes the previous value."""
         with self._edit() as secrets:
             secrets[name] = _unconfirmed(secrets, name)._replace(previous=None)
         self.append_audit("confirm", name, by=by)
 
     def roll_back(self, name: str, *, by: str) -> None:
-        """The new value does not work: the one before holds again."""
+        """Rolls back a rotation: restores the previous value."""
         with self._edit() as secrets:
             stored = _unconfirmed(secrets, name)
             assert stored.previous is not None, "a rotated secret has a previous value"
@@ -165,14 +165,15 @@ class SecretFile:
         self.append_audit("delete", name, by=by)
 
     def replace_key(self, *, by: str) -> None:
-        """Encrypt all anew for a new key; the old one opens nothing any more. A crash leaves a file that its key opens.
+        """Encrypts all secrets with a new key, which replaces the old one. After a crash, the stored key still opens
+        the file.
 
-        Raises BadInput where the key is given.
+        Raises BadInput if the key comes from the environment.
         """
         from pyrage import x25519
 
         if self._environment_key:
-            raise BadInput(f"the key comes from {KEY_VARIABLE}: unset it to let the platform make and keep one")
+            raise BadInput(f"the key comes from {KEY_VARIABLE}: unset it so that the platform generates one")
         with self._exclusive():
             secrets = self.read()
             old, new = self._identity(), x25519.Identity.generate()
@@ -182,7 +183,7 @@ class SecretFile:
         self.append_audit("new-key", "*", by=by)
 
     def append_audit(self, action: str, name: str, *, by: str) -> None:
-        """Append who did what and when. Never a value."""
+        """Appends time, user, action and name of the secret to the audit log, never a value."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         line = json.dumps({"at": _now(), "who": by, "action": action, "name": name}) + "\n"
         with os.fdopen(os.open(self.audit_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
@@ -195,7 +196,7 @@ class SecretFile:
 
     @contextmanager
     def _edit(self) -> Iterator[dict[str, StoredSecret]]:
-        """All secrets, written again behind the block; one change at a time."""
+        """Yields all secrets and writes them at the end of the block. Only one process at a time changes the file."""
         from pyrage import x25519
 
         with self._exclusive():
@@ -233,14 +234,14 @@ class SecretFile:
             text, where = self._environment_key, KEY_VARIABLE
         elif self.key_path.exists():
             if stat.S_IMODE(self.key_path.stat().st_mode) & 0o077:
-                raise BadInput(f"{self.key_path} may be read by others: `chmod 600` it, then `secrets new-key`")
+                raise BadInput(f"{self.key_path} is readable by others: run `chmod 600` on it, then `secrets new-key`")
             text, where = _read_text(self.key_path), str(self.key_path)
         else:
             return None
         try:
             return x25519.Identity.from_str(text.strip())
         except IdentityError as error:
-            raise BadInput(f"{where} holds no age key (AGE-SECRET-KEY-1…)") from error
+            raise BadInput(f"{where}: expected an age key (AGE-SECRET-KEY-1…)") from error
 
 
 def _stored(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret:
@@ -252,12 +253,12 @@ def _stored(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret:
 def _unconfirmed(secrets: Mapping[str, StoredSecret], name: str) -> StoredSecret:
     stored = _stored(secrets, name)
     if stored.previous is None:
-        raise BadInput(f"no rotation of {name} waits to be confirmed")
+        raise BadInput(f"{name} has no pending rotation")
     return stored
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, for its owner only."""
+    """Writes the whole file or nothing, readable only by its owner."""
     temporary = path.with_name(f"{path.name}.part")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

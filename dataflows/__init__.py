@@ -1,1 +1,1 @@
-"""Wiring: one module a service, runnable with `python -m bytewax.run dataflows.NAME`. Importing one does no work."""
+"""Dataflow wiring: one module per service. Run one with `python -m bytewax.run dataflows.NAME`; imports do no work."""

@@ -1,8 +1,9 @@
-"""Bars -> features -> signals -> portfolio, risk, venue -> feedback -> report: the services, fused in one process.
+"""Run a backtest: bars -> features -> signals -> portfolio, risk, venue -> feedback -> report, fused in one process.
 
-The stages are the live ones; only the ends differ. Symbols are split into shards, analysed apart, brought together
-again tick by tick, and traded in one loop (`operators/trading_loop.py`). The result does not depend on the number of
-shards or workers, nor on the size of the source's batches.
+The stages are those of live trading; only the source and the sink differ. Symbols are split into shards. Each shard is
+analysed separately, then the shards are merged time slice by time slice and traded in one loop
+(`operators/trading_loop.py`). The result does not depend on the number of shards or workers, or on the batch size of
+the source.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ from schemas.records import BY_SYMBOL, CorporateAction, ExchangeRate, FeatureRow
 VERSION = 1
 AnalysedShard = tuple[str, list[TimeSlice]]
 _BROADCAST = frozenset({CorporateAction, ExchangeRate})
-"""Without a symbol of their own, and read by every shard of features (`dataflows/runtime/topology.py`)."""
+"""Record types without a symbol that every feature shard reads (`dataflows/runtime/topology.py`)."""
 
 
 class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
-    """Brings the shards' ticks together again and decides on them: all that needs to see every symbol."""
+    """Merges the time slices of all shards and runs the trading loop, which needs every symbol, on each."""
 
     def __init__(self, shards: int, loop: Stage, resume: Any) -> None:
         self._shards, self._loop = shards, loop
         self._pending: dict[str, list[TimeSlice]] = {}
         if resume is not None:
             version, state = resume
-            assert version == VERSION, f"gathering state of version {version}, expected {VERSION}"
+            assert version == VERSION, f"shard merge state of version {version}, expected {VERSION}"
             loop.restore(state)
 
     def on_batch(self, values: list[AnalysedShard]) -> tuple[list[list[TimeSlice]], bool]:
@@ -67,8 +68,8 @@ class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
         return [merged_slices], StatefulBatchLogic.RETAIN
 
     def _merge(self, shard_slices: list[TimeSlice]) -> TimeSlice:
-        assert len({shard_slice.ts_ns for shard_slice in shard_slices}) == 1, "shards of one feed see the same ticks"
-        # What all shards were given is passed on by the first alone.
+        assert len({shard_slice.ts_ns for shard_slice in shard_slices}) == 1, "shards of one feed have the same clocks"
+        # Broadcast records reached every shard; only the first shard passes them on.
         first, *other_slices = shard_slices
         records = [
             *first.records,
@@ -91,27 +92,31 @@ class ShardMerge(StatefulBatchLogic[AnalysedShard, list[TimeSlice], Any]):
         return [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
-        # The pieces of one source batch travel in one epoch, so none is waiting when the epoch ends.
-        assert not any(self._pending.values()), "a tick of some shard never came"
+        # All parts of one source batch travel in one epoch, so none is pending when the epoch ends.
+        assert not any(self._pending.values()), "a shard did not deliver its time slice within the epoch"
         return (VERSION, self._loop.snapshot())
 
 
 def build(settings: Settings, source: SliceSource, sink: SliceSink, *, shards: int = 1) -> Dataflow:
-    """Items of the source: (any key, ticks of Bars). To the sink: (BOOKS, ticks of everything the stages gave)."""
+    """Build the backtest flow.
+
+    Source items: (any key, time slices of Bars). Sink items: (GLOBAL_SHARD, time slices of all stage outputs).
+    """
     analysis, trading_loop = stages.analysis(settings), stages.decision_loop(settings)
     flow = Dataflow("backtest")
     time_slices = op.input("ticks", flow, source)
     sharded = op.flat_map_batch("shards", time_slices, _shard_splitter(shards))
     analysed = op.stateful_batch("analysis", sharded, lambda resume: StageLogic(analysis(), resume))
-    keyed = op.map("gathered", analysed, lambda batch: (GLOBAL_SHARD, batch))
-    traded = op.stateful_batch("trading", keyed, lambda resume: ShardMerge(shards, trading_loop(), resume))
+    merge_inputs = op.map("gathered", analysed, lambda batch: (GLOBAL_SHARD, batch))
+    traded = op.stateful_batch("trading", merge_inputs, lambda resume: ShardMerge(shards, trading_loop(), resume))
     op.output("report", traded, sink)
     return flow
 
 
 def flow() -> Dataflow:
-    """Of the files in the settings: `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run
-    dataflows.backtest`.
+    """Build the backtest of the files in the settings.
+
+    Run it with `MARKET_DATA__FILES__PATHS='["bars.csv"]' python -m bytewax.run dataflows.backtest`.
     """
     shutdown.install_signal_handler()
     settings = load_settings().for_backtest()
@@ -129,11 +134,11 @@ def run(
     batch_slices: int = 256,
     progress: Callable[[Performance, float], None] = lambda performance, share: None,
 ) -> tuple[Performance, dict[str, Any]]:
-    """Run to the end of the files. Returns the run and its summary, with `elapsed_s` and `bars_per_s` of wall clock.
+    """Run to the end of the files. Return the performance and its summary with wall-clock `elapsed_s` and `bars_per_s`.
 
-    `progress` is told, after every batch, the run so far and the share of the files that has been read.
+    `progress` receives, after every batch, the performance so far and the share of the files read (0 to 1).
 
-    Raises BadInput where the settings or files are wrong.
+    Raises BadInput if the settings or files are invalid.
     """
     stopwatch = Stopwatch()
     feeds: list[FileFeed] = []
@@ -164,7 +169,7 @@ def run(
 
 @contextlib.contextmanager
 def _reduced_gc() -> Iterator[None]:
-    """Records are tuples without cycles: looking for garbage among them every 700 is 4 % of a run (measured)."""
+    """Collect garbage less often: records are tuples without cycles, and the default costs 4 % of a run (measured)."""
     thresholds = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -176,15 +181,16 @@ def _reduced_gc() -> Iterator[None]:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """What was raised in our own code, below the engine's report of it."""
+    """Return the error raised in our own code, below the engine's BytewaxRuntimeError."""
     while isinstance(error, BytewaxRuntimeError) and error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _shard_splitter(shards: int) -> Callable[[list[ShardSlices]], list[ShardSlices]]:
-    """Every shard gets every tick, with the records of its own symbols. What has no symbol goes to the first, and what
-    the analysis reads of that to all (`_BROADCAST`).
+    """Send every time slice to every shard, with the records of the shard's symbols.
+
+    Records without a symbol go to the first shard; those that the analysis reads (`_BROADCAST`) go to all shards.
     """
 
     def split(items: list[ShardSlices]) -> list[ShardSlices]:
@@ -212,5 +218,5 @@ def _shard_splitter(shards: int) -> Callable[[list[ShardSlices]], list[ShardSlic
 
 
 def _sort_key(record: Any) -> tuple[float, str, int]:
-    """What has a symbol's place in order of time, symbol and seq, as aligned logs give it; what has none last."""
+    """Sort records with a symbol by (time, symbol, seq), as aligned logs do; records without a symbol come last."""
     return (record.ts_ns, record.symbol, record.seq) if type(record) in BY_SYMBOL else (inf, "", 0)

@@ -1,4 +1,4 @@
-"""orders, market data -> simulated venue, or gateway to a broker -> executions, order-intents."""
+"""Execution service: orders, market data -> simulated venue or broker gateway -> executions, order-intents."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all inputs). To the sinks: (shard, ticks of Executions, GatewayStatuses and
-    OrderIntents); one of them asks the broker.
+    """Build the flow.
+
+    Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Executions, GatewayStatuses
+    and OrderIntents). With a broker, one sink sends the intents to it.
     """
     return build_stage_flow("execution", stages.execution(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.execution`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.execution`."""
     endpoints = live_endpoints.connect("execution")
     if endpoints.settings.execution.broker == "alpaca":
-        from dataflows.broker.broker_setup import (
-            build_broker_sink,  # slow to import, and of no use to the simulated venue
-        )
+        # Imported here because it is slow to import and the simulated venue does not use it.
+        from dataflows.broker.broker_setup import build_broker_sink
 
         endpoints.sinks["broker"] = build_broker_sink(endpoints.settings)
     return build(endpoints.settings, live_endpoints.topics_source("execution", endpoints), endpoints.sinks)

@@ -1,4 +1,4 @@
-"""market-bars -> technical indicators -> features."""
+"""Features service: market-bars, market-quotes, reference-data -> technical indicators -> features."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of Bars). To the sinks: (shard, ticks of FeatureRows)."""
+    """Build the flow. Source items: (shard, time slices of all inputs). Sink items: (shard, slices of FeatureRows)."""
     return build_stage_flow("features", stages.features(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.features`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.features`."""
     endpoints = live_endpoints.connect("features")
     return build(endpoints.settings, live_endpoints.topics_source("features", endpoints), endpoints.sinks)

@@ -1,4 +1,4 @@
-"""Signals, executions and the books -> what became of them -> weights and attribution."""
+"""Feedback service: signals, executions, positions, valuations -> outcomes -> strategy weights and attribution."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all that was decided). To the sinks: (shard, ticks of StrategyWeights,
+    """Build the flow.
+
+    Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of StrategyWeights,
     SignalOutcomes, Attribution and ModelScores).
     """
     return build_stage_flow("feedback", stages.feedback(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.feedback`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.feedback`."""
     endpoints = live_endpoints.connect("feedback")
     return build(endpoints.settings, live_endpoints.topics_source("feedback", endpoints), endpoints.sinks)

@@ -1,4 +1,7 @@
-"""Sources of companies' figures -> fundamentals. Their topic's clock is market_data's: a slow source stops nobody."""
+"""Fundamentals service: sources of company figures -> fundamentals.
+
+`market_data` writes the clock of the topic, so a slow source does not delay any other service.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from dataflows.sources.topic_tail import stored_ids_reader
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source and to the sinks: (shard, ticks of Fundamentals)."""
+    """Build the flow. Source and sink items: (shard, time slices of Fundamentals)."""
     return build_feed_flow("fundamentals", source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.fundamentals`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.fundamentals`."""
     endpoints = live_endpoints.connect("fundamentals")
     read_stored_ids = stored_ids_reader(
         endpoints.settings.kafka, "fundamentals", live_endpoints.table_store(endpoints, "fundamentals")

@@ -1,5 +1,6 @@
-"""Feeds -> validation, gap filling, the clock -> market-bars. The one writer of the clock for every topic an edge
-writes.
+"""Market data service: feeds -> validation, gap filling, clock -> market data topics and reference-data.
+
+It is the only writer of the clock of every topic that a feed, a broker, a language model or a user writes.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataflows.sources.feed_selection import platform_feed
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source and to the sinks: (shard, ticks of Bars, traded or filled)."""
+    """Build the flow. Source and sink items: (shard, time slices of the feed's records and dead letters)."""
     return build_feed_flow("market_data", source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.market_data`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.market_data`."""
     endpoints = live_endpoints.connect("market_data")
     source = platform_feed(endpoints.settings, stop_requested=shutdown.stop_requested, stats=endpoints.stats)
     return build(endpoints.settings, source, endpoints.sinks)

@@ -1,4 +1,7 @@
-"""Sources of headlines -> news. Their topic's clock is market_data's, so that a slow source stops nobody."""
+"""News service: sources of headlines -> news.
+
+`market_data` writes the clock of the topic, so a slow source does not delay any other service.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from dataflows.sources.topic_tail import stored_ids_reader
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source and to the sinks: (shard, ticks of NewsItems)."""
+    """Build the flow. Source and sink items: (shard, time slices of NewsItems)."""
     return build_feed_flow("news", source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.news`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.news`."""
     endpoints = live_endpoints.connect("news")
     read_stored_ids = stored_ids_reader(endpoints.settings.kafka, "news", live_endpoints.table_store(endpoints, "news"))
     source = news_source(endpoints.settings, read_stored_ids)

@@ -1,5 +1,5 @@
-"""signals, executions, market-bars, commands, order-refusals -> ledger, valuation, sizing -> order-proposals,
-positions, valuations.
+"""Portfolio service: signals, executions, market-bars, commands, order-refusals -> ledger, valuation, sizing ->
+order-proposals, positions, valuations.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all inputs). To the sinks: Positions, Lots, LotMatches, Valuations,
-    Proposals.
+    """Build the flow.
+
+    Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Positions, Lots, LotMatches,
+    Valuations and OrderProposals).
     """
     return build_stage_flow("portfolio", stages.portfolio(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.portfolio`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.portfolio`."""
     endpoints = live_endpoints.connect("portfolio")
     return build(endpoints.settings, live_endpoints.topics_source("portfolio", endpoints), endpoints.sinks)

@@ -1,4 +1,4 @@
-"""features -> a registered model -> predictions."""
+"""Predictions service: features -> a registered model -> predictions."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of FeatureRows). To the sinks: (shard, ticks of Predictions)."""
+    """Build the flow. Source items: (shard, time slices of FeatureRows). Sink items: (shard, slices of Predictions)."""
     return build_stage_flow("predictions", stages.predictions(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.predictions`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.predictions`."""
     endpoints = live_endpoints.connect("predictions")
     return build(endpoints.settings, live_endpoints.topics_source("predictions", endpoints), endpoints.sinks)

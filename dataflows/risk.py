@@ -1,4 +1,6 @@
-"""order-proposals, executions, market-bars, commands -> pre-trade checks, kill switch -> orders, order-refusals."""
+"""Risk service: order-proposals, executions, market-bars, commands -> pre-trade checks, kill switch -> orders,
+order-refusals, risk-events.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of all inputs). To the sinks: Orders, RiskFences, OrderRefusals, and the
-    Commands.
+    """Build the flow.
+
+    Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Orders, OrderCancels,
+    RiskFences, OrderRefusals, RiskEvents and the Commands).
     """
     return build_stage_flow("risk", stages.risk(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.risk`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.risk`."""
     endpoints = live_endpoints.connect("risk")
     return build(endpoints.settings, live_endpoints.topics_source("risk", endpoints), endpoints.sinks)

@@ -1,4 +1,4 @@
-"""news -> sentiment: a score for each symbol that a headline names."""
+"""Sentiment service: news -> sentiment, one score for each symbol of a headline."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ FLUSH_TIMEOUT_S = 10.0
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of NewsItems and LlmAnswers). To the sinks: (shard, ticks of
+    """Build the flow.
+
+    Source items: (shard, time slices of NewsItems and LlmAnswers). Sink items: (shard, time slices of
     SentimentScores and LlmRequests).
     """
     return build_stage_flow("sentiment", stages.sentiment(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.sentiment`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.sentiment`."""
     endpoints = live_endpoints.connect("sentiment")
     sinks = dict(endpoints.sinks)
     if endpoints.settings.sentiment.llm.enabled:
@@ -39,7 +41,7 @@ def flow() -> Dataflow:
 
 
 def _build_requester(settings: Settings) -> LlmRequester:
-    """The edge that asks the language model, writing into `llm-answers`."""
+    """Build the requester that sends prompts to the language model and publishes the answers to `llm-answers`."""
     llm, kafka = settings.sentiment.llm, settings.kafka
     answer_producer = producer(kafka.cluster)
 

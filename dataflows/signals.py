@@ -1,4 +1,4 @@
-"""features -> strategies -> signals."""
+"""Signals service: features, predictions, fundamentals, sentiment, weights -> strategies -> signals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
 def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of FeatureRows). To the sinks: (shard, ticks of Signals)."""
+    """Build the flow. Source items: (shard, time slices of all inputs). Sink items: (shard, time slices of Signals)."""
     return build_stage_flow("signals", stages.signals(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.signals`."""
+    """Connect the flow to the running platform. Run it with `python -m bytewax.run dataflows.signals`."""
     endpoints = live_endpoints.connect("signals")
     return build(endpoints.settings, live_endpoints.topics_source("signals", endpoints), endpoints.sinks)

@@ -1,8 +1,5 @@
-"""The one error that the command line shows as one line.
-
-DeployError
-"""
+"""The error that the command line prints as one line."""
 
 
 class DeployError(Exception):
-    """What went wrong and what to do about it, in one line. The command line prints it and ends with status 1."""
+    """A failed operation. The message is one line: what failed and what to do. The exit status is 1."""

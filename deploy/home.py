@@ -1,4 +1,4 @@
-"""Where the state of one local platform lies: one folder, `PLATFORM_HOME` or `var/` in the repository."""
+"""Paths of the state folder of one local platform: `PLATFORM_HOME`, or `var/` in the repository."""
 
 import os
 import secrets
@@ -12,13 +12,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Home:
-    """Paths under one state folder. Making a `Home` touches nothing; `create_folders` creates the folders."""
+    """Paths under one state folder. Nothing is created until `create_folders`."""
 
     root: Path
 
     @property
     def run(self) -> Path:
-        """State of what runs now: state.json, the control socket, stats/NAME.json of each dataflow."""
+        """Runtime state: state.json, the control socket and stats/NAME.json of each dataflow."""
         return self.root / "run"
 
     @property
@@ -32,7 +32,7 @@ class Home:
 
     @property
     def recovery(self) -> Path:
-        """Bytewax recovery stores, one folder a dataflow."""
+        """Bytewax recovery stores, one folder per dataflow."""
         return self.root / "recovery"
 
     @property
@@ -45,7 +45,7 @@ class Home:
 
     @property
     def checks(self) -> Path:
-        """The last result of each scheduled check, NAME.json."""
+        """The last result of each scheduled check, in NAME.json."""
         return self.run / "checks"
 
     @property
@@ -53,7 +53,7 @@ class Home:
         return self.run / "state.json"
 
     def create_folders(self) -> None:
-        """Create the folders. Raises DeployError when the disk refuses."""
+        """Create the folders. Raises DeployError if that fails."""
         try:
             for folder in (self.run, self.stats, self.logs, self.data, self.recovery):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Home:
             raise DeployError(f"cannot create the state folder {self.root}: {error.strerror}") from error
 
     def secret(self, name: str) -> str:
-        """The password `name`, generated at first use and kept in a file that only the owner reads."""
+        """Return the password `name`. It is generated at first use into a file that only its owner can read."""
         path = self.secrets / name
         try:
             return path.read_text().strip()
@@ -74,14 +74,14 @@ class Home:
 
 
 def home_from_environment() -> Home:
-    """The state folder that `PLATFORM_HOME` names, else `var/` in the repository."""
+    """Return the state folder from `PLATFORM_HOME`, else `var/` in the repository."""
     return Home(Path(os.environ.get("PLATFORM_HOME") or REPOSITORY / "var").resolve())
 
 
 def cache_folder(home: Home) -> Path:
-    """Where verified downloads are kept: one folder a user, so that tests and every state folder share them.
+    """Return the folder for verified downloads. All state folders of a user share it.
 
-    Falls back to the state folder when the user has no writable home.
+    Falls back to the state folder if the user has no writable cache folder.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "institutional-trading-platform"
     try:

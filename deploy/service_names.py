@@ -1,9 +1,10 @@
-"""Names of services as people write them: with dashes, or as the settings call them."""
+"""Resolve service names as users write them: with dashes or underscores, or by the name used in the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from deploy.name_arguments import unknown_name
 from schemas.errors import BadInput
 
 SERVICE_ALIASES = {
@@ -19,11 +20,11 @@ SERVICE_ALIASES = {
     "fundamental": "fundamentals",
     "feedback_loop": "feedback",
 }
-"""What the settings or people call a service that has a shorter name here."""
+"""Other names of services, mapped to their service names."""
 
 
 def resolve_service(text: str, services: Iterable[str]) -> str:
-    """The service that is meant. Raises BadInput naming those there are.
+    """Return the name of the service that `text` means. Raises BadInput, with a suggestion, if it is not known.
 
     >>> resolve_service("risk-manager", ["portfolio", "risk"]), resolve_service("market-data", ["market_data"])
     ('risk', 'market_data')
@@ -33,4 +34,4 @@ def resolve_service(text: str, services: Iterable[str]) -> str:
     for name in (text, underscored, SERVICE_ALIASES.get(underscored, "")):
         if name in names:
             return name
-    raise BadInput(f"there is no service {text!r}; there are {', '.join(names) or 'none'}")
+    raise BadInput(unknown_name("service", text, names))

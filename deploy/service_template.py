@@ -1,6 +1,6 @@
-"""The files of a new dataflow that reads bars, and its entries in the files that know all dataflows.
+"""Generate the files of a new dataflow that reads bars, and register it in the files that list all dataflows.
 
-Texts are put in at places that a test holds; whoever moves such a place moves it here too.
+Each entry is inserted at a text anchor. `tests/unit/test_create_service.py` fails if an anchor moves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schemas.errors import BadInput
 
 _BANNED_WORDS = ("utils", "helpers", "common", "base", "core", "manager", "handler", "processor", "engine")
 
-STAGE_TEMPLATE = '''"""The last close of every symbol: where {title} begins."""
+STAGE_TEMPLATE = '''"""Keep the last close of every symbol. Extend this stage to build {title}."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERSION = 1
 
 
 class {type}:
-    """Reads Bars. State: the last close of each symbol, in the bars' unit. Gives no records."""
+    """Reads Bars and returns no records. State: the last close of each symbol, in the price unit of the bars."""
 
     def __init__(self) -> None:
         self.closes: dict[str, float] = {{}}
@@ -57,22 +57,21 @@ from collections.abc import Mapping
 from bytewax.dataflow import Dataflow
 
 from configs.settings import Settings
-from dataflows.runtime import stages
-from dataflows.runtime import live_endpoints
-from dataflows.runtime.wiring import TickSink, TickSource, staged
+from dataflows.runtime import live_endpoints, stages
+from dataflows.runtime.wiring import SliceSink, SliceSource, build_stage_flow
 
 
-def build(settings: Settings, source: TickSource, sinks: Mapping[str, TickSink]) -> Dataflow:
-    """Items of the source: (shard, ticks of Bars). To the sinks: (shard, ticks of what the stage makes)."""
-    return staged("{name}", stages.{name}(settings), source, sinks)
+def build(settings: Settings, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
+    """Build the dataflow. The source emits (shard, time slices of Bars); the sinks receive the stage's time slices."""
+    return build_stage_flow("{name}", stages.{name}(settings), source, sinks)
 
 
 def flow() -> Dataflow:
-    """On the running platform: `python -m bytewax.run dataflows.{name}`."""
-    at = live.ends("{name}")
-    return build(at.settings, live.topics_source("{name}", at), at.sinks)
+    """Build the dataflow of the running platform, for `python -m bytewax.run dataflows.{name}`."""
+    endpoints = live_endpoints.connect("{name}")
+    return build(endpoints.settings, live_endpoints.topics_source("{name}", endpoints), endpoints.sinks)
 '''
-TEST_TEMPLATE = '''"""The stage of {name} against the last bar of each symbol, in any batches and after any crash."""
+TEST_TEMPLATE = '''"""The stage of {name} keeps the last close of each symbol, in any batches and after any crash."""
 
 from __future__ import annotations
 
@@ -93,7 +92,7 @@ BARS = [
 
 @pytest.mark.parametrize("batch", [1, 3, 7, len(BARS)])
 @pytest.mark.parametrize("crashes", [False, True])
-def test_the_state_is_the_last_close_of_each_symbol(batch: int, crashes: bool) -> None:
+def test_state_is_the_last_close_of_each_symbol(batch: int, crashes: bool) -> None:
     stage = {type}()
     for start in range(0, len(BARS), batch):
         records: list[Record] = list(BARS[start : start + batch])
@@ -105,7 +104,7 @@ def test_the_state_is_the_last_close_of_each_symbol(batch: int, crashes: bool) -
     assert stage.closes == {{bar.symbol: bar.close for bar in BARS}}
 
 
-def test_what_a_snapshot_holds_does_not_change_any_more() -> None:
+def test_snapshot_does_not_change_with_later_bars() -> None:
     stage = {type}()
     stage.on_slice(60, [BARS[0]])
     snapshot = stage.snapshot()
@@ -115,14 +114,14 @@ def test_what_a_snapshot_holds_does_not_change_any_more() -> None:
 
 
 class NewServiceFiles(NamedTuple):
-    """Paths from the repository: what is new, and what has an entry more."""
+    """Paths, relative to the repository, of the new files and of the files with a new entry."""
 
     new: list[str]
     changed: list[str]
 
 
 def create_service(root: Path, text: str) -> NewServiceFiles:
-    """Write the files of the service and enter it. Raises BadInput for a name that will not do; nothing is written."""
+    """Write the files of the service and register it. Raises BadInput, and writes nothing, if the name is invalid."""
     name = validated_name(root, text)
     values = {"name": name, "type": f"{''.join(part.capitalize() for part in name.split('_'))}Stage"}
     values["title"] = name.replace("_", " ")
@@ -146,31 +145,31 @@ def create_service(root: Path, text: str) -> NewServiceFiles:
 
 
 def validated_name(root: Path, text: str) -> str:
-    """`my-service` as `my_service`. Raises BadInput where it is no name, says nothing, or is taken."""
+    """Return the name with underscores. Raises BadInput if it is malformed, too general or already in use."""
     name = text.strip().replace("-", "_")
     if re.fullmatch(r"[a-z][a-z0-9_]{1,39}", name) is None or keyword.iskeyword(name) or name.endswith("_"):
-        raise BadInput(f"a service is named in small letters, digits and _, such as order_flow, found {text!r}")
+        raise BadInput(f"a service name has lower-case letters, digits and _, such as order_flow; found {text!r}")
     if any(part in _BANNED_WORDS for part in name.split("_")):
-        raise BadInput(f"{name} says nothing of what it does: none of {', '.join(_BANNED_WORDS)} in a name")
+        raise BadInput(f"service name {name} is too general: do not use {', '.join(_BANNED_WORDS)} in a name")
     for path in (f"operators/{name}.py", f"operators/{name}", f"dataflows/{name}.py", f"tests/unit/test_{name}.py"):
         if (root / path).exists():
-            raise BadInput(f"the name {name} is taken: there is {path}")
+            raise BadInput(f"service name {name} is already in use by {path}")
     return name
 
 
 def _insert(root: Path, path: str, pattern: str, replacement: str) -> str:
     text, count = re.subn(pattern, replacement, (root / path).read_text(), count=1, flags=re.MULTILINE | re.DOTALL)
     if count != 1:
-        raise DeployError(f"{path} has no place for another service: {pattern!r} is not in it")
+        raise DeployError(f"cannot register the service in {path}: no text matches {pattern!r}")
     return text
 
 
 def _topology(root: Path, name: str) -> str:
-    entry = f'    "{name}": Service(inputs=(Input("market-bars"),), outputs=()),\n'
+    entry = f'    "{name}": ServiceSpec(inputs=(ServiceInput("market-bars"),), outputs=()),\n'
     return _insert(
         root,
         "dataflows/runtime/topology.py",
-        r"(^SERVICES: dict\[str, Service\] = \{\n.*?)(^\}\n)",
+        r"(^SERVICES: dict\[str, ServiceSpec\] = \{\n.*?)(^\}\n)",
         rf"\g<1>{entry}\g<2>",
     )
 
@@ -181,10 +180,10 @@ def _stages(root: Path, name: str, type_: str) -> str:
     import_line = f"from operators.{name} import {type_}\n"
     import_lines = [number for number, line in enumerate(lines) if line.startswith("from operators.")]
     if not import_lines:
-        raise DeployError(f"{path} has no place for another service: it imports no stage")
+        raise DeployError(f"cannot register the service in {path}: no line starts with `from operators.`")
     earlier = [number for number in import_lines if lines[number].split()[1] < f"operators.{name}"]
     position = earlier[-1] + 1 if earlier else import_lines[0]
-    # An import may go over several lines.
+    # An import can span several lines.
     while position < len(lines) and lines[position].startswith((" ", ")")):
         position += 1
     function_text = f"\n\ndef {name}(settings: Settings) -> Callable[[], Stage]:\n    return {type_}\n"

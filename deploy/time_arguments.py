@@ -1,4 +1,4 @@
-"""Points in event time as people write them on the command line."""
+"""Parse and format points in time on the command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_time_ns(option: str, text: str | None) -> int | None:
-    """`2013-10-08T14:30`, with or without a zone (then it is UTC), or nanoseconds since 1970. None for None.
+    """Parse an ISO time such as `2013-10-08T14:30` (UTC unless it has a zone) or nanoseconds since 1970; None for None.
 
-    Raises BadInput naming the option.
+    Raises BadInput, with the option, if it is neither.
 
     >>> parse_time_ns("--at", "1970-01-01T00:01:00"), parse_time_ns("--at", "60000000000")
     (60000000000, 60000000000)
@@ -33,7 +33,8 @@ def parse_time_ns(option: str, text: str | None) -> int | None:
 
 
 def format_ns(ts_ns: int) -> str:
-    """
+    """Format nanoseconds since 1970 as an ISO time in UTC.
+
     >>> format_ns(60_000_000_000)
     '1970-01-01T00:01:00Z'
     """
@@ -41,7 +42,9 @@ def format_ns(ts_ns: int) -> str:
 
 
 def parse_since_s(option: str, text: str | None, *, now: Callable[[], float] = time.time) -> float:
-    """Seconds since 1970 of `15m` (so long before now) or of a time; 0.0 for None. Raises BadInput naming the option.
+    """Parse `15m` (that long before now) or an ISO time into seconds since 1970; 0.0 for None.
+
+    Raises BadInput, with the option, if it is neither.
 
     >>> parse_since_s("--since", "15m", now=lambda: 1000.0), parse_since_s("--since", "1970-01-01T00:01:00Z")
     (100.0, 60.0)

@@ -1,7 +1,7 @@
-"""Reads the CSV files of `cli.py lots`: fills and splits, checked field by field.
+"""Read the CSV files of `cli.py lots`: fills and splits, validated field by field.
 
-The first thing that is wrong ends it with a `BadInput` of one line that names file, row, field, what was expected and
-what was found. Rows count from 1 behind the header, lines from 1 with it.
+The first error raises `BadInput` with one line: file, row, field, expected and found. Rows count from 1 after the
+header; lines count from 1 and include it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AMOUNT_MAX = Decimal(10) ** 15
 
 
 class TradeTime(NamedTuple):
-    """A time as it was written, and as it counts. `sort_key` sorts; `wall_ns` has the day that the trade belongs to."""
+    """A time as text and parsed. `sort_key` orders times; the wall-clock time `wall_ns` sets the trade day."""
 
     text: str
     stamp: datetime
@@ -47,7 +47,7 @@ class SplitRow(NamedTuple):
 
 
 class CsvRow:
-    """One line of a CSV file; its fields are taken one by one, each with its own check."""
+    """One row of a CSV file. Each accessor validates one field and raises BadInput."""
 
     def __init__(self, file: str, number: int, line: int, fields: dict[str, str]) -> None:
         self._place = f"{file} row {number} (line {line})"
@@ -60,14 +60,14 @@ class CsvRow:
 
     def text(self, field: str) -> str:
         if not (text := self._fields[field]):
-            raise self.error(field, "filled in")
+            raise self.error(field, "non-empty")
         return text
 
     def optional(self, field: str) -> str:
         return self._fields.get(field, "")
 
     def amount(self, field: str, *, minimum: str) -> Decimal:
-        """A decimal number; `minimum` is "any", "0" or "above 0"."""
+        """Parse a decimal number; `minimum` is "any", "0" or "above 0"."""
         expected = {"any": "a number", "0": "a number >= 0", "above 0": "a number > 0"}[minimum]
         try:
             amount = Decimal(self._fields[field])
@@ -98,7 +98,7 @@ class CsvRow:
 
 
 def read_fills(path: Path, zone: ZoneInfo) -> list[FillRow]:
-    """The fills of a file, in order of time; equal times in the file's order."""
+    """Return the fills of a file ordered by time; fills with equal times keep the order of the file."""
     fills: list[FillRow] = []
     for row in _read_rows(path, FILL_COLUMNS):
         trade_time = row.trade_time(zone)
@@ -116,7 +116,7 @@ def read_fills(path: Path, zone: ZoneInfo) -> list[FillRow]:
 
 
 def read_splits(path: Path, zone: ZoneInfo) -> list[SplitRow]:
-    """The splits of a file, in order of time; a symbol is split at most once a day."""
+    """Return the splits of a file ordered by time. A symbol may have at most one split per day."""
     splits: list[SplitRow] = []
     seen: dict[tuple[str, date], str] = {}
     for row in _read_rows(path, SPLIT_COLUMNS):
@@ -132,7 +132,7 @@ def read_splits(path: Path, zone: ZoneInfo) -> list[SplitRow]:
 
 
 def _require_consistent_zones(row: CsvRow, trade_time: TradeTime, first: TradeTime | None) -> None:
-    """Times with and without a zone cannot be put in one order."""
+    """Raises BadInput if a file mixes times with and without a zone, which cannot be ordered."""
     if first is not None and (first.stamp.tzinfo is None) is not (trade_time.stamp.tzinfo is None):
         with_or_without = "without" if first.stamp.tzinfo is None else "with"
         raise row.error("time", f"a time {with_or_without} a zone like {first.text!r}")
@@ -155,17 +155,17 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[CsvRow]:
                 fields = dict(zip(header, (value.strip() for value in values), strict=True))
                 yield CsvRow(path.name, number, reader.line_num, fields)
     except OSError as error:
-        raise BadInput(f"{path}: file must be readable, found {error.strerror}") from None
+        raise BadInput(f"{path}: cannot read the file: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path.name}: file must be UTF-8 text, found byte {error.start} that is not") from None
+        raise BadInput(f"{path.name}: file must be UTF-8 text, byte {error.start} is not valid") from None
     except csv.Error as error:
-        raise BadInput(f"{path.name} line {reader.line_num}: file must be CSV, found: {error}") from None
+        raise BadInput(f"{path.name} line {reader.line_num}: file must be valid CSV: {error}") from None
 
 
 def _check_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
     actual = ",".join(header) or "an empty file"
     for column in columns:
         if header.count(column) != 1:
-            problem = "missing" if column not in header else "there twice"
+            problem = "missing" if column not in header else "repeated"
             expected = ",".join(columns)
             raise BadInput(f"{path.name} line 1: column {column} is {problem}: found {actual}, expected {expected}")

@@ -1,1 +1,1 @@
-"""Pure logic: no I/O, no clock, no randomness, no configuration files, no engine. Wired together in `dataflows`."""
+"""Pure logic without I/O, clock, randomness, configuration files or engine. `dataflows` connects it to the outside."""

@@ -1,22 +1,22 @@
-"""Several logs read as one, by time and not by arrival, so that a run and its replay see the same ticks.
+"""Merge several logs by time, independent of arrival order, so that a run and its replay process the same time slices.
 
-Every log holds records and, behind the records they cover, clocks: `ManualProviderClock(t)` says that all of this log up to `t`
-stands above. A *tick* is complete when each input has shown its clock. What a tick holds follows from the logs alone:
+A log contains records and clocks. `Clock(t)` means that all records of this log up to `t` are before it. A *time slice*
+is complete when each input has reached its clock. Its content depends only on the logs:
 
-* an ordinary input gives the records between its clock before and its clock at `t`;
-* a *feedback* input, which closes a loop (orders to the venue that fills them), lags: it gives what was decided at
-  earlier ticks, and is waited for only up to the clock that this reader has itself passed on. Without the lag
-  nothing would ever move; without the wait there would be as many results as schedules;
-* each clock is passed on by itself, never two as one.
+* An ordinary input contributes the records between its previous clock and its clock at `t`.
+* A *feedback* input closes a loop, for example the orders that the venue fills. It contributes the records decided in
+  earlier time slices, and the reader waits for it only up to the last clock that the reader has passed on. Without this
+  lag, the loop would deadlock. Without the wait, the result would depend on scheduling.
+* Each clock creates its own time slice. Clocks are never combined.
 
-At least once becomes once here: a repeated record has a `seq` that its key had before, a repeated clock a time that has
-passed. A record behind its log's clock with a `seq` never seen is *late*: market data is set aside (`LateRecord`),
-since the minute it belongs to is over; anything else is taken at the clock. What another edge than the feed wrote (a
-command, a headline, a broker's report) has no place in event time other than its place in the log, so it is taken at
-the first clock behind it.
+Duplicates are discarded: a duplicate record has a `seq` that its key has already reached, a duplicate clock has a time
+that has already passed. A record with a new `seq` and a time before its log's clock is *late*. Late market data becomes
+a `LateRecord`, because its minute is already complete. Other late records are processed at the clock. The time of an
+external record (a command, a headline, a broker's report) is its position in the log, so it is processed at the first
+clock after it.
 
-The in-band clocks are those of Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams"
-(SIGMOD 2005), section 3; time-aligned reading is the idea of Kafka Streams' KIP-353, here driven by the data.
+The in-band clocks follow Li et al., "Semantics and Evaluation Techniques for Window Aggregates in Data Streams" (SIGMOD
+2005), section 3. Time-aligned reading is the idea of Kafka Streams' KIP-353, here controlled by the data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _UNSEQUENCED_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in EXTERNA
 
 
 class Log(NamedTuple):
-    """One partition of a topic as a stage reads it. `rank` orders the inputs inside a tick, lowest first."""
+    """One partition of a topic as an input of a stage. `rank` orders the inputs in a time slice, lowest first."""
 
     topic: str
     partition: int
@@ -48,7 +48,7 @@ class Log(NamedTuple):
 
 
 class AlignmentCounts(NamedTuple):
-    """What a reader met so far, in records."""
+    """Numbers of records that a reader has processed."""
 
     accepted: int
     duplicates: int
@@ -62,11 +62,11 @@ class _Segment(NamedTuple):
     records: list[Record]
     dead_letters: list[RejectedMessage]
     next_offset: int
-    at_clock: bool  # every record carries the clock's own time
+    at_clock: bool  # whether every record has the time of the clock
 
 
 class _Cursor:
-    """One log's position: what was fed, and what was passed on as ticks."""
+    """The position in one log: what was fed, and what was passed on in time slices."""
 
     __slots__ = (
         "buffered",
@@ -90,7 +90,7 @@ class _Cursor:
         self.market_data = log.topic in _MARKET_DATA_TOPICS
         self.sequenced = log.topic not in _UNSEQUENCED_TOPICS
         self.fed_clock_ns = self.passed_clock_ns = -1  # last clock fed, and last clock passed on
-        self.next_offset = 0  # first message that no passed tick holds
+        self.next_offset = 0  # first message that is in no passed time slice
         self.fed_seqs: dict[str, int] = {}  # key -> last seq fed
         self.passed_seqs: dict[str, int] = {}  # key -> last seq passed on
         self.segments: deque[_Segment] = deque()
@@ -119,9 +119,10 @@ class _Cursor:
 
 
 class AlignedLogs:
-    """Turns what arrives in several logs into ticks. Feed each log in its own order; logs may arrive in any order.
+    """Merge several logs into time slices. Feed each log in its own order; the logs may arrive in any order.
 
-    `stage` names the reader in dead letters. `snapshot` is the snapshot of an earlier reader of the same logs, or None.
+    `stage` is the name of the reader in dead letters. `snapshot` is the snapshot of an earlier reader of the same logs,
+    or None.
     """
 
     def __init__(self, stage: str, logs: Sequence[Log], snapshot: Any = None) -> None:
@@ -129,7 +130,7 @@ class AlignedLogs:
         self._cursors = {(log.topic, log.partition): _Cursor(log) for log in sorted(logs, key=lambda log: log.rank)}
         self._main = [cursor for cursor in self._cursors.values() if not cursor.log.feedback]
         self._feedback = [cursor for cursor in self._cursors.values() if cursor.log.feedback]
-        assert self._main, f"{stage} needs an input that is not feedback"
+        assert self._main, f"{stage} requires an input that is not a feedback input"
         self.passed_ns = -1
         self._accepted = self._duplicates = self._late = self._gaps = self._dead_letters = 0
         if snapshot is not None:
@@ -138,7 +139,7 @@ class AlignedLogs:
     # -- feeding
 
     def feed(self, topic: str, partition: int, messages: Iterable[tuple[int, Record | Clock]]) -> None:
-        """Take `(offset, record)` of one log, in log order. A DeadLetter stands for what could not be decoded there."""
+        """Add messages `(offset, record)` of one log, in log order. A DeadLetter replaces a malformed message."""
         cursor = self._cursors[topic, partition]
         fed_seqs, by_symbol, open_records = cursor.fed_seqs, cursor.by_symbol, cursor.open_records
         for offset, record in messages:
@@ -167,7 +168,7 @@ class AlignedLogs:
             open_records.append(record)  # type: ignore[arg-type]
 
     def _reject_market_data(self, cursor: _Cursor, offset: int, record: Bar | Quote) -> bool:
-        """Whether market data is late or breaks a rule of its fields; it then rides behind the tick's records."""
+        """Whether market data is late or invalid. If so, add it to the dead letters at the end of the time slice."""
         log, clock_ns = cursor.log, max(cursor.fed_clock_ns, 0)
         origin = (log.topic, log.partition, offset, self._stage, clock_ns)
         if record.ts_ns <= cursor.fed_clock_ns:
@@ -185,19 +186,19 @@ class AlignedLogs:
         return False
 
     def buffered(self, topic: str, partition: int) -> int:
-        """Records and clocks of one log that wait for the other logs."""
+        """Number of records and clocks of one log that wait for the other logs."""
         return self._cursors[topic, partition].buffered
 
     def awaited_logs(self) -> list[tuple[str, int]]:
-        """The logs whose next clock the next tick needs; empty where a tick is complete."""
+        """The logs whose next clock the next time slice requires; empty if a time slice is complete."""
         awaited = [cursor for cursor in self._main if not cursor.segments]
         awaited += [cursor for cursor in self._feedback if cursor.fed_clock_ns < self.passed_ns]
         return [(cursor.log.topic, cursor.log.partition) for cursor in awaited]
 
-    # -- ticks
+    # -- time slices
 
     def take_slices(self, records_max: int = 2000) -> list[TimeSlice]:
-        """Every tick that is complete, until they hold `records_max` records or more."""
+        """Return the complete time slices, until they contain `records_max` records or more."""
         out: list[TimeSlice] = []
         records_left = records_max
         while records_left > 0 and (time_slice := self._next_slice()) is not None:
@@ -206,7 +207,7 @@ class AlignedLogs:
         return out
 
     def ready(self) -> bool:
-        """Whether a tick is complete."""
+        """Whether a time slice is complete."""
         for cursor in self._main:
             if not cursor.segments:
                 return False
@@ -250,8 +251,9 @@ class AlignedLogs:
     def _sort_by_time(
         self, segments: list[tuple[_Cursor, _Segment]], records: list[Record], ts_ns: int
     ) -> list[Record]:
-        """Earlier first, stable, so that equal times keep their rank. Feedback is of earlier ticks and stays in
-        front.
+        """Sort by time. The sort is stable, so records with equal times stay in rank order.
+
+        Feedback records belong to earlier time slices and stay first.
         """
         feedback_ids = {id(r) for cursor, segment in segments if cursor.log.feedback for r in segment.records}
         unsequenced_ids = {id(r) for cursor, segment in segments if not cursor.sequenced for r in segment.records}
@@ -270,11 +272,11 @@ class AlignedLogs:
         return AlignmentCounts(self._accepted, self._duplicates, self._late, self._gaps, self._dead_letters)
 
     def next_offsets(self) -> dict[tuple[str, int], int]:
-        """For each log the first message that no tick so far holds: where a restart reads on."""
+        """Return, for each log, the first message that is in no time slice yet. A restart continues there."""
         return {name: cursor.next_offset for name, cursor in self._cursors.items()}
 
     def snapshot(self) -> Any:
-        """As of the last tick given out; what was fed beyond it is read again."""
+        """Return the state after the last time slice. Messages fed after it are read again."""
         logs = {
             f"{topic}/{partition}": (cursor.next_offset, cursor.passed_clock_ns, dict(cursor.passed_seqs))
             for (topic, partition), cursor in self._cursors.items()
@@ -283,7 +285,7 @@ class AlignedLogs:
 
     def _restore(self, snapshot: Any) -> None:
         version, self.passed_ns, logs, *_ = snapshot
-        assert version == VERSION, f"reader state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"reader snapshot: version {version}, expected {VERSION}"
         for (topic, partition), cursor in self._cursors.items():
             state = logs.get(f"{topic}/{partition}")
             if state is not None:
@@ -297,7 +299,7 @@ def _time_symbol_seq(record: Any) -> tuple[int, str, int]:
 
 
 def check_bar(bar: Bar) -> None:
-    """Raises InvalidField where the bar's numbers cannot be a bar's: prices > 0 and finite, low <= open, close <= high.
+    """Raise InvalidField for an invalid bar. Valid: prices > 0 and finite, low <= open, close <= high, volume >= 0.
 
     >>> check_bar(Bar("A", 1, 60, 0, 10.0, 9.0, 9.5, 10.0, 5.0, "REGULAR", 20240102, True))
     Traceback (most recent call last):
@@ -319,7 +321,7 @@ def check_bar(bar: Bar) -> None:
 
 
 def check_quote(quote: Quote) -> None:
-    """Raises InvalidField where the numbers cannot be a quote's: 0 < bid <= ask, both finite, sizes >= 0.
+    """Raise InvalidField for an invalid quote. Valid: 0 < bid <= ask, both finite, sizes >= 0.
 
     >>> check_quote(Quote("A", 1, 60, 10.0, 9.0, 1.0, 1.0))
     Traceback (most recent call last):

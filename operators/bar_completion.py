@@ -1,7 +1,7 @@
-"""Minute completion: from the trades' bars of one interval to one bar per known symbol, traded or not.
+"""Complete each minute to one bar per known symbol, with or without a trade.
 
-Pure: which intervals exist and in which session they lie is told by the caller (`dataflows/sources/trading_calendar.py`).
-"Minute" is the usual interval; any `bar_interval_s` works the same.
+The caller supplies the intervals and their sessions (`dataflows/sources/trading_calendar.py`). "Minute" means any
+`bar_interval_s`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Minute(NamedTuple):
 
 
 class MinuteRow(NamedTuple):
-    """What traded of one symbol in one minute; already valid (prices > 0, low <= open, close <= high, volume >= 0)."""
+    """The trades of one symbol in one minute, validated (prices > 0, low <= open, close <= high, volume >= 0)."""
 
     symbol: str
     open: float
@@ -42,12 +42,15 @@ class MinuteRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FeedSettings:
-    """How a feed of bars is to be read.
+    """How to read a feed of bars. Raises BadInput for any other value.
 
-    `calendar`: "XNYS" or "24/7". `session`: "extended" (pre, regular and post-market) or "regular". `bar_interval_s`:
-    length of a bar in seconds. `timezone`: IANA zone of times that carry none. `time_is`: whether a row's time is the
-    "open" or the "close" of its bar. `states`: only these, None for all. `start`, `end`: ISO date or time, rows whose
-    bar opens in [start, end) are read; without a zone they are in `timezone`. Raises BadInput for anything else.
+    calendar        "XNYS" or "24/7"
+    session         "extended" (pre-market, regular and post-market) or "regular"
+    bar_interval_s  length of a bar in seconds
+    timezone        IANA zone of times without a zone
+    time_is         whether a row's time is the "open" or the "close" of its bar
+    symbols         symbols to read; None: all
+    start, end      ISO date or time; rows whose bar opens in [start, end) are read
     """
 
     calendar: str = "XNYS"
@@ -63,7 +66,7 @@ class FeedSettings:
         _one_of("calendar", self.calendar, CALENDARS)
         _one_of("session", self.session, ("extended", "regular"))
         _one_of("time_is", self.time_is, ("open", "close"))
-        # XNYS sessions start and end on half hours, days of 24/7 at midnight: bars must tile both.
+        # XNYS sessions start and end on half hours, 24/7 days at midnight. The interval must divide both.
         tile_s = 1800 if self.calendar == "XNYS" else 86400
         if self.bar_interval_s < 1 or tile_s % self.bar_interval_s:
             raise BadInput(
@@ -106,9 +109,9 @@ def _parse_time_ns(name: str, text: str | None, zone: str) -> int | None:
 
 
 class MinuteCompletion:
-    """Completes each minute: every symbol that has ever traded gets a bar; a quiet one repeats its last close.
+    """Complete each minute. Every symbol that has ever traded gets a bar; without a trade, it repeats the last close.
 
-    State is one `(seq, last close)` a symbol, so it is bounded by the number of symbols.
+    The state is one `(seq, last close)` per symbol, so it is bounded by the number of symbols.
 
     >>> completion = MinuteCompletion()
     >>> one = completion.complete(Minute(0, 60, "REGULAR", 20131007), [MinuteRow("A", 1.0, 2.0, 1.0, 1.5, 10.0)])
@@ -117,11 +120,11 @@ class MinuteCompletion:
     """
 
     def __init__(self) -> None:
-        # symbol -> [seq, last close]; kept in order of symbol, which is the order of the output.
+        # symbol -> [seq, last close], in order of symbol, which is the order of the output.
         self._states: dict[str, list[Any]] = {}
 
     def complete(self, minute: Minute, rows: Iterable[tuple[str, float, float, float, float, float]]) -> list[Bar]:
-        """The minute's bars in order of symbol. `rows` are `MinuteRow`s (or plain tuples like it), one a symbol."""
+        """Return the minute's bars in order of symbol. `rows` are `MinuteRow`s or equivalent tuples, one per symbol."""
         states = self._states
         rows_by_symbol = {row[0]: row for row in rows}
         new_symbols = rows_by_symbol.keys() - states.keys()
@@ -130,7 +133,7 @@ class MinuteCompletion:
             self._states = states = dict(sorted(states.items()))
         open_ns, ts_ns, session, day = minute
         bars: list[Bar] = []
-        # The hottest line of a feed: tuple.__new__ skips the argument handling of Bar(...), a third of the cost.
+        # Hot path: tuple.__new__ skips the argument handling of Bar(...), a third of the cost.
         construct = tuple.__new__
         for symbol, state in states.items():
             state[0] = seq = state[0] + 1
@@ -146,10 +149,11 @@ class MinuteCompletion:
         return bars
 
     def snapshot(self) -> dict[str, Any]:
-        """`{"v": 1, "symbols": {symbol: (seq, last close)}}`, a copy."""
+        """Return a copy of the state as `{"v": 1, "symbols": {symbol: (seq, last close)}}`."""
         return {"v": SNAPSHOT_VERSION, "symbols": {symbol: tuple(state) for symbol, state in self._states.items()}}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from a `snapshot()`."""
-        assert snapshot["v"] == SNAPSHOT_VERSION, f"unknown version of a minute snapshot: {snapshot['v']}"
+        """Restore the state from a `snapshot()`."""
+        version = snapshot["v"]
+        assert version == SNAPSHOT_VERSION, f"bar completion snapshot: version {version}, expected {SNAPSHOT_VERSION}"
         self._states = {symbol: list(state) for symbol, state in sorted(snapshot["symbols"].items())}

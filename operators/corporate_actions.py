@@ -1,7 +1,7 @@
-"""What comes to an account without a trade: shares by corporate actions, money by dividends, interest and fees.
+"""Apply corporate actions, exchange rates, dividends, interest and fees to the portfolio's books.
 
-Kept for the portfolio (`operators/portfolio/stage.py`), which owns the books; risk folds the same into its own
-by the same rules (`operators/ledger/events.py`).
+The portfolio (`operators/portfolio/stage.py`) owns the books. Risk applies the same records to its own book by the same
+rules (`operators/ledger/events.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ VERSION = 1
 
 
 class PortfolioCorporateActions:
-    """The account's claims. What they change is in `ledger`, `marks`, `targets`, `estimates` and `weights`."""
+    """Updates of the portfolio that do not come from trades.
+
+    Changes `ledger`, `marks`, `targets`, `estimates` and `weights`.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class PortfolioCorporateActions:
         self._weights = weights
 
     def open_day(self, ts_ns: int, previous_day: int, day: int) -> list[Record]:
-        """A trading day (yyyymmdd) begins, with the books of the evening before. Returns what was paid."""
+        """Start a trading day (yyyymmdd) with the previous day's closing balances. Returns the booked charges."""
         prices = self._marks.prices
         shorts = {
             holding.symbol: ShortPosition(-holding.quantity, to_decimal(prices[holding.symbol]))
@@ -52,7 +55,10 @@ class PortfolioCorporateActions:
     def apply_due(
         self, ts_ns: int, records: Sequence[Record], day: int, changed_symbols: dict[str, None]
     ) -> list[Record]:
-        """Rates and corporate actions that count from this tick on. Notes in `changed_symbols` whose value has changed."""
+        """Apply the rates and corporate actions that take effect in this time slice.
+
+        Adds the symbols whose value has changed to `changed_symbols`.
+        """
         out: list[Record] = []
         for due_record in self._reference.take_due(records):
             if not isinstance(due_record, CorporateAction):
@@ -71,7 +77,7 @@ class PortfolioCorporateActions:
         event = to_ledger_event(action, ts_ns, self._ledger.quantity(symbol))
         if action.kind == SYMBOL_CHANGE:
             if self._ledger.quantity(symbol) * self._ledger.quantity(action.new_symbol) < 0:
-                return []  # held long under one name and short under the other: nobody can say what becomes of it
+                return []  # long under one symbol and short under the other: the result is undefined, change nothing
             if symbol in prices:
                 prices.setdefault(action.new_symbol, prices[symbol])
             self._targets.rename(symbol, action.new_symbol)
@@ -100,6 +106,6 @@ class PortfolioCorporateActions:
 
     def restore(self, snapshot: Any) -> None:
         version, reference, income = snapshot
-        assert version == VERSION, f"entitlements state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"portfolio corporate actions snapshot: version {version}, expected {VERSION}"
         self._reference.restore(reference)
         self._income.restore(income)

@@ -1,6 +1,7 @@
-"""Says when so much of a flow is set aside that what is left must not be acted on.
+"""Detect a rate of dead letters so high that the remaining records must not be used for trading.
 
-Counted over ticks, so that it follows from the logs alone: a restart and a replay come to it at the same tick.
+The rate is counted over time slices and depends only on the logs. A restart and a replay detect it at the same time
+slice.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ _MINUTE_NS = 60_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimits:
-    """What may be set aside: so many records within a minute of event time, and such a share of the records of the last
-    `slices` ticks once it is `least` records. None is no limit.
+    """Limits of the dead-letter rate. None is no limit.
+
+    per_minute  maximum number of dead letters within a minute of event time
+    share       maximum share of dead letters among the records of the last `ticks` time slices
+    ticks       number of time slices over which `share` is computed
+    least       number of dead letters below which `share` is not checked
     """
 
     per_minute: int | None = 100
@@ -26,22 +31,22 @@ class RateLimits:
 
 
 class DeadLetterRate:
-    """Folds one reader's ticks in. `snapshot` is the snapshot of an earlier one."""
+    """Count the dead letters of one reader. `snapshot` is the snapshot of an earlier instance, or None."""
 
     def __init__(self, limits: RateLimits, snapshot: Any = None) -> None:
         self._limits, self._released_ns = limits, -1
-        self._last_minute: deque[tuple[int, int]] = deque()  # (ts_ns, set aside) of ticks that set anything aside
-        self._slices: deque[tuple[int, int]] = deque(maxlen=limits.ticks)  # (taken, set aside)
+        self._last_minute: deque[tuple[int, int]] = deque()  # (ts_ns, number of dead letters), without zeros
+        self._slices: deque[tuple[int, int]] = deque(maxlen=limits.ticks)  # (accepted, dead letters)
         self._accepted = self._rejected = 0
         if snapshot is not None:
             version, last_minute, slices = snapshot
-            assert version == VERSION, f"state of a dead letter rate of version {version}, expected {VERSION}"
+            assert version == VERSION, f"dead letter rate snapshot: version {version}, expected {VERSION}"
             self._last_minute.extend(last_minute)
             for accepted, rejected in slices:
                 self._count(accepted, rejected)
 
     def fold(self, ts_ns: int, accepted: int, rejected: int) -> str | None:
-        """Count one tick. Returns what is wrong where it goes over a limit."""
+        """Count one time slice. Returns a message if a limit is exceeded, otherwise None."""
         if ts_ns <= self._released_ns:
             return None
         self._count(accepted, rejected)
@@ -53,14 +58,14 @@ class DeadLetterRate:
             last_minute.popleft()
         minute_count = sum(count for _, count in last_minute)
         if limits.per_minute is not None and minute_count > limits.per_minute:
-            return f"{minute_count} records set aside within a minute, limit {limits.per_minute}"
+            return f"{minute_count} dead letters within a minute, limit {limits.per_minute}"
         share = self._rejected / (self._rejected + self._accepted)
         if limits.share is not None and self._rejected >= limits.least and share > limits.share:
-            return f"{share:.1%} of the records of {len(self._slices)} ticks set aside, limit {limits.share:.1%}"
+            return f"{share:.1%} dead letters in the last {len(self._slices)} time slices, limit {limits.share:.1%}"
         return None
 
     def release(self, up_to_ns: int) -> None:
-        """What was counted so far has been looked at, and ticks up to `up_to_ns` are let through."""
+        """Reset the counts after a review, and ignore the dead letters of time slices up to `up_to_ns`."""
         self._released_ns = up_to_ns
         self._last_minute.clear()
         self._slices.clear()

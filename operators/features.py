@@ -1,4 +1,4 @@
-"""Bars in, indicator values out: one feature row for every bar."""
+"""The features stage: compute the indicators, with one feature row per bar."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class SymbolFeatures:
 
 
 class FeatureStage:
-    """Bars of a shard's symbols in, one FeatureRow per Bar out, in the bars' order.
+    """The logic of the features service of one shard. Publishes one FeatureRow per Bar, in the order of the bars.
 
-    A bar without a trade counts like any other: it holds the last close, and a moving average over 20 bars is one over
-    20 minutes. After a split or stock dividend a symbol's indicators warm up anew. `specs` name the indicators
-    (`operators.indicators.build`); raises BadInput for one that is unknown.
+    A bar without a trade counts like any other and repeats the last close, so a moving average over 20 one-minute bars
+    covers 20 minutes. After a split or stock dividend, a symbol's indicators warm up again. `specs` define the
+    indicators (`operators.indicators.build`). Raises BadInput for an invalid spec.
     """
 
     def __init__(self, specs: Sequence[str]) -> None:
         self.specs = tuple(dict.fromkeys(specs))
         for spec in self.specs:
-            build(spec)  # a wrong spec is the caller's mistake at the start, not the first bar's
+            build(spec)  # reject an invalid spec at the start instead of at the first bar
         self._symbols: dict[str, SymbolFeatures] = {}
         self._reference = ReferenceData(by_symbol=True)
 
@@ -47,10 +47,10 @@ class FeatureStage:
                 and action.kind in (SPLIT, STOCK_DIVIDEND)
                 and action.symbol in symbols
             ):
-                # Prices of the old shares say nothing about the new ones: the indicators warm up again.
+                # Prices before and after the action are not comparable: the indicators warm up again.
                 indicators = [build(spec) for spec in self.specs]
                 symbols[action.symbol] = SymbolFeatures(indicators, symbols[action.symbol].seq)
-        # NamedTuple's own constructor is a Python function around this one; a row per bar makes the difference felt.
+        # tuple.__new__ skips the Python-level constructor of NamedTuple, which is significant at one row per bar.
         construct = tuple.__new__
         for bar in records:
             if type(bar) is not Bar:
@@ -67,9 +67,7 @@ class FeatureStage:
         return rows
 
     def snapshot(self) -> Any:
-        """(version, specs, {symbol: (rows written, (state of each spec, ...))}, reference data); see each indicator
-        for its state.
-        """
+        """Return the state as (version, specs, {symbol: (number of rows, indicator states)}, reference data)."""
         return (
             VERSION,
             self.specs,
@@ -81,9 +79,9 @@ class FeatureStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """A spec that the snapshot does not hold starts warming up; one that is no longer wanted is dropped."""
+        """Restore a snapshot. A spec that it lacks starts warming up; one that is no longer configured is dropped."""
         version, specs, symbols, *reference = snapshot
-        assert version in (1, VERSION), f"features snapshot of version {version}, expected {VERSION}"
+        assert version in (1, VERSION), f"features snapshot: version {version}, expected 1 or {VERSION}"
         for reference_state in reference:
             self._reference.restore(reference_state)
         self._symbols = {}

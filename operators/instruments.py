@@ -1,7 +1,7 @@
-"""What can be traded, and in which steps: one definition per symbol, read by ledger, risk, sizing and venue.
+"""Instrument definitions: one per symbol, used by ledger, risk, sizing and venue.
 
-Sources: US equities trade in cents above 1 USD and in hundredths of a cent below (Regulation NMS rule 612); contract
-sizes of futures are the exchange's.
+Sources: Regulation NMS rule 612 (US equities trade in cents from 1 USD on, and in hundredths of a cent below). Contract
+sizes of futures are set by the exchange.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ _DOLLAR = Decimal(1)
 class Instrument:
     """One tradable symbol. Prices and money in `currency`, quantities in units (shares, coins, contracts).
 
-    tick_size           prices of orders are multiples of it; US equities below 1 USD may use 0.0001
-    lot_size            quantities are multiples of it
+    tick_size           order prices are multiples of it; for US equities below 1 USD, the tick size is at most 0.0001
+    lot_size            order quantities are multiples of it
     multiplier          money per unit and price point: 1 for shares and coins, 50 for one E-mini S&P contract
-    min_quantity        smallest order
-    max_quantity        largest order, None for no such rule
-    min_notional        smallest order value
+    min_quantity        minimum order quantity
+    max_quantity        maximum order quantity; None: no maximum
+    min_notional        minimum order value
     calendar            name of the trading calendar (exchange-calendars), "24/7" for crypto
-    sessions            the sessions of bars in which it may be ordered
-    margin_class        which margin rule applies: the key of `MarginSettings.classes`
-    margin_initial      money per contract of a future, None elsewhere
-    sector, group       for concentration limits; "" belongs to none
-    beta                sensitivity to the market, None if not known
-    tradable            whether new orders are allowed at all
-    shortable           whether it may be sold short
-    borrowable          units that may be short in all, None for easy to borrow: no such bound
+    sessions            sessions in which orders are allowed
+    margin_class        name of the margin rule, a `MarginClass.name` in `MarginSettings.classes`
+    margin_initial      margin in money per contract of a future; None for other classes
+    sector, group       for concentration limits; "" for none
+    beta                sensitivity to the market; None if unknown
+    tradable            whether new orders are allowed
+    shortable           whether short sales are allowed
+    borrowable          maximum short position in units; None: easy to borrow, no maximum
+
+    Raises BadInput for a value out of range.
     """
 
     symbol: str
@@ -62,7 +64,8 @@ class Instrument:
 
     def __post_init__(self) -> None:
         if not self.symbol or self.symbol != self.symbol.strip():
-            raise BadInput(f"instrument symbol must be a name without blanks around it, found {self.symbol!r}")
+            expected = "a non-empty name without leading or trailing spaces"
+            raise BadInput(f"instrument symbol must be {expected}, found {self.symbol!r}")
         if self.asset_class not in ASSET_CLASSES:
             valid = ", ".join(ASSET_CLASSES)
             raise BadInput(f"instrument {self.symbol}: asset_class must be one of {valid}, found {self.asset_class!r}")
@@ -77,7 +80,7 @@ class Instrument:
 
     @property
     def tick_value(self) -> Decimal:
-        """Money that one tick of one unit is worth.
+        """Value of one tick per unit, in money.
 
         >>> Instrument(symbol="ES", asset_class=FUTURE, tick_size=Decimal("0.25"), multiplier=Decimal(50)).tick_value
         Decimal('12.500000000')
@@ -85,27 +88,27 @@ class Instrument:
         return multiply(self.tick_size, self.multiplier)
 
     def tick_size_at(self, price: Decimal) -> Decimal:
-        """The price step that holds at `price`."""
+        """The tick size at `price`."""
         if price < _DOLLAR and self.asset_class in (EQUITY, ETF) and self.currency == "USD":
             return min(self.tick_size, _SUB_DOLLAR_TICK)
         return self.tick_size
 
     def notional(self, quantity: Decimal, price: Decimal) -> Decimal:
-        """Money that `quantity` units are worth at `price`."""
+        """Value of `quantity` units at `price`, in money."""
         value = multiply(quantity, price)
         return value if self.multiplier == 1 else multiply(value, self.multiplier)
 
 
 UNLISTED = Instrument(symbol="*", tick_size=NANO, lot_size=NANO)
-"""What holds for a symbol that nobody defined: a US equity whose steps are not known, so that any will do."""
+"""Definition of an undefined symbol: a US equity that accepts any price and quantity of up to nine decimals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """The instruments of a platform.
+    """The instruments of a platform. Raises BadInput if a symbol is defined twice.
 
     listed      definitions, one per symbol
-    unlisted    what holds for every other symbol (its `symbol` is not read); None: other symbols are unknown
+    unlisted    definition of all other symbols (its `symbol` is not used); None: other symbols are unknown
 
     >>> book = Instruments(listed=(Instrument(symbol="BTCUSD", asset_class=CRYPTO, lot_size=Decimal("0.0001")),))
     >>> book["BTCUSD"].asset_class, book["AAPL"].asset_class
@@ -123,11 +126,11 @@ class Instruments:
             if instrument.symbol in by_symbol:
                 raise BadInput(f"instrument {instrument.symbol} is defined twice")
             by_symbol[instrument.symbol] = instrument
-        # An index, not a field: it follows from `listed`.
+        # An index of `listed`, not a field.
         object.__setattr__(self, "_by_symbol", by_symbol)
 
     def get(self, symbol: str) -> Instrument | None:
-        """The definition that holds for `symbol`, or None where the symbol is not known."""
+        """The definition of `symbol`, or None if the symbol is unknown."""
         index: dict[str, Instrument] = self.__dict__["_by_symbol"]
         return index.get(symbol, self.unlisted)
 
@@ -138,7 +141,7 @@ class Instruments:
         return instrument
 
     def lot_size_of(self, symbol: str) -> Decimal:
-        """The step in which the platform itself cuts quantities: the lot, whole units where nobody defined one."""
+        """The step for quantities that the platform computes: the lot size, or 1 for an undefined symbol."""
         index: dict[str, Instrument] = self.__dict__["_by_symbol"]
         return index[symbol].lot_size if symbol in index else Decimal(1)
 
@@ -148,4 +151,4 @@ class Instruments:
 
 
 NO_INSTRUMENTS = Instruments()
-"""No definitions: each symbol is what `UNLISTED` says."""
+"""No definitions: `UNLISTED` applies to every symbol."""

@@ -1,9 +1,9 @@
-"""Orders and cancels by hand: what a person's command says, in the terms that the risk checks know.
+"""Manual orders: convert a user's command into a proposal for the risk checks.
 
-`SUBMIT_ORDER` has the arguments symbol, side, quantity and, where wanted, the other terms of an order; with
-take_profit_price, stop_loss_price or both it is a bracket: the order, and behind it what closes it, of which one
-cancels the other. `CANCEL_ORDER` has order_id. All are texts that nobody has checked: who can write to the topic
-`commands` wrote them.
+`SUBMIT_ORDER` takes the arguments symbol, side, quantity and, optionally, the other terms of an order. With
+take_profit_price, stop_loss_price or both it is a bracket: an entry order and exit orders that cancel each other.
+`CANCEL_ORDER` takes order_id. All arguments are unvalidated text, because any client with write access to the topic
+`commands` can publish them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.records import BUY, DAY, GTC, LIMIT, MARKET, SELL, STOP, STOP_LIMIT
 
 SUBMIT_ORDER, CANCEL_ORDER = "SUBMIT_ORDER", "CANCEL_ORDER"
 MANUAL = "manual"
-"""What stands for the strategy in the proposal and in the portfolio's targets."""
+"""Strategy name of manual orders in proposals and in the portfolio's targets."""
 _TEXT_ARGUMENTS = ("symbol", "side", "order_type", "time_in_force", "group_id", "parent_id")
 _AMOUNT_ARGUMENTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
 _EXIT_ARGUMENTS = ("take_profit_price", "stop_loss_price", "stop_loss_limit_price")
@@ -32,7 +32,7 @@ _AMOUNT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
 
 class InvalidTerms(NamedTuple):
-    """Why a command is no order; `symbol`, `side` and `quantity` as far as they can be told, fit to be stored."""
+    """Why a command is not a valid order. `symbol`, `side` and `quantity` are sanitized for storage."""
 
     symbol: str
     side: str
@@ -42,7 +42,7 @@ class InvalidTerms(NamedTuple):
 
 
 def order_id_of(command_id: str) -> str:
-    """The id of the order that a command leads to: known before risk has decided on it.
+    """Return the id of the order that a command creates. The id is known before risk decides on the order.
 
     >>> order_id_of("cmd-7f"), is_manual("ord-cmd-7f"), is_manual("ord-7")
     ('ord-cmd-7f', True, False)
@@ -51,7 +51,7 @@ def order_id_of(command_id: str) -> str:
 
 
 def command_id_of(order_id: str) -> str | None:
-    """The other way round; None for an order that no command led to."""
+    """Return the id of the command that created an order; None for an order of a strategy."""
     return "cmd-" + order_id.removeprefix(_PREFIX) if is_manual(order_id) else None
 
 
@@ -60,16 +60,19 @@ def is_manual(order_id: str) -> bool:
 
 
 def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms:
-    """What the person wants, as a proposal under the command's id; not on any topic, so without a `seq`."""
+    """Parse a `SUBMIT_ORDER` command into a proposal with the command's id.
+
+    The proposal is not published, so its `seq` is 0. Returns `InvalidTerms` for the first invalid argument.
+    """
     arguments = command.arguments
     for name in sorted(arguments.keys() - ARGUMENTS):
-        return _invalid_terms(arguments, name, f"no other arguments than {', '.join(sorted(ARGUMENTS))}")
+        return _invalid_terms(arguments, name, f"only the arguments {', '.join(sorted(ARGUMENTS))}")
     texts = {"order_type": MARKET, "time_in_force": DAY, "group_id": "", "parent_id": ""} | {
         name: arguments.get(name, "") for name in _TEXT_ARGUMENTS if name in arguments or name in ("symbol", "side")
     }
     for name, text in texts.items():
         if not _WORD_PATTERN.fullmatch(text) and not (name in ("group_id", "parent_id") and not text):
-            return _invalid_terms(arguments, name, "one word of at most 64 plain characters")
+            return _invalid_terms(arguments, name, "1 to 64 printable ASCII characters without spaces")
     amounts = {name: parse_amount(arguments.get(name)) for name in (*_AMOUNT_ARGUMENTS, *_EXIT_ARGUMENTS)}
     quantity = amounts.pop("quantity")
     if quantity is None or quantity > QUANTITY_MAX:
@@ -84,7 +87,7 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
         return _invalid_terms(arguments, "expires_ns", "nanoseconds since 1970")
     return OrderProposal(
         *(0, ts_ns, command.command_id, texts["symbol"], texts["side"], quantity, texts["order_type"]),
-        *(amounts["limit_price"], texts["time_in_force"], MANUAL, ZERO, f"by hand: {command.actor}", []),
+        *(amounts["limit_price"], texts["time_in_force"], MANUAL, ZERO, f"manual order by {command.actor}", []),
         stop_price=amounts["stop_price"],
         trail_amount=amounts["trail_amount"],
         trail_percent=amounts["trail_percent"],
@@ -96,9 +99,9 @@ def parse_proposal(command: Command, ts_ns: int) -> OrderProposal | InvalidTerms
 
 
 def bracket_exits(command: Command, entry: OrderProposal) -> list[OrderProposal]:
-    """What closes the order of a bracket once it is filled: take profit, stop loss, or both, one cancelling the other.
+    """Return the exit orders of a bracket: take profit, stop loss, or both in one OCO group.
 
-    Good till cancelled and only reducing; they wait at the venue for their parent.
+    They are reduce-only and good till cancelled. They wait at the venue until their parent is filled.
     """
     take_profit, stop_loss, stop_loss_limit = (
         parse_amount(command.arguments.get(suffix)) for suffix in _EXIT_ARGUMENTS
@@ -129,7 +132,7 @@ def bracket_exits(command: Command, entry: OrderProposal) -> list[OrderProposal]
 
 
 def without_nul(command: Command) -> Command:
-    """The command without NUL, as decisions repeat parts of it and Postgres has no place for one."""
+    """Replace NUL characters in a command. Decisions repeat parts of it, and PostgreSQL cannot store NUL."""
     texts = (command.command_id, command.kind, command.actor, command.reason, *chain(*command.arguments.items()))
     if not any("\0" in text for text in texts):
         return command
@@ -143,7 +146,7 @@ def _replace_nul(text: str) -> str:
 
 
 def parse_amount(text: str | None) -> Decimal | None:
-    """An amount that fits a record, as a person writes it: no sign, no exponent."""
+    """Parse an amount without sign and exponent: at most 15 digits and 9 decimals. Returns None if it is invalid."""
     if text is None or not _AMOUNT_PATTERN.fullmatch(text):
         return None
     try:
@@ -157,6 +160,6 @@ def _invalid_terms(arguments: dict[str, str], name: str, expected: str) -> Inval
         text if _WORD_PATTERN.fullmatch(text := arguments.get(key, "")) else "?" for key in ("symbol", "side")
     )
     quantity = parse_amount(arguments.get("quantity"))
-    value_text = ascii(arguments[name])[:64] if name in arguments else "nothing"
+    value_text = ascii(arguments[name])[:64] if name in arguments else "missing"
     storable_quantity = quantity if quantity is not None and quantity <= QUANTITY_MAX else ZERO
-    return InvalidTerms(symbol, side, storable_quantity, f"{ascii(name)[1:-1][:32]} {value_text}", expected)
+    return InvalidTerms(symbol, side, storable_quantity, f"{ascii(name)[1:-1][:32]} is {value_text}", expected)

@@ -1,8 +1,8 @@
 """Exact arithmetic of money, prices and quantities: `Decimal` with nine places, rounded half to even.
 
-Nine places are what the topics (Avro `decimal`, scale 9) and Postgres (`NUMERIC(38,9)`) hold, so a number is the same
-before and after it travelled. Sums and differences of such numbers are exact under the ordinary operators up to 10^19;
-products and quotients go through `multiply` and `portion`, which carry 38 digits and round once, at the end.
+The topics (Avro `decimal`, scale 9) and PostgreSQL (`NUMERIC(38,9)`) store nine places, so numbers do not change in
+transport. Sums and differences of such numbers are exact with the ordinary operators up to 10^19. For products and
+quotients, use `multiply`, `divide` and `portion`, which compute with 38 digits and round once, at the end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _round = _MONEY.quantize
 
 
 def quantize(amount: Decimal) -> Decimal:
-    """`amount` to nine places, half to even; always in the same form, so that equal amounts also print alike.
+    """Round `amount` to nine places, half to even. Equal amounts get the same representation.
 
     >>> quantize(Decimal("1.0000000005"))
     Decimal('1.000000000')
@@ -30,7 +30,7 @@ def quantize(amount: Decimal) -> Decimal:
 
 
 def to_decimal(number: float) -> Decimal:
-    """The decimal that prints like `x`, to nine places. Raises `InvalidField` for NaN and infinities.
+    """Convert a float to the decimal with the same `repr`, to nine places. Raises `InvalidField` for NaN and infinity.
 
     >>> to_decimal(49.18)
     Decimal('49.180000000')
@@ -52,34 +52,34 @@ def divide(a: Decimal, b: Decimal) -> Decimal:
 
 
 def portion(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    """The share of `total` that belongs to `part` of `whole`, to nine places. The last part takes the rest instead."""
+    """Return `total * part / whole` to nine places. Callers allocate the remainder to the last part instead."""
     return _round(_quotient(_product(total, part), whole), NANO)
 
 
 def units_for(amount: Decimal, price: Decimal, step: Decimal) -> Decimal:
-    """The most units, a multiple of `step`, that cost no more than `amount`; 0 where there is nothing to spend."""
+    """Return the largest multiple of `step` that costs at most `amount`; 0 if `amount` or `price` is 0 or less."""
     if amount <= 0 or price <= 0:
         return ZERO
     return _round(_product(_MONEY.divide_int(amount, _product(price, step)), step), NANO)
 
 
 def is_positive(amount: Decimal) -> bool:
-    """Whether it is a number above 0. (`NaN > 0` raises.)"""
+    """Whether `amount` is finite and above 0. Also safe for NaN, for which a comparison raises."""
     return amount.is_finite() and amount > 0
 
 
 def is_not_negative(amount: Decimal) -> bool:
-    """Whether it is a number of at least 0."""
+    """Whether `amount` is finite and at least 0."""
     return amount.is_finite() and amount >= 0
 
 
 def round_to(price: Decimal, tick_size: Decimal) -> Decimal:
-    """The multiple of `tick_size` nearest to `price`, half to even."""
+    """Round `price` to the nearest multiple of `tick_size`, half to even."""
     return _round(_product(_MONEY.to_integral_value(_quotient(price, tick_size)), tick_size), NANO)
 
 
 def floor_to(quantity: Decimal, step: Decimal) -> Decimal:
-    """The largest multiple of `step` that is not beyond `quantity`, which must not be negative.
+    """Round `quantity`, which must not be negative, down to a multiple of `step`.
 
     >>> floor_to(Decimal("406.67"), Decimal("1"))
     Decimal('406.000000000')
@@ -89,7 +89,7 @@ def floor_to(quantity: Decimal, step: Decimal) -> Decimal:
 
 
 def plain(amount: Decimal) -> str:
-    """For a reader: no exponent, no trailing zeros, whatever form the number came in.
+    """Format an amount for users, without exponent and trailing zeros.
 
     >>> plain(Decimal("1000.500000000")), plain(Decimal("-0E-9"))
     ('1000.5', '0')

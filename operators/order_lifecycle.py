@@ -1,4 +1,4 @@
-"""An order's life as one transition table: which event may follow in which state, and where it leads.
+"""The life cycle of an order as one transition table: the allowed events in each state, and the next state.
 
     proposed ──refuse──▶ refused
        └────approve──▶ approved ──submit──▶ submitted ──accept──▶ accepted ⇄ cancel pending
@@ -18,7 +18,7 @@ from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, E
 
 
 class OrderState(StrEnum):
-    """Where an order stands. The value is how a person reads it."""
+    """State of an order. The value is the text shown to users."""
 
     PROPOSED = "proposed"
     REFUSED = "refused"
@@ -52,12 +52,12 @@ class OrderEvent(StrEnum):
 
 
 class InvalidTransition(InvalidField):
-    """An event that the order's state does not allow; the message names its state and the one it would enter."""
+    """An event that is not allowed in the order's state. The message contains both states."""
 
 
 _S, _E = OrderState, OrderEvent
-# What ends an order that a venue has, or may have: it can happen in every state from submitted on. A fill may overtake
-# the acknowledgement (brokers deliver both on different paths), so `submitted` can be filled too.
+# Events of an order that the venue has or may have. They are allowed in every state from `submitted` on. A fill can
+# arrive before the acknowledgement (brokers deliver them on different paths), so `submitted` can be filled too.
 _AT_VENUE = {
     _E.PARTIAL_FILL: _S.PARTIALLY_FILLED,
     _E.FILL: _S.FILLED,
@@ -70,13 +70,13 @@ _AT_VENUE = {
 
 TRANSITIONS: Mapping[OrderState, Mapping[OrderEvent, OrderState]] = {
     _S.PROPOSED: {_E.REFUSE: _S.REFUSED, _E.APPROVE: _S.APPROVED},
-    # Approved and not yet sent: a fence or a person can still take it back.
+    # Approved and not sent yet: a fence or a user can still cancel it.
     _S.APPROVED: {_E.SUBMIT: _S.SUBMITTED, _E.CANCEL: _S.CANCELLED, _E.REJECT: _S.REJECTED, _E.EXPIRE: _S.EXPIRED},
     _S.SUBMITTED: {_E.ACCEPT: _S.ACCEPTED, **_AT_VENUE},
     _S.ACCEPTED: _AT_VENUE,
     _S.PARTIALLY_FILLED: {event: state for event, state in _AT_VENUE.items() if event is not _E.REJECT},
-    # A fill can overtake the cancel; the order goes on waiting for the answer. A refused cancel leads back to
-    # `accepted`: what was filled by then is the execution's cumulative quantity, not a matter of the state.
+    # A fill can arrive before the response to the cancel; the order stays `cancel pending`. A rejected cancel leads
+    # back to `accepted`. The filled quantity is in the execution's cumulative quantity, not in the state.
     _S.CANCEL_PENDING: {
         **_AT_VENUE,
         _E.ACCEPT: _S.CANCEL_PENDING,
@@ -102,17 +102,17 @@ _TARGET_STATE: Mapping[OrderEvent, OrderState] = {
 }
 
 FINAL_STATES: frozenset[OrderState] = frozenset(state for state, events in TRANSITIONS.items() if not events)
-"""States that nothing follows on: the order has ended."""
+"""States without allowed events: the order has ended."""
 
 
 def next_state(state: OrderState, event: OrderEvent, *, order_id: str = "") -> OrderState:
-    """The state after `event`. Raises `InvalidTransition`, naming both states, where the table has no such step.
+    """Return the state after `event`. Raises `InvalidTransition` if the event is not allowed in `state`.
 
     >>> next_state(OrderState.ACCEPTED, OrderEvent.FILL)
     <OrderState.FILLED: 'filled'>
     >>> next_state(OrderState.FILLED, OrderEvent.CANCEL, order_id="ord-7")
     Traceback (most recent call last):
-    operators.order_lifecycle.ImpossibleEvent: order ord-7: a filled order cannot become cancelled (event "cancel")
+    operators.order_lifecycle.InvalidTransition: order ord-7: a filled order cannot become cancelled (event "cancel")
     """
     successor = TRANSITIONS[state].get(event)
     if successor is None:
@@ -133,7 +133,7 @@ _EVENT_OF_EXEC_TYPE = {
 
 
 def event_from_report(execution: Execution) -> OrderEvent:
-    """What an execution report means for its order. Raises `InvalidField` for an unknown `exec_type`."""
+    """Return the order event of an execution report. Raises `InvalidField` for an unknown `exec_type`."""
     if execution.exec_type == TRADE:
         return OrderEvent.FILL if execution.leaves_quantity == 0 else OrderEvent.PARTIAL_FILL
     event = _EVENT_OF_EXEC_TYPE.get(execution.exec_type)

@@ -1,4 +1,4 @@
-"""Which partition a symbol is in: Kafka's own rule, so that outside producers agree with ours."""
+"""Map a symbol to its Kafka partition, by Kafka's default rule, so that external producers use the same partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
-    """32-bit MurmurHash2 as Kafka's Java client computes it (seed 0x9747b28c).
+    """Return the 32-bit MurmurHash2 as in Kafka's Java client (seed 0x9747b28c).
 
     Source: A. Appleby, MurmurHash2; the test vectors are those of Kafka's UtilsTest.
 
@@ -30,7 +30,7 @@ def murmur2(data: bytes) -> int:
 
 @cache
 def partition_of(symbol: str, partitions: int) -> int:
-    """The partition of a symbol among `partitions`, as `murmur2_random` in librdkafka and the Java default do.
+    """Return the partition of a symbol out of `partitions`, like `murmur2_random` in librdkafka and the Java default.
 
     >>> partition_of("AAPL", 1)
     0

@@ -1,4 +1,4 @@
-"""How a run did: equity, drawdown, Sharpe ratio, counts. Folds ticks in; memory does not grow with their number."""
+"""Performance of a run: equity, drawdown, Sharpe ratio and counts. Memory is bounded."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Welford:
         self.square_sum += delta * (x - self.mean)
 
     def stdev(self) -> float | None:
-        """Of the sample; None before the second value."""
+        """Sample standard deviation; None before the second value."""
         return math.sqrt(self.square_sum / (self.count - 1)) if self.count > 1 else None
 
 
 class Performance:
-    """Folds a run's ticks: bars, signals, and everything the trading loop gave.
+    """Compute statistics from a run's time slices: bars, signals and all outputs of the trading loop.
 
-    The Sharpe ratio is mean over standard deviation of daily returns, times the root of 252, risk-free rate 0; None
-    with fewer than two trading days or no variation. Drawdown is the largest fall from a peak of equity, as a fraction.
-    Source: W. F. Sharpe (1994), Journal of Portfolio Management 21(1).
+    The Sharpe ratio is mean over standard deviation of daily returns, times the square root of 252, with a risk-free
+    rate of 0. It is None with fewer than two trading days or without variation. Drawdown is the largest fall from a
+    peak of equity, as a fraction of the peak. Source: W. F. Sharpe (1994), Journal of Portfolio Management 21(1).
     """
 
     def __init__(self, initial_equity: Decimal) -> None:
@@ -50,7 +50,7 @@ class Performance:
         self.decisions = DecisionHash()
         self.counts = dict.fromkeys(("bars", "signals", "orders", "fills", "refusals", "dead_letters"), 0)
         self.last_valuation: Valuation | None = None
-        self.curve: list[tuple[int, float]] = []  # (ts_ns, equity), thinned out evenly
+        self.curve: list[tuple[int, float]] = []  # (ts_ns, equity), sampled evenly
         self.fills: deque[Execution] = deque(maxlen=FILLS_SHOWN)
         self.max_drawdown = 0.0
         self._peak = self._equity = self._day_start = float(initial_equity)
@@ -86,7 +86,7 @@ class Performance:
             add(record)
 
     def _start_day(self, day: int) -> None:
-        """A new trading day begins: book the return of the one before."""
+        """Start a new trading day, and add the return of the previous one."""
         if self._day:
             self._daily_returns.add(self._equity / self._day_start - 1)
         self._day, self._day_start = day, self._equity
@@ -114,7 +114,7 @@ class Performance:
         return daily_returns.mean / deviation * math.sqrt(TRADING_DAYS_A_YEAR) if deviation else None
 
     def summary(self) -> dict[str, Any]:
-        """Counts as numbers, money as text (exact), ratios as numbers."""
+        """Return counts and ratios as numbers, and money as text (exact)."""
         zero = Decimal(0)
         valuation = self.last_valuation or Valuation(
             0, 0, self.initial_equity, self.initial_equity, zero, zero, zero, zero, zero, 0
@@ -158,7 +158,7 @@ class Performance:
 
     def restore(self, snapshot: Any) -> None:
         version, counts, last_valuation, curve, fills, daily_returns, progress, decisions = snapshot
-        assert version == VERSION, f"performance state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"performance snapshot: version {version}, expected {VERSION}"
         self.counts, self.curve = dict(counts), list(curve)
         self.last_valuation = None if last_valuation is None else Valuation._make(last_valuation)
         self.fills = deque((Execution._make(fill) for fill in fills), maxlen=FILLS_SHOWN)

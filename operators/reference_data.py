@@ -1,7 +1,8 @@
-"""When what a company does takes effect, and the exchange rates: the same in every stage that reads `reference-data`.
+"""Determine when corporate actions take effect, and track exchange rates, for every stage that reads `reference-data`.
 
-A corporate action waits for the first tick with a bar of its `ex_date` or later, and counts before that tick's
-executions: they are of the new shares. Stages that read the same bars and the same log agree on the tick.
+A corporate action takes effect in the first time slice with a bar of its `ex_date` or later. It is applied before the
+executions of that time slice, which refer to the new shares. Stages that read the same bars and the same log apply it
+in the same time slice.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ VERSION = 1
 ACTION_KINDS = (SPLIT, STOCK_DIVIDEND, CASH_DIVIDEND, SYMBOL_CHANGE, DELISTING)
 _RECORD_TYPES = frozenset({CorporateAction, ExchangeRate})
 IDS_MAX = 10_000
-"""Ids of the last actions and rates: an edge that is unsure writes them again."""
+"""Number of recent action and rate ids remembered to discard duplicates. A publisher may retry."""
 RATIO_MAX = Decimal(1_000_000)
 
 
 class ReferenceData:
-    """The actions that wait for their day. `by_symbol`: for a stage of one shard, which goes by each symbol's own bars
-    and not by the first bar of any.
+    """Pending corporate actions and current exchange rates.
+
+    With `by_symbol`, for a stage of one shard, an action waits for a bar of its own symbol instead of any bar.
     """
 
     def __init__(self, *, by_symbol: bool = False, currency: str = "USD") -> None:
-        """`currency` is the account's. A dividend in another one waits until its rate is known."""
+        """`currency` is the account currency. A dividend in another currency waits until its rate is known."""
         self._by_symbol = by_symbol
         self._currency = currency
         self.rates: dict[str, Decimal] = {}  # currency -> its last rate in account currency
@@ -47,12 +49,14 @@ class ReferenceData:
         self._pending: list[CorporateAction] = []
 
     def take_due(self, records: Sequence[Record]) -> list[CorporateAction | ExchangeRate]:
-        """What counts from this tick on: rates and actions without a date as they stand in the log, then those whose
-        day has come, by date. What is no action (`validate_corporate_action`) is left out.
+        """Return the rates and actions that take effect in this time slice.
+
+        First the rates and the actions without a date, in log order, then the actions whose `ex_date` is reached, by
+        date. Duplicate and invalid records (`validate_corporate_action`) are discarded.
         """
         out: list[CorporateAction | ExchangeRate] = []
         if not self._pending and _RECORD_TYPES.isdisjoint(map(type, records)):
-            return out  # nearly every tick
+            return out  # fast path for nearly every time slice
         for record in records:
             record_type = type(record)
             if record_type is ExchangeRate and self._is_new(record.rate_id):  # type: ignore[union-attr]
@@ -86,7 +90,7 @@ class ReferenceData:
         return action.kind != CASH_DIVIDEND or action.currency in ("", self._currency) or action.currency in self.rates
 
     def rate_of(self, currency: str) -> Decimal:
-        """What one unit is worth in account currency; 1 for the account's own."""
+        """The value of one unit of `currency` in account currency; 1 for the account currency and if unknown."""
         return self.rates.get(currency, ONE)
 
     def _is_new(self, record_id: str) -> bool:
@@ -102,15 +106,15 @@ class ReferenceData:
 
     def restore(self, snapshot: Any) -> None:
         version, seen_ids, pending, rates = snapshot
-        assert version == VERSION, f"reference data state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"reference data snapshot: version {version}, expected {VERSION}"
         self._seen_ids, self.rates = dict.fromkeys(seen_ids), dict(rates)
         self._pending = [CorporateAction(*values) for values in pending]
 
 
 def validate_corporate_action(action: CorporateAction) -> None:
-    """Raise InvalidField for a corporate action that says nothing that can be done; whoever writes one asks first.
+    """Raise InvalidField for an invalid corporate action. Publishers call this before they publish.
 
-    >>> validate_corporate_action(LedgerAction("a", 0, "SPLIT", "AAPL", 20200831, 0, None, None, "USD", "", "test"))
+    >>> validate_corporate_action(CorporateAction("a", 0, "SPLIT", "AAPL", 20200831, 0, None, None, "USD", "", "test"))
     Traceback (most recent call last):
     schemas.errors.InvalidField: a: field ratio must be > 0 and at most 1000000 for SPLIT, found None
     """
@@ -139,7 +143,8 @@ def validate_corporate_action(action: CorporateAction) -> None:
 
 
 def parse_day(action_id: str, field: str, yyyymmdd: int) -> date:
-    """
+    """Convert a day as yyyymmdd to a date. Raises InvalidField if there is no such day.
+
     >>> parse_day("a", "ex_date", 20240229).isoformat()
     '2024-02-29'
     """

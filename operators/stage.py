@@ -1,8 +1,9 @@
-"""What every stage is: a function of ticks.
+"""The interface of a stage: a function of time slices.
 
-A *tick* is all that happened in a stage's input logs up to one clock, in an order that follows from the logs alone
-(`operators/alignment.py`). A stage turns one tick into records, keeps its state between ticks, and never looks at a
-clock, a file or the network. Live, paper and backtest run the same stages; they differ in what feeds the ticks.
+A *time slice* is all records of a stage's inputs up to one clock, in an order that depends only on the logs
+(`operators/alignment.py`). A stage converts each time slice into output records and keeps its state in between. It
+never reads a clock, a file or the network. Live, paper and backtest modes run the same stages; only the source of the
+time slices differs.
 """
 
 from __future__ import annotations
@@ -14,25 +15,29 @@ from schemas.records import Record
 
 
 class TimeSlice(NamedTuple):
-    """All records up to `ts_ns` that an earlier tick did not hold, in effective order."""
+    """All records up to `ts_ns` that no earlier time slice contains, in effective order."""
 
     ts_ns: int
     records: Sequence[Record]
 
 
 class Stage(Protocol):
-    """One service's logic. A step of it: one tick in, the records that follow from it out, in a fixed order."""
+    """The logic of one service."""
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
-        """Fold one tick in. `ts_ns` is greater than at the call before; `records` may be empty."""
+        """Process one time slice, and return the output records in a fixed order.
+
+        `ts_ns` is greater than in the previous call. `records` may be empty.
+        """
         ...
 
     def snapshot(self) -> Any:
-        """The state as plain tuples, lists and dicts, first element a version number; later ticks must not change
-        it.
+        """Return the state as plain tuples, lists and dicts, with a version number as the first element.
+
+        Later time slices must not change the returned value.
         """
         ...
 
     def restore(self, snapshot: Any) -> None:
-        """Become the stage whose `snapshot()` this was; also reads the versions before."""
+        """Restore the state from a `snapshot()`, also from one of an earlier version."""
         ...

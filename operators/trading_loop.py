@@ -1,8 +1,8 @@
-"""The loops of the platform, closed in one process: the inner one trades, the outer one weighs the strategies.
+"""The platform's feedback loops in one process: the inner loop trades, the outer loop learns strategy weights.
 
-They give each stage, tick by tick, exactly what the aligned topics would give it when it runs as a service of its own:
-orders, refusals and weights come back one tick later (`operators/alignment.py`). The fused backtest and replays run
-this; a test holds that the staged services decide the same.
+In each time slice, every stage receives the same records as from the aligned topics when it runs as a separate service:
+orders, refusals and weights arrive one time slice later (`operators/alignment.py`). The fused backtest and replays use
+these loops. A test verifies that the staged services make the same decisions.
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ VERSION = 1
 _NO_RECORDS: list[Record] = []
 _EXECUTION_TYPES = frozenset({Execution, GatewayStatus, OrderIntent})
 _FEEDBACK_TOPICS = ("executions", "positions", "valuations", "order-proposals")
-"""What feedback reads of the trading loop, in the order of its inputs."""
+"""Outputs of the trading loop that the feedback stage reads, in the order of its inputs."""
 
 
 class RecordsByTopic:
-    """The records of one tick, to be taken by topic, each topic in the order of the tick: a log keeps its order
-    whatever types it holds.
-    """
+    """The records of one time slice, grouped by topic. The records of a topic keep their order."""
 
     __slots__ = ("_by_topic",)
 
@@ -52,17 +50,19 @@ class RecordsByTopic:
         self._by_topic = by_topic
 
     def records_of(self, topic: str) -> list[Record]:
-        """Not to be changed."""
+        """Return the records of a topic. The caller must not change the list."""
         return self._by_topic.get(topic, _NO_RECORDS)
 
     def records_in_order(self, topics: Sequence[str]) -> list[Record]:
-        """Topic after topic."""
+        """Return the records of all `topics`, one topic after the other."""
         return [record for topic in topics if topic in self._by_topic for record in self._by_topic[topic]]
 
 
 class TradingLoop:
-    """Reads what traders' topics hold of a tick (quotes, reference data, broker updates, bars, commands, signals);
-    gives Executions and intents, the books, Proposals, Orders and Refusals.
+    """The execution, portfolio and risk stages in one loop.
+
+    Inputs: quotes, reference data, broker updates, bars, commands and signals of a time slice. Outputs: the records of
+    the three stages, in the order execution, portfolio, risk.
     """
 
     def __init__(self, execution: Stage, portfolio: Stage, risk: Stage) -> None:
@@ -75,7 +75,7 @@ class TradingLoop:
         return self.on_sorted_slice(ts_ns, by_topic, by_topic.records_of("signals"))
 
     def on_sorted_slice(self, ts_ns: int, by_topic: RecordsByTopic, signals: list[Record]) -> list[Record]:
-        """One tick, of which the signals come apart from the rest."""
+        """Process one time slice whose records are already grouped by topic, with its signals separate."""
         bars, commands, reference = (
             by_topic.records_of("market-bars"),
             by_topic.records_of("commands"),
@@ -83,7 +83,7 @@ class TradingLoop:
         )
         market_inputs = by_topic.records_of("market-quotes") + reference + by_topic.records_of("broker-updates")
         executed = self._execution.on_slice(ts_ns, self._orders + market_inputs + bars)
-        assert all(type(record) in _EXECUTION_TYPES for record in executed), "execution gives reports and intents only"
+        assert all(type(record) in _EXECUTION_TYPES for record in executed), "expected reports and intents only"
         reports = [record for record in executed if type(record) is not OrderIntent]
         booked = self._portfolio.on_slice(ts_ns, self._refusals + reference + reports + commands + bars + signals)
         proposals: list[Record] = [record for record in booked if type(record) is OrderProposal]
@@ -98,7 +98,7 @@ class TradingLoop:
 
     def restore(self, snapshot: Any) -> None:
         version, pending, execution, portfolio, risk = snapshot
-        assert version == VERSION, f"trading loop state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"trading loop snapshot: version {version}, expected {VERSION}"
         kinds: dict[str, Any] = {kind.__name__: kind for kind in (Order, OrderCancel, RiskFence, OrderRefusal)}
         records = [kinds[name]._make(values) for name, values in pending]
         self._orders = [record for record in records if type(record) is not OrderRefusal]
@@ -109,9 +109,10 @@ class TradingLoop:
 
 
 class LearningLoop:
-    """Sentiment and signals in front of the trading loop, feedback behind it; its weights come back a tick later.
+    """The sentiment and signals stages, the trading loop and the feedback stage in one loop.
 
-    Reads what edges wrote in a tick, and its feature rows and predictions; gives all that these stages write.
+    The weights of the feedback stage reach the signals stage one time slice later. Inputs: external records, feature
+    rows and predictions of a time slice. Outputs: the records of all stages.
     """
 
     def __init__(self, sentiment: Stage, signals: Stage, trading: TradingLoop, feedback: Stage) -> None:
@@ -145,7 +146,7 @@ class LearningLoop:
 
     def restore(self, snapshot: Any) -> None:
         version, weights, *states = snapshot
-        assert version == VERSION, f"learning loop state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"learning loop snapshot: version {version}, expected {VERSION}"
         self._weights = [StrategyWeights._make(values) for values in weights]
         stages = (self._sentiment, self._signals, self._trading, self._feedback)
         for stage, state in zip(stages, states, strict=True):
@@ -153,7 +154,7 @@ class LearningLoop:
 
 
 class Analysis:
-    """Features and predictions of one shard: gives what it is given, in front, then feature rows and predictions."""
+    """The features and predictions stages of one shard. Returns the inputs, then feature rows and predictions."""
 
     def __init__(self, features: Stage, predictions: Stage) -> None:
         self._features, self._predictions = features, predictions
@@ -167,6 +168,6 @@ class Analysis:
 
     def restore(self, snapshot: Any) -> None:
         version, features, predictions = snapshot
-        assert version == VERSION, f"analysis state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"analysis snapshot: version {version}, expected {VERSION}"
         self._features.restore(features)
         self._predictions.restore(predictions)

@@ -1,4 +1,4 @@
-"""Market value of the holdings, kept up symbol by symbol: a tick costs what changed in it, not what is held."""
+"""Market value of the positions, updated per symbol. The cost of a time slice depends only on the changed symbols."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SNAPSHOT_VERSION = 1
 
 
 class Marks:
-    """Last prices, and the value that the ledger's holdings have at them.
+    """Last prices, and the value of the ledger's positions at these prices.
 
-    The mark of a symbol is its last bar's close; before its first bar it is the price of its first execution. `prices`
-    may be written directly for symbols that the ledger does not hold; `revalue` has to follow for those that it does.
+    The mark of a symbol is the close of its last bar, or the price of its first execution before the first bar. After a
+    change of `prices` for a symbol with a position, call `revalue`.
     """
 
     def __init__(self) -> None:
         self.prices: dict[str, float] = {}
-        self.values: dict[str, Decimal] = {}  # signed; only what is held
+        self.values: dict[str, Decimal] = {}  # signed; open positions only
         self.net = ZERO
         self.gross = ZERO
 
     def revalue(self, ledger: Ledger, symbol: str) -> None:
-        """Take in a new price or a new quantity of `symbol`."""
+        """Update the value of `symbol` after a change of its price or quantity."""
         old_value = self.values.pop(symbol, ZERO)
         holding = ledger.holding(symbol)
         new_value = ZERO
@@ -40,15 +40,15 @@ class Marks:
 
     @property
     def short_value(self) -> Decimal:
-        """What buying back all shorts would cost, as a positive number."""
+        """The cost of buying back all short positions, as a positive number."""
         return (self.gross - self.net) / 2
 
     def to_valuation(self, ledger: Ledger, seq: int, ts_ns: int) -> Valuation:
-        """The valuation of `ledger` at these marks. Dividends and interest count as realized."""
+        """Return the valuation of `ledger` at these marks. Dividends and interest count as realized."""
         unrealized = self.net - ledger.cost
         realized = ledger.realized_pnl + ledger.income
         equity = ledger.cash + self.net
-        assert equity == ledger.initial_cash + realized + unrealized - ledger.fees, f"equity {equity}"
+        assert equity == ledger.initial_cash + realized + unrealized - ledger.fees, f"out of balance: equity {equity}"
         return Valuation(
             seq,
             ts_ns,
@@ -67,5 +67,5 @@ class Marks:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         version, prices, values, self.net, self.gross = snapshot
-        assert version == SNAPSHOT_VERSION, f"marks snapshot of version {version}"
+        assert version == SNAPSHOT_VERSION, f"marks snapshot: version {version}, expected {SNAPSHOT_VERSION}"
         self.prices, self.values = dict(prices), dict(values)

@@ -1,1 +1,1 @@
-"""The vocabulary of the platform: what travels in topics, how it is encoded, and what can go wrong with it."""
+"""Records that travel in topics, their Avro encoding, and the errors of bad data."""

@@ -1,9 +1,9 @@
-"""Records to bytes and back: Avro by fastavro in Confluent framing (a zero byte, the schema's id in 4 bytes, the
-record).
+"""Encode records to bytes and decode them: Avro by fastavro in Confluent framing.
 
-Ids are pinned here, so that nothing needs a registry to run. With a registry of your own, hand its ids to `Codec`.
+A message is a zero byte, the schema id in 4 bytes and the record. Schema ids are pinned here, so the platform needs no
+schema registry. With a registry of your own, pass its ids to `Codec`.
 
->>> clock = ManualProviderClock(ts_ns=60_000_000_000, writer="market_data@0.1.0")
+>>> clock = Clock(ts_ns=60_000_000_000, writer="market_data@0.1.0")
 >>> decode(encode(clock)) == clock
 True
 """
@@ -109,12 +109,12 @@ SCHEMA_IDS: dict[type, int] = {
     LateRecord: 40,
     AuditHead: 41,
 }
-"""Never reused and never changed: they are on every message that was ever written. A record that gets a field gets a
-new id, and what it was goes to `OLDER_AVSC_DIR`.
+"""Schema ids are never reused or changed, because every stored message carries one. A record type with a new field gets
+a new id, and its previous schema moves to `OLDER_AVSC_DIR`.
 """
 
 NESTED_RECORDS: dict[type, tuple[int, type]] = {Order: (Order._fields.index("checks"), CheckResult)}
-"""Records that hold a list of records: which field, of which type."""
+"""Record types that hold a list of records: the index of that field and the type of its items."""
 
 
 def file_name(record_type: type) -> str:
@@ -127,7 +127,7 @@ def file_name(record_type: type) -> str:
 
 @cache
 def schema_json(record_type: type) -> str:
-    """The Avro schema of a record type as compact JSON, as a schema registry serves it."""
+    """Return the Avro schema of a record type as compact JSON, as a schema registry serves it."""
     return json.dumps(json.loads((AVSC_DIR / file_name(record_type)).read_text()), separators=(",", ":"))
 
 
@@ -160,7 +160,7 @@ def _encoder(record_type: Any, schema_id: int) -> Encode:
 
 
 def _decoder(record_type: Any, writer_json: str | None) -> Decode:
-    """`writer_json` is the JSON of an older or newer schema that the bytes were written with; None where it is our own."""
+    """Build a decoder. `writer_json` is the schema of another release that wrote the bytes; None means our own."""
     current_schema = fastavro.parse_schema(json.loads(schema_json(record_type)))
     writer_schema = current_schema if writer_json is None else fastavro.parse_schema(json.loads(writer_json))
     reader_schema = None if writer_json is None else current_schema
@@ -186,7 +186,7 @@ def _decoder(record_type: Any, writer_json: str | None) -> Decode:
 class Codec:
     """Encodes and decodes every record type under one numbering of schemas.
 
-    `older` names schemas of earlier releases that may still be in a log: `{id: (record type, schema JSON)}`.
+    `older_schemas` are schemas of earlier releases that logs may still hold: `{id: (record type, schema JSON)}`.
     """
 
     def __init__(
@@ -198,18 +198,18 @@ class Codec:
             self._decoders[schema_id] = _decoder(record_type, schema)
 
     def encode(self, record: Record | Clock) -> bytes:
-        """Framed bytes. Raises ValueError or TypeError where a value does not fit its field: that is our own defect."""
+        """Return framed bytes. Raises ValueError or TypeError if a value does not fit its field, which is a defect."""
         return self._encoders[type(record)](record)
 
     def decode(self, value: bytes | None) -> Any:
-        """The record in `value`. Raises Undecodable, saying what was found, where it holds none."""
+        """Return the record in `value`. Raises Undecodable, with what was found, if it holds none."""
         if value is None or len(value) < 5 or value[0] != MAGIC:
             actual = "no value" if value is None else f"{len(value)} bytes starting {value[:5].hex(' ')}"
             raise Undecodable(f"expected a zero byte and a 4-byte schema id, found {actual}")
         schema_id = int.from_bytes(value[1:5], "big")
         decode_one = self._decoders.get(schema_id)
         if decode_one is None:
-            raise Undecodable(f"schema id {schema_id} is not known, known are {sorted(self._decoders)}")
+            raise Undecodable(f"unknown schema id {schema_id}, expected one of {sorted(self._decoders)}")
         source = BytesIO(value)
         source.seek(5)
         try:
@@ -223,7 +223,7 @@ class Codec:
 
 @cache
 def load_older_schemas() -> dict[int, tuple[type, str]]:
-    """Schemas of earlier releases, from `schemas/older/ID.avsc`: id -> (record type, JSON as of `schema_json`)."""
+    """Load schemas of earlier releases from `schemas/older/ID.avsc`: id -> (record type, JSON like `schema_json`)."""
     types = {record_type.__name__: record_type for record_type in SCHEMA_IDS}
     schemas = {}
     for file in sorted(OLDER_AVSC_DIR.glob("*.avsc")):

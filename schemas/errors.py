@@ -1,23 +1,23 @@
-"""What can go wrong with data, and its fate.
+"""Errors of bad data and of the environment, and how they are handled.
 
     PlatformError
-    ├── BadRecord          data that cannot be taken in: becomes a dead letter, the stream goes on
+    ├── BadRecord          malformed data: becomes a dead letter, and the stream continues
     │   ├── Undecodable    bytes that are not Confluent-framed Avro of a known schema
     │   └── InvalidField   a decoded value that breaks a rule of its field
-    ├── BadInput           a setting, file or argument of a caller: one sentence, exit code 2 or a 4xx
-    ├── TooManyDeadLetters  a flow that loses too much of its input: it halts until a person lets it go on
-    └── Unavailable        the environment did not answer in time: the worker stops, recovery replays
+    ├── BadInput           a caller's invalid setting, file or argument: one sentence, exit code 2 or a 4xx
+    ├── TooManyDeadLetters  a flow that rejects too much of its input: it halts until a user releases it
+    └── Unavailable        a dependency did not respond in time: the worker stops, and recovery replays
 
 A broken invariant is an `assert`, not one of these.
 """
 
 
 class PlatformError(Exception):
-    """Root of all errors that the platform raises on purpose. The message is one sentence for a person."""
+    """Base of all errors that the platform raises deliberately. The message is one sentence for the user."""
 
 
 class BadRecord(PlatformError):
-    """Data that cannot be taken in."""
+    """Malformed data."""
 
 
 class Undecodable(BadRecord):
@@ -25,16 +25,16 @@ class Undecodable(BadRecord):
 
 
 class InvalidField(BadRecord):
-    """A decoded value that breaks a rule: says field, expectation and what was found."""
+    """A decoded value that breaks a rule. The message has the field, the expectation and what was found."""
 
 
 class BadInput(PlatformError):
-    """A caller's setting, file or argument is wrong."""
+    """A caller's setting, file or argument is invalid."""
 
 
 class TooManyDeadLetters(PlatformError):
-    """So much of a flow was set aside that the rest must not be acted on."""
+    """So many records of a flow were rejected that the rest must not be acted on."""
 
 
 class Unavailable(PlatformError):
-    """A service did not answer within the bound."""
+    """A dependency did not respond in time."""

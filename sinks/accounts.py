@@ -1,7 +1,7 @@
-"""Tables of the API's own: who may use it, who is logged in, and what was submitted through it.
+"""Tables of the API: users, sessions, and submitted commands.
 
-Unlike those of `sinks.tables` they are no copies of topics. What a person asked for is in the topic `commands`; a
-submission is the promise made to the caller before it got there.
+Unlike the tables of `sinks.tables`, they are not copies of topics. The topic `commands` holds each command; a
+submission records that the API accepted it before it was published.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ users = Table(
     Column("username", Text, primary_key=True),
     Column("password_hash", Text, nullable=False),
     Column("role", Text, nullable=False),
-    # The password was made by somebody else and opens nothing but the page where it is changed.
+    # An administrator set the password; it only gives access to the page where the user changes it.
     Column("must_change_password", Boolean, nullable=False),
     Column("disabled", Boolean, nullable=False),
-    # Tokens of an older version are not accepted: a new password or role raises it.
+    # Tokens of an older version are rejected; a new password or role raises the version.
     Column("token_version", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
 )
-# One row per log-in. A refresh token is good once: `refresh_id` names the one that is next.
+# One row per login. A refresh token is valid once: `refresh_id` is the id of the next valid one.
 sessions = Table(
     "sessions",
     metadata,
@@ -37,7 +37,7 @@ sessions = Table(
     Index(None, "username"),
     Index(None, "expires_at"),
 )
-# Written before the command is sent, so that sending it again is the same command.
+# Written before the command is sent, so that a retry sends the same command.
 submissions = Table(
     "submissions",
     metadata,
@@ -49,6 +49,6 @@ submissions = Table(
     Column("arguments", JSONB, nullable=False),
     Column("idempotency_key", Text),
     Column("acknowledged", Boolean, nullable=False),
-    # Keys that nobody gave are NULL and never meet.
+    # Missing keys are NULL, which the unique index does not compare.
     Index("ux_submissions_actor_idempotency_key", "actor", "idempotency_key", unique=True),
 )

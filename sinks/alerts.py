@@ -1,4 +1,4 @@
-"""Tables of alerts: what was found, and what has to be told to whom (an outbox). Not copies of topics."""
+"""Tables of alerts and of their notifications (an outbox). They are not copies of topics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from sqlalchemy import BigInteger, Column, DateTime, Double, ForeignKey, Index, 
 
 from sinks.tables import metadata
 
-# One row from when a condition is met until it is not any more.
+# One row per alert, from when its condition is met until it is resolved.
 alerts = Table(
     "alerts",
     metadata,
     Column("alert_id", Text, primary_key=True),
-    # The alert and what it is about: "service_downtime/risk".
+    # Alert and subject: "service_downtime/risk".
     Column("key", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("severity", Text, nullable=False),
@@ -23,7 +23,7 @@ alerts = Table(
     Index("ux_alerts_open", "key", unique=True, postgresql_where=text("resolved_at IS NULL")),
     Index(None, "opened_at"),
 )
-# Written in the transaction that opens or resolves the alert; the id follows from it, so that it is written once.
+# Written in the transaction that opens or resolves the alert; the derived id prevents duplicates.
 alert_deliveries = Table(
     "alert_deliveries",
     metadata,
@@ -42,7 +42,7 @@ alert_deliveries = Table(
     Column("not_before", DateTime(timezone=True), nullable=False),
     Column("attempts", BigInteger, nullable=False, server_default=text("0")),
     Column("delivered_at", DateTime(timezone=True)),
-    Column("dropped_at", DateTime(timezone=True)),  # the condition was over before anybody was told, or nobody listened
+    Column("dropped_at", DateTime(timezone=True)),  # resolved before a notification was sent, or no channel
     Column("last_error", Text),
     Index(None, "alert_id"),
     Index(

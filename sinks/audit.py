@@ -1,12 +1,12 @@
 """The audit chain: every order, cancel, fence, refusal, execution, risk event and command, linked by hashes.
 
-Each record has one row in `audit_chain`, in the order of its topic's log: `digest` is SHA-256 over the record, `prefix`
-is SHA-256 over the head before and the digest. Whoever changes, removes or inserts a row of a table breaks a digest or
-a link; whoever recomputes all links behind it changes every later head, of which copies stand elsewhere
-(`docs/guarantees.md` says what that proves and what not).
+Each record has one row in `audit_chain`, in the order of its topic's log. `digest` is SHA-256 over the record; `head`
+is SHA-256 over the previous head and the digest. A changed, removed or inserted table row breaks a digest or a link.
+Recomputing all later links changes every later head, of which copies exist elsewhere (`docs/guarantees.md` describes
+what this proves and what it does not).
 
-The rows follow from the records alone: written in the transaction of the records themselves, and a record that comes
-again is known by its `seq` (a command by its id) and adds nothing.
+The rows depend only on the records and are written in the same transaction. A duplicate record is recognised by its
+`seq` (a command by its id) and adds no row.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ AUDITED_TYPES: tuple[type, ...] = (Order, OrderCancel, RiskFence, OrderRefusal, 
 AUDITED_TYPE_SET = frozenset(AUDITED_TYPES)
 AUDITED_TOPICS = tuple(dict.fromkeys(TOPIC_OF[kind] for kind in AUDITED_TYPES))
 SEGMENT_ROWS = 1000
-"""So many rows of a topic's chain are one segment; its head is sealed when it is full."""
+"""Rows of a topic's chain per segment; the head of a full segment is sealed."""
 GENESIS = bytes(32)
-"""The head before the first row."""
+"""The head before the first row of a chain."""
 
 chain = Table(
     "audit_chain",
@@ -45,8 +45,8 @@ chain = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 ... within the topic
     Column("table_name", Text, nullable=False),
     Column("row_key", Text, nullable=False),
-    Column("seq", BigInteger, nullable=False),  # of the record, 0 for a command
-    # How many fields the record's schema had: fields are only ever added, at the end.
+    Column("seq", BigInteger, nullable=False),  # the record's, 0 for a command
+    # Number of fields of the record's schema; fields are only ever added, at the end.
     Column("fields", SmallInteger, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("head", LargeBinary, nullable=False),
@@ -63,7 +63,7 @@ segments = Table(
 
 _COLUMNS = ("topic", "position", "table_name", "row_key", "seq", "fields", "digest", "head")
 _COPY = f"COPY audit_chain ({', '.join(_COLUMNS)}) FROM STDIN"
-# Two writers of one topic are never wanted; should a process that was thought dead write once more, it waits here.
+# A topic has one writer. If a process that was considered dead writes once more, it waits for this lock.
 _TIP_QUERY = (
     "SELECT pg_advisory_xact_lock(72031140, hashtext(%(topic)s)) ; "
     "SELECT position, seq, head FROM audit_chain WHERE topic = %(topic)s ORDER BY position DESC LIMIT 1"
@@ -85,7 +85,7 @@ class Link(NamedTuple):
 
 
 def primary_key_text(record: Any) -> str:
-    """The primary key of a record's row as text.
+    """Return the primary key of a record's row as text.
 
     >>> primary_key_text(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     '1'
@@ -109,7 +109,7 @@ def _record_hasher(record_type: type, fields: int) -> Callable[[Any], bytes]:
             name = record_type._fields[nested[0]]  # type: ignore[attr-defined]
             row[name] = [item._asdict() for item in row[name]]
         if record_type is Command:
-            # A map has no order of its own, and the database keeps none.
+            # A map has no order, and the database does not preserve one.
             row["arguments"] = dict(sorted(row["arguments"].items()))
         buffer = BytesIO()
         write(buffer, parsed, row)
@@ -119,9 +119,9 @@ def _record_hasher(record_type: type, fields: int) -> Callable[[Any], bytes]:
 
 
 def digest_of(record: Any, fields: int | None = None) -> bytes:
-    """SHA-256 over a record's type, number of fields and Avro bytes; over its first `fields` fields where that is said.
+    """Return SHA-256 over a record's type, number of fields and Avro bytes, optionally over its first `fields` fields.
 
-    Equal for a record, the same record read back from its table, and the same record read back from its topic.
+    The digest is equal for a record, for the record read back from its table, and for the record read from its topic.
     """
     kind = type(record)
     return _record_hasher(kind, len(kind._fields) if fields is None else fields)(record)  # type: ignore[arg-type]
@@ -132,12 +132,11 @@ def next_head(head: bytes, digest: bytes) -> bytes:
 
 
 def extend(cursor: Cursor, batches: Mapping[type, Iterable[Any]], *, backfill: bool = False) -> int:
-    """Link what is new of the records, in the transaction of `cursor`. `batches` holds them as they go into the tables.
+    """Link the new records in the transaction of `cursor`. `batches` holds the records as written to the tables.
 
-    `backfill` also links what the tables of topics without a chain hold, as an older release left it. Returns how many
-    links were made.
+    `backfill` also links the rows of topics without a chain, which an older release wrote. Return the number of links.
     """
-    # Not only the topics of these records: a quiet one would otherwise stay without the chain of what it holds already.
+    # Backfill all topics: a topic without new records would otherwise stay without a chain.
     by_topic: dict[str, list[Any]] = {topic: [] for topic in AUDITED_TOPICS} if backfill else {}
     for kind in AUDITED_TYPES:
         if kind in batches:
@@ -161,7 +160,7 @@ def _extend_topic(cursor: Cursor, topic: str, records: list[Any]) -> int:
 
 
 def chain_links(topic: str, records: Iterable[Any], position: int = 0, head: bytes = GENESIS) -> Iterator[Link]:
-    """The links of these records of a topic, each once and in the order of its log, behind `position` and `prefix`."""
+    """Yield links of a topic's distinct records in log order, after `position` and `head`."""
     for record in records:
         position += 1
         digest = digest_of(record)
@@ -182,9 +181,9 @@ def _append(cursor: Cursor, links: list[Link]) -> None:
 
 
 def _backfill_chain(cursor: Cursor, topic: str, records: list[Any]) -> tuple[int, int, bytes]:
-    """A topic without a chain: link what its tables hold already, as an older release left it.
+    """Link the existing rows of a topic without a chain, which an older release wrote.
 
-    Returns the tip: position, seq and head. Commands that came just now have their order from the log, behind these.
+    Return the tip: position, seq and head. Commands of the current batch follow in log order, so they are excluded.
     """
     position, seq, head = 0, 0, GENESIS
     new_command_ids = {record.command_id for record in records if type(record) is Command}
@@ -203,7 +202,7 @@ def _command_id(record: Any) -> str | None:
 
 
 def stored_records(connection: Connection, topic: str) -> Iterator[Any]:
-    """The rows of a topic's tables as records in the order of `seq`, streamed; commands in that of their time."""
+    """Yield the rows of a topic's tables as records in order of `seq`, streamed; commands in order of time."""
     streams: list[Iterator[Any]] = [
         stream_records(connection, kind) for kind in AUDITED_TYPES if TOPIC_OF[kind] == topic
     ]
@@ -211,7 +210,7 @@ def stored_records(connection: Connection, topic: str) -> Iterator[Any]:
 
 
 def read_links(connection: Connection, topic: str) -> Iterator[Link]:
-    """The chain of a topic in order, streamed."""
+    """Yield the chain of a topic in order, streamed."""
     with connection.cursor("audit_chain") as cursor:
         cursor.itersize = SEGMENT_ROWS
         cursor.execute(f"SELECT {', '.join(_COLUMNS)} FROM audit_chain WHERE topic = %s ORDER BY position", (topic,))  # noqa: S608
@@ -220,7 +219,7 @@ def read_links(connection: Connection, topic: str) -> Iterator[Link]:
 
 
 def _unlinked(cursor: Cursor, topic: str, records: list[Any], last_seq: int) -> list[Any]:
-    """The records that the chain does not hold yet, each once, in the order of the log."""
+    """Return the records that the chain does not hold yet, without duplicates, in log order."""
     unique: dict[Any, Any] = {}
     if topic != TOPIC_OF[Command]:
         for record in sorted(records, key=lambda record: record.seq):
@@ -239,7 +238,7 @@ def _unlinked(cursor: Cursor, topic: str, records: list[Any], last_seq: int) -> 
 
 
 def _copy_line(link: Link) -> str:
-    """One row in COPY's text format."""
+    """Format one row in COPY's text format."""
     topic, position, table, key, seq, fields, digest, head = link
     return (
         "\t".join(

@@ -1,6 +1,6 @@
-"""Where Kafka is and how it is spoken to: the one place that makes librdkafka's configuration, for every client.
+"""Kafka cluster address and security, and the librdkafka configuration of every client.
 
-The names are librdkafka's: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+Option names are librdkafka's: https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cluster:
-    """`servers` as "host:port,...". `security` is what librdkafka is told of TLS and SASL beside, empty where the
-    connections are plain; it may hold a password, so neither text of a cluster shows it.
+    """`servers` is "host:port,...". `security` holds librdkafka's TLS and SASL options, empty for plain connections. It
+    may hold a password, so neither `str` nor `repr` shows it.
     """
 
     servers: str
@@ -24,11 +24,11 @@ class Cluster:
 
 
 Servers = Cluster | str
-"""A plain text is a cluster whose connections are plain."""
+"""A plain text is a cluster without TLS and SASL."""
 
 
 def client_config(servers: Servers, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration of a consumer, producer or admin client: the cluster's address and security, and `options`.
+    """Return the configuration of a consumer, producer or admin client: address, security and `options`.
 
     >>> client_config("localhost:9092", {"log_level": 0})
     {'bootstrap.servers': 'localhost:9092', 'log_level': 0}

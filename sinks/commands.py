@@ -1,4 +1,4 @@
-"""What a person asks for or tells enters the platform here: as a record in its topic, before anything acts on it."""
+"""Publish records from users and external sources to their topics, before anything acts on them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,12 @@ POLL_S = 0.02
 
 
 def new_command(kind: str, *, actor: str, reason: str, arguments: Mapping[str, str] | None = None) -> Command:
-    """A command of this moment with an id of its own: an edge may read a clock, what it read is in the record."""
+    """Build a command with the current time and a unique id."""
     return Command(f"cmd-{uuid.uuid4()}", time.time_ns(), kind, actor, reason, dict(arguments or {}))
 
 
 class CommandLog:
-    """The end of the topic `commands` and of the others that edges write. Any number of threads may send; they share
-    one producer and its connection.
-    """
+    """Publishes to the topic `commands` and the topics of other external records. Threads share one producer."""
 
     def __init__(self, servers: Servers, *, prefix: str = "", timeout_s: float = 10.0) -> None:
         self._prefix = prefix
@@ -34,7 +32,7 @@ class CommandLog:
             "enable.idempotence": True,
             "acks": "all",
             "linger.ms": 0,
-            # What could not be delivered while its sender waited is given up: an order must not turn up later.
+            # A message that is not delivered while its sender waits is dropped: an order must not arrive later.
             "message.timeout.ms": int(timeout_s * 1000),
             "reconnect.backoff.max.ms": 1000,
             "log_level": 0,
@@ -42,9 +40,9 @@ class CommandLog:
         self._producer = Producer(client_config(servers, options))
 
     def send(self, command: Record) -> None:
-        """Return once the broker has the record for good. Sending it again is safe: its id stays the same.
+        """Publish a record and return once the broker has acknowledged it. A retry is safe: the id stays the same.
 
-        Raises Unavailable when the broker did not acknowledge it in time; then it may or may not be in the log.
+        Raises Unavailable if the broker does not acknowledge it in time; the record may or may not be in the log.
         """
         done = threading.Event()
         errors: list[str] = []
@@ -60,12 +58,12 @@ class CommandLog:
             )
         except (BufferError, KafkaException) as error:
             raise Unavailable(f"{_describe(command)}: {error}") from error
-        # A little longer than the producer itself waits: it knows best what became of the message.
+        # Wait slightly longer than the producer, which reports the delivery result.
         deadline = time.monotonic() + self._timeout_s + 1.0
         while not done.is_set() and time.monotonic() < deadline:
             self._producer.poll(POLL_S)
         if errors or not done.is_set():
-            reason = errors[0] if errors else f"no answer in {self._timeout_s:g} s"
+            reason = errors[0] if errors else f"not acknowledged within {self._timeout_s:g} s"
             raise Unavailable(f"{_describe(command)}: {reason}")
 
 
@@ -74,5 +72,5 @@ def _describe(record: Record) -> str:
 
 
 def send(servers: Servers, command: Command, *, prefix: str = "", timeout_s: float = 10.0) -> None:
-    """`CommandLog.send` for a program that sends one."""
+    """Publish one command with `CommandLog.send`."""
     CommandLog(servers, prefix=prefix, timeout_s=timeout_s).send(command)

@@ -1,4 +1,4 @@
-"""`DATABASE_URL` in the forms that the drivers want, and the database's schema brought up to date."""
+"""Convert `DATABASE_URL` for the drivers, open engines and migrate the schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def sqlalchemy_url(database_url: str) -> str:
-    """The URL with psycopg2 named as the driver (SQLAlchemy 2.1 would take another one for plain `postgresql://`).
+    """Return the URL with psycopg2 as driver (SQLAlchemy 2.1 uses another one for plain `postgresql://`).
 
     >>> sqlalchemy_url("postgresql://me:secret@localhost:5432/trading")
     'postgresql+psycopg2://me:secret@localhost:5432/trading'
@@ -34,7 +34,7 @@ def sqlalchemy_url(database_url: str) -> str:
 
 
 def libpq_url(database_url: str) -> str:
-    """The URL as libpq reads it.
+    """Return the URL in libpq's form.
 
     >>> libpq_url("postgresql+psycopg2://me@localhost/trading")
     'postgresql://me@localhost/trading'
@@ -45,7 +45,7 @@ def libpq_url(database_url: str) -> str:
 def open_engine(
     database_url: str, *, pool_size: int = 5, connect_timeout_s: int = 3, statement_timeout_ms: int = 30_000
 ) -> Engine:
-    """A pooled engine for reading. Connections are checked before use, so a restarted Postgres is noticed by nobody."""
+    """Return a pooled engine for reading. It checks connections before use, so a Postgres restart causes no errors."""
     return create_engine(
         sqlalchemy_url(database_url),
         pool_size=pool_size,
@@ -60,18 +60,18 @@ def open_engine(
 
 
 def alembic_config(database_url: str) -> Config:
-    """What the `alembic` commands of this package run with."""
+    """Return the configuration of this package's `alembic` commands."""
     from alembic.config import Config
 
     config = Config(str(MIGRATIONS.parent / "alembic.ini"))
-    # Alembic reads its options through configparser, where % begins an interpolation.
+    # Alembic reads its options with configparser, where % starts an interpolation.
     config.set_main_option("sqlalchemy.url", sqlalchemy_url(database_url).replace("%", "%%"))
     return config
 
 
 def migrate(database_url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`; a no-op where it is there already. Raises sqlalchemy.exc.OperationalError."""
-    # Imported here: every dataflow imports this module and none migrates; Alembic is a third of their start.
+    """Upgrade the schema to `revision`; a no-op if it is current. Raises sqlalchemy.exc.OperationalError."""
+    # Imported here: dataflows import this module but never migrate, and Alembic takes a third of their start time.
     from alembic import command
 
     command.upgrade(alembic_config(database_url), revision)

@@ -1,7 +1,7 @@
-"""The one Kafka sink: each tick's records to their topics, and behind them the clock.
+"""Kafka sink of every service: each time slice's records to their topics, followed by the clock.
 
-At least once: the sink's snapshot waits until the broker has everything, so the recovery frontier cannot pass a lost
-message; readers drop repeats by `seq` (`operators/alignment.py`).
+Delivery is at least once. The sink's snapshot waits until the broker has acknowledged everything, so the recovery
+frontier never passes a lost message. Readers discard duplicates by `seq` (`operators/alignment.py`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ FLUSH_SLICE_S = 1.0
 PRODUCER_ID_WAIT_S = 2.0
 
 OnWritten = Callable[[int], None]
-"""Told how many records were handed to the broker."""
+"""Receives the number of records passed to the producer."""
 RecordLogger = Callable[[Record], None]
-"""Told each record of the types that are noted."""
+"""Receives each record of the logged types."""
 
 
 class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
@@ -70,10 +70,12 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
                 self._producer.produce(topic, value, key, partition, on_delivery=self._on_delivery)
                 return
             except BufferError:
-                # The broker is slow or away: wait here, which holds the dataflow, rather than lose a record.
+                # The broker is slow or down: wait here and block the dataflow rather than lose a record.
                 deadline = deadline or time.monotonic() + DELIVERY_TIMEOUT_S
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"topic {topic}: broker took nothing for {DELIVERY_TIMEOUT_S:.0f} s") from None
+                    raise Unavailable(
+                        f"topic {topic}: the broker accepted no record for {DELIVERY_TIMEOUT_S:.0f} s"
+                    ) from None
                 self._producer.poll(0.05)
 
     def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
@@ -89,7 +91,7 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
         while self._producer.flush(FLUSH_SLICE_S):
             self._raise_if_failed()
             if time.monotonic() > deadline:
-                raise Unavailable(f"broker acknowledged nothing for {DELIVERY_TIMEOUT_S:.0f} s")
+                raise Unavailable(f"the broker acknowledged nothing for {DELIVERY_TIMEOUT_S:.0f} s")
         self._raise_if_failed()
 
     def close(self) -> None:
@@ -97,12 +99,14 @@ class _KafkaSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
 
 
 class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
-    """Items are `(shard, [TimeSlice, ...])`; one part a shard.
+    """Items are `(shard, [TimeSlice, ...])`, with one part per shard.
 
-    `topics` are those this service owns: records of others pass by unwritten. `clock_partitions` gives for each shard the
-    (topic, partition) logs that it writes the clock into; `writer` is the clock's "<service>@<version>". `prefix` goes
-    before every topic's name. `log_record` is called with each record of a type in `logged_types`, for a log. Records of the types
-    in `pass_through` came out of the topics and go on to other sinks: writing them again would never end.
+    - `topics`: the topics of this service; records of other topics are not written.
+    - `clock_partitions`: for each shard, the (topic, partition) logs that get its clock.
+    - `writer`: the clock's "<service>@<version>".
+    - `prefix`: precedes every topic name.
+    - `log_record`: called with each record of a type in `logged_types`.
+    - `pass_through`: record types that were read from these topics and go to other sinks; writing them back would loop.
     """
 
     def __init__(
@@ -145,11 +149,11 @@ class KafkaSliceSink(FixedPartitionedSink[list[TimeSlice], None]):
 
 
 def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
-    """Return once the broker gives out producer ids, which every idempotent producer needs before its first message.
+    """Return once the broker assigns producer ids, which every idempotent producer needs before its first message.
 
-    A broker that has just started answers the first request with COORDINATOR_LOAD_IN_PROGRESS, after which librdkafka
-    2.16 at times does not ask again: all that it is given then waits in vain. So producers of no use ask until one is
-    answered; those that come after it get their ids at once. Raises Unavailable.
+    A broker that has just started responds to the first request with COORDINATOR_LOAD_IN_PROGRESS. After that,
+    librdkafka 2.16 sometimes does not retry, and all its messages stay pending. Probe producers therefore request an id
+    until one gets it; later producers then get their ids at once. Raises Unavailable.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -166,11 +170,11 @@ def wait_for_producer_ids(servers: Servers, timeout_s: float = DELIVERY_TIMEOUT_
             probe.poll(0.02)
             if states and states[-1] == "Assigned":
                 return
-    raise Unavailable(f"Kafka at {servers} gave no producer id for {timeout_s:.0f} s")
+    raise Unavailable(f"Kafka at {servers} assigned no producer id for {timeout_s:.0f} s")
 
 
 def producer(servers: Servers) -> Producer:
-    """A producer that loses nothing it was given and keeps order: idempotent, all acks, no lingering."""
+    """Return a producer without loss or reordering: idempotent, all acks, no lingering."""
     options = {
         "enable.idempotence": True,
         "acks": "all",

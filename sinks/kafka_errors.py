@@ -1,4 +1,4 @@
-"""Why a Kafka cluster does not answer: the reason underneath, which librdkafka tells a listener and not the caller."""
+"""Report why a Kafka cluster does not respond: librdkafka gives the cause to an error callback only."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ class _MetadataClient(Protocol):
 
 
 class KafkaErrorListener:
-    """What librdkafka says by itself while it tries again, such as that a certificate is not to be trusted: where a
-    call ends without an answer, its own reason is only that there was none.
+    """Collects errors that librdkafka reports while it retries, such as an untrusted certificate. When a call then
+    times out, its own error only reports the timeout.
     """
 
     def __init__(self) -> None:
         self._last_error = ""
 
     def options(self, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """`base` with this as the listener."""
+        """Return `base` with this object as the error callback."""
         return {**(base or {}), "error_cb": self._on_error}
 
     def metadata(self, client: _MetadataClient, timeout_s: float) -> Any:
-        """`list_topics`, whose KafkaException says in one line what went wrong underneath."""
+        """Call `list_topics`; its KafkaException has the underlying cause in one line."""
         self._last_error = ""
         try:
             return client.list_topics(timeout=timeout_s)
         except KafkaException as error:
-            client.poll(0)  # complaints are told here
+            client.poll(0)  # delivers pending error callbacks
             if not self._last_error:
                 raise
             raise KafkaException(KafkaError(error.args[0].code(), self._last_error)) from error

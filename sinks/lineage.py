@@ -1,4 +1,4 @@
-"""Reads the causes of a decision back from the tables: `operators.explain.lineage.Books` on one connection."""
+"""Read the causes of a decision from the tables: `operators.explain.lineage.RecordLookup` on one connection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ R = TypeVar("R", bound=tuple[Any, ...])
 
 
 class DatabaseRecordLookup:
-    """The tables as they stand in the transaction of `db`."""
+    """Looks records up in the transaction of `db`."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -84,7 +84,7 @@ class DatabaseRecordLookup:
         return self._first(Signal, signals.c.symbol == symbol, signals.c.seq == seq)
 
     def feature(self, symbol: str, seq: int, ts_ns: int) -> FeatureRow | None:
-        """The row of this seq; `ts_ns` is of what rests on it, which may be later than the row."""
+        """Return the row with this seq. `ts_ns` is that of a record based on it, at or after the row's time."""
         conditions = (features.c.symbol == symbol, features.c.seq == seq)
         exact = self._first(FeatureRow, features.c.ts_ns == ts_ns, *conditions)
         if exact is not None:
@@ -113,10 +113,10 @@ class DatabaseRecordLookup:
     def weights(self, seq: int) -> StrategyWeights | None:
         return self._first(StrategyWeights, weights.c.seq == seq)
 
-    # -- what stood at a moment
+    # -- state as of a time
 
     def bar_until(self, symbol: str, ts_ns: int) -> Bar | None:
-        """The last bar at or before a time."""
+        """Return the last bar at or before a time."""
         query = select(bars).where(bars.c.symbol == symbol, bars.c.ts_ns <= ts_ns).order_by(desc(bars.c.ts_ns)).limit(1)
         return next(iter(self._all(Bar, query)), None)
 
@@ -124,7 +124,7 @@ class DatabaseRecordLookup:
         return self._first(FeatureRow, features.c.symbol == symbol, features.c.ts_ns == ts_ns)
 
     def views_until(self, symbol: str, ts_ns: int) -> list[Signal]:
-        """Each strategy's last signal at or before a time, by strategy."""
+        """Return each strategy's last signal at or before a time, ordered by strategy."""
         last = (
             select(signals.c.strategy, func.max(signals.c.seq).label("seq"))
             .where(signals.c.symbol == symbol, signals.c.ts_ns <= ts_ns)
@@ -135,7 +135,7 @@ class DatabaseRecordLookup:
         return self._all(Signal, query.order_by(signals.c.strategy))
 
     def proposal_until(self, symbol: str, ts_ns: int) -> OrderProposal | None:
-        """The last proposal for a symbol at or before a time."""
+        """Return the last proposal for a symbol at or before a time."""
         query = select(order_proposals).where(order_proposals.c.symbol == symbol, order_proposals.c.ts_ns <= ts_ns)
         return next(iter(self._all(OrderProposal, query.order_by(desc(order_proposals.c.seq)).limit(1))), None)
 

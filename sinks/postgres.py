@@ -1,6 +1,6 @@
-"""Records into Postgres: idempotent under replay, one transaction a batch, patient while Postgres is away.
+"""Write records to Postgres: idempotent under replay, one transaction per batch, with retries during an outage.
 
-How a batch is written and why: `docs/decisions/0003-postgres-writes.md`.
+`docs/decisions/0003-postgres-writes.md` explains how a batch is written and why.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import structlog
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lowercase name)
 from psycopg2.extensions import cursor as Cursor  # noqa: N812
 from psycopg2.extras import execute_values
 
@@ -28,22 +28,24 @@ from sinks.statements import WRITE_STATEMENTS, WriteStatements
 log = structlog.get_logger(__name__)
 
 COPY_FROM_ROWS = 40
-"""From this many rows of one table on, COPY into the stage table is faster than VALUES (measured)."""
+"""With this number of rows for one table or more, COPY into the stage table is faster than VALUES (measured)."""
 ATTEMPT_PAUSE_S = (0.05, 2.0)
-"""First and longest pause between attempts while Postgres is away."""
+"""First and longest pause between attempts during an outage, in seconds."""
 
 
 class PostgresWriter:
-    """Writes batches of records of any types, each batch in one transaction, each record once however often it comes.
+    """Writes batches of records of any types. A batch is one transaction; duplicate records are stored once.
 
-    Not for use by several threads. Opens its connection with the first batch.
+    Not thread-safe. The first batch opens the connection.
     """
 
     def __init__(
         self, database_url: str, *, name: str, unavailable_after_s: float = 120.0, audited: bool = True
     ) -> None:
-        """`name` shows in `pg_stat_activity`; `unavailable_after_s` bounds the attempts at one batch. `audited` links
-        new records into the audit chain (`sinks/audit.py`): not for who writes rows again that it knows already.
+        """`name` appears in `pg_stat_activity`. `unavailable_after_s` limits the retries of one batch.
+
+        `audited` links new records into the audit chain (`sinks/audit.py`). Disable it to rewrite rows that the chain
+        already contains.
         """
         self._url = libpq_url(database_url)
         self._name = name
@@ -54,9 +56,9 @@ class PostgresWriter:
         self._disconnected = False
 
     def write(self, records: Iterable[Record]) -> None:
-        """Commit the records. Raises Unavailable when Postgres stayed away; then none or all of them are committed.
+        """Commit the records. Raises Unavailable if Postgres stays unavailable; then either none or all are committed.
 
-        Raises psycopg2.Error where a table is missing or a value does not fit: our own defect, or no migration.
+        Raises psycopg2.Error if a table is missing or a value does not fit: a defect, or a missing migration.
         """
         batches = _group_by_type(records)
         if not batches:
@@ -67,12 +69,12 @@ class PostgresWriter:
             try:
                 self._commit(batches)
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-                # Whether a lost commit took place does not matter: writing it again changes nothing.
+                # Whether a lost commit succeeded does not matter: writing it again changes nothing.
                 self.close()
                 self._log_disconnect(error)
                 if time.monotonic() + pause > deadline:
                     waited = f"{self._unavailable_after_s:g} s"
-                    raise Unavailable(f"Postgres took no batch for {waited}: {_first_line(error)}") from error
+                    raise Unavailable(f"Postgres accepted no batch for {waited}: {_first_line(error)}") from error
                 time.sleep(pause)
                 pause = min(2 * pause, pause_max)
             except psycopg2.Error:
@@ -83,14 +85,14 @@ class PostgresWriter:
                 return
 
     def close(self) -> None:
-        """Let go of the connection; what is not committed is rolled back."""
+        """Close the connection; uncommitted writes are rolled back."""
         if self._connection is not None:
             self._connection.close()
         self._connection = None
         self._stage_tables.clear()
 
     def _commit(self, batches: dict[type, list[Any]]) -> None:
-        # Not `with connection`: on a broken one its rollback raises over the error that tells why.
+        # Not `with connection`: on a broken connection its rollback hides the original error.
         connection = self._open()
         cursor = connection.cursor()
         for record_type, rows in batches.items():
@@ -119,7 +121,7 @@ class PostgresWriter:
                 self._url,
                 application_name=self._name,
                 connect_timeout=5,
-                # A host that vanished without a word is noticed within 15 s, a stuck statement within 60.
+                # Detect a vanished host within 15 s and a stuck statement within 60 s.
                 tcp_user_timeout=15_000,
                 options="-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=60000",
             )
@@ -127,17 +129,17 @@ class PostgresWriter:
 
     def _log_disconnect(self, error: Exception) -> None:
         if not self._disconnected:
-            log.warning("postgres away, holding the batch", writer=self._name, error=_first_line(error))
+            log.warning("postgres unavailable, batch pending", writer=self._name, error=_first_line(error))
         self._disconnected = True
 
     def _log_reconnect(self) -> None:
         if self._disconnected:
-            log.warning("postgres back", writer=self._name)
+            log.warning("postgres available again", writer=self._name)
         self._disconnected = False
 
 
 def _group_by_type(records: Iterable[Record]) -> dict[type, list[Any]]:
-    """Records by type, in one fixed order of types, so that two writers lock tables alike."""
+    """Group records by type, in a fixed order of types, so that all writers lock tables in the same order."""
     rows_by_type: dict[type, list[Any]] = {}
     for record in records:
         record_type = type(record)
@@ -157,26 +159,26 @@ def _first_line(error: Exception) -> str:
 
 
 class PostgresSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
-    """One partition of the sink: an own connection, batches committed as they come."""
+    """One partition of the sink, with its own connection."""
 
     def __init__(self, writer: PostgresWriter) -> None:
         self._writer = writer
 
     def write_batch(self, values: list[Sequence[TimeSlice]]) -> None:
-        """Each value is a list of ticks; all of them are one transaction."""
+        """Write lists of time slices in one transaction."""
         self._writer.write(
             record for time_slices in values for time_slice in time_slices for record in time_slice.records
         )
 
     def snapshot(self) -> None:
-        """Nothing to remember: what is committed is in the tables, and a replay of it changes nothing."""
+        """No state: committed rows are in the tables, and a replay does not change them."""
 
     def close(self) -> None:
         self._writer.close()
 
 
 class PostgresSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
-    """Bytewax output over items `(key, ticks)`: every record of the ticks goes to the table of its type.
+    """Bytewax sink for items `(key, time slices)`. Writes every record to the table of its type.
 
     With `partitions` > 1 the keys are shard numbers "0" … "N-1" and each has its own connection.
     """
@@ -191,7 +193,7 @@ class PostgresSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
         self._unavailable_after_s = unavailable_after_s
 
     def list_parts(self) -> list[str]:
-        # Of one width, so that their order as text is their order as numbers.
+        # Fixed width, so that text order equals numeric order.
         return [f"{part:04d}" for part in range(self._partitions)]
 
     def part_fn(self, item_key: str) -> int:

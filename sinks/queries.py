@@ -1,4 +1,4 @@
-"""Tables read back as records, streamed, so that a check of years takes no more memory than one of a day."""
+"""Stream tables as records, so that memory does not grow with the period read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _cursor_numbers = count(1)
 
 
 def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
-    """All records of a type in order of `seq` (those from edges: of time), in the transaction of `connection`."""
+    """Yield all records of a type in order of `seq` (external records: of time), in the transaction of `connection`."""
     order_by = f"ts_ns, {kind._fields[0]}" if kind in EXTERNAL_RECORDS else "seq"  # type: ignore[attr-defined]
     with connection.cursor(f"reading_{next(_cursor_numbers)}") as cursor:
         cursor.itersize = FETCH_ROWS
@@ -27,7 +27,7 @@ def stream_records(connection: Connection, kind: type[R]) -> Iterator[R]:
 
 
 def last_record(connection: Connection, kind: type[R]) -> R | None:
-    """The record with the highest `seq`; of what an edge wrote, which has none, the latest."""
+    """Return the record with the highest `seq`, or the latest one of a type without `seq`."""
     order_by = "seq" if "seq" in kind._fields else "ts_ns"  # type: ignore[attr-defined]
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_columns(kind)} FROM {TABLE_OF[kind].name} ORDER BY {order_by} DESC LIMIT 1")  # noqa: S608
@@ -38,8 +38,9 @@ def last_record(connection: Connection, kind: type[R]) -> R | None:
 def records_between(
     connection: Connection, kind: type[R], first: int, last: int | None = None, column: str = "ts_ns"
 ) -> list[R]:
-    """The records whose `column` (`ts_ns` or `seq`) is in [`first`, `last`], in order of `seq`; without `last` those
-    of exactly `first`.
+    """Return the records whose `column` (`ts_ns` or `seq`) is in [`first`, `last`], in order of `seq`.
+
+    `last` defaults to `first`.
     """
     assert column in ("ts_ns", "seq"), column
     with connection.cursor() as cursor:

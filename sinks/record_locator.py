@@ -1,11 +1,12 @@
-"""Finds where a record stands in its topic, without an index of its own.
+"""Find the position of a record in its topic, without an index.
 
-Event time does not go back within a partition, except that a restarted writer repeats a little. So the place is found
-by bisection over offsets: each probe reads one message. A record that was written twice is found at one of its places.
+Event time does not decrease within a partition, except that a restarted writer repeats some records. The position is
+therefore found by bisection over offsets; each probe reads one message. For a record that was written twice, one of its
+positions is returned.
 
-What an edge learnt has no event time but its place: it takes effect at the first clock behind it. It is looked for from
-where the log was written at the record's own time, a wall clock's, and where it is not there in the whole log: a tape's
-record carries the tape's time.
+An external record takes effect at the next clock in its log, not at its own time. The search starts where the log was
+written at the record's time (wall clock). If that fails, it covers the whole log, because a record of a tape has the
+tape's time.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, UNCLOCKED_REC
 from sinks.cluster import Servers, client_config
 
 _PROBE_TIMEOUT_S = 5.0
-_SCAN_MESSAGES_MAX = 10_000  # messages read on from where the time begins; a tick holds fewer
-_WRITE_DELAY_MS = 5_000  # between the moment at which an edge learns something and that at which it stands in the log
+_SCAN_MESSAGES_MAX = 10_000  # messages read from the start of a time slice; a time slice holds fewer
+_WRITE_DELAY_MS = 5_000  # upper bound between an external record's time and its append to the log
 _CLOCKS_BEFORE = 500
 
 
 class RecordLocator:
-    """One consumer for any number of look-ups; `close` it. Raises Unavailable where Kafka does not answer."""
+    """Locates any number of records with one consumer; call `close`. Raises Unavailable if Kafka does not respond."""
 
     def __init__(self, servers: Servers, partitions: int, *, prefix: str = "", codec: Codec = DEFAULT_CODEC) -> None:
         self._partitions, self._prefix, self._decode = partitions, prefix, codec.decode
@@ -40,7 +41,7 @@ class RecordLocator:
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 2,
             "fetch.wait.max.ms": 20,
-            # Each probe throws away what was fetched ahead.
+            # Each probe discards prefetched messages.
             "queued.max.messages.kbytes": 64,
             "fetch.message.max.bytes": 16384,
             "log_level": 0,
@@ -49,8 +50,9 @@ class RecordLocator:
         self._assigned: TopicPartition | None = None
 
     def find(self, record: Record) -> RecordPosition | None:
-        """The place of a record, or None where the log does not hold it (any more). Of what could not be taken in, or
-        came too late, there is none: those topics are in no order.
+        """Return the position of a record, or None if the log does not (or no longer) hold it.
+
+        Dead letters and late records have no position, because their topics are not ordered.
         """
         kind = type(record)
         if kind in UNCLOCKED_RECORDS:
@@ -62,7 +64,7 @@ class RecordLocator:
                 self._topic_partition(topic, partition), timeout=_PROBE_TIMEOUT_S
             )
             if kind in EXTERNAL_RECORDS:
-                return self._find_edge_record(topic, low, high, record)
+                return self._find_external_record(topic, low, high, record)
             first = self._first_not_before(topic, partition, low, high, record.ts_ns)
             return self._scan_forward(topic, partition, first, high, record)
         except KafkaException as error:
@@ -97,20 +99,18 @@ class RecordLocator:
                 return None
         return None
 
-    def _find_edge_record(self, topic: str, low: int, high: int, record: Record) -> RecordPosition | None:
-        """Partition 0 of an edge's topic: near the time at which the record was written, else from the beginning."""
+    def _find_external_record(self, topic: str, low: int, high: int, record: Record) -> RecordPosition | None:
+        """Search partition 0 of an external record's topic near the record's time, else from the beginning."""
         start_time = TopicPartition(self._prefix + topic, 0, max(0, record.ts_ns // 1_000_000 - _WRITE_DELAY_MS))
         offset_at_time = self._consumer.offsets_for_times([start_time], timeout=_PROBE_TIMEOUT_S)[0].offset
-        # A few clocks before it, to know which of those behind it are repeats of a feed that was started again.
+        # Include some earlier clocks, to recognise repeated clocks of a restarted feed.
         start = max(low, offset_at_time - _CLOCKS_BEFORE) if offset_at_time >= 0 else high
         return self._scan(topic, start, min(high, start + _SCAN_MESSAGES_MAX), high, record) or (
             self._scan(topic, low, high, high, record) if start > low or high - start > _SCAN_MESSAGES_MAX else None
         )
 
     def _scan(self, topic: str, start: int, end: int, high: int, record: Record) -> RecordPosition | None:
-        """Look for the id between two offsets, then on to the clock at which it takes effect, which may not be there
-        yet.
-        """
+        """Search for the id between two offsets, then read on to the clock at which it takes effect, if it exists."""
         match_offset = clock_ns = -1
         for offset, entry in self._records(topic, start, high):
             if type(entry) is Clock:
@@ -125,7 +125,7 @@ class RecordLocator:
         return None if match_offset < 0 else RecordPosition(topic, 0, match_offset)
 
     def _records(self, topic: str, start: int, high: int) -> Iterator[tuple[int, Any]]:
-        """Offset and record of each message of partition 0 from `start` to `high` that can be read."""
+        """Yield offset and record of each decodable message of partition 0 from `start` to `high`."""
         self._consumer.assign([self._topic_partition(topic, 0, start)])
         self._assigned = None
         next_offset, deadline = start, time.monotonic() + _PROBE_TIMEOUT_S
@@ -134,7 +134,7 @@ class RecordLocator:
             if messages:
                 deadline = time.monotonic() + _PROBE_TIMEOUT_S
             elif time.monotonic() > deadline:
-                raise Unavailable(f"topic {topic}: offset {next_offset} was not read in {_PROBE_TIMEOUT_S} s")
+                raise Unavailable(f"topic {topic}: offset {next_offset} not read within {_PROBE_TIMEOUT_S} s")
             for message in messages:
                 if message.error() is not None:
                     raise KafkaException(message.error())
@@ -145,7 +145,7 @@ class RecordLocator:
                     continue
 
     def _read(self, topic: str, partition: int, offset: int) -> Any:
-        """The record or clock at an offset; None for one that cannot be read."""
+        """Return the record or clock at an offset, or None if it cannot be decoded."""
         message = self._fetch(self._topic_partition(topic, partition, offset))
         try:
             return self._decode(message)
@@ -170,7 +170,8 @@ class RecordLocator:
                 self._assigned = TopicPartition(position.topic, position.partition, position.offset + 1)
                 return message.value()
         raise Unavailable(
-            f"topic {position.topic}: partition {position.partition} offset {position.offset} was not read in {_PROBE_TIMEOUT_S} s"
+            f"topic {position.topic} partition {position.partition}: offset {position.offset} not read within"
+            f" {_PROBE_TIMEOUT_S} s"
         )
 
     def _topic_partition(self, topic: str, partition: int, offset: int = 0) -> TopicPartition:

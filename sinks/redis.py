@@ -1,6 +1,6 @@
-"""The latest bar, position and valuation in Redis, and each change published: a convenience, never the truth.
+"""Publish the latest bar, position and valuation to Redis: a cache, never the source of truth.
 
-Keys (all strings of JSON, the record's fields by name, money as text) and the channel that each change goes to:
+Each key is a JSON string of the record's fields, with money as text. Each change is also published to a channel:
 
 | key                          | channel              | holds                          | replaced by a higher |
 |------------------------------|----------------------|--------------------------------|----------------------|
@@ -8,7 +8,7 @@ Keys (all strings of JSON, the record's fields by name, money as text) and the c
 | `latest:position:{symbol}`   | `updates:positions`  | the position                   | `seq`                |
 | `latest:valuation`           | `updates:valuations` | the portfolio's value          | `seq`                |
 
-Beside each key stands `{key}:fence` with that `ts_ns` or `seq`, twenty digits wide. Replays change and publish nothing.
+`{key}:fence` holds that `ts_ns` or `seq` in twenty digits. Replays change and publish nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from schemas.records import Bar, Position, Record, Valuation
 log = structlog.get_logger(__name__)
 
 PENDING_MAX = 20_000
-"""Keys that wait for Redis at most; a symbol is one key, so this is a bound on memory, not on time."""
+"""Maximum number of pending keys. A symbol is one key, so this bounds memory, not time."""
 RETRY_PAUSE_S = (0.2, 2.0)
 CLOSE_WAIT_S = 1.0
 
-# Twenty digits compare as text: Lua's own numbers are doubles and would round nanoseconds.
+# Twenty-digit texts compare correctly; Lua's numbers are doubles and would round nanoseconds.
 _REPLACE = """
-local held = redis.call('GET', KEYS[2])
-if held and held >= ARGV[1] then return 0 end
+local stored = redis.call('GET', KEYS[2])
+if stored and stored >= ARGV[1] then return 0 end
 redis.call('MSET', KEYS[1], ARGV[2], KEYS[2], ARGV[1])
 redis.call('PUBLISH', ARGV[3], ARGV[2])
 return 1
@@ -45,7 +45,7 @@ return 1
 
 
 class LatestValue(NamedTuple):
-    """One key's newest value that Redis does not have yet."""
+    """A key's newest value that is not in Redis yet."""
 
     fence: int
     channel: str
@@ -53,7 +53,7 @@ class LatestValue(NamedTuple):
 
 
 def latest_value_of(record: Record) -> tuple[str, LatestValue] | None:
-    """The key that a record belongs to, and its update; None for records that Redis does not hold."""
+    """Return a record's key and its update, or None for records that Redis does not hold."""
     kind = type(record)
     if kind is Bar:
         return f"latest:bar:{record.symbol}", LatestValue(record.ts_ns, "updates:bars", record)  # type: ignore[union-attr]
@@ -65,7 +65,7 @@ def latest_value_of(record: Record) -> tuple[str, LatestValue] | None:
 
 
 def record_json(record: Record) -> str:
-    """A record as the JSON that Redis holds.
+    """Return a record as the JSON stored in Redis.
 
     >>> record_json(Valuation._make((1, 60, *[Decimal("1.50")] * 7, 2)))[:44]
     '{"seq":1,"ts_ns":60,"equity":"1.50","cash":"'
@@ -74,15 +74,15 @@ def record_json(record: Record) -> str:
 
 
 def _decimal_text(value: Any) -> str:
-    assert isinstance(value, Decimal), f"{type(value)} in a record for Redis"
+    assert isinstance(value, Decimal), f"a record for Redis holds a {type(value).__name__}, expected a Decimal"
     return f"{value:f}"
 
 
 class LatestWriter:
-    """Takes updates without ever blocking and writes them from a thread of its own.
+    """Queues updates without blocking and writes them in a separate thread.
 
-    Per key only the newest update waits; `superseded` counts those that a newer one overtook before Redis had them,
-    `dropped` those for which there was no room.
+    Only the newest update of a key is pending. `superseded` counts updates that a newer one replaced before they were
+    written; `dropped` counts updates that exceeded `PENDING_MAX`.
     """
 
     def __init__(self, redis_url: str, *, timeout_s: float = 2.0) -> None:
@@ -99,7 +99,7 @@ class LatestWriter:
         self._thread.start()
 
     def put(self, records: Sequence[Record]) -> None:
-        """Note what these records change. Never waits for Redis, never raises because of it."""
+        """Queue the changes of these records. Never waits for Redis or raises its errors."""
         updates = [keyed_update for record in records if (keyed_update := latest_value_of(record)) is not None]
         if not updates:
             return
@@ -109,12 +109,12 @@ class LatestWriter:
             self._changed.notify()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until Redis has everything; False where it did not within the time."""
+        """Wait until every update is written. Return False if that takes longer than `timeout_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._pending and not self._sending, timeout_s)
 
     def close(self) -> None:
-        """Give the last updates a moment, then stop the thread."""
+        """Flush for at most `CLOSE_WAIT_S`, then stop the thread."""
         self.flush(CLOSE_WAIT_S)
         with self._changed:
             self._closing = True
@@ -133,7 +133,7 @@ class LatestWriter:
         self._pending[key] = update
 
     def _run(self) -> None:
-        """The thread: take what waits, send it; put it back and pause where Redis does not answer."""
+        """Write pending updates in a loop; after an error, queue them again and pause."""
         client = redis.Redis.from_url(
             self._redis_url, socket_timeout=self._timeout_s, socket_connect_timeout=self._timeout_s
         )
@@ -178,7 +178,7 @@ class LatestWriter:
     @staticmethod
     def _send(client: redis.Redis, batch: dict[str, LatestValue]) -> None:
         replace = client.register_script(_REPLACE)
-        # Not a transaction: each key stands for itself, and a repeat of a half-sent batch changes nothing.
+        # No transaction is needed: keys are independent, and resending a partly sent batch changes nothing.
         with client.pipeline(transaction=False) as pipeline:
             for key, update in batch.items():
                 fence, body = f"{update.fence:020d}", record_json(update.record)
@@ -187,14 +187,14 @@ class LatestWriter:
 
     def _log_connection(self, error: redis.RedisError | None) -> None:
         if error is not None and not self.disconnected:
-            log.warning("redis away, trading goes on without it", error=str(error).splitlines()[0])
+            log.warning("redis unavailable, trading continues", error=str(error).splitlines()[0])
         elif error is None and self.disconnected:
-            log.warning("redis back", superseded=self.superseded, dropped=self.dropped)
+            log.warning("redis available again", superseded=self.superseded, dropped=self.dropped)
         self.disconnected = error is not None
 
 
 class RedisSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
-    """One partition of the sink; the flow goes on whatever Redis does."""
+    """One partition of the sink. Redis errors do not affect the flow."""
 
     def __init__(self, writer: LatestWriter) -> None:
         self.writer = writer
@@ -205,14 +205,14 @@ class RedisSinkPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
         )
 
     def snapshot(self) -> None:
-        """Nothing to remember: Redis can be emptied at any time."""
+        """No state: Redis can be emptied at any time."""
 
     def close(self) -> None:
         self.writer.close()
 
 
 class RedisLatestSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
-    """Bytewax output over items `(key, ticks)`: keeps the newest bar, position and valuation in Redis."""
+    """Bytewax sink of items `(key, time slices)` that writes the newest bar, position and valuation to Redis."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis_url = redis_url

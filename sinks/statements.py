@@ -1,8 +1,8 @@
-"""The SQL and the bytes that write one record type, made from its table once at import.
+"""SQL and bytes that write one record type, generated from its table once at import.
 
-Two ways in: VALUES for a few rows, and for many a binary COPY into a temporary stage table, merged from there. The
-stage table holds text, jsonb and numeric columns as text (cast on merging), so that a row is some length-prefixed texts
-and one packed struct: cheaper to make in Python than COPY's text format or binary NUMERICs.
+A few rows are written with VALUES. Many rows are copied in binary into a temporary stage table and merged from there.
+The stage table holds text, jsonb and numeric columns as text (cast on merging), so a row is some length-prefixed
+texts and one packed struct. That is faster to build in Python than COPY's text format or binary NUMERICs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + b"\0\0\0\0" + b"\0\0\0\0"
 COPY_END = b"\xff\xff"
 _NULL = b"\xff\xff\xff\xff"
 _LENGTH = Struct(">i").pack
-# Columns that every row has and whose binary form is of one size: struct code, size in bytes, type of the stage column.
+# Types of non-null columns with a fixed binary size: struct code, size in bytes, type of the stage column.
 _PACKED: dict[type, tuple[str, int, str]] = {
     int: ("q", 8, "bigint"),
     float: ("d", 8, "double precision"),
     bool: ("?", 1, "boolean"),
 }
-# Records whose texts nobody has checked.
+# Records with texts from outside, which are not validated.
 _UNCHECKED_TYPES = EXTERNAL_RECORDS | UNCLOCKED_RECORDS
 _CASTS: dict[type, str] = {Decimal: "::numeric", dict: "::jsonb", list: "::jsonb", int: "::bigint", float: "::float8"}
 
 
 def storable(value: Any) -> Any:
-    """Text from outside as Postgres can hold it: no NUL, no half of a surrogate pair; both become U+FFFD or "?".
+    """Replace what Postgres text cannot hold: NUL becomes U+FFFD, half of a surrogate pair becomes "?".
 
     >>> storable({"reason": "a\\0b"})
     {'reason': 'a\ufffdb'}
@@ -49,7 +49,7 @@ def storable(value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    """A dict, or a list of texts or of named tuples, as JSON. Raises ValueError on NaN: JSON has none."""
+    """Serialise a dict, or a list of texts or of named tuples, as JSON. Raises ValueError on NaN."""
     if isinstance(value, list):
         value = [item._asdict() if hasattr(item, "_asdict") else item for item in value]
     return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -64,7 +64,7 @@ def _as_bytes(kind: type) -> Callable[[Any], bytes]:
 
 
 def _texts_to_bytes(columns: Sequence[tuple[int, Field]]) -> Callable[[Any], bytes]:
-    """What turns a record into the length-prefixed values of these columns."""
+    """Return a function that turns a record into the length-prefixed values of these columns."""
     makers = [(index, _as_bytes(field.kind)) for index, field in columns]
 
     def encode(record: Any) -> bytes:
@@ -83,7 +83,7 @@ def _texts_to_bytes(columns: Sequence[tuple[int, Field]]) -> Callable[[Any], byt
 
 
 class WriteStatements:
-    """All that writing one record type takes. Attributes ending in `_sql` and `stage_ddl` are single statements."""
+    """The statements that write one record type. `stage_ddl` and attributes ending in `_sql` are single statements."""
 
     def __init__(self, record_type: type) -> None:
         table = TABLE_OF[record_type]
@@ -116,13 +116,13 @@ class WriteStatements:
         self._bytes_columns = [i for i, f in enumerate(fields) if f.kind is bytes]
 
     def prepare_rows(self, rows: list[Any]) -> list[Any]:
-        """The rows to write for these records of one batch."""
+        """Return the rows to write for these records of one batch."""
         if self.record_type in _UNCHECKED_TYPES:
             return [self.record_type._make(map(storable, row)) for row in rows]  # type: ignore[attr-defined]
         return rows if self._seq is None or len(rows) == 1 else self._newest(rows, self._seq)
 
     def _newest(self, rows: list[Any], seq: int) -> list[Any]:
-        """The newest row per key: one statement may not update a row twice."""
+        """Return the newest row per key, because one statement cannot update a row twice."""
         latest: dict[tuple[Any, ...], Any] = {}
         for row in rows:
             newest = latest.setdefault(self._key(row), row)
@@ -131,7 +131,7 @@ class WriteStatements:
         return list(latest.values())
 
     def copy_bytes(self, rows: list[Any]) -> bytes:
-        """The rows in COPY's binary format: texts first, then the packed columns, as the stage table has them."""
+        """Return the rows in COPY's binary format: texts first, then the packed columns, as in the stage table."""
         interleaved = [0] * (2 * len(self._sizes))
         interleaved[::2] = self._sizes
         pack, packed, texts, count = self._pack, self._packed, self._texts_to_bytes, self._field_count
@@ -143,7 +143,7 @@ class WriteStatements:
         return b"".join(parts)
 
     def value_rows(self, rows: list[Any]) -> list[Any]:
-        """The rows as psycopg2 takes them in VALUES."""
+        """Return the rows as psycopg2's `execute_values` expects them."""
         if not self._json_columns and not self._bytes_columns:
             return rows
         prepared = []

@@ -1,10 +1,10 @@
-"""The database: one table per record type, its columns named and ordered as the record's fields.
+"""Database tables: one per record type, with columns named and ordered like the record's fields.
 
-A record's tuple is therefore a row, and `record_of(Bar, row)` turns a row back. Beside the fields each table has `ts`,
-the event time `ts_ns` as a timestamp for people (computed on reading, to the microsecond; `ts_ns` is the exact one).
+A record's tuple is therefore a row, and `record_of(Bar, row)` converts a row back. Each table also has `ts`, the event
+time `ts_ns` as a timestamp for people (computed on reading, to the microsecond; `ts_ns` is exact).
 
-Two kinds of tables: *facts* are written once and never change (a repeated delivery is ignored); *latest* tables hold
-one row per key, replaced only by one with a higher `seq` (`LATEST`). Money and quantities are NUMERIC(38, 9).
+There are two kinds of tables. *Facts* are written once and never change; duplicates are ignored. *Latest* tables
+(`LATEST`) hold one row per key, replaced only by a row with a higher `seq`. Money and quantities are NUMERIC(38, 9).
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"},
 )
 
-# As Postgres itself spells to_timestamp(ts_ns / 1e9), so that `alembic check` sees no difference.
+# Spelled as Postgres prints to_timestamp(ts_ns / 1e9), so that `alembic check` finds no difference.
 TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precision)"
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
-_EXACT = Context(prec=38)  # as wide as the column; the usual context would round to 28 digits
+_EXACT = Context(prec=38)  # as wide as the column; the default context rounds to 28 digits
 
 _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
     str: Text,
@@ -98,7 +98,7 @@ _COLUMN_TYPES: dict[type, type[TypeEngine[Any]] | TypeEngine[Any]] = {
 
 
 class Field(NamedTuple):
-    """One field of a record as the database sees it: its plain Python type (list and dict without their items')."""
+    """One field of a record in the database: its plain Python type (list and dict without item types)."""
 
     name: str
     kind: type
@@ -106,7 +106,7 @@ class Field(NamedTuple):
 
 
 def fields_of(record_type: Any) -> list[Field]:
-    """The fields of a record type in order.
+    """Return the fields of a record type in order.
 
     >>> fields_of(Order)[8]
     Field(name='limit_price', kind=<class 'decimal.Decimal'>, nullable=True)
@@ -141,7 +141,7 @@ orders = _table(
     "orders", Order, ("order_id",), Index(None, "seq"), Index(None, "symbol", "seq"), Index(None, "cause_id")
 )
 order_cancels = _table("order_cancels", OrderCancel, ("seq",), Index(None, "order_id"))
-# The risk state is the row with the highest seq: its epoch and state.
+# The row with the highest seq holds the current risk state: its epoch and state.
 risk_fences = _table("risk_fences", RiskFence, ("seq",))
 risk_events = _table("risk_events", RiskEvent, ("seq",), Index(None, "ts_ns"))
 risk_usage = _table("risk_usage", RiskUsage, ("measure", "scope_key"))
@@ -216,13 +216,13 @@ TABLE_OF: dict[type, Table] = {
 }
 
 LATEST: frozenset[type] = frozenset({Position, Lot, RiskUsage})
-"""Record types whose table holds the newest row per key, fenced by `seq`. Closed lots stay, with quantity 0."""
+"""Record types whose table holds the newest row per key, fenced by `seq`. Closed lots remain, with quantity 0."""
 
 
 def record_of(record_type: type[R], row: Mapping[str, Any] | RowMapping) -> R:
-    """The record in a row (`Row._mapping` or `.mappings()`); `Decimal`s come back equal, without trailing zeros.
+    """Return the record in a row (`Row._mapping` or `.mappings()`). Its `Decimal`s are equal, without trailing zeros.
 
-    Raises KeyError where a column is missing.
+    Raises KeyError if a column is missing.
     """
     make = record_type._make  # type: ignore[attr-defined]
     values = [_normalized(row[name]) for name in record_type._fields]  # type: ignore[attr-defined]
@@ -233,7 +233,7 @@ def record_of(record_type: type[R], row: Mapping[str, Any] | RowMapping) -> R:
 
 
 def _normalized(value: Any) -> Any:
-    """NUMERIC(38, 9) comes back as 150.250000000; as a record it was 150.25, and 100.000000000 was 100."""
+    """Strip zeros that NUMERIC(38, 9) adds: 150.250000000 becomes 150.25, and 100.000000000 becomes 100."""
     if type(value) is Decimal:
         stripped = _EXACT.normalize(value)
         return stripped if stripped.as_tuple().exponent <= 0 else _EXACT.quantize(stripped, Decimal(1))  # type: ignore[operator]

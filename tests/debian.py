@@ -1,4 +1,4 @@
-"""Programs of Debian packages: from PATH, else unpacked into a folder of the test; nothing is installed."""
+"""Programs from Debian packages: found on PATH, or unpacked into a folder of the test. Nothing is installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def find_program(name: str, package: str, folder: Path) -> Path:
-    """The program's path. Fails the test with one sentence where it cannot be had."""
+    """Return the path of the program. Fail the test with one sentence if the program is not available."""
     path = shutil.which(name)
     if path is not None:
         return Path(path)
@@ -19,7 +19,7 @@ def find_program(name: str, package: str, folder: Path) -> Path:
             arguments = [str(next(folder.glob(f"{package}_*.deb"))) if part is None else part for part in command]
             failure = _run(arguments, folder)
             if failure is not None and command[0] == "apt-get":
-                # A machine that never asked what there is, or asked long ago.
+                # The package index is missing or out of date.
                 _run(["apt-get", "update"], folder)
                 failure = _run(arguments, folder)
             if failure is not None:
@@ -28,7 +28,7 @@ def find_program(name: str, package: str, folder: Path) -> Path:
 
 
 def _run(arguments: list[str], folder: Path) -> str | None:
-    """The last line of what a command that failed said; None when it did not fail."""
+    """Run a command. Return None on success, else the last line of its error output."""
     try:
         completed = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     except OSError as error:

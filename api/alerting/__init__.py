@@ -1,1 +1,1 @@
-"""Alerts: conditions over the metrics page, what is open, and who is told. Decides nothing about trading."""
+"""Alerts: conditions on the metrics page, open alerts and their notifications. Makes no trading decisions."""

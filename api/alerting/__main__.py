@@ -1,4 +1,4 @@
-"""The process `alerts`: `python -m api.alerting`. Reads the metrics page, keeps the open alerts, delivers messages."""
+"""The process `alerts`: `python -m api.alerting`. Reads the metrics page, stores open alerts and delivers messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TIMEOUT_S = 5.0
 
 
 class AlertMonitor:
-    """One round after the other. A condition counts when it has lasted for its `hold_s`."""
+    """Evaluates the conditions in rounds. A condition opens an alert when it has lasted for its `hold_s`."""
 
     def __init__(self, settings: Settings, channels: AlertChannels, home: Path | None) -> None:
         self._alerts: AlertsSection = settings.alerts
@@ -53,12 +53,12 @@ class AlertMonitor:
             self._outbox.deliver(self._channels.send, utc_now())
             self._sent_directly.clear()
         except SQLAlchemyError as error:
-            log.warning("the database did not take the alerts", error=str(error).splitlines()[0])
+            log.warning("database write failed, alerts are sent without it", error=str(error).splitlines()[0])
             self._send_without_database(firing, now)
         self._write_status(len(firing))
 
     def _send_without_database(self, firing: dict[str, ActiveCondition], now: float) -> None:
-        """That the database is away must be told too: once within the window, for it cannot be remembered there."""
+        """Sends alerts while the database is unavailable. It remembers in memory which alerts it sent."""
         for key, condition in sorted(firing.items()):
             if now - self._sent_directly.get(key, -1e12) < self._alerts.dedupe_window:
                 continue
@@ -77,13 +77,13 @@ class AlertMonitor:
             response = self._client.get(self._alerts.metrics_url)
             if response.status_code == 200:
                 return MetricsPage(response.text)
-            log.warning("the metrics page answers", status=response.status_code)
+            log.warning("metrics request failed", status=response.status_code)
         except (httpx.HTTPError, ValueError) as error:
-            log.warning("the metrics page does not answer", error=str(error))
+            log.warning("metrics request failed", error=str(error))
         return None
 
     def _write_status(self, firing: int) -> None:
-        """For the supervisor: a process that hangs shows as one whose file grows old."""
+        """Writes the status file. The supervisor detects a hung process by the age of this file."""
         if self._status_path is not None and self._status_path.parent.is_dir():
             temporary = self._status_path.with_suffix(f".{os.getpid()}")
             temporary.write_text(json.dumps({"pid": os.getpid(), "updated_at": time.time(), "met": firing}))
@@ -94,14 +94,13 @@ class AlertMonitor:
 
 
 def market_open(settings: Settings, now: datetime) -> bool:
-    """Whether bars are to be expected: always, but for the exchange's nights, weekends and holidays.
-
-    With extended hours from 4:00 to 20:00 at New York on days when the exchange is open.
+    """Returns whether bars are expected. With the calendar XNYS: only during the sessions of the exchange, or from 4:00
+    to 20:00 New York time with extended hours. The simulator and other calendars have bars at any time.
     """
     data = settings.market_data
     if data.feed == "simulator" or data.files.calendar != "XNYS":
         return True
-    # Imported here: pandas and the calendars are most of this process, and needed only when a feed is silent.
+    # Imported here, because pandas and the calendars need much memory and are used only when a feed is stale.
     import exchange_calendars
 
     local = now.astimezone(UTC)
@@ -115,23 +114,23 @@ def market_open(settings: Settings, now: datetime) -> bool:
 
 
 def main() -> None:
-    """Until SIGTERM. Raises BadInput for wrong settings or channels."""
+    """Runs until SIGTERM or SIGINT. Raises BadInput for invalid settings or channels."""
     logs.configure("alerts")
     settings = load_settings()
     logs.configure("alerts", settings.platform.log_level)
-    # Each request and address would be a line; what matters is logged above.
+    # These libraries log every request and address.
     for name in ("httpx", "apprise", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     home = os.environ.get("PLATFORM_HOME")
-    watch = AlertMonitor(settings, AlertChannels(settings.alerts), Path(home) if home else None)
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
-    log.info("service starts", channels=[channel.name for channel in settings.alerts.channels])
-    while not ended.is_set():
-        watch.run_once()
-        ended.wait(settings.alerts.check_every)
-    watch.close()
+    monitor = AlertMonitor(settings, AlertChannels(settings.alerts), Path(home) if home else None)
+    stop_requested = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
+    signal.signal(signal.SIGINT, lambda *_: stop_requested.set())
+    log.info("service started", channels=[channel.name for channel in settings.alerts.channels])
+    while not stop_requested.is_set():
+        monitor.run_once()
+        stop_requested.wait(settings.alerts.check_every)
+    monitor.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which alerts' conditions are met by the figures of the metrics page, and those of earlier readings."""
+"""Evaluate the conditions of the alerts on the metrics page and on earlier readings of it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from configs.alerts import AlertsSection
 
 WINDOW_S = 300.0
 ORDERS_MIN = 20
-"""A rate over fewer decisions says nothing."""
+"""The rejection rate is evaluated only with at least this many decisions."""
 SETTLE_S = 15.0
-"""How long a figure that jumps (a query's time, a queue's length) has to stay above its limit."""
+"""How long a fluctuating value (query time, queue length) must exceed its limit."""
 
 Sample = tuple[dict[str, str], float]
 
 
 class ActiveCondition(NamedTuple):
-    """A condition that is met now. `key` names the alert and what it is about; `hold_s` is how long it must last."""
+    """A condition that is currently met. `key` is the alert's name and subject; `hold_s` is how long it must last."""
 
     key: str
     name: str
@@ -32,7 +32,7 @@ class ActiveCondition(NamedTuple):
 
 
 class MetricsPage:
-    """The samples of one reading of the page, by name."""
+    """The samples of one reading of the metrics page, by name."""
 
     def __init__(self, text: str) -> None:
         self._samples: dict[str, list[Sample]] = {}
@@ -50,16 +50,18 @@ class MetricsPage:
 
 
 class Conditions:
-    """Call it with each reading. Remembers the last five minutes of what only grows."""
+    """Evaluates successive readings of the metrics page. Keeps the counters of the last five minutes."""
 
     def __init__(self, settings: AlertsSection, *, market_open: Callable[[], bool] = lambda: True) -> None:
         self._settings, self._market_open = settings, market_open
         self._readings: deque[tuple[float, dict[tuple[str, str], float]]] = deque()
 
     def evaluate(self, page: MetricsPage | None, now: float) -> list[ActiveCondition]:
-        """`page` is None when the page did not answer; `now` in seconds of any steady clock."""
+        """Returns the active conditions. `page` is None if the request failed; `now` is in seconds of a monotonic
+        clock.
+        """
         if page is None:
-            return list(self._service_down("api", "the API does not answer"))
+            return list(self._service_down("api", "the API does not respond"))
         increases = self._increases(page, now)
         return [
             *self._portfolio(page),
@@ -79,21 +81,21 @@ class Conditions:
             yield _active(
                 "daily_loss_threshold",
                 "",
-                f"today's result is {daily_pnl:,.2f}",
+                f"today's P&L is {daily_pnl:,.2f}",
                 daily_pnl,
                 limits.daily_loss_threshold,
             )
         if limits.position_concentration is not None:
             for labels, share in page.samples("platform_position_share_ratio"):
                 if share > limits.position_concentration:
-                    summary = f"{labels['symbol']} is {share:.1%} of equity"
+                    summary = f"the position in {labels['symbol']} is {share:.1%} of equity"
                     yield _active(
                         "position_concentration", labels["symbol"], summary, share, limits.position_concentration
                     )
         if limits.margin_utilization is not None:
             for labels, share in page.samples("platform_risk_limit_usage_ratio", symbol=""):
                 if labels["measure"].startswith("margin_") and share > limits.margin_utilization:
-                    summary = f"{labels['measure']} is used by {share:.1%}"
+                    summary = f"{share:.1%} of {labels['measure']} is used"
                     yield _active("margin_utilization", labels["measure"], summary, share, limits.margin_utilization)
 
     def _service_down(self, service: str, summary: str) -> Iterator[ActiveCondition]:
@@ -108,7 +110,7 @@ class Conditions:
                 yield from self._service_down(labels["service"], f"{labels['service']} is not healthy")
         for part, server in (("database", "postgres"), ("kafka", "kafka")):
             if page.value(f"platform_{part}_up") == 0 and page.value("platform_service_up", service=server) != 0:
-                yield from self._service_down(server, f"{server} does not answer the API")
+                yield from self._service_down(server, f"{server} does not respond to the API")
         query_s = page.value("platform_database_query_seconds")
         if limits.database_latency is not None and query_s is not None and query_s > limits.database_latency:
             summary = f"a small query takes {query_s * 1000:,.0f} ms"
@@ -122,23 +124,23 @@ class Conditions:
                     )
         idle_s = page.value("platform_dataflow_still_seconds", service="market_data")
         if limits.stale_feed is not None and idle_s is not None and idle_s > limits.stale_feed and self._market_open():
-            yield _active("stale_feed", "", f"no tick from the feed for {idle_s:,.0f} s", idle_s, limits.stale_feed)
+            yield _active("stale_feed", "", f"no data from the feed for {idle_s:,.0f} s", idle_s, limits.stale_feed)
         if limits.dataflow_halted is not None:
             for labels, halted in page.samples("platform_dataflow_halted"):
                 if halted:
                     service = labels["service"]
                     summary = (
-                        f"{service} has halted: too many records were set aside; dead-letters release lets it go on"
+                        f"{service} has halted because of too many dead letters; `dead-letters release` resumes it"
                     )
                     yield _active("dataflow_halted", service, summary, 1.0, 0.0, limits.dataflow_halted)
         if limits.check_failure is not None:
             for labels, ok in page.samples("platform_check_ok"):
                 if not ok:
-                    summary = f"{labels['check']} found a difference"
+                    summary = f"the check {labels['check']} found a difference"
                     yield _active("check_failure", labels["check"], summary, 0.0, 1.0, limits.check_failure)
 
     def _increases(self, page: MetricsPage, now: float) -> dict[tuple[str, str], float]:
-        """By how much each dataflow's counts grew within the window; a count that fell was begun anew."""
+        """Returns the increase of each dataflow's counters within the window. A counter that decreased was reset."""
         counts = {
             (name, labels["service"]): value
             for name in ("records_in", "dead_letters", "seq_gaps")
@@ -160,12 +162,12 @@ class Conditions:
         limits = self._settings.system
         for (name, service), count in increases.items():
             if name == "seq_gaps" and count and limits.missing_records is not None:
-                summary = f"{service} misses {count:,.0f} records of its inputs"
+                summary = f"{count:,.0f} records are missing in the inputs of {service}"
                 yield _active("missing_records", service, summary, count, 0.0, limits.missing_records)
             if name == "dead_letters" and count and limits.dead_letter_rate is not None:
                 share = count / max(1.0, count + increases.get(("records_in", service), 0.0))
                 if share > limits.dead_letter_rate:
-                    summary = f"{service} cannot take in {share:.1%} of its input ({count:,.0f} dead letters)"
+                    summary = f"{share:.1%} of the input of {service} became dead letters ({count:,.0f} records)"
                     yield _active("dead_letter_rate", service, summary, share, limits.dead_letter_rate)
 
     def _trading(self, page: MetricsPage) -> Iterator[ActiveCondition]:
@@ -173,19 +175,19 @@ class Conditions:
         ratio, decided = page.value("platform_order_rejection_ratio"), page.value("platform_order_decisions") or 0.0
         rejection_limit = limits.order_rejection_rate
         if rejection_limit is not None and ratio is not None and decided >= ORDERS_MIN and ratio > rejection_limit:
-            summary = f"{ratio:.1%} of {decided:,.0f} orders are refused"
+            summary = f"{ratio:.1%} of {decided:,.0f} orders were rejected"
             yield _active("order_rejection_rate", "", summary, ratio, rejection_limit)
         latency = page.value("platform_execution_latency_seconds", quantile="0.95")
         if limits.execution_latency is not None and latency is not None:
             excess_s = latency - (page.value("platform_bar_interval_seconds") or 0.0)
             if excess_s > limits.execution_latency:
-                summary = f"an order waits {excess_s:,.1f} s longer than a bar for its fill"
+                summary = f"orders wait {excess_s:,.1f} s longer than one bar for their fills"
                 yield _active("execution_latency", "", summary, excess_s, limits.execution_latency, SETTLE_S)
         if limits.circuit_breaker_activation is not None:
             hold_s = limits.circuit_breaker_activation
             for labels, _ in page.samples("platform_circuit_breaker_open"):
                 subject = "/".join(part for part in (labels["breaker"], labels["scope"], labels["key"]) if part)
-                summary = f"breaker {subject} is {labels['state']}"
+                summary = f"circuit breaker {subject} is {labels['state']}"
                 yield _active("circuit_breaker_activation", subject, summary, 1.0, 0.0, hold_s)
             if page.value("platform_trading_halted"):
                 yield _active("circuit_breaker_activation", "kill_switch", "trading is halted", 1.0, 0.0, hold_s)

@@ -1,7 +1,7 @@
-"""What is open and what has to be told, in Postgres: an alert and its messages are written together, then delivered.
+"""Open alerts and their messages in PostgreSQL: an alert and its messages are written together, then delivered.
 
-At least once: a message is marked when the channel has taken it, so a crash in between tells it again, with the same id
-in it.
+Delivery is at least once: a message is marked after the channel accepts it, so a crash in between sends it again with
+the same id.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH = 20
 
 
 class Message(NamedTuple):
-    """One message to one channel. `delivery_id` is the same whenever it is sent again."""
+    """One message to one channel. A retry has the same `delivery_id`."""
 
     delivery_id: str
     channel: str
@@ -34,17 +34,19 @@ class Message(NamedTuple):
 
 
 SendMessage = Callable[[Message], str | None]
-"""Sends a message; returns what went wrong, None when the channel took it."""
+"""Sends a message; returns the error, or None if the channel accepted it."""
 
 
 class Outbox:
-    """All times are this process's clock."""
+    """Stores and delivers alerts. All times are from the clock of this process."""
 
     def __init__(self, engine: Engine, settings: AlertsSection) -> None:
         self._engine, self._settings = engine, settings
 
     def synchronize(self, firing: Mapping[str, ActiveCondition], now: datetime) -> None:
-        """Make the open alerts those that are `firing`, by key, and write what has to be told about the difference."""
+        """Opens and resolves alerts so that the open alerts are those in `firing` (by key), and writes their
+        messages.
+        """
         with self._engine.begin() as db:
             open_alerts = {row.key: row for row in db.execute(select(alerts).where(alerts.c.resolved_at.is_(None)))}
             for key in sorted(firing.keys() - open_alerts.keys()):
@@ -87,7 +89,7 @@ class Outbox:
             alert_deliveries.c.attempts == 0,
             alert_deliveries.c.not_before > now,
         )
-        # Held back by quiet hours and over before they end: nobody needs to know.
+        # Drop the messages of an alert that opened and resolved within the quiet hours.
         db.execute(update(alert_deliveries).where(*waiting).values(dropped_at=now))
         opened = select(alert_deliveries).where(
             alert_deliveries.c.alert_id == alert_id,
@@ -109,7 +111,7 @@ class Outbox:
         now: datetime,
         not_before: datetime,
     ) -> None:
-        """`content` is the message's title and body."""
+        """Writes a message. `content` is its title and body."""
         row = {
             "delivery_id": f"{alert_id}/{kind}/{channel}",
             "alert_id": alert_id,
@@ -123,10 +125,10 @@ class Outbox:
         db.execute(insert(alert_deliveries).values(row).on_conflict_do_nothing())
 
     def deliver(self, send: SendMessage, now: datetime) -> int:
-        """Send what is due, oldest first; returns how many were taken. A failure is tried again later, ever later."""
+        """Sends the due messages, oldest first. Returns how many were accepted. Failures are retried with back-off."""
         delivered = 0
         for _ in range(BATCH):
-            # One transaction a message: what was sent stays marked whatever happens to the next one.
+            # One transaction per message: a sent message stays marked if the next one fails.
             with self._engine.begin() as db:
                 due = (
                     select(alert_deliveries, alerts.c.severity)
@@ -170,7 +172,7 @@ def _attempt_values(message: Message, error: str | None, now: datetime) -> dict[
 
 
 def read_alerts(db: Connection, *, include_resolved: bool, limit: int) -> list[Mapping[str, object]]:
-    """Newest first, the open ones before the others; `told` and `unsent` count the messages about each."""
+    """Returns alerts, open ones first, newest first. `told` and `untold` count the sent and unsent messages of each."""
     sent = func.count(alert_deliveries.c.delivered_at)
     unsent = func.count().filter(
         alert_deliveries.c.delivery_id.is_not(None),

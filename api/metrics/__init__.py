@@ -1,7 +1,7 @@
-"""`/metrics` in Prometheus' text format: the services, the books, trading, the servers, and the API itself.
+"""`/metrics` in Prometheus' text format: services, books, trading, servers and the API itself.
 
-What each name means is the help text on the page; `docs/monitoring.md` has the overview. Reading changes nothing. What
-is asked of Postgres and Kafka is kept for some seconds, so that many scrapes cost no more than one.
+The page contains a help text for each metric; `docs/monitoring.md` has an overview. Values from PostgreSQL and Kafka
+are cached for some seconds, so that frequent scrapes cost no more than one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Histogram, generate_latest
 from sqlalchemy import Engine, event
 
@@ -23,6 +23,7 @@ from api.metrics.portfolio import PortfolioMetrics
 from api.metrics.servers import DatabaseMetrics, KafkaMetrics, read_host, read_redis
 from api.metrics.services import ServiceMetrics
 from api.metrics.trading import TradingMetrics
+from api.query_parameters import reject_unknown_query_parameters
 from api.resources import Resources
 from api.tokens import Unauthenticated
 
@@ -30,7 +31,7 @@ BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 
 
 def metric_sections(resources: Resources) -> list[MetricSection]:
-    """Each part of the page, and for how many seconds it is kept."""
+    """Returns the sections of the page, each with the time in seconds for which it is cached."""
     settings, home = resources.settings, resources.home
     books, trading = PortfolioMetrics(settings, resources.engine), TradingMetrics(resources.engine)
     database, brokers = DatabaseMetrics(resources.engine), KafkaMetrics(settings.kafka, lambda: resources.kafka_admin)
@@ -59,18 +60,18 @@ def _time_statements(engine: Engine, histogram: Histogram) -> None:
 
 
 def install(app: FastAPI, resources: Resources) -> None:
-    """Measure every request and statement, and serve the numbers. Each application has a registry of its own."""
+    """Measures every request and statement, and serves the metrics. Each application has its own registry."""
     registry = resources.registry
     registry.register(MetricsCollector(metric_sections(resources)))
     requests = Histogram(
         "platform_api_request_seconds",
-        "time of a request, by route, not by path",
+        "duration of requests by route",
         ["method", "route", "status"],
         buckets=BUCKETS_S,
         registry=registry,
     )
     statements = Histogram(
-        "platform_database_statement_seconds", "time of a statement of the API", buckets=BUCKETS_S, registry=registry
+        "platform_database_statement_seconds", "duration of the API's statements", buckets=BUCKETS_S, registry=registry
     )
     for engine in (resources.engine, resources.read_pool.replica):
         if engine is not None:
@@ -84,7 +85,7 @@ def install(app: FastAPI, resources: Resources) -> None:
             response = await call_next(request)
             status = response.status_code
         finally:
-            # The route's template: a label per order id would grow without bound.
+            # The template of the route, because a label per order id would grow without bound.
             route = request.scope.get("route")
             path = getattr(route, "path_format", None) or "unmatched"
             requests.labels(request.method, path, str(status)).observe(time.perf_counter() - began)
@@ -92,24 +93,26 @@ def install(app: FastAPI, resources: Resources) -> None:
 
     token = resources.settings.api.metrics_token
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get("/metrics", include_in_schema=False, dependencies=[Depends(reject_unknown_query_parameters)])
     def get_metrics(request: Request) -> Response:
         _authorize(request, None if token is None else token.get_secret_value())
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _authorize(request: Request, token: str | None) -> None:
-    """The page shows the books: it is for who knows the token, and without one for this machine only."""
+    """Raises Unauthenticated unless the request has the token or, without a configured token, comes from this
+    machine.
+    """
     if token is not None:
         header = request.headers.get("Authorization", "")
         if not hmac.compare_digest(header.encode(), f"Bearer {token}".encode()):
-            raise Unauthenticated("The metrics need the token METRICS_TOKEN as `Authorization: Bearer`.")
+            raise Unauthenticated("The metrics require the token METRICS_TOKEN as `Authorization: Bearer …`.")
     elif request.client is not None and not _on_this_machine(request.client.host):
-        raise Unauthenticated("Without METRICS_TOKEN in the API's settings the metrics are for its own machine only.")
+        raise Unauthenticated("Metrics are available only on the API's own machine unless METRICS_TOKEN is set.")
 
 
 def _on_this_machine(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
     except ValueError:
-        return True  # no address of a network: a unix socket, or a client in this process
+        return True  # not a network address: a unix socket, or a client in this process

@@ -1,4 +1,4 @@
-"""Results of the scheduled checks: `run/checks/NAME.json` in the state folder, written by whoever ran them."""
+"""Metrics of the scheduled checks, from their results in `run/checks/NAME.json` of the state folder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from api.metrics.collector import Labels, Value, gauge
 
 
 def read_checks(home: Path) -> list[Metric]:
-    """Of each file: {"name", "ok", "finished_at" (seconds since 1970), "duration_s", "counts": {what: number}}."""
+    """Returns the metrics of all results. A result is {"name", "ok", "finished_at" (seconds since 1970), "duration_s",
+    "counts": {what: number}}.
+    """
     rows = [row for path in sorted((home / "run" / "checks").glob("*.json")) if (row := read_json(path)) is not None]
     results = {str(row["name"]): row for row in rows if {"name", "ok", "finished_at"} <= row.keys()}
     label = ("check",)
     return [
-        gauge("platform_check_ok", "1 when the check found nothing wrong", label, _values(results, "ok")),
+        gauge("platform_check_ok", "1 if the check found no differences", label, _values(results, "ok")),
         gauge(
-            "platform_check_finished_timestamp_seconds", "when it last ended", label, _values(results, "finished_at")
+            "platform_check_finished_timestamp_seconds",
+            "end of the last run of the check",
+            label,
+            _values(results, "finished_at"),
         ),
-        gauge("platform_check_duration_seconds", "how long it took", label, _values(results, "duration_s")),
-        gauge("platform_check_findings", "what the check counted", ("check", "what"), dict(_findings(results))),
+        gauge(
+            "platform_check_duration_seconds",
+            "duration of the last run of the check",
+            label,
+            _values(results, "duration_s"),
+        ),
+        gauge("platform_check_findings", "counts of the check", ("check", "what"), dict(_findings(results))),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Parts of the page that are read seldom, however often they are asked for, and fail one by one."""
+"""Sections of the metrics page: cached, and independent of each other's failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Value = float | int | None
 
 
 class MetricSection:
-    """`read` gives metrics; they are kept for `cache_s`. What cannot be read is missing from the page, never old."""
+    """The metrics that `read` returns, cached for `cache_s` seconds. If `read` fails, the page omits them."""
 
     def __init__(self, name: str, read: Callable[[], list[Metric]], cache_s: float) -> None:
         self.name, self._read, self._cache_s = name, read, cache_s
@@ -48,46 +48,48 @@ class MetricSection:
         except (SQLAlchemyError, redis.RedisError, KafkaException, OSError, BadInput) as error:
             self._metrics, self.readable = [], False
             if was_readable:
-                log.warning("metrics cannot be read", part=self.name, error=str(error).splitlines()[0])
+                log.warning("metrics section failed", part=self.name, error=str(error).splitlines()[0])
 
 
 class MetricsCollector(Collector):
-    """All parts as one collector, and whether each could be read."""
+    """Collects all sections, and whether each could be read."""
 
     def __init__(self, sections: list[MetricSection]) -> None:
         self._sections = sections
 
     def describe(self) -> Iterable[Metric]:
-        # Registering must ask no server.
+        # Registration must not send requests to servers.
         return []
 
     def collect(self) -> Iterator[Metric]:
         for section in self._sections:
             yield from section.metrics()
         readable = {(section.name,): section.readable for section in self._sections}
-        yield gauge("platform_metrics_readable", "1 when this part of the page could be read", ("part",), readable)
+        yield gauge("platform_metrics_readable", "1 if this part of the page could be read", ("part",), readable)
         read_seconds = {(section.name,): section.took_s for section in self._sections}
-        yield gauge("platform_metrics_read_seconds", "how long reading this part took", ("part",), read_seconds)
+        yield gauge("platform_metrics_read_seconds", "duration of reading this part", ("part",), read_seconds)
 
 
 def gauge(name: str, meaning: str, labels: Labels, values: Mapping[Any, Value]) -> GaugeMetricFamily:
-    """A metric with a value for each tuple of labels; those without a value are left out."""
+    """Returns a gauge with a value for each tuple of labels. Values of None are omitted."""
     family = GaugeMetricFamily(name, meaning, labels=labels)
-    for label_values, value in values.items():
-        if value is not None:
-            family.add_metric(label_values, float(value))
+    _add_values(family, values)
     return family
 
 
 def counter(name: str, meaning: str, labels: Labels, values: Mapping[Any, Value]) -> CounterMetricFamily:
-    """As `gauge`, of what only grows; `_total` is added to the name."""
+    """Returns a counter, like `gauge`. Its name on the page ends with `_total`."""
     family = CounterMetricFamily(name, meaning, labels=labels)
-    for label_values, value in values.items():
-        if value is not None:
-            family.add_metric(label_values, float(value))
+    _add_values(family, values)
     return family
 
 
+def _add_values(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Any, Value]) -> None:
+    for label_values, value in values.items():
+        if value is not None:
+            family.add_metric(label_values, float(value))
+
+
 def single(name: str, meaning: str, value: Value) -> GaugeMetricFamily:
-    """A metric without labels."""
+    """Returns a gauge without labels."""
     return gauge(name, meaning, (), {(): value})

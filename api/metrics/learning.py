@@ -1,4 +1,4 @@
-"""What strategies earned and weigh, and the models: what serves, how old it is, how its forecasts turned out."""
+"""Metrics of strategies (P&L, weights) and models (status, age, scores of their forecasts)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from configs.settings import Settings
 from sinks.tables import attribution, model_scores, predictions, weights
 
 HASH_DIGITS_SHOWN = 12
-"""So much of a model's sha256 is its label, as the commands show it."""
+"""Digits of a model's sha256 in its label, as in the commands."""
 
 
 class StrategyMetrics:
@@ -44,7 +44,7 @@ class StrategyMetrics:
             ),
             gauge(
                 "platform_strategy_total_pnl",
-                "realized + unrealized - fees + cash flows; over all strategies it is the ledger's",
+                "realized + unrealized - fees + cash flows; the sum over all strategies is the ledger's P&L",
                 ("strategy",),
                 total,
             ),
@@ -55,7 +55,7 @@ class StrategyMetrics:
             ),
             gauge(
                 "platform_strategy_weight",
-                "how much the ensemble listens to it, in [0, 1]",
+                "weight in the ensemble, in [0, 1]",
                 ("strategy",),
                 weight_values,
             ),
@@ -63,14 +63,14 @@ class StrategyMetrics:
 
 
 class ModelMetrics:
-    """The registered models, their scores, and the forecasts of the last tick that had any."""
+    """The registered models, their scores, and the forecasts of the last time slice with forecasts."""
 
     def __init__(self, settings: Settings, engine: Engine, home: Path) -> None:
         folder = settings.predictions.registry
         self._engine, self._registry = engine, ModelRegistry(home / "models" if folder is None else folder)
 
     def read(self) -> list[Metric]:
-        """Raises BadInput for a registry that cannot be read."""
+        """Raises BadInput if the registry is unreadable."""
         newest = select(func.max(model_scores.c.seq)).group_by(model_scores.c.model_hash)
         last = select(predictions).where(predictions.c.ts_ns == select(func.max(predictions.c.ts_ns)).scalar_subquery())
         with self._engine.connect().execution_options(isolation_level="REPEATABLE READ") as db:
@@ -95,7 +95,7 @@ class ModelMetrics:
             ),
             gauge(
                 "platform_model_trained_until_timestamp_seconds",
-                "event time of the last row that it was trained on",
+                "event time of the last training row",
                 ("model", "sha256"),
                 trained_until,
             ),
@@ -105,9 +105,9 @@ class ModelMetrics:
 def _score_metrics(rows: Sequence[RowMapping]) -> list[Metric]:
     meanings = {
         "predictions": ("platform_model_predictions_judged", "forecasts whose horizon has passed"),
-        "hit_rate": ("platform_model_hit_rate_ratio", "right signs of those that moved"),
-        "brier": ("platform_model_brier_score", "mean squared error of the probability; 0.25 is a coin's"),
-        "drift": ("platform_model_drift", "highest drift between the last two scores, 0 as in training"),
+        "hit_rate": ("platform_model_hit_rate_ratio", "share of right signs where the price moved"),
+        "brier": ("platform_model_brier_score", "mean squared error of the probability; 0.25 is no better than chance"),
+        "drift": ("platform_model_drift", "highest drift between the last two scores; 0 is the training distribution"),
     }
     return [
         gauge(
@@ -123,6 +123,8 @@ def _score_metrics(rows: Sequence[RowMapping]) -> list[Metric]:
 def _forecast_metrics(rows: Sequence[RowMapping]) -> list[Metric]:
     drift = {(row["symbol"],): row["drift"] for row in rows}
     return [
-        single("platform_predictions_last_tick", "forecasts of the last tick that had any", len(rows)),
-        gauge("platform_prediction_drift", "of the last tick's forecasts, 1 certainly drifted", ("symbol",), drift),
+        single("platform_predictions_last_tick", "forecasts of the last time slice with forecasts", len(rows)),
+        gauge(
+            "platform_prediction_drift", "drift of the last forecasts, from 0 (none) to 1 (certain)", ("symbol",), drift
+        ),
     ]

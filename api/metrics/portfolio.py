@@ -1,4 +1,4 @@
-"""What the portfolio is worth, what it holds, and how much of each limit is used."""
+"""Metrics of the portfolio: value, positions, limit usage and circuit breakers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NO_SECTOR = "unlisted"
 
 
 class PortfolioMetrics:
-    """Reads the newest rows of the books, in one transaction; the highest equity so far is carried on."""
+    """Reads the latest rows of the books in one transaction. Keeps the peak of the equity between readings."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._engine, self._settings = engine, settings
@@ -66,25 +66,30 @@ class PortfolioMetrics:
         exposure = money["gross_exposure"]
         return [
             *money_metrics,
-            gauge("platform_portfolio_pnl", "profit since the day, week or month began", ("window",), pnl),
-            gauge("platform_portfolio_return_ratio", "the same over the equity then", ("window",), returns),
-            single("platform_portfolio_peak_value", "highest equity so far", float(self._peak)),
+            gauge("platform_portfolio_pnl", "P&L since the start of the day, week or month", ("window",), pnl),
+            gauge(
+                "platform_portfolio_return_ratio",
+                "P&L of the window divided by the equity at its start",
+                ("window",),
+                returns,
+            ),
+            single("platform_portfolio_peak_value", "peak of the equity", float(self._peak)),
             single(
                 "platform_portfolio_drawdown_ratio",
-                "fall from the highest equity so far",
+                "fall from the peak of the equity, as a fraction of the peak",
                 max(0.0, 1 - float(equity / self._peak)) if self._peak else None,
             ),
             single(
                 "platform_portfolio_leverage_ratio",
-                "gross exposure over equity",
+                "gross exposure divided by equity",
                 float(exposure / equity) if equity > 0 else None,
             ),
-            single("platform_bar_interval_seconds", "how long a bar is", self._bar_s),
+            single("platform_bar_interval_seconds", "length of a bar", self._bar_s),
             single("platform_portfolio_valued_timestamp_seconds", "event time of the last valuation", at_ns / 1e9),
         ]
 
     def _window_starts(self, at_ns: int) -> dict[str, int]:
-        """Where the day, week (Monday) and month of a moment began at the exchange, in ns since 1970."""
+        """Returns the starts of the day, week (Monday) and month at the exchange, in ns since 1970."""
         day = datetime.fromtimestamp(at_ns / 1e9, UTC).astimezone(self._zone).date()
         start_dates = {"day": day, "week": day - timedelta(days=day.weekday()), "month": day.replace(day=1)}
         return {
@@ -98,7 +103,7 @@ class PortfolioMetrics:
         return self._capital if equity is None else equity
 
     def _update_peak(self, db: Connection) -> None:
-        """Only what is new is looked at; a table that was emptied is begun anew."""
+        """Reads only new valuations. Starts again if the table was truncated."""
         query = select(func.max(valuations.c.seq), func.max(valuations.c.equity))
         newest = db.execute(select(func.max(valuations.c.seq))).scalar() or 0
         if newest < self._peak_seq:
@@ -108,7 +113,7 @@ class PortfolioMetrics:
             self._peak, self._peak_seq = max(self._peak, highest), seq
 
     def _positions(self, db: Connection, last: dict[str, Any] | None) -> list[Metric]:
-        """Marked with the closes that the valuation was made with."""
+        """Values the positions at the closes that the valuation used."""
         mark = (
             select(bars.c.close.label("price"))
             .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(last["ts_ns"] if last else 0))
@@ -133,9 +138,11 @@ class PortfolioMetrics:
             gauge(
                 "platform_position_value", "market value in account currency, negative when short", label_names, value
             ),
-            gauge("platform_position_unrealized_pnl", "profit of what is held, before fees", label_names, profit),
-            gauge("platform_position_share_ratio", "size of a position over equity", label_names, share),
-            single("platform_position_count", "symbols that are held", len(value)),
+            gauge("platform_position_unrealized_pnl", "unrealized P&L, before fees", label_names, profit),
+            gauge(
+                "platform_position_share_ratio", "absolute value of a position divided by equity", label_names, share
+            ),
+            single("platform_position_count", "open positions", len(value)),
         ]
 
 
@@ -147,11 +154,11 @@ def _limits(db: Connection) -> list[Metric]:
     return [
         gauge(
             "platform_risk_limit_usage_ratio",
-            "used over limit; the symbol is empty for the whole book",
+            "used divided by limit; the symbol is empty for the portfolio",
             label_names,
             share,
         ),
-        gauge("platform_risk_limit_used", "what is used, in the unit of the measure", label_names, used),
+        gauge("platform_risk_limit_used", "usage in the unit of the measure", label_names, used),
     ]
 
 
@@ -165,9 +172,9 @@ def _breakers(db: Connection) -> list[Metric]:
         single("platform_trading_halted", "1 while the kill switch is on", fence == HALTED),
         gauge(
             "platform_circuit_breaker_open",
-            "1 for each breaker that halts trading or lets it only reduce",
+            "1 for each breaker that halts trading or allows only reducing orders",
             ("breaker", "scope", "key", "state"),
             states,
         ),
-        single("platform_circuit_breakers_open", "how many breakers are not at rest", len(states)),
+        single("platform_circuit_breakers_open", "circuit breakers that are not ACTIVE", len(states)),
     ]

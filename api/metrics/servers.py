@@ -1,4 +1,4 @@
-"""PostgreSQL, Kafka, Redis and the machine: whether they answer, how fast, how large, how far behind."""
+"""Metrics of PostgreSQL, Kafka, Redis and the machine: availability, latency, size and lag."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FROM pg_class c JOIN pg_stat_user_tables s ON s.relid = c.oid WHERE c.relnamespa
 
 
 class DatabaseMetrics:
-    """What PostgreSQL says of itself."""
+    """The statistics of PostgreSQL."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class DatabaseMetrics:
         try:
             return self._read_statistics()
         except SQLAlchemyError:
-            return [single("platform_database_up", "1 while PostgreSQL answers", 0)]
+            return [single("platform_database_up", "1 while PostgreSQL responds", 0)]
 
     def _read_statistics(self) -> list[Metric]:
         with self._engine.connect() as db:
@@ -53,15 +53,18 @@ class DatabaseMetrics:
             ).all()
         looked_up = row["blks_hit"] + row["blks_read"]
         return [
-            single("platform_database_up", "1 while PostgreSQL answers", 1),
-            single("platform_database_query_seconds", "time of one small query, just now", took_s),
+            single("platform_database_up", "1 while PostgreSQL responds", 1),
+            single("platform_database_query_seconds", "duration of one small query at the time of the scrape", took_s),
             single("platform_database_size_bytes", "size of the database", size),
             gauge(
-                "platform_database_table_bytes", "a table with its indexes", ("table",), {(t,): b for t, b, _ in tables}
+                "platform_database_table_bytes",
+                "size of a table with its indexes",
+                ("table",),
+                {(t,): b for t, b, _ in tables},
             ),
             gauge(
                 "platform_database_table_rows",
-                "rows, as the statistics have them",
+                "rows, as estimated by the statistics",
                 ("table",),
                 {(t,): n for t, _, n in tables},
             ),
@@ -77,14 +80,14 @@ class DatabaseMetrics:
             counter("platform_database_deadlocks", "deadlocks", (), {(): row["deadlocks"]}),
             single(
                 "platform_database_cache_hit_ratio",
-                "blocks found in shared buffers",
+                "share of blocks found in shared buffers",
                 row["blks_hit"] / looked_up if looked_up else None,
             ),
         ]
 
 
 class KafkaMetrics:
-    """How long the topics are and how far each dataflow has read them, by what it committed for such tools."""
+    """The end offsets of the topics and the lag of each dataflow, by the offsets that it commits for monitoring."""
 
     def __init__(self, kafka: KafkaSection, client: Callable[[], AdminClient]) -> None:
         self._kafka, self._client = kafka, client
@@ -97,30 +100,38 @@ class KafkaMetrics:
         try:
             end_offsets = self._ends()
         except (KafkaException, TimeoutError):
-            return [single("platform_kafka_up", "1 while Kafka answers", 0)]
-        lags: dict[Labels, Value] = dict(self._lags(end_offsets))  # none while the groups' coordinator is not there yet
+            return [single("platform_kafka_up", "1 while Kafka responds", 0)]
+        lags: dict[Labels, Value] = dict(self._lags(end_offsets))  # empty while the group coordinator is unavailable
         service_lags: dict[Labels, Value] = {}
         for (service, _), lag in lags.items():
             service_lags[(service,)] = (service_lags.get((service,)) or 0) + (lag or 0)
         return [
-            single("platform_kafka_up", "1 while Kafka answers", 1),
+            single("platform_kafka_up", "1 while Kafka responds", 1),
             gauge(
                 "platform_kafka_log_end_offset",
-                "messages ever written to a partition",
+                "messages written to a partition since its creation",
                 ("topic", "partition"),
                 {(topic, str(partition)): end for (topic, partition), end in end_offsets.items()},
             ),
             gauge(
                 "platform_kafka_consumer_lag_messages",
-                "messages of a topic that a dataflow has not taken into a snapshot yet",
+                "messages of a topic that a dataflow has not stored in a snapshot yet",
                 ("service", "topic"),
                 lags,
             ),
-            gauge("platform_kafka_service_lag_messages", "the same over all its topics", ("service",), service_lags),
+            gauge(
+                "platform_kafka_service_lag_messages",
+                "messages of all topics that a dataflow has not stored in a snapshot yet",
+                ("service",),
+                service_lags,
+            ),
         ]
 
     def _ends(self) -> dict[tuple[str, int], int]:
-        """Raises KafkaException or TimeoutError where no broker answers; a topic that is not there yet is left out."""
+        """Returns end offsets by (topic, partition), without topics that do not exist yet.
+
+        Raises KafkaException or TimeoutError if no broker responds.
+        """
         prefix, latest = self._kafka.topic_prefix, OffsetSpec.latest()  # type: ignore[no-untyped-call]
         existing_topics = self._client().list_topics(timeout=KAFKA_TIMEOUT_S).topics
         requested = {
@@ -136,13 +147,13 @@ class KafkaMetrics:
                     KAFKA_TIMEOUT_S + 1
                 ).offset
             except KafkaException as error:
-                # Above 0 is a broker's answer, below the client's own trouble with reaching one.
+                # A positive code is a broker's response; a negative one means that the client reached no broker.
                 if error.args[0].code() < 0:
                     raise
         return end_offsets
 
     def _lags(self, end_offsets: dict[tuple[str, int], int]) -> list[tuple[tuple[str, str], int]]:
-        """A group that never committed, or whose coordinator does not answer, is not there."""
+        """Returns lags by (reader, topic). Omits groups that never committed or whose coordinator does not respond."""
         prefix, client = self._kafka.topic_prefix, self._client()
         readers = sorted({reader for entry in self._kafka.topics.values() for reader in entry.readers})
         requested = {
@@ -170,34 +181,36 @@ def read_redis(client: redis.Redis) -> list[Metric]:
     try:
         info = client.info()
     except redis.RedisError:
-        return [single("platform_redis_up", "1 while Redis answers", 0)]
+        return [single("platform_redis_up", "1 while Redis responds", 0)]
     assert isinstance(info, dict)
     return [
-        single("platform_redis_up", "1 while Redis answers", 1),
-        single("platform_redis_memory_bytes", "memory of Redis", info.get("used_memory")),
+        single("platform_redis_up", "1 while Redis responds", 1),
+        single("platform_redis_memory_bytes", "memory that Redis uses", info.get("used_memory")),
         single("platform_redis_clients", "connections to Redis", info.get("connected_clients")),
-        counter("platform_redis_commands", "commands", (), {(): info.get("total_commands_processed")}),
+        counter(
+            "platform_redis_commands", "commands processed by Redis", (), {(): info.get("total_commands_processed")}
+        ),
     ]
 
 
 def read_host(home: Path) -> list[Metric]:
-    """The machine the API runs on; the disk is that of the state folder."""
+    """Returns metrics of the machine that runs the API, and of the disk of the state folder."""
     memory, times = psutil.virtual_memory(), psutil.cpu_times()
     disk = shutil.disk_usage(home if home.exists() else "/")
     busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
     state = ("state",)
     return [
-        counter("platform_host_cpu_busy_seconds", "processor time used, all processors", (), {(): busy}),
+        counter("platform_host_cpu_busy_seconds", "processor time used by all processors", (), {(): busy}),
         single("platform_host_cpus", "processors", psutil.cpu_count()),
         gauge(
             "platform_host_memory_bytes",
-            "memory of the machine",
+            "memory of the machine, available and total",
             state,
             {("available",): memory.available, ("total",): memory.total},
         ),
         gauge(
             "platform_host_disk_bytes",
-            "disk of the state folder",
+            "disk space of the state folder, free and total",
             state,
             {("free",): disk.free, ("total",): disk.total},
         ),

@@ -1,4 +1,4 @@
-"""The platform's processes: whether they are well, what they counted, how far they are, what they use."""
+"""Metrics of the platform's processes: health, counts, progress and resources."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from configs.settings import Settings
 
 SILENT_AFTER_S = 15.0
 _MEANINGS = {
-    "records_in": "records taken in",
+    "records_in": "records read",
     "records_out": "records written to topics",
-    "dead_letters": "what could not be taken in",
-    "late_records": "bars behind their clock",
-    "duplicates": "repeats that were dropped",
-    "seq_gaps": "records that are missing in an input",
-    "ticks": "ticks handed to the stage",
+    "dead_letters": "dead letters",
+    "late_records": "late records: bars behind their clock",
+    "duplicates": "duplicates that were dropped",
+    "seq_gaps": "records missing in an input",
+    "ticks": "time slices processed by the stage",
 }
 Rows = dict[str, dict[str, Any]]
 
 
 class ServiceMetrics:
-    """Reads the files of the state folder, and the processes that they name."""
+    """Reads the reports in the state folder and the processes that they name."""
 
     def __init__(self, settings: Settings, home: Path) -> None:
         self._home = home
@@ -43,30 +43,30 @@ class ServiceMetrics:
             *_processes(stats, children),
             self._halted(children),
             single(
-                "platform_degraded", "1 when a stand-in replaces a service", bool(read_degraded_reasons(self._home))
+                "platform_degraded", "1 if a substitute replaces a service", bool(read_degraded_reasons(self._home))
             ),
         ]
 
     def _halted(self, children: Rows) -> Metric:
-        """`run/halted/NAME.json` is there while a process holds itself (`dataflows/runtime/halt_files.py`)."""
+        """`run/halted/NAME.json` exists while a dataflow is halted (`dataflows/runtime/halt_files.py`)."""
         halted = {path.stem for path in (self._home / "run" / "halted").glob("*.json")}
         names = sorted({*self._dataflows, *children, *halted})
         return gauge(
             "platform_dataflow_halted",
-            "1 while a dataflow stands still because it set aside too many records, until a person releases it",
+            "1 while a dataflow is halted because of too many dead letters, until a user releases it",
             ("service",),
             {(name,): name in halted for name in names},
         )
 
     def _health(self, stats: Rows, children: Rows, now: float) -> list[Metric]:
-        """By the supervisor where there is one; otherwise a dataflow is up while it reports."""
+        """Returns the health that the supervisor reports. Without a supervisor, a dataflow is up while it reports."""
         up: dict[Labels, Value] = {(name,): child.get("status") == "healthy" for name, child in children.items()}
         for name in self._dataflows if not children else ():
             up[(name,)] = name in stats and now - float(stats[name]["updated_at"]) < SILENT_AFTER_S
         restarts: dict[Labels, Value] = {(name,): child.get("restarts") for name, child in children.items()}
         return [
             gauge("platform_service_up", "1 while a service is healthy", ("service",), up),
-            counter("platform_service_restarts", "starts after an end nobody asked for", ("service",), restarts),
+            counter("platform_service_restarts", "restarts after an unexpected exit", ("service",), restarts),
         ]
 
 
@@ -82,27 +82,29 @@ def _counts(stats: Rows) -> list[Metric]:
 
 
 def _progress(stats: Rows, now: float) -> list[Metric]:
-    """How far each dataflow is: in event time behind the feed, and behind the clock on the wall."""
+    """Returns the progress of each dataflow: its lag behind the feed in event time and behind the wall clock."""
     clocks = {service: row["last_tick_ns"] / 1e9 for service, row in stats.items() if row.get("last_tick_ns", -1) > 0}
     newest = clocks.get("market_data", max(clocks.values(), default=0.0))
     label = ("service",)
     return [
-        gauge("platform_dataflow_event_timestamp_seconds", "event time of the last tick", label, _labelled(clocks)),
+        gauge(
+            "platform_dataflow_event_timestamp_seconds", "event time of the last time slice", label, _labelled(clocks)
+        ),
         gauge(
             "platform_dataflow_event_lag_seconds",
-            "event time between the feed's last tick and this one's",
+            "event time between the feed's last time slice and this dataflow's",
             label,
             {(service,): max(0.0, newest - clock) for service, clock in clocks.items()},
         ),
         gauge(
             "platform_dataflow_wall_lag_seconds",
-            "time between the last tick's event time and now; without meaning for a feed of old files",
+            "time between the last time slice's event time and now; meaningless for a feed of old files",
             label,
             {(service,): now - clock for service, clock in clocks.items()},
         ),
         gauge(
             "platform_dataflow_still_seconds",
-            "time since the last tick came; 0 for a feed at its end",
+            "time since the last time slice; 0 for a feed that has finished",
             label,
             {
                 (service,): 0.0 if row.get("feed_finished") else now - row["moved_at"]
@@ -111,7 +113,7 @@ def _progress(stats: Rows, now: float) -> list[Metric]:
             },
         ),
         gauge(
-            "platform_dataflow_feed_finished", "1 when a feed has no more input", label, _values(stats, "feed_finished")
+            "platform_dataflow_feed_finished", "1 if a feed has no more input", label, _values(stats, "feed_finished")
         ),
         gauge(
             "platform_dataflow_report_age_seconds",
@@ -133,7 +135,7 @@ def _labelled(values: dict[str, float]) -> dict[Labels, Value]:
 
 
 def _processes(stats: Rows, children: Rows) -> list[Metric]:
-    """Dataflows say it of themselves, which also works from another container; of the others the system is asked."""
+    """Dataflows report their own resources, also from other containers. For other processes, psutil reads them."""
     cpu = {service: row["cpu_s"] for service, row in stats.items() if "cpu_s" in row}
     memory = {service: row["rss_bytes"] for service, row in stats.items() if "rss_bytes" in row}
     own_process = psutil.Process()
@@ -145,7 +147,7 @@ def _processes(stats: Rows, children: Rows) -> list[Metric]:
             times = process.cpu_times()
             cpu[service], memory[service] = times.user + times.system, process.memory_info().rss
         except psutil.Error:
-            continue  # it has ended since the supervisor wrote its state
+            continue  # the process exited after the supervisor wrote its state
     return [
         counter("platform_process_cpu_seconds", "processor time of a service", ("service",), _labelled(cpu)),
         gauge("platform_process_resident_memory_bytes", "memory of a service", ("service",), _labelled(memory)),

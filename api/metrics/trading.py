@@ -1,4 +1,4 @@
-"""Orders, refusals and executions: counted as they come, and what the last fills cost."""
+"""Metrics of orders, rejections and executions, and the execution quality of the last fills."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from api.metrics.collector import Labels, Value, counter, gauge, single
 LATENCY_S = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 FILLS, DECISIONS, WINDOW_S = 500, 1000, 900
 SHARES = ((0.001, "below 0.1 %"), (0.01, "0.1 to 1 %"), (0.05, "1 to 5 %"), (float("inf"), "above 5 %"))
-"""Of a bar's volume: how large a fill was."""
+"""Size classes of a fill, as a fraction of its bar's volume."""
 
-# Each reads the rows with `after` < seq <= `upto`, so that a row is counted once and the history is read once.
+# Each query reads the rows with `after` < seq <= `upto`, so that each row is read and counted once.
 _COUNT_QUERIES: dict[str, tuple[str, str]] = {
     "orders": ("orders", "SELECT o.order_type a, o.side b, count(*) n FROM orders o {range} GROUP BY 1, 2"),
     "refusals": (
@@ -32,7 +32,7 @@ _COUNT_QUERIES: dict[str, tuple[str, str]] = {
     ),
     "latency": (
         "executions",
-        # Prometheus' buckets hold their upper bound, Postgres' their lower.
+        # Prometheus' buckets include their upper bound, PostgreSQL's their lower.
         "SELECT width_bucket((o.ts_ns - f.ts_ns - 1) / 1e9::float8, ARRAY[{buckets}]::float8[]) a, count(*) n,"
         " sum((o.ts_ns - f.ts_ns) / 1e9) s FROM executions o JOIN orders f ON f.order_id = o.order_id"
         " {range} AND o.exec_type = 'TRADE' GROUP BY 1",
@@ -79,10 +79,9 @@ SELECT (SELECT count(*) FROM o, newest n WHERE o.ts_ns > n.ts_ns - :window_ns) A
 
 
 class TradingMetrics:
-    """Counts from the first row on, whenever the API was started: a restart of it does not look like new orders.
+    """Counts from the first row of the tables, so that a restart of the API does not look like new orders.
 
-    A row is counted at the second reading after it was seen, so that the rows of other services that it is joined with
-    have come too.
+    A row is counted one reading after it first appears, so that the rows of other services that it joins are there too.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -107,7 +106,7 @@ class TradingMetrics:
         tables = sorted({table for table, _ in _COUNT_QUERIES.values()})
         newest = {table: db.execute(text(f"SELECT max(seq) FROM {table}")).scalar() or 0 for table in tables}  # noqa: S608 - names of ours
         if any(newest[table] < seen for table, seen in self._seen_seq.items()):
-            self._reset()  # the tables were emptied, for a rebuild
+            self._reset()  # the tables were truncated for a rebuild
         upto = self._seen_seq or newest
         for name, (table, query) in _COUNT_QUERIES.items():
             if upto[table] > self._counted_seq.get(table, 0):
@@ -127,7 +126,7 @@ class TradingMetrics:
         return {labels: sums[column] for labels, sums in self._sums[name].items()}
 
     def _by_first_label(self, name: str, column: int = 0) -> dict[Labels, Value]:
-        """By the first label alone."""
+        """Returns the sums by the first label."""
         totals: dict[Labels, float] = {}
         for labels, sums in self._sums[name].items():
             totals[labels[:1]] = totals.get(labels[:1], 0.0) + sums[column]
@@ -137,10 +136,17 @@ class TradingMetrics:
         cancels = sum(sums[0] for sums in self._sums["cancels"].values())
         return [
             counter("platform_orders", "orders that risk approved", ("order_type", "side"), self._values("orders")),
-            counter("platform_order_refusals", "orders that risk refused", ("check", "side"), self._values("refusals")),
+            counter(
+                "platform_order_refusals", "orders that risk rejected", ("check", "side"), self._values("refusals")
+            ),
             counter("platform_order_cancels", "cancels sent to the venue", (), {(): cancels}),
-            counter("platform_executions", "reports of the venue", ("exec_type", "side"), self._values("executions")),
-            counter("platform_orders_ended", "orders by how they ended", ("outcome",), self._by_first_label("ended")),
+            counter(
+                "platform_executions",
+                "execution reports of the venue",
+                ("exec_type", "side"),
+                self._values("executions"),
+            ),
+            counter("platform_orders_ended", "closed orders by outcome", ("outcome",), self._by_first_label("ended")),
             counter("platform_strategy_fills", "fills", ("strategy",), self._values("traded")),
             counter(
                 "platform_strategy_notional", "quantity times price of fills", ("strategy",), self._values("traded", 1)
@@ -149,19 +155,19 @@ class TradingMetrics:
             counter("platform_closed_lots", "closed lots", ("strategy", "result"), self._values("closed")),
             gauge(
                 "platform_strategy_realized_pnl",
-                "of the lots that a strategy's orders closed, net of fees",
+                "P&L of the lots that a strategy's orders closed, net of fees",
                 ("strategy",),
                 self._by_first_label("closed", 1),
             ),
             counter(
                 "platform_signal_outcomes",
-                "signals whose horizon has passed: the price went their way, the other way, or stayed",
+                "signals whose horizon has passed: won or lost by the direction of the price move, flat without one",
                 ("strategy", "result"),
                 self._values("outcomes"),
             ),
             counter(
                 "platform_circuit_breaker_activations",
-                "breakers tripped",
+                "circuit breakers tripped",
                 ("breaker",),
                 self._by_first_label("breakers"),
             ),
@@ -184,7 +190,7 @@ class TradingMetrics:
 
 
 def _slippage_metrics(fills: Sequence[RowMapping]) -> list[Metric]:
-    """Slippage: how much worse than the proposal's reference price, in basis points; negative is better."""
+    """Slippage is the adverse difference to the proposal's reference price in basis points; negative is better."""
     slippage = [float(row["bps"]) for row in fills]
     by_share: dict[Labels, list[float]] = {}
     for row in fills:
@@ -196,34 +202,34 @@ def _slippage_metrics(fills: Sequence[RowMapping]) -> list[Metric]:
     return [
         gauge(
             "platform_execution_latency_seconds",
-            "approval to fill of the last fills",
+            "event time from approval to fill, over the last fills",
             ("quantile",),
             _quantiles(latencies),
         ),
-        single("platform_slippage_fills", f"fills in the slippage figures, at most the last {FILLS}", len(slippage)),
+        single("platform_slippage_fills", f"fills in the slippage metrics, at most the last {FILLS}", len(slippage)),
         single("platform_slippage_mean_bps", "mean slippage of the last fills", _mean(slippage)),
         gauge("platform_slippage_bps", "slippage of the last fills", ("quantile",), _quantiles(sorted(slippage))),
         gauge(
             "platform_market_impact_bps",
-            "mean slippage by how much of the bar's volume a fill was",
+            "mean slippage by the fill's share of the bar's volume",
             ("participation",),
             {labels: _mean(values) for labels, values in by_share.items()},
         ),
         gauge(
-            "platform_fill_participation_ratio", "a fill's part of its bar's volume", ("quantile",), _quantiles(shares)
+            "platform_fill_participation_ratio", "a fill's share of its bar's volume", ("quantile",), _quantiles(shares)
         ),
     ]
 
 
 def _rejection_metrics(row: RowMapping) -> list[Metric]:
-    """Refused by risk or rejected by the venue, of all that was proposed within the window of event time."""
+    """Returns the share of orders that risk or the venue rejected, within the window of event time."""
     decided = row["orders"] + row["refusals"]
     refused = row["refusals"] + row["rejects"]
     return [
         single("platform_order_decisions", f"orders decided within {WINDOW_S} s of event time", decided),
         single(
             "platform_order_rejection_ratio",
-            "refused or rejected orders of them",
+            "share of these orders that risk or the venue rejected",
             refused / decided if decided else None,
         ),
     ]

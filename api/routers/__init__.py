@@ -1,3 +1,3 @@
-"""The endpoints, one file a subject. Each router knows its whole path: metrics are labelled with it."""
+"""The endpoints, one file per subject. Each router declares its full path, which is a label of the metrics."""
 
 PREFIX = "/api/v1"

@@ -1,4 +1,4 @@
-"""What people were told about: the alerts that are open, and those that were."""
+"""Open and resolved alerts."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ router = APIRouter(
 
 
 class Alert(ApiModel):
-    """`key` is the alert and what it is about. `messages_sent` and `messages_waiting` are those about it, to all
-    channels. Times are the wall's.
+    """`key` is the name of the alert and its subject. `messages_sent` and `messages_waiting` count the messages about
+    the alert over all channels. Times are wall-clock times.
     """
 
     alert_id: str
@@ -45,7 +45,7 @@ def get_alerts(
     include_resolved: bool = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> list[Alert]:
-    """Open alerts, newest first; with `include_resolved` behind them those that are over."""
+    """Open alerts, newest first. With `include_resolved`, the resolved alerts follow."""
     return [_alert_out(dict(row)) for row in read_alerts(db, include_resolved=include_resolved, limit=limit)]
 
 

@@ -1,4 +1,4 @@
-"""What people asked for and what came of it: every command that is in the log, newest first."""
+"""Audit log: every command and its outcomes, newest first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ router = APIRouter(prefix=f"{PREFIX}/audit", tags=["audit"], responses=problem_r
 
 
 class AuditEntry(ApiModel):
-    """`outcomes`: the records that the command led to, as "order ord-cmd-7f", "refusal cash: …", "HALTED, epoch 3"."""
+    """`outcomes` are the records that the command caused: "order ord-cmd-7f", "rejected cash: …", "cancel of ord-7" or
+    the new state of trading, such as "HALTED".
+    """
 
     command_id: str
     timestamp: str
@@ -32,7 +34,7 @@ class AuditEntry(ApiModel):
 
 
 class AuditPage(ApiModel):
-    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+    """Newest first. `next` is the value of `before` for the next page, null on the last page."""
 
     commands: list[AuditEntry]
     next: int | None
@@ -44,10 +46,13 @@ def get_audit(
     db: Db,
     actor: TextLine | None = None,
     kind: TextLine | None = None,
-    before: Annotated[int | None, Query(ge=0, le=MAX_SEQ, description="ns since 1970, `next` of a page")] = None,
+    before: Annotated[
+        int | None,
+        Query(ge=0, le=MAX_SEQ, description="return only commands before this time (ns since 1970): `next` of a page"),
+    ] = None,
     limit: Limit = 100,
 ) -> AuditPage:
-    """Commands as risk took them from the log, by the asker's clock."""
+    """Commands that risk processed, by the time at which they were submitted."""
     query = select(commands).order_by(desc(commands.c.ts_ns), commands.c.command_id).limit(limit + 1)
     for column, value in ((commands.c.actor, actor), (commands.c.kind, kind)):
         if value is not None:
@@ -73,7 +78,7 @@ def get_audit(
 def _outcomes(db: Db, causes: list[str]) -> list[Row[Any]]:
     queries = [
         select(orders.c.cause_id, (literal("order ") + orders.c.order_id).label("outcome")),
-        select(order_refusals.c.cause_id, literal("refusal ") + order_refusals.c.message),
+        select(order_refusals.c.cause_id, literal("rejected ") + order_refusals.c.message),
         select(order_cancels.c.cause_id, literal("cancel of ") + order_cancels.c.order_id),
         select(risk_fences.c.cause_id, risk_fences.c.state),
     ]

@@ -1,4 +1,4 @@
-"""Log in, stay logged in, log out. An access token is good for minutes, a refresh token once."""
+"""Log in, refresh tokens, log out. An access token is valid for minutes, a refresh token once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class PasswordChange(ApiModel):
 
 
 class TokenPair(ApiModel):
-    """Send `access_token` as `Authorization: Bearer …`. `must_change_password`: nothing else works before that."""
+    """Send `access_token` as `Authorization: Bearer …`. If `must_change_password` is true, set a new password first:
+    the other endpoints reject the token.
+    """
 
     access_token: str
     refresh_token: str
@@ -50,7 +52,9 @@ class TokenPair(ApiModel):
 
 
 class Me(ApiModel):
-    """`permissions`: names of what the role may do, for a screen that shows no button which would be refused."""
+    """`permissions` are the permissions of the role, so that a user interface can hide controls the user may not
+    use.
+    """
 
     username: str
     role: str
@@ -61,7 +65,7 @@ class Me(ApiModel):
 
 @router.post("/login")
 def log_in(body: Credentials, request: Request, resources: ResourcesDep) -> TokenPair:
-    """A new session. 401 in the same words for an unknown name and a wrong password."""
+    """Open a session. 401 with the same message for an unknown name and a wrong password."""
     address = "unknown" if request.client is None else request.client.host
     resources.rate_limiter.count("login", address)
     resources.rate_limiter.count("login", f"name {body.username}")
@@ -71,7 +75,7 @@ def log_in(body: Credentials, request: Request, resources: ResourcesDep) -> Toke
 
 @router.post("/refresh")
 def refresh(body: RefreshRequest, resources: ResourcesDep) -> TokenPair:
-    """The next pair of tokens. A refresh token shown twice ends its session."""
+    """Get the next pair of tokens. Reuse of a refresh token ends its session."""
     token = tokens.verify(resources.jwt_key, REFRESH, body.refresh_token)
     resources.rate_limiter.count("command", token.username)
     return _token_pair(resources, resources.accounts.refresh(token))
@@ -79,7 +83,7 @@ def refresh(body: RefreshRequest, resources: ResourcesDep) -> TokenPair:
 
 @router.post("/logout", status_code=204)
 def log_out(caller: Annotated[Caller, Depends(any_caller)], resources: ResourcesDep) -> None:
-    """End the session: neither of its tokens is good any more."""
+    """End the session and revoke both of its tokens."""
     resources.accounts.log_out(caller.token.session_id)
     revoke_session(resources, caller.token)
 
@@ -88,7 +92,7 @@ def log_out(caller: Annotated[Caller, Depends(any_caller)], resources: Resources
 def change_password(
     body: PasswordChange, caller: Annotated[Caller, Depends(any_caller)], resources: ResourcesDep
 ) -> TokenPair:
-    """A new password, a new session; all sessions of before end."""
+    """Set a new password. Ends all sessions of the user and opens a new one."""
     caller.require_verified()
     resources.rate_limiter.count("login", f"name {caller.username}")
     issued = resources.accounts.change_password(caller.username, body.current_password, body.new_password)
@@ -97,7 +101,7 @@ def change_password(
 
 @router.get("/me")
 def get_me(caller: Annotated[Caller, Depends(any_caller)]) -> Me:
-    """Who the token belongs to."""
+    """The user of the token."""
     return Me(
         username=caller.username,
         role=caller.role,

@@ -1,4 +1,4 @@
-"""The kill switch and the circuit breakers: how they stand, and how to set them by hand."""
+"""The kill switch and the circuit breakers: their states, and commands that set them manually."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from operators.risk.breakers import PORTFOLIO
 from operators.risk.commands import SET_BREAKER, parse_breaker_command
 from schemas.errors import BadInput
 from schemas.records import ACTIVE, HALTED, KILL_SWITCH, REDUCING, RELEASE, RiskEvent
+from schemas.suggestions import did_you_mean
 from sinks.commands import new_command
 from sinks.tables import record_of, risk_events
 
@@ -33,9 +34,9 @@ Action = Literal["halt", "reduce", "release"]
 
 
 class BreakerCommand(ApiModel):
-    """Without `measure` the kill switch, which knows halt and release; with it a circuit breaker of the settings.
+    """Sets the kill switch (halt or release), or with `measure` a circuit breaker of the settings.
 
-    `key` is the strategy or symbol where the scope is one.
+    `key` is the strategy for scope STRATEGY and the symbol for scope SYMBOL.
     """
 
     action: Action
@@ -46,7 +47,9 @@ class BreakerCommand(ApiModel):
 
 
 class BreakerReceipt(ApiModel):
-    """In the log for good; in force at the next tick, from when `/risk/limits` and `/risk/breakers` show it."""
+    """The command is stored in the log and takes effect in the next time slice. `/risk/limits` and `/risk/breakers`
+    show the new state.
+    """
 
     command_id: str
     action: Action
@@ -55,7 +58,7 @@ class BreakerReceipt(ApiModel):
 
 
 class BreakerState(ApiModel):
-    """One circuit breaker of the settings; of scope STRATEGY and SYMBOL one entry for each key that ever tripped."""
+    """One circuit breaker of the settings. For scope STRATEGY or SYMBOL, each key that ever tripped has an entry."""
 
     measure: str
     scope: str
@@ -70,7 +73,7 @@ class BreakerState(ApiModel):
 
 @router.get("/breakers")
 def get_breakers(caller: Reader, db: Db, resources: ResourcesDep) -> list[BreakerState]:
-    """The circuit breakers as their last events left them."""
+    """The circuit breakers in the state of their last event."""
     events = _last_events(db)
     states: list[BreakerState] = []
     for breaker in resources.settings.risk().all_breakers():
@@ -87,12 +90,16 @@ def set_breaker(
     caller: Annotated[Caller, Depends(caller_with(Permission.BREAKER, "command"))],
     resources: ResourcesDep,
 ) -> BreakerReceipt:
-    """Halt trading, or release it. A halt needs nothing but Kafka; a release also that nothing is in doubt."""
+    """Halt or release trading. A halt requires only Kafka. A release also requires a verified session (Redis and
+    PostgreSQL available).
+    """
     if body.action == "release":
         caller.require_verified()
     if body.measure is None:
         if body.action == "reduce":
-            raise BadInput("The kill switch knows halt and release; to reduce, name a breaker's measure.")
+            raise BadInput(
+                "The kill switch accepts only halt and release. To reduce, set `measure` to a circuit breaker."
+            )
         kind, arguments = (KILL_SWITCH if body.action == "halt" else RELEASE), {}
     else:
         arguments = {"measure": body.measure, "scope": body.scope, "key": body.key, "state": STATE_OF[body.action]}
@@ -102,7 +109,12 @@ def set_breaker(
         requested = parse_breaker_command(command)
         configured = {(breaker.measure, breaker.scope) for breaker in resources.settings.risk().all_breakers()}
         if (requested.measure, requested.scope) not in configured:
-            raise NotFound(f"The settings have no breaker {requested.measure} of scope {requested.scope}.")
+            known = sorted(f"{measure} {scope}" for measure, scope in configured)
+            suggestion = did_you_mean(f"{requested.measure} {requested.scope}", known) or "."
+            raise NotFound(
+                f"No circuit breaker {requested.measure} of scope {requested.scope} in the settings{suggestion}"
+                f" Configured circuit breakers: {', '.join(known) or 'none'}"
+            )
     resources.command_log.send(command)
     return BreakerReceipt(
         command_id=command.command_id, action=body.action, status="PENDING", submitted_at=utc(command.ts_ns)

@@ -1,4 +1,4 @@
-"""What the venue reported, over all orders: fills, and the ends of orders."""
+"""Execution reports of the venue for all orders: fills, cancels, expiries and rejections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from api.json_types import ApiModel, TextLine, utc
 from api.pagination import Before, Limit, newest_page
 from api.resources import Db
 from api.routers import PREFIX
-from api.routers.orders import ExecutionReport
+from api.routers.orders import ExecutionReport, report_fields
 from schemas.records import Execution
 from sinks.tables import executions, record_of
 
@@ -21,7 +21,7 @@ Kind = Literal["NEW", "TRADE", "CANCELED", "EXPIRED", "REJECTED", "REPLACED"]
 
 
 class ExecutionOut(ExecutionReport):
-    """A report with the order that it is about. `filled_at` is when the venue traded, None for other reports."""
+    """An execution report with its order. `filled_at` is the time of the trade, None for other reports."""
 
     order_id: str
     symbol: str
@@ -31,7 +31,7 @@ class ExecutionOut(ExecutionReport):
 
 
 class ExecutionPage(ApiModel):
-    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+    """Newest first. `next` is the value of `before` for the next page, null on the last page."""
 
     executions: list[ExecutionOut]
     next: int | None
@@ -41,11 +41,11 @@ class ExecutionPage(ApiModel):
 def get_executions(
     db: Db,
     symbol: TextLine | None = None,
-    type: Annotated[Kind | None, Query(description="TRADE for fills")] = None,
+    type: Annotated[Kind | None, Query(description="type of the report; TRADE is a fill")] = None,
     before: Before = None,
     limit: Limit = 100,
 ) -> ExecutionPage:
-    """Executions, newest first, `limit` at a time."""
+    """Execution reports, newest first, `limit` per page."""
     rows, next_before = newest_page(
         db, select(executions), executions, before=before, limit=limit, symbol=symbol, exec_type=type
     )
@@ -54,15 +54,7 @@ def get_executions(
 
 def _execution_out(report: Execution) -> ExecutionOut:
     return ExecutionOut(
-        execution_id=report.execution_id,
-        seq=report.seq,
-        type=report.exec_type,
-        quantity=report.quantity,
-        price=report.price,
-        fee=report.fee,
-        leaves_quantity=report.leaves_quantity,
-        timestamp=utc(report.ts_ns),
-        text=report.text,
+        **report_fields(report),
         order_id=report.order_id,
         symbol=report.symbol,
         side=report.side,

@@ -1,4 +1,4 @@
-"""Whether the platform works: each part by a real question, one answer in all."""
+"""Health of the platform: one request to each server, and the age of each dataflow's report."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ router = APIRouter(tags=["health"])
 
 
 class ComponentHealth(ApiModel):
-    """`status` is "ok" or the reason why not. `age_s`: seconds since a dataflow last wrote its numbers;
-    counts are since it started, at `started_at` in seconds since 1970. `last_slice_ns`: the event time it has come to.
+    """`status` is "ok" or the reason why the component is unhealthy. `latency_ms` is the response time of a server.
+
+    For a dataflow, `age_s` is the age of its last report in seconds, `last_tick_ns` the event time of its last time
+    slice, and `started_at` its start in seconds since 1970. The counts begin at the start.
     """
 
     status: str
@@ -42,7 +44,9 @@ class ComponentHealth(ApiModel):
 
 
 class Health(ApiModel):
-    """`status` is "ok" when every part is. `degraded`: something runs on a stand-in, named in `degraded_reasons`."""
+    """`status` is "ok" if every component is healthy. `degraded` is true if a substitute replaces a service;
+    `degraded_reasons` names each one.
+    """
 
     status: str
     degraded: bool
@@ -53,17 +57,17 @@ class Health(ApiModel):
 
 @router.get("/health", response_model=Health, responses={503: {"model": Health}})
 def get_health(resources: ResourcesDep) -> JSONResponse:
-    """200 when Postgres, Redis, Kafka and every dataflow are well, else 503 with the same body."""
+    """200 if PostgreSQL, Redis, Kafka and every dataflow are healthy, otherwise 503. Both have the same body."""
     checks: dict[str, Callable[[Resources], None]] = {"postgres": _postgres, "redis": _redis, "kafka": _kafka}
     parts = {name: _run_check(check, resources) for name, check in checks.items()}
     dataflows = dataflow_health(resources, time.time())
     healthy = all(part.status == "ok" for part in (*parts.values(), *dataflows.values()))
     reasons = read_degraded_reasons(resources.home)
     if resources.read_pool.replica is not None:
-        # Away it is no reason to be ill: the primary is asked instead.
+        # A missing replica is not a failure: queries go to the primary.
         parts["postgres_replica"] = replica = _run_check(_replica, resources)
         if replica.status != "ok":
-            reasons = [*reasons, f"the read replica is away, queries go to the primary: {replica.status}"]
+            reasons = [*reasons, f"the read replica is unavailable, queries go to the primary: {replica.status}"]
     health = Health(
         status="ok" if healthy else "failing",
         degraded=bool(reasons),
@@ -75,7 +79,7 @@ def get_health(resources: ResourcesDep) -> JSONResponse:
 
 
 def dataflow_health(resources: Resources, now: float) -> dict[str, ComponentHealth]:
-    """Freshness of every dataflow that owns a topic. `now` in seconds since 1970."""
+    """Returns the health of every dataflow that owns a topic, by service. `now` is in seconds since 1970."""
     stats = read_stats(resources.home)
     owners = {topic.owner for topic in resources.settings.kafka.topics.values() if topic.owner}
     return {service: _freshness(stats.get(service), now) for service in sorted(owners | stats.keys())}
@@ -83,12 +87,12 @@ def dataflow_health(resources: Resources, now: float) -> dict[str, ComponentHeal
 
 def _freshness(row: dict[str, Any] | None, now: float) -> ComponentHealth:
     if row is None:
-        return ComponentHealth(status="not running: it never reported")
+        return ComponentHealth(status="not running: no report yet")
     age = max(0.0, now - float(row["updated_at"]))
-    # A feed that has played all its files has nothing left to report.
+    # A feed that has replayed all its files sends no more reports.
     healthy = age <= STALE_AFTER_S or bool(row.get("feed_finished"))
     return ComponentHealth(
-        status="ok" if healthy else f"silent for {age:.0f} s, expected at most {STALE_AFTER_S:.0f}",
+        status="ok" if healthy else f"stale: last report {age:.0f} s ago, expected at most {STALE_AFTER_S:.0f} s",
         age_s=round(age, 3),
         last_tick_ns=row.get("last_tick_ns"),
         started_at=row.get("started_at"),
@@ -106,7 +110,7 @@ def _run_check(check: Callable[[Resources], None], resources: Resources) -> Comp
 
 
 def _reason(error: Exception) -> str:
-    """One line; neither driver puts a password into its message."""
+    """Returns the first line of the error. The drivers do not put passwords into their messages."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -116,7 +120,7 @@ def _postgres(resources: Resources) -> None:
 
 
 def _replica(resources: Resources) -> None:
-    assert resources.read_pool.replica is not None, "asked only where there is one"
+    assert resources.read_pool.replica is not None, "called only if a replica is configured"
     with resources.read_pool.replica.connect() as connection:
         connection.execute(text("SELECT 1 FROM alembic_version"))
 
@@ -126,5 +130,5 @@ def _redis(resources: Resources) -> None:
 
 
 def _kafka(resources: Resources) -> None:
-    """Raises KafkaException when no broker answers in time."""
+    """Raises KafkaException if no broker responds in time."""
     resources.kafka_admin.list_topics(timeout=KAFKA_TIMEOUT_S)

@@ -1,5 +1,5 @@
-"""Where a decision came from: an order's executions, checks, proposal, signals, features and bars, and why there is
-none.
+"""Lineage of a decision: an order's executions, checks, proposal, signals, features and bars; and why no order was
+created.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from sinks.record_locator import RecordLocator
 
 router = APIRouter(prefix=PREFIX, tags=["orders"])
 
-WithLogPositions = Annotated[bool, Query(description="also topic, partition and offset of each record: about a second")]
+WithLogPositions = Annotated[
+    bool, Query(description="include topic, partition and offset of each record; takes about a second")
+]
 
 
 class LogPosition(ApiModel):
-    """`event_time` is the tick that holds the record; None where no clock stands behind it yet."""
+    """`event_time` is the time slice of the record; null while no clock record follows the record in the log."""
 
     topic: str
     partition: int
@@ -37,7 +39,7 @@ class LogPosition(ApiModel):
 
 
 class LineageNode(ApiModel):
-    """One record and what it was made from. `record` has the fields of its Avro schema; None where it is not found."""
+    """One record and its causes. `record` has the fields of its Avro schema; null if the record was not found."""
 
     kind: str
     id: str
@@ -48,8 +50,8 @@ class LineageNode(ApiModel):
 
 
 class Lineage(ApiModel):
-    """`root` is the record asked for, with its causes down to the bars; `consequences` are what came of it. `note` says
-    why there are no places.
+    """`root` is the requested record with its causes down to the bars; `consequences` are the records that it caused.
+    `note` explains why log positions are missing.
     """
 
     outcome: str
@@ -59,7 +61,9 @@ class Lineage(ApiModel):
 
 
 class Inaction(ApiModel):
-    """Why nothing was traded at a tick, in order of the pipeline; `row` is what the strategies saw."""
+    """The reasons why no order was created in a time slice, in order of the pipeline. `tick` is the event time of that
+    time slice, `row` the feature row that the strategies received.
+    """
 
     symbol: str
     tick: str
@@ -69,22 +73,24 @@ class Inaction(ApiModel):
 
 @router.get("/orders/{order_id}/lineage")
 def get_order_lineage(order_id: str, db: Db, resources: ResourcesDep, places: WithLogPositions = True) -> Lineage:
-    """An order walked back to the bars that caused it. 404 where there is none of that id."""
+    """The lineage of an order, back to the bars that caused it. 404 if there is no order with this id."""
     lookup = DatabaseRecordLookup(db)
     if lookup.order(order_id) is None:
-        raise NotFound(f"There is no order {order_id}.")
+        raise NotFound(f"Order {order_id} does not exist.")
     return _lineage(lookup, resources, order_id, places)
 
 
 @router.get("/lineage/{record_id}")
 def get_lineage(record_id: str, db: Db, resources: ResourcesDep, places: WithLogPositions = True) -> Lineage:
-    """The same for any decision: ord-N, prop-N, exe-N, refusal-N or the id of a command."""
+    """The lineage of any decision: ord-N, prop-N, exe-N, refusal-N or the id of a command."""
     return _lineage(DatabaseRecordLookup(db), resources, record_id, places)
 
 
 @router.get("/inaction/{symbol}")
 def get_inaction(symbol: str, at: datetime, db: Db, resources: ResourcesDep) -> Inaction:
-    """Why nothing was traded in a symbol at a time; the last bar at or before it counts. 404 before the first bar."""
+    """Why no order was created for a symbol at a time. The last bar at or before that time counts. 404 before the first
+    bar.
+    """
     strategies = load_strategies([entry.model_dump() for entry in resources.settings.signals.strategies])
     needed = {strategy.name: strategy.features for strategy in strategies}
     explanation = explain_symbol_at(DatabaseRecordLookup(db), symbol, nanoseconds("at", at), needed)
@@ -97,13 +103,13 @@ def get_inaction(symbol: str, at: datetime, db: Db, resources: ResourcesDep) -> 
 def _lineage(lookup: DatabaseRecordLookup, resources: Resources, record_id: str, places: bool) -> Lineage:
     explanation = explain(lookup, record_id)
     if explanation is None:
-        raise NotFound(f"There is no order, proposal, execution, refusal or command {record_id}.")
-    note = "" if places else "places were not asked for"
+        raise NotFound(f"No order, proposal, execution, refusal or command has the id {record_id}.")
+    note = "" if places else "log positions were not requested"
     if places:
         try:
             explanation = _add_log_positions(resources, explanation)
         except Unavailable as error:
-            note = f"places are left out: {error}"
+            note = f"log positions are not available: {error}"
     return Lineage(
         outcome=explanation.outcome,
         root=_lineage_node(explanation.root),
@@ -133,7 +139,7 @@ def _log_position(place: RecordPosition) -> LogPosition:
 
 
 def _json_value(value: Any) -> Any:
-    """Money as JSON numbers, as everywhere in the API."""
+    """Converts money to JSON numbers, as everywhere in the API."""
     if isinstance(value, Decimal):
         return number(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Prices: the last bar of a symbol, and bars of the past."""
+"""Prices: the last bar of a symbol, and past bars."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix=f"{PREFIX}/market", tags=["market"])
 
 
 class Price(ApiModel):
-    """The close of the last bar. `timestamp` is the bar's end; `traded` is False where nothing traded in it."""
+    """The close of the last bar. `timestamp` is the end of the bar; `traded` is false if the bar had no trades."""
 
     symbol: str
     price: float
@@ -36,13 +36,13 @@ class Price(ApiModel):
 
 
 class DayPrice(Price):
-    """With the open of the trading day's first bar."""
+    """A price with the open of the trading day's first bar."""
 
     day_open: float
 
 
 class HistoryBar(ApiModel):
-    """Trades in `[open_time, timestamp)`."""
+    """A bar of the trades in `[open_time, timestamp)`."""
 
     timestamp: str
     open_time: str
@@ -56,7 +56,7 @@ class HistoryBar(ApiModel):
 
 
 class PriceHistory(ApiModel):
-    """Oldest first. `next_start` is where to go on when `limit` cut the answer off, else None."""
+    """Oldest first. `next_start` is the value of `start` for the next page, null on the last page."""
 
     symbol: str
     bars: list[HistoryBar]
@@ -65,17 +65,17 @@ class PriceHistory(ApiModel):
 
 @router.get("/price/{symbol}")
 def get_price(symbol: str, resources: ResourcesDep, db: Db) -> Price:
-    """Latest price: from Redis, or from Postgres while Redis is away. 404 for a symbol without bars."""
+    """Latest price, from Redis or, while Redis is unavailable, from PostgreSQL. 404 for a symbol without bars."""
     bar = _latest_in_redis(resources, symbol) or _latest_in_postgres(db, symbol)
     if bar is None:
-        raise NotFound(f"There is no price of {symbol}.")
+        raise NotFound(f"No price for {symbol}. Check the symbol.")
     return _price(bar)
 
 
 @router.get("/prices")
 def get_prices(db: Db) -> list[DayPrice]:
-    """The last bar of every symbol that has one, by symbol. Costs a look at each bar of the day before and of today."""
-    # From one symbol to the next along the key: a plain DISTINCT would read every bar.
+    """The last bar of every symbol, by symbol."""
+    # Skips along the key from symbol to symbol: a plain DISTINCT would read every bar.
     names = select(func.min(bars.c.symbol).label("symbol")).cte("names", recursive=True)
     following = select(func.min(bars.c.symbol)).where(bars.c.symbol > names.c.symbol).scalar_subquery()
     names = names.union_all(select(following).where(names.c.symbol.is_not(None)))
@@ -103,11 +103,15 @@ def get_prices(db: Db) -> list[DayPrice]:
 def get_history(
     symbol: str,
     db: Db,
-    start: Annotated[datetime | None, Query(description="first bar's end, inclusive; without a zone it is UTC")] = None,
-    end: Annotated[datetime | None, Query(description="exclusive")] = None,
+    start: Annotated[
+        datetime | None, Query(description="earliest end of a bar, inclusive; UTC if it has no time zone")
+    ] = None,
+    end: Annotated[
+        datetime | None, Query(description="latest end of a bar, exclusive; UTC if it has no time zone")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=BARS_MAX)] = 500,
 ) -> PriceHistory:
-    """Bars of a symbol, oldest first: from `start` on, or the last `limit` ones. 404 for a symbol without any bar."""
+    """Bars of a symbol, oldest first: from `start`, or the last `limit` bars. 404 for a symbol without bars."""
     query = select(bars).where(bars.c.symbol == symbol)
     if start is not None and end is not None and nanoseconds("start", start) >= nanoseconds("end", end):
         raise BadInput(f"start must be before end, found {start.isoformat()} and {end.isoformat()}.")
@@ -119,7 +123,7 @@ def get_history(
     query = query.order_by(bars.c.ts_ns if oldest_first else desc(bars.c.ts_ns)).limit(limit + 1)
     fetched = [record_of(Bar, row) for row in db.execute(query).mappings()]
     if not fetched and _latest_in_postgres(db, symbol) is None:
-        raise NotFound(f"There are no bars of {symbol}.")
+        raise NotFound(f"No bars for {symbol}. Check the symbol.")
     page = fetched[:limit] if oldest_first else fetched[:limit][::-1]
     return PriceHistory(
         symbol=symbol,
@@ -148,9 +152,9 @@ def _latest_in_redis(resources: Resources, symbol: str) -> Bar | None:
     try:
         body = resources.redis.get(f"latest:bar:{symbol}")
     except redis.RedisError:
-        return None  # Postgres has it too
+        return None  # fall back to PostgreSQL
     row = None if body is None else json.loads(body)
-    # Another release may have written it with other fields.
+    # An older or newer release may have written other fields.
     return Bar(**row) if row is not None and row.keys() == set(Bar._fields) else None
 
 

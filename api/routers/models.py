@@ -1,4 +1,4 @@
-"""What strategies and models are worth: P&L by strategy, weights, registered models and their forecasts."""
+"""Strategies and models: P&L by strategy, weights, registered models and their forecasts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ router = APIRouter(prefix=PREFIX, tags=["strategies and models"])
 
 
 class AttributionState(ApiModel):
-    """The last rows, by strategy: they sum to the ledger as of `last_updated`, None before the first.
+    """The last attribution, by strategy. The rows sum to the ledger at `last_updated`, which is null before the first
+    one.
 
-    `ledger_pnl` is what the portfolio's own valuation of that time says: its value less the initial capital.
+    `ledger_pnl` is the P&L of the portfolio's valuation at that time: equity minus initial capital.
     """
 
     last_updated: str | None
@@ -32,7 +33,7 @@ class AttributionState(ApiModel):
 
 
 class Weights(ApiModel):
-    """What feedback says how much each strategy counts; empty before it has said anything."""
+    """The weights of the strategies that feedback learned. Empty before the first ones."""
 
     last_updated: str | None
     weights: dict[str, float]
@@ -41,7 +42,7 @@ class Weights(ApiModel):
 
 
 class LiveScore(ApiModel):
-    """How a model's predictions did once their horizon had passed."""
+    """Scores of a model's predictions whose horizon has passed."""
 
     predictions: int
     hit_rate: float
@@ -51,8 +52,8 @@ class LiveScore(ApiModel):
 
 
 class ModelState(ApiModel):
-    """A registered model. `status` is active, registered or retired; `live` None where none of its predictions is due
-    yet.
+    """A registered model. `status` is active, registered or retired. `live` is null until the horizon of a prediction
+    has passed.
     """
 
     sha256: str
@@ -69,7 +70,7 @@ class ModelState(ApiModel):
 
 
 class PredictionOut(ApiModel):
-    """The return over `horizon_bars` bars from `timestamp` on, as a fraction."""
+    """A forecast of the return over the next `horizon_bars` bars from `timestamp`. Returns are fractions."""
 
     timestamp: str
     model: str
@@ -83,7 +84,7 @@ class PredictionOut(ApiModel):
 
 @router.get("/portfolio/attribution")
 def get_attribution(db: Db, resources: ResourcesDep) -> AttributionState:
-    """The ledger's P&L by strategy, as it was last written."""
+    """The last attribution of the ledger's P&L by strategy."""
     shares = latest_shares(db)
     last_attributed = select(func.max(attribution.c.ts_ns)).scalar_subquery()
     valuation_query = select(valuations.c.equity).where(valuations.c.ts_ns <= last_attributed)
@@ -97,7 +98,7 @@ def get_attribution(db: Db, resources: ResourcesDep) -> AttributionState:
 
 @router.get("/strategies/weights")
 def get_weights(db: Db) -> Weights:
-    """The newest weights of the strategies."""
+    """The latest weights of the strategies."""
     row = db.execute(select(weights).order_by(desc(weights.c.seq)).limit(1)).mappings().first()
     if row is None:
         return Weights(last_updated=None, weights={}, scores={}, reason="")
@@ -106,7 +107,7 @@ def get_weights(db: Db) -> Weights:
 
 @router.get("/models")
 def get_models(db: Db, resources: ResourcesDep) -> list[ModelState]:
-    """The registered models, those trained on the newest data first."""
+    """The registered models, newest training data first."""
     folder = resources.settings.predictions.registry
     registry = ModelRegistry(resources.home / "models" if folder is None else folder)
     newest = select(model_scores.c.model_hash, func.max(model_scores.c.seq).label("seq")).group_by(
@@ -122,11 +123,11 @@ def get_models(db: Db, resources: ResourcesDep) -> list[ModelState]:
 def get_predictions(
     symbol: str, db: Db, limit: Annotated[int, Query(ge=1, le=PREDICTIONS_MAX)] = 100
 ) -> list[PredictionOut]:
-    """The last forecasts of a symbol, newest first."""
+    """The last forecasts of a symbol, newest first. 404 for a symbol without forecasts."""
     query = select(predictions).where(predictions.c.symbol == symbol).order_by(desc(predictions.c.seq)).limit(limit)
     rows = list(db.execute(query).mappings())
     if not rows:
-        raise NotFound(f"there is no prediction of {symbol}")
+        raise NotFound(f"No predictions for {symbol}.")
     names = [name for name in PredictionOut.model_fields if name != "timestamp"]
     return [PredictionOut(timestamp=utc(row["ts_ns"]), **{name: row[name] for name in names}) for row in rows]
 

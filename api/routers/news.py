@@ -1,4 +1,4 @@
-"""What the news say and what is made of it, and companies' figures: newest first."""
+"""Headlines, sentiment scores and company filings, newest first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix=PREFIX, tags=["news"])
 
 
 class Headline(ApiModel):
-    """`timestamp` is when the platform learnt it, `published` what the source says."""
+    """`timestamp` is when the platform received the headline, `published` the time that the source states."""
 
     id: str
     timestamp: str
@@ -32,7 +32,7 @@ class Headline(ApiModel):
 
 
 class Score(ApiModel):
-    """`score` in [-1, 1], `confidence` in [0, 1]; `method` is lexicon or llm; `parts` say what it rests on."""
+    """`score` in [-1, 1], `confidence` in [0, 1]; `method` is lexicon or llm; `parts` are the inputs of the score."""
 
     id: str
     timestamp: str
@@ -48,7 +48,7 @@ class Score(ApiModel):
 
 
 class Filing(ApiModel):
-    """What was known when a filing was made: figures in `currency`, and the ratios that need no price."""
+    """A filing: figures in `currency`, and the ratios that need no price."""
 
     id: str
     timestamp: str
@@ -64,7 +64,7 @@ class Filing(ApiModel):
 
 @router.get("/news")
 def get_news(db: Db, symbol: Symbol | None = None, limit: Limit = 50) -> list[Headline]:
-    """Headlines, newest first; of one symbol where it is given."""
+    """Headlines, newest first, of all symbols or of one."""
     return [_headline(record_of(NewsItem, row)) for row in db.execute(news_query(symbol, limit)).mappings()]
 
 
@@ -83,17 +83,19 @@ def get_sentiment(symbol: Symbol, db: Db, limit: Limit = 50) -> list[Score]:
 
 @router.get("/fundamentals/{symbol}")
 def get_fundamentals(symbol: Symbol, db: Db, limit: Limit = 8) -> list[Filing]:
-    """A company's filings, last filed first. 404 where none is known."""
+    """A company's filings, last filed first. 404 if there are none."""
     query = select(fundamentals).where(fundamentals.c.symbol == symbol)
     rows = db.execute(query.order_by(desc(fundamentals.c.filed), desc(fundamentals.c.period_end)).limit(limit))
     filings = [_filing(record_of(Fundamentals, row)) for row in rows.mappings()]
     if not filings:
-        raise NotFound(f"There are no figures of {symbol}.")
+        raise NotFound(f"No filings for {symbol}.")
     return filings
 
 
 def news_query(symbol: str | None, limit: int) -> Select[Any]:
-    """News, newest first. Those of a symbol that is seldom in the news are found by the index on `symbols`."""
+    """Returns the query for news, newest first. For a symbol that is rarely in the news it uses the index on
+    `symbols`.
+    """
     query = select(news).order_by(desc(news.c.ts_ns), news.c.news_id).limit(limit)
     return query if symbol is None else query.where(news.c.symbols.contains([symbol]))
 

@@ -1,4 +1,4 @@
-"""Orders and cancels by hand. Each becomes a command in the log; risk decides on it at the next tick."""
+"""Manual orders, changes and cancels. Each becomes a command in the log; risk decides on it in the next time slice."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Quantity = Annotated[Decimal, Field(gt=0, le=QUANTITY_MAX, decimal_places=9)]
 Price = Annotated[Decimal, Field(gt=0, le=10**9, decimal_places=9)]
 IdempotencyKey = Annotated[
     str | None,
-    Header(pattern=r"^[!-~]{1,128}$", description="the same key gives the same order, however often it is sent"),
+    Header(pattern=r"^[!-~]{1,128}$", description="Repeated requests with the same key return the same order."),
 ]
 
 
@@ -58,11 +58,11 @@ _PRICES = (
 
 
 class OrderTicket(ApiModel):
-    """An order by hand. Each type has its own prices (`_PRICES_OF`). Exact decimals may be given as text.
+    """A manual order. Each order type requires its own prices. Decimals may be strings, which preserve every digit.
 
-    `take_profit_price` and `stop_loss_price` make a bracket: once the order is filled, what closes it works at the
-    venue, and one of the two cancels the other. `parent_id` (an order's `command_id`) lets it wait for that order's
-    fill.
+    `take_profit_price` and `stop_loss_price` add a bracket: when the order fills, the exit orders start working at the
+    venue, and the fill of one cancels the other. With a `parent_id` (the `command_id` of another order), the order
+    waits until that order fills.
     """
 
     model_config = ConfigDict(
@@ -87,9 +87,13 @@ class OrderTicket(ApiModel):
     trail_amount: Price | None = None
     trail_percent: Annotated[Decimal, Field(gt=0, lt=100, decimal_places=9)] | None = None
     time_in_force: Literal["DAY", "GTC", "GTD", "IOC", "FOK", "OPG", "CLS"] = DAY  # type: ignore[assignment]
-    expires_at: AwareDatetime | None = Field(default=None, description="of a GTD order")
+    expires_at: AwareDatetime | None = Field(
+        default=None, description="required for GTD orders, not allowed for others"
+    )
     reduce_only: bool = False
-    group_id: Name = Field(default="", description="one of a group that trades cancels the others")
+    group_id: Name = Field(
+        default="", description="when one order of a group trades, the others of the group are cancelled"
+    )
     parent_id: Name = ""
     take_profit_price: Price | None = None
     stop_loss_price: Price | None = None
@@ -100,19 +104,22 @@ class OrderTicket(ApiModel):
         required_prices = _PRICES_OF[self.order_type]
         for name in ("limit_price", "stop_price"):
             if (name in required_prices) is not (getattr(self, name) is not None):
-                kinds = " or ".join(kind for kind, names in _PRICES_OF.items() if name in names)
-                raise ValueError(f"{name} belongs to a {kinds} order, and only there")
+                kinds = " and ".join(kind for kind, names in _PRICES_OF.items() if name in names)
+                raise ValueError(_required_only_for(name, kinds, present=getattr(self, name) is not None))
         trails = [name for name in ("trail_amount", "trail_percent") if getattr(self, name) is not None]
         if len(trails) != (self.order_type == TRAILING_STOP):
-            raise ValueError("either trail_amount or trail_percent belongs to a TRAILING_STOP order, and only there")
+            raise ValueError(
+                "TRAILING_STOP orders require either trail_amount or trail_percent; other orders do not allow them; "
+                f"found {' and '.join(trails) or 'neither'} in a {self.order_type} order"
+            )
         if (self.time_in_force == GTD) is not (self.expires_at is not None):
-            raise ValueError("expires_at belongs to a GTD order, and only there")
+            raise ValueError(_required_only_for("expires_at", "GTD", present=self.expires_at is not None))
         if self.stop_loss_limit_price is not None and self.stop_loss_price is None:
-            raise ValueError("stop_loss_limit_price needs a stop_loss_price")
+            raise ValueError("stop_loss_limit_price requires stop_loss_price, found none")
         return self
 
     def arguments(self) -> dict[str, str]:
-        """The command's: the same order always reads the same."""
+        """Returns the arguments of the command. Equal orders have equal arguments."""
         terms = {"symbol": self.symbol, "side": self.side, "quantity": plain(self.quantity)}
         terms |= {"order_type": self.order_type, "time_in_force": self.time_in_force}
         prices = {name: getattr(self, name) for name in _PRICES}
@@ -124,8 +131,12 @@ class OrderTicket(ApiModel):
         return terms | {name: text for name in ("group_id", "parent_id") if (text := getattr(self, name))}
 
 
+def _required_only_for(name: str, kinds: str, *, present: bool) -> str:
+    return f"{name} is allowed only for {kinds} orders" if present else f"{name} is required for {kinds} orders"
+
+
 class OrderChange(ApiModel):
-    """What shall be another about a working order; `quantity` is the new total, traded units included."""
+    """New terms of a working order. `quantity` is the new total and includes the units that have already traded."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"limit_price": "149.50"}})
 
@@ -138,17 +149,17 @@ class OrderChange(ApiModel):
     @model_validator(mode="after")
     def _check_not_empty(self) -> Self:
         if not self.arguments():
-            raise ValueError("nothing to change: give a quantity or a price")
+            raise ValueError("no change: set a quantity, a price or a trail")
         return self
 
     def arguments(self) -> dict[str, str]:
-        """The command's."""
+        """Returns the arguments of the command."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: plain(value) for name, value in values.items() if value is not None}
 
 
 class ChangeReceipt(ApiModel):
-    """The changed order has an id of its own and takes the place of `replaces` once risk and venue have agreed."""
+    """The changed order has a new id. It replaces the order `replaces` when risk and the venue accept the change."""
 
     order_id: str
     replaces: str
@@ -158,7 +169,7 @@ class ChangeReceipt(ApiModel):
 
 
 class SubmitReceipt(ApiModel):
-    """`order_id` is the order's for good. PENDING until risk has decided: `GET /api/v1/orders/{order_id}`."""
+    """The order is PENDING until risk decides. `GET /api/v1/orders/{order_id}` returns its status."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -173,7 +184,7 @@ class SubmitReceipt(ApiModel):
 
 
 class CancelReceipt(ApiModel):
-    """The venue is asked to cancel; what it answers is the order's status."""
+    """The cancel request is stored in the log. The status of the order shows the result."""
 
     order_id: str
     status: Literal["CANCEL_PENDING"]
@@ -189,12 +200,12 @@ def submit_order(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> SubmitReceipt:
-    """Submit an order. 202: it is in the log for good. 409: the key was used for another order."""
+    """Submit an order. 202: the command is stored in the log. 409: the key was used for a different order."""
     command = submit(
         resources,
         SUBMIT_ORDER,
         actor=caller.username,
-        reason="order by hand",
+        reason="manual order",
         arguments=ticket.arguments(),
         idempotency_key=idempotency_key,
     )
@@ -207,12 +218,12 @@ def submit_order(
 
 @router.patch("/{order_id}", status_code=202)
 def change_order(order_id: str, change: OrderChange, caller: Trader, resources: ResourcesDep) -> ChangeReceipt:
-    """Ask for a working order to be changed. Judged by the same checks as a new one. 409 where it has ended already."""
+    """Change a working order. Risk applies the same checks as to a new order. 409 if the order is already closed."""
     order_id = _open_order_id(resources, order_id)
     command = new_command(
         AMEND_ORDER,
         actor=caller.username,
-        reason="changed by hand",
+        reason="manual change",
         arguments={"order_id": order_id, **change.arguments()},
     )
     resources.command_log.send(command)
@@ -227,16 +238,16 @@ def change_order(order_id: str, change: OrderChange, caller: Trader, resources: 
 
 @router.delete("/{order_id}", status_code=202)
 def cancel_order(
-    order_id: str, caller: Canceller, resources: ResourcesDep, reason: TextLine = "cancelled by hand"
+    order_id: str, caller: Canceller, resources: ResourcesDep, reason: TextLine = "manual cancel"
 ) -> CancelReceipt:
-    """Ask for an order to be cancelled. 409 where it has ended already.
+    """Cancel an order. 409 if the order is already closed.
 
-    Never held back: while the database is away the cancel is sent without looking whether there is such an order.
+    While the database is unavailable, the cancel is sent without a check that the order exists.
     """
     try:
         order_id = _open_order_id(resources, order_id)
     except (OperationalError, PoolTimeoutError) as error:
-        log.warning("database away, cancelling unseen", order_id=order_id, error=str(error).splitlines()[0])
+        log.warning("database unavailable, cancel sent unchecked", order_id=order_id, error=str(error).splitlines()[0])
     command = new_command(CANCEL_ORDER, actor=caller.username, reason=reason, arguments={"order_id": order_id})
     resources.command_log.send(command)
     return CancelReceipt(
@@ -245,20 +256,20 @@ def cancel_order(
 
 
 def _open_order_id(resources: Resources, requested_id: str) -> str:
-    """The order's own id. Raises NotFound or, where it has ended or was refused, Conflict."""
+    """Returns the order's id. Raises NotFound, or Conflict if the order is closed or was rejected."""
     with resources.engine.connect() as db:
         match = find_order(db, requested_id)
         if match is not None:
             order, status = match
             if status in FINISHED:
-                raise Conflict(f"Order {order.order_id} is {status}: there is nothing to do.")
+                raise Conflict(f"Order {order.order_id} is already {status}.")
             return order.order_id
         command_id = command_id_of(requested_id) or requested_id
         command = find_command(db, command_id)
         if command is None or command.kind != SUBMIT_ORDER:
-            raise NotFound(f"There is no order {requested_id}.")
+            raise NotFound(f"Order {requested_id} does not exist.")
         query = select(order_refusals.c.message).where(order_refusals.c.cause_id == command_id)
         refusal_message = db.execute(query).scalar()
         if refusal_message is not None:
-            raise Conflict(f"Order {order_id_of(command_id)} was refused: {refusal_message}.")
+            raise Conflict(f"Risk rejected order {order_id_of(command_id)}: {refusal_message}.")
         return order_id_of(command_id)

@@ -1,4 +1,4 @@
-"""Orders as risk approved them, with what the venue reported on each."""
+"""Orders with their status and execution reports."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ Side = Literal["BUY", "SELL"]
 
 
 class OrderStatus(ApiModel):
-    """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is None before a fill. `reason` says
-    why an order ended otherwise than by a fill.
+    """One order. PENDING: the venue has not reported on it yet. `avg_fill_price` is null before the first fill.
+    `reason` explains why an order closed without a complete fill.
 
-    Orders of one `group_id` cancel each other; one with a `parent_id` (a `cause_id`) waits for that order's fill;
-    `replaces` is the order whose place a changed one took.
+    When one order of a `group_id` trades, the others of the group are cancelled. An order with a `parent_id` (the
+    `cause_id` of another order) waits until that order fills. `replaces` is the id of the order that a changed order
+    replaced.
     """
 
     model_config = ConfigDict(
@@ -115,7 +116,7 @@ class OrderStatus(ApiModel):
 
 
 class ExecutionReport(ApiModel):
-    """What the venue said about an order, in order of `seq`."""
+    """One report of the venue on an order."""
 
     execution_id: str
     seq: int
@@ -135,9 +136,10 @@ class OrderCheck(ApiModel):
 
 
 class OrderDetail(OrderStatus):
-    """With every risk check that it passed and every report of the venue.
+    """One order with the risk checks that it passed and the reports of the venue.
 
-    An order by hand is here from its submission on, also when risk refuses it: then the one check is the one that did.
+    A manual order is available from its submission. If risk rejects it, its status is REFUSED and `checks` holds only
+    the check that rejected it.
     """
 
     checks: list[OrderCheck]
@@ -146,13 +148,13 @@ class OrderDetail(OrderStatus):
 
 
 class OrderPage(ApiModel):
-    """Newest first. `next` is the value of `current` for the next page, None on the last one."""
+    """Newest first. `next` is the value of `before` for the next page, null on the last page."""
 
     orders: list[OrderStatus]
     next: int | None
 
 
-# Which last report an order of each status has; None where it has none.
+# The last report of an order defines its status.
 _last_report = (
     select(executions.c.exec_type, executions.c.leaves_quantity)
     .where(executions.c.order_id == orders.c.order_id)
@@ -181,7 +183,7 @@ def get_orders(
     before: Before = None,
     limit: Limit = 100,
 ) -> OrderPage:
-    """Orders, newest first, `limit` at a time."""
+    """Orders, newest first, `limit` per page."""
     query = select(orders)
     if status is not None:
         query = query.select_from(orders.outerjoin(_last_report, true())).where(STATUS_CONDITIONS[status])
@@ -197,7 +199,7 @@ def get_orders(
 
 @router.get("/{order_id}", responses=problem_responses(404))
 def get_order(order_id: str, db: PrimaryDb) -> OrderDetail:
-    """One order with its risk checks and executions, by its id or that of its command. 404 where there is none."""
+    """One order with its risk checks and executions, by the id of the order or of its command. 404 if unknown."""
     match = find_order(db, order_id)
     if match is None:
         return _undecided(db, order_id)
@@ -208,13 +210,13 @@ def get_order(order_id: str, db: PrimaryDb) -> OrderDetail:
     return OrderDetail(
         **_fields(order, reports, _requested_at(db, [order])),
         checks=[OrderCheck(**check._asdict()) for check in order.checks],
-        executions=[_report(report) for report in reports],
+        executions=[ExecutionReport(**report_fields(report)) for report in reports],
         cancel_asked_at=None if cancelled_ns is None else utc(cancelled_ns),
     )
 
 
 def find_order(db: Connection, requested_id: str) -> tuple[Order, str] | None:
-    """An order by its id or that of its cause, and its status."""
+    """Returns an order and its status, by the id of the order or of its cause; None if there is no such order."""
     query = select(orders).where(or_(orders.c.order_id == requested_id, orders.c.cause_id == requested_id)).limit(1)
     row = db.execute(query).mappings().first()
     if row is None:
@@ -224,11 +226,11 @@ def find_order(db: Connection, requested_id: str) -> tuple[Order, str] | None:
 
 
 def _undecided(db: Connection, requested_id: str) -> OrderDetail:
-    """An order by hand that risk has refused or not looked at yet. Raises NotFound."""
+    """Returns a manual order that risk rejected or has not decided on yet. Raises NotFound."""
     command_id = command_id_of(requested_id) or requested_id
     command = find_command(db, command_id)
     if command is None or command.kind not in (SUBMIT_ORDER, AMEND_ORDER):
-        raise NotFound(f"There is no order {requested_id}.")
+        raise NotFound(f"Order {requested_id} does not exist.")
     query = select(order_refusals).where(order_refusals.c.cause_id == command_id)
     row = db.execute(query).mappings().first()
     refusal = None if row is None else record_of(OrderRefusal, row)
@@ -256,12 +258,12 @@ def _undecided(db: Connection, requested_id: str) -> OrderDetail:
 
 
 def _requested_order(db: Connection, command: Command) -> OrderProposal | InvalidTerms:
-    """What a command asks for. A change asks for the order that it changes, with other terms."""
+    """Returns the order that a command requests. A change requests the existing order with new terms."""
     if command.kind == SUBMIT_ORDER:
         return parse_proposal(command, command.ts_ns)
     match = find_order(db, command.arguments.get("order_id", ""))
     if match is None:
-        raise NotFound(f"There is no order {order_id_of(command.command_id)}.")
+        raise NotFound(f"Order {order_id_of(command.command_id)} does not exist.")
     order = match[0]
     terms = (order.symbol, order.side, order.quantity, order.order_type, order.limit_price, order.time_in_force)
     optional_terms = {name: getattr(order, name) for name in OrderProposal._fields if name in Order._field_defaults}
@@ -273,7 +275,7 @@ def _requested_order(db: Connection, command: Command) -> OrderProposal | Invali
 
 
 def _requested_at(db: Connection, approved: Sequence[Order]) -> dict[str, int]:
-    """When a person asked for those orders that one did, by cause (ns)."""
+    """Returns the submission times (ns) of the manual orders among `approved`, by cause."""
     causes = [order.cause_id for order in approved if is_manual(order.order_id)]
     if not causes:
         return {}
@@ -291,13 +293,13 @@ def _reports(db: Connection, order_ids: Sequence[str]) -> dict[str, list[Executi
 
 
 def state_of(reports: Sequence[Execution]) -> OrderState:
-    """Where an approved order stands after these reports, in order of `seq`."""
+    """Returns the state of an approved order after these reports. `reports` are in order of `seq`."""
     state = OrderState.APPROVED
     for report in reports:
         if state is OrderState.APPROVED:
-            state = OrderState.SUBMITTED  # the venue reports on it, so it was sent
+            state = OrderState.SUBMITTED  # a report proves that the order was sent
         if state in FINAL_STATES:
-            break  # a second end of the same order changes nothing for a reader
+            break  # a second final report of the same order changes nothing
         state = next_state(state, event_from_report(report), order_id=report.order_id)
     return state
 
@@ -336,15 +338,8 @@ def _terms(order: Order | OrderProposal) -> dict[str, Any]:
     return {**terms, "expires_at": expires_at}
 
 
-def _report(report: Execution) -> ExecutionReport:
-    return ExecutionReport(
-        execution_id=report.execution_id,
-        seq=report.seq,
-        type=report.exec_type,
-        quantity=report.quantity,
-        price=report.price,
-        fee=report.fee,
-        leaves_quantity=report.leaves_quantity,
-        timestamp=utc(report.ts_ns),
-        text=report.text,
-    )
+def report_fields(report: Execution) -> dict[str, Any]:
+    """The fields of an `ExecutionReport`."""
+    same = ("execution_id", "seq", "quantity", "price", "fee", "leaves_quantity", "text")
+    unchanged = {name: getattr(report, name) for name in same}
+    return {**unchanged, "type": report.exec_type, "timestamp": utc(report.ts_ns)}

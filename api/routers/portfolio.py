@@ -1,4 +1,4 @@
-"""Holdings, cash and value of the portfolio, and how it did."""
+"""Positions, cash, value and performance of the portfolio."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PositionOut(ApiModel):
 
 
 class PortfolioState(ApiModel):
-    """Everything as of `last_updated`, the event time of the last valuation; total_value = cash + market values."""
+    """The portfolio at `last_updated`, the event time of the last valuation. total_value = cash + market values."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -77,7 +77,7 @@ class PortfolioState(ApiModel):
 
 
 class PositionDetail(PositionOut):
-    """One symbol's position at the last close; quantity 0 when it was closed."""
+    """One symbol's position, valued at the last close. A closed position has quantity 0."""
 
     current_price: float | None  # None while no bar of the symbol is stored
     cost_basis: Amount
@@ -105,7 +105,7 @@ def get_state(db: Db, resources: ResourcesDep) -> PortfolioState:
             net_exposure=zero,
             last_updated=None,
         )
-    # Marked with the closes that the valuation was made with, so that the parts add up to the whole.
+    # Valued at the closes that the valuation used, so that the positions add up to the total.
     rows = _position_rows(db, marked_at=last["ts_ns"])
     return PortfolioState(
         portfolio_id=PORTFOLIO_ID,
@@ -123,16 +123,16 @@ def get_state(db: Db, resources: ResourcesDep) -> PortfolioState:
 
 @router.get("/positions")
 def get_positions(db: Db, include_closed: bool = False) -> list[PositionDetail]:
-    """All positions, by symbol; with `include_closed` also those of quantity 0."""
+    """Open positions, by symbol. With `include_closed`, also the closed ones (quantity 0)."""
     return [_detail(row) for row in _position_rows(db, include_closed=include_closed)]
 
 
 @router.get("/positions/{symbol}")
 def get_position(symbol: str, db: Db) -> PositionDetail:
-    """One symbol's position. 404 when it was never traded."""
+    """One symbol's position. 404 if the symbol was never traded."""
     rows = _position_rows(db, symbol=symbol, include_closed=True)
     if not rows:
-        raise NotFound(f"There is no position in {symbol}.")
+        raise NotFound(f"No position in {symbol}: it was never traded.")
     return _detail(rows[0])
 
 
@@ -145,23 +145,23 @@ def get_performance(db: Db, resources: ResourcesDep) -> PerformanceReport:
 @router.get("/equity")
 def get_equity(
     db: Db,
-    since: Annotated[datetime | None, Query(description="first moment; without a zone it is UTC")] = None,
+    since: Annotated[datetime | None, Query(description="start of the curve; UTC if it has no time zone")] = None,
     points: Annotated[int, Query(ge=2, le=POINTS_MAX)] = 500,
 ) -> list[EquityPoint]:
-    """The equity curve, oldest first: the last valuation of each of `points` equal stretches of event time."""
+    """The equity curve, oldest first: the last valuation of each of `points` equal intervals of event time."""
     return equity_points(db, 0 if since is None else nanoseconds("since", since), points)
 
 
 @router.get("/strategies")
 def get_strategies(db: Db) -> list[StrategyResult]:
-    """Performance by strategy: orders, closed lots, share of the ledger's P&L, weight and signals that came due."""
+    """Performance by strategy: fills, closed lots, share of the ledger's P&L, weight and signal outcomes."""
     return strategy_results(db)
 
 
 def _position_rows(
     db: Connection, *, symbol: str | None = None, include_closed: bool = False, marked_at: int = MAX_TS_NS
 ) -> list[RowMapping]:
-    """Positions with the last bar up to `marked_at` (ns) beside each: columns price and priced_ns."""
+    """Returns positions with the last bar up to `marked_at` (ns) in the columns price and priced_ns."""
     mark = (
         select(bars.c.close.label("price"), bars.c.ts_ns.label("priced_ns"))
         .where(bars.c.symbol == positions.c.symbol, bars.c.ts_ns <= literal(marked_at))
@@ -178,7 +178,7 @@ def _position_rows(
 
 
 def _position_fields(row: RowMapping) -> dict[str, Any]:
-    """A position without any bar yet is carried at cost."""
+    """A position without a bar is valued at cost."""
     cost: Decimal = row["cost_basis"]
     market_value = cost if row["price"] is None else row["quantity"] * Decimal(repr(row["price"]))
     return {

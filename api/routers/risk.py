@@ -1,4 +1,4 @@
-"""What risk allows now, what it would say of an order, and what it refused."""
+"""Risk limits and their usage, order checks, and orders that risk rejected."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ router = APIRouter(prefix=f"{PREFIX}/risk", tags=["risk"], responses=problem_res
 
 
 class RiskLimits(ApiModel):
-    """The limits and whether trading is halted.
+    """The limits, and whether trading is halted.
 
-    A limit is a number, "unlimited", or null: not set, which refuses every order. Money in account currency.
+    A limit is a number, "unlimited", or null. A limit of null is not set and rejects every order. Money is in account
+    currency.
     """
 
     state: str  # ACTIVE or HALTED
@@ -42,10 +43,10 @@ class RiskLimits(ApiModel):
 
 
 class OrderPreview(ApiModel):
-    """What the risk service's checks say of the order on the books as of `as_of`, up to the first that refuses."""
+    """The results of the risk checks on the books as of `as_of`, up to the first check that rejects the order."""
 
     approved: bool
-    message: str | None  # the refusal
+    message: str | None  # why a check rejected the order
     checks: list[OrderCheck]
     reference_price: Amount | None  # the last close
     notional: Amount | None
@@ -53,7 +54,7 @@ class OrderPreview(ApiModel):
 
 
 class LimitUsage(ApiModel):
-    """How much of one limit is used; `share` = used / limit. `scope_key` is a symbol, "" for the portfolio."""
+    """Usage of one limit; `share` = used / limit. `scope_key` is a symbol, or "" for the portfolio."""
 
     measure: str
     scope_key: str
@@ -77,7 +78,7 @@ class RefusedOrder(ApiModel):
 
 
 class RefusalPage(ApiModel):
-    """Newest first. `next` is the value of `before` for the next page, None on the last one."""
+    """Newest first. `next` is the value of `before` for the next page, null on the last page."""
 
     refusals: list[RefusedOrder]
     next: int | None
@@ -102,8 +103,8 @@ def get_limits(caller: Reader, db: Db, resources: ResourcesDep) -> RiskLimits:
 
 @router.get("/usage")
 def get_usage(caller: Reader, db: Db, resources: ResourcesDep) -> list[LimitUsage]:
-    """How much of each limit is used, the fullest first: as risk last recorded it or, where `usage_interval_s` is 0 and
-    it records nothing, as it comes out of the books in Postgres now.
+    """Usage of each limit, highest share first. Returns the usage that risk last recorded. If `usage_interval_s` is 0,
+    risk records none and the usage is computed from the books in PostgreSQL.
     """
     limits = resources.settings.risk()
     if limits.usage_interval_s:
@@ -115,7 +116,7 @@ def get_usage(caller: Reader, db: Db, resources: ResourcesDep) -> list[LimitUsag
             for one in records
         ]
     else:
-        # Any symbol's bars tell which trading day it is.
+        # The bars of any symbol determine the trading day.
         risk_state = rebuild_risk_state(db, limits, db.execute(select(func.min(bars.c.symbol))).scalar() or "")
         as_of = utc(risk_state.ts_ns)
         measured = limit_utilization(risk_state.book, risk_state.history, limits) if risk_state.ts_ns else ()
@@ -130,11 +131,11 @@ def validate_order(
     db: PrimaryDb,
     resources: ResourcesDep,
 ) -> OrderPreview:
-    """What risk would say of the order now. Nothing is sent."""
+    """Check an order against the risk checks without sending it."""
     risk_state = rebuild_risk_state(db, resources.settings.risk(), ticket.symbol)
     command = Command("cmd-validate", risk_state.ts_ns, SUBMIT_ORDER, caller.username, "", ticket.arguments())
     proposal = parse_proposal(command, risk_state.ts_ns)
-    assert isinstance(proposal, OrderProposal), f"a ticket makes an order, found {proposal}"
+    assert isinstance(proposal, OrderProposal), f"expected a valid order from the ticket, found {proposal}"
     verdicts = run_checks(risk_state, proposal)
     last = verdicts[-1]
     price = risk_state.book.price(ticket.symbol)
@@ -157,7 +158,7 @@ def get_refusals(
     before: Before = None,
     limit: Limit = 100,
 ) -> RefusalPage:
-    """Orders that risk refused and why, of strategies and by hand, newest first."""
+    """Orders that risk rejected, with the reason, newest first. Includes manual orders."""
     rows, next_before = newest_page(
         db, select(order_refusals), order_refusals, before=before, limit=limit, symbol=symbol
     )

@@ -1,6 +1,7 @@
-"""The read side of a Confluent schema registry, so that `kcat -s value=avro -r …/schema-registry` decodes the topics.
+"""The read-only part of a Confluent schema registry, so that `kcat -s value=avro -r …/schema-registry` decodes topics.
 
-Subjects are record names (RecordNameStrategy): a topic holds several record types. Ids are those of `schemas.codec`.
+Subjects are record names (RecordNameStrategy), because a topic holds several record types. Schema ids are those of
+`schemas.codec`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _subject(record_type: type) -> str:
 
 
 class _Version(NamedTuple):
-    """One schema under its subject; `version` counts 1, 2, 3 ... in order of id."""
+    """One schema of a subject; `version` counts 1, 2, 3 ... in order of schema id."""
 
     subject: str
     version: int
@@ -51,13 +52,13 @@ for _one in _BY_ID.values():
     _BY_SUBJECT.setdefault(_one.subject, []).append(_one)
 
 
-def _answer(body: Any, status: int = 200) -> JSONResponse:
+def _response(body: Any, status: int = 200) -> JSONResponse:
     return JSONResponse(body, status, media_type=CONTENT_TYPE)
 
 
 def _missing(code: int, message: str) -> JSONResponse:
-    """An error as registries answer it: their clients read `error_code`."""
-    return _answer({"error_code": code, "message": message}, 404)
+    """Returns an error in the format of a schema registry: clients read `error_code`."""
+    return _response({"error_code": code, "message": message}, 404)
 
 
 def _version(subject: str, version: str) -> dict[str, Any] | JSONResponse:
@@ -80,20 +81,20 @@ def _version(subject: str, version: str) -> dict[str, Any] | JSONResponse:
 @router.get("")
 @router.get("/", include_in_schema=False)
 def get_root() -> JSONResponse:
-    """Clients ask for this to see that a registry is there."""
-    return _answer({})
+    """Clients call this to check that the registry is available."""
+    return _response({})
 
 
 @router.get("/schemas/types")
 def get_types() -> JSONResponse:
-    return _answer(["AVRO"])
+    return _response(["AVRO"])
 
 
 @router.get("/schemas/ids/{schema_id}")
 def get_schema(schema_id: int) -> JSONResponse:
-    """The schema of an id that stands in a message's first five bytes."""
+    """The schema with this id. The first five bytes of a message contain the id."""
     entry = _BY_ID.get(schema_id)
-    return _missing(40403, f"Schema {schema_id} not found.") if entry is None else _answer({"schema": entry.schema})
+    return _missing(40403, f"Schema {schema_id} not found.") if entry is None else _response({"schema": entry.schema})
 
 
 @router.get("/schemas/ids/{schema_id}/versions")
@@ -101,40 +102,40 @@ def get_schema_versions(schema_id: int) -> JSONResponse:
     entry = _BY_ID.get(schema_id)
     if entry is None:
         return _missing(40403, f"Schema {schema_id} not found.")
-    return _answer([{"subject": entry.subject, "version": entry.version}])
+    return _response([{"subject": entry.subject, "version": entry.version}])
 
 
 @router.get("/subjects")
 def get_subjects() -> JSONResponse:
-    return _answer(sorted(_BY_SUBJECT))
+    return _response(sorted(_BY_SUBJECT))
 
 
 @router.get("/subjects/{subject}/versions")
 def get_versions(subject: str) -> JSONResponse:
     if subject not in _BY_SUBJECT:
         return _missing(40401, f"Subject '{subject}' not found.")
-    return _answer([one.version for one in _BY_SUBJECT[subject]])
+    return _response([one.version for one in _BY_SUBJECT[subject]])
 
 
 @router.get("/subjects/{subject}/versions/{version}")
 def get_version(subject: str, version: str) -> JSONResponse:
     """`version` is a number or "latest"."""
     entry = _version(subject, version)
-    return entry if isinstance(entry, JSONResponse) else _answer(entry)
+    return entry if isinstance(entry, JSONResponse) else _response(entry)
 
 
 @router.get("/subjects/{subject}/versions/{version}/schema")
 def get_version_schema(subject: str, version: str) -> JSONResponse:
     entry = _version(subject, version)
-    return entry if isinstance(entry, JSONResponse) else _answer(json.loads(entry["schema"]))
+    return entry if isinstance(entry, JSONResponse) else _response(json.loads(entry["schema"]))
 
 
 @router.get("/config")
 def get_config() -> JSONResponse:
-    """New readers read old messages: the log is kept, so every release must."""
-    return _answer({"compatibilityLevel": "BACKWARD"})
+    """BACKWARD: every release reads the messages of earlier releases, because the log is retained."""
+    return _response({"compatibilityLevel": "BACKWARD"})
 
 
 @router.get("/mode")
 def get_mode() -> JSONResponse:
-    return _answer({"mode": "READONLY"})
+    return _response({"mode": "READONLY"})

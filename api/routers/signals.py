@@ -1,4 +1,4 @@
-"""What the strategies hold of a symbol now, each by itself and, where the settings want it, together."""
+"""The last signals of a symbol, by strategy and, if it is enabled, of the ensemble."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ router = APIRouter(prefix=f"{PREFIX}/signals", tags=["strategies and models"])
 
 
 class SignalOut(ApiModel):
-    """A strategy's last word: `direction` -1, 0 (out of it) or 1, `strength` and `confidence` in [0, 1], formed at
-    `price`. `parts` are the values that it rests on; of the ensemble, what each strategy contributed.
+    """A strategy's last signal at `price`: `direction` is -1 (short), 0 (no position) or 1 (long); `strength` and
+    `confidence` are in [0, 1]. `parts` are the inputs of the signal; for the ensemble, each strategy's contribution.
     """
 
     id: str
@@ -37,7 +37,7 @@ class SignalOut(ApiModel):
 
 @router.get("/{symbol}")
 def get_signals(symbol: Symbol, db: Db) -> list[SignalOut]:
-    """The last signal of each strategy, by name, among the symbol's last 1,000. Empty where none has spoken."""
+    """The last signal of each strategy, by name, among the symbol's last 1,000 signals."""
     newest = (
         select(signals)
         .where(signals.c.symbol == symbol)

@@ -1,4 +1,4 @@
-"""WebSockets: prices and the portfolio as they change. The state itself is for the REST endpoints to tell."""
+"""WebSockets: updates of prices and of the portfolio. The REST endpoints return the current state."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from starlette.concurrency import run_in_threadpool
 
+from api import query_parameters
 from api.access import Caller, identify, require_permission, revalidate
 from api.problems import Forbidden, TooManyRequests
 from api.resources import Resources, ResourcesDep
@@ -42,7 +43,7 @@ async def market_stream(
 async def portfolio_stream(
     socket: WebSocket, resources: ResourcesDep, token: str | None = None, symbols: str | None = None
 ) -> None:
-    """`position_update` after each fill, `valuation_update` after each tick."""
+    """`position_update` after each fill, `valuation_update` after each time slice."""
     await _serve(socket, resources, StreamClient(PORTFOLIO, _parse_symbols(symbols)), token)
 
 
@@ -53,9 +54,10 @@ def _parse_symbols(symbols: str | None) -> set[str] | None:
 
 
 async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, token: str | None) -> None:
-    """Accept, let in, and run both directions until one of them ends."""
-    await socket.accept()  # a refusal before this could not say why
+    """Accepts and authenticates the client, then sends and receives until one side closes."""
+    await socket.accept()  # a connection that is closed before this carries no reason
     try:
+        query_parameters.check(socket)
         if token is None:
             token = await _first_message(socket)
         caller = await run_in_threadpool(identify, resources, token, "stream")
@@ -67,7 +69,7 @@ async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, 
     except WebSocketDisconnect:
         return
     if not resources.hub.join(client):
-        await _close(socket, TRY_AGAIN_LATER, "too many streams are open")
+        await _close(socket, TRY_AGAIN_LATER, "too many open streams, try again later")
         return
     tasks = [
         asyncio.create_task(_send(socket, client)),
@@ -87,13 +89,16 @@ async def _serve(socket: WebSocket, resources: Resources, client: StreamClient, 
 
 
 async def _first_message(socket: WebSocket) -> str:
-    """`{"type": "auth", "token": …}`: for browsers that keep tokens out of addresses. Raises Unauthenticated."""
+    """Returns the token of `{"type": "auth", "token": …}`, so that browsers need not put tokens into URLs.
+
+    Raises Unauthenticated or BadInput.
+    """
     try:
         text = await asyncio.wait_for(socket.receive_text(), FIRST_MESSAGE_TIMEOUT_S)
     except TimeoutError as error:
         raise Unauthenticated(f"no token within {FIRST_MESSAGE_TIMEOUT_S:g} s") from error
     except KeyError as error:
-        raise BadInput("messages are text") from error
+        raise BadInput("expected a text message, found bytes") from error
     message = _parse_object(text)
     if message.get("type") != "auth" or not isinstance(message.get("token"), str):
         raise Unauthenticated('the first message must be {"type": "auth", "token": "…"}')
@@ -101,21 +106,25 @@ async def _first_message(socket: WebSocket) -> str:
 
 
 Reason = tuple[int, str] | None
-"""Close code and text; None where the other side has gone."""
+"""Close code and text; None if the client has disconnected."""
 
 
 async def _send(socket: WebSocket, client: StreamClient) -> Reason:
-    """What waits, one message after the other. Where the other side does not read, this waits until it is let go."""
+    """Sends the queued messages. Blocks while the client does not read, until the client is disconnected as too
+    slow.
+    """
     while True:
         text = await client.queue.get()
         try:
             await socket.send_text(text)
         except (WebSocketDisconnect, RuntimeError, OSError):
-            return None  # gone between two messages
+            return None  # disconnected between two messages
 
 
 async def _listen(socket: WebSocket, client: StreamClient) -> Reason:
-    """`{"action": "subscribe" | "unsubscribe", "symbols": […]}`; subscribing to some ends seeing all."""
+    """Handles `{"action": "subscribe" | "unsubscribe", "symbols": […]}`. The first subscription replaces "all
+    symbols".
+    """
     while True:
         try:
             text = await socket.receive_text()
@@ -123,23 +132,23 @@ async def _listen(socket: WebSocket, client: StreamClient) -> Reason:
         except WebSocketDisconnect:
             return None
         except (BadInput, KeyError) as error:
-            return BAD_MESSAGE, str(error) if isinstance(error, BadInput) else "messages are text"
+            return BAD_MESSAGE, str(error) if isinstance(error, BadInput) else "expected a text message, found bytes"
 
 
 def _filter(client: StreamClient, message: dict[str, Any]) -> None:
     symbols = message.get("symbols")
     if message.get("action") not in ("subscribe", "unsubscribe") or not isinstance(symbols, list):
-        raise BadInput('expected {"action": "subscribe", "symbols": ["AAPL"]} or "unsubscribe"')
+        raise BadInput('expected {"action": "subscribe", "symbols": ["AAPL"]}, or "unsubscribe"')
     requested = {symbol for symbol in symbols if isinstance(symbol, str) and len(symbol) <= 32}
     chosen = client.symbols or set()
     chosen = chosen | requested if message["action"] == "subscribe" else chosen - requested
     if len(chosen) > SYMBOLS_MAX:
-        raise BadInput(f"at most {SYMBOLS_MAX} symbols")
+        raise BadInput(f"expected at most {SYMBOLS_MAX} symbols, found {len(chosen)}")
     client.symbols = chosen
 
 
 async def _watch(resources: Resources, caller: Caller, client: StreamClient) -> Reason:
-    """Ends a client that fell behind, or whose token is not good any more."""
+    """Disconnects a client that is too slow or whose token is no longer valid."""
     while True:
         left_s = caller.token.expires_at - time.time()
         with contextlib.suppress(TimeoutError):
@@ -155,14 +164,14 @@ def _parse_object(text: str) -> dict[str, Any]:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput("messages are JSON objects") from error
+        raise BadInput("expected a JSON object") from error
     if not isinstance(message, dict):
-        raise BadInput("messages are JSON objects")
+        raise BadInput(f"expected a JSON object, found {type(message).__name__}")
     return message
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:
-    # A close frame's reason has at most 123 bytes.
-    # One that does not read does not get it; then the server ends the connection.
+    # The reason of a close frame has at most 123 bytes.
+    # If the client does not read, the close times out and the server ends the connection.
     with contextlib.suppress(RuntimeError, OSError, TimeoutError):
         await asyncio.wait_for(socket.close(code, reason.encode()[:123].decode(errors="ignore")), CLOSE_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Who may use the platform; for admins."""
+"""Manage users. Requires the permission USERS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ router = APIRouter(
     prefix=f"{PREFIX}/users", tags=["users"], responses=problem_responses(400, 401, 403, 409, 422, 429, 503)
 )
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{1,31}$", description="2 to 32 of a-z 0-9 . _ -")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9._-]{1,31}$", description="2 to 32 characters: a-z 0-9 . _ -, starting with a letter"),
+]
 Admin = Annotated[Caller, Depends(caller_with(Permission.USERS, "command"))]
 
 
@@ -41,13 +44,13 @@ class NewUser(ApiModel):
 
 
 class UserWithPassword(UserOut):
-    """`one_time_password` is shown this once; nobody can look it up later."""
+    """`one_time_password` is shown only once and cannot be retrieved later."""
 
     one_time_password: str
 
 
 class UserChange(ApiModel):
-    """What is left out stays. `reset_password` makes a new one-time password."""
+    """Fields that are omitted do not change. `reset_password` creates a new one-time password."""
 
     role: Role | None = None
     disabled: bool | None = None
@@ -66,7 +69,7 @@ def get_users(caller: Admin, resources: ResourcesDep) -> list[UserOut]:
 
 @router.post("", status_code=201)
 def add_user(body: NewUser, caller: Admin, resources: ResourcesDep) -> UserWithPassword:
-    """A new user with a one-time password, to be changed at the first log-in. 409 where the name is taken."""
+    """Add a user with a one-time password, which the user must change at the first login. 409 if the name is in use."""
     password = resources.accounts.add_user(body.username, body.role)
     log.info("user added", username=body.username, role=body.role, by=caller.username)
     user = resources.accounts.user(body.username)
@@ -76,9 +79,11 @@ def add_user(body: NewUser, caller: Admin, resources: ResourcesDep) -> UserWithP
 
 @router.patch("/{username}", responses=problem_responses(404))
 def change_user(username: str, body: UserChange, caller: Admin, resources: ResourcesDep) -> ChangedUser:
-    """Another role, shut out, let in again, a new password; ends the user's sessions within five seconds."""
+    """Change the role, disable or enable the user, or reset the password. Ends the user's sessions within five
+    seconds.
+    """
     if body.role is None and body.disabled is None and not body.reset_password:
-        raise BadInput("Name at least one of role, disabled and reset_password.")
+        raise BadInput("Set at least one of role, disabled and reset_password.")
     password = None
     if body.role is not None or body.disabled is not None:
         resources.accounts.change_user(username, role=body.role, disabled=body.disabled, by=caller.username)
@@ -87,7 +92,7 @@ def change_user(username: str, body: UserChange, caller: Admin, resources: Resou
     log.info("user changed", username=username, by=caller.username, **body.model_dump(exclude_none=True))
     user = resources.accounts.user(username)
     if user is None:
-        raise NotFound(f"There is no user {username}.")
+        raise NotFound(f"User {username} does not exist.")
     return ChangedUser.model_validate({**_user_fields(user), "one_time_password": password})
 
 

@@ -1,7 +1,7 @@
-"""The settings as one frozen, typed tree. Unknown keys and impossible values are errors of one sentence.
+"""The settings as one frozen, typed tree. Unknown keys and invalid values are errors of one sentence.
 
-Sections by subject: `feeds`, `analysis`, `execution`, `platform`, `stores`. `tree` holds them all, `loading` reads it.
-Settings of a stage itself are beside the stage, in `operators/`.
+Sections by subject: `feeds`, `analysis`, `execution`, `platform`, `stores`. `tree` combines them, `loading` reads them.
+The settings of a stage are next to the stage, in `operators/`.
 """
 
 from configs.settings.feeds import FileFeedSection, MarketDataSection

@@ -1,4 +1,4 @@
-"""What is made of the market: features, forecasts, signals."""
+"""Settings of the analysis: features, predictions and signals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FeaturesSection(Section):
 
 
 class PredictionsSection(Section):
-    """`model` is the sha256 of a registered model or its first digits, or "none"; where nothing is said it is the one
-    that was activated. `registry` is the folder of models: `models/` of the state folder.
+    """`model` is the sha256 of a registered model or its first digits, or "none"; the default is the active model.
+    `registry` is the folder of models; the default is `models/` in the state folder.
     """
 
     model: str | None = None

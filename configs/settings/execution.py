@@ -1,4 +1,4 @@
-"""Where orders go: the simulated venue, or an account at Alpaca."""
+"""Settings of the execution: the simulated venue or an account at Alpaca."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from schemas.errors import BadInput
 
 
 class AlpacaSection(Section):
-    """The account at Alpaca. `url` names another server that speaks its protocol, such as `cli.py alpaca-server`."""
+    """The account at Alpaca. `url` is another server with the same API, such as `cli.py alpaca-server`."""
 
     api_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     url: Annotated[str, Field(pattern=r"^https?://[^/]+$")] | None = None
 
     def keys(self) -> tuple[str, str]:
-        """Key and secret; a server of one's own gets `local` where none are set. Raises BadInput."""
+        """Returns (key id, secret key). With `url` and without keys, both are `local`.
+
+        Raises BadInput if a key is missing.
+        """
         if self.api_key is not None and self.secret_key is not None:
             return self.api_key.get_secret_value(), self.secret_key.get_secret_value()
         if self.url is not None and self.api_key is None and self.secret_key is None:
             return "local", "local"
-        raise BadInput("Alpaca needs ALPACA_API_KEY and ALPACA_SECRET_KEY, found none or one of them")
+        raise BadInput("Alpaca requires both ALPACA_API_KEY and ALPACA_SECRET_KEY, found at most one of them")
 
 
 class AlpacaGatewaySection(Section):
-    """How orders go through Alpaca: `GatewaySettings` of operators/gateway, and times of the edge in seconds
-    (`BrokerClientSettings` of dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the broker.
+    """Settings of the gateway to Alpaca: those of `GatewaySettings` (operators/gateway), and times in seconds of
+    `BrokerClientSettings` (dataflows/broker/broker_client.py). `platform_id` is the prefix of every order id at the
+    broker.
     """
 
     extended_hours: bool = False
@@ -47,8 +51,8 @@ class AlpacaGatewaySection(Section):
 
 
 class ExecutionSection(Section):
-    """`broker`: the simulated venue, or Alpaca. `mode` live trades real money: it needs `live_account`, the number of
-    the account that is meant.
+    """`broker` is the simulated venue or Alpaca. The `mode` live trades real money and requires `live_account`, the
+    number of the account.
     """
 
     broker: Literal["simulated", "alpaca"] = "simulated"

@@ -1,4 +1,4 @@
-"""Where bars, quotes, news and companies' figures come from."""
+"""Settings of the sources of bars, quotes, news and fundamentals."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from operators.bar_completion import FeedSettings
 from schemas.errors import BadInput
 
 EXTRA_FILE_KINDS = ("quotes", "reference_data", "news", "fundamentals")
-"""Kinds of files that a tape may hold besides bars."""
+"""Kinds of files that a tape may contain in addition to bars."""
 
 
 class FileFeedSection(Section):
-    """Bars from files (`paths`), and what else their tape holds. `speed` is "max" or a multiple of real time."""
+    """Files of bars (`paths`) and of other records for their tape. `speed` is "max" or a multiple of real time."""
 
     paths: tuple[Path, ...] = ()
     quotes: tuple[Path, ...] = ()
@@ -35,7 +35,7 @@ class FileFeedSection(Section):
     end: str | None = None
 
     def feed_settings(self) -> FeedSettings:
-        """How to read the rows. Raises BadInput."""
+        """Returns the settings for reading the rows. Raises BadInput."""
         return FeedSettings(**self.model_dump(exclude={"paths", "speed", *EXTRA_FILE_KINDS}))
 
 
@@ -46,15 +46,16 @@ class SimulatorFeedSection(Section):
 
 
 class AlpacaFeedSection(Section):
-    """What Alpaca alone has to know of a live feed; the account is that of the section `alpaca`."""
+    """Settings of a live feed that only Alpaca has. The account is in the section `alpaca`."""
 
     asset_class: Literal["stocks", "crypto"] = "stocks"
     data_feed: Literal["iex", "sip"] = "iex"
 
 
 class LiveFeedSection(Section):
-    """Live bars of `symbols`, from whichever provider. `stale_s`: so long without a word, in a session, a provider
-    counts as gone. For the other times see `LiveFeedOptions` of dataflows/sources/market/.
+    """Live bars of `symbols` from any provider. A provider that sends nothing for `stale_s` seconds during a session is
+    stale, and the feed fails over to the next one. `LiveFeedOptions` in dataflows/sources/market/ describes the other
+    times.
     """
 
     symbols: tuple[str, ...] = ("AAPL", "MSFT")
@@ -70,8 +71,8 @@ class LiveFeedSection(Section):
 
 
 class PolygonSection(Section):
-    """The account at Polygon, now Massive. `stream_url` and `rest_url` replace its own addresses: those of another
-    plan, or of another server that speaks its protocol.
+    """The account at Polygon (now Massive). `stream_url` and `rest_url` replace Polygon's URLs, for another plan or for
+    another server with the same API.
     """
 
     api_key: SecretStr | None = None
@@ -79,13 +80,13 @@ class PolygonSection(Section):
     rest_url: Annotated[str, Field(pattern=r"^https?://[^/?#]+$")] | None = None
 
     def key(self) -> str:
-        """Raises BadInput where there is none."""
+        """Returns the API key. Raises BadInput if it is not set."""
         if self.api_key is None:
-            raise BadInput("Polygon needs POLYGON_API_KEY, found none")
+            raise BadInput("Polygon requires POLYGON_API_KEY, found none")
         return self.api_key.get_secret_value()
 
     def foreign_urls(self) -> list[str]:
-        """The addresses that are not Polygon's own, or not encrypted."""
+        """Returns the names of the URLs that do not belong to Polygon or are not encrypted."""
         urls = (("polygon.stream_url", self.stream_url), ("polygon.rest_url", self.rest_url))
         return [name for name, url in urls if url is not None and not _POLYGON_URL.match(url)]
 
@@ -97,15 +98,16 @@ LIVE_FEED_PROVIDERS: dict[str, tuple[str, ...]] = {
     "polygon": ("polygon", "polygon_rest"),
     "live": (),
 }
-"""Live feeds, and whom they ask where no providers are named."""
+"""Live feeds and their default providers."""
 
 POLYGON_BAR_INTERVALS_S = (1, 60)
 
 
 class MarketDataSection(Section):
-    """`providers` of a live feed, the preferred one first: Polygon's or Alpaca's socket, their bars by request,
-    invented prices. `update_frequency`: how often those by request are asked again while a minute's bars are not there.
-    `heartbeat_s`: how often a live feed puts the wall clock into the log, for the breaker `lag`; 0: never.
+    """`providers` of a live feed, the preferred one first: a stream of Polygon or Alpaca, their REST API, or simulated
+    prices. `update_frequency` is the polling interval of a REST provider while bars of a minute are missing.
+    `heartbeat_s` is the interval at which a live feed writes the wall clock to the log for the breaker `lag`; 0
+    disables it.
     """
 
     feed: Literal["simulator", "files", "live", "alpaca", "polygon"] = "simulator"
@@ -118,25 +120,25 @@ class MarketDataSection(Section):
     update_frequency: Duration = 1
 
     def live_providers(self) -> tuple[str, ...]:
-        """Those of the live feed in order; none where the feed is not live."""
+        """Returns the providers of a live feed in order of preference; empty for other feeds."""
         return (self.providers or LIVE_FEED_PROVIDERS[self.feed]) if self.feed in LIVE_FEED_PROVIDERS else ()
 
     @model_validator(mode="after")
     def _check_providers(self) -> Self:
         providers = self.live_providers()
         if self.feed in LIVE_FEED_PROVIDERS and not providers:
-            raise ValueError(f"feed {self.feed} needs market_data.providers, found none")
+            raise ValueError(f"feed {self.feed} requires market_data.providers, found none")
         if len(set(self.providers)) < len(self.providers):
-            raise ValueError(f"providers must be named once each, found {', '.join(self.providers)}")
+            raise ValueError(f"providers must be unique, found {', '.join(self.providers)}")
         if any(name.startswith("polygon") for name in providers):
             if self.alpaca.asset_class != "stocks":
-                raise ValueError("the providers polygon and polygon_rest know stocks alone, and asset_class is crypto")
+                raise ValueError("the providers polygon and polygon_rest have only stocks, found asset_class crypto")
             if self.live.bar_interval_s not in POLYGON_BAR_INTERVALS_S:
-                raise ValueError(f"Polygon has bars of 1 or 60 s, found bar_interval_s {self.live.bar_interval_s}")
+                raise ValueError(f"Polygon has only bars of 1 or 60 s, found bar_interval_s {self.live.bar_interval_s}")
         return self
 
     def bars_per_year(self) -> float:
-        """How many bars a symbol has in a year: XNYS has 252 days of 6.5 hours, of 16 with pre and post-market."""
+        """Returns the bars of a symbol per year. XNYS has 252 days of 6.5 hours, or 16 hours with extended hours."""
         if self.feed == "simulator":
             return 365 * 86_400 / self.simulator.interval_s
         source = self.files if self.feed == "files" else self.live
@@ -146,7 +148,7 @@ class MarketDataSection(Section):
 
 
 class NewsSimulatorSection(Section):
-    """A headline for one stretch of `interval_s` seconds in two."""
+    """On average, every second interval of `interval_s` seconds has a headline."""
 
     seed: int = 7
     interval_s: Annotated[float, Field(gt=0)] = 15.0
@@ -157,7 +159,7 @@ class NewsFilesSection(Section):
 
 
 class RssSection(Section):
-    """RSS and Atom feeds. `max_bytes` bounds one answer, `timeout_s` each wait within it."""
+    """RSS and Atom feeds. `max_bytes` limits one response, `timeout_s` each wait for data."""
 
     urls: tuple[str, ...] = ()
     timeout_s: Annotated[float, Field(gt=0)] = 10.0
@@ -165,14 +167,14 @@ class RssSection(Section):
 
 
 class AlpacaNewsSection(Section):
-    """Without symbols all news are asked for. The account and the address are those of the section `alpaca`."""
+    """Without symbols, the feed requests all news. The account and the URL are in the section `alpaca`."""
 
     symbols: tuple[str, ...] = ()
 
 
 class NewsSection(Section):
-    """Where headlines come from, beside those of a tape. `companies` gives each symbol the names by which texts call
-    it; `remembered` ids are kept to drop repeats.
+    """The source of headlines in addition to those of a tape. `companies` maps each symbol to the names of its company
+    in texts. The last `remembered` ids are stored to drop duplicates.
     """
 
     feed: Literal["none", "simulator", "files", "rss", "alpaca"] = "none"
@@ -186,9 +188,9 @@ class NewsSection(Section):
 
 
 class SecFactsSection(Section):
-    """The SEC's companyfacts. `companies` gives each symbol its CIK; `user_agent` names who asks, with an e-mail
-    address, as the SEC wants it; `url` replaces its address, with `{cik}` in it; filings older than `history_days` are
-    left out.
+    """The SEC's companyfacts API. `companies` maps each symbol to its CIK. `user_agent` identifies you with an e-mail
+    address, which the SEC requires. `url` replaces the SEC's URL and contains `{cik}`. Filings older than
+    `history_days` are skipped.
     """
 
     companies: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
@@ -204,7 +206,7 @@ class FundamentalsFilesSection(Section):
 
 
 class FundamentalsSection(Section):
-    """Where companies' figures come from, beside those of a tape."""
+    """The source of fundamentals in addition to those of a tape."""
 
     feed: Literal["none", "sec", "files"] = "none"
     poll_interval_s: Annotated[float, Field(gt=0)] = 3600.0

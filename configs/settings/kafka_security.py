@@ -1,4 +1,4 @@
-"""How the platform shows a Kafka cluster who it is, and how it knows the cluster: TLS, client certificates, SASL."""
+"""Settings of the connection to a Kafka cluster: TLS, client certificates and SASL."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from configs.settings.sections import Section
 
 
 class KafkaSecurity(Section):
-    """`ca_file`: who signed the brokers' certificates (PEM), else the system's authorities; a broker's certificate must
-    name the host it is reached by. `certificate_file` and `key_file` (PEM, without a passphrase): our own, where the
-    cluster asks for one. `user` with the secret KAFKA_PASSWORD: SASL by `mechanism`.
+    """`ca_file` holds the certificates (PEM) that signed those of the brokers; the default is the system's certificate
+    authorities. A broker's certificate must contain its host name. `certificate_file` and `key_file` (PEM, without a
+    passphrase) are the client certificate, if the cluster requires one. `user` and the secret KAFKA_PASSWORD are the
+    SASL credentials for `mechanism`.
     """
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = "PLAINTEXT"
@@ -34,12 +35,12 @@ class KafkaSecurity(Section):
 
     @model_validator(mode="after")
     def _check_complete(self) -> Self:
-        """What librdkafka would complain of at the first connection, or in silence, is said when settings are read."""
+        """Raises ValueError for errors that librdkafka would report at the first connection or not at all."""
         if self.uses_password and not (self.user and self.password):
-            raise ValueError(f"protocol {self.protocol} needs `user` and the secret KAFKA_PASSWORD, one is missing")
+            raise ValueError(f"protocol {self.protocol} requires `user` and the secret KAFKA_PASSWORD, one is missing")
         if self.encrypted:
             if (self.certificate_file is None) != (self.key_file is None):
-                raise ValueError("certificate_file and key_file go together, found one of them")
+                raise ValueError("certificate_file and key_file must be set together, found only one of them")
             _check_readable("ca_file", self.ca_file)
             _check_readable("certificate_file", self.certificate_file)
             _check_readable("key_file", self.key_file)
@@ -47,7 +48,7 @@ class KafkaSecurity(Section):
         return self
 
     def options(self) -> dict[str, str]:
-        """As librdkafka is told; nothing where connections are plain."""
+        """Returns the options for librdkafka; empty for PLAINTEXT."""
         if self.protocol == "PLAINTEXT":
             return {}
         options: dict[str, object] = {"security.protocol": self.protocol}
@@ -74,8 +75,8 @@ def _check_readable(name: str, path: Path | None) -> None:
 
 
 def _check_certificates(security: KafkaSecurity) -> None:
-    """Raises ValueError where the files are no certificates, or the key is not the certificate's."""
-    import ssl  # here: where connections are plain, nobody waits for it
+    """Raises ValueError if a file is not a certificate or the key does not match the certificate."""
+    import ssl  # here, because plain connections do not need it
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
@@ -87,7 +88,7 @@ def _check_certificates(security: KafkaSecurity) -> None:
         return
 
     def passphrase() -> str:
-        raise ValueError(f"key_file {security.key_file}: expected a key without a passphrase, found one with")
+        raise ValueError(f"key_file {security.key_file}: expected a key without a passphrase, found an encrypted key")
 
     try:
         context.load_cert_chain(security.certificate_file, security.key_file, passphrase)

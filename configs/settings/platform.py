@@ -1,4 +1,4 @@
-"""How the platform runs and how people reach it. Nothing here decides anything."""
+"""Settings of operations and of the API. None of them changes a trading decision."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LogLevel = Annotated[
 
 
 def _time_of_day(value: Any) -> Any:
-    """YAML reads 12:30 without quotes as 750 minutes."""
+    """Converts a number of minutes to HH:MM: YAML parses 12:30 without quotes as 750."""
     return f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else value
 
 
 class ChecksSection(Section):
-    """What the stack checks by itself: `verify` every so many seconds, `replay_check` at a time of day in UTC."""
+    """Scheduled checks: `verify` at an interval in seconds, `replay_check` at a time of day in UTC."""
 
     verify: Annotated[int | None, BeforeValidator(in_seconds)] = 300
     replay_check: Annotated[
@@ -30,7 +30,7 @@ class ChecksSection(Section):
 
 
 class DeadLettersSection(Section):
-    """How much a service may set aside before it halts; `services` says otherwise for some."""
+    """The rate of dead letters at which a service halts; `services` overrides `every` for single services."""
 
     every: RateLimits = RateLimits()
     services: dict[str, RateLimits] = Field(default_factory=dict)
@@ -47,13 +47,13 @@ class PlatformSection(Section):
 
 
 Rate = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$")]
-"""Requests within a sliding window: "600/minute"."""
+"""Maximum of requests within a sliding window, e.g. "600/minute"."""
 
 
 class ApiSection(Section):
-    """How people reach the platform. Rates are for one user, `login_rate` for one address and for one name. Without
-    `jwt_key` the API makes one in the state folder's secrets. Without `metrics_token` only callers on the
-    API's own machine get `/metrics`.
+    """Settings of the API. Rates apply to each user, `login_rate` to each address and each username. Without `jwt_key`,
+    the API generates a key in the secrets of the state folder. Without `metrics_token`, `/metrics` is available only on
+    the API's own machine.
     """
 
     jwt_key: Annotated[SecretStr, Field(min_length=32)] | None = None

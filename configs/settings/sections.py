@@ -1,4 +1,4 @@
-"""What every section of the settings is, and durations as people write them."""
+"""Base class of the sections of the settings, and durations."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
+    """A frozen section that rejects unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def in_seconds(value: Any) -> Any:
-    """A whole number as it is, a duration as `parse_seconds` reads it."""
+    """Returns a whole number unchanged and parses anything else with `parse_seconds`."""
     return value if isinstance(value, int) else parse_seconds(value)
 
 
 def parse_seconds(duration: Any) -> int | None:
-    """
+    """Converts a duration to seconds. Raises ValueError if the text is not a duration.
+
     >>> parse_seconds("1h"), parse_seconds("90s"), parse_seconds(None)
     (3600, 90, None)
     """
@@ -35,4 +38,4 @@ def parse_seconds(duration: Any) -> int | None:
 
 
 Duration = Annotated[int, BeforeValidator(in_seconds), Field(ge=1)]
-"""Whole seconds, or as people write them: "30s"."""
+"""Seconds, written as a whole number or as a duration such as "30s"."""

@@ -1,4 +1,4 @@
-"""Where things are kept: PostgreSQL, Redis, and Kafka with its topics."""
+"""Settings of PostgreSQL, Redis, and Kafka with its topics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sinks.cluster import Cluster
 
 
 class PostgresSection(Section):
-    """`replica_url`: a copy that follows the database, for the API's queries. `pool_size` connections of the API are
-    kept to each, and as many more while they are needed.
+    """`replica_url` is a read replica for the API's queries. The API keeps `pool_size` connections to each server open,
+    and opens up to as many more on demand. A sink retries for `retry_s` seconds while the database is unavailable.
     """
 
     url: str
@@ -32,7 +32,7 @@ class DatabaseSection(Section):
 
 
 class TopicEntry(Section):
-    """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols": as many as `symbol_partitions`."""
+    """One entry of kafka_topics.yaml. `partitions` is a number, or "symbols" for `symbol_partitions`."""
 
     partitions: int | Literal["symbols"]
     retention_days: int
@@ -42,7 +42,7 @@ class TopicEntry(Section):
 
 
 class KafkaSection(Section):
-    """`topic_prefix` goes before every topic's name, for several platforms on one cluster."""
+    """`topic_prefix` is the prefix of every topic name, so that several platforms can share one cluster."""
 
     bootstrap_servers: str
     security: KafkaSecurity = KafkaSecurity()
@@ -53,5 +53,5 @@ class KafkaSection(Section):
 
     @property
     def cluster(self) -> Cluster:
-        """For clients: the address with what `security` says."""
+        """Returns the addresses and security options for Kafka clients."""
         return Cluster(self.bootstrap_servers, self.security.options())

@@ -1,4 +1,4 @@
-"""The whole tree, what its sections must agree on, and what a part gets that takes from several of them."""
+"""The tree of all settings, the checks across its sections, and views that combine several sections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from operators.venue import VenueSettings
 
 
 def _rebalance_in_seconds(value: Any) -> Any:
-    """`rebalance_frequency: "1h"` is the brief's name for what the portfolio knows in seconds."""
+    """Converts `rebalance_frequency` (a duration such as "1h") to `rebalance_interval_s`."""
     if not isinstance(value, Mapping) or "rebalance_frequency" not in value:
         return value
     rest = {key: entry for key, entry in value.items() if key != "rebalance_frequency"}
@@ -35,7 +35,9 @@ def _rebalance_in_seconds(value: Any) -> Any:
 
 
 class Settings(Section):
-    """Everything that can be set. `market_data` to `feedback` decide; the rest only places."""
+    """All settings. `instruments` to `feedback` affect trading decisions; the other sections only configure
+    operations.
+    """
 
     instruments: Instruments = NO_INSTRUMENTS
     market_data: MarketDataSection = MarketDataSection()
@@ -58,9 +60,10 @@ class Settings(Section):
     kafka: KafkaSection
 
     def for_backtest(self) -> Settings:
-        """For a backtest: the feed is the files, whatever the platform's is, and nobody watches the limits, which
-        costs a third of its speed at a report a minute. The P&L by strategy comes once an hour at most: every five
-        minutes it is a fifth.
+        """Returns the settings for a backtest: files as the feed and the simulated venue in paper mode.
+
+        For speed, limit usage is not recorded (a report per minute costs a third of the speed), and attribution runs at
+        most once per hour (every five minutes it costs a fifth).
         """
         files = self.market_data.model_copy(update={"feed": "files"})
         execution = self.execution.model_copy(update={"broker": "simulated", "mode": "paper"})
@@ -77,15 +80,15 @@ class Settings(Section):
         )
 
     def with_files(self, files_by_kind: Mapping[str, Sequence[Path]]) -> Settings:
-        """With these files, by kind, in place of those that the settings name; an empty kind stays as it is."""
+        """Returns settings with these files, by kind, instead of the configured ones. An empty kind is unchanged."""
         replacements = {kind: tuple(paths) for kind, paths in files_by_kind.items() if paths}
         assert replacements.keys() <= set(EXTRA_FILE_KINDS), f"unknown kinds of files in {sorted(replacements)}"
         files = self.market_data.files.model_copy(update=replacements)
         return self.model_copy(update={"market_data": self.market_data.model_copy(update={"files": files})})
 
     def portfolio(self) -> PortfolioSettings:
-        """The portfolio settings, with the bars a year of the feed where nothing else is said, and only the ensemble's
-        signals to trade where there is one.
+        """Returns the portfolio settings. The default of `bars_per_year` comes from the feed. If the ensemble is
+        enabled, the portfolio trades only its signals.
         """
         portfolio, sizing = self.portfolio_manager, self.portfolio_manager.sizing
         bars_per_year = sizing.volatility.bars_per_year or self.market_data.bars_per_year()
@@ -94,8 +97,8 @@ class Settings(Section):
         return replace(portfolio, sizing=replace(sizing, volatility=volatility), strategies=traded)
 
     def risk(self) -> RiskSettings:
-        """The risk settings, with the portfolio's initial capital: the two services count cash apart from the same
-        start.
+        """Returns the risk settings with the portfolio's initial capital, currency and accruals. Risk and the portfolio
+        compute cash independently, from the same start.
         """
         capital = self.portfolio_manager.initial_capital
         account = self.portfolio_manager
@@ -108,11 +111,11 @@ class Settings(Section):
         )
 
     def venue(self) -> VenueSettings:
-        """The simulated venue's settings, with the instruments that risk and the portfolio know too."""
+        """Returns the settings of the simulated venue with the common instruments."""
         return replace(self.execution.venue, instruments=self.instruments)
 
     def gateway(self) -> GatewaySettings:
-        """What the gateway's stage knows of its broker. Raises BadInput."""
+        """Returns the settings of the gateway's stage. Raises BadInput."""
         alpaca = self.execution.alpaca
         return GatewaySettings(
             extended_hours=alpaca.extended_hours,
@@ -123,31 +126,31 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check_live_trading(self) -> Self:
-        """Live trading takes two things said by a person; one alone is a mistake of one kind or the other."""
+        """Live trading requires both mode live and the account number, so that no single mistake trades real money."""
         execution, market = self.execution, self.market_data
         simulated = market.feed == "simulator" or "simulator" in market.live_providers()
         if execution.broker == "alpaca" and self.alpaca.url is None and simulated:
-            raise ValueError("execution.broker alpaca takes no orders at the simulator's prices; set market_data.feed")
+            raise ValueError("execution.broker alpaca does not allow the simulator's prices; change market_data.feed")
         if execution.mode == "live":
             if execution.broker != "alpaca":
-                raise ValueError("TRADING_MODE=live needs execution.broker: alpaca, found simulated")
+                raise ValueError("TRADING_MODE=live requires execution.broker: alpaca, found simulated")
             if self.alpaca.url is not None:
-                raise ValueError("TRADING_MODE=live trades at Alpaca itself and allows no alpaca.url")
+                raise ValueError("TRADING_MODE=live trades at Alpaca itself and does not allow alpaca.url")
             for name in self.polygon.foreign_urls():
                 raise ValueError(
-                    f"TRADING_MODE=live takes Polygon's prices from Polygon and allows no {name} elsewhere"
+                    f"TRADING_MODE=live requires Polygon's own servers; {name} must be an encrypted URL of Polygon"
                 )
             if not execution.live_account:
                 raise ValueError(
                     "TRADING_MODE=live trades real money: name the account with `start --live-account NUMBER`"
                 )
         elif execution.live_account:
-            raise ValueError("execution.live_account is for TRADING_MODE=live, and the mode is paper")
+            raise ValueError("execution.live_account requires TRADING_MODE=live, found paper")
         return self
 
     @model_validator(mode="after")
     def _check_instruments(self) -> Self:
         for section_name, section in (("risk_manager", self.risk_manager), ("execution.venue", self.execution.venue)):
             if section.instruments not in (NO_INSTRUMENTS, self.instruments):
-                raise ValueError(f"instruments are listed in the section `instruments`, found some in {section_name}")
+                raise ValueError(f"instruments must be in the section `instruments`, found some in {section_name}")
         return self

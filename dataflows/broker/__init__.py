@@ -1,1 +1,1 @@
-"""The edge behind the gateway: it asks the broker what `operators/gateway` intends, and records the answers."""
+"""Broker connection: sends the order intents of `operators/gateway` to the broker and publishes its responses."""

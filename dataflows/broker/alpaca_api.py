@@ -1,4 +1,4 @@
-"""Requests to Alpaca's trading API, each with a bound on its time and an answer that says how sure it is."""
+"""Client of Alpaca's trading API. Each request has a timeout; each error says whether the request took effect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNCERTAIN_STATUSES = frozenset({408, 409, 425})
 
 
 class BrokerRejected(Exception):
-    """The broker said no: what was asked did not happen."""
+    """The broker rejected the request: it had no effect."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,19 +34,19 @@ class BrokerRejected(Exception):
 
 
 class BrokerThrottled(Exception):
-    """Too many requests: not carried out, to be asked again after `wait_s`."""
+    """Too many requests: the request had no effect. Retry after `wait_s` seconds."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"too many requests, again in {wait_s:g} s")
+        super().__init__(f"too many requests, retry in {wait_s:g} s")
         self.wait_s = wait_s
 
 
 class BrokerUncertain(Exception):
-    """No answer, or one that says nothing: it may have happened or not."""
+    """No response, or an inconclusive one: the request may or may not have taken effect."""
 
 
 class AccountSnapshot(NamedTuple):
-    """What the broker has: cash and equity, signed quantities by symbol, open orders as it sends them."""
+    """The broker's account: cash and equity, signed quantities by symbol, open orders as received."""
 
     account_number: str
     cash: Decimal
@@ -56,7 +56,7 @@ class AccountSnapshot(NamedTuple):
 
 
 class _BoundedSession(Session):
-    """Requests wait forever where nobody says how long."""
+    """A session with a default timeout: `requests` has none."""
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__()
@@ -68,19 +68,19 @@ class _BoundedSession(Session):
 
 
 class AlpacaApi:
-    """One account. Every method raises Refused, Busy or Unsure."""
+    """One account. Every method raises BrokerRejected, BrokerThrottled or BrokerUncertain."""
 
     def __init__(self, key: str, secret: str, *, paper: bool, url: str | None, timeout_s: float) -> None:
         self._client = TradingClient(key, secret, paper=paper, raw_data=True, url_override=url)
         self._client._session = _BoundedSession(timeout_s)
-        self._client._retry = 0  # its own retries would sleep in front of a cancel
+        self._client._retry = 0  # the client's own retries would sleep and delay a cancel
 
     def submit(self, intent: OrderIntent, client_order_id: str) -> dict[str, Any]:
-        """The order as the broker took it."""
+        """Submit an order. Return it as the broker reports it."""
         return self._request("POST", "/orders", order_body(intent, client_order_id))
 
     def find(self, client_order_id: str) -> dict[str, Any]:
-        """Raises Refused with status 404 where the broker has no such order."""
+        """Return an order. Raises BrokerRejected with status 404 if the broker has no such order."""
         return self._request("GET", "/orders:by_client_order_id", {"client_order_id": client_order_id})
 
     def cancel(self, broker_order_id: str) -> None:
@@ -111,7 +111,7 @@ def _classify_error(error: APIError) -> BrokerRejected | BrokerThrottled | Broke
         retry_after = None if response is None else response.headers.get("Retry-After")
         return BrokerThrottled(min(float(retry_after), 60.0) if retry_after and retry_after.isdigit() else 1.0)
     if status is None or status >= 500 or status in _UNCERTAIN_STATUSES:
-        return BrokerUncertain(f"the broker answered {status}")
+        return BrokerUncertain(f"the broker responded with status {status}")
     try:
         message = str(json.loads(error.args[0]).get("message", ""))
     except (json.JSONDecodeError, AttributeError, TypeError):
@@ -120,7 +120,7 @@ def _classify_error(error: APIError) -> BrokerRejected | BrokerThrottled | Broke
 
 
 def order_body(intent: OrderIntent, client_order_id: str) -> dict[str, Any]:
-    """The intent as Alpaca's JSON; numbers as text, so that none is rounded."""
+    """Return the intent as Alpaca's JSON. Numbers are text, so that none is rounded."""
     order_fields: dict[str, Any] = {
         "symbol": intent.symbol,
         "qty": decimal_text(intent.quantity),
@@ -148,15 +148,15 @@ def decimal_text(value: Decimal) -> str:
 
 
 def parse_decimal(text: Any) -> Decimal:
-    """A number of the broker's; 0 for none. Raises Unsure for what is no number."""
+    """Parse a number from the broker; none or an empty text is 0. Raises BrokerUncertain if it is not a number."""
     if text is None or text == "":
         return Decimal(0)
     try:
         value = Decimal(str(text))
     except InvalidOperation as error:
-        raise BrokerUncertain(f"the broker wrote {str(text)[:32]!r} where a number should be") from error
+        raise BrokerUncertain(f"the broker sent {str(text)[:32]!r}, expected a number") from error
     if not value.is_finite():
-        raise BrokerUncertain(f"the broker wrote {str(text)[:32]!r} where a number should be")
+        raise BrokerUncertain(f"the broker sent {str(text)[:32]!r}, expected a number")
     return value
 
 

@@ -1,8 +1,7 @@
-"""Asks the broker what the gateway intends, each order once, and finds out where an answer is missing.
+"""Send the gateway's intents to the broker, each order exactly once, and resolve requests without a response.
 
-An order is submitted under an id of its own, which the broker takes once. After no answer, or after a restart, the
-broker is asked for that id before anything else; only its own word that there is no such order, given again after a
-while, counts as "not there".
+Each order has its own client order id, which the broker accepts once. After a missing response or a restart, the client
+looks the id up before it submits again. It resubmits only if the broker still reports "not found" after `settle_s`.
 """
 
 from __future__ import annotations
@@ -44,10 +43,14 @@ Publish = Callable[[BrokerUpdate | BrokerAccount], None]
 
 
 class BrokerClientSettings(NamedTuple):
-    """Seconds. `order_age_max_s`: an intent older than that is not sent any more. `settle_s`: so long after the last
-    attempt the broker's "no such order" is final. `refetch_s`: an order is asked for so long after news of it, as fill
-    reports go missing; `poll_s`: and each so often while it works. `reconcile_s`: how often its books are compared,
-    `reconcile_retry_s` while they do not agree. `disconnected_after_s`: without an answer for so long the broker counts as away.
+    """Times in seconds.
+
+    - `order_age_max_s`: an older intent is rejected instead of sent.
+    - `settle_s`: time after the last attempt at which the broker's "not found" is final.
+    - `refetch_s`: delay from an order's update to a lookup of the order, because fill reports can be lost.
+    - `poll_s`: interval of lookups while the order works.
+    - `reconcile_s`: interval of reconciliation with the broker's account; `reconcile_retry_s` while they differ.
+    - `disconnected_after_s`: time without a response after which the broker counts as disconnected.
     """
 
     order_age_max_s: float = 60.0
@@ -62,7 +65,7 @@ class BrokerClientSettings(NamedTuple):
 
 @dataclass
 class _PendingSubmit:
-    """An order that has no definite answer yet. `unsure`: it may be at the broker."""
+    """An order without a definite response. `uncertain`: the broker may have it."""
 
     intent: OrderIntent
     uncertain: bool
@@ -80,16 +83,16 @@ class _PendingCancel:
 
 @dataclass
 class _WatchedOrder:
-    """An order that the broker has. `published_id` is what was last passed on of it."""
+    """An order that the broker has. `published_id` is the id of its last published update."""
 
     due_s: float
     published_id: str = ""
 
 
 class BrokerClient:
-    """`start` begins, `enqueue` gives it intents, `stop` stops it. What it learns goes to `publish`, in its own thread.
+    """Sends intents in its own thread: `start`, `enqueue`, `stop`. Updates go to `publish`, in that thread.
 
-    `repeat` of an intent: an earlier process may have asked for it already.
+    A `repeat` intent may already have been sent by an earlier process.
     """
 
     def __init__(
@@ -101,19 +104,13 @@ class BrokerClient:
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._api, self._order_ids, self._settings, self._publish, self._now_ns = (
-            api,
-            order_ids,
-            settings,
-            publish,
-            now_ns,
-        )
+        self._api, self._order_ids, self._settings = api, order_ids, settings
+        self._publish, self._now_ns = publish, now_ns
         self._budget = RequestBudget(settings.requests_per_minute)
         self._lock = threading.Lock()
         self._inbox: list[tuple[OrderIntent, bool]] = []
-        self._stream_messages: list[
-            dict[str, Any] | bool
-        ] = []  # of the stream, in its order; True and False: its state
+        # Trade updates and connection states (bool) of the stream, in order of arrival.
+        self._stream_messages: list[dict[str, Any] | bool] = []
         self._submits: dict[str, _PendingSubmit] = {}
         self._cancels: dict[str, _PendingCancel] = {}
         self._watched: dict[str, _WatchedOrder] = {}
@@ -121,7 +118,7 @@ class BrokerClient:
         self._authorised = self._connected = False
         self._reconcile_due_s = self._failing_since_s = 0.0
         self.gateway_ready = False
-        """Whether the gateway's last status was READY; set by who reads it."""
+        """Whether the gateway's last status was READY. The sink sets it."""
         self._stop_event = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="broker-edge")
 
@@ -131,7 +128,7 @@ class BrokerClient:
         self._thread.start()
 
     def enqueue(self, intents: Iterable[tuple[OrderIntent, bool]]) -> None:
-        """Intents on record, in order, each with whether it is a repeat."""
+        """Queue recorded intents in order, each with whether it is a repeat."""
         with self._lock:
             self._inbox += intents
 
@@ -145,7 +142,7 @@ class BrokerClient:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended unasked: its process must stop, so that the next one asks for what is open."""
+        """Whether the thread ended without `stop`. The process must then exit; its successor resolves open orders."""
         return self._thread.ident is not None and not self._thread.is_alive() and not self._stop_event.is_set()
 
     def stop(self) -> None:
@@ -155,13 +152,13 @@ class BrokerClient:
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._publish(gateway_update("DISCONNECTED", self._now_ns(), "the gateway begins anew"))
+        self._publish(gateway_update("DISCONNECTED", self._now_ns(), "the gateway restarted"))
         while not self._stop_event.is_set():
             if not self.step():
                 self._stop_event.wait(_IDLE_S)
 
     def step(self) -> bool:
-        """Take in what is new and make at most one request; False where there was nothing to ask."""
+        """Process new intents and updates, then send at most one request. Return False if no request was due."""
         with self._lock:
             inbox, self._inbox = self._inbox, []
             messages, self._stream_messages = self._stream_messages, []
@@ -194,12 +191,12 @@ class BrokerClient:
     def _on_stream_state(self, authorised: bool) -> None:
         if authorised:
             self._authorised, self._reconcile_due_s = True, 0.0
-            # What was said while nobody listened is asked for.
+            # Updates may have been missed while the stream was down: look up every watched order.
             for watched in self._watched.values():
                 watched.due_s, watched.published_id = 0.0, ""
         elif self._authorised:
             self._authorised = False
-            self._publish_disconnected("the stream of trade updates is cut")
+            self._publish_disconnected("the stream of trade updates is disconnected")
 
     def _publish_disconnected(self, reason: str) -> None:
         if self._connected:
@@ -219,7 +216,7 @@ class BrokerClient:
         self._publish(update)
 
     def _mark_at_broker(self, client_order_id: str, order: dict[str, Any], due_s: float) -> None:
-        """The broker has the order: there is nothing to submit any more, and it is asked for until it has ended."""
+        """Record that the broker has the order: drop its pending submit and look it up until it ends."""
         self._submits.pop(client_order_id, None)
         self._broker_order_ids[client_order_id] = str(order.get("id"))
         watched = self._watched.setdefault(client_order_id, _WatchedOrder(due_s))
@@ -258,7 +255,7 @@ class BrokerClient:
         if age_s > self._settings.order_age_max_s:
             self._publish_rejected(
                 client_order_id,
-                f"not sent: it was {age_s:.0f} s old, at most {self._settings.order_age_max_s:g} allowed",
+                f"not sent: the order is {age_s:.0f} s old, the maximum is {self._settings.order_age_max_s:g} s",
             )
             return
         submit.attempts += 1
@@ -272,7 +269,7 @@ class BrokerClient:
         except BrokerUncertain as error:
             submit.uncertain, submit.due_s = True, time.monotonic() + _BACKOFF_S[0]
             submit.attempted_s = time.monotonic()
-            self._publish_unknown(client_order_id, f"no answer to the order: {error}")
+            self._publish_unknown(client_order_id, f"no response to the order: {error}")
             return
         except BrokerRejected as rejection:
             if "must be unique" in rejection.message:
@@ -283,7 +280,7 @@ class BrokerClient:
         self._confirm_submit(client_order_id, submit.intent, order, now_s)
 
     def _resolve_submit(self, client_order_id: str, submit: _PendingSubmit, now_s: float) -> None:
-        """Is it there? Asked by its id; not there at once does not mean that it is not on its way."""
+        """Look an uncertain order up by its id. "Not found" is final only after `settle_s`: it may be on its way."""
         submit.attempts += 1
         self._budget.record(now_s)
         submit.due_s = now_s + self._backoff_s(submit.attempts)
@@ -293,7 +290,7 @@ class BrokerClient:
             if rejection.status != NOT_FOUND:
                 self._publish_unknown(client_order_id, rejection.message)
             elif now_s - submit.attempted_s >= self._settings.settle_s:
-                # The id is still free. Sent again it can only become one order.
+                # The id is unused, so a resubmit creates at most one order.
                 submit.uncertain, submit.due_s = False, 0.0
             return
         self._confirm_submit(client_order_id, submit.intent, order, now_s)
@@ -308,7 +305,8 @@ class BrokerClient:
         if broker_terms != expected_terms:
             self._submits.pop(client_order_id, None)
             self._publish_unknown(
-                client_order_id, f"the broker has {' '.join(broker_terms)} under its id, not {' '.join(expected_terms)}"
+                client_order_id,
+                f"the broker has {' '.join(broker_terms)} under this id, expected {' '.join(expected_terms)}",
             )
             return
         self._mark_at_broker(client_order_id, order, now_s + self._settings.refetch_s)
@@ -317,9 +315,8 @@ class BrokerClient:
     def _send_cancel(self, client_order_id: str, cancel: _PendingCancel, now_s: float) -> None:
         submit = self._submits.get(client_order_id)
         if submit is not None and not submit.uncertain:
-            # It never left.
             del self._submits[client_order_id], self._cancels[client_order_id]
-            self._publish(gateway_update("CANCELED", self._now_ns(), "taken back before it was sent", client_order_id))
+            self._publish(gateway_update("CANCELED", self._now_ns(), "canceled before it was sent", client_order_id))
             return
         cancel.attempts += 1
         cancel.due_s = now_s + self._backoff_s(cancel.attempts)
@@ -337,8 +334,8 @@ class BrokerClient:
                 if submit is None and cancel.attempts > len(_BACKOFF_S):
                     del self._cancels[client_order_id]
                 return
-            # It has ended already: its own state says how.
-            log.info("cancel refused", order=client_order_id, reason=rejection.message)
+            # The order has ended; the lookup reports how.
+            log.info("cancel rejected", order=client_order_id, reason=rejection.message)
         del self._cancels[client_order_id]
         self._watched.setdefault(client_order_id, _WatchedOrder(now_s)).due_s = now_s
 
@@ -349,13 +346,13 @@ class BrokerClient:
         try:
             order = self._api.find(self._order_ids.add_to(client_order_id))
         except BrokerRejected as rejection:
-            self._publish_unknown(client_order_id, f"asked for it again: {rejection.message}")
+            self._publish_unknown(client_order_id, f"order lookup failed: {rejection.message}")
             return
         watched.due_s = now_s + self._settings.poll_s
         self._publish_order(client_order_id, order, refetched=True)
 
     def _publish_order(self, client_order_id: str, order: dict[str, Any], *, refetched: bool) -> None:
-        """`refetched`: not the first news of it, so that its end can be believed to hold every fill."""
+        """`refetched`: not the first report of the order, so a final status includes every fill."""
         self._failing_since_s = 0.0
         update = update_from_order(order, client_order_id, self._now_ns())
         watched = self._watched[client_order_id]
@@ -386,7 +383,7 @@ class BrokerClient:
     def _publish_unknown(self, client_order_id: str, reason: str) -> None:
         if client_order_id in self._watched:
             self._watched[client_order_id].published_id = ""
-        log.warning("an order is in doubt", order=client_order_id, reason=reason)
+        log.warning("order status unknown", order=client_order_id, reason=reason)
         self._publish(gateway_update("UNKNOWN", self._now_ns(), reason, client_order_id))
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""From the settings to the asking sink: the account, what earlier processes intended, and where answers go."""
+"""Build the broker sink from the settings: the account, the intents of earlier processes, the output topic."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ _OPEN_SQL = f"""
 
 
 def build_broker_sink(settings: Settings) -> BrokerRequestSink:
-    """The sink of a platform whose broker is Alpaca. Raises BadInput for a wrong account, Unavailable where Postgres,
-    Kafka or, in live mode, the broker does not answer.
+    """Build the sink for a platform whose broker is Alpaca.
+
+    Raises BadInput if the account is wrong and Unavailable if Postgres, Kafka or, in live mode, the broker does not
+    respond.
     """
     execution, alpaca = settings.execution, settings.alpaca
     key, secret = alpaca.keys()
@@ -74,7 +76,13 @@ def build_broker_sink(settings: Settings) -> BrokerRequestSink:
     )
     broker.start()
     stream.start()
-    log.info("broker", paper=paper, url=alpaca.url, orders_named=order_ids.prefix, open_intents=len(open_intents))
+    log.info(
+        "broker connection started",
+        paper=paper,
+        url=alpaca.url,
+        order_id_prefix=order_ids.prefix,
+        open_intents=len(open_intents),
+    )
 
     def shut_down() -> None:
         stream.shut_down()
@@ -86,23 +94,24 @@ def build_broker_sink(settings: Settings) -> BrokerRequestSink:
 
 
 def platform_id(settings: Settings) -> str:
-    """What names this platform's orders at the broker: as set, else a hash of the Kafka cluster whose topics count
-    them, so that a new platform on the same account never takes an old one's order for its own.
+    """Return the name of this platform's orders at the broker: the setting, else a hash of the Kafka cluster id.
+
+    The cluster's topics number the orders, so a new platform on the same account never matches an old one's orders.
     """
     if settings.execution.alpaca.platform_id:
         return settings.execution.alpaca.platform_id
     admin = AdminClient(client_config(settings.kafka.cluster))
     cluster = str(admin.list_topics(timeout=30).cluster_id or "")
     if not cluster:
-        raise Unavailable(
-            "Kafka has no cluster id to name orders by; set execution.alpaca.platform_id to a name of this platform"
-        )
+        raise Unavailable("Kafka reports no cluster id to name orders by; set execution.alpaca.platform_id")
     return hashlib.sha256(f"{cluster}/{settings.kafka.topic_prefix}".encode()).hexdigest()[:10]
 
 
 def require_account(api: AlpacaApi, account: str, *, timeout_s: float = 60.0, retry_s: float = 2.0) -> None:
-    """Real money goes out of no other account than the one that was named. Raises BadInput where the keys are another
-    account's or refused, Unavailable where the broker said nothing `timeout_s` seconds.
+    """Require that the live keys belong to the configured account.
+
+    Raises BadInput if the keys are rejected or belong to another account, and Unavailable if the broker does not
+    respond for `timeout_s` seconds.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -110,17 +119,17 @@ def require_account(api: AlpacaApi, account: str, *, timeout_s: float = 60.0, re
             account_number = api.account_snapshot().account_number
             break
         except BrokerRejected as rejection:
-            raise BadInput(f"Alpaca refuses the keys of the live account: {rejection.message}") from rejection
+            raise BadInput(f"Alpaca rejected the keys of the live account: {rejection.message}") from rejection
         except (BrokerThrottled, BrokerUncertain) as error:
             if time.monotonic() > deadline:
-                raise Unavailable(f"Alpaca did not say whose keys these are: {error}") from error
+                raise Unavailable(f"Alpaca did not report the account of the live keys: {error}") from error
             time.sleep(retry_s)
     if account_number != account:
-        raise BadInput(f"the live keys are of account {account_number}, and execution.live_account names {account}")
+        raise BadInput(f"the live keys belong to account {account_number}, but execution.live_account is {account}")
 
 
 def _load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderIntent], int]:
-    """Intents whose end is not on record, oldest first, and the last `seq` of any."""
+    """Return intents without a recorded end, oldest first, and the last `seq` of any intent."""
     deadline = time.monotonic() + retry_s
     while True:
         try:
@@ -136,12 +145,12 @@ def _load_open_intents(database_url: str, retry_s: float) -> tuple[list[OrderInt
                 connection.close()
         except psycopg2.OperationalError as error:
             if time.monotonic() > deadline:
-                raise Unavailable("Postgres did not say which orders are open") from error
+                raise Unavailable("Postgres did not return the open orders") from error
             time.sleep(0.5)
 
 
 class UpdatePublisher:
-    """The end of the topic `broker-updates`."""
+    """Publishes to the topic `broker-updates`."""
 
     def __init__(self, servers: Servers, prefix: str) -> None:
         self._topic = prefix + TOPIC_OF[BrokerUpdate]
@@ -150,7 +159,7 @@ class UpdatePublisher:
         self._error: str | None = None
 
     def publish(self, record: BrokerUpdate | BrokerAccount) -> None:
-        """In order, and for good: raises Unavailable once one was not delivered."""
+        """Publish in order. Raises Unavailable after any delivery failed; the publisher stays failed."""
         while True:
             if self._error is not None:
                 raise Unavailable(f"topic {self._topic}: {self._error}")

@@ -1,4 +1,4 @@
-"""The sink behind the gateway's stage: intents onto record, then to the edge's thread."""
+"""Sink of the gateway's stage: stores intents, then hands them to the broker client's thread."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from schemas.errors import Unavailable
 from schemas.records import READY, GatewayStatus, OrderIntent
 
 StoreIntents = Callable[[Sequence[OrderIntent]], None]
-"""Returns once the intents are on record for good. Raises Unavailable."""
+"""Returns once the intents are durably stored. Raises Unavailable."""
 
 
 class BrokerRequestPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
     def __init__(
         self, broker: BrokerClient, store_intents: StoreIntents, requested_up_to_seq: int, on_close: Callable[[], None]
     ) -> None:
-        self._broker, self._store_intents, self._requested_up_to_seq, self._on_close = (
-            broker,
-            store_intents,
-            requested_up_to_seq,
-            on_close,
-        )
+        self._broker, self._store_intents = broker, store_intents
+        self._requested_up_to_seq, self._on_close = requested_up_to_seq, on_close
 
     def write_batch(self, values: list[Sequence[TimeSlice]]) -> None:
         self._raise_if_failed()
@@ -42,10 +38,10 @@ class BrokerRequestPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
 
     def _raise_if_failed(self) -> None:
         if self._broker.failed:
-            raise Unavailable("the broker's edge ended; its last words are in this log")
+            raise Unavailable("the broker client's thread ended; the log holds its last error")
 
     def snapshot(self) -> None:
-        """Nothing to remember: what was intended is in Postgres, and what became of it the broker says."""
+        """No state: Postgres holds the intents, and the broker reports their outcome."""
         self._raise_if_failed()
 
     def close(self) -> None:
@@ -53,7 +49,7 @@ class BrokerRequestPartition(StatefulSinkPartition[Sequence[TimeSlice], None]):
 
 
 class BrokerRequestSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
-    """Items are `(shard, ticks)`. `requested_up_to_seq`: the last intent that an earlier process may have asked for."""
+    """Items are `(shard, time slices)`. `requested_up_to_seq`: last intent that an earlier process may have sent."""
 
     def __init__(
         self,
@@ -63,12 +59,8 @@ class BrokerRequestSink(FixedPartitionedSink[Sequence[TimeSlice], None]):
         requested_up_to_seq: int,
         on_close: Callable[[], None],
     ) -> None:
-        self._broker, self._store_intents, self._requested_up_to_seq, self._on_close = (
-            broker,
-            store_intents,
-            requested_up_to_seq,
-            on_close,
-        )
+        self._broker, self._store_intents = broker, store_intents
+        self._requested_up_to_seq, self._on_close = requested_up_to_seq, on_close
 
     def list_parts(self) -> list[str]:
         return ["broker"]

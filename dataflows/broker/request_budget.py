@@ -1,4 +1,4 @@
-"""So many requests a minute, with some kept for cancels."""
+"""Limit requests per minute and reserve some of them for cancels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MINUTE_S = 60.0
 
 
 class RequestBudget:
-    """A sliding minute. `wait_s` is asked before a request, `record` noted after it was sent."""
+    """A sliding window of one minute. Call `allows` before a request and `record` after it was sent."""
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limit = requests_per_minute
@@ -26,5 +26,5 @@ class RequestBudget:
         self._sent.extend([now_s] * requests)
 
     def pause_until(self, until_s: float) -> None:
-        """The broker says that it was too much."""
+        """Allow nothing until `until_s`, after the broker reported too many requests."""
         self._paused_until_s = max(self._paused_until_s, until_s)

@@ -1,4 +1,4 @@
-"""The trade-updates socket in a thread of its own: tells when it is authorised, when it is cut, and what it heard."""
+"""Stream Alpaca's trade updates in a separate thread; report connects, disconnects and updates to callbacks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from alpaca.trading.stream import TradingStream
 
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.25, 15.0
-# It logs a traceback for every attempt; whoever listens here is told in a sentence.
+# The library logs a traceback for every attempt; `on_state` reports the same in one sentence.
 logging.getLogger("alpaca.trading.stream").setLevel(logging.CRITICAL)
 
 
 class TradeUpdatesStream(TradingStream):
-    """`on_state(True)` once updates are listened to, `on_state(False)` when they no longer are; `on_update(data)`.
+    """Calls `on_state(True)` when updates are received, `on_state(False)` when they stop, and `on_update(data)`.
 
-    All are called in the thread of the stream. It connects again by itself.
+    All callbacks run in the thread of the stream. It reconnects automatically.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TradeUpdatesStream(TradingStream):
         self._thread.start()
 
     def shut_down(self) -> None:
-        """Let go of the socket; what it still delivers is not awaited."""
+        """Close the socket without waiting for pending updates."""
         loop: Any = self._loop
         if loop is not None and loop.is_running():
             asyncio.run_coroutine_threadsafe(self._close_socket(), loop)
@@ -63,4 +63,4 @@ class TradeUpdatesStream(TradingStream):
         await self.stop_ws()
         socket: Any = self._ws
         if socket is not None:
-            await socket.close()  # wakes the reader, which would wait for seconds
+            await socket.close()  # wakes the reader, which otherwise blocks for seconds

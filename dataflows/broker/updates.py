@@ -1,4 +1,4 @@
-"""From Alpaca's orders and trade updates to BrokerUpdates. Ids follow from the content: a repeat has the same."""
+"""Convert Alpaca's orders and trade updates to BrokerUpdates. Ids derive from the content: a repeat has the same id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.records import CANCELED, EXPIRED, NEW, REJECTED, REPLACED, TRADE, B
 
 BROKER = "alpaca"
 FINAL_STATUSES = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
-"""Statuses of an order that nothing follows on."""
+"""Order statuses that never change again."""
 _EVENT_TYPES = {
     "new": NEW,
     "accepted": NEW,
@@ -28,7 +28,7 @@ _CORRECTION_EVENTS = ("trade_bust", "trade_correct")
 
 
 class OrderIdPrefix(NamedTuple):
-    """This platform's orders among the account's: their ids carry a prefix at the broker."""
+    """Marks this platform's orders in the account: their ids have a prefix at the broker."""
 
     prefix: str
 
@@ -36,7 +36,7 @@ class OrderIdPrefix(NamedTuple):
         return self.prefix + client_order_id
 
     def strip_from(self, client_order_id: Any) -> str | None:
-        """The id without the prefix; None for somebody else's order."""
+        """Return the id without the prefix, or None if the order is not of this platform."""
         return (
             client_order_id[len(self.prefix) :]
             if isinstance(client_order_id, str) and client_order_id.startswith(self.prefix)
@@ -45,7 +45,7 @@ class OrderIdPrefix(NamedTuple):
 
 
 def update_from_stream(data: dict[str, Any], client_order_id: str, now_ns: int) -> BrokerUpdate:
-    """One trade update of an order of ours, as it came on the stream. Raises Unsure for numbers that are none."""
+    """Convert a trade update of this platform's order. Raises BrokerUncertain if a number is malformed."""
     order, event = data["order"], str(data.get("event"))
     cum_quantity = parse_decimal(order.get("filled_qty"))
     event_type = _EVENT_TYPES.get(event, "UNKNOWN" if event in _CORRECTION_EVENTS else "PENDING")
@@ -61,7 +61,7 @@ def update_from_stream(data: dict[str, Any], client_order_id: str, now_ns: int) 
 
 
 def update_from_order(order: dict[str, Any], client_order_id: str, now_ns: int) -> BrokerUpdate:
-    """How an order of ours stands, as it was asked for: sums over all its fills."""
+    """Convert an order as the broker returned it: quantities are totals over all its fills."""
     cum_quantity, average_price = parse_decimal(order.get("filled_qty")), parse_decimal(order.get("filled_avg_price"))
     status = str(order.get("status"))
     happened_ns = timestamp_ns(order.get("updated_at"), now_ns)
@@ -81,7 +81,7 @@ def update_from_order(order: dict[str, Any], client_order_id: str, now_ns: int) 
 def gateway_update(
     event: str, now_ns: int, text: str, client_order_id: str = "", symbol: str = "", side: str = ""
 ) -> BrokerUpdate:
-    """What the edge itself has to say: CONNECTED, DISCONNECTED, UNKNOWN, or REJECTED for what was never sent."""
+    """Build an update of the gateway itself: CONNECTED, DISCONNECTED, UNKNOWN, or REJECTED for an unsent order."""
     key = f"{client_order_id or 'gateway'}:{event}:{now_ns}"
     return BrokerUpdate(key, now_ns, BROKER, client_order_id, "", event, symbol, side, ZERO, ZERO, ZERO, now_ns, text)
 
@@ -97,7 +97,7 @@ def account_record(account: AccountSnapshot, order_ids: OrderIdPrefix, now_ns: i
 
 
 def timestamp_ns(text: Any, default_ns: int) -> int:
-    """RFC 3339 to nanoseconds.
+    """Convert an RFC 3339 time to nanoseconds since 1970, or return `default_ns` if it is not one.
 
     >>> timestamp_ns("2024-01-02T14:30:00.5Z", 0)
     1704205800500000000
@@ -113,7 +113,7 @@ def timestamp_ns(text: Any, default_ns: int) -> int:
 
 
 def _truncate_to_microseconds(text: str) -> str:
-    """Python reads up to six digits of a second."""
+    """Python parses at most six digits of a second's fraction."""
     head, dot, rest = text.replace("Z", "+00:00").partition(".")
     if not dot:
         return head

@@ -1,1 +1,1 @@
-"""The edge that sends requests to a language model and records its answers."""
+"""Language model connection: sends requests to the model and publishes its answers."""

@@ -1,4 +1,4 @@
-"""One question to a language model behind an OpenAI-compatible address; what goes wrong becomes a sentence."""
+"""Client of an OpenAI-compatible chat completion API. Every failure becomes a one-sentence error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RETRY_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 class LlmCompletion(NamedTuple):
-    """The model's text and what it cost."""
+    """The model's text and its cost in tokens."""
 
     text: str
     tokens_in: int
@@ -24,10 +24,10 @@ class LlmCompletion(NamedTuple):
 
 
 class LlmClient:
-    """`POST {base_url}/chat/completions`, temperature 0, with the JSON schema of the answer.
+    """Sends `POST {base_url}/chat/completions` at temperature 0 with the JSON schema of the answer.
 
-    A try may take `timeout_s`; after a refused connection, a timeout, 429 or 5xx it is tried again `retries` times,
-    each time later, or when Retry-After says so within reason.
+    An attempt may take `timeout_s`. After a connection error, a timeout or a status of `RETRY_STATUSES` it is retried
+    up to `retries` times, with exponential backoff or after Retry-After, both capped at `BACK_OFF_MAX_S`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LlmClient:
         self._client = httpx.Client(timeout=timeout_s, headers=headers)
 
     def complete(self, model: str, prompt: str) -> LlmCompletion:
-        """Raises Unavailable, one sentence without the key, when there is no answer."""
+        """Return the completion. Raises Unavailable, with one sentence without the key, if there is none."""
         body = {
             "model": model,
             "temperature": 0,
@@ -63,11 +63,11 @@ class LlmClient:
             try:
                 status, headers, content = self._post(body)
             except httpx.HTTPError as error:
-                reason = f"no answer: {type(error).__name__} {' '.join(str(error).split())}".rstrip()
+                reason = f"request failed: {type(error).__name__} {' '.join(str(error).split())}".rstrip()
             else:
                 if status == httpx.codes.OK:
                     return _parse_completion(content)
-                reason = f"answered with status {status}"
+                reason = f"responded with status {status}"
                 if status not in RETRY_STATUSES:
                     break
                 wait_s = _retry_after_s(headers, wait_s)
@@ -79,15 +79,15 @@ class LlmClient:
         self._client.close()
 
     def _post(self, body: dict[str, Any]) -> tuple[int, httpx.Headers, bytes]:
-        deadline = time.monotonic() + self._timeout_s  # httpx's own timeout starts anew with each piece
+        deadline = time.monotonic() + self._timeout_s  # httpx restarts its own timeout with each chunk
         with self._client.stream("POST", self._url, json=body) as response:
             content = bytearray()
             for piece in response.iter_bytes():
                 content += piece
                 if len(content) > RESPONSE_BYTES_MAX:
-                    raise httpx.DecodingError(f"more than {RESPONSE_BYTES_MAX} bytes")
+                    raise httpx.DecodingError(f"response exceeds {RESPONSE_BYTES_MAX} bytes")
                 if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout(f"longer than {self._timeout_s:g} s")
+                    raise httpx.ReadTimeout(f"response took longer than {self._timeout_s:g} s")
             return response.status_code, response.headers, bytes(content)
 
 
@@ -98,9 +98,9 @@ def _parse_completion(content: bytes) -> LlmCompletion:
         usage = payload.get("usage") or {}
         completion = LlmCompletion(text, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise Unavailable(f"language model answered {content[:60]!r}, which is no chat completion") from error
+        raise Unavailable(f"language model returned {content[:60]!r}, expected a chat completion") from error
     if not isinstance(text, str):
-        raise Unavailable("language model answered without a text")
+        raise Unavailable("language model returned a completion without text")
     return completion
 
 

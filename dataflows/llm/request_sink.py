@@ -1,7 +1,7 @@
-"""The asking edge: LlmRequests in, a language model asked in a thread of its own, its answers on record.
+"""Sink that sends LlmRequests to a language model in a separate thread and publishes the answers.
 
-The dataflow never waits for it: a request that cannot be asked in time gets an answer with an error, and the stage
-falls back when it hears of that or when its own time is over.
+The dataflow never waits for the model. A request that cannot be sent in time gets an answer with an error. The stage
+falls back on such an answer or on its own timeout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RETRY_S = 2.0
 
 
 class CompletionClient(Protocol):
-    """Raises Unavailable when there is no answer."""
+    """A client of a language model. Raises Unavailable if there is no answer."""
 
     def complete(self, model: str, prompt: str) -> LlmCompletion: ...
 
@@ -39,7 +39,7 @@ class CompletionClient(Protocol):
 
 
 class LlmBudget:
-    """What a day (UTC) may cost. A limit of 0 allows nothing."""
+    """Limits the requests and tokens of a day (UTC). A limit of 0 allows nothing."""
 
     def __init__(self, requests: int, tokens: int) -> None:
         self._limits = (requests, tokens)
@@ -55,19 +55,19 @@ class LlmBudget:
             self._tokens += tokens
 
     def exhausted_reason(self, now_ns: int) -> str:
-        """Which limit is used up, "" while none is."""
+        """Return which limit is exhausted, or "" if none is."""
         self.spend(now_ns, 0, 0)
         requests, tokens = self._limits
         if self._requests >= requests:
-            return f"the day's budget of {requests} requests is used up"
-        return f"the day's budget of {tokens} tokens is used up" if self._tokens >= tokens else ""
+            return f"the daily budget of {requests} requests is exhausted"
+        return f"the daily budget of {tokens} tokens is exhausted" if self._tokens >= tokens else ""
 
 
 class LlmRequester:
-    """Asks each request id once, in order, in its own thread; `publish` gets every answer, errors too.
+    """Sends each request id once, in order, in its own thread; `publish` receives every answer, including errors.
 
-    `recorded_answers` is read first, in the thread, and again until it succeeds: answers on record, whose requests are not
-    asked again and whose cost counts. A request older than `queue_age_max_s` is not asked any more.
+    The thread first calls `recorded_answers`, until it succeeds: requests answered there are not sent again, and their
+    cost counts against the budget. A request that was queued for longer than `queue_age_max_s` is not sent.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class LlmRequester:
         self._thread.start()
 
     def submit(self, request: LlmRequest) -> None:
-        """Never waits. With too many in the queue the request is left to the stage's own timeout."""
+        """Queue a request without waiting. If the queue is full, the request is dropped and the stage times out."""
         try:
             self._queue.put_nowait((self._now_ns(), request))
         except queue.Full:
-            log.warning("language model not asked", request_id=request.request_id, reason=f"{QUEUE_MAX} wait")
+            log.warning("llm request dropped", request_id=request.request_id, reason=f"{QUEUE_MAX} requests pending")
 
     def close(self) -> None:
         self._stop.set()
@@ -115,7 +115,7 @@ class LlmRequester:
         try:
             recorded = self._recorded_answers()
         except Unavailable as error:
-            log.warning("recorded answers are not known yet", reason=str(error))
+            log.warning("recorded llm answers unavailable, retrying", reason=str(error))
             return False
         for answer in recorded:
             self._is_new(answer.request_id)
@@ -134,7 +134,7 @@ class LlmRequester:
         now_ns = self._now_ns()
         error = self._budget.exhausted_reason(now_ns)
         if now_ns - queued_ns > self._queue_age_max_ns:
-            error = "waited too long behind others"
+            error = "the request was queued for too long"
         completion = LlmCompletion("", 0, 0)
         if not error:
             self._budget.spend(now_ns, 1, 0)
@@ -144,7 +144,7 @@ class LlmRequester:
                 error = str(failure)
             self._budget.spend(self._now_ns(), 0, completion.tokens_in + completion.tokens_out)
         if error:
-            log.warning("language model did not answer", request_id=request.request_id, reason=error)
+            log.warning("llm request failed", request_id=request.request_id, reason=error)
         request_fields = (request.request_id, request.news_id, request.model, request.prompt)
         answer_id = f"answer-{request.request_id.removeprefix('ask-')}"
         costs = (completion.tokens_in, completion.tokens_out)
@@ -163,14 +163,14 @@ class _LlmSinkPartition(StatefulSinkPartition[list[TimeSlice], None]):
                         self._requester.submit(record)
 
     def snapshot(self) -> None:
-        """Nothing to recover: what was answered is on record, what was not the stage gives up."""
+        """No state: answers are recorded, and the stage gives up on unanswered requests."""
 
     def close(self) -> None:
         self._requester.close()
 
 
 class LlmRequestSink(FixedPartitionedSink[list[TimeSlice], None]):
-    """Items are `(shard, [TimeSlice, ...])` with LlmRequests among the records; `open_requester` begins the thread."""
+    """Items are `(shard, [TimeSlice, ...])` with LlmRequests among the records. `open_requester` starts the thread."""
 
     def __init__(self, shard: str, open_requester: Callable[[], LlmRequester]) -> None:
         self._shard, self._open_requester = shard, open_requester

@@ -1,1 +1,1 @@
-"""Replays recorded topics through the live stages: comparison with the recording, and forks under other settings."""
+"""Replay recorded topics through the live stages: compare with the recording, or fork under other settings."""

@@ -1,7 +1,7 @@
-"""Recorded topics -> the live stages, fused -> compared with what was recorded, tick by tick.
+"""Replay recorded inputs through the live stages and compare the outputs with the recording, slice by slice.
 
-Nothing of the platform is touched: both runs are read, neither is written, and memory does not grow with their length.
-The stages are those of the services and of the backtest (`dataflows/runtime/stages.py`); their ends are iterators here.
+The comparison only reads, and its memory does not grow with the length of the runs. The stages are those of the
+services and the backtest (`dataflows/runtime/stages.py`); their sources and sinks are iterators here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _PROGRESS_SLICES = 500
 
 
 class ReplayStage(Protocol):
-    """What is replayed: anything that turns a tick of inputs into what the services would write."""
+    """A replayable stage: turns a time slice of inputs into the records that the services would write."""
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]: ...
 
 
 class Pipeline:
-    """All stages of the platform as one: what edges wrote in a tick in, every record that the services would write
-    out. A `Stage`; unlike the backtest it gives the feature rows too.
+    """All stages of the platform as one `Stage`: a time slice of external inputs in, every record that the services
+    would write out. Unlike the backtest, it also emits the feature rows.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -52,9 +52,10 @@ class Pipeline:
 
 
 class ReplayComparison(NamedTuple):
-    """How far two runs were compared. `records` counts by type; `difference` is None while all were the same.
+    """The extent and result of a comparison.
 
-    `first_ns` and `last_ns` are the first and last tick compared, 0 where there was none.
+    `given` counts the input records and `records` the recorded outputs, by type. `difference` is None if all are equal.
+    `first_ns` and `last_ns` are the first and last time slice compared, 0 if there was none.
     """
 
     ticks: int
@@ -67,7 +68,7 @@ class ReplayComparison(NamedTuple):
 
 
 class ReplayWindow(NamedTuple):
-    """The ticks to compare, both ends included; None is open."""
+    """The time slices to compare, both ends inclusive; None leaves an end open."""
 
     from_ns: int | None = None
     to_ns: int | None = None
@@ -82,10 +83,11 @@ class ReplayWindow(NamedTuple):
 def compare(
     settings: Settings, recording: Recording, window: ReplayWindow | None = None, progress: Progress = lambda _: None
 ) -> ReplayComparison:
-    """Replay what was given from its beginning and compare with what was derived, up to the last tick that all derived
-    topics have, or to the first difference.
+    """Replay the inputs from their beginning and compare the outputs, up to the last time slice that all derived topics
+    have, or to the first difference.
 
-    The hash is over the recorded decisions compared: that of `verify` and `backtest` where everything is.
+    `decision_hash` covers the recorded decisions compared. Over a whole recording it equals that of `verify` and
+    `backtest`.
     """
     window = window or ReplayWindow()
     tally = _ComparisonTally()
@@ -105,10 +107,10 @@ def compare(
 
 
 def paired_slices(stage: ReplayStage, recording: Recording) -> Iterator[tuple[TimeSlice, TimeSlice]]:
-    """Each recorded tick with the replayed one. A replayed tick holds what was given as well, in front.
+    """Yield each recorded time slice with the replayed one. A replayed time slice also holds its inputs, first.
 
-    Ends with the shorter run: the recorded one may end in the middle of a tick. Where the times of a pair differ, one
-    of the runs lacks a tick; nothing behind it fits together, so that pair is the last.
+    Iteration ends with the shorter run, because a recording may end in the middle of a time slice. If the times of a
+    pair differ, one run lacks a time slice and later slices cannot be paired, so that pair is the last.
     """
     inputs = iter(recording.inputs)
     for recorded in recording.derived:
@@ -125,9 +127,9 @@ def paired_slices(stage: ReplayStage, recording: Recording) -> Iterator[tuple[Ti
 
 def _compare_slices(recorded: TimeSlice, replayed: TimeSlice) -> Difference | None:
     if recorded.ts_ns < replayed.ts_ns:
-        return Difference(recorded.ts_ns, "", None, None, missing_tick="recorded, but the inputs have no such tick")
+        return Difference(recorded.ts_ns, "", None, None, missing_tick="recorded, but absent from the inputs")
     if recorded.ts_ns > replayed.ts_ns:
-        return Difference(replayed.ts_ns, "", None, None, missing_tick="in the inputs, but no stage recorded it")
+        return Difference(replayed.ts_ns, "", None, None, missing_tick="in the inputs, but not recorded by any stage")
     return first_difference(recorded.ts_ns, derived_records(recorded.records), derived_records(replayed.records))
 
 

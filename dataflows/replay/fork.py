@@ -1,7 +1,7 @@
-"""What would have happened: the recorded inputs under other settings from some moment on, beside what did happen.
+"""Fork a recording: replay its inputs under other settings from a given time on, beside what happened.
 
-Up to that moment the stages run with the old settings; then stages with the new ones take their state over, as they
-would after a restart of the platform. Both sides are read tick by tick, so memory does not grow with the length.
+Until that time the stages run with the old settings. Then stages with the new settings restore their state, as after a
+restart of the platform. Both runs are read slice by slice, so memory does not grow with their length.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Progress = Callable[[int], None]
 
 
 class ForkOutcome(NamedTuple):
-    """One side, from the fork on. Money in account currency; `positions` and `open_lots` as of the end."""
+    """One side, from the fork on. Money is in account currency; `positions` and `open_lots` are as of the end."""
 
     orders: int
     refusals: dict[str, int]  # by check
@@ -44,7 +44,7 @@ class ForkOutcome(NamedTuple):
 
 
 class DivergentSlice(NamedTuple):
-    """Orders and refusals of one tick that only one side has, each as `SIDE QUANTITY SYMBOL`, with the check."""
+    """Orders and refusals of one time slice that only one side has, each as `SIDE QUANTITY SYMBOL` with the check."""
 
     ts_ns: int
     only_happened: tuple[str, ...]
@@ -52,9 +52,10 @@ class DivergentSlice(NamedTuple):
 
 
 class ForkComparison(NamedTuple):
-    """`difference` is the first one before the fork: then the recording does not replay, and nothing was compared.
+    """The result of a fork.
 
-    `divergences` holds the first ticks whose orders or refusals differ, of `divergent_slices` in all.
+    `difference` is the first one before the fork. If there is one, the recording does not replay and nothing is
+    compared. `apart` holds the first time slices with different orders or refusals, of `ticks_apart` in total.
     """
 
     ticks: int
@@ -70,7 +71,7 @@ class ForkComparison(NamedTuple):
 def fork(
     before: Settings, after: Settings, recording: Recording, at_ns: int, progress: Progress = lambda _: None
 ) -> ForkComparison:
-    """Replay with the settings `before` up to the first tick at or after `at_ns`, and with `after` from there on."""
+    """Replay with settings `before` until the first time slice at or after `at_ns`, and with `after` from there on."""
     happened, forked = _ForkTotals(), _ForkTotals()
     divergences: list[DivergentSlice] = []
     slices = divergent_slices = last_ns = 0
@@ -100,7 +101,7 @@ def fork(
 
 
 class _SettingsSwitch:
-    """The pipeline with the old settings, and from `at_ns` on one with the new settings and the old one's state."""
+    """Runs the pipeline with the old settings; from `at_ns` on, one with the new settings and the same state."""
 
     def __init__(self, before: Settings, after: Settings, at_ns: int) -> None:
         self._stage: Stage = Pipeline(before)
@@ -127,7 +128,7 @@ class _ForkTotals:
         self._last_valuation: Valuation | None = None
 
     def track(self, records: Sequence[Any]) -> None:
-        """What was before the fork: only what is held counts."""
+        """Track positions, lots and the valuation, without counting anything."""
         for record in records:
             record_type = type(record)
             if record_type is Position:
@@ -185,7 +186,7 @@ class _ForkTotals:
 def _divergence(
     ts_ns: int, recorded_records: Sequence[Record], replayed_records: Sequence[Record]
 ) -> DivergentSlice | None:
-    # Ids are counted and shift behind the first difference; what is ordered is what counts.
+    # Ids are sequential and shift after the first difference, so compare the order terms.
     recorded_orders, replayed_orders = Counter(_order_lines(recorded_records)), Counter(_order_lines(replayed_records))
     if recorded_orders == replayed_orders:
         return None

@@ -1,8 +1,7 @@
-"""The recorded topics of a platform as ticks: what an edge wrote, and what the stages made of it.
+"""Read the recorded topics of a platform as time slices: external inputs and derived records.
 
-Both come through the live services' own reader (`dataflows/sources/kafka.py`), so repeats after a restart, late
-records and the place of a command among the clocks are taken exactly as they were when the platform ran. Reading
-commits nothing.
+Both use the reader of the live services (`dataflows/sources/kafka.py`), so duplicates after a restart, late records and
+the position of commands between clocks are treated exactly as in the live run. Reading commits no offsets.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from schemas.errors import Unavailable
 from sinks.cluster import client_config
 
 INPUT_TOPICS = topology.SERVICES["market_data"].outputs
-"""Topics that an edge writes: all that a replay starts from."""
+"""Topics of external inputs, from which a replay starts."""
 DERIVED_TOPICS = (
     "features",
     "predictions",
@@ -41,29 +40,29 @@ DERIVED_TOPICS = (
     "weights",
     "attribution",
 )
-"""Topics that the stages write, in the order in which a tick passes them."""
+"""Topics that the stages write, in processing order within a time slice."""
 
 OnCounts = Callable[[AlignmentCounts], None]
-"""Told what a reader met."""
+"""Receives the reader's counts."""
 
 
 class Recording(NamedTuple):
-    """Two streams of ticks over the same time, each with the records of its topics."""
+    """Two streams of time slices over the same period, each with the records of its topics."""
 
     inputs: Iterator[TimeSlice]
     derived: Iterator[TimeSlice]
 
     def close(self) -> None:
-        """Let go of the consumers, for a reader that does not read to the end."""
+        """Close the consumers, for a caller that does not read to the end."""
         for stream in self:
             if isinstance(stream, Generator):
                 stream.close()
 
 
 def open_recording(kafka: KafkaSection, group_id: str, until: ReplayEnd | None = None) -> Recording:
-    """What stands in the topics now. `group_id` names the consumer group, whose offsets are never committed.
+    """Open the current content of the topics. `group_id` names the consumer group; its offsets are never committed.
 
-    Iterating raises Unavailable where Kafka does not answer or the topics do not reach back to their beginning.
+    Iteration raises Unavailable if Kafka does not respond or the topics no longer hold their first messages.
     """
     until = until or ReplayEnd(end_of_logs=True)
     return Recording(
@@ -80,14 +79,16 @@ def read_topics(
     since_ns: int | None = None,
     on_counts: OnCounts = lambda _: None,
 ) -> Generator[TimeSlice]:
-    """Some topics alone, to where they end now or as `until` says; from their beginning, or from what was written at a
-    moment of the wall clock. `on_counts` is told at the end what the reader met. Iterating raises Unavailable.
+    """Read some topics to their current end or to `until`.
+
+    Reading starts at the beginning, or at the first message written at or after `since_ns` (wall clock). At the end
+    `on_counts` receives the reader's counts. Iteration raises Unavailable.
     """
     return _read_slices(kafka, group_id, topics, until or ReplayEnd(end_of_logs=True), since_ns, on_counts)
 
 
 def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
-    """The records of a topic of one partition without a clock, to where it ends now. Raises Unavailable."""
+    """Yield the records of a one-partition topic without a clock, to its current end. Raises Unavailable."""
     name = kafka.topic_prefix + topic
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "untimed", "log_level": 0}))
     try:
@@ -97,7 +98,7 @@ def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
         while offset < high:
             messages = consumer.consume(min(1000, high - offset), timeout=10)
             if not messages:
-                raise Unavailable(f"topic {name} does not answer")
+                raise Unavailable(f"topic {name}: no messages received within 10 s")
             for message in messages:
                 offset = (message.offset() or 0) + 1
                 yield decode(message.value())
@@ -108,7 +109,7 @@ def read_unclocked(kafka: KafkaSection, topic: str) -> Iterator[Any]:
 
 
 def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """The offset behind the last message of each log, for `ReplayEnd`. Raises Unavailable."""
+    """Return the end offset of each log, for `ReplayEnd`. Raises Unavailable."""
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "ends", "log_level": 0}))
     logs = [
         (topic, partition) for topic in topics for partition in topology.partitions_of(topic, kafka.symbol_partitions)
@@ -126,7 +127,7 @@ def end_offsets(kafka: KafkaSection, topics: Sequence[str]) -> dict[tuple[str, i
 
 
 def _snapshot_since(kafka: KafkaSection, logs: Sequence[Log], since_ns: int) -> Any:
-    """The snapshot of a reader that stands at the first message written at a moment or later."""
+    """Return a reader snapshot positioned at the first message of each log written at or after `since_ns`."""
     consumer = Consumer(client_config(kafka.cluster, {"group.id": "since", "log_level": 0}))
     requested = [TopicPartition(kafka.topic_prefix + log.topic, log.partition, since_ns // 1_000_000) for log in logs]
     try:

@@ -1,1 +1,1 @@
-"""Research on recorded data: reports of backtests, training of models, optimisation of target weights."""
+"""Research on recorded data: backtest reports, model training and optimisation of target weights."""

@@ -1,7 +1,8 @@
-"""Target weights by an optimiser: from closes to the command `TARGET_WEIGHTS` that the sizing method reads.
+"""Optimise target weights: from closes to the command `TARGET_WEIGHTS`, which the sizing method reads.
 
-An edge: a numerical solver's last digits depend on the machine, so it runs here, once, and what it found is a record
-in the log before anything acts on it. skfolio is an extra (`optimization` in pyproject.toml) and imported when used.
+The last digits of a numerical solver depend on the machine. It therefore runs once, outside the stages, and its result
+is recorded before anything acts on it. skfolio is an optional dependency (`optimization` in pyproject.toml), imported
+on use.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
 METHODS = ("max_sharpe", "hrp", "cvar")
 DAILY, BAR = "daily", "bar"
 LOOKBACK_DAYS = {DAILY: 365, BAR: 5}
-"""Calendar days to look back where nobody says."""
+"""Default lookback in calendar days."""
 CVAR_BETA = 0.95
 RETURNS_MIN = {"max_sharpe": 30, "hrp": 30, "cvar": 100}
-"""The worst 5 % of 100 returns are five: an average of fewer says nothing."""
+"""The worst 5 % of 100 returns are five; an average of fewer is not meaningful."""
 JUMP_RETURN_MIN = 0.4
 _MILLIONTH = Decimal("0.000001")
 _DAY_NS = 86_400 * 10**9
 
 ClosesBySymbol = dict[str, dict[int, float]]
-"""By symbol and time: the trading day as yyyymmdd, or the end of a bar in ns."""
+"""By symbol, then by time: the trading day as yyyymmdd, or the end of a bar in ns."""
 
 
 class Close(NamedTuple):
@@ -50,16 +51,16 @@ class Close(NamedTuple):
 
 
 class ReturnMatrix(NamedTuple):
-    """Simple price returns, one row a time that all `symbols` have, one column a symbol."""
+    """Simple price returns: one row per time that all `symbols` have, one column per symbol."""
 
     symbols: list[str]
     values: NDArray[np.float64]
-    times: list[int]  # of the end of each return
+    times: list[int]  # the end of each return
     frequency: str  # DAILY or BAR
 
 
 class OptimizedWeights(NamedTuple):
-    """Shares of equity that sum to at most 1, and what they were computed from and with."""
+    """Weights as shares of equity that sum to at most 1, with the inputs and the method of their computation."""
 
     method: str
     weights: dict[str, Decimal]
@@ -72,7 +73,7 @@ class OptimizedWeights(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """For the command: how the weights came about."""
+        """How the weights were computed, for the command."""
         first, last = (_format_time(time_key, self.each) for time_key in (self.first, self.last))
         window = f"{self.returns} {self.each} returns to {first}..{last}"
         return f"{self.method} over {window}, at most {plain(self.max_weight)} each, skfolio {self.version}"
@@ -82,11 +83,11 @@ class OptimizedWeights(NamedTuple):
         return {symbol: plain(weight) for symbol, weight in self.weights.items()}
 
 
-# -- where closes come from --------------------------------------------------------------------------------------------
+# -- closes ------------------------------------------------------------------------------------------------------------
 
 
 def closes_from_files(settings: Settings, paths: Sequence[Path], frequency: str, days: int) -> ClosesBySymbol:
-    """Raises BadInput where a file is wrong. The prices are taken as they are: adjust them for splits before."""
+    """Read closes from files. Prices are not adjusted for splits: adjust the files. Raises BadInput for a bad file."""
     closes = _last_closes(_closes_from_feed(FileFeed(paths, settings.market_data.files.feed_settings())), frequency)
     last_ns = max((ts_ns for _, ts_ns in closes.values()), default=0)
     return _group_by_symbol(
@@ -95,7 +96,7 @@ def closes_from_files(settings: Settings, paths: Sequence[Path], frequency: str,
 
 
 def closes_from_table(engine: Engine, frequency: str, days: int, symbols: Sequence[str] = ()) -> ClosesBySymbol:
-    """What the platform recorded, adjusted for the splits that it knows by their day."""
+    """Read recorded closes, adjusted for the recorded splits that have an ex-date."""
     closes_query = select(bars.c.symbol, bars.c.trading_day, bars.c.ts_ns, bars.c.close).order_by(
         bars.c.symbol, bars.c.ts_ns
     )
@@ -115,7 +116,7 @@ def closes_from_table(engine: Engine, frequency: str, days: int, symbols: Sequen
 
 
 def adjust_for_splits(closes: Iterable[Close], splits: Iterable[CorporateAction]) -> Iterator[Close]:
-    """Closes before the day of a split as if it had been then already. A split without a day is left out."""
+    """Adjust closes before the ex-date of a split to the new share count. A split without an ex-date is ignored."""
     ratios_by_symbol: dict[str, dict[str, tuple[int, float]]] = {}
     for split in splits:
         if split.ex_date:
@@ -135,7 +136,7 @@ def _closes_from_feed(feed: FileFeed) -> Iterator[Close]:
 
 
 def _last_closes(closes: Iterable[Close], frequency: str) -> dict[tuple[str, int], tuple[float, int]]:
-    """The last close of each symbol and time, and when it was."""
+    """Return the last close of each symbol and time key, with its time in ns."""
     return {
         (row.symbol, row.trading_day if frequency == DAILY else row.ts_ns): (row.close, row.ts_ns) for row in closes
     }
@@ -148,20 +149,20 @@ def _group_by_symbol(rows: Iterable[tuple[tuple[str, int], float]]) -> ClosesByS
     return closes
 
 
-# -- from closes to weights --------------------------------------------------------------------------------------------
+# -- weights -----------------------------------------------------------------------------------------------------------
 
 
 def compute_returns(
     closes: Mapping[str, Mapping[int, float]], frequency: str, symbols: Sequence[str] = ()
 ) -> ReturnMatrix:
-    """Of the times that all symbols have; in order of symbol. Raises BadInput for a symbol without a close."""
+    """Compute returns over the times that all symbols have. Raises BadInput if a symbol has no close."""
     names = sorted(set(symbols) or closes)
     for name in names:
         if name not in closes:
-            available = f"; there are of {', '.join(sorted(closes))}" if closes else ""
-            raise BadInput(f"there are no bars of {name} in the days asked for{available}")
+            available = f"; symbols with bars: {', '.join(sorted(closes))}" if closes else ""
+            raise BadInput(f"no bars of {name} in the requested days{available}")
     if not names:
-        raise BadInput("there are no bars to compute returns from")
+        raise BadInput("no bars to compute returns from in the requested days")
     times = sorted(set.intersection(*(set(closes[name]) for name in names)))
     prices = np.array([[closes[name][time_key] for name in names] for time_key in times], dtype=np.float64)
     values = prices[1:] / prices[:-1] - 1.0 if len(times) > 1 else np.empty((0, len(names)))
@@ -169,11 +170,11 @@ def compute_returns(
 
 
 def suspicious_jumps(returns: ReturnMatrix) -> list[str]:
-    """Returns so large that they may be a split that nobody told of, in words."""
+    """Describe returns large enough to be an unrecorded split, one sentence each."""
     messages = []
     for row, column in zip(*np.nonzero(np.abs(returns.values) > JUMP_RETURN_MIN), strict=True):
         change, when = returns.values[row, column], _format_time(returns.times[row], returns.frequency)
-        messages.append(f"{returns.symbols[column]} moved by {change:+.1%} to {when}: a split?")
+        messages.append(f"{returns.symbols[column]} moved by {change:+.1%} to {when}: check for an unrecorded split")
     return messages
 
 
@@ -184,11 +185,11 @@ def _format_time(time_key: int, frequency: str) -> str:
 
 
 def optimize(returns: ReturnMatrix, method: str, max_weight: Decimal = Decimal(1)) -> OptimizedWeights:
-    """Weights >= 0 that sum to 1 before each is rounded down to millionths.
+    """Compute weights >= 0 that sum to 1 before each is rounded down to millionths.
 
     `max_sharpe` maximises mean over standard deviation, `hrp` is hierarchical risk parity by variance, `cvar` minimises
     the mean of the worst 5 % of returns. Sources: H. Markowitz (1952), M. Lopez de Prado (2016), R. T. Rockafellar and
-    S. Uryasev (2000). Raises BadInput, one sentence, where there is no answer, or no skfolio.
+    S. Uryasev (2000). Raises BadInput, with one sentence, if there is no solution or skfolio is not installed.
     """
     _validate(returns, method, max_weight)
     try:
@@ -197,7 +198,7 @@ def optimize(returns: ReturnMatrix, method: str, max_weight: Decimal = Decimal(1
         from skfolio.exceptions import SkfolioError
     except ImportError as error:
         raise BadInput(
-            f"{error.name} is not installed: {sys.executable} -m pip install --require-hashes"
+            f"{error.name} is not installed; install it with {sys.executable} -m pip install --require-hashes"
             " -r deploy/locks/requirements-optimization.txt"
         ) from error
     try:
@@ -223,16 +224,16 @@ def _validate(returns: ReturnMatrix, method: str, max_weight: Decimal) -> None:
     returns_required = max(RETURNS_MIN[method], len(symbols) + 1)
     if len(values) < returns_required:
         raise BadInput(
-            f"{method} of {len(symbols)} symbols needs at least {returns_required} {returns.frequency} returns that all of them have,"
-            f" found {len(values)}"
+            f"{method} of {len(symbols)} symbols needs at least {returns_required} {returns.frequency} returns"
+            f" common to all of them, found {len(values)}"
         )
     for symbol, symbol_returns in zip(symbols, values.T, strict=True):
         if not symbol_returns.var() > 0:
-            raise BadInput(f"{symbol} did not move in {len(values)} {returns.frequency} returns: leave it out")
+            raise BadInput(f"{symbol} did not move in {len(values)} {returns.frequency} returns; exclude it")
     if method == "max_sharpe" and not (values.mean(axis=0) > 0).any():
         raise BadInput(
-            f"max_sharpe has no answer: the mean return of all {len(symbols)} symbols is negative or 0; hrp and cvar do"
-            " without means"
+            f"max_sharpe has no solution: the mean return of all {len(symbols)} symbols is negative or 0; use hrp or"
+            " cvar, which do not use means"
         )
 
 
@@ -249,5 +250,5 @@ def _estimator(method: str, max_weight: float) -> Any:
 
 
 def _round_weight(weight: float, max_weight: Decimal) -> Decimal:
-    """To millionths, down but for the last digits of a float."""
+    """Round down to millionths, with a tolerance for the last digits of a float."""
     return min(Decimal(repr(max(weight, 0.0) + 1e-9)).quantize(_MILLIONTH, ROUND_DOWN), max_weight)

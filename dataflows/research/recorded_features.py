@@ -1,4 +1,4 @@
-"""Feature rows to learn from: computed from files by the live stage, or as the platform recorded them."""
+"""Feature rows for training: computed from files by the live stage, or read from the platform's table."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sinks.tables import record_of
 
 
 def features_from_files(settings: Settings, paths: Sequence[Path], specs: Sequence[str]) -> Iterator[FeatureRow]:
-    """In order of time. Raises BadInput where the files or specs are wrong."""
+    """Yield feature rows of files in order of time. Raises BadInput if the files or specs are invalid."""
     stage = FeatureStage(specs)
     for ts_ns, records in FileFeed(paths, settings.market_data.files.feed_settings()):
         for row in stage.on_slice(ts_ns, records):
-            assert isinstance(row, FeatureRow), "the feature stage gives rows"
+            assert isinstance(row, FeatureRow), f"the feature stage returned a {type(row).__name__}"
             yield row
 
 
 def features_from_table(engine: Engine) -> Iterator[FeatureRow]:
-    """All that `features` ever wrote, as Postgres has it, in order of time and symbol."""
+    """Yield all recorded feature rows of Postgres in order of time and symbol."""
     query = select(table).order_by(table.c.ts_ns, table.c.symbol)
     with engine.connect().execution_options(stream_results=True, yield_per=10_000) as connection:
         for row in connection.execute(query).mappings():

@@ -1,4 +1,4 @@
-"""The end of a backtest: the figures of the run, as JSON or as one HTML page that needs nothing else."""
+"""Report of a backtest: the figures of the run as JSON or as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ReportPartition(StatefulSinkPartition[list[TimeSlice], Any]):
 
 
 class ReportSink(FixedPartitionedSink[list[TimeSlice], Any]):
-    """Folds a run into `performance`; tells `progress` after every batch."""
+    """Accumulates a run into `performance` and calls `progress` after every batch."""
 
     def __init__(
         self, initial_capital: Decimal, *, progress: Progress = lambda _: None, print_at_end: bool = False
@@ -64,7 +64,7 @@ class ReportSink(FixedPartitionedSink[list[TimeSlice], Any]):
 
 
 class Stopwatch:
-    """Elapsed seconds since made, for the speed in a report."""
+    """Elapsed seconds since construction, for the speed in a report."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -74,7 +74,7 @@ class Stopwatch:
 
 
 def render_html(performance: Performance, summary: dict[str, Any], title: str) -> str:
-    """One page: the equity curve, the figures, the last fills."""
+    """Return one HTML page: the equity curve, the figures and the last fills."""
     rows = "".join(
         f"<tr><th>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>" for key, value in summary.items()
     )
@@ -115,7 +115,7 @@ def render_html(performance: Performance, summary: dict[str, Any], title: str) -
 
 
 def _equity_curve_svg(points: list[tuple[int, float]]) -> str:
-    """Equity over the run's ticks; nights and weekends take no room."""
+    """Draw equity over the run's valuations at equal distances, so nights and weekends take no room."""
     if len(points) < 2:
         return "<p>No equity curve: fewer than two valuations.</p>"
     low, high = min(equity for _, equity in points), max(equity for _, equity in points)
@@ -139,7 +139,7 @@ def _format_time(ts_ns: int) -> str:
 
 
 def write_json(summary: dict[str, Any], target: str) -> None:
-    """To a file, or to standard output for "-"."""
+    """Write the summary to a file, or to standard output if `target` is "-"."""
     text = json.dumps(summary, indent=2)
     if target == "-":
         print(text)

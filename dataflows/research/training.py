@@ -1,9 +1,9 @@
-"""From recorded feature rows to a registered model, and how it would have done on rows that it had not seen.
+"""Train a model on recorded feature rows, measure it out of sample and serialise it for the registry.
 
 Two ensembles of gradient-boosted trees (J. Friedman, 2001; scikit-learn's histogram form after LightGBM) learn the
-return over the horizon and whether it is above zero. Both are shrunk to what they were worth on unseen rows: the
-return by the slope of a regression through the origin, the probability by Platt scaling (J. Platt, 1999) fitted to the
-walk-forward forecasts. One thread and a seed: the same rows give the same file.
+return over the horizon and whether it is above zero. Both are shrunk by their out-of-sample performance: the return by
+the slope of a regression through the origin, the probability by Platt scaling (J. Platt, 1999) fitted to the
+walk-forward forecasts. Training uses one thread and a seed, so the same rows yield the same file.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class TrainingSamples(NamedTuple):
-    """Rows whose label is known, in order of time and symbol: one line of each array a row."""
+    """Rows with a known label, in order of time and symbol: one line of each array per row."""
 
     inputs: Array
     returns: Array  # close at the horizon / close - 1
     begins: list[int]  # when the inputs were known, ns
-    ends: list[int]  # when the label was
+    ends: list[int]  # when the label was known, ns
     symbols: list[str]
 
 
@@ -48,7 +48,10 @@ class TrainingResult(NamedTuple):
 
 
 def build_samples(rows: Iterable[FeatureRow], names: Sequence[str], horizon_bars: int) -> TrainingSamples:
-    """`rows` in order of time; a row counts once its symbol has a row `horizon_bars` later."""
+    """Build samples from `rows` in order of time. A row has a label once its symbol has a row `horizon_bars` later.
+
+    Raises BadInput if there are fewer than `ROWS_MIN` labelled rows.
+    """
     pending: dict[str, list[tuple[FeatureRow, list[float] | None]]] = {}
     labelled: list[tuple[int, str, list[float], float, int]] = []
     for row in rows:
@@ -82,10 +85,11 @@ def train(
     trees: int = TREES,
     seed: int = 0,
 ) -> TrainingResult:
-    """Train, measure and freeze. `features` are specs of indicators that the rows hold; the embargo is as long as the
-    horizon where nothing is said. Raises BadInput where there is too little to learn from.
+    """Train and measure a model. `features` are specs of indicators that the rows hold.
+
+    `embargo_bars` defaults to the horizon. Raises BadInput if there are too few rows.
     """
-    import sklearn.ensemble  # noqa: F401  (its threads exist, and can be limited, once it is loaded)
+    import sklearn.ensemble  # noqa: F401  (its thread pools can be limited only after it is imported)
     from threadpoolctl import threadpool_limits
 
     names = input_names(features)
@@ -132,7 +136,7 @@ def train(
 
 
 class _OutOfSampleForecasts(NamedTuple):
-    """Raw outputs for rows that the trees had not seen, and what became of them."""
+    """Raw model outputs for rows outside the training set, with the actual returns."""
 
     predicted_returns: Array
     log_odds: Array
@@ -142,7 +146,7 @@ class _OutOfSampleForecasts(NamedTuple):
 def _evaluate_folds(
     data: TrainingSamples, folds: int, embargo: int, tree_options: dict[str, Any]
 ) -> tuple[list[dict[str, float]], _OutOfSampleForecasts]:
-    """The metrics of each fold beside the naive forecast's, and all unseen forecasts."""
+    """Return the metrics of each fold, beside those of the naive forecast, and all out-of-sample forecasts."""
     fold_metrics: list[dict[str, float]] = []
     past_forecasts: list[_OutOfSampleForecasts] = []
     for train_rows, test_rows in walk_forward(data.begins, data.ends, folds=folds, embargo=embargo):
@@ -151,7 +155,7 @@ def _evaluate_folds(
         forecasts = _OutOfSampleForecasts(
             regressor.predict(test_inputs), classifier.decision_function(test_inputs), returns
         )
-        # Calibrated by the folds before it, as it would be in use.
+        # Calibrate with the earlier folds only, as in production.
         intercept, slope = _platt_scaling(_concatenate(past_forecasts)) if past_forecasts else (0.0, 1.0)
         base_rate = float(np.mean(data.returns[train_rows] > 0))
         fold_metrics.append(
@@ -166,9 +170,10 @@ def _evaluate_folds(
 def _metrics(
     forecasts: _OutOfSampleForecasts, probability_up: Array, base_rate: float, training_rows: int
 ) -> dict[str, float]:
-    """Hit rate over rows whose price moved, Brier score of the probability, rank correlation of forecast and return.
+    """Return the hit rate over rows whose price moved, the Brier score of the probability and the rank correlation of
+    forecast and return.
 
-    The naive forecast says the more frequent sign of the training rows, with its frequency as probability.
+    The naive forecast is the more frequent sign of the training rows, with its frequency as probability.
     """
     from scipy.stats import spearmanr
 
@@ -193,14 +198,14 @@ def _fit(inputs: Array, returns: Array, tree_options: dict[str, Any]) -> tuple[A
 
     rose = returns > 0
     if rose.all() or not rose.any():
-        raise BadInput("training needs rows that rose and rows that did not, found one kind only")
+        raise BadInput("training needs rows that rose and rows that did not, found only one kind")
     return HistGradientBoostingRegressor(**tree_options).fit(inputs, returns), HistGradientBoostingClassifier(
         **tree_options
     ).fit(inputs, rose)
 
 
 def _shrinkage_slope(forecasts: _OutOfSampleForecasts) -> float:
-    """By how much the raw forecast of the return is to be believed: from not at all (0) to as it stands (1)."""
+    """Return the factor for the raw return forecast, from 0 (no information) to 1 (unchanged)."""
     squared_norm = float(np.dot(forecasts.predicted_returns, forecasts.predicted_returns))
     return (
         min(1.0, max(0.0, float(np.dot(forecasts.predicted_returns, forecasts.returns)) / squared_norm))
@@ -210,7 +215,7 @@ def _shrinkage_slope(forecasts: _OutOfSampleForecasts) -> float:
 
 
 def _platt_scaling(forecasts: _OutOfSampleForecasts) -> tuple[float, float]:
-    """(a, b) of the logistic curve over the raw log-odds; b never below 0: a worthless score says the base rate."""
+    """Return (a, b) of the logistic curve over the raw log-odds. b is never below 0; b = 0 yields the base rate."""
     from sklearn.linear_model import LogisticRegression
 
     rose = forecasts.returns > 0
@@ -229,7 +234,7 @@ def _concatenate(forecasts: Sequence[_OutOfSampleForecasts]) -> _OutOfSampleFore
 
 
 def _data_sha256(data: TrainingSamples) -> str:
-    """Of what was learnt from: times, symbols, inputs and returns, bit for bit."""
+    """Hash the training data bit by bit: times, symbols, inputs and returns."""
     digest = hashlib.sha256()
     for begin, end, symbol in zip(data.begins, data.ends, data.symbols, strict=True):
         digest.update(struct.pack("<qq", begin, end) + symbol.encode() + b"\0")

@@ -1,1 +1,1 @@
-"""What every service runs on: topology, stages, wiring to Kafka and PostgreSQL, statistics, stopping, halting."""
+"""Runtime of every service: topology, stages, wiring to Kafka and PostgreSQL, statistics, shutdown and halts."""

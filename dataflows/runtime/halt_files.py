@@ -1,7 +1,7 @@
-"""A dataflow that halts itself leaves a file: the supervisor then holds it, until a person lets it go on.
+"""Halt files: a dataflow that halts writes one, and the supervisor does not restart it until a user releases the halt.
 
-`run/halted/NAME.json` says why and at which tick. Letting go moves it to `run/released/`: that tick has been looked at,
-for every process that meets it. A file and not an exit code: inside of the engine the exit code is not ours to choose.
+`run/halted/NAME.json` holds the reason and the time slice. A release moves the file to `run/released/`; from then on no
+process halts at or before that time slice. It is a file and not an exit code because the engine sets the exit code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class ServiceHalt(NamedTuple):
-    """Why a process halted, at which tick (event time), and when (seconds since 1970)."""
+    """Why a process halted, at which time slice (`at_ns`, event time) and when (`since`, seconds since 1970)."""
 
     service: str
     at_ns: int
@@ -22,7 +22,7 @@ class ServiceHalt(NamedTuple):
 
 
 def write_halt(run_dir: Path, name: str, at_ns: int, reason: str) -> None:
-    """`run_dir` is the folder `run_dir` of the state folder, `name` that of the process."""
+    """Write the halt file of process `name`. `run_dir` is the folder `run` of the state folder."""
     path = _halt_path(run_dir, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
@@ -31,12 +31,12 @@ def write_halt(run_dir: Path, name: str, at_ns: int, reason: str) -> None:
 
 
 def read_halt(run_dir: Path, name: str) -> ServiceHalt | None:
-    """The halt that holds a process, None where none does."""
+    """Return the halt of a process, or None if it is not halted."""
     return _read_halt_file(_halt_path(run_dir, name))
 
 
 def release_halt(run_dir: Path, name: str) -> ServiceHalt | None:
-    """Let a process go on; returns what it was halted for, None where it was not."""
+    """Release a process. Return its halt, or None if it was not halted."""
     halt = read_halt(run_dir, name)
     if halt is not None:
         released_path = _released_path(run_dir, name)
@@ -46,13 +46,13 @@ def release_halt(run_dir: Path, name: str) -> ServiceHalt | None:
 
 
 def release_all_halts(run_dir: Path) -> list[ServiceHalt]:
-    """Let all go on, as a start of the whole platform does."""
+    """Release every process, as a start of the whole platform does. Return the halts."""
     halts = [release_halt(run_dir, path.stem) for path in sorted((run_dir / "halted").glob("*.json"))]
     return [halt for halt in halts if halt is not None]
 
 
 def last_released_ns(run_dir: Path) -> int:
-    """The last tick that a person has released, for whichever process: others meet the same records. -1 for none."""
+    """Return the latest time slice (ns) released for any process, as processes share records; -1 if there is none."""
     halts = [_read_halt_file(path) for path in (run_dir / "released").glob("*.json")]
     return max((halt.at_ns for halt in halts if halt is not None), default=-1)
 

@@ -1,6 +1,4 @@
-"""The ends of a service on the running platform: Kafka topics in, Kafka topics and Postgres tables out, Redis
-beside.
-"""
+"""Connect a service to the running platform: Kafka topics in; Kafka topics, PostgreSQL tables and Redis out."""
 
 from __future__ import annotations
 
@@ -26,12 +24,12 @@ from sinks.postgres import PostgresSink, PostgresWriter
 log = structlog.get_logger(__name__)
 
 REDIS_SERVICES = frozenset({"market_data", "portfolio"})
-"""Services whose latest values the API shows from Redis."""
+"""Services whose latest values the API reads from Redis."""
 
 
 class ServiceEndpoints(NamedTuple):
-    """What a service is connected to. `sinks` by step name, in the order they are served: what others wait for
-    first.
+    """The connections of a service. `sinks` are by step name, in the order of execution: Kafka first, because other
+    services wait for its topics.
     """
 
     settings: Settings
@@ -40,10 +38,11 @@ class ServiceEndpoints(NamedTuple):
 
 
 def connect(service: str) -> ServiceEndpoints:
-    """Settings, sinks and the stats file of one service of this platform; from here on the process logs as that service
-    and ends well on SIGTERM.
+    """Load the settings and open the sinks and the stats file of one service.
 
-    Raises BadInput for wrong settings and Unavailable when the topics are not there.
+    The process then logs under the service's name and shuts down cleanly on SIGTERM.
+
+    Raises BadInput if the settings are invalid and Unavailable if the topics do not exist.
     """
     shutdown.install_signal_handler()
     logs.configure(service)
@@ -53,7 +52,7 @@ def connect(service: str) -> ServiceEndpoints:
     replica = own_replica()
     stats = Stats(service, stats_folder(), replica=None if replica == topology.SINGLE_REPLICA else str(replica))
     spec = topology.SERVICES[service]
-    log.info("service starts", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
+    log.info("service started", release=platform_version(), reads=[i.topic for i in spec.inputs], writes=spec.outputs)
     pass_through_topics = {TOPIC_OF[record_type] for record_type in topology.PASS_THROUGH.get(service, ())}
     output_topics = [*spec.outputs, *spec.unclocked, "dead-letters", "late-records"]
     topics = [*output_topics, *(service_input.topic for service_input in spec.inputs)]
@@ -66,7 +65,7 @@ def connect(service: str) -> ServiceEndpoints:
         "kafka": KafkaSliceSink(
             kafka.cluster,
             writer=f"{service}@{platform_version()}",
-            # What a service keeps of an edge's topic passes its sinks; written there again it would go round for ever.
+            # Pass-through records reach this sink, but they came from these topics: writing them back would loop.
             topics=[topic for topic in output_topics if topic not in pass_through_topics],
             clock_partitions={
                 shard: topology.clocked_logs(service, shard, kafka.symbol_partitions)
@@ -82,7 +81,7 @@ def connect(service: str) -> ServiceEndpoints:
         "postgres": PostgresSink(postgres.url, name=service, unavailable_after_s=postgres.retry_s),
     }
     if service in REDIS_SERVICES:
-        # Here, for its client takes a fifth of the time in which the others start.
+        # Imported here: the Redis client takes a fifth of the start time of the services that do not use it.
         from sinks.redis import RedisLatestSink
 
         sinks["redis"] = RedisLatestSink(settings.database.redis.url)
@@ -90,7 +89,7 @@ def connect(service: str) -> ServiceEndpoints:
 
 
 def table_store(endpoints: ServiceEndpoints, name: str) -> Callable[[Sequence[Record]], None]:
-    """Writes records to their tables once more, outside the flow; where they are already nothing changes."""
+    """Return a function that writes records to their tables outside the flow; records already stored do not change."""
     postgres = endpoints.settings.database.postgres
 
     def write(records: Sequence[Record]) -> None:
@@ -104,7 +103,7 @@ def table_store(endpoints: ServiceEndpoints, name: str) -> Callable[[Sequence[Re
 
 
 def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource:
-    """The service's input topics, aligned by time."""
+    """Return the source of the service's input topics, aligned by time."""
     kafka = endpoints.settings.kafka
     partitions = kafka.symbol_partitions
     folder, name = stats_folder(), endpoints.stats.name
@@ -123,24 +122,24 @@ def topics_source(service: str, endpoints: ServiceEndpoints) -> KafkaSliceSource
 
 
 def own_replica() -> topology.Replica:
-    """Which process of its service this is: what `PLATFORM_REPLICA` says, such as `2of3`, else the only one."""
+    """Return which replica of its service this process is: `PLATFORM_REPLICA` (`2of3`), by default the only one."""
     replica_text = os.environ.get("PLATFORM_REPLICA")
     return topology.Replica.parse(replica_text) if replica_text else topology.SINGLE_REPLICA
 
 
 def own_shards(service: str, partitions: int) -> list[str]:
-    """The shards that this process runs."""
+    """Return the shards that this process runs."""
     return own_replica().select(topology.shards(service, partitions))
 
 
 def stats_folder() -> Path | None:
-    """Where the stats files go: under PLATFORM_HOME, or nowhere when a dataflow is run by hand without one."""
+    """Return the folder of the stats files under PLATFORM_HOME, or None if that variable is unset."""
     home = os.environ.get("PLATFORM_HOME")
     return Path(home) / "run" / "stats" if home else None
 
 
 def platform_version() -> str:
-    """The platform's version, as installed or as in pyproject.toml beside the code."""
+    """Return the platform's version: of the installed package, else of pyproject.toml beside the code."""
     try:
         return version("institutional-trading-platform")
     except PackageNotFoundError:

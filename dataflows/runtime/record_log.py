@@ -1,7 +1,7 @@
-"""One line in a service's log for each record that a person would look for: orders, executions, refusals, halts.
+"""Write one log line for each record that an operator looks for: orders, executions, refusals, halts.
 
-The topics hold the records; the log helps to find them. It must not slow trading down, so that of one kind at most
-`LINES_PER_SECOND` are written, and then how many were not.
+The topics hold the records; the log helps to find them. At most `LINES_PER_SECOND` lines of each record type are
+written, so that logging does not slow trading down. A summary line counts the suppressed ones.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LINES_PER_SECOND = 20
 
 
 class LogLine(NamedTuple):
-    """How a record type is told: its event, its level, and the fields that are worth a line."""
+    """How a record type is logged: its event, its level and its fields."""
 
     event: str
     level: int
@@ -55,7 +55,7 @@ LOG_LINES: dict[type, LogLine] = {
 
 
 class RecordLog:
-    """Call it with every record a service writes; those of other types pass by."""
+    """Call it with every record that a service writes. Records of types without a `LogLine` are ignored."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -78,9 +78,9 @@ class RecordLog:
             log.log(line.level, event, **fields, ts_ns=record.ts_ns)
 
     def _start_second(self, second: int) -> None:
-        """Say what the last second left out."""
+        """Log how many lines of the last second were suppressed."""
         for record_type, count in self._line_counts.items():
             if count > LINES_PER_SECOND:
                 suppressed = count - LINES_PER_SECOND
-                log.info(f"{LOG_LINES[record_type].event}: more of them than are logged", left_out=suppressed)
+                log.info(f"{LOG_LINES[record_type].event}: log lines suppressed", suppressed=suppressed)
         self._second, self._line_counts = second, {}

@@ -1,7 +1,7 @@
-"""A clean end: on SIGTERM every shard takes one last snapshot, then the worker leaves with nothing to replay.
+"""Shut down cleanly: on SIGTERM every shard takes a last snapshot, then the worker exits with nothing to replay.
 
-Bytewax itself dies on SIGTERM, and an end-of-input stop would flush partial results. A source that is asked for its
-next batch after a snapshot knows that the epoch of that snapshot is durable: only then does it raise `AbortExecution`.
+By default SIGTERM kills Bytewax, and an end-of-input stop would flush partial results. When the engine requests the
+next batch after a snapshot, the epoch of that snapshot is durable. Only then does the source raise `AbortExecution`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _stop_event = threading.Event()
 
 
 def install_signal_handler() -> None:
-    """Take SIGTERM from here on. Called by each dataflow's `flow()`, in the main thread of its process."""
+    """Handle SIGTERM from now on. Each dataflow's `flow()` calls this in the main thread of its process."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _on_sigterm)
 
@@ -24,5 +24,5 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> None:
 
 
 def stop_requested() -> bool:
-    """Whether this process was asked to end."""
+    """Return whether this process received SIGTERM."""
     return _stop_event.is_set()

@@ -1,4 +1,4 @@
-"""Each service's stage made from the settings. Live, paper and backtest all come through here."""
+"""Build each service's stage from the settings, for live trading, paper trading and backtests alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from operators.venue import VenueStage
 
 
 def features(settings: Settings) -> Callable[[], Stage]:
-    """Computes what is configured, what the strategies need and what the serving model does."""
+    """Compute the configured indicators and those that the strategies and the serving model need."""
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     model_features = () if serving is None else serving[1].features
@@ -44,7 +44,7 @@ def risk(settings: Settings) -> Callable[[], Stage]:
 
 
 def execution(settings: Settings) -> Callable[[], Stage]:
-    """The simulated venue, or the gateway to a broker."""
+    """Return the gateway to a broker, or the simulated venue."""
     if settings.execution.broker == "alpaca":
         return lambda: GatewayStage(settings.gateway())
     return lambda: VenueStage(settings.venue())
@@ -55,7 +55,7 @@ def sentiment(settings: Settings) -> Callable[[], Stage]:
 
 
 def predictions(settings: Settings) -> Callable[[], Stage]:
-    """Loads the serving model once, if there is one; it keeps nothing, so that all shards may share it."""
+    """Load the serving model once, if there is one. It has no state, so all shards share it."""
     serving = serving_model(settings.predictions.registry, settings.predictions.model)
     if serving is None:
         return lambda: PredictionStage(None)
@@ -72,17 +72,17 @@ def feedback(settings: Settings) -> Callable[[], Stage]:
 
 
 def analysis(settings: Settings) -> Callable[[], Stage]:
-    """What is done symbol by symbol, as one stage, for the fused backtest."""
+    """Return the per-symbol stages as one stage, for the fused backtest."""
     make_features, make_predictions = features(settings), predictions(settings)
     return lambda: Analysis(make_features(), make_predictions())
 
 
 def trading_loop(settings: Settings) -> Callable[[], TradingLoop]:
-    """Execution, portfolio and risk as one stage."""
+    """Return execution, portfolio and risk as one stage."""
     return lambda: TradingLoop(execution(settings)(), portfolio(settings)(), risk(settings)())
 
 
 def decision_loop(settings: Settings) -> Callable[[], Stage]:
-    """All that stands behind the analysis, as one stage, for the fused backtest."""
+    """Return all stages after the analysis as one stage, for the fused backtest."""
     make_signals = signals(settings)
     return lambda: LearningLoop(sentiment(settings)(), make_signals(), trading_loop(settings)(), feedback(settings)())

@@ -1,5 +1,7 @@
-"""How a running dataflow shows that it lives: one small file, rewritten about every second, read by the command line
-and the API. A file and not a port, so that a process that hangs shows as one whose file grows old."""
+"""Statistics file of a running dataflow, rewritten about once a second and read by the CLI and the API.
+
+It is a file and not a port, so that a hung process is detected by the age of its file.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import psutil
 
 
 class Stats:
-    """Writes `<folder>/<service>.json` at most once a second, or `<service>-<replica>.json` where several processes
-    run the service. With no folder, as in tests and backtests, writes nothing.
+    """Writes `<folder>/<service>.json` at most once a second, or `<service>-<replica>.json` if several processes run
+    the service. Without a folder, as in tests and backtests, it writes nothing.
     """
 
     def __init__(
@@ -35,11 +37,14 @@ class Stats:
             self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def write_due(self) -> bool:
-        """Whether the next `write` will write. Cheap: called for every batch."""
+        """Return whether the next `write` writes the file. Cheap: called for every batch."""
         return self._path is not None and time.monotonic() >= self._next_write_s
 
     def write(self, **values: Any) -> None:
-        """Values of the moment: last_tick_ns, records_in, dead_letters, late_records, duplicates, seq_gaps."""
+        """Write the file if there is a folder.
+
+        `values` are current: last_tick_ns, records_in, dead_letters, late_records, duplicates, seq_gaps.
+        """
         if self._path is None:
             return
         self._next_write_s = time.monotonic() + self._interval_s

@@ -1,7 +1,7 @@
-"""Who reads what, in which order inside a tick, and who writes what. The service diagram as data.
+"""The service diagram as data: the topics that each service reads and writes, in order within a time slice.
 
-The order of `inputs` is the order of their records within one tick. An input marked `feedback` closes a loop and
-lags by one tick (`operators/alignment.py`). The fused backtest and the staged services are both wired from this table.
+The order of `inputs` is the order of their records within one time slice. An input marked `feedback` closes a loop and
+lags by one time slice (`operators/alignment.py`). The fused backtest and the staged services use the same table.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class ServiceInput(NamedTuple):
 
 
 class ServiceSpec(NamedTuple):
-    """`by_shard`: one instance of the stage per partition of the topics by symbol; otherwise one instance in all.
+    """The topics of a service. `by_shard`: one stage instance per partition of the symbol topics, else one instance.
 
-    `outputs` carry this service's clock. `unclocked` it writes as well: edges' topics, whose clock is market_data's,
-    and those that nobody aligns on.
+    `outputs` carry the clock that this service writes. `unclocked` topics are also written by this service, but either
+    `market_data` writes their clock or no service aligns on them.
     """
 
     inputs: tuple[ServiceInput, ...]
@@ -40,7 +40,7 @@ class ServiceSpec(NamedTuple):
 
 
 class Replica(NamedTuple):
-    """One of the `total` processes that share the shards of a service, from 1 on."""
+    """One of the `total` processes that share the shards of a service. `number` counts from 1."""
 
     number: int
     total: int
@@ -51,16 +51,16 @@ class Replica(NamedTuple):
     @staticmethod
     def parse(text: str) -> Replica:
         """
-        >>> Replica.read("2of3")
+        >>> Replica.parse("2of3")
         Replica(number=2, total=3)
         """
         number, _, total = text.partition("of")
         return Replica(int(number), int(total))
 
     def select(self, shards: list[str]) -> list[str]:
-        """Its part of all shards: with all replicas of one total, each shard is in exactly one.
+        """Return this replica's shards. Across all replicas of one total, each shard is selected exactly once.
 
-        >>> Replica(2, 3).of(["0", "1", "2", "3"])
+        >>> Replica(2, 3).select(["0", "1", "2", "3"])
         ['1']
         """
         return shards[self.number - 1 :: self.total]
@@ -154,24 +154,24 @@ SERVICES: dict[str, ServiceSpec] = {
     ),
 }
 STAGED_SERVICES = tuple(name for name, service in SERVICES.items() if service.inputs)
-"""The services that are a stage over topics; the others read feeds."""
+"""Services that run a stage over topics; the other services read feeds."""
 PASS_THROUGH: dict[str, tuple[type, ...]] = {
     "sentiment": (LlmAnswer,),
     "execution": (BrokerUpdate, BrokerAccount),
     "portfolio": (CorporateAction, ExchangeRate),
     "risk": (Command,),
 }
-"""What an edge or a person wrote, stored by the one service that reads it first. News and fundamentals are stored by
-whoever writes them."""
+"""Records that an external system or a user wrote, stored in tables by the one service listed here. `news` and
+`fundamentals` store the records that they write."""
 SYMBOL_TOPICS = frozenset(TOPIC_OF[record_type] for record_type in BY_SYMBOL)
 GLOBAL_SHARD = "books"
-"""The one shard of a service that sees all symbols at once."""
+"""The single shard of a service that reads all symbols."""
 FEED_SHARD = "feed"
-"""The one shard of a service that turns feeds into records."""
+"""The single shard of a service that turns feeds into records."""
 
 
 def shards(service: str, partitions: int) -> list[str]:
-    """The shards of a service: a partition number each, or the one that holds everything.
+    """Return the shards of a service: one per partition number, or its single shard.
 
     >>> shards("features", 2), shards("risk", 2)
     (['0', '1'], ['books'])
@@ -182,12 +182,12 @@ def shards(service: str, partitions: int) -> list[str]:
 
 
 def partitions_of(topic: str, partitions: int) -> range:
-    """All partitions of a topic, given how many the topics by symbol have."""
+    """Return all partitions of a topic, given the number of partitions of the symbol topics."""
     return range(partitions if topic in SYMBOL_TOPICS else 1)
 
 
 def input_logs(service: str, shard: str, partitions: int) -> list[Log]:
-    """What one shard of a service reads.
+    """Return the logs that one shard of a service reads.
 
     >>> input_logs("predictions", "1", 4)
     [Log(topic='features', partition=1, rank=0, feedback=False)]
@@ -201,7 +201,7 @@ def input_logs(service: str, shard: str, partitions: int) -> list[Log]:
 
 
 def clocked_logs(service: str, shard: str, partitions: int) -> list[tuple[str, int]]:
-    """The (topic, partition) logs that one shard of a service writes the clock into."""
+    """Return the (topic, partition) logs into which one shard of a service writes the clock."""
     topics = SERVICES[service].outputs
     if SERVICES[service].by_shard:
         return [(topic, int(shard)) for topic in topics]

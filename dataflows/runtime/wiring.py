@@ -1,6 +1,6 @@
-"""How a stage becomes a dataflow: ticks in, the stage per shard, every sink behind it.
+"""Turn a stage into a dataflow: a source of time slices, one stage instance per shard, then every sink.
 
-The flow and step names are keys of the recovery store: renaming one would orphan state (`tests/unit/test_step_ids.py`).
+Flow and step names are keys of the recovery store. Renaming one loses its state (`tests/unit/test_step_ids.py`).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ SliceSink = FixedPartitionedSink[Any, Any]
 
 
 class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
-    """Runs a stage over the ticks of one shard. `resume` is None or an earlier `snapshot()`.
+    """Runs a stage over the time slices of one shard. `resume` is None or an earlier `snapshot()`.
 
-    Dead letters and late records that the reader met ride behind a tick's records and pass by the stage. `pass_through` names
-    input record types that leave again with the stage's own, for a sink to store.
+    The reader appends dead letters and late records to a time slice. They bypass the stage. Input records of the
+    `pass_through` types are emitted with the stage's output, so that a sink can store them.
     """
 
     def __init__(self, stage: Stage, resume: Any, pass_through: tuple[type, ...] = ()) -> None:
         self._stage, self._pass_through = stage, pass_through
         if resume is not None:
             version, state = resume
-            assert version == VERSION, f"logic state of version {version}, expected {VERSION}"
+            assert version == VERSION, f"stage state of version {version}, expected {VERSION}"
             stage.restore(state)
 
     def on_batch(self, values: list[list[TimeSlice]]) -> tuple[list[list[TimeSlice]], bool]:
@@ -54,7 +54,7 @@ class StageLogic(StatefulBatchLogic[list[TimeSlice], list[TimeSlice], Any]):
         return TimeSlice(time_slice.ts_ns, outputs + forwarded if forwarded else outputs)
 
     def on_eof(self) -> tuple[list[list[TimeSlice]], bool]:
-        # Nothing is flushed at the end of input: a restart goes on exactly here.
+        # Nothing is flushed at the end of input: a restart continues exactly here.
         return [], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> Any:
@@ -67,7 +67,11 @@ def build_stage_flow(
     source: SliceSource,
     sinks: Mapping[str, SliceSink],
 ) -> Dataflow:
-    """One service: source of `(shard, [TimeSlice, ...])` -> its stage, an instance a shard -> each sink, by step name."""
+    """Build the flow of one service.
+
+    The source emits `(shard, [TimeSlice, ...])`. Each shard has its own stage instance. `sinks` maps step names to
+    sinks.
+    """
     flow = Dataflow(service)
     time_slices = op.input("ticks", flow, source)
     outputs = op.stateful_batch(
@@ -79,7 +83,7 @@ def build_stage_flow(
 
 
 def build_feed_flow(service: str, source: SliceSource, sinks: Mapping[str, SliceSink]) -> Dataflow:
-    """A service whose source makes the records itself: a feed."""
+    """Build the flow of a service whose source creates the records: a feed."""
     flow = Dataflow(service)
     time_slices = op.input("ticks", flow, source)
     for name, sink in sinks.items():

@@ -1,4 +1,4 @@
-"""A slow outside asked in a thread of its own, so that a dataflow never waits for the network."""
+"""Poll a slow external source in a separate thread, so that a dataflow never waits for the network."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = structlog.get_logger(__name__)
 QUEUE_RECORDS_MAX = 10_000
 POLL_S = 0.2
 BACK_OFF_INTERVALS_MAX = 8
-"""After failures the next call comes after so many intervals at most."""
+"""Maximum backoff after failures, in intervals."""
 
 
 class BlockingSource(Protocol):
-    """What is asked. `fetch` gives all it finds, oldest first; it may block and raise PlatformError."""
+    """A source to poll. `fetch` returns all records it finds, oldest first. It may block and raise PlatformError."""
 
     @property
     def interval_s(self) -> float: ...
@@ -32,7 +32,7 @@ class BlockingSource(Protocol):
 
 
 class SeenIds:
-    """Ids that were seen, of the last `size`. True for a new one."""
+    """Remembers the last `size` ids. Returns True for a new id."""
 
     def __init__(self, size: int, seen: list[str] | None = None) -> None:
         self._size, self._seen = size, dict.fromkeys(seen or [])
@@ -47,10 +47,10 @@ class SeenIds:
 
 
 class BackgroundPoller:
-    """A `PollableSource` (`polled.py`): asks at each interval in a thread and gives what is new at the next poll.
+    """A `PollableSource` (`polled_source.py`) that fetches in a thread at each interval; `poll` returns new records.
 
-    `read_stored_ids` is asked once, in that thread, for the ids that stand in the topic already; what fails is said in the log
-    and tried again, each time later.
+    The thread first calls `read_stored_ids` for the ids already in the topic. A failed call is logged and retried with
+    backoff.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class BackgroundPoller:
                 records = self._source.fetch()
             except PlatformError as error:
                 self.failures += 1
-                log.warning("source does not answer", source=self._name, failures=self.failures, reason=str(error))
+                log.warning("source poll failed", source=self._name, failures=self.failures, reason=str(error))
                 records = []
             else:
                 self.failures = 0

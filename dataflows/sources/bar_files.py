@@ -1,4 +1,4 @@
-"""A file of bars by its name: CSV or Parquet, and the symbol that the name tells."""
+"""Open a file of bars by its name: CSV or Parquet, with the symbol from the name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 
 
 def open_table(path: Path, rules: RowRules, symbols: SymbolTable, chunk_bytes: int) -> BarTable:
-    """Raises BadInput with one sentence for a file that is missing, of no known kind, or without the columns."""
+    """Open a file of bars. Raises BadInput if it is missing, of an unknown kind, or lacks a required column."""
     name = path.name.lower()
     try:
         if name.endswith(PARQUET_ENDINGS):
@@ -34,7 +34,7 @@ def open_table(path: Path, rules: RowRules, symbols: SymbolTable, chunk_bytes: i
 
 
 def symbol_from_file_name(path: Path) -> str:
-    """`AAPL` of `AAPL_2013.csv.gz` and of `AAPL.parquet`.
+    """Return `AAPL` for `AAPL_2013.csv.gz` and for `AAPL.parquet`.
 
     >>> symbol_from_file_name(Path("x/BRK.B_2013-10-07.csv"))
     'BRK.B'

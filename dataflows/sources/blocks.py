@@ -1,4 +1,4 @@
-"""Blocks: some rows of a file as columns, with its bad rows apart; how Arrow's columns become such blocks."""
+"""Blocks of rows: some rows of a file as columns, with its bad rows separate, and their conversion from Arrow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BadRow(NamedTuple):
 
 @dataclass
 class Block:
-    """Some rows of a file in its order: `values` has FIELDS as columns, `codes` are places in the `SymbolTable`."""
+    """Some rows of a file, in file order. `values` has FIELDS as columns; `codes` index into the `SymbolTable`."""
 
     times: Ints  # each bar's open, ns UTC
     codes: Codes
@@ -40,7 +40,7 @@ class Block:
 
 
 def join(blocks: list[Block]) -> Block:
-    """The blocks behind one another."""
+    """Concatenate blocks."""
     if len(blocks) == 1:
         return blocks[0]
     if not blocks:
@@ -51,7 +51,7 @@ def join(blocks: list[Block]) -> Block:
 
 
 class SymbolTable:
-    """Names of symbols by a small number, over all files of a feed."""
+    """Maps symbol names to small integers, for all files of a feed."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -64,34 +64,34 @@ class SymbolTable:
         return self._codes[name]
 
     def ranks(self) -> Codes:
-        """For each code, its place in the order of names."""
+        """Return, for each code, its rank in the order of names."""
         ranks = np.empty(len(self.names), np.int32)
         ranks[sorted(range(len(self.names)), key=self.names.__getitem__)] = np.arange(len(self.names), dtype=np.int32)
         return ranks
 
 
 class BarTable(Protocol):
-    """A file of bars that can be read again and again."""
+    """A file of bars that can be read repeatedly."""
 
     path: Path
     share_read: float
-    """How much of the file `blocks` has given, 0 to 1; 0 until the end where that cannot be known (compressed text)."""
+    """Share of the file that `blocks` has returned, 0 to 1. For compressed text it is 0 until the end."""
 
     def blocks(self) -> Iterator[Block]:
-        """All rows in the file's order, each in exactly one block, good or bad."""
+        """Yield all rows in file order, each in exactly one block, good or bad."""
         ...
 
     def has_one_symbol(self) -> bool:
-        """True if that is certain without reading the rows' other columns."""
+        """Return whether the file certainly has one symbol, without reading the rows' other columns."""
         ...
 
     def raw_lines(self, lines: list[int]) -> dict[int, bytes]:
-        """The text of rows in blocks that have been read."""
+        """Return the text of rows in blocks that were already read."""
         ...
 
 
 class RowCollector:
-    """Judges rows one by one and collects them."""
+    """Checks rows one by one and collects them."""
 
     def __init__(self, rules: RowRules, symbols: SymbolTable) -> None:
         self._rules, self._symbols = rules, symbols
@@ -118,7 +118,7 @@ class RowCollector:
 
 
 def merge_rechecked(block: Block, good: Mask, rechecked: Block) -> Block:
-    """The good rows of a block, with rows among the others that turned out good when judged one by one."""
+    """Combine the good rows of a block with the rows that a row-by-row check accepted."""
     if good.all() and not len(rechecked.times):
         return block
     result = block.take(good)
@@ -130,7 +130,7 @@ def merge_rechecked(block: Block, good: Mask, rechecked: Block) -> Block:
 
 
 def times_ns(column: Any, rules: RowRules) -> tuple[Ints, Mask]:
-    """Typed times of any kind: `(ns UTC, usable)`."""
+    """Convert typed times of any kind to `(ns UTC, usable)`."""
     usable = _non_null(column)
     arrow_type = column.type
     if pa.types.is_date(arrow_type):
@@ -146,7 +146,7 @@ def times_ns(column: Any, rules: RowRules) -> tuple[Ints, Mask]:
 
 
 def _zero_copy_view(column: Any, dtype: Any) -> Any:
-    """A view of an Arrow array without nulls. (Arrow's own to_numpy() imports pandas: half a second.)"""
+    """Return a view of an Arrow array without nulls. (Arrow's own to_numpy() imports pandas, which takes 0.5 s.)"""
     if not len(column):
         return np.empty(0, dtype)
     size = np.dtype(dtype).itemsize
@@ -169,7 +169,7 @@ def _non_null(column: Any) -> Mask:
 
 
 def symbol_codes(column: Any, symbols: SymbolTable) -> tuple[Codes, Mask]:
-    """Codes of a dictionary-encoded column: `(codes, has a usable name)`."""
+    """Return `(codes, name is usable)` of a dictionary-encoded column."""
     names = [(name or "").strip() for name in column.dictionary.to_pylist()]
     usable = np.array([bool(name) and name.isprintable() for name in names] or [False], np.bool_)
     codes = np.array(

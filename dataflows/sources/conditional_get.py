@@ -1,4 +1,4 @@
-"""GET over HTTP that sends along what the server said of its last answer, bounded in size and time."""
+"""HTTP GET with the validators of the last response (ETag, Last-Modified), bounded in size and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.errors import Unavailable
 
 
 class ConditionalGet:
-    """`max_bytes` bounds an answer after decompression, `timeout_s` each wait within it and, twice, the whole."""
+    """Fetches URLs. `max_bytes` bounds a decompressed response, `timeout_s` each wait and, doubled, the request."""
 
     def __init__(self, *, timeout_s: float, max_bytes: int, headers: Mapping[str, str]) -> None:
         self._timeout_s, self._max_bytes = timeout_s, max_bytes
@@ -19,7 +19,7 @@ class ConditionalGet:
         self._validators: dict[str, dict[str, str]] = {}  # url -> headers of a conditional request
 
     def get(self, url: str) -> bytes | None:
-        """The body; None where it has not changed. Raises Unavailable, naming the url."""
+        """Return the body, or None if it has not changed. Raises Unavailable, naming the URL."""
         try:
             return self._get(url)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -27,7 +27,7 @@ class ConditionalGet:
             raise Unavailable(f"{url}: {message}") from error
 
     def _get(self, url: str) -> bytes | None:
-        deadline = time.monotonic() + 2 * self._timeout_s  # httpx's own timeout starts anew with each piece
+        deadline = time.monotonic() + 2 * self._timeout_s  # httpx restarts its own timeout with each chunk
         with self._client.stream("GET", url, headers=self._validators.get(url, {})) as response:
             if response.status_code == httpx.codes.NOT_MODIFIED:
                 return None
@@ -36,9 +36,9 @@ class ConditionalGet:
             for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > self._max_bytes:
-                    raise Unavailable(f"{url}: its answer is larger than {self._max_bytes} bytes")
+                    raise Unavailable(f"{url}: the response is larger than {self._max_bytes} bytes")
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"{url}: its answer took longer than {2 * self._timeout_s:g} s")
+                    raise Unavailable(f"{url}: the response took longer than {2 * self._timeout_s:g} s")
         validator_headers = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
         self._validators[url] = {
             request_header: response.headers[response_header]
@@ -48,7 +48,7 @@ class ConditionalGet:
         return bytes(content)
 
     def forget_validators(self, url: str) -> None:
-        """The answer could not be used: ask for all of it next time."""
+        """Request the full response next time, because the last one was unusable."""
         self._validators.pop(url, None)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""CSV files of bars.
+"""Read CSV files of bars.
 
-A chunk of lines goes through pyarrow. Where that fails, it is halved until the lines that it fails on are few, and
-those are judged one by one (`RowRules.judge`); rows that break a rule are judged one by one as well, for the reason.
+pyarrow parses each chunk of lines. A chunk that fails is halved until few lines are left; those are checked one by one
+(`RowRules.check_row`). Rows that break a rule are also checked one by one, to find the reason.
 """
 
 from __future__ import annotations
@@ -36,28 +36,29 @@ _INTEGER = re.compile(r"\s*[+-]?\d+\s*")
 
 
 class CsvTable:
-    """CSV with a header line; comma, semicolon or tab; plain or gzip."""
+    """A CSV file with a header line; comma, semicolon or tab; plain or gzip."""
 
     def __init__(self, path: Path, rules: RowRules, symbols: SymbolTable, file_symbol: str, chunk_bytes: int) -> None:
         self.path, self._rules, self._symbols, self._chunk_bytes = path, rules, symbols, chunk_bytes
         with self._open() as file:
             header = file.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n")
         if not header.strip():
-            raise BadInput(f"file {path} is empty or begins with an empty line; it needs a header line")
+            raise BadInput(f"file {path} is empty or starts with an empty line; it needs a header line")
         self._delimiter = max(",;\t", key=header.count)
         names = split_line(header.encode(), self._delimiter, header.count(self._delimiter) + 1)
         if isinstance(names, str):
-            raise BadInput(f"file {path} has no header line that is CSV: {names}")
+            raise BadInput(f"file {path} has a malformed CSV header: {names}")
         self._columns: BarColumns = find_columns(names, f"file {path}")
         self._file_symbol = file_symbol
         self.share_read = 0.0
-        self._current_chunk = (0, b"")  # the chunk in work and the number of its first line: most asked for by raw()
+        # The current chunk and the number of its first line, for raw_lines().
+        self._current_chunk = (0, b"")
 
     def _open(self) -> IO[bytes]:
         return gzip.open(self.path, "rb") if self.path.name.lower().endswith(".gz") else self.path.open("rb")  # type: ignore[return-value]
 
     def _chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Whole lines, some at a time, with the number of the first."""
+        """Yield whole lines in chunks, with the number of the first line."""
         with self._open() as file:
             file.readline()
             line, remainder = 2, b""
@@ -83,7 +84,7 @@ class CsvTable:
         self.share_read = 1.0
 
     def has_one_symbol(self) -> bool:
-        """Counts the first row's symbol as a field: it must be there as often as there are lines."""
+        """Count the first row's symbol as a field: it must occur as often as there are lines."""
         symbol_index, width = self._columns.symbol, len(self._columns.names)
         if symbol_index is None:
             return True
@@ -113,7 +114,7 @@ class CsvTable:
         return raw_by_line
 
     def _parse(self, data: bytes, first_line: int) -> Block:
-        """`data` is whole lines. Halved until pyarrow takes it or it is few lines."""
+        """Parse whole lines. Halve them until pyarrow accepts them or few lines are left."""
         count = _count_lines(data)
         block = self._parse_columns(data, first_line, count)
         if block is not None:
@@ -130,7 +131,7 @@ class CsvTable:
         for index in line_indexes:
             raw = lines[index].rstrip(b"\r")
             if not raw.strip():
-                continue  # an empty line is no row
+                continue  # skip an empty line
             fields = split_line(raw, self._delimiter, len(columns.names))
             if isinstance(fields, str):
                 collector.bad_rows.append(BadRow(first_line + index, fields, raw))
@@ -141,7 +142,7 @@ class CsvTable:
         return collector.block()
 
     def _parse_columns(self, data: bytes, first_line: int, count: int) -> Block | None:
-        """All lines at once; None where pyarrow cannot, or reads another number of rows than there are lines."""
+        """Parse all lines at once. Return None if pyarrow fails or its row count differs from the line count."""
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
             return None
         columns = self._columns
@@ -177,7 +178,7 @@ class CsvTable:
         return merge_rechecked(Block(times - self._rules.shift_ns, codes, lines, values), good, rechecked)
 
     def _time_type(self, data: bytes) -> Any:
-        """How the first line writes its time; lines that write it otherwise make pyarrow fail, and are halved apart."""
+        """Return the time type of the first line. Other lines make pyarrow fail and are parsed by halving."""
         line = data[: data.find(b"\n")] if b"\n" in data else data
         fields = split_line(line.rstrip(b"\r"), self._delimiter, len(self._columns.names))
         text = "" if isinstance(fields, str) else fields[self._columns.time].strip()
@@ -187,5 +188,5 @@ class CsvTable:
 
 
 def _count_lines(data: bytes) -> int:
-    """The last line may lack its end. (numpy counts single bytes ten times faster than bytes.count.)"""
+    """Count lines; the last may lack its line end. (numpy counts single bytes ten times faster than bytes.count.)"""
     return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 10)) + (not data.endswith(b"\n"))

@@ -1,4 +1,4 @@
-"""From the settings to the source of bars: which feed, how fast, and what happens at its end."""
+"""Build the source of bars from the settings: which feed, at which speed, and what happens at its end."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def no_symbols(text: str) -> list[str]:
 
 
 def symbol_tagger(settings: Settings) -> Tagger:
-    """Finds the symbols that a headline names, by the companies in the settings."""
+    """Return a function that finds the symbols in a headline, by the companies in the settings."""
     return SymbolTagger(settings.news.companies).tag
 
 
 def platform_feed(
     settings: Settings, *, stop_requested: StopRequested = never_stop, stats: Stats | None = None
 ) -> FeedSource:
-    """The feed of a running platform."""
+    """Return the feed of a running platform."""
     if not settings.market_data.live_providers():
         return feed_source(
             settings.market_data, tag=symbol_tagger(settings), stop_requested=stop_requested, stats=stats
         )
-    # Slow to import, and of no use to the other feeds.
+    # Imported here because it is slow to import and other feeds do not use it.
     from dataflows.sources.market.live_feed_setup import live_feed_opener
 
     heartbeat_s = settings.market_data.heartbeat_s
@@ -61,7 +61,7 @@ def feed_source(
     stop_requested: StopRequested = never_stop,
     stats: Stats | None = None,
 ) -> FeedSource:
-    """A feed that needs nobody outside: it stays when a file ends, so that the services behind it stay too."""
+    """Return a feed without live providers. It idles when a file ends, so that downstream services keep running."""
     if market_data.feed == "simulator":
         simulator = market_data.simulator
         return FeedSource(
@@ -77,7 +77,7 @@ def feed_source(
         speed=speed,
         at_end="idle",
         stop_requested=stop_requested,
-        # A pace, not a time: a wall clock that is set while the files play must not hold or rush them.
+        # Monotonic: setting the wall clock must not pause or speed up the replay.
         now_ns=time.monotonic_ns,
         stats=stats,
     )
@@ -92,10 +92,9 @@ def files_source(
     on_open: Callable[[FileFeed], None] = lambda _: None,
     tag: Tagger = no_symbols,
 ) -> FeedSource:
-    """The feed of a backtest: as fast as it is taken, ending with the files. `paths` go before those in the settings.
+    """Return the feed of a backtest: as fast as it is consumed, ending with the files. `paths` override the settings.
 
-    `on_open` is given the feed when it starts, to watch how far it is. `tag` finds the symbols of a headline that names
-    none by itself.
+    `on_open` receives the feed when it starts, to track progress. `tag` finds the symbols of a headline without any.
     """
     open_feed = _file_feed_opener(files, paths or files.paths, tag, on_open)
     return FeedSource(open_feed, batch_slices=batch_slices, at_end="stop", stop_requested=stop_requested)
@@ -108,14 +107,14 @@ def _file_feed_opener(
     on_open: Callable[[FileFeed], None] = lambda _: None,
 ) -> Callable[[], FileFeed]:
     if not paths:
-        raise BadInput("no bar files: name them with --bars PATH or in setting market_data.files.paths")
+        raise BadInput("no bar files: pass --bars PATH or set market_data.files.paths")
     feed_settings = files.feed_settings()
     tape_files = TapeFiles(files.quotes, files.reference_data, files.news, files.fundamentals)
 
     def open_files() -> FileFeed:
         return FileFeed(paths, feed_settings, Tape(tape_files, feed_settings, tag) if any(tape_files) else None)
 
-    # Opened once here, so that a wrong path or column is said before anything runs.
+    # Open once now, so that a wrong path or column is reported before anything runs.
     open_files()
 
     def open_and_notify() -> FileFeed:

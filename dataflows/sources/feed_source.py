@@ -1,4 +1,4 @@
-"""The Bytewax source of a feed: one partition that gives lists of ticks, paced at the edge, resumable and stoppable."""
+"""Bytewax source of a market feed: one partition that emits lists of time slices, paced, resumable and stoppable."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from schemas.errors import BadInput
 from schemas.records import DeadLetter
 
 STATE_VERSION = 1
-SLEEP_NS_MAX = 100_000_000  # a stop must not wait longer for the next call
+SLEEP_NS_MAX = 100_000_000  # bounds how long a stop waits for the next call
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 FeedSlices = tuple[str, list[TimeSlice]]
-"""(FEED, ticks in order)."""
+"""(FEED_SHARD, time slices in order)."""
 
 
 class MarketFeed(Protocol):
-    """What `FileFeedSection` and `Simulator` have in common."""
+    """The interface of `FileFeed`, `Simulator` and `LiveFeed`."""
 
     @property
     def interval_ns(self) -> int: ...
@@ -44,12 +44,13 @@ class MarketFeed(Protocol):
 
 
 class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
-    """Items are `(FEED, ticks)` with at most `batch_slices` ticks, in order. `stats` shows how far it is.
+    """Items are `(FEED_SHARD, time slices)` with at most `batch_slices` slices, in order. `stats` reports the progress.
 
-    `speed`: None gives ticks as fast as they are taken; N gives one each interval / N of wall-clock time, so nights
-    and weekends, which have no ticks, pass at once. Event time stays the feed's. `at_end`: "stop" ends the dataflow,
-    "idle" leaves it running without items. `stop_requested` is asked at each call; once it is true, nothing more is given,
-    and behind the snapshot that follows the worker leaves with `AbortExecution` and nothing to replay.
+    - `speed`: None emits time slices as fast as they are consumed. N emits one per interval / N of wall-clock time;
+      nights and weekends have no time slices and pass at once. Event time stays the feed's.
+    - `at_end`: "stop" ends the dataflow, "idle" keeps it running without items.
+    - `stop_requested` is called for each batch. Once it is true, the source emits nothing more; after the next
+      snapshot the worker exits with `AbortExecution` and nothing to replay.
     """
 
     def __init__(
@@ -65,9 +66,9 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         heartbeat: Heartbeat | None = None,
     ) -> None:
         if speed is not None and not speed > 0:
-            raise BadInput(f"the speed of a feed must be > 0, found {speed}")
+            raise BadInput(f"feed speed must be > 0, found {speed}")
         if at_end not in ("stop", "idle") or batch_slices < 1:
-            raise BadInput(f"a feed ends with stop or idle and gives >= 1 tick, found {at_end} and {batch_slices}")
+            raise BadInput(f"at_end must be stop or idle and batch_slices >= 1, found {at_end!r} and {batch_slices}")
         self._open_feed = open_feed
         self._options = (batch_slices, speed, at_end, stop_requested, now_ns, stats or Stats("market_data", None))
         self._heartbeat = heartbeat
@@ -82,24 +83,24 @@ class FeedSource(FixedPartitionedSource[FeedSlices, dict[str, Any]]):
         if resume_state is not None:
             self._check_same_feed(type(feed).__name__, resume_state)
             feed = feed.resume(resume_state["feed"])
-        # A restarted feed stands where it stood, also when it has nothing left to give.
+        # A restarted feed reports its last time slice even if it has nothing left to emit.
         last_slice_ns = -1 if resume_state is None else resume_state.get("last_tick_ns", -1)
         self._partition = FeedPartition(feed, *self._options, last_slice_ns, self._heartbeat)
         return self._partition
 
     @staticmethod
     def _check_same_feed(kind: str, state: dict[str, Any]) -> None:
-        """The clock of the topics cannot go back, and another feed counts its bars anew."""
+        """Require the same feed: the topics' clock cannot go back, and another feed restarts its sequence numbers."""
         assert state["v"] == STATE_VERSION, f"feed state of version {state['v']}, expected {STATE_VERSION}"
         if state["kind"] != kind:
             raise BadInput(
-                f"this platform's topics were fed by {state['kind']} and cannot go on with {kind}; "
-                "start with the feed as before, or with another PLATFORM_HOME"
+                f"the topics of this platform hold data of {state['kind']} and cannot continue with {kind}; "
+                "start with the previous feed or with another PLATFORM_HOME"
             )
 
     @property
     def finished(self) -> bool:
-        """Whether the feed's last tick has been given."""
+        """Whether the feed's last time slice was emitted."""
         return self._partition is not None and self._partition.finished
 
 
@@ -123,7 +124,7 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         self._feed, self._batch_slices, self._at_end = feed, batch_slices, at_end
         self._stop_requested, self._now_ns = stop_requested, now_ns
         self._pace_ns = None if speed is None else max(1, round(feed.interval_ns / speed))
-        self._next_due_ns = now_ns()  # when the next tick is due by the speed
+        self._next_due_ns = now_ns()  # when the next time slice is due at this speed
         self._snapshot_taken = False
 
     @property
@@ -173,15 +174,17 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
             )
 
     def _wait_until_due(self) -> None:
-        """Until something is due. Here and not by `next_awake`, which the engine compares with the wall clock: set back
-        by an hour, that would be an hour's silence.
+        """Sleep until a time slice is due.
+
+        `next_awake` is not used: the engine compares it with the wall clock, so a clock set back by an hour would
+        stall the feed for an hour.
         """
         wait_ns = self._ns_until_due()
         if wait_ns > 0:
             time.sleep(min(wait_ns, SLEEP_NS_MAX) / 1e9)
 
     def _ns_until_due(self) -> int:
-        """How long until there is something to give."""
+        """Return the time until the next time slice is due; 0 or less if it is due now."""
         if self._feed.finished:
             return SLEEP_NS_MAX if self._at_end == "idle" else 0
         due_times_ns = [
@@ -190,7 +193,7 @@ class FeedPartition(StatefulSourcePartition[FeedSlices, dict[str, Any]]):
         return max(due_times_ns) - self._now_ns() if due_times_ns else 0
 
     def next_awake(self) -> datetime | None:
-        """At once, where the engine would pause after an empty batch: the waiting is done above."""
+        """Return a past time, so that the engine does not pause after an empty batch; `_wait_until_due` waits."""
         return IMMEDIATELY if not self._stop_requested() and self._ns_until_due() > 0 else None
 
     def snapshot(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The file feed: CSV and Parquet files of bars as ticks, one per open interval of the calendar, with what else the tape
-holds (`tape/`).
+"""File feed: CSV and Parquet files of bars as time slices, one per open interval of the calendar, with the tape's other
+records (`tape/`).
 
-Memory is flat in the number of rows, but for files that are grouped by symbol (`merge.py`). The outcome does not depend
-on the order in which the files are named, on block sizes, or on how often the feed was stopped and resumed.
+Memory does not grow with the number of rows, except for files grouped by symbol (`merge.py`). The output does not
+depend on the order of the file names, on block sizes, or on how often the feed is stopped and resumed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BarFields = tuple[str, float, float, float, float, float]
 
 @dataclass
 class _MinuteGroup:
-    """The rows of one minute, with what was found since the minute before it that has rows."""
+    """The rows of one minute, with bad and excluded rows found since the previous minute that has rows."""
 
     open_ns: int
     rows: list[BarFields]
@@ -49,11 +49,11 @@ class _MinuteGroup:
 
 @dataclass
 class FeedCounts:
-    """What became of the rows so far. `bars` counts all bars, `no_trade_bars` those of them without a trade.
+    """Counts of the rows so far. `bars` counts all bars, `no_trade_bars` those without a trade, `dead` dead letters.
 
-    Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `excluded`
-    in the pre- or post-market with the setting session=regular. Rows that `symbols`, `start` and `end` leave out are
-    not counted. `others` are the records of the tape that are no bars.
+    Rows that are neither bars nor dead letters: `closed` lie outside all sessions (night, weekend, holiday), `left_out`
+    in the pre- or post-market with the setting session=regular. Rows excluded by `symbols`, `start` and `end` are not
+    counted. `others` counts the tape's records other than bars.
     """
 
     ticks: int = 0
@@ -66,12 +66,12 @@ class FeedCounts:
 
 
 class FileFeed:
-    """Ticks of bar files: `for tick in FileFeed(paths, FeedSettings())`.
+    """Time slices of bar files: `for time_slice in FileFeed(paths, FeedSettings())`.
 
-    `paths` are files, or folders whose CSV and Parquet files are taken. A tick at `ts_ns` holds what the `tape` has up
-    to `ts_ns`, the bars that opened at `ts_ns` - interval in order of symbol, then the dead letters found there. The
-    first tick is that of the first row in a session, the last that of the last. Raises BadInput (one sentence) for a
-    file that is missing or has unknown columns, and, at the first tick, when no row is usable.
+    `paths` are files, or folders whose CSV and Parquet files are read. A time slice at `ts_ns` holds the records of
+    `tape` up to `ts_ns`, then the bars that opened at `ts_ns` - interval in order of symbol, then their dead letters.
+    The first and last time slices are those of the first and last row in a session. Raises BadInput if a file is
+    missing or has unknown columns and, at the first time slice, if no row is usable.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class FileFeed:
         self._group: _MinuteGroup | None = None
         self.counts = FeedCounts()
         self.finished = False
-        self._group_ns = -1  # open of the last minute with rows that was given out
+        self._group_ns = -1  # open of the last emitted minute with rows
 
     def __iter__(self) -> Iterator[TimeSlice]:
         return self
@@ -111,7 +111,7 @@ class FileFeed:
             records: list[Record] = list(self._completion.complete(minute, ()))
             self._count(len(records), 0)
         else:
-            assert minute.open_ns == group.open_ns, f"rows at {group.open_ns} are in no minute of the calendar"
+            assert minute.open_ns == group.open_ns, f"rows at {group.open_ns} are outside every minute of the calendar"
             records = list(self._completion.complete(minute, group.rows))
             self._count(len(records), len(group.rows), group)
             if group.bad_rows:
@@ -130,22 +130,22 @@ class FileFeed:
         return TimeSlice(minute.ts_ns, records)
 
     def take(self, count: int) -> list[TimeSlice]:
-        """The next ticks, at most `count`; none once `finished`."""
+        """Return the next time slices, at most `count`; none once `finished`."""
         time_slices = list(islice(self, count))
         self.finished = self.finished or self._group is None
         return time_slices
 
     def due_ns(self) -> int | None:
-        """A file's ticks are all due at once."""
+        """Return None: all time slices of a file are due at once."""
         return None
 
     @property
     def share_read(self) -> float:
-        """How much of the files has been read, 0 to 1: a little ahead of the ticks that were given."""
+        """Share of the files that was read, 0 to 1, slightly ahead of the emitted time slices."""
         return sum(table.share_read for table in self._tables) / len(self._tables)
 
     def state(self) -> dict[str, Any]:
-        """Where the feed stands: behind the last tick that it gave. Plain data, one small entry a symbol."""
+        """Return the position after the last emitted time slice as plain data, with one small entry per symbol."""
         return {
             "v": STATE_VERSION,
             "files": [path.name for path in self._paths],
@@ -157,18 +157,19 @@ class FileFeed:
         }
 
     def resume(self, state: dict[str, Any] | None) -> FileFeed:
-        """Go on behind the tick at which `state()` was taken; the files are read again and skipped up to there."""
+        """Continue after the time slice at which `state()` was called; the files are read again up to there."""
         if state is None:
             return self
-        assert state["v"] == STATE_VERSION, f"unknown version of a file feed's state: {state['v']}"
-        assert self._groups is None, "resume before the first tick"
+        assert state["v"] == STATE_VERSION, f"file feed state of version {state['v']}, expected {STATE_VERSION}"
+        assert self._groups is None, "resume() must precede the first time slice"
         names = [path.name for path in self._paths]
         if state["files"] != names:
-            raise BadInput(f"the feed was stopped with files {state['files']} and cannot go on with {names}")
-        tape = state.get("tape")  # states from before there were tapes have none
+            raise BadInput(f"the feed was stopped with files {state['files']} and cannot continue with {names}")
+        tape = state.get("tape")  # states of releases without tapes have no such entry
         if (tape is None) != (self._tape is None):
             raise BadInput(
-                f"the feed was stopped {_tape_description(tape is not None)} and cannot go on {_tape_description(tape is None)}"
+                f"the feed was stopped {_tape_description(tape is not None)} and cannot continue "
+                f"{_tape_description(tape is None)}"
             )
         if self._tape is not None and tape is not None:
             self._tape.resume(tape, state["last_ns"])
@@ -192,7 +193,7 @@ class FileFeed:
         return DeadLetter(topic, 0, bad_row.row.line, STAGE, self._last_ns, bad_row.row.reason, None, bad_row.row.raw)
 
     def _read_groups(self) -> Iterator[_MinuteGroup]:
-        """Minutes with rows behind the last one given out. One is held back: what is found behind the last is its."""
+        """Yield minutes with rows after the last emitted one. One is delayed: it takes the bad rows that follow it."""
         merge = FileMerge(self._tables, self._symbols)
         previous: _MinuteGroup | None = None
         pending_bad_rows: list[PlacedBadRow] = []
@@ -205,7 +206,7 @@ class FileFeed:
                 if previous is not None:
                     yield previous
                 group_open_ns = group.open_ns
-                # Windows come in order of time, so only this window's own rows can lie behind the group.
+                # Windows are in order of time, so only rows of this window can be after the group.
                 behind_group = int((closed_ns > group_open_ns).sum()), int((left_out_ns > group_open_ns).sum())
                 group.closed, group.left_out = closed - behind_group[0], left_out - behind_group[1]
                 closed, left_out = behind_group
@@ -224,7 +225,7 @@ class FileFeed:
             raise BadInput(self._no_usable_row_message(closed, left_out, first_bad_row))
 
     def _select_rows(self, window: RowWindow) -> tuple[Block, Ints, Ints, list[PlacedBadRow]]:
-        """`(rows that make bars, opens of rows in closed times, of rows left out, bad rows)`, not yet given out."""
+        """Return `(rows of bars, opens of closed rows, opens of excluded rows, bad rows)` not yet emitted."""
         block, settings = window.block, self._settings
         from_ns = max(self._group_ns + 1, settings.start_ns or 0)
         to_ns = settings.end_ns if settings.end_ns is not None else 1 << 62
@@ -240,7 +241,7 @@ class FileFeed:
         return open_rows, block.times[~(is_open | left_out)], block.times[left_out], bad_rows
 
     def _group_by_minute(self, block: Block) -> Iterator[_MinuteGroup]:
-        """Rows by minute; turned into Python objects some thousand at a time, which keeps memory flat."""
+        """Group rows by minute; convert them to Python objects a few thousand at a time to bound memory."""
         if not len(block.times):
             return
         names = self._symbols.names
@@ -258,7 +259,7 @@ class FileFeed:
             yield _MinuteGroup(open_ns, rows[start - first : end - first], [], 0, 0)
 
     def _no_usable_row_message(self, closed: int, left_out: int, bad_row: tuple[int, Any] | None) -> str:
-        reason = "no row is within the settings' symbols, start and end"
+        reason = "no row matches the settings symbols, start and end"
         if closed or left_out:
             reason = (
                 f"{closed + left_out} rows lie outside the sessions of calendar {self._settings.calendar} "
@@ -277,7 +278,7 @@ def _tape_description(has_tape: bool) -> str:
 
 
 def _list_files(paths: Sequence[str | Path]) -> list[Path]:
-    """The files, folders replaced by what they hold, in an order that does not depend on the caller's."""
+    """Return the files, with folders replaced by their files, in an order independent of the caller's."""
     files: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():

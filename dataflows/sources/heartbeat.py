@@ -1,4 +1,4 @@
-"""What the wall clock shows, put into the log now and then, so that a pure stage can tell how far the log is behind."""
+"""Add wall-clock heartbeats to the log, so that a pure stage can compute how far the log lags."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from schemas.records import HEARTBEAT, Command
 
 
 class Heartbeat:
-    """A `HEARTBEAT` command behind a tick's records every `interval_s` seconds of wall-clock time."""
+    """Appends a `HEARTBEAT` command to a time slice every `interval_s` seconds of wall-clock time."""
 
     def __init__(self, interval_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._interval_ns, self._now_ns = round(interval_s * 1e9), now_ns
         self._due_ns = 0
 
     def add(self, time_slices: list[TimeSlice]) -> list[TimeSlice]:
-        """The same ticks, the last of them with a heartbeat where one is due."""
+        """Return the same time slices, with a heartbeat in the last one if it is due."""
         now_ns = self._now_ns()
         if not time_slices or now_ns < self._due_ns:
             return time_slices

@@ -1,9 +1,9 @@
-"""The one Kafka source: topics in, ticks out.
+"""Kafka source of every staged service: topics in, time slices out.
 
 Each part is a shard and reads several logs aligned by time (`operators/alignment.py`). All shards of a worker share one
-consumer, which waits a few milliseconds inside librdkafka and wakes at the first message: a quick hop when there is
-work, next to no processor time when there is none. Positions are in the recovery snapshot; what is committed to the
-consumer group is for lag tools only and never read back.
+consumer. It waits a few milliseconds inside librdkafka and wakes at the first message: short latency under load, almost
+no processor time when idle. The recovery snapshot holds the positions; the offsets committed to the consumer group only
+serve lag tools and are never read back.
 """
 
 from __future__ import annotations
@@ -28,28 +28,30 @@ from schemas.records import UNCLOCKED_RECORDS, DeadLetter, LateRecord
 from sinks.cluster import Servers, client_config
 from sinks.kafka_errors import KafkaErrorListener
 
-MESSAGES_PER_POLL_MAX = 1000  # messages a poll
+MESSAGES_PER_POLL_MAX = 1000
 CLOSE_TIMEOUT_S = 2.0
-PAUSE_ABOVE_RECORDS, RESUME_BELOW_RECORDS = 8000, 2000  # records of one log that wait for other logs
+PAUSE_ABOVE_RECORDS, RESUME_BELOW_RECORDS = 8000, 2000  # records of one log that are waiting for other logs
 IMMEDIATELY = datetime(1970, 1, 1, tzinfo=UTC)
 STALE_OFFSET_ERRORS = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 
 ShardSlices = tuple[str, list[TimeSlice]]
-"""What flows between the steps of a dataflow: a shard's name and some of its ticks in order."""
+"""Item between the steps of a dataflow: a shard's name and some of its time slices in order."""
 
 
 class ReplayEnd(NamedTuple):
-    """Where a bounded replay ends: behind the last tick at or before `ts_ns`, behind the last tick that messages before
-    `offsets` complete, or with the logs as they are at the start. Of several, the one that comes first.
+    """The end of a bounded replay; of several limits the first one reached applies.
+
+    `ts_ns`: the last time slice at or before it. `end_of_logs`: the end of each log at the start. `offsets`: the last
+    time slice completed by messages before these offsets.
     """
 
     ts_ns: int | None = None
     end_of_logs: bool = False
-    offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset that is not read
+    offsets: Mapping[tuple[str, int], int] | None = None  # (topic, partition) -> first offset to exclude
 
 
 class _SharedConsumer:
-    """One consumer, shared by the shards of one worker; hands each log's messages to the shard that reads it."""
+    """One consumer, shared by the shards of one worker; delivers each log's messages to the shards that read it."""
 
     def __init__(self, servers: Servers, prefix: str, codec: Codec, stage: str) -> None:
         self._codec, self._stage, self._prefix = codec, stage, prefix
@@ -58,28 +60,24 @@ class _SharedConsumer:
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 2,
-            # The broker answers at the first record; this is how often it is asked when there is none.
+            # The broker responds at the first record; this bounds a fetch without any.
             "fetch.wait.max.ms": 500,
             "queued.max.messages.kbytes": 16384,
             "reconnect.backoff.max.ms": 1000,
             "allow.auto.create.topics": False,
-            # A request is small and waited for: to hold it back for company cost 0.3 ms a hop.
+            # Nagle's algorithm would delay each small request by 0.3 ms.
             "socket.nagle.disable": True,
             "enable.partition.eof": False,
         }
         self._consumer = Consumer(client_config(servers, options))
-        # A log of all symbols (weights, news) is read by every shard of this process, each from a place of its own.
+        # Every shard of this process reads a log of all symbols (weights, news), each from its own position.
         self._readers: dict[tuple[str, int], list[AlignedLogs]] = {}
         self._next_offsets: dict[tuple[tuple[str, int], int], int] = {}  # (log, id of the reader) -> its next offset
-        self._log_by_topic: dict[
-            tuple[str | None, int | None], tuple[str, int]
-        ] = {}  # as on the broker -> without prefix
+        self._log_by_topic: dict[tuple[str | None, int | None], tuple[str, int]] = {}  # key: with the topic prefix
         self._paused: set[tuple[str, int]] = set()
         self._committed: dict[tuple[str, int], int] = {}
-        self.delivered_to: dict[tuple[str, int], int] = {}  # the first message of each log that was not handed over yet
-        self.end_offsets: dict[
-            tuple[str, int], int
-        ] = {}  # the first message of each log that a bounded replay leaves out
+        self.delivered_to: dict[tuple[str, int], int] = {}  # log -> first offset not yet delivered
+        self.end_offsets: dict[tuple[str, int], int] = {}  # log -> first offset that a bounded replay excludes
         self.partitions: list[ShardPartition] = []
 
     def add(self, reader: AlignedLogs) -> None:
@@ -101,7 +99,7 @@ class _SharedConsumer:
         return TopicPartition(self._prefix + topic, partition, offset)
 
     def set_end(self, logs: Sequence[tuple[str, int]], until: ReplayEnd) -> None:
-        """Leave out what a bounded replay of these logs leaves out, but for its time."""
+        """Set the end offsets of these logs for a bounded replay."""
         limits = until.offsets or {}
         for log in logs:
             candidates = [limits[log]] if log in limits else []
@@ -111,7 +109,7 @@ class _SharedConsumer:
                 self.end_offsets[log] = min(candidates)
 
     def poll(self, wait_s: float) -> int:
-        """Fetch what is there, waiting at most `wait_s` for a first message. Returns how many messages came."""
+        """Fetch available messages, waiting at most `wait_s` for the first. Return the number of messages."""
         first = self._consumer.poll(wait_s)
         if first is None:
             return 0
@@ -154,14 +152,14 @@ class _SharedConsumer:
     def _dead_letter(self, log_key: tuple[str, int], message: Message, reason: str) -> DeadLetter:
         value = message.value() or b""
         schema_id = int.from_bytes(value[1:5], "big") if len(value) >= 5 and value[0] == 0 else None
-        # The reader sets the time: only it knows the clock before this place in the log.
+        # The reader sets the time, because it knows the clock before this offset.
         return DeadLetter(*log_key, message.offset() or 0, self._stage, 0, reason, schema_id, value)
 
     def _raise_if_offset_lost(self, error: KafkaError, message: Message) -> None:
         if error.code() in STALE_OFFSET_ERRORS or error.fatal():
             location = f"topic {message.topic()} partition {message.partition()}"
             raise Unavailable(
-                f"{location}: offset to read on from is not in the log any more ({error.str()}); "
+                f"{location}: the next offset to read is no longer in the log ({error.str()}); "
                 "restore the topic, or remove this service's recovery folder to rebuild its state from the log"
             )
 
@@ -189,14 +187,14 @@ class _SharedConsumer:
             )
 
     def close(self) -> None:
-        """Leave, within a moment: after an outage the broker may not answer for long, and nothing depends on it."""
+        """Close within `CLOSE_TIMEOUT_S`: the broker may not respond after an outage, and nothing depends on it."""
         closer = threading.Thread(target=self._consumer.close, daemon=True)
         closer.start()
         closer.join(CLOSE_TIMEOUT_S)
 
 
 class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
-    """One shard's logs as ticks. Raises Unavailable where a saved position has left the log."""
+    """One shard's logs as time slices. Raises Unavailable if a saved position is no longer in the log."""
 
     def __init__(
         self,
@@ -211,15 +209,15 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         limits = source.limits
         self._dead_letter_rate = None if limits is None else DeadLetterRate(limits, rate_state)
         if source.until is not None:
-            # Before there is anything to fetch: the broker answers a connection's requests one after the other, and a
-            # fetch that waits for messages holds up the question where a log ends.
+            # Must precede the first fetch: the broker handles a connection's requests one after another, and a pending
+            # fetch would delay the request for the end of a log.
             consumer.set_end(list(reader.next_offsets()), source.until)
         consumer.add(reader)
         consumer.partitions.append(self)
 
     def _check_dead_letter_rate(self, time_slices: list[TimeSlice]) -> None:
-        """Halt where too much was set aside, before any of these ticks is given out: the last snapshot stands before
-        them. Raises TooManyDeadLetters.
+        """Halt if too many records were rejected, before any of these time slices is emitted: the last snapshot is from
+        before them. Raises TooManyDeadLetters.
         """
         if self._dead_letter_rate is None:
             return
@@ -233,15 +231,17 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
                     record for record in reversed(records) if isinstance(record, DeadLetter | LateRecord)
                 )
                 location = f"{last_rejected.topic}/{last_rejected.partition}@{last_rejected.offset}"
-                reason = f"{reason}, the last of them {location}: {last_rejected.reason}"
+                reason = f"{reason}; last rejected record {location}: {last_rejected.reason}"
                 self._source.on_halt(ts_ns, reason)
-                raise TooManyDeadLetters(f"halted at {ts_ns}: {reason}; `python cli.py dead-letters release` goes on")
+                raise TooManyDeadLetters(
+                    f"halted at {ts_ns}: {reason}; to continue, run `python cli.py dead-letters release`"
+                )
 
     def next_batch(self) -> list[ShardSlices]:
         if self._source.stop_requested():
             if all(partition._snapshot_taken_after_stop for partition in self._consumer.partitions):
                 self._consumer.close()
-                raise AbortExecution("asked to stop; the last snapshot is durable")
+                raise AbortExecution("stop requested; the last snapshot is durable")
             return []
         time_slices = self._reader.take_slices(self._source.records_max)
         if not time_slices:
@@ -256,13 +256,13 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
 
     @property
     def counts(self) -> AlignmentCounts:
-        """What this shard met so far."""
+        """The counts of this shard so far."""
         return self._reader.counts
 
     def _poll_until_slice(self) -> list[TimeSlice]:
-        """Poll until a tick is complete, within `wait_s`: the records of a tick seldom come all at once."""
+        """Poll until a time slice is complete, within `wait_s`: its records seldom arrive together."""
         partitions = self._consumer.partitions
-        # Only one shard of a worker waits, or their waits would add up; and not while another can go on.
+        # Only one shard of a worker waits, otherwise the waits add up; and none waits while another shard is ready.
         may_wait = partitions[0] is self and not any(partition._reader.ready() for partition in partitions)
         remaining_s = self._source.wait_s if may_wait else 0.0
         deadline = time.monotonic() + remaining_s
@@ -278,7 +278,7 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
             if not time_slices and self._reader.passed_ns >= until.ts_ns:
                 raise StopIteration
         if self._consumer.end_offsets and not time_slices:
-            # One log that was read to its end and holds up the next tick is enough.
+            # The replay ends when one log is at its end and the next time slice depends on it.
             delivered_to, end_offsets = self._consumer.delivered_to, self._consumer.end_offsets
             if any(delivered_to[log] >= end_offsets.get(log, maxsize) for log in self._reader.awaited_logs()):
                 raise StopIteration
@@ -299,7 +299,7 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
         )
 
     def next_awake(self) -> datetime | None:
-        """At once, where the engine would pause for 1 ms after an empty batch: the waiting is done in `poll`."""
+        """Return a past time, so that the engine does not pause for 1 ms after an empty batch; `poll` waits."""
         return None if self._source.stop_requested() else IMMEDIATELY
 
     def snapshot(self) -> Any:
@@ -315,12 +315,14 @@ class ShardPartition(StatefulSourcePartition[ShardSlices, Any]):
 
 
 class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
-    """Shards of one service as a Bytewax source. Items are `(shard, [TimeSlice, ...])`.
+    """The shards of one service as a Bytewax source. Items are `(shard, [TimeSlice, ...])`.
 
-    `logs` gives each shard's inputs. `wait_s` bounds how long one call waits for a message. `until` bounds a replay.
-    `prefix` goes before every topic's name, for several platforms on one cluster. `limits` bounds what may be set aside
-    behind the tick that `read_released_ns` gives; `on_halt` is told of the tick that goes over them, then TooManyDeadLetters is
-    raised.
+    - `logs`: the inputs of each shard.
+    - `prefix`: precedes every topic name, for several platforms on one cluster.
+    - `until`: bounds a replay.
+    - `wait_s`: bounds how long one call waits for a message.
+    - `limits`: bound the rate of rejected records. `on_halt` receives the time slice that exceeds them, then
+      TooManyDeadLetters is raised. Time slices up to `read_released_ns()` do not halt.
     """
 
     def __init__(
@@ -357,7 +359,7 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
             if worker not in self._consumers:
                 self._consumers[worker] = _SharedConsumer(self._servers, self._prefix, self._codec, self._service)
             consumer = self._consumers[worker]
-        # A fourth part, behind the reader's own three, where a rate was kept.
+        # Snapshots with a dead letter rate have a fourth element after the reader's three.
         rate_state = resume_state[3] if resume_state is not None and len(resume_state) > 3 else None
         return ShardPartition(
             for_part, AlignedLogs(self._service, self._logs[for_part], resume_state), consumer, self, rate_state
@@ -365,8 +367,9 @@ class KafkaSliceSource(FixedPartitionedSource[ShardSlices, Any]):
 
 
 def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 30.0) -> None:
-    """Return when all topics exist. Raises Unavailable naming those that do not within the bound, or where the cluster
-    does not answer at all.
+    """Return when all topics exist.
+
+    Raises Unavailable, naming the missing topics, after `timeout_s`, or if the cluster does not respond.
     """
     client_errors = KafkaErrorListener()
     consumer = Consumer(client_config(servers, client_errors.options({"group.id": "platform-start"})))
@@ -379,7 +382,7 @@ def wait_for_topics(servers: Servers, topics: Sequence[str], timeout_s: float = 
                 return
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"topics {', '.join(missing)} do not exist at {servers}; `python cli.py start` makes them"
+                    f"topics {', '.join(missing)} do not exist at {servers}; create them with `python cli.py start`"
                 )
             time.sleep(0.2)
     except KafkaException as error:

@@ -1,8 +1,8 @@
-"""Several files of bars as one stream ordered by time, with memory that does not grow with their length.
+"""Merge several files of bars into one stream ordered by time, with memory that does not grow with their length.
 
-Each file is read block by block. What lies before the earliest time that some file may still bring is complete over all
-files: that is a *window*, sorted by (time, symbol). A file with several symbols that is grouped by symbol instead of
-ordered by time cannot be read that way: it is read whole and sorted, about 150 bytes a row.
+Each file is read block by block. All rows before the earliest time that any file may still deliver form a complete
+*window*, sorted by (time, symbol). A file of several symbols that is grouped by symbol and not ordered by time is read
+whole and sorted instead, at about 150 bytes per row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataflows.sources.rows import Ints, Mask, iso
 
 
 class PlacedBadRow(NamedTuple):
-    """A bad row with its place in time: that of the good row before it in its file, or else of the first good one."""
+    """A bad row with its place in time: that of the previous good row in its file, or else of the first good one."""
 
     place_ns: int
     file: int
@@ -25,23 +25,23 @@ class PlacedBadRow(NamedTuple):
 
 
 class RowWindow(NamedTuple):
-    """Rows of all files, sorted by (time, symbol), one a (time, symbol); `bad_rows` sorted by (place, file, line)."""
+    """Rows of all files, sorted by (time, symbol) without duplicates; `bad_rows` sorted by (place, file, line)."""
 
     block: Block
     bad_rows: list[PlacedBadRow]
 
 
 class _TimeOrderCheck:
-    """Each symbol's last time within one file."""
+    """Checks that each symbol's times increase within one file."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self._last_ns_by_code: dict[int, int] = {}
         self._file_last_ns = -1
-        self.goes_back = False  # from one symbol to another: the file is not ordered by time
+        self.goes_back = False  # time goes back from one symbol to another: the file is not ordered by time
 
     def check(self, block: Block) -> Block:
-        """The rows in order; the others are among its bad rows."""
+        """Return the rows in order; out-of-order rows become its bad rows."""
         times, codes = block.times, block.codes
         if not len(times):
             return block
@@ -59,7 +59,7 @@ class _TimeOrderCheck:
         return ordered
 
     def _in_time_order(self, times: Ints, codes: Codes) -> tuple[Mask, Ints]:
-        """`(later than all before of its symbol, the latest of those)`."""
+        """Return `(later than all earlier rows of its symbol, the latest time of those)` per row."""
         code = int(codes[0])
         if (codes == code).all() and times[0] > self._last_ns_by_code.get(code, -1) and (np.diff(times) > 0).all():
             self._last_ns_by_code[code] = int(times[-1])
@@ -90,7 +90,7 @@ class _FileStream:
         self.ended = False
 
     def _is_grouped(self) -> bool:
-        """One reading in advance, for files with several symbols only: does time go back between symbols?"""
+        """Read a file of several symbols once in advance to detect whether time goes back between symbols."""
         order_check = _TimeOrderCheck(self._names)
         for block in self._table.blocks():
             order_check.check(block)
@@ -99,7 +99,7 @@ class _FileStream:
         return False
 
     def load(self) -> None:
-        """Bring at least one more good row into the buffer, or reach the end."""
+        """Load at least one more good row into the buffer, or reach the end."""
         blocks = [self.buffer]
         while not self.ended and (len(blocks) == 1 or self._grouped_by_symbol):
             block = next(self._blocks, None)
@@ -118,12 +118,9 @@ class _FileStream:
             self.buffer = self.buffer.take(np.argsort(self.buffer.times, kind="stable"))
 
     def _place_bad_rows(self, block: Block) -> None:
-        """Give the block's bad rows their place; those before the first good row of the file wait for it."""
-        bad_rows, last_time_ns, times = (
-            [*self._unplaced, *sorted(self._with_raw_text(block.bad_rows))],
-            self._last_time_ns,
-            block.times,
-        )
+        """Assign a place to the block's bad rows; those before the first good row of the file wait for it."""
+        bad_rows = [*self._unplaced, *sorted(self._with_raw_text(block.bad_rows))]
+        last_time_ns, times = self._last_time_ns, block.times
         if len(times):
             self._last_time_ns = int(times[-1])
         elif last_time_ns is None:
@@ -143,11 +140,11 @@ class _FileStream:
         return [row._replace(raw=texts[row.line]) if row.line in texts else row for row in bad_rows]
 
     def unplaced_rows(self) -> list[BadRow]:
-        """After the end: bad rows of a file that had no good row to place them by."""
+        """After the end, return the bad rows of a file without any good row."""
         return self._unplaced
 
     def take_before(self, horizon_ns: int | None) -> tuple[Block, list[PlacedBadRow]]:
-        """Take out what lies before the horizon, all if there is none."""
+        """Remove and return all rows before the horizon, or all rows if there is none."""
         buffer, bad_rows = self.buffer, self.bad_rows
         if horizon_ns is None:
             self.buffer, self.bad_rows = join([]), []
@@ -159,7 +156,7 @@ class _FileStream:
 
 
 class FileMerge:
-    """The windows of several files. `lost` are (file, row) of files without any good row, known at the end."""
+    """The windows of several files. At the end, `unplaced` holds (file, row) of files without any good row."""
 
     def __init__(self, tables: list[BarTable], symbols: SymbolTable) -> None:
         self._tables, self._symbols = tables, symbols
@@ -172,7 +169,7 @@ class FileMerge:
                 if not stream.ended and not len(stream.buffer.times):
                     stream.load()
             unfinished = [stream for stream in streams if not stream.ended]
-            # A file may go on with rows at the very time of its last one, so the horizon itself is not complete.
+            # A file may continue with rows at the time of its last one, so the horizon itself is not complete.
             horizon_ns = min((int(stream.buffer.times[-1]) for stream in unfinished), default=None)
             parts = [stream.take_before(horizon_ns) for stream in streams]
             if not any(len(block.times) for block, _ in parts):
@@ -191,7 +188,7 @@ class FileMerge:
         merged = join([block for _, block in blocks])
         bad_rows = [row for _, rows in parts for row in rows]
         ranks = self._symbols.ranks()[merged.codes] if len(merged.times) else merged.codes
-        order = np.lexsort((ranks, merged.times))  # stable: of equal ones the first file's comes first
+        order = np.lexsort((ranks, merged.times))  # stable: among equal rows the first file's comes first
         files = np.concatenate([np.full(len(block.times), file_index) for file_index, block in blocks] or [ranks])[
             order
         ]

@@ -1,4 +1,4 @@
-"""Parquet files of bars."""
+"""Read Parquet files of bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dataflows.sources.rows import Ints, RowRules, find_columns
 
 
 class ParquetTable:
-    """Parquet; times may be timestamps, dates, epoch integers or text, numbers of any numeric type."""
+    """A Parquet file. Times may be timestamps, dates, epoch integers or text; numbers may have any numeric type."""
 
     def __init__(self, path: Path, rules: RowRules, symbols: SymbolTable, file_symbol: str, batch_rows: int) -> None:
         self.path, self._rules, self._symbols, self._batch_rows = path, rules, symbols, batch_rows

@@ -1,4 +1,4 @@
-"""The Bytewax source of an edge that asks the outside now and then: headlines, filings."""
+"""Bytewax source that polls an external source at intervals: headlines, filings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from dataflows.sources.feed_source import IMMEDIATELY, FeedSlices
 from operators.stage import TimeSlice
 from schemas.records import Record
 
-SLEEP_S_MAX = 0.1  # a stop must not wait longer for the next call
+SLEEP_S_MAX = 0.1  # bounds how long a stop waits for the next call
 
 
 class PollableSource(Protocol):
-    """Something outside. `poll` must not block longer than a second; it gives what is new, oldest first."""
+    """An external source. `poll` blocks for at most a second and returns new records, oldest first."""
 
     @property
     def interval_s(self) -> float: ...
@@ -28,10 +28,10 @@ class PollableSource(Protocol):
 
 
 class PolledSource(FixedPartitionedSource[FeedSlices, None]):
-    """Items are `(FEED, [TimeSlice(now, records)])`, whenever there is something new.
+    """Items are `(FEED_SHARD, [TimeSlice(now, records)])`, whenever there are new records.
 
-    There is no state to recover: what an edge wrote stands in its topic, and the stage that reads it drops repeats by
-    their id. With `source` None the service runs and gives nothing.
+    There is no state to recover: the topic holds what was published, and the stage that reads it drops duplicates by
+    id. With `source` None the service runs and emits nothing.
     """
 
     def __init__(
@@ -44,12 +44,8 @@ class PolledSource(FixedPartitionedSource[FeedSlices, None]):
         monotonic_s: Callable[[], float] = time.monotonic,
         stats: Stats | None = None,
     ) -> None:
-        self._source, self._stop_requested, self._now_ns, self._monotonic_s = (
-            source,
-            stop_requested,
-            now_ns,
-            monotonic_s,
-        )
+        self._source, self._stop_requested = source, stop_requested
+        self._now_ns, self._monotonic_s = now_ns, monotonic_s
         self._stats = stats or Stats(service, None)
 
     def list_parts(self) -> list[str]:
@@ -91,8 +87,8 @@ class PolledPartition(StatefulSourcePartition[FeedSlices, None]):
                 raise AbortExecution()
             return []
         if self._source is None or self._monotonic_s() < self._due_s:
-            # Here and not by `next_awake`: the engine compares that with the wall clock, which may be set back:
-            # then nothing would be asked for so long.
+            # `next_awake` is not used: the engine compares it with the wall clock, so setting the clock back would
+            # suspend polling.
             time.sleep(SLEEP_S_MAX)
             return []
         now_ns = self._now_ns()

@@ -1,7 +1,7 @@
-"""The rules of one row of bars: which columns it has, how its time is read, what makes it bad.
+"""Rules for one row of bars: its columns, how its time is parsed, and what makes it bad.
 
-`RowRules.check_row` is the definition, one row at a time, with the reason in words; `RowRules.valid_rows` is the same over whole
-columns, for speed. A row that `valid_rows` does not pass is always put before `check_row`.
+`RowRules.check_row` is the definition, one row at a time, with a reason in words. `RowRules.valid_rows` applies the
+same rules to whole columns, for speed. Every row that `valid_rows` rejects is passed to `check_row`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 FIELDS = ("open", "high", "low", "close", "volume")
-# In order of preference; "" is the nameless first column that pandas writes for an index.
+# In order of preference; "" is the unnamed first column that pandas writes for an index.
 TIME_NAMES = (
     *("ts_open_utc", "ts_open", "open_time", "timestamp", "datetime", "date_time", "time", "ts"),
     *("date", "t", "__index_level_0__", ""),
@@ -34,14 +34,14 @@ SYMBOL_NAMES = ("symbol", "ticker")
 FIELD_NAMES = (("open", "o"), ("high", "h"), ("low", "l"), ("close", "c"), ("volume", "vol", "v"))
 
 QUARTER_HOUR_NS = 900 * 1_000_000_000
-EARLIEST_NS, LATEST_NS = 0, 4_102_444_800 * 1_000_000_000  # 1970 to 2100: beyond lies a wrong unit
+EARLIEST_NS, LATEST_NS = 0, 4_102_444_800 * 1_000_000_000  # 1970 to 2100: a time outside has a wrong unit
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INTEGER = re.compile(r"[+-]?\d+")
 _NANOSECOND_DIGITS = re.compile(r"\.\d{6}(\d{1,3})")
 
 
 class BarColumns(NamedTuple):
-    """Where each field stands in a row, by column number; `symbol` is None where the file name tells it."""
+    """Column number of each field; `symbol` is None if the file name holds the symbol."""
 
     names: tuple[str, ...]
     time: int
@@ -50,7 +50,7 @@ class BarColumns(NamedTuple):
 
 
 def find_columns(names: Sequence[str], file_label: str) -> BarColumns:
-    """Columns by their common names, in any case. Raises BadInput with one sentence when one is missing."""
+    """Find columns by their common names, ignoring case. Raises BadInput if one is missing."""
     lower = [name.strip().lstrip("\ufeff").lower() for name in names]
 
     def find(accepted_names: Sequence[str]) -> int | None:
@@ -64,14 +64,14 @@ def find_columns(names: Sequence[str], file_label: str) -> BarColumns:
 
 
 class LocalTimeZone:
-    """Local times to UTC. An hour that a clock change repeats is taken as its first pass; one it skips is no time."""
+    """Converts local times to UTC. A repeated hour counts as its first pass; a skipped hour does not exist."""
 
     def __init__(self, name: str) -> None:
         self._zone = ZoneInfo(name)
-        self._offsets: dict[int, int | None] = {}  # by quarter hour: all clock changes happen on one
+        self._offsets: dict[int, int | None] = {}  # by quarter hour, because clock changes are on quarter hours
 
     def offset_ns(self, local_ns: int) -> int | None:
-        """What to take from `local_ns` (a local time counted as if it were UTC) to get UTC; None if it never was."""
+        """Return the UTC offset to subtract from `local_ns`, or None if that local time does not exist."""
         quarter = local_ns // QUARTER_HOUR_NS
         if quarter not in self._offsets:
             if len(self._offsets) > 100_000:
@@ -85,7 +85,7 @@ class LocalTimeZone:
         return self._offsets[quarter]
 
     def to_utc(self, local_ns: Ints) -> tuple[Ints, Mask]:
-        """Whole columns: `(utc, exists)`."""
+        """Convert whole columns. Return `(utc, exists)`."""
         quarters, quarter_index = np.unique(local_ns // QUARTER_HOUR_NS, return_inverse=True)
         offsets = [self.offset_ns(quarter * QUARTER_HOUR_NS) for quarter in quarters.tolist()]
         exists = np.array([offset is not None for offset in offsets], np.bool_)
@@ -93,7 +93,7 @@ class LocalTimeZone:
 
 
 class GoodRow(NamedTuple):
-    """A row that keeps all rules. `open_ns` is the bar's open, UTC; `values` are in the order of FIELDS."""
+    """A row that passes all rules. `open_ns` is the bar's open, UTC; `values` are in the order of FIELDS."""
 
     open_ns: int
     symbol: str
@@ -101,7 +101,7 @@ class GoodRow(NamedTuple):
 
 
 class RowRules:
-    """The rules of one feed's rows, from its settings."""
+    """The rules for one feed's rows, from its settings."""
 
     def __init__(self, settings: FeedSettings) -> None:
         self.zone = LocalTimeZone(settings.timezone)
@@ -109,7 +109,7 @@ class RowRules:
         self.shift_ns = settings.interval_ns if settings.time_is == "close" else 0
 
     def check_row(self, time: str | int | None, symbol: str, fields: Sequence[str | float | None]) -> GoodRow | str:
-        """The row, or the reason why it is bad. `time` is text, or nanoseconds UTC where the file is typed."""
+        """Return the row, or the reason why it is bad. `time` is text, or nanoseconds UTC in a typed file."""
         time_ns = self.parse_time(time) if isinstance(time, str) else time
         if time_ns is None:
             return f"field time must be an ISO time or an epoch number, found {_describe(time)}"
@@ -138,7 +138,7 @@ class RowRules:
         return GoodRow(time_ns - self.shift_ns, symbol, (open_price, high, low, close, volume))
 
     def valid_rows(self, times_ns: Ints, values: Floats) -> Mask:
-        """True where `check_row` would pass the row, but for its symbol. `values` has FIELDS as its columns."""
+        """Return which rows `check_row` would pass, apart from their symbols. `values` has FIELDS as columns."""
         open_price, high, low, close, volume = values.T
         opens = times_ns - self.shift_ns
         good = np.isfinite(values).all(axis=1) & (low > 0) & (volume >= 0) & (low <= open_price) & (open_price <= high)
@@ -146,7 +146,7 @@ class RowRules:
         return np.asarray(good & (opens > EARLIEST_NS) & (opens < LATEST_NS))
 
     def parse_time(self, text: str) -> int | None:
-        """Nanoseconds UTC of an ISO time or an epoch number in s, ms, us or ns; None for anything else."""
+        """Convert an ISO time or an epoch number in s, ms, us or ns to nanoseconds UTC; None for anything else."""
         text = text.strip()
         if _INTEGER.fullmatch(text):
             return epoch_ns(int(text)) if len(text) <= 19 else None
@@ -168,7 +168,7 @@ class RowRules:
 
 
 def epoch_ns(count: int) -> int:
-    """An epoch number's unit told by its size: s below 1e11, ms below 1e14, us below 1e17, else ns."""
+    """Convert an epoch number to ns. Its size decides the unit: s below 1e11, ms below 1e14, us below 1e17, else ns."""
     magnitude = abs(count)
     return count * (
         10**9 if magnitude < 10**11 else 10**6 if magnitude < 10**14 else 10**3 if magnitude < 10**17 else 1
@@ -176,7 +176,7 @@ def epoch_ns(count: int) -> int:
 
 
 def epochs_ns(counts: Ints) -> Ints:
-    """`epoch_ns` of a whole column; -1, which no rule passes, where that is beyond 64 bits."""
+    """Apply `epoch_ns` to a whole column. A value beyond 64 bits becomes -1, which no rule passes."""
     magnitude = np.abs(counts)
     scale = np.select([magnitude < 10**11, magnitude < 10**14, magnitude < 10**17], [10**9, 10**6, 10**3], 1)
     fits = (magnitude >= 0) & (magnitude < 9 * 10**18 // scale)
@@ -184,14 +184,14 @@ def epochs_ns(counts: Ints) -> Ints:
 
 
 def iso(ns: int) -> str:
-    """UTC, in whole seconds where there is no fraction."""
+    """Format a time as ISO UTC, with a fraction of a second only if there is one."""
     seconds, rest = divmod(ns, 1_000_000_000)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else f"{text}Z"
 
 
 def split_line(line: bytes, delimiter: str, columns: int) -> list[str] | str:
-    """The fields of one line of CSV, or the reason why it has none. A row is a line: no line breaks in quotes."""
+    """Return the fields of one CSV line, or the reason why it is malformed. Quoted line breaks are not supported."""
     text = line.decode("utf-8", errors="surrogateescape")
     try:
         fields = next(csv.reader([text], delimiter=delimiter), [])
@@ -206,7 +206,7 @@ def _number(field: str | float | None) -> float | None:
     if not isinstance(field, str):
         return field
     text = field.strip()
-    if "_" in text or not text.isascii():  # float() takes 1_000 and other scripts' digits; a price file does not
+    if "_" in text or not text.isascii():  # float() accepts 1_000 and digits of other scripts
         return None
     try:
         return float(text)

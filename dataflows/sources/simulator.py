@@ -1,7 +1,7 @@
-"""The seeded simulator: a market that never sleeps, for trying the platform without a key.
+"""Seeded market simulator that trades 24/7, for running the platform without an API key.
 
-A bar is a pure function of (seed, symbol, bar index), the index being the bar's open time in intervals since 1970. Only
-the pace is read from a clock: a tick is given when the wall clock has passed its end.
+A bar is a pure function of (seed, symbol, bar index); the index is the bar's open time in intervals since 1970. Only
+the pace depends on a clock: a time slice is emitted when the wall clock has passed its end.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ STATE_VERSION = 1
 NO_TRADE_PROBABILITY = 0.04
 REPLAY_NS = 60 * 1_000_000_000
 _MASK = (1 << 64) - 1
-# The log price is a sum of smooth waves (period in bars, size): the short ones make moving averages cross every
-# quarter of a minute of 1-second bars, the long ones make trends; being bounded, all of them revert.
+# The log price is a sum of smooth waves (period in bars, size). The short ones make moving averages cross every quarter
+# of a minute of 1-second bars, the long ones make trends. All are bounded, so the price reverts.
 WAVES = ((3, 0.0002), (11, 0.0022), (61, 0.001), (307, 0.003), (1801, 0.01), (14_401, 0.03), (86_399, 0.08))
 
 
 class PricePath:
-    """One symbol's bars, in any order, without state. Prices in cents between about 18 and 450."""
+    """One symbol's bars, in any order, without state. Prices lie between about 18 and 450, in whole cents."""
 
     def __init__(self, seed: int, symbol: str) -> None:
         self._base = int.from_bytes(blake2b(f"{seed}:{symbol}".encode(), digest_size=8).digest(), "big")
         self._level = 20.0 * math.exp(3.0 * self._uniform(0, 0))
 
     def row(self, symbol: str, index: int) -> MinuteRow | None:
-        """The bar of one index, None where nothing trades: about one in 25."""
+        """Return the bar of one index, or None if nothing trades (about one in 25)."""
         if self._uniform(1, index) < NO_TRADE_PROBABILITY:
             return None
         open_price, close = self.price(index), self.price(index + 1)
@@ -45,7 +45,7 @@ class PricePath:
         return MinuteRow(symbol, open_price, high, low, close, volume)
 
     def price(self, index: int) -> float:
-        """Price at the open of bar `index`, which is the close of the one before."""
+        """Return the price at the open of bar `index`, which is the close of the previous one."""
         log_price = 0.0
         for number, (period, size) in enumerate(WAVES, 5):
             step, remainder = divmod(index, period)
@@ -56,7 +56,7 @@ class PricePath:
         return round(self._level * math.exp(log_price), 2)
 
     def _uniform(self, stream: int, index: int) -> float:
-        """In [0, 1), a hash of its arguments (splitmix64's finalizer)."""
+        """Hash the arguments to [0, 1) with splitmix64's finalizer."""
         x = (self._base + stream * 0xD1B54A32D192ED03 + index * 0x9E3779B97F4A7C15) & _MASK
         x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -64,14 +64,15 @@ class PricePath:
 
 
 class Simulator:
-    """Ticks of simulated bars, 24/7, the boundaries on whole intervals of the wall clock.
+    """Time slices of simulated bars, 24/7, on whole intervals of the wall clock.
 
-    `interval_s` must divide a day. `now_ns` is the pace: a tick is due when it has passed the tick's `ts_ns`; with
-    `fast` every tick is due at once, from `start_ns` on (default: now). Ends after `end_after_slices`, else never.
+    `interval_s` must divide a day. `now_ns` sets the pace: a time slice is due when it has passed the slice's `ts_ns`.
+    With `fast`, every slice is due at once, from `start_ns` on (default: now). The simulator ends after
+    `end_after_slices`, else never.
 
-    A resumed simulator gives the ticks of the minute behind its state again, or for the first time: they are the same
-    records either way, so what a crash cut off between snapshot and topic is made good. Then it goes on at the present:
-    the rest of the time that it was off has no bars, while `seq` has no gap.
+    A resumed simulator emits the time slices of the minute after its state, possibly again. The records are identical,
+    so this restores what a crash lost between the snapshot and the topic. Then it continues at the present: the rest of
+    the downtime has no bars, and `seq` has no gap.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Simulator:
         fast: bool = False,
     ) -> None:
         if not symbols or len(set(symbols)) != len(symbols) or not all(symbols):
-            raise BadInput(f"the simulator needs different symbols, found {', '.join(symbols) or 'none'}")
+            raise BadInput(f"the simulator needs distinct symbols, found {', '.join(symbols) or 'none'}")
         if interval_s < 1 or 86_400 % interval_s:
             raise BadInput(f"the simulator's interval_s must divide 86400, found {interval_s}")
         self.interval_ns = interval_s * 1_000_000_000
@@ -95,7 +96,7 @@ class Simulator:
         self._completion = MinuteCompletion()
         self._slice_count = 0
         self._next_open_ns = self._floor(now_ns() if start_ns is None else start_ns)
-        self._skip_from_open_ns: int | None = None  # from this open on, a resumed simulator leaves out what is past
+        self._skip_from_open_ns: int | None = None  # from this open on, a resumed simulator skips to the present
 
     @property
     def finished(self) -> bool:
@@ -105,14 +106,14 @@ class Simulator:
         return self
 
     def __next__(self) -> TimeSlice:
-        """The next tick that is due; iteration ends where none is."""
+        """Return the next due time slice; iteration ends if none is due."""
         time_slices = self.take(1)
         if not time_slices:
             raise StopIteration
         return time_slices[0]
 
     def take(self, count: int) -> list[TimeSlice]:
-        """The ticks that are due, at most `count`, oldest first."""
+        """Return the due time slices, at most `count`, oldest first."""
         time_slices: list[TimeSlice] = []
         now_ns = None if self._fast else self._now_ns()
         while len(time_slices) < count and not self.finished:
@@ -125,11 +126,11 @@ class Simulator:
         return time_slices
 
     def due_ns(self) -> int | None:
-        """Wall-clock time from which `take` has a tick; None for at once."""
+        """Return the wall-clock time from which `take` has a time slice, or None for at once."""
         return None if self._fast else self._next_open_ns + self.interval_ns
 
     def state(self) -> dict[str, Any]:
-        """Where the simulator stands, behind the last tick that it gave. Plain data."""
+        """Return the position after the last emitted time slice, as plain data."""
         return {
             "v": STATE_VERSION,
             "next_open": self._next_open_ns,
@@ -138,10 +139,10 @@ class Simulator:
         }
 
     def resume(self, state: dict[str, Any] | None) -> Simulator:
-        """Go on behind the tick at which `state()` was taken, see above for how."""
+        """Continue after the time slice at which `state()` was called, as the class docstring describes."""
         if state is None:
             return self
-        assert state["v"] == STATE_VERSION, f"unknown version of a simulator's state: {state['v']}"
+        assert state["v"] == STATE_VERSION, f"simulator state of version {state['v']}, expected {STATE_VERSION}"
         self._next_open_ns, self._slice_count = state["next_open"], state["ticks"]
         self._completion.restore(state["minutes"])
         self._skip_from_open_ns = self._next_open_ns + max(REPLAY_NS, self.interval_ns)

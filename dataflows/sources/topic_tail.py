@@ -1,4 +1,4 @@
-"""What stands at the end of an edge's own topic: what it wrote before it was started again."""
+"""Read the last records of a topic: what the service published before it was restarted."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from schemas.errors import Unavailable, Undecodable
 from schemas.records import Clock
 from sinks.cluster import client_config
 
-MESSAGES_MAX = 200_000  # clocks among them: more than two days at one a second
+MESSAGES_MAX = 200_000  # including clocks: more than two days at one per second
 READ_TIMEOUT_S = 60.0
 
 
 def topic_tail_reader(kafka: KafkaSection, topic: str, messages_max: int = MESSAGES_MAX) -> Callable[[], list[Any]]:
-    """A function that reads the last records of a topic's partition 0, oldest first.
+    """Return a function that reads the last records of a topic's partition 0, oldest first.
 
-    It raises Unavailable where Kafka does not answer within a minute.
+    The function raises Unavailable if Kafka does not respond within a minute.
     """
     return lambda: _read_tail(kafka, topic, messages_max)
 
@@ -30,8 +30,10 @@ def topic_tail_reader(kafka: KafkaSection, topic: str, messages_max: int = MESSA
 def stored_ids_reader(
     kafka: KafkaSection, topic: str, store: Callable[[list[Any]], None], messages_max: int = MESSAGES_MAX
 ) -> Callable[[], list[str]]:
-    """The ids (first fields) of those records, which go to `store` first: of what a process wrote before it was killed
-    some may stand in the topic and not in its table, and it is not asked for again.
+    """Return a function that reads those records, passes them to `store` and returns their ids (first fields).
+
+    A process that was killed may have published records to the topic without storing them in the table. They are not
+    fetched again, so they are stored here.
     """
 
     def read() -> list[str]:
@@ -61,7 +63,7 @@ def _consume_tail(consumer: Consumer, topic: str, messages_max: int) -> list[Any
     deadline = time.monotonic() + READ_TIMEOUT_S
     while offset < high:
         if time.monotonic() > deadline:
-            raise Unavailable(f"topic {topic}: its end was not read in {READ_TIMEOUT_S:.0f} s")
+            raise Unavailable(f"topic {topic}: the end was not reached within {READ_TIMEOUT_S:.0f} s")
         for message in consumer.consume(1000, 0.5):
             if message.error() is not None:
                 raise KafkaException(message.error())
@@ -69,7 +71,7 @@ def _consume_tail(consumer: Consumer, topic: str, messages_max: int) -> list[Any
             try:
                 record = DEFAULT_CODEC.decode(message.value())
             except Undecodable:
-                continue  # what reads the topic makes a dead letter of it
+                continue  # the consumer of the topic creates the dead letter
             if type(record) is not Clock:
                 records.append(record)
     return records

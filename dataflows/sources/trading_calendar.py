@@ -1,8 +1,8 @@
-"""Which intervals of time are open for trading, and in which session: XNYS and 24/7.
+"""Trading calendar: which intervals are open, and in which session, for XNYS and 24/7.
 
-XNYS takes the regular session (holidays, early closes, daylight saving) from `exchange_calendars`; around it, as the
-US equity venues do, pre-market runs from 04:00 New York time to the open and post-market for 4 hours after the close:
-until 20:00 on a full day, until 17:00 after a close at 13:00. 24/7 has one CONTINUOUS session per UTC day.
+XNYS takes the regular session (holidays, early closes, daylight saving) from `exchange_calendars`. As on US equity
+venues, pre-market runs from 04:00 New York time to the open, and post-market for 4 hours after the close: until 20:00
+on a full day, until 17:00 after a close at 13:00. 24/7 has one CONTINUOUS session per UTC day.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class SessionInterval(NamedTuple):
 
 
 class TradingCalendar:
-    """Session lookups over the years that were asked for; each year is computed once, when first needed.
+    """Session lookups. Each year is computed once, when first needed.
 
-    `name` is "XNYS" or "24/7"; with `session` "regular" the pre- and post-market are known but not open.
+    `name` is "XNYS" or "24/7". With `session` "regular", the pre- and post-market are sessions but not open.
     """
 
     def __init__(self, name: str, session: str = "extended") -> None:
@@ -53,7 +53,7 @@ class TradingCalendar:
         self._is_open = np.empty(0, np.bool_)
 
     def classify(self, opens_ns: Times) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """For each bar's open: `(open, left_out)`. `excluded` is in a session that the settings leave out.
+        """Classify each bar's open as `(open, left_out)`. `left_out` is in a session that the settings exclude.
 
         Neither means closed: night, weekend, holiday.
         """
@@ -66,11 +66,11 @@ class TradingCalendar:
         return is_open, in_session & ~is_open
 
     def minutes(self, from_ns: int, interval_ns: int) -> Iterator[Minute]:
-        """Every open interval whose open is at or after `from_ns`, in order, without end."""
+        """Yield every open interval that opens at or after `from_ns`, in order, without end."""
         self._load_years(from_ns, from_ns)
         start = int(np.searchsorted(self._ends, from_ns, side="right"))
         while True:
-            # More years may be loaded meanwhile, here or by classify(): go on by time, not by place in the list.
+            # More years may be loaded meanwhile, here or by classify(): continue by time, not by list index.
             intervals = self._intervals[start:]
             for interval in intervals:
                 if interval.session not in self._open_sessions:
@@ -83,7 +83,7 @@ class TradingCalendar:
             start = int(np.searchsorted(self._ends, from_ns, side="right"))
 
     def _load_years(self, first_ns: int, last_ns: int) -> None:
-        # A trading day of New York reaches into the next UTC day, and a year must not end in front of a long weekend.
+        # A New York trading day extends into the next UTC day, and a year must not end before a long weekend.
         first_year, last_year = _year(first_ns - 7 * DAY_NS), _year(last_ns + 7 * DAY_NS)
         if self._years and first_year >= self._years[0] and last_year <= self._years[-1]:
             return
@@ -123,10 +123,10 @@ def _continuous_intervals(first_year: int, last_year: int) -> list[SessionInterv
 
 @lru_cache(maxsize=4)
 def _xnys_intervals(first_year: int, last_year: int) -> list[SessionInterval]:
-    import exchange_calendars  # slow to import (it brings pandas), so only where XNYS is used
+    import exchange_calendars  # imported here because it is slow (it imports pandas)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own use of what pandas 3 deprecates is nothing for our users
+        warnings.simplefilter("ignore")  # the library uses functions that pandas 3 deprecates
         calendar = exchange_calendars.get_calendar("XNYS", start=date(first_year, 1, 1), end=date(last_year, 12, 31))
     opens, closes = (
         column.dt.tz_localize(None).to_numpy().astype("datetime64[ns]").astype(np.int64)

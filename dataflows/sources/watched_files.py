@@ -1,4 +1,4 @@
-"""Files that are read again whenever they change, for a live run; not those of a tape."""
+"""Files that are read again whenever they change, for a live run; the files of a tape are not watched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.records import Record
 
 
 class RecordFile(Protocol):
-    """One file of records, such as a tape's."""
+    """One file of records, such as a file of a tape."""
 
     @property
     def path(self) -> Path: ...
@@ -22,7 +22,7 @@ class RecordFile(Protocol):
 
 
 class WatchedFiles:
-    """An `BlockingSource`: the records of type `record_type` of every file that has changed, known when they are read."""
+    """A `BlockingSource` of the `record_type` records of every changed file, with the read time as `ts_ns`."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class WatchedFiles:
         self._file_versions: dict[Path, tuple[int, int]] = {}
 
     def fetch(self) -> list[Record]:
-        """Raises BadInput for a file that cannot be read."""
+        """Read the changed files. Raises BadInput if a file cannot be read."""
         all_records: list[Record] = []
         for file in self._files:
             try:
@@ -54,4 +54,4 @@ class WatchedFiles:
         return all_records
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Do nothing: no file stays open."""

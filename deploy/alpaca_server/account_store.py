@@ -1,4 +1,4 @@
-"""The local broker's account in a file, so that it is there after a restart as a real one is."""
+"""Store the local broker's account in a file, so that it survives a restart as a real account does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDERS_STORED_MAX = 500
 
 
 def save_account(book: BrokerBook, path: Path) -> None:
-    """The account as it is now, with the last `ORDERS_STORED_MAX` orders: the file is whole, or the one before."""
+    """Write the account, with the last `ORDERS_STORED_MAX` orders. The file is replaced in one step."""
     orders = list(book.orders.values())[-ORDERS_STORED_MAX:]
     document = {
         "v": 1,
@@ -31,7 +31,7 @@ def save_account(book: BrokerBook, path: Path) -> None:
 
 
 def load_account(book: BrokerBook, path: Path) -> None:
-    """Go on with the account in the file, if there is one."""
+    """Restore the account from the file, if it exists."""
     if not path.exists():
         return
     document = json.loads(path.read_text())

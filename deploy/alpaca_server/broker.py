@@ -1,4 +1,4 @@
-"""The local broker as one object on one event loop: book, market, sockets, faults, and the pace of its prices."""
+"""The local broker as one object on one event loop: order book, market, sockets, faults and price updates."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ HALF_SPREAD = 0.01
 
 
 def iso(ns: int) -> str:
-    """RFC 3339 with nanoseconds, as Alpaca writes times."""
+    """Format a time as RFC 3339 with nanoseconds, as Alpaca does."""
     seconds, rest = divmod(ns, SECOND_NS)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:09d}Z"
 
 
 class SocketClient:
-    """One authorised socket. `subscriptions` are channel -> symbols, "*" for all."""
+    """One authorized socket. `subscriptions` maps a channel to symbols, "*" for all."""
 
     def __init__(self, socket: WebSocket, *, binary_json: bool) -> None:
         self.socket, self._binary_json = socket, binary_json
         self.subscriptions: dict[str, set[str]] = {}
 
     async def send(self, message: Any) -> None:
-        """msgpack on market data and news, JSON in a binary frame on the trading stream."""
+        """Send as msgpack (market data and news) or as JSON in a binary frame (trading stream)."""
         if self._binary_json:
             await self.socket.send_bytes(json.dumps(message).encode())
         else:
@@ -44,7 +44,7 @@ class SocketClient:
 
 
 class LocalBroker:
-    """What the routes and sockets share."""
+    """The state that routes and sockets share."""
 
     def __init__(
         self, market: LocalMarket, *, key: str, secret: str, account_id: str, requests_per_minute: int
@@ -56,18 +56,18 @@ class LocalBroker:
         self.market_clients: list[SocketClient] = []
         self.news_clients: list[SocketClient] = []
         self.news: list[dict[str, Any]] = []
-        self.rejects_connections = False  # new sockets are turned away
-        self.muted = False  # sockets stay, nothing is sent
+        self.rejects_connections = False  # whether new sockets are rejected
+        self.muted = False  # whether sockets stay open without messages
         self.requests: deque[float] = deque()
         self.requests_per_minute = requests_per_minute
         self.account_file: Path | None = None
-        self._delayed_update: dict[str, Any] | None = None  # a swapped update waits for the next one
+        self._delayed_update: dict[str, Any] | None = None  # a swapped update, sent after the next one
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- trade updates -------------------------------------------------------------------------------------------------
 
     def save_account(self) -> None:
-        """Put the account on record, where there is a place for it."""
+        """Write the account to its file, if there is one."""
         if self.account_file is not None:
             account_store.save_account(self.book, self.account_file)
 
@@ -107,16 +107,16 @@ class LocalBroker:
             try:
                 await client.send(message)
             except (WebSocketDisconnect, RuntimeError):
-                # Gone without a word; its own loop takes it off the list.
+                # The client has disconnected; its own loop removes it from the list.
                 continue
 
     async def disconnect(self) -> None:
-        """Cut every socket."""
+        """Close every socket."""
         for client in [*self.trade_clients, *self.market_clients, *self.news_clients]:
             try:
                 await client.socket.close(1012)
             except RuntimeError:
-                continue  # closed by the other side a moment ago
+                continue  # the client has just closed it
 
     # -- market --------------------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class LocalBroker:
         await self.publish(subscribers, [message])
 
     async def publish_price(self, symbol: str, price: float, now_ns: int) -> None:
-        """A quote around the price and a trade at it; orders meet it."""
+        """Publish a quote around the price and a trade at it, and match the open orders against it."""
         at = msgpack.Timestamp.from_unix_nano(now_ns)
         quote = {"T": "q", "S": symbol, "bx": "V", "bp": round(price - HALF_SPREAD, 4), "bs": 3, "ax": "V"}
         rest = {"ap": round(price + HALF_SPREAD, 4), "as": 3, "c": ["R"], "z": "C", "t": at}
@@ -159,7 +159,7 @@ class LocalBroker:
         await self.publish(subscribers, [{"T": "n", **item, "created_at": at, "updated_at": at}])
 
     async def run_market(self, step_s: float) -> None:
-        """With simulated prices: a price a step for each symbol, and a bar at the end of each interval."""
+        """Publish simulated prices: one per symbol and step, and a bar at the end of each interval."""
         interval_ns = self.market.interval_ns
         open_ns = time.time_ns() // interval_ns * interval_ns
         while self.market.simulated:
@@ -179,7 +179,7 @@ class LocalBroker:
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def is_rate_limited(self) -> bool:
-        """Whether this request is one too many within a minute."""
+        """Count a request. Return whether it exceeds the limit per minute."""
         now = time.monotonic()
         while self.requests and self.requests[0] < now - 60:
             self.requests.popleft()

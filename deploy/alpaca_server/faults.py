@@ -1,9 +1,11 @@
-"""What goes wrong on purpose, as scripted: each fault once, at the next place of its kind."""
+"""Scripted faults of the local broker. Each one occurs once, at the next request or update of its place."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import NamedTuple
+
+from deploy.name_arguments import unknown_name
 
 PLACES = ("submit", "cancel", "ask", "account", "update")
 KINDS = {
@@ -16,38 +18,40 @@ KINDS = {
 
 
 class BrokerFault(NamedTuple):
-    """`place`: a request (submit, cancel, ask for orders, account) or an update of the trade stream.
+    """`place`: a request (submit, cancel, account, or ask for queries) or an update of the trade stream.
 
-    status        the request is answered with `status` and not carried out
-    lost_request  it is not carried out; after `delay_s`, when nobody may wait any more, the answer is 504
-    lost_answer   it is carried out; the answer is as above
+    status        the request is rejected with HTTP status `status`
+    lost_request  the request is not carried out; the response after `delay_s` is 504
+    lost_answer   the request is carried out; the response after `delay_s` is 504
     drop          the update is never sent
-    duplicate     it is sent twice
-    late          it is sent `delay_s` later
-    swap          it is sent behind the next one
+    duplicate     the update is sent twice
+    late          the update is sent `delay_s` later
+    swap          the update is sent after the next one
     """
 
     place: str
     kind: str
     status: int = 500
     delay_s: float = 0.0
-    event: str = ""  # update: only of this event ("fill", "partial_fill", "new" ...)
+    event: str = ""  # for updates: only this event ("fill", "partial_fill", "new" ...)
 
 
 class FaultQueue:
-    """The faults that wait, by place, first in first out."""
+    """The pending faults by place, first in, first out."""
 
     def __init__(self) -> None:
         self._pending: dict[str, deque[BrokerFault]] = {place: deque() for place in PLACES}
 
     def plan(self, fault: BrokerFault, times: int = 1) -> None:
-        """Raises ValueError for a place or kind that there is not."""
-        if fault.kind not in KINDS.get(fault.place, ()):
-            raise ValueError(f"there is no fault {fault.kind!r} at {fault.place!r}")
+        """Add a fault `times` times. Raises ValueError for an unknown place or kind."""
+        if fault.place not in KINDS:
+            raise ValueError(unknown_name("place", fault.place, KINDS))
+        if fault.kind not in KINDS[fault.place]:
+            raise ValueError(unknown_name(f"{fault.place} fault", fault.kind, KINDS[fault.place]))
         self._pending[fault.place].extend([fault] * times)
 
     def take(self, place: str, event: str = "") -> BrokerFault | None:
-        """The next fault at this place, if one waits and is meant for this event."""
+        """Remove and return the next fault of this place, if it applies to this event."""
         pending = self._pending[place]
         if pending and pending[0].event in ("", event):
             return pending.popleft()

@@ -1,4 +1,4 @@
-"""The market that the local broker shows: the seeded simulator's prices, or those that are set from outside."""
+"""The market of the local broker: prices of the seeded simulator, or prices set from outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SECOND_NS = 1_000_000_000
 
 
 class BarRow(NamedTuple):
-    """One bar as Alpaca sends it; `open_ns` is the bar's beginning."""
+    """One bar as Alpaca sends it. `open_ns` is the start of the bar."""
 
     symbol: str
     open_ns: int
@@ -23,9 +23,9 @@ class BarRow(NamedTuple):
 
 
 class LocalMarket:
-    """Bars of `interval_s` seconds as a function of time, and what was recorded of set prices.
+    """Simulated bars of `interval_s` seconds, which are a function of time, or recorded bars.
 
-    With `seed` None nothing happens by itself: prices and bars come through `record`.
+    With `seed` None there is no simulation: all bars come from `record`.
     """
 
     def __init__(self, symbols: Sequence[str], seed: int | None, interval_s: int) -> None:
@@ -39,14 +39,14 @@ class LocalMarket:
         return bool(self._paths)
 
     def bar(self, symbol: str, open_ns: int) -> BarRow | None:
-        """The bar that opens at `open_ns`, None where nothing traded."""
+        """Return the bar that opens at `open_ns`, None if nothing traded."""
         if symbol in self._paths:
             row = self._paths[symbol].row(symbol, open_ns // self.interval_ns)
             return None if row is None else BarRow(symbol, open_ns, *row[1:])
         return self._recorded.get(symbol, {}).get(open_ns)
 
     def bars(self, symbol: str, start_ns: int, end_ns: int, now_ns: int, limit: int) -> list[BarRow]:
-        """Closed bars that open in [start_ns, end_ns], oldest first, at most `limit`."""
+        """Return the closed bars that open in [start_ns, end_ns], oldest first, at most `limit`."""
         last_ns = min(end_ns, now_ns - self.interval_ns)
         if symbol not in self._paths:
             recorded = self._recorded.get(symbol, {})
@@ -61,7 +61,7 @@ class LocalMarket:
         return rows
 
     def price(self, symbol: str, now_ns: int) -> float | None:
-        """The simulated price of the moment."""
+        """Return the simulated price at `now_ns`, None without a simulation."""
         return self._paths[symbol].price(now_ns // self.interval_ns) if symbol in self._paths else None
 
     def record(self, row: BarRow) -> None:

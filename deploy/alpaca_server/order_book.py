@@ -1,4 +1,4 @@
-"""The broker's side of the account: orders, positions and cash, and Alpaca's rules about them. No I/O, no clock."""
+"""The broker's side of the account: orders, positions and cash, with Alpaca's rules. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AVERAGE_QUANTUM = Decimal("0.000000001")
 
 
 class BrokerApiError(Exception):
-    """What Alpaca answers with: HTTP status, its own code, a message."""
+    """An error response of Alpaca: HTTP status, Alpaca's own code and a message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class BrokerApiError(Exception):
 
 @dataclass
 class BrokerOrder:
-    """One order as the broker has it."""
+    """One order in the broker's book."""
 
     id: str
     client_order_id: str
@@ -61,7 +61,7 @@ class BrokerOrder:
         return (self.value / self.filled).quantize(_AVERAGE_QUANTUM).normalize() if self.filled else None
 
     def as_json(self) -> dict[str, Any]:
-        """The order as Alpaca's JSON."""
+        """Return the order as Alpaca's JSON."""
         return {
             "id": self.id,
             "client_order_id": self.client_order_id,
@@ -100,7 +100,7 @@ class BrokerOrder:
 
 @dataclass
 class BrokerBook:
-    """`tell(event, order, fields)` is called for each event of an order, in order. `now` gives ISO time."""
+    """The account. `on_event(event, order, fields)` is called for each event of an order; `now` returns ISO time."""
 
     on_event: Callable[[str, BrokerOrder, dict[str, Any]], None]
     now: Callable[[], str]
@@ -112,14 +112,14 @@ class BrokerBook:
     orders: dict[str, BrokerOrder] = field(default_factory=dict)
     by_client: dict[str, BrokerOrder] = field(default_factory=dict)
     prices: dict[str, Decimal] = field(default_factory=dict)
-    fill_quantity_max: Decimal | None = None  # units that one price fills of one order at most
+    fill_quantity_max: Decimal | None = None  # maximum units of one order that one price fills
     submission_counts: dict[str, int] = field(default_factory=dict)  # how often each client_order_id was accepted
     fills: list[dict[str, Any]] = field(default_factory=list)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
     def submit(self, request: dict[str, Any], replaces: BrokerOrder | None = None) -> BrokerOrder:
-        """Take an order, or raise Refused with the broker's own reason."""
+        """Accept an order. Raises BrokerApiError with the broker's reason if it is rejected."""
         order = self._parse_order(request)
         if order.client_order_id in self.by_client:
             raise BrokerApiError(422, 40010001, "client_order_id must be unique")
@@ -159,15 +159,15 @@ class BrokerBook:
             raise BrokerApiError(404, 40410000, f"order not found for {client_order_id}")
         return self.by_client[client_order_id]
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def end_order(self, order: BrokerOrder, status: str) -> None:
-        """An order ends without (further) trading."""
+        """End an order without further trading."""
         order.status, order.ended_at = status, self.now()
         self.on_event(status, order, {})
 
     def set_price(self, symbol: str, price: Decimal) -> None:
-        """The market trades at `price`: every open order of the symbol meets it, oldest first."""
+        """Record a trade at `price`, and match every open order of the symbol against it, oldest first."""
         self.prices[symbol] = price
         if self.session == CLOSED:
             return
@@ -210,7 +210,7 @@ class BrokerBook:
         return self.cash + sum((position * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
 
     def buying_power(self) -> Decimal:
-        """Leverage on equity, less what is held, less what open orders may open."""
+        """Return equity times leverage, less the gross positions and the amounts reserved by open orders."""
         gross = sum((abs(position) * self.prices.get(s, ZERO) for s, position in self.positions.items()), ZERO)
         pending = sum((self._reserved_cash(o) for o in self.orders.values() if o.status in OPEN_STATES), ZERO)
         return max(ZERO, self.equity() * self.leverage - gross - pending).quantize(_CENT)
@@ -275,8 +275,10 @@ class BrokerBook:
             raise BrokerApiError(403, 40310000, "insufficient buying power")
 
     def _reserved_cash(self, order: BrokerOrder) -> Decimal:
-        """Money that an order ties up until it is filled: buys at their limit or the price, shorts at 1.03 x the ask
-        or the limit."""
+        """Return the cash that an open order reserves.
+
+        A buy reserves its limit price or the market price, a short sale the limit or 1.03 times the market price.
+        """
         price = self.prices.get(order.symbol, ZERO)
         position = self.positions.get(order.symbol, ZERO)
         if order.side == "buy":

@@ -1,4 +1,4 @@
-"""The REST endpoints: /v2 as Alpaca has them, historical bars and news, and /control for whoever plays the market."""
+"""The REST endpoints: Alpaca's /v2, historical bars and news, and /control to set prices, faults and sessions."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def _data_routes(trading: AlpacaEndpoints) -> list[Route]:
 
 
 class AlpacaEndpoints:
-    """One method an endpoint."""
+    """The endpoints, one method each."""
 
     def __init__(self, broker: LocalBroker) -> None:
         self._broker = broker
 
     def guarded(self, place: str, handler: Handler) -> Handler:
-        """Keys, the rate limit, scripted faults, and refusals as Alpaca words them."""
+        """Wrap a handler with key check, rate limit, scripted faults and Alpaca's error responses."""
         broker = self._broker
 
         async def guard(request: Request) -> Response:
@@ -173,7 +173,7 @@ class AlpacaEndpoints:
             {"id": f["execution_id"], "activity_type": "FILL", "transaction_time": f["timestamp"], **f}
             for f in self._broker.book.fills
         ]
-        # As Alpaca's: without the id of the order.
+        # As in Alpaca's response, the order id is omitted.
         return JSONResponse([{name: value for name, value in row.items() if name != "order_id"} for row in rows])
 
     async def clock(self, request: Request) -> Response:
@@ -218,7 +218,7 @@ class AlpacaEndpoints:
     # -- control -------------------------------------------------------------------------------------------------------
 
     async def control(self, request: Request) -> Response:
-        """price, bar, news, session, fault, disconnect, refuse, mute, fill-max: what the market and the network do."""
+        """Control market and network: price, bar, news, session, fault, disconnect, refuse, mute or fill-max."""
         broker, action = self._broker, request.path_params["what"]
         body = json.loads(await request.body() or b"{}")
         if action == "price":
@@ -243,11 +243,11 @@ class AlpacaEndpoints:
         elif action == "fill-max":
             broker.book.fill_quantity_max = None if body["quantity"] is None else Decimal(str(body["quantity"]))
         else:
-            return _problem(404, 0, f"there is no control {action!r}")
+            return _problem(404, 0, f"unknown control {action!r} or invalid value {body}")
         return JSONResponse({})
 
     async def state(self, request: Request) -> Response:
-        """How often each client_order_id was accepted, all orders, positions."""
+        """Return the number of acceptances of each client_order_id, all orders, positions and fills."""
         book = self._broker.book
         positions = {symbol: f"{quantity.normalize():f}" for symbol, quantity in book.positions.items()}
         orders = [order.as_json() for order in book.orders.values()]

@@ -1,4 +1,4 @@
-"""The server process, or thread: one event loop with the broker and its routes on 127.0.0.1."""
+"""The server, as a process or thread: one event loop with the broker and its routes on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from deploy.alpaca_server import account_store, routes, sockets
 from deploy.alpaca_server.broker import LocalBroker
 from deploy.alpaca_server.market import LocalMarket
 
-LOCAL_KEY, LOCAL_SECRET = "local", "local"  # they guard paper on loopback; pragma: allowlist secret
+LOCAL_KEY, LOCAL_SECRET = "local", "local"  # paper trading on loopback only; pragma: allowlist secret
 ACCOUNT = "00000000-0000-4000-8000-000000000001"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """`seed` None: prices are set from outside only. `bar_interval_s` is 60 at Alpaca; shorter ones are for trying.
-    `account_file`: a file that keeps the account over restarts.
+    """Settings of the local broker.
+
+    With `seed` None, prices are only set from outside. `bar_interval_s` is 60 at Alpaca; tests use shorter bars.
+    `account_file` stores the account between restarts.
     """
 
     port: int
@@ -61,10 +63,10 @@ def make_broker(settings: ServerSettings) -> LocalBroker:
 
 
 class AlpacaServer:
-    """`run` blocks until SIGINT or SIGTERM; as a context manager it serves from a thread of its own."""
+    """The server. `run` blocks until SIGINT or SIGTERM; as a context manager, it serves from its own thread."""
 
     def __init__(self, settings: ServerSettings, broker: LocalBroker | None = None) -> None:
-        """With `broker` the account of an earlier server goes on: a broker that was away for a while."""
+        """With `broker`, continue with the account of an earlier server, as after an outage of the broker."""
         self.broker = make_broker(settings) if broker is None else broker
         self.url = f"http://127.0.0.1:{settings.port}"
         app = Starlette(routes=[*routes.routes(self.broker), *sockets.routes(self.broker)], lifespan=self._lifespan)
@@ -97,7 +99,7 @@ class AlpacaServer:
         self._thread.start()
         deadline = time.monotonic() + 10
         while not self._uvicorn.started:
-            assert time.monotonic() < deadline, f"the local broker does not listen at {self.url}"
+            assert time.monotonic() < deadline, f"the local broker did not start at {self.url} within 10 s"
             time.sleep(0.01)
         return self
 
@@ -106,6 +108,6 @@ class AlpacaServer:
         self._thread.join(10)
 
     def run_coroutine(self, coroutine: Any) -> Any:
-        """Run a coroutine of the broker on its loop, from another thread, and wait for it."""
-        assert self._loop is not None, "the server does not run"
+        """Run a coroutine on the event loop of the broker, from another thread, and wait for its result."""
+        assert self._loop is not None, "the server is not running"
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)

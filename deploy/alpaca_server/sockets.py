@@ -1,4 +1,4 @@
-"""The sockets: trade updates as JSON in binary frames, market data and news in msgpack."""
+"""The web sockets: trade updates as JSON in binary frames, market data and news as msgpack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKET_DATA_PATHS = ("/v2/iex", "/v2/sip", "/v2/test", "/v1beta3/crypto/us")
 
 
 def routes(broker: LocalBroker) -> list[WebSocketRoute]:
-    """Every socket of the API."""
+    """Return the routes of all sockets."""
 
     async def trading(socket: WebSocket) -> None:
         await _serve_trading(broker, socket)
@@ -34,7 +34,7 @@ def routes(broker: LocalBroker) -> list[WebSocketRoute]:
 
 
 async def _receive_bytes(socket: WebSocket) -> bytes:
-    """One message, text or binary. Raises WebSocketDisconnect."""
+    """Receive one message, text or binary. Raises WebSocketDisconnect."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1000))
@@ -58,7 +58,7 @@ async def _serve_trading(broker: LocalBroker, socket: WebSocket) -> None:
                 if not is_authorized:
                     return
             elif message.get("action") == "listen":
-                # One trade-updates socket per key: a new one takes the place of the old.
+                # One trade-updates socket per key: a new one replaces the old one.
                 for old in broker.trade_clients:
                     await old.socket.close(1008)
                 broker.trade_clients[:] = [client]

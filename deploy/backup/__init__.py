@@ -1,1 +1,1 @@
-"""Backups of the database as one file, encrypted on request."""
+"""Back up the database to one file, and restore it. Encryption is optional."""

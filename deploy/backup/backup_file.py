@@ -1,9 +1,8 @@
-"""A backup of the database as one file: a tar of `manifest.json` and `database.dump`, pg_dump's own format; encrypted,
-each has `.age` behind its name.
+"""Back up and restore the database as one tar file of `manifest.json` and `database.dump` (pg_dump's custom format).
 
-Dump, row counts and schema revision are of one moment: pg_dump reads the very snapshot that the counts were taken in.
-It is restored in one transaction that counts the rows again before it commits. What is encrypted is on no disk before
-it is, and not on the way back.
+In an encrypted backup, each entry has the suffix `.age`. Dump, row counts and schema revision are consistent: pg_dump
+reads the same snapshot in which the rows were counted. A restore is one transaction, which counts the rows again before
+it commits. Data of an encrypted backup are never on disk in plain text.
 """
 
 from __future__ import annotations
@@ -53,12 +52,14 @@ _LIBPQ_VARIABLES = {
     "sslcert": "PGSSLCERT",
     "sslkey": "PGSSLKEY",
 }
-"""Parts of an address as libpq's programs take them: on their command line everybody could read the password."""
+"""Environment variables for the parts of an address: a password on a command line would be visible to all users."""
 
 
 class Manifest(NamedTuple):
-    """What a backup holds. `tables` rows by table; `topics` the end of each partition at that time, empty where Kafka
-    did not answer; `dump_sha256` of the entry `database.dump`.
+    """Describes a backup.
+
+    `tables` maps each table to its rows. `topics` maps each partition to its end offset at that time; it is empty if
+    Kafka was unreachable. `dump_sha256` is the hash of `database.dump` before encryption.
     """
 
     created_at: str
@@ -78,8 +79,9 @@ class Manifest(NamedTuple):
 def write_backup(
     database_url: str, file: Path, *, release: str, topics: Mapping[str, int], recipient: Recipient | None = None
 ) -> Manifest:
-    """Write the backup beside `file` and move it there when it is whole, encrypted where there is a recipient. Only its
-    owner may read it: it holds the hashes of passwords. Raises DeployError.
+    """Write a backup to `file`, encrypted if there is a recipient. The file appears only when it is complete.
+
+    Only its owner can read it, because it contains password hashes. Raises DeployError.
     """
     suffix = ENCRYPTED_SUFFIX if recipient is not None else ""
     url = libpq_url(database_url)
@@ -97,7 +99,7 @@ def write_backup(
                 tar.add(dump, DUMP + suffix, filter=_reset_ownership)
             temporary_file.replace(file)
     except OSError as error:
-        raise DeployError(f"{file} cannot be written: {error.strerror}") from error
+        raise DeployError(f"cannot write {file}: {error.strerror}") from error
     return manifest
 
 
@@ -110,10 +112,10 @@ def _dump(
         [(snapshot, server)] = cursor.fetchall()
         tables = _row_counts(db)
         if _REVISION_TABLE not in tables:
-            raise DeployError("there is nothing to back up: the database was never migrated")
+            raise DeployError("nothing to back up: the database has no schema; run `python cli.py migrate`")
         cursor.execute(sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(_REVISION_TABLE)))
         [(revision,)] = cursor.fetchall()
-        # The snapshot lives as long as this transaction.
+        # The snapshot exists as long as this transaction.
         command = [str(binaries() / "pg_dump"), "--format=custom", "--no-owner", "--no-privileges"]
         command += [f"--snapshot={snapshot}", "--table=public.*"]
         with PipedProgram("pg_dump", command, _libpq_environment(url)) as dump_program, dump.open("wb") as dump_file:
@@ -127,13 +129,13 @@ def _dump(
 
 
 class _DigestStream:
-    """Counts and hashes what is read through it, or written to it where there is nothing to read."""
+    """Counts and hashes the bytes that are read from `source`, or written if there is no source."""
 
     def __init__(self, source: IO[bytes] | None = None) -> None:
         self._source, self.bytes, self.digest = source, 0, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        assert self._source is not None, "made for reading"
+        assert self._source is not None, "reading requires a source"
         block = self._source.read(size)
         self.write(block)
         return block
@@ -144,14 +146,14 @@ class _DigestStream:
         return len(block)
 
     def flush(self) -> None:
-        """Nothing waits here; writers ask for it."""
+        """Do nothing: nothing is buffered. Writers call it."""
 
 
 def read_manifest(file: Path, identity: Identity | None = None) -> Manifest:
-    """The manifest of a backup whose every byte is what it was.
+    """Verify a backup and return its manifest.
 
-    Raises BadInput naming the entry that is damaged, for a schema of a newer release, and where the key is missing or
-    not that of an encrypted backup.
+    Raises BadInput if an entry is damaged, the schema is of a newer release, or the key of an encrypted backup is
+    missing or wrong.
     """
     try:
         with tarfile.open(file, "r:") as tar:
@@ -160,39 +162,44 @@ def read_manifest(file: Path, identity: Identity | None = None) -> Manifest:
             tree = json.loads(manifest_json.getvalue())
             version = tree.pop("version", None)
             if version != VERSION:
-                raise BadInput(f"{file}: entry {MANIFEST} has version {version!r}, this release reads {VERSION}")
+                raise BadInput(f"{file}: entry {MANIFEST} has version {version!r}, expected {VERSION}")
             manifest = Manifest(**tree)
             if not all(isinstance(rows, int) for rows in manifest.tables.values()):
-                raise BadInput(f"{file}: entry {MANIFEST} is damaged: the rows of each table must be a number")
+                raise BadInput(f"{file}: entry {MANIFEST} is damaged: the row count of each table must be an integer")
             digest_stream = _DigestStream()
             _copy_entry(tar, DUMP, file, identity, digest_stream)
     except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror or error}") from error
+        raise BadInput(f"cannot read {file}: {error.strerror or error}") from error
     except tarfile.TarError as error:
-        raise BadInput(f"{file} is no backup, or it is damaged: {error}") from error
+        raise BadInput(f"{file} is not a backup or is damaged: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(f"{file}: entry {MANIFEST} is damaged: {error}") from error
     if (digest := digest_stream.digest.hexdigest()) != manifest.dump_sha256:
-        raise BadInput(f"{file}: entry {DUMP} is damaged: its SHA-256 begins {digest[:12]}, not as the manifest says")
+        raise BadInput(
+            f"{file}: entry {DUMP} is damaged: its SHA-256 starts with {digest[:12]}, expected "
+            f"{manifest.dump_sha256[:12]} (manifest)"
+        )
     if manifest.revision not in _known_revisions():
-        raise BadInput(f"{file} has schema {manifest.revision}, which this release does not know: it is of a newer one")
+        raise BadInput(
+            f"{file} has schema {manifest.revision}, which is unknown: restore it with the newer release that wrote it"
+        )
     return manifest
 
 
 def require_empty_database(database_url: str, *, force: bool) -> None:
-    """Raises DeployError where the database has rows that `force` does not give up."""
+    """Raises DeployError if the database has rows and `force` is false."""
     with _open_database(database_url) as db:
         non_empty = {name: rows for name, rows in _row_counts(db).items() if rows and name != _REVISION_TABLE}
     if non_empty and not force:
         name, rows = max(non_empty.items(), key=lambda item: item[1])
-        raise DeployError(f"the database is not empty ({name} has {rows:,} rows); --force replaces all that is in it")
+        raise DeployError(f"the database is not empty ({name} has {rows:,} rows); use --force to replace all its data")
 
 
 def restore_backup(database_url: str, file: Path, *, force: bool, identity: Identity | None = None) -> Manifest:
-    """Replace what is in the database by the backup, all of it or nothing. The schema is the backup's: migrate it then.
+    """Replace the content of the database by the backup, in one transaction. The schema is that of the backup.
 
-    Raises BadInput for a damaged file and a schema of a newer release, DeployError where the database has rows and
-    `force` is not given, or does not take the backup.
+    Migrate the database afterwards. Raises BadInput if the file is damaged or its schema is of a newer release, and
+    DeployError if the database has rows without `force` or the restore fails.
     """
     manifest = read_manifest(file, identity)
     require_empty_database(database_url, force=force)
@@ -208,12 +215,12 @@ def restore_backup(database_url: str, file: Path, *, force: bool, identity: Iden
         PipedProgram("pg_restore", pg_restore, _libpq_environment(url)) as restore_program,
         restore_program.feed_input(lambda to: _copy_entry(tar, DUMP, file, identity, to)),
     ):
-        # Only what is written last commits: when anything ends before, psql meets the end of its input in the
-        # transaction, and the database takes it back.
+        # Only the last statement commits. If anything fails before it, the input of psql ends within the transaction,
+        # and the database rolls it back.
         psql_program.write(f"BEGIN;\n{drop_sql}".encode())
         psql_program.copy(restore_program.output)
         restore_program.finish()
-        # The backup leaves search_path empty behind itself; what counts names its schema.
+        # The backup sets search_path to empty, so the row counts use qualified names.
         psql_program.write(f"{check_sql}COMMIT;\n".encode())
         psql_program.finish()
     return manifest
@@ -225,13 +232,13 @@ def _open_database(database_url: str) -> Iterator[connection]:
         with closing(psycopg2.connect(libpq_url(database_url), connect_timeout=5)) as db:
             yield db
     except psycopg2.Error as error:
-        raise DeployError(f"the database cannot be read: {str(error).strip().splitlines()[0]}") from error
+        raise DeployError(f"cannot read the database: {str(error).strip().splitlines()[0]}") from error
 
 
 def extend_audit_chain(database_url: str) -> None:
-    """Go on with the audit chain of a restored database over the rows that came back from the topics behind it.
+    """Extend the audit chain of a restored database to the rows that were rebuilt from the topics.
 
-    The links follow from the records alone, so they are those that the lost database had.
+    The links depend only on the records, so they equal those of the lost database.
     """
     with _open_database(database_url) as db, db.cursor() as cursor:
         audit.extend(cursor, {kind: list(stream_records(db, kind)) for kind in audit.AUDITED_TYPES}, backfill=True)
@@ -239,7 +246,7 @@ def extend_audit_chain(database_url: str) -> None:
 
 
 def _row_counts(db: connection) -> dict[str, int]:
-    """Rows of every table of the platform."""
+    """Count the rows of every table of the platform."""
     with db.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
         counts = {}
@@ -254,11 +261,10 @@ def _table_statement(db: connection, statement: str, name: str) -> str:
 
 
 def _row_count_assertion(db: connection, name: str, rows: int) -> str:
-    """A statement that fails, and with it the transaction, where the table has not so many rows."""
+    """Return a statement that fails the transaction if the table does not have `rows` rows."""
     count = _table_statement(db, "SELECT count(*) FROM {}", name)
-    return (
-        f"DO $$ BEGIN ASSERT ({count}) = {rows:d}, 'table {name} has not the {rows:d} rows of the manifest'; END $$;\n"
-    )
+    message = f"table {name} does not have the {rows:d} rows of the manifest"
+    return f"DO $$ BEGIN ASSERT ({count}) = {rows:d}, '{message}'; END $$;\n"
 
 
 def _known_revisions() -> set[str]:
@@ -270,14 +276,14 @@ def _known_revisions() -> set[str]:
 
 
 def _libpq_environment(url: str) -> dict[str, str]:
-    """What a program of PostgreSQL is told of the address."""
+    """Return the environment that passes the address to a PostgreSQL program."""
     parts = parse_dsn(url)
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5"}
     return environment | {_LIBPQ_VARIABLES[key]: str(value) for key, value in parts.items() if key in _LIBPQ_VARIABLES}
 
 
 def _copy_entry(tar: tarfile.TarFile, name: str, file: Path, identity: Identity | None, target: Any) -> None:
-    """Write the content of an entry, decrypted where it is encrypted, to `target.write`. Raises BadInput."""
+    """Copy the content of an entry to `target.write`, and decrypt it if necessary. Raises BadInput."""
     if name + ENCRYPTED_SUFFIX in tar.getnames():
         copy_decrypted(_open_entry(tar, name + ENCRYPTED_SUFFIX, file), target, identity, file)
     else:
@@ -290,7 +296,7 @@ def _open_entry(tar: tarfile.TarFile, name: str, file: Path) -> Any:
     except KeyError as error:
         raise BadInput(f"{file}: entry {name} is missing") from error
     if stream is None:
-        raise BadInput(f"{file}: entry {name} is no file")
+        raise BadInput(f"{file}: entry {name} is not a file")
     return stream
 
 

@@ -1,6 +1,6 @@
-"""Backups that only a key opens: each entry encrypted in age's format, https://age-encryption.org/v1.
+"""Encrypt and decrypt backups: each entry is a file in the age format, https://age-encryption.org/v1.
 
-The key is the secret BACKUP_KEY; what is public of it is enough to write a backup.
+The key is the secret BACKUP_KEY. Its public part is sufficient to write a backup.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ KEY_NAME = "BACKUP_KEY"
 
 
 class BackupRecipient(NamedTuple):
-    """Whom a backup is encrypted for. `is_new_key`: the key was made just now, and nobody has a copy."""
+    """The recipient of a backup. `is_new_key`: the key was just generated, and no copy exists yet."""
 
     recipient: Recipient
     is_new_key: bool
 
 
 def recipient_for(home: Home, recipient_text: str | None, *, by: str) -> BackupRecipient:
-    """`recipient_text` (age1…), else that of BACKUP_KEY, which is made in the state folder's secrets where it is set nowhere.
+    """Return the recipient `recipient_text` (age1…), else that of BACKUP_KEY. Generates BACKUP_KEY if it is not set.
 
-    Raises BadInput.
+    A generated key is stored in the secrets of the state folder, by the user `by`. Raises BadInput.
     """
     from pyrage import RecipientError, x25519
 
@@ -41,9 +41,7 @@ def recipient_for(home: Home, recipient_text: str | None, *, by: str) -> BackupR
         try:
             return BackupRecipient(x25519.Recipient.from_str(recipient_text.strip()), is_new_key=False)
         except RecipientError as error:
-            raise BadInput(
-                f"--recipient: expected what is public of an age key (age1…), found {recipient_text!r}"
-            ) from error
+            raise BadInput(f"--recipient must be an age public key (age1…), found {recipient_text!r}") from error
     identity = backup_identity(home)
     if identity is not None:
         return BackupRecipient(identity.to_public(), is_new_key=False)
@@ -53,7 +51,7 @@ def recipient_for(home: Home, recipient_text: str | None, *, by: str) -> BackupR
 
 
 def backup_identity(home: Home) -> Identity | None:
-    """The key in BACKUP_KEY, None where it is set nowhere. Raises BadInput where it is none."""
+    """Return the key in BACKUP_KEY; None if it is not set. Raises BadInput if it is malformed."""
     from pyrage import IdentityError, x25519
 
     value, source = resolve_secrets(os.environ, home.secrets).get(KEY_NAME, ("", ""))
@@ -62,11 +60,11 @@ def backup_identity(home: Home) -> Identity | None:
     try:
         return x25519.Identity.from_str(value.strip())
     except IdentityError as error:
-        raise BadInput(f"{KEY_NAME} ({source}) holds no age key (AGE-SECRET-KEY-1…)") from error
+        raise BadInput(f"{KEY_NAME} ({source}) must be an age key (AGE-SECRET-KEY-1…)") from error
 
 
 def copy_encrypted(source: Any, target: IO[bytes], recipient: Recipient | None) -> None:
-    """Copy what `source.read` gives, encrypted where there is a recipient. Raises DeployError and OSError."""
+    """Copy `source` to `target`, encrypted if there is a recipient. Raises DeployError and OSError."""
     if recipient is None:
         shutil.copyfileobj(source, target, 1 << 20)
         return
@@ -75,18 +73,18 @@ def copy_encrypted(source: Any, target: IO[bytes], recipient: Recipient | None) 
     try:
         pyrage.encrypt_io(source, target, [recipient])
     except pyrage.EncryptError as error:
-        raise DeployError(f"the backup cannot be encrypted: {error}") from error
+        raise DeployError(f"cannot encrypt the backup: {error}") from error
 
 
 def copy_decrypted(source: IO[bytes], target: Any, identity: Identity | None, file: Path) -> None:
-    """Decrypt `source` into `target.write`. Raises BadInput without a key, or where it does not fit."""
+    """Decrypt `source` into `target.write`. Raises BadInput if the key is missing or wrong."""
     import pyrage
 
     if identity is None:
         raise BadInput(
-            f"{file} is encrypted: give its key in {KEY_NAME}, by the environment or `python cli.py secrets set`"
+            f"{file} is encrypted; set its key in {KEY_NAME}, in the environment or with `python cli.py secrets set`"
         )
     try:
         pyrage.decrypt_io(source, target, [identity])
     except pyrage.DecryptError as error:
-        raise BadInput(f"{file} cannot be opened: the key in {KEY_NAME} is not that of this backup") from error
+        raise BadInput(f"cannot decrypt {file}: {KEY_NAME} is not the key of this backup") from error

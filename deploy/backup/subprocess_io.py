@@ -1,4 +1,4 @@
-"""Programs that read and write through pipes, so that what passes them is never in a file."""
+"""Run programs that read and write through pipes, so that their data are never in a file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _WAIT_S = 30.0
 
 
 class PipedProgram:
-    """A child with pipes; at the end of the block it is killed if it still runs. Raises DeployError with its first
-    complaint wherever it ends in an error or takes no more.
+    """A child with pipes. It is killed at the end of the block if it still runs.
+
+    Methods raise DeployError with its first error line if it fails or stops reading its input.
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -29,8 +30,8 @@ class PipedProgram:
         self._child = subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
         )
-        assert self._child.stdin is not None, "asked for as a pipe"
-        assert self._child.stdout is not None, "asked for as a pipe"
+        assert self._child.stdin is not None, "stdin and stdout are pipes"
+        assert self._child.stdout is not None, "stdin and stdout are pipes"
         self._input: IO[bytes] = self._child.stdin
         self.output: IO[bytes] = self._child.stdout
 
@@ -53,7 +54,7 @@ class PipedProgram:
             self._raise_error()
 
     def copy(self, source: IO[bytes]) -> None:
-        """All that `source` gives, into its input."""
+        """Copy `source` into the program's input."""
         try:
             shutil.copyfileobj(source, self._input, 1 << 20)
         except BrokenPipeError:
@@ -61,7 +62,10 @@ class PipedProgram:
 
     @contextlib.contextmanager
     def feed_input(self, write_input: Callable[[IO[bytes]], None]) -> Iterator[None]:
-        """`write_input` writes its input, in a thread, while the block reads its output. What `write_input` raises is raised here."""
+        """Run `write_input` with the program's input in a thread, while the block reads its output.
+
+        Errors of `write_input` are raised at the end of the block.
+        """
         errors: list[Exception] = []
         self._is_fed = True
 
@@ -70,7 +74,7 @@ class PipedProgram:
                 write_input(self._input)
                 self._input.close()
             except BrokenPipeError:
-                return  # it ended: the block has the reason
+                return  # the program has ended; the block raises the reason
             except (BadInput, OSError, tarfile.TarError) as error:
                 errors.append(error)
                 self._child.kill()
@@ -83,7 +87,7 @@ class PipedProgram:
             if not errors:
                 raise
         finally:
-            # The reader may have gone: what is not read any more must not hold up who writes.
+            # If the block stopped reading, the program must not block the writing thread.
             if self._child.poll() is None:
                 self._child.kill()
             thread.join()
@@ -91,8 +95,8 @@ class PipedProgram:
             raise errors[0]
 
     def finish(self) -> None:
-        """Its input is at an end; wait for it. Raises DeployError where it ends in an error."""
-        if not self._is_fed:  # else who feeds it closes it
+        """Close the program's input and wait for it. Raises DeployError if it fails."""
+        if not self._is_fed:  # else the feeding thread closes it
             with contextlib.suppress(BrokenPipeError):
                 self._input.close()
         if self._child.wait() != 0:
@@ -102,8 +106,10 @@ class PipedProgram:
         try:
             code = self._child.wait(_WAIT_S)
         except subprocess.TimeoutExpired as error:
-            raise DeployError(f"{self._name} takes no more and does not end") from error
+            raise DeployError(
+                f"{self._name} stopped reading its input and did not exit within {_WAIT_S:.0f} s"
+            ) from error
         self._stderr.seek(0)
         stderr_lines = self._stderr.read().decode(errors="replace").splitlines()
         error_lines = [line for line in stderr_lines if "error" in line.lower()] or stderr_lines
-        raise DeployError(f"{self._name}: {error_lines[0].strip() if error_lines else f'ended with {code}'}")
+        raise DeployError(f"{self._name}: {error_lines[0].strip() if error_lines else f'exited with status {code}'}")

@@ -1,1 +1,1 @@
-"""The platform on a fixed tape while it is killed, cut off, filled up and given wrong clocks; then compared."""
+"""Fault-injection tests: run a temporary platform on a fixed tape, inject faults, and compare it with a clean run."""

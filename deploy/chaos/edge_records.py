@@ -1,8 +1,8 @@
-"""What the services' own edges wrote while the platform ran: headlines, filings, a language model's answers.
+"""Compare the records that services received from outside during the run: headlines, filings, model responses.
 
-Between which clocks such a record stands is decided by when it came: no other run need have it there. So it is read
-from the log, as recorded, and the uninterrupted run is given it at the same place. What it says and that it is there
-once is compared with its source: a row of the wire's files, or the model, whose answer is a function of the question.
+The arrival time of such a record determines its place between the clocks, so each run has it elsewhere. The comparison
+reads it from the log and passes it to the uninterrupted run at the same place. Its contents and its uniqueness are
+compared with its source: a row of the watched files, or the model, whose response is a function of the request.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from schemas.errors import Undecodable
 from schemas.records import TOPIC_OF, Clock, LlmAnswer, LlmRequest, Record
 
 TOPICS = ("llm-answers", "news", "fundamentals")
-"""Written by another edge than the feed. The feed writes what the tape holds into the last two as well."""
+"""Topics of the edges other than the feed. The feed also publishes the tape's records to the last two."""
 
 
 class EdgeLog:
-    """The records of one such log: `by_clock` those that took effect at a clock, `after_last_clock` those after the last one.
+    """The records of one such log: those that took effect at a clock, and those after the last clock.
 
-    A record that came again, with the same id, is left out as its readers leave it out.
+    Repeated records (same id) are omitted, as their readers discard them.
     """
 
     def __init__(self, messages: Iterable[bytes]) -> None:
@@ -39,7 +39,7 @@ class EdgeLog:
             try:
                 record = decode(message)
             except Undecodable:
-                continue  # named by the comparison of the topics
+                continue  # the comparison of the topics reports it
             if type(record) is Clock:
                 if record.ts_ns > passed_ns:
                     passed_ns = record.ts_ns
@@ -56,12 +56,12 @@ class EdgeLog:
 
 
 def read_edge_logs(messages: Mapping[Log, Iterable[bytes]]) -> dict[str, EdgeLog]:
-    """Of each topic of `TOPICS`."""
+    """Return the log of each topic in `TOPICS`."""
     return {topic: EdgeLog(messages[topic, 0]) for topic in TOPICS}
 
 
 def with_recorded_edges(tape: Sequence[TimeSlice], logs: Mapping[str, EdgeLog]) -> list[TimeSlice]:
-    """The tape's ticks, each with what stands in these logs at its clock in the place of the tape's own."""
+    """Return the tape's time slices, with the records of these logs in place of the tape's own ones."""
     time_slices = []
     for ts_ns, records in tape:
         other_records = [record for record in records if TOPIC_OF[type(record)] not in logs]
@@ -72,12 +72,12 @@ def with_recorded_edges(tape: Sequence[TimeSlice], logs: Mapping[str, EdgeLog]) 
 
 
 def trailing_records(tape: Sequence[TimeSlice], logs: Mapping[str, EdgeLog]) -> TimeSlice:
-    """What no tick took and its writer stored all the same."""
+    """Return the records after the last clock, which their writer stored although no time slice contains them."""
     return TimeSlice(tape[-1].ts_ns, [*logs["news"].after_last_clock, *logs["fundamentals"].after_last_clock])
 
 
 def source_records(wire: WireFiles) -> dict[str, dict[str, Any]]:
-    """The records that the wire's rows are, by topic and id; their `ts_ns` is the time at which they were read."""
+    """Return the records of the watched files by topic and id. Their `ts_ns` is the time at which they were read."""
     news = NewsFileSource([wire.news], interval_s=1.0, tag=_no_symbols).fetch()
     filings = FundamentalsFileSource([wire.fundamentals], interval_s=1.0).fetch()
     return {"news": {str(item[0]): item for item in news}, "fundamentals": {str(item[0]): item for item in filings}}
@@ -89,8 +89,10 @@ def first_difference(
     sources: Mapping[str, Mapping[str, Any]],
     time_slices: Sequence[TimeSlice],
 ) -> str | None:
-    """In one sentence; None when the feed's records stand at their clocks, and all others say what their source does.
-    `time_slices` hold the questions to the language model.
+    """Return the first difference as a sentence, or None if there is none.
+
+    The feed's records must be at their clocks, and all others equal to their sources. `time_slices` contain the
+    requests to the language model.
     """
     for topic in ("news", "fundamentals"):
         difference = _tape_difference(topic, tape, logs[topic]) or _wire_difference(
@@ -101,10 +103,10 @@ def first_difference(
     requests = {r.request_id: r for time_slice in time_slices for r in time_slice.records if type(r) is LlmRequest}
     answers = [r for records in logs["llm-answers"].by_clock.values() for r in records]
     for answer in (*answers, *logs["llm-answers"].after_last_clock):
-        assert type(answer) is LlmAnswer, "the topic holds answers"
+        assert type(answer) is LlmAnswer, "the topic holds only responses"
         request = requests.get(answer.request_id)
         if request is None:
-            return f"topic llm-answers: {answer.answer_id} answers {answer.request_id}, which nobody asked"
+            return f"topic llm-answers: {answer.answer_id} is a response to an unknown request {answer.request_id}"
         expected = (request.news_id, request.prompt, model_answer(request.prompt))
         if not answer.error and (answer.news_id, answer.prompt, answer.answer) != expected:
             return f"topic llm-answers: {answer.answer_id} is {answer}, expected {expected}"
@@ -138,15 +140,15 @@ def _wire_difference(topic: str, tape: Sequence[TimeSlice], log: EdgeLog, source
         if str(record[0]) not in ids
     }
     for name in sorted(actual.keys() ^ sources.keys()):
-        return f"topic {topic}: {name} is {'missing' if name in sources else 'from no source'}"
+        return f"topic {topic}: {name} is {'missing' if name in sources else 'not in its source'}"
     for name, record in actual.items():
         if repr(record._replace(ts_ns=0)) != _encoded_text(sources[name]._replace(ts_ns=0)):
-            return f"topic {topic}: {name} is {record}, expected {sources[name]} at another time"
+            return f"topic {topic}: {name} is {record}, expected {sources[name]} (with any ts_ns)"
     return None
 
 
 def _encoded_text(record: Record) -> str:
-    """Through the codec: a number reads as it does in a topic."""
+    """Return the text of the record after a round trip through the codec, so that numbers are as in a topic."""
     return repr(decode(encode(record)))
 
 

@@ -1,8 +1,8 @@
-"""The uninterrupted run: the fused stages on the tape, as what every topic and table must hold.
+"""Compute the expected contents of every topic and table: the fused stages on the tape, without interruption.
 
-They are the stages of the backtest in one loop: it takes a second and knows nothing of Kafka, Postgres or processes.
-That a quiet platform equals it is a test of its own; so a storm is compared with the simplest thing that can be right,
-and not with a second platform that may be wrong in the same way.
+These are the stages of the backtest in one loop, without Kafka, PostgreSQL or processes, which takes a second. The
+comparison does not use a second platform, which could have the same defect. A separate test shows that an undisturbed
+platform equals this loop.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from schemas.records import BY_SYMBOL, EXTERNAL_RECORDS, TOPIC_OF, Clock, DeadLe
 
 Log = tuple[str, int]
 Logs = dict[Log, list[str]]
-"""Of each partition of a topic its records and clocks, in order, as text."""
+"""Records and clocks of each partition of a topic, in order, as text."""
 
 
 def tape_slices(settings: Settings, files: Sequence[Path]) -> list[TimeSlice]:
-    """What the feed gives: the bars of the files, and what else the tape of the settings holds."""
+    """Return the time slices of the feed: the bars of the files and the other inputs in the settings."""
     file_settings, reading = settings.market_data.files, settings.market_data.files.feed_settings()
     tape_files = TapeFiles(
         file_settings.quotes, file_settings.reference_data, file_settings.news, file_settings.fundamentals
@@ -35,7 +35,7 @@ def tape_slices(settings: Settings, files: Sequence[Path]) -> list[TimeSlice]:
 
 
 def run_stages(settings: Settings, time_slices: Iterable[TimeSlice]) -> list[TimeSlice]:
-    """Every record that the stages make of what edges wrote, behind it, tick by tick."""
+    """Run the stages, and return per time slice the input records followed by the output records."""
     analysis, deciding = stages.analysis(settings)(), stages.decision_loop(settings)()
     results = []
     for ts_ns, records in time_slices:
@@ -45,7 +45,7 @@ def run_stages(settings: Settings, time_slices: Iterable[TimeSlice]) -> list[Tim
 
 
 def expected_logs(time_slices: Iterable[TimeSlice], partitions: int) -> Logs:
-    """What the topics hold of an uninterrupted run: behind the records of each tick its clock, in every partition."""
+    """Return the topics of an uninterrupted run. In every partition, a clock follows the records of each time slice."""
     clocked = {topic for service in topology.SERVICES.values() for topic in service.outputs}
     owned = clocked.union(*(service.unclocked for service in topology.SERVICES.values()))
     logs: Logs = {(topic, p): [] for topic in owned for p in topology.partitions_of(topic, partitions)}
@@ -54,13 +54,13 @@ def expected_logs(time_slices: Iterable[TimeSlice], partitions: int) -> Logs:
         for record in time_slice.records:
             topic = TOPIC_OF[type(record)]
             if type(record) in EXTERNAL_RECORDS:
-                # The tape may hold a headline twice; its readers take the first.
+                # The tape may hold a headline twice; readers discard the second.
                 if (topic, str(record[0])) in seen:
                     continue
                 seen.add((topic, str(record[0])))
             if topic in owned:
                 partition = partition_of(record.symbol, partitions) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
-                # Through the codec: a number reads as it does in a topic.
+                # A round trip through the codec makes numbers as they are in a topic.
                 logs[topic, partition].append(repr(decode(encode(record))))
         for (topic, _), log in logs.items():
             if topic in clocked:
@@ -69,9 +69,7 @@ def expected_logs(time_slices: Iterable[TimeSlice], partitions: int) -> Logs:
 
 
 def deduplicated(messages: Iterable[bytes]) -> list[str]:
-    """A log as its readers take it: records with a `seq` that was seen are dropped, those of edges with an id that was
-    seen, and clocks that have passed.
-    """
+    """Return a log as its readers see it: without repeated records (known `seq`, or known id at an edge) and clocks."""
     seen: dict[str, int] = {}
     ids: set[str] = set()
     passed_ns = -1
@@ -101,12 +99,12 @@ def deduplicated(messages: Iterable[bytes]) -> list[str]:
 
 
 def _clock_text(ts_ns: int) -> str:
-    # Without its writer, which names the release.
+    # The writer is omitted because it contains the release.
     return f"Clock(ts_ns={ts_ns})"
 
 
 def first_difference(actual: Logs, expected: Logs) -> str | None:
-    """In one sentence; None when all logs are equal."""
+    """Return the first difference as a sentence, or None if all logs are equal."""
     for log in sorted(expected.keys() | actual.keys()):
         topic, partition = log
         actual_log, expected_log = actual.get(log, []), expected.get(log, [])
@@ -117,6 +115,7 @@ def first_difference(actual: Logs, expected: Logs) -> str | None:
             first_extra = (actual_log if len(actual_log) > len(expected_log) else expected_log)[
                 min(len(actual_log), len(expected_log))
             ]
-            problem = "has too many" if len(actual_log) > len(expected_log) else "misses some"
-            return f"topic {topic} partition {partition}: {len(actual_log)} entries, expected {len(expected_log)}, {problem}: {first_extra}"
+            problem = "first extra" if len(actual_log) > len(expected_log) else "first missing"
+            counts = f"{len(actual_log)} entries, expected {len(expected_log)}"
+            return f"topic {topic} partition {partition}: {counts}; {problem}: {first_extra}"
     return None

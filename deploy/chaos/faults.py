@@ -1,12 +1,12 @@
-"""What is done to the platform: which fault hits whom and when, drawn from a seed, and how each is brought about.
+"""Plan the faults from a seed, and inject them.
 
-* kill: SIGKILL. The supervisor starts the process again.
-* connection: what passes through the proxy of a service is cut and new connections are refused, or nothing passes, for
-  a while. Its clients wait and come back.
-* disk: a dataflow may write no file beyond a few kilobytes (RLIMIT_FSIZE), so its recovery store is full. It ends with
-  an error, and is started again with room.
-* clock: the wall clock of a process jumps (`preload/sitecustomize.py`). Nothing must follow from it.
-* scale: a dataflow by shard is given another number of processes. It goes on.
+* kill: SIGKILL. The supervisor restarts the process.
+* connection: for a while, the proxy of a service cuts all connections and refuses new ones, or forwards nothing. The
+  clients wait and reconnect.
+* disk: a dataflow cannot write a file beyond a few kilobytes (RLIMIT_FSIZE), so its recovery store is full. It exits
+  with an error, and is restarted with space.
+* clock: the wall clock of a process jumps (`preload/sitecustomize.py`). This must have no effect.
+* scale: a dataflow by shard gets another number of processes. It continues with its state.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _TARGETS_BY_KIND: dict[str, tuple[str, ...]] = {
     SCALE: tuple(name for name, described in SERVICES.items() if described.by_shard),
 }
 KILLS_PER_OTHER_FAULT = 5
-"""One of each other fault for so many kills, and at least one."""
+"""Number of kills per fault of each other kind. There is at least one of each kind."""
 _DISK_ROOM_BYTES, _DISK_WITHIN_S = 16_384, 30.0
 _MINUTE_S, _MONTH_S = 60.0, 30 * 86_400.0
 
 
 class PlannedFault(NamedTuple):
-    """`share` of the tape at which it strikes; `draw` in [0, 1) decides its details."""
+    """A fault at a `share` of the tape, from 0 to 1. `draw` in [0, 1) determines its details."""
 
     share: float
     kind: str
@@ -52,16 +52,17 @@ class PlannedFault(NamedTuple):
 
 
 def plan_faults(seed: int, kills: int, kinds: Sequence[str], targets: Sequence[str]) -> list[PlannedFault]:
-    """The faults in order of the tape. A function of its arguments alone. Targets take turns, in a drawn order.
+    """Return the faults in order of the tape, as a pure function of the arguments. Targets take turns in random order.
 
-    Raises DeployError where a chosen kind can hit none of the chosen targets.
+    Raises DeployError if a chosen kind cannot hit any of the chosen targets.
     """
-    rng = random.Random(f"chaos/{seed}")  # noqa: S311  (a storm is to be repeated, not to be secret)
+    rng = random.Random(f"chaos/{seed}")  # noqa: S311  (faults must be reproducible, not secret)
     drawn: list[tuple[str, str]] = []
     for kind in kinds:
         possible = [target for target in _TARGETS_BY_KIND[kind] if target in targets]
         if not possible:
-            raise DeployError(f"fault {kind} can hit {', '.join(_TARGETS_BY_KIND[kind])}, found {', '.join(targets)}")
+            expected = ", ".join(_TARGETS_BY_KIND[kind])
+            raise DeployError(f"fault {kind} needs one of the services {expected}, found {', '.join(targets)}")
         rng.shuffle(possible)
         count = kills if kind == KILL else max(1, kills // KILLS_PER_OTHER_FAULT)
         drawn += [(kind, possible[number % len(possible)]) for number in range(count)]
@@ -74,7 +75,7 @@ def plan_faults(seed: int, kills: int, kinds: Sequence[str], targets: Sequence[s
 
 
 def inject_fault(stack: ChaosStack, fault: PlannedFault) -> str:
-    """Bring a fault about; returns what was done in a few words. Raises DeployError when it had not its effect."""
+    """Inject a fault, and return a short description of it. Raises DeployError if the fault had no effect."""
     return _INJECTORS[fault.kind](stack, fault)
 
 
@@ -90,21 +91,21 @@ def _connection(stack: ChaosStack, fault: PlannedFault) -> str:
     proxy = stack.proxies[fault.target]
     seconds = 0.3 + 2.0 * (fault.draw * 7 % 1)
     if fault.draw < 0.5:
-        return f"{proxy.cut(seconds)} connections cut, none for {seconds:.1f} s"
+        return f"{proxy.cut(seconds)} connections cut, new ones refused for {seconds:.1f} s"
     proxy.pause(seconds)
-    return f"nothing passed for {seconds:.1f} s"
+    return f"nothing forwarded for {seconds:.1f} s"
 
 
 def _disk(stack: ChaosStack, fault: PlannedFault) -> str:
     child = _draw_child(stack, fault)
     pid = stack.wait_for_pid(child)
     log = stack.home.logs / f"{child}.log"
-    # Room for the last words, which must be said: the log is a file of the process too.
+    # The log is also a file of the process, and must have space for the final error.
     limit_bytes = max(_DISK_ROOM_BYTES, log.stat().st_size + _DISK_ROOM_BYTES)
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit_bytes, hard))
     _require_ended(stack, child, pid, _DISK_WITHIN_S)
-    return f"{child} could write no file beyond {limit_bytes // 1024} kB and ended"
+    return f"{child} could not write files beyond {limit_bytes // 1024} kB and exited"
 
 
 def _clock(stack: ChaosStack, fault: PlannedFault) -> str:
@@ -116,7 +117,9 @@ def _clock(stack: ChaosStack, fault: PlannedFault) -> str:
         with (stack.clocks / str(pid)).open("r+b") as file:
             file.write(struct.pack("d", offset_s))
     except FileNotFoundError as error:
-        raise DeployError(f"{child} (pid {pid}) has no clock that can be set") from error
+        raise DeployError(
+            f"cannot set the clock of {child} (pid {pid}): its process did not load the fake clock"
+        ) from error
     return f"the clock of {child} jumped by {offset_s / 3600:+.2f} h"
 
 
@@ -131,18 +134,20 @@ _INJECTORS = {KILL: _kill, CONNECTION: _connection, DISK: _disk, CLOCK: _clock, 
 
 
 def _draw_child(stack: ChaosStack, fault: PlannedFault) -> str:
-    """One of the processes of the target."""
+    """Return the name of one process of the target."""
     children = stack.children(fault.target)
     return children[int(fault.draw * 1000) % len(children)].name
 
 
 def _require_ended(stack: ChaosStack, child: str, pid: int, timeout_s: float) -> None:
     if not stack.wait_until_ended(child, pid, timeout_s):
-        raise DeployError(f"{child} (pid {pid}) lives {timeout_s:.0f} s after it should have ended")
+        raise DeployError(
+            f"{child} (pid {pid}) is still running {timeout_s:.0f} s after the fault, expected it to exit"
+        )
 
 
 def fault_counts(faults: Sequence[PlannedFault]) -> dict[str, dict[str, int]]:
-    """How often each kind hits each target: `{target: {kind: times}}`, targets as `TARGETS` has them."""
+    """Count the faults by target and kind, `{target: {kind: count}}`, in the order of `TARGETS`."""
     counts = Counter((fault.target, fault.kind) for fault in faults)
     return {
         target: {kind: counts[target, kind] for kind in KINDS}

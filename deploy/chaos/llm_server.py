@@ -1,4 +1,4 @@
-"""A language model of the storm's own: a server on loopback whose answer is a function of the question."""
+"""A language model server on loopback whose response is a function of the request."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ _SYMBOLS = re.compile(r"^Symbols: (.*)$", re.M)
 
 
 def model_answer(prompt: str) -> str:
-    """What the model says to a question (`operators/sentiment/llm_prompt.py`): a score from -1 to 1 for each symbol that
-    it names, drawn by the question's hash. One question in eight has an answer that cannot be read.
+    """Return the response to a prompt of `operators/sentiment/llm_prompt.py`.
+
+    It has a score from -1 to 1 for each symbol in the prompt, derived from the prompt's hash. One response in eight is
+    malformed.
     """
     match = _SYMBOLS.search(prompt)
     digest = sha256(prompt.encode()).digest()
@@ -33,7 +35,7 @@ def model_answer(prompt: str) -> str:
 
 
 class LocalLlm:
-    """Use as a context manager; `url` is what a client is told. Slow by up to `DELAY_S_MAX`, as the question has it."""
+    """The server, a context manager with its address in `url`. It responds after 0 to `DELAY_S_MAX` s, by prompt."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _CompletionRequest)
@@ -54,7 +56,7 @@ class LocalLlm:
 
 class _CompletionRequest(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        """A chat completion, as of an OpenAI-compatible server."""
+        """Respond with a chat completion, as an OpenAI-compatible server does."""
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         prompt = request["messages"][-1]["content"]
         time.sleep(DELAY_S_MAX * sha256(prompt.encode()).digest()[1] / 255)
@@ -68,4 +70,4 @@ class _CompletionRequest(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the answers are in the topic."""
+        """Log nothing: the responses are in the topic."""

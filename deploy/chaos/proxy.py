@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that can cut and halt what passes through it."""
+"""A TCP proxy on loopback that can cut or pause its connections."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
-_RESET = struct.pack(
-    "ii", 1, 0
-)  # SO_LINGER of no time: closing sends RST, as a cable that is pulled never says goodbye
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close sends RST, as in a broken connection
 _CHUNK = 65_536
 
 
 class Proxy:
-    """Listens on `port` and passes everything on to `target`, both ways, while it is used as a context manager."""
+    """A context manager that listens on `port` and forwards all traffic to and from the port `target`."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port, self.target = port, target
@@ -43,11 +41,11 @@ class Proxy:
         self._thread.join(5)
 
     def cut(self, refuse_s: float) -> int:
-        """Break all connections, and every new one for a while. Returns how many were open."""
+        """Reset all connections, and refuse new ones for `refuse_s` seconds. Return the number of open ones."""
         return int(self._run_in_loop(self._break_connections(refuse_s)))
 
     def pause(self, pause_s: float) -> None:
-        """Pass nothing on for a while, and then what has waited. Blocks so long."""
+        """Forward nothing for `pause_s` seconds, then forward the pending data. Blocks for that time."""
         self._loop.call_soon_threadsafe(self._flowing.clear)
         time.sleep(pause_s)
         self._loop.call_soon_threadsafe(self._flowing.set)
@@ -80,7 +78,7 @@ class Proxy:
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            _reset(writer)  # the server is away: so is the proxy
+            _reset(writer)  # the server is down, so the proxy refuses too
             return
         self.connection_count += 1
         writers = {writer, far_writer}

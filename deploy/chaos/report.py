@@ -1,4 +1,4 @@
-"""The table of a run: service x fault x times, for the terminal and for docs/guarantees.md."""
+"""Format the result of a run for the terminal and for docs/guarantees.md: counts by service and fault, summary."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ BEGIN, END = "<!-- chaos: made by `python cli.py chaos --write-docs` -->", "<!--
 
 
 def fault_rows(result: ChaosResult) -> list[list[str]]:
-    """Per service how often it was hit by what; the last row is the sum."""
+    """Return one row per service with its number of faults of each kind. The last row is the sum."""
     counts = fault_counts([each.fault for each in result.struck])
     table_rows = [[target, *(str(hits[kind] or "-") for kind in KINDS)] for target, hits in counts.items()]
     return [*table_rows, ["all", *(str(sum(hits[kind] for hits in counts.values())) for kind in KINDS)]]
 
 
 def summary_line(result: ChaosResult) -> str:
-    """What was compared and what came of it."""
-    counts_text = (
-        f"{result.tables} tables ({result.rows:,} rows), {result.topics} topics ({result.messages:,} messages, of them "
-        f"{result.repeats:,} repeats), {result.restarts} restarts, {result.elapsed_s:.0f} s"
-    )
-    return f"{'equal' if result.difference is None else 'DIFFERENT: ' + result.difference} ({counts_text})"
+    """Return the outcome and the numbers of the comparison as one line."""
+    outcome = "no differences in" if result.difference is None else f"DIFFERENCE: {result.difference}; compared"
+    tables = f"{result.tables} tables ({result.rows:,} rows)"
+    topics = f"{result.topics} topics ({result.messages:,} messages, {result.repeats:,} of them repeated)"
+    return f"{outcome} {tables} and {topics}; {result.restarts} restarts, {result.elapsed_s:.0f} s"
 
 
 def markdown(result: ChaosResult) -> str:
@@ -38,10 +37,10 @@ def markdown(result: ChaosResult) -> str:
 
 
 def write_docs(result: ChaosResult, path: Path = GUARANTEES) -> None:
-    """Put the run's table between the markers, in the place of an earlier one of its seed. Raises DeployError."""
+    """Write the run's table between the markers, replacing the one of the same seed. Raises DeployError."""
     text = path.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise DeployError(f"{path.name} must have the markers `{BEGIN}` and `{END}` once each")
+        raise DeployError(f"{path.name} must contain the markers `{BEGIN}` and `{END}` exactly once")
     before, rest = text.split(BEGIN)
     between, after = rest.split(END)
     blocks = {

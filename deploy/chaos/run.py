@@ -1,4 +1,4 @@
-"""One run: tape, uninterrupted result, storm, comparison."""
+"""Run one test: write the tape, run the platform with faults, and compare it with the uninterrupted result."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from operators.stage import TimeSlice
 
 SECONDS_PER_FAULT, SECONDS_MIN = 1.0, 8.0
 LEAD_SLICES_MAX = 15
-"""So far may the feed be ahead of the slowest: a storm that hits a platform which has nothing to do shows little."""
+"""Maximum lead of the feed over the slowest dataflow in time slices, so that faults hit a busy platform."""
 PrintLine = Callable[[str], None]
 
 
 class InjectedFault(NamedTuple):
     fault: PlannedFault
     effect: str
-    at_s: float  # since the platform ran
+    at_s: float  # seconds since the platform became healthy
 
 
 class ChaosResult(NamedTuple):
-    """`difference` is the first one in a sentence, None when all is equal. Counts are those of the storm's platform."""
+    """`difference` is the first difference as a sentence, or None. The counts are those of the platform with faults."""
 
     seed: int
     date: str
     struck: list[InjectedFault]
     difference: str | None
     topics: int
-    messages: int  # in all topics, repeats and clocks too
-    repeats: int  # that readers drop
+    messages: int  # in all topics, including repeated records and clocks
+    repeats: int  # messages that readers discard
     tables: int
     rows: int
     restarts: int
@@ -51,7 +51,7 @@ class ChaosResult(NamedTuple):
     def as_tree(self) -> dict[str, Any]:
         tree = self._asdict()
         tree["struck"] = [{**each.fault._asdict(), "did": each.effect, "at_s": each.at_s} for each in self.struck]
-        tree["fault_counts"] = fault_counts([each.fault for each in self.struck])
+        tree["times"] = fault_counts([each.fault for each in self.struck])
         return tree
 
 
@@ -73,8 +73,9 @@ def run(
     *,
     keep_folder: Path | None = None,
 ) -> ChaosResult:
-    """Run the storm of a seed. With `keep_folder`, its state folder stays there. Raises DeployError where it cannot be run, or
-    where the platform does not come back by itself.
+    """Run the test of a seed. With `keep_folder`, its state folder is kept there.
+
+    Raises DeployError if the test cannot be run, or if the platform does not recover from a fault.
     """
     started_at = time.monotonic()
     faults = plan_faults(seed, kills, kinds, targets)
@@ -90,12 +91,14 @@ def run(
             settings = load_settings(folder / "settings.yaml", environment={})
             tape = tape_slices(settings, bars)
             clocks = [time_slice.ts_ns for time_slice in tape]
-            print_line(f"the tape: {len(tape)} ticks, {sum(len(time_slice.records) for time_slice in tape):,} records")
+            print_line(
+                f"tape: {len(tape)} time slices, {sum(len(time_slice.records) for time_slice in tape):,} records"
+            )
             seconds = max(SECONDS_MIN, SECONDS_PER_FAULT * len(faults))
             speed = f"{MINUTES_MAX * 60 / seconds:.0f}" if faults else "max"
             with ChaosStack(folder / "home", folder / "settings.yaml", bars, speed, print_line) as stack:
                 print_line(
-                    f"the platform runs after {time.monotonic() - started_at:.0f} s, {len(faults)} faults to come"
+                    f"platform healthy after {time.monotonic() - started_at:.0f} s; injecting {len(faults)} faults"
                 )
                 with ThrottledFeed(stack, clocks, LEAD_SLICES_MAX) as feed:
                     injected = _inject_faults(stack, faults, clocks, feed, wire, print_line)
@@ -103,7 +106,7 @@ def run(
                 for topic, records in edge_records.source_records(wire).items():
                     stack.wait_for_records(settings.kafka, topic, records)
                 stack.stop_dataflows()
-                print_line(f"the tape is at its end everywhere after {time.monotonic() - started_at:.0f} s; comparing")
+                print_line(f"end of the tape reached after {time.monotonic() - started_at:.0f} s; comparing")
                 comparison = _compare(stack, settings, tape, wire)
                 restarts = sum(child.restarts for child in stack.state().children)
     finally:
@@ -120,7 +123,7 @@ def run(
 
 
 def _compare(stack: ChaosStack, settings: Settings, tape: Sequence[TimeSlice], wire: WireFiles) -> _ComparisonResult:
-    """What the platform left, with what the fused stages make of the tape and of what its own edges told it."""
+    """Compare the platform's topics and tables with the fused stages on the tape and on the recorded edge records."""
     partitions = settings.kafka.symbol_partitions
     messages = dict(stack.logs(partitions))
     actual = {log: deduplicated(values) for log, values in messages.items()}
@@ -150,7 +153,7 @@ def _inject_faults(
     wire: WireFiles,
     print_line: PrintLine,
 ) -> list[InjectedFault]:
-    """Strike with each fault when the feed has come so far; the wire tells something just before."""
+    """Inject each fault when the feed reaches its place on the tape. The watched files grow just before."""
     started_at, injected = time.monotonic(), []
     for fault in faults:
         due_index = int(fault.share * len(clocks))
@@ -158,7 +161,7 @@ def _inject_faults(
         due_ns = clocks[due_index]
         stack.wait_until(lambda ns=due_ns: feed.reached_ns() >= ns, f"the feed at {due_ns}")  # type: ignore[misc]
         if fault.target == FEED:
-            feed.allow_until(len(clocks))  # a process that is held would not notice that its disk is full
+            feed.allow_until(len(clocks))  # a paused process would not write, and so not notice the full disk
         wire.append_rows()
         effect = inject_fault(stack, fault)
         injected.append(InjectedFault(fault, effect, round(time.monotonic() - started_at, 1)))

@@ -1,6 +1,6 @@
-"""What the tape holds besides bars: quotes, headlines (some come twice), filings, a dividend and exchange rates.
+"""Write the inputs besides bars: quotes, headlines (some of them twice), filings, a dividend and exchange rates.
 
-And the wire: files that the services `news` and `fundamentals` watch by themselves, which grow while the platform runs.
+Also the watched files of the services `news` and `fundamentals`, which grow while the platform runs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _START_NS = int(OPENING.timestamp()) * 10**9
 
 
 def write_side_inputs(folder: Path, seed: int, bars: Sequence[Path], minutes: int) -> dict[str, Path]:
-    """One file of each kind, about the prices of the bar files. Equal arguments give equal bytes."""
-    rng = random.Random(f"chaos/others/{seed}")  # noqa: S311  (a tape is to be repeated, not to be secret)
+    """Write one file of each kind, with the prices of the bar files. Equal arguments result in equal bytes."""
+    rng = random.Random(f"chaos/others/{seed}")  # noqa: S311  (a tape must be reproducible, not secret)
     prices = {file.stem: [line.split(",") for line in file.read_text().splitlines()[1:]] for file in bars}
     files = {kind: folder / f"{kind}.{'csv' if kind == 'quotes' else 'jsonl'}" for kind in KINDS}
     files["quotes"].write_text(_quotes(prices, rng))
@@ -54,14 +54,14 @@ def write_side_inputs(folder: Path, seed: int, bars: Sequence[Path], minutes: in
 
 
 def random_headline(rng: random.Random) -> dict[str, Any]:
-    """A headline about one to three symbols."""
+    """Return a headline about one to three symbols."""
     predicate = rng.choice(_POSITIVE_PHRASES if rng.random() < 0.6 else _NEGATIVE_PHRASES)
     symbols = rng.sample(SYMBOLS, rng.randint(1, 3))
     return {"headline": f"{rng.choice(_SUBJECTS)} {predicate}, says {rng.randrange(10**6)}", "symbols": symbols}
 
 
 def random_filing(rng: random.Random, number: int, close: tuple[str, float]) -> dict[str, Any]:
-    """A company's figures, cheap or dear at the price."""
+    """Return a filing of a company that is cheap or expensive at the price."""
     symbol, price = close
     eps = price / rng.choice((8, 10, 40))
     facts = {"eps": eps, "shares": 2e7, "equity": 1e7 * price, "net_income": 2e6 * price, "debt": 1e6 * price}
@@ -69,17 +69,17 @@ def random_filing(rng: random.Random, number: int, close: tuple[str, float]) -> 
 
 
 class WireFiles:
-    """Two files that grow: `append_rows` adds a headline and a filing. Equal seeds tell the same, in the same order."""
+    """Two files that grow: `append_rows` adds a headline and a filing. Equal seeds result in equal rows."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self._rng = random.Random(f"chaos/wire/{seed}")  # noqa: S311  (to be repeated, not to be secret)
+        self._rng = random.Random(f"chaos/wire/{seed}")  # noqa: S311  (must be reproducible, not secret)
         self.news, self.fundamentals = folder / "wire-news.jsonl", folder / "wire-fundamentals.jsonl"
         self.row_count = 0
         for _ in range(2):
             self.append_rows()
 
     def append_rows(self) -> None:
-        """A row of each file, in one write: a reader sees it whole or not at all."""
+        """Append a row to each file. Each row is one write, so a reader sees it completely or not at all."""
         self.row_count += 1
         price = 50.0 + self._rng.randrange(200)
         rows = {
@@ -95,7 +95,7 @@ class WireFiles:
 
 
 def write_settings(path: Path, base: Path, side_inputs: dict[str, Path], wire: WireFiles, model_url: str) -> None:
-    """The settings of `base` with the files and the language model of this run."""
+    """Write the settings of `base`, extended by the files and the language model of this run."""
     tree = yaml.safe_load(base.read_text())
     tree["market_data"] = {"files": {kind: [str(file)] for kind, file in side_inputs.items()}}
     tree["news"] = {"feed": "files", "poll_interval_s": 0.3, "files": {"paths": [str(wire.news)]}}
@@ -105,7 +105,7 @@ def write_settings(path: Path, base: Path, side_inputs: dict[str, Path], wire: W
 
 
 def _quotes(prices: dict[str, list[list[str]]], rng: random.Random) -> str:
-    """A quote of each symbol for every fifth bar, somewhere within its minute."""
+    """Return quotes as CSV: one per symbol for every fifth bar, at a random time within its minute."""
     rows = []
     for symbol, bars in prices.items():
         for number, row in enumerate(bars[::5]):

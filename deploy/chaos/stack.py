@@ -1,4 +1,4 @@
-"""A whole platform of its own for one run of `chaos`: own state folder, free ports, proxies before its services."""
+"""A temporary platform for one run of `chaos`, with its own state folder, free ports and proxies for its services."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from sinks.cluster import client_config
 
 PRELOAD = Path(__file__).parent / "preload"
 SETTINGS = Path(__file__).parent / "settings.yaml"
-# Longer than what a service holds out by itself before it gives up and is started again (120 s).
+# Longer than a service retries before it exits and is restarted (120 s).
 STANDSTILL_S = 240.0
-"""So long without any dataflow moving is a deadlock."""
+"""Seconds without progress of any dataflow after which the platform counts as deadlocked."""
 
 
 class ChaosStack:
-    """Use as a context manager: it starts the platform on `files`, and stops it whatever happens.
+    """A context manager that starts the platform on the bar `files`, and stops it in any case.
 
-    `settings` is its settings file, `speed` is `max` or times real time; `print_line` gets lines of progress.
+    `settings` is its settings file, `speed` is `max` or a multiple of real time, and `print_line` receives lines of
+    progress.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ChaosStack:
             **{f"PLATFORM_{name.upper()}_CLIENT_PORT": str(ports[f"{name} client"]) for name in SERVICE_NAMES},
             "PLATFORM_HOME": str(folder),
             "PLATFORM_CHILD_PATH": str(PRELOAD),
-            "PLATFORM_DASHBOARD": "off",  # it decides nothing, and its port may be another platform's
+            "PLATFORM_DASHBOARD": "off",  # it makes no decisions, and another platform may use its port
             "CHAOS_CLOCKS": str(self.clocks),
             "PYTHONPATH": str(REPOSITORY),
         }
@@ -82,7 +83,7 @@ class ChaosStack:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            # Reaped in a moment's notice: a supervisor that has ended must not look alive to `stop_platform`.
+            # Reap the supervisor: `stop_platform` must not take a zombie for a live one.
             self._exits.callback(supervisor.poll)
             follow_start(self.home, supervisor, lambda state: None)
         except BaseException:
@@ -95,23 +96,23 @@ class ChaosStack:
     ) -> None:
         self._exits.close()
 
-    # -- what runs
+    # -- processes
 
     def state(self) -> PlatformState:
         state = running_state(self.home)
         if state is None:
-            raise DeployError(f"the supervisor has ended; its log is {self.home.logs / 'supervisor.log'}")
+            raise DeployError(f"the supervisor has exited; its log is {self.home.logs / 'supervisor.log'}")
         failed = [child for child in state.children if child.status is Status.FAILED]
         if failed:
-            raise DeployError(f"{failed[0].name} was given up: {failed[0].reason}")
+            raise DeployError(f"service {failed[0].name} has failed: {failed[0].reason}")
         return state
 
     def children(self, service: str) -> tuple[ChildState, ...]:
-        """The processes of a service."""
+        """Return the processes of a service."""
         return self.state().processes_of(service)
 
     def wait_for_pid(self, child: str, timeout_s: float = 90.0) -> int:
-        """The pid of a child that runs, once it does."""
+        """Wait until a child runs, and return its pid. Raises DeployError after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             process = self.state().child(child)
@@ -123,10 +124,10 @@ class ChaosStack:
             ):
                 return process.pid
             time.sleep(0.05)
-        raise DeployError(f"{child} did not come back within {timeout_s:.0f} s")
+        raise DeployError(f"{child} did not restart within {timeout_s:.0f} s")
 
     def wait_until_ended(self, child: str, pid: int, timeout_s: float) -> bool:
-        """Whether the supervisor has seen the end of that process within the time."""
+        """Wait until the supervisor reports that the process has ended. Return False after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             process = self.state().child(child)
@@ -135,10 +136,10 @@ class ChaosStack:
             time.sleep(0.05)
         return False
 
-    # -- how far it is
+    # -- progress
 
     def passed_ns(self, service: str) -> int:
-        """The last tick of a dataflow by its statistics; of several processes the slowest. -1 before there is one."""
+        """Return the last clock in a dataflow's statistics, of its slowest process if there are several; -1 if none."""
         clocks_ns = []
         for child in self.children(service):
             stats = read_stats(self.home.stats / f"{child.name}.json") or {}
@@ -147,50 +148,50 @@ class ChaosStack:
         return min(clocks_ns, default=-1)
 
     def wait_until(self, condition: Callable[[], bool], description: str) -> None:
-        """Raises DeployError when nobody moves any more."""
+        """Wait until `condition` is true. Raises DeployError if no dataflow makes progress."""
         positions, deadline = self._positions(), time.monotonic() + STANDSTILL_S
         while not condition():
             previous, positions = positions, self._positions()
             if positions != previous:
                 deadline = time.monotonic() + STANDSTILL_S
             if time.monotonic() > deadline:
-                raise DeployError(f"waiting for {description}, all stand still: {positions}")
+                raise DeployError(f"no progress while waiting for {description}: {positions}")
             time.sleep(0.2)
 
     def _positions(self) -> str:
         return ", ".join(f"{name} at {self.passed_ns(name)}" for name in DATAFLOW_NAMES)
 
     def run_to_end(self, last_ns: int) -> None:
-        """Until every dataflow has passed the last tick."""
+        """Wait until every dataflow has passed the last time slice."""
         dataflows = [name for name, service in topology.SERVICES.items() if service.inputs or service.outputs]
-        self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in dataflows), "the last tick")
+        self.wait_until(lambda: all(self.passed_ns(name) >= last_ns for name in dataflows), "the last time slice")
 
     def wait_for_records(self, kafka: KafkaSection, topic: str, ids: Collection[str], timeout_s: float = 90.0) -> None:
-        """Until the topic, of one partition, holds all these ids. Raises DeployError."""
+        """Wait until the topic (of one partition) holds all `ids`. Raises DeployError after `timeout_s`."""
         kafka = kafka.model_copy(update={"bootstrap_servers": self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]})
         deadline = time.monotonic() + timeout_s
         while missing := set(ids) - {str(record[0]) for record in topic_tail_reader(kafka, topic)()}:
             if time.monotonic() > deadline:
-                raise DeployError(f"topic {topic} does not get {min(missing)} within {timeout_s:.0f} s")
+                raise DeployError(f"topic {topic} did not receive {min(missing)} within {timeout_s:.0f} s")
             time.sleep(0.5)
 
     def stop_dataflows(self) -> None:
-        """From here on nothing changes."""
+        """Stop the dataflows and the API, so that topics and tables no longer change."""
         for name in (*DATAFLOW_NAMES, "api"):
             control.request(self.home, "stop", name)
         for name in (*DATAFLOW_NAMES, "api"):
             control.wait_for_status(self.home, name, Status.STOPPED)
 
-    # -- what it left
+    # -- results
 
     @property
     def endpoints(self) -> dict[str, str]:
-        """Addresses, with passwords, as the platform's processes are told them."""
+        """Addresses of the platform's services, with passwords, as environment variables."""
         addresses: dict[str, str] = json.loads((self.home.secrets / "endpoints.json").read_text())
         return addresses
 
     def logs(self, partitions: int) -> Iterator[tuple[tuple[str, int], list[bytes]]]:
-        """Every message of every topic that a service owns, repeats too."""
+        """Yield every message of every topic that a service owns, including repeated records."""
         control.wait_for_status(self.home, "kafka", Status.HEALTHY)
         servers = self.endpoints["KAFKA_BOOTSTRAP_SERVERS"]
         consumer = Consumer(client_config(servers, {"group.id": "chaos", "enable.auto.commit": False}))
@@ -206,7 +207,7 @@ class ChaosStack:
 
 
 _EXCLUDED_VARIABLES = {"KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "PLATFORM_SETTINGS", "PLATFORM_KAFKA"}
-"""Of the caller's environment nothing may say what this platform is: it must never touch the one that runs."""
+"""Variables of the caller that are not passed on, so that the test never uses the platform that is running."""
 
 
 def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
@@ -217,6 +218,6 @@ def _messages(consumer: Any, topic: str, partition: int) -> list[bytes]:
     while len(messages) < end:
         batch = consumer.consume(min(1000, end - len(messages)), timeout=20)
         if not batch:
-            raise DeployError(f"topic {topic} partition {partition}: {len(messages)} of {end} messages came")
+            raise DeployError(f"topic {topic} partition {partition}: received {len(messages)} of {end} messages")
         messages += [message.value() or b"" for message in batch if message.error() is None]
     return messages

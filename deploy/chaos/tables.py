@@ -1,11 +1,11 @@
-"""Every table of records against what the uninterrupted run writes, by EXCEPT ALL both ways, in the database itself.
+"""Compare every table of records with the uninterrupted run, in the database, by EXCEPT ALL in both directions.
 
-The expected rows lie in a schema `expected` beside the platform's own and are written there by the platform's own
-writer, each record once. Compared are all columns but `_ARRIVAL_COLUMNS`; of the others none is a wall-clock time, but an
-answer's, which is recorded (`ts` is computed from `ts_ns`).
+The platform's own writer writes the expected rows, each record once, into the schema `expected` of the same database.
+All columns except `_ARRIVAL_COLUMNS` are compared. None of them is a wall-clock time, except the recorded arrival time
+of a model response (`ts` is computed from `ts_ns`).
 
-So is the audit chain, link by link, which is a function of the log. Left out are the API's own tables, which hold times
-of day and salted hashes; of these the number of rows is looked at.
+The audit chain is a function of the log and is compared link by link. The API's own tables hold wall-clock times and
+salted hashes, so only their numbers of rows are compared.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sinks.tables import TABLE_OF
 
 _SCHEMA = "expected"
 _ARRIVAL_COLUMNS = {("news", "ts_ns"), ("fundamentals", "ts_ns")}
-"""When an edge learnt it. One that dies between table and topic learns it once more: the row keeps the first moment,
-the topic has the second."""
+"""Arrival times at an edge. An edge that is killed between table and topic receives the record twice: the row has the
+first time, the topic the second."""
 COMPARED_TABLES = (*TABLE_OF.values(), audit.chain, audit.segments)
 _API_TABLES = {"users": 1, "sessions": 0, "submissions": 0}
-"""The API's tables and how many rows they have when nobody has logged in: the first administrator."""
+"""Expected numbers of rows in the API's tables before the first login: only the first administrator exists."""
 
 
 def first_difference(database_url: str, time_slices: Iterable[TimeSlice]) -> str | None:
-    """Write the expected rows and compare. In one sentence; None when all tables are equal."""
+    """Write the expected rows and compare. Return the first difference as a sentence, None if all tables are equal."""
     with closing(psycopg2.connect(libpq_url(database_url))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -44,13 +44,13 @@ def first_difference(database_url: str, time_slices: Iterable[TimeSlice]) -> str
                     for column in table.columns
                     if column.computed is None and (table.name, column.name) not in _ARRIVAL_COLUMNS
                 ]
-                for left, right, problem in (("public", _SCHEMA, "too many"), (_SCHEMA, "public", "missing")):
+                for left, right, problem in (("public", _SCHEMA, "unexpected"), (_SCHEMA, "public", "missing")):
                     rows = _except_rows(cursor, table.name, columns, left, right)
                     if rows:
                         values_text = ", ".join(
                             f"{name}={value}" for name, value in zip(columns, rows[0][1:], strict=True)
                         )
-                        return f"table {table.name}: {rows[0][0]} rows {problem}, the first: {values_text}"
+                        return f"table {table.name}: {rows[0][0]} rows {problem}; the first: {values_text}"
             for name, expected in _API_TABLES.items():
                 cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(name)))
                 [(count,)] = cursor.fetchall()
@@ -60,7 +60,7 @@ def first_difference(database_url: str, time_slices: Iterable[TimeSlice]) -> str
 
 
 def row_counts(database_url: str) -> dict[str, int]:
-    """Rows of each table that is compared."""
+    """Return the number of rows of each compared table."""
     counts_by_table = {}
     with closing(psycopg2.connect(libpq_url(database_url))) as connection, connection.cursor() as cursor:
         for table in COMPARED_TABLES:
@@ -78,7 +78,7 @@ def _write_expected(cursor: Any, database_url: str, time_slices: Iterable[TimeSl
     for table in COMPARED_TABLES:
         name = sql.Identifier(table.name)
         cursor.execute(sql.SQL("CREATE TABLE {}.{} (LIKE public.{} INCLUDING ALL)").format(schema, name, name))
-    # The writer names no schema; for a moment the expected one comes first for new connections.
+    # The writer uses no schema names, so the expected schema is temporarily first for new connections.
     cursor.execute(sql.SQL("ALTER DATABASE {} SET search_path = {}, public").format(database_name, schema))
     try:
         with closing(PostgresWriter(database_url, name="expected")) as writer:

@@ -1,4 +1,4 @@
-"""The fixed tape: a seeded market in bar files, a Monday of the New York exchange from its opening on."""
+"""Write the fixed tape: bar files of a seeded market, on a Monday of the New York exchange from the open."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _HEADER = "ts_open_utc,symbol,open,high,low,close,volume"
 
 
 def write_tape(folder: Path, seed: int, minutes: int) -> list[Path]:
-    """One CSV file a symbol. Equal arguments give equal bytes. Minutes without a trade have no row."""
-    assert 0 < minutes <= MINUTES_MAX, "a trading day"
+    """Write one CSV file per symbol. Equal arguments result in equal bytes. Minutes without a trade have no row."""
+    assert 0 < minutes <= MINUTES_MAX, f"minutes must be within one trading day (1 to {MINUTES_MAX}), found {minutes}"
     folder.mkdir(parents=True)
     start_ns = int(OPENING.timestamp()) * 1_000_000_000
     simulator = Simulator(SYMBOLS, seed, interval_s=60, start_ns=start_ns, end_after_slices=minutes, fast=True)

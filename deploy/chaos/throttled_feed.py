@@ -1,4 +1,4 @@
-"""Keeps the feed from running away from a platform that is being struck, however slow the machine is."""
+"""Throttle the feed, so that it does not run ahead of a platform with faults, even on a slow machine."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ FEED = "market_data"
 
 
 class ThrottledFeed:
-    """While it is used as a context manager the feed's process is held (SIGSTOP) whenever it is more than `lead_max` ticks
-    ahead of the slowest dataflow, or of the place where the next fault is due (`allow_until`). A held feed is a slow feed:
-    nothing may depend on it.
+    """A context manager that pauses the feed's process (SIGSTOP) when it is too far ahead.
 
-    A process that is stopped may hold messages that it has given out and not sent yet, and the others wait for them: so
-    when nobody moves it goes on for a moment.
+    Too far is more than `lead_max` time slices ahead of the slowest dataflow, or of the place of the next fault
+    (`allow_until`). A paused feed is a slow feed, which must not change any result.
+
+    A paused process may hold messages that it has not sent yet and that others wait for. If no dataflow makes progress,
+    the feed therefore resumes for a moment.
     """
 
     def __init__(self, stack: ChaosStack, clocks: Sequence[int], lead_max: int) -> None:
@@ -50,17 +51,17 @@ class ThrottledFeed:
         self._signal(signal.SIGCONT)
 
     def allow_until(self, index: int) -> None:
-        """The feed may come to this tick, and `lead_max` beyond."""
+        """Allow the feed to reach this time slice, plus `lead_max`."""
         self._allowed_index = index
 
     def reached_ns(self) -> int:
-        """The last tick of the feed. One that has just been started again, and is held, still stands where it stood."""
+        """Return the last clock of the feed. After a restart, this is the previous clock until the feed reports one."""
         self._reached_ns[FEED] = max(self._reached_ns[FEED], self._stack.passed_ns(FEED))
         return self._reached_ns[FEED]
 
     def _watch(self) -> None:
         while not self._stopped.wait(_POLL_S):
-            # A supervisor that has ended is found by whoever waits for it, and said there.
+            # If the supervisor has exited, the code that waits for it reports the error.
             with contextlib.suppress(DeployError):
                 self._update()
                 self._signal(signal.SIGSTOP if self._is_too_far_ahead() and not self._is_stalled() else signal.SIGCONT)
@@ -68,13 +69,13 @@ class ThrottledFeed:
     def _update(self) -> None:
         previous = dict(self._reached_ns)
         for name in self._reached_ns:
-            # A process that has just been started again has said nothing yet: it stands where it stood.
+            # A process that has just been restarted has not reported yet: keep its previous clock.
             self._reached_ns[name] = max(self._reached_ns[name], self._stack.passed_ns(name))
         if self._reached_ns != previous:
             self._progressed_at = time.monotonic()
 
     def _is_stalled(self) -> bool:
-        """Whether nobody has moved for a while; then not again before another while."""
+        """Whether no dataflow made progress for `_RESUME_AFTER_S`. Returns true at most once per such interval."""
         is_stalled = time.monotonic() - self._progressed_at > _RESUME_AFTER_S
         if is_stalled:
             self._progressed_at = time.monotonic()

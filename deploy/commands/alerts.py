@@ -1,4 +1,4 @@
-"""`alerts`: what is open, and a message to each channel to see that it arrives."""
+"""`alerts`: list the alerts, and send a test message to the channels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.name_arguments import unknown_name
+from schemas.errors import BadInput
 
-IncludeResolved = Annotated[bool, typer.Option("--all", help="Also those that are over.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Limit = Annotated[int, typer.Option(min=1, help="How many at most.")]
-ChannelName = Annotated[str | None, typer.Option("--channel", help="ChannelName this one.")]
+IncludeResolved = Annotated[bool, typer.Option("--all", help="Include resolved alerts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Limit = Annotated[int, typer.Option(min=1, help="Maximum number of alerts.")]
+ChannelName = Annotated[str | None, typer.Option("--channel", help="Send to this channel only.")]
 
 
 def register(app: typer.Typer) -> None:
-    alerts = typer.Typer(help="Alerts: what is open, and whether messages arrive.", no_args_is_help=True)
-    alerts.command("list", help="Open alerts, newest first.")(list_alerts)
-    alerts.command("test", help="Send a message to every channel; status 1 when one does not take it.")(send_test)
+    alerts = typer.Typer(help="List alerts and test their channels.", no_args_is_help=True)
+    alerts.command("list", help="List open alerts, newest first.")(list_alerts)
+    alerts.command("test", help="Send a test message to every channel. Exit with status 1 if a channel fails.")(
+        send_test
+    )
     app.add_typer(alerts, name="alerts")
 
 
@@ -44,11 +48,11 @@ def list_alerts(include_resolved: IncludeResolved = False, limit: Limit = 100, a
     if not rows:
         print("no alerts" if include_resolved else "no open alerts")
         return
-    table = Table("opened", "over", "severity", "alert", "what", "sent", "waiting", box=None, pad_edge=False)
+    table = Table("opened", "resolved", "severity", "alert", "summary", "sent", "pending", box=None, pad_edge=False)
     for row in rows:
-        over = "-" if row["resolved_at"] is None else _text(row["resolved_at"])
+        resolved = "-" if row["resolved_at"] is None else _text(row["resolved_at"])
         counts = (str(row["told"]), str(row["untold"]))
-        table.add_row(_text(row["opened_at"]), over, row["severity"], row["key"], row["summary"], *counts)
+        table.add_row(_text(row["opened_at"]), resolved, row["severity"], row["key"], row["summary"], *counts)
     console = Console(highlight=False)
     console.width = max(console.width, 140)
     console.print(table)
@@ -63,19 +67,20 @@ def send_test(channel: ChannelName = None) -> None:
     channels = AlertChannels(settings.alerts)
     names = [entry.name for entry in settings.alerts.channels if channel in (None, entry.name)]
     if not names:
-        channel_names = ", ".join(entry.name for entry in settings.alerts.channels) or "none"
-        raise DeployError(f"no channel {channel!r} in configs/alerts.yaml; there are {channel_names}")
+        if channel is None:
+            raise DeployError("no channels in configs/alerts.yaml; add one under `channels`")
+        raise BadInput(unknown_name("channel", channel, [entry.name for entry in settings.alerts.channels]))
     failed = False
     for entry in settings.alerts.channels:
         if entry.name not in names:
             continue
         if not channels.address_count(entry.name):
-            print(f"{entry.name}: no address; `python cli.py secrets set {entry.secret}` sets it")
+            print(f"{entry.name}: no address; set it with `python cli.py secrets set {entry.secret}`")
             failed = True
             continue
-        title, body = "info: test", "A test of the platform's alerts. Nothing is wrong."
+        title, body = "info: test", "This is a test of the platform's alerts. No action is required."
         error = channels.send(Message(f"test/{entry.name}", entry.name, "info", title, body, 0))
-        print(f"{entry.name}: {error or f'taken by {channels.address_count(entry.name)} address(es)'}")
+        print(f"{entry.name}: {error or f'accepted by {channels.address_count(entry.name)} address(es)'}")
         failed |= error is not None
     raise typer.Exit(1 if failed else 0)
 

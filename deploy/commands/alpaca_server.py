@@ -1,23 +1,24 @@
-"""`alpaca-server`: the local broker, for trying the platform against Alpaca's protocol without a key."""
+"""`alpaca-server`: run a local broker with Alpaca's protocol, to try the platform without an Alpaca key."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.errors import DeployError
 from deploy.local.ports import require_free
+from schemas.errors import BadInput
 
-Port = Annotated[int, typer.Option(help="Where it listens on 127.0.0.1.")]
-Symbols = Annotated[str, typer.Option(help="What it trades, with commas between.")]
-Seed = Annotated[int, typer.Option(help="Of its simulated prices.")]
-Interval = Annotated[int, typer.Option("--bar-interval-s", help="Length of its bars; Alpaca's are 60 s.")]
-
-State = Annotated[Path | None, typer.Option(help="A file that keeps the account over restarts.")]
+Port = Annotated[int, typer.Option(help="Port on 127.0.0.1 to listen on.")]
+Symbols = Annotated[str, typer.Option(help="Comma-separated symbols to trade.")]
+Seed = Annotated[int, typer.Option(help="Seed for the simulated prices.")]
+Interval = Annotated[
+    int, typer.Option("--bar-interval-s", help="Length of a bar in seconds; must divide 86400. Alpaca uses 60.")
+]
+State = Annotated[Path | None, typer.Option(help="File that stores the account between restarts.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("alpaca-server", help="A local broker that speaks Alpaca's protocol, until Ctrl-C.")(alpaca_server)
+    app.command("alpaca-server", help="Run a local broker with Alpaca's protocol until Ctrl-C.")(alpaca_server)
 
 
 def alpaca_server(
@@ -31,11 +32,11 @@ def alpaca_server(
 
     names = tuple(name.strip().upper() for name in symbols.split(",") if name.strip())
     if not names:
-        raise DeployError("--symbols needs at least one symbol")
+        raise BadInput("--symbols must list at least one symbol, found none")
     if bar_interval_s < 1 or 86_400 % bar_interval_s:
-        raise DeployError(f"--bar-interval-s must divide 86400, found {bar_interval_s}")
+        raise BadInput(f"--bar-interval-s must divide 86400, found {bar_interval_s}")
     require_free("the local broker", port, "--port")
     settings = ServerSettings(port=port, symbols=names, seed=seed, bar_interval_s=bar_interval_s, account_file=state)
     server = AlpacaServer(settings)
-    typer.echo(f"a local broker listens at {server.url}; key and secret are `local`")
+    typer.echo(f"local broker listening at {server.url}; key and secret are both `local`")
     server.run()

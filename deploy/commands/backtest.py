@@ -1,4 +1,4 @@
-"""`backtest`: the live stages over files of bars, without any service."""
+"""`backtest`: run the live stages over bar files, without any service."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,26 +12,32 @@ from rich.table import Table
 if TYPE_CHECKING:
     from operators.performance import Performance
 
-Bars = Annotated[list[Path], typer.Option(help="CSV or Parquet files of bars, or folders of them, one or more.")]
+Bars = Annotated[list[Path], typer.Option(help="CSV or Parquet bar files, or folders of them; takes one or more.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
-JsonTarget = Annotated[str | None, typer.Option("--json", help="Write the figures to this file; - is standard output.")]
-ReportFile = Annotated[Path | None, typer.Option("--report", help="Write a page with the equity curve and fills.")]
-_FILES_HELP = "CSV or JSON lines files of {}, or folders of them; may be given several times."
-News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
-Fundamentals = Annotated[
-    list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("companies' figures"))
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
 ]
+JsonTarget = Annotated[
+    str | None, typer.Option("--json", help="Write the results as JSON to this file; - for standard output.")
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write an HTML report with the equity curve and the fills to this file.")
+]
+_FILES_HELP = "CSV or JSON lines files of {}, or folders of them. Can be repeated."
+News = Annotated[list[Path] | None, typer.Option("--news", help=_FILES_HELP.format("headlines"))]
+Fundamentals = Annotated[list[Path] | None, typer.Option("--fundamentals", help=_FILES_HELP.format("company filings"))]
 Reference = Annotated[
     list[Path] | None, typer.Option("--reference-data", help=_FILES_HELP.format("corporate actions and exchange rates"))
 ]
-Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("bids and offers"))]
-Workers = Annotated[int, typer.Option(min=1, help="Worker threads. One is fastest; the result is the same.")]
-Batch = Annotated[int, typer.Option(min=1, help="Ticks that travel together. The result is the same.")]
+Quotes = Annotated[list[Path] | None, typer.Option("--quotes", help=_FILES_HELP.format("quotes (bid and ask)"))]
+Workers = Annotated[
+    int, typer.Option(min=1, help="Number of worker threads. One is fastest; the result does not depend on it.")
+]
+Batch = Annotated[int, typer.Option(min=1, help="Time slices per batch. The result does not depend on it.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("backtest", help="Run the strategies over files of bars; needs no service.")(backtest)
+    app.command("backtest", help="Run the strategies over bar files, without any service.")(backtest)
 
 
 def backtest(
@@ -51,7 +57,7 @@ def backtest(
     from dataflows.backtest import run
     from dataflows.research.report import render_html, write_json
 
-    # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
+    # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     paths = [*bars, *(more_bars or [])]
     input_files = {"quotes": quotes, "reference_data": reference_data, "news": news, "fundamentals": fundamentals}
     progress = Progress(

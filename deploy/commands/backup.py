@@ -1,4 +1,4 @@
-"""`backup` and `restore` of the database. The topics are the log and are not in it."""
+"""`backup` and `restore`: save the database to a file and load it. A backup does not contain the topics."""
 
 from __future__ import annotations
 
@@ -20,24 +20,29 @@ from deploy.home import Home, home_from_environment
 from deploy.supervisor.process_spec import ProcessKind
 from deploy.supervisor.state import Status, running_state
 
-File = Annotated[Path | None, typer.Argument(help="Without: backups/trading-TIME.tar in the state folder.")]
-BackupFile = Annotated[Path, typer.Argument(help="What `backup` wrote.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what is in the database.")]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Then write the tables of the topics anew from them.")]
+File = Annotated[
+    Path | None, typer.Argument(help="File to write (default: backups/trading-TIME.tar in the state folder).")
+]
+BackupFile = Annotated[Path, typer.Argument(help="Backup file to restore, as written by `backup`.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the existing contents of the database.")]
+Rebuild = Annotated[
+    bool, typer.Option("--rebuild", help="After the restore, rebuild every table whose records are in a topic.")
+]
 Encrypt = Annotated[
-    bool, typer.Option("--encrypt", help="RecipientKey the key in BACKUP_KEY, which is made where it is not set.")
+    bool,
+    typer.Option("--encrypt", help="Encrypt with the key in the secret BACKUP_KEY, which is created if it is not set."),
 ]
 RecipientKey = Annotated[
-    str | None, typer.Option("--recipient", help="Encrypt for another key: what is public of it, age1….")
+    str | None, typer.Option("--recipient", help="Encrypt for this age public key (age1…) instead of BACKUP_KEY.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what it holds as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest of the backup as JSON.")]
 
 START_TIMEOUT_S = 240.0
 
 
 def register(app: typer.Typer) -> None:
-    app.command("backup", help="Write the whole database, as of one moment, to a file.")(backup)
-    app.command("restore", help="Put a backup into the database, all of it or nothing.")(restore)
+    app.command("backup", help="Write a consistent snapshot of the whole database to a file.")(backup)
+    app.command("restore", help="Load a backup into the database, in one transaction.")(restore)
 
 
 def backup(
@@ -50,7 +55,7 @@ def backup(
     home = home_from_environment()
     target = (file or _default_file(home)).absolute()
     if target.exists():
-        raise DeployError(f"{target} exists already")
+        raise DeployError(f"backup file {target} already exists; choose another name")
     backup_recipient = (
         recipient_for(home, recipient, by=getpass.getuser()) if encrypt or recipient is not None else None
     )
@@ -65,8 +70,8 @@ def backup(
         print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at}: {target}")
     if backup_recipient is not None and backup_recipient.is_new_key:
         print(
-            "its key was made now and lies in this state folder alone: `python cli.py secrets get BACKUP_KEY`, and "
-            "keep it elsewhere, for without it the backup is lost",
+            "a new backup key was created and stored in this state folder only. Print it with `python cli.py secrets "
+            "get BACKUP_KEY` and store a copy elsewhere: the backup cannot be restored without it.",
             file=sys.stderr,
         )
 
@@ -79,9 +84,9 @@ def restore(file: BackupFile, force: Force = False, rebuild: Rebuild = False, as
 
     home = home_from_environment()
     identity = backup_identity(home)
-    read_manifest(file, identity)  # what is wrong with it is said before anything is stopped
+    read_manifest(file, identity)  # report an invalid backup before any service is stopped
     if rebuild and running_state(home) is None and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        raise DeployError("--rebuild reads the topics: `python cli.py start` the platform first")
+        raise DeployError("--rebuild reads the topics, and Kafka is not running; run `python cli.py start` first")
     with _database_url(home) as url:
         require_empty_database(url, force=force)
         with _writers_stopped(home):
@@ -93,12 +98,13 @@ def restore(file: BackupFile, force: Force = False, rebuild: Rebuild = False, as
     if as_json:
         print(json.dumps({"file": str(file), **manifest._asdict()}, indent=2))
         return
-    print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at} are back")
+    print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables as of {manifest.created_at} restored")
     for line in rebuilt:
         print(line)
     if not rebuilt:
         print(
-            "later rows are in the topics: `python cli.py rebuild TABLE --table` brings them, `restore --rebuild` all"
+            "later rows are in the topics: load them with `python cli.py rebuild TABLE --table`, or all with "
+            "`restore --rebuild`"
         )
 
 
@@ -113,7 +119,7 @@ def _default_file(home: Home) -> Path:
 
 @contextmanager
 def _database_url(home: Home) -> Iterator[str]:
-    """The address of the running or named PostgreSQL; of a stopped platform it is started alone while this lasts."""
+    """Yield `DATABASE_URL`, or the URL of the embedded PostgreSQL, which is started for the duration if necessary."""
     from deploy.recovery.recorded_topics import supervisor_lock
     from deploy.supervisor.service_addresses import use_running_services
 
@@ -138,7 +144,7 @@ def _embedded_postgres(home: Home) -> Iterator[str]:
     ports = Ports.free()
     server = postgres.prepare(home, ports.postgres)
     stack = ServiceStack(home, ports, Endpoints("", server.url, "", (server,)))
-    Console(stderr=True).print("starting PostgreSQL alone", highlight=False)
+    Console(stderr=True).print("starting PostgreSQL only", highlight=False)
     try:
         stack.start_one("postgres")
         postgres.make_database(home, ports.postgres)
@@ -149,7 +155,7 @@ def _embedded_postgres(home: Home) -> Iterator[str]:
 
 @contextmanager
 def _writers_stopped(home: Home) -> Iterator[None]:
-    """Dataflows and the API of the running platform are stopped meanwhile; those that ran run again."""
+    """Stop the dataflows and the API of the running platform, and start those that ran again at the end."""
     from deploy.supervisor.control import request, wait_for_status
 
     state = running_state(home)
@@ -164,13 +170,13 @@ def _writers_stopped(home: Home) -> Iterator[None]:
     finally:
         for name in running:
             request(home, "start", name)
-        # All of them at once, on a machine that may do other things too.
+        # All services start at once, possibly on a busy machine.
         for name in running:
             wait_for_status(home, name, Status.HEALTHY, timeout_s=START_TIMEOUT_S)
 
 
 def _end_offsets(home: Home) -> dict[str, int]:
-    """The end of every partition of our topics now; nothing where Kafka does not answer."""
+    """Return the end offset of every partition of the platform's topics; empty if Kafka does not respond."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     from deploy.recovery.recorded_topics import platform_settings

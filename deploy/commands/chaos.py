@@ -1,4 +1,4 @@
-"""`chaos`: the platform on a fixed tape while it is killed, cut off, filled up and given wrong clocks."""
+"""`chaos`: run fault-injection tests on a temporary platform that plays a fixed tape."""
 
 import json
 import sys
@@ -7,23 +7,33 @@ from typing import Annotated
 
 import typer
 
-from deploy.errors import DeployError
+from deploy.name_arguments import parse_choices
+from schemas.errors import BadInput
 
-Seed = Annotated[int, typer.Option(help="The same seed strikes the same services with the same faults.")]
-Kills = Annotated[int, typer.Option(min=0, help="How many kills; of each other fault a fifth as many, at least one.")]
-Services = Annotated[str | None, typer.Option(help="Only these, with commas: dataflows, api, kafka, postgres, redis.")]
-Faults = Annotated[str, typer.Option(help="Which, with commas.")]
-Keep = Annotated[Path | None, typer.Option(help="A folder that does not exist yet, to keep tape, logs and data.")]
-WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Put the table into docs/guarantees.md.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[
+    int, typer.Option(help="Seed for the faults. The same seed injects the same faults into the same services.")
+]
+Kills = Annotated[
+    int, typer.Option(min=0, help="Number of kills. Each other fault occurs a fifth as often, at least once.")
+]
+Services = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated services that faults affect: dataflow names, api, kafka, postgres, redis (default: all)."
+    ),
+]
+Faults = Annotated[str, typer.Option(help="Comma-separated kinds of faults.")]
+Keep = Annotated[
+    Path | None, typer.Option(help="Store input files, logs and data in this folder, which must not exist yet.")
+]
+WriteDocs = Annotated[bool, typer.Option("--write-docs", help="Write the result table into docs/guarantees.md.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _ALL_KINDS = "kill,connection,disk,clock,scale"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("chaos", help="Strike a platform of its own with faults, and compare it with an uninterrupted run.")(
-        chaos
-    )
+    app.command("chaos", help="Run fault-injection tests on a temporary platform and verify its data.")(chaos)
 
 
 def chaos(
@@ -39,10 +49,10 @@ def chaos(
     from deploy.chaos.faults import KINDS, TARGETS
     from deploy.chaos.run import run
 
-    kinds = _parse_names("--faults", faults, KINDS) if kills else []
-    targets = _parse_names("--services", services or ",".join(TARGETS), TARGETS)
+    kinds = parse_choices("--faults", faults, KINDS) if kills else []
+    targets = parse_choices("--services", services or ",".join(TARGETS), TARGETS)
     if keep is not None and keep.exists():
-        raise DeployError(f"--keep {keep} exists already")
+        raise BadInput(f"--keep must name a folder that does not exist yet, found {keep}")
     result = run(seed, kills, kinds, targets, _print_line, keep_folder=keep.resolve() if keep else None)
     if as_json:
         print(json.dumps(result.as_tree(), indent=2))
@@ -52,14 +62,6 @@ def chaos(
     if write_docs:
         report.write_docs(result)
     raise typer.Exit(0 if result.difference is None else 1)
-
-
-def _parse_names(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in allowed]
-    if unknown or not names:
-        raise DeployError(f"{option} takes some of {', '.join(allowed)}, found {', '.join(unknown) or 'none'}")
-    return names
 
 
 def _print_table(rows: list[list[str]], kinds: tuple[str, ...]) -> None:

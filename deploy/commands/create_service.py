@@ -1,4 +1,4 @@
-"""`create-service`: a new dataflow, wired and tested, that reads bars."""
+"""`create-service`: generate a new dataflow that reads bars, with its wiring and its test."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import typer
 from deploy.home import REPOSITORY
 from deploy.service_template import create_service
 
-Name = Annotated[str, typer.Argument(help="Of the dataflow, such as order_flow.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Name = Annotated[str, typer.Argument(help="Name of the dataflow, such as order_flow.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("create-service", help="Write a new dataflow: stage, wiring, entries and test.")(create)
+    app.command("create-service", help="Generate a new dataflow: stage, wiring, registration and test.")(create)
 
 
 def create(name: Name, as_json: AsJson = False) -> None:
@@ -27,7 +27,7 @@ def create(name: Name, as_json: AsJson = False) -> None:
         print(f"new      {path}")
     for path in created.changed:
         print(f"changed  {path}")
-    print("It reads bars, keeps their last closes and writes nothing. Next:")
-    print(f"  python cli.py test {created.new[-1]}")
-    print("  its output topic: docs/howto/topic.md; then `outputs` in dataflows/runtime/topology.py")
-    print("  what it reads and decides: docs/howto/dataflow.md")
+    print("The new service reads bars, keeps the last close of each symbol and publishes nothing. Next steps:")
+    print(f"  run its test: python cli.py test {created.new[-1]}")
+    print("  add an output topic: docs/howto/topic.md, then `outputs` in dataflows/runtime/topology.py")
+    print("  change its inputs and logic: docs/howto/dataflow.md")

@@ -1,6 +1,7 @@
-"""`init-db` and `migrate`: the tables of the database."""
+"""`init-db` and `migrate`: create and upgrade the database schema."""
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -8,8 +9,8 @@ from deploy.home import home_from_environment
 
 
 def register(app: typer.Typer) -> None:
-    app.command("init-db", help="Create the topics and tables that are missing, in the running services.")(init_db)
-    app.command("migrate", help="Bring the database to the newest schema.")(migrate)
+    app.command("init-db", help="Create missing topics and tables on the running Kafka and PostgreSQL.")(init_db)
+    app.command("migrate", help="Upgrade the database to the newest schema.")(migrate)
 
 
 def init_db() -> None:
@@ -23,10 +24,12 @@ def init_db() -> None:
     initialise(home, bootstrap=platform_settings(home, {}).kafka.cluster, database_url=os.environ["DATABASE_URL"])
 
 
-def migrate(revision: str = "head") -> None:
+def migrate(
+    revision: Annotated[str, typer.Option(help="Schema revision to upgrade to.")] = "head",
+) -> None:
     from deploy.supervisor.migrate import migrate as upgrade
     from deploy.supervisor.service_addresses import use_running_services
 
     if not os.environ.get("DATABASE_URL"):
         use_running_services(home_from_environment())
-    print(upgrade(os.environ["DATABASE_URL"], revision) or f"the database is at {revision}")
+    print(upgrade(os.environ["DATABASE_URL"], revision) or f"database schema is at revision {revision}")

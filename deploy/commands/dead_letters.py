@@ -1,4 +1,4 @@
-"""`dead-letters`: what could not be taken in, why, and back into its topic where that has become possible."""
+"""`dead-letters`: list and show rejected records, replay one into its topic, release a halted service."""
 
 from __future__ import annotations
 
@@ -15,35 +15,44 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.name_arguments import unknown_name
+from deploy.service_names import resolve_service
 from deploy.time_arguments import format_ns
 from schemas.errors import BadInput, InvalidField, Undecodable
+from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from configs.settings import KafkaSection, Settings
     from schemas.records import DeadLetter
 
-Where = Annotated[str, typer.Argument(help="As `list` shows it: TOPIC/PARTITION@OFFSET.")]
-Late = Annotated[bool, typer.Option("--late", help="Late records instead: market data behind its clock.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-_CLOCK_SEARCH_MESSAGES = 20_000  # messages from the end of a log among which a clock must stand
+Where = Annotated[str, typer.Argument(help="Position of the record, as `list` prints it: TOPIC/PARTITION@OFFSET.")]
+Late = Annotated[
+    bool,
+    typer.Option(
+        "--late", help="Select late records (market data that arrived after its clock) instead of dead letters."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_CLOCK_SEARCH_MESSAGES = 20_000  # number of last messages to search for the last clock
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="What could not be taken in, and why.", no_args_is_help=True)
-    group.command("list", help="Newest first, a line each.")(list_letters)
-    group.command("show", help="One of them, with its bytes.")(show)
-    group.command("release", help="Let a service go on that halted because it set too much aside.")(release)
-    group.command("replay", help="Write one into its topic again, at the end.")(replay)
+    group = typer.Typer(help="List, show and replay rejected records.", no_args_is_help=True)
+    group.command("list", help="List dead letters, newest first.")(list_letters)
+    group.command("show", help="Print one dead letter with its raw bytes.")(show)
+    group.command("release", help="Resume a service that halted because it rejected too many records.")(release)
+    group.command("replay", help="Publish the raw bytes of a dead letter to its topic again.")(replay)
     app.add_typer(group, name="dead-letters")
 
 
 def list_letters(
-    topic: Annotated[str | None, typer.Option(help="Only of this topic.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 50,
+    topic: Annotated[str | None, typer.Option(help="List only records of this topic.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of records.")] = 50,
     late: Late = False,
     as_json: AsJson = False,
 ) -> None:
-    with _load_letters(late=late) as (_, letters):
+    with _load_letters(late=late) as (settings, letters):
+        _require_topic(topic, settings.kafka, letters)
         selected = [copies for copies in letters.values() if topic in (None, copies[0].topic)][:limit]
     if as_json:
         print(json.dumps([_tree(copies) for copies in selected], indent=2))
@@ -52,7 +61,7 @@ def list_letters(
         print("no late records" if late else "no dead letters")
         return
     table = Table(box=None)
-    for title in ("place", "at", "read by", "reason"):
+    for title in ("place", "time", "rejected by", "reason"):
         table.add_column(title, no_wrap=title != "reason")
     for copies in selected:
         readers = ", ".join(letter.stage for letter in copies)
@@ -60,20 +69,23 @@ def list_letters(
     Console(width=160, highlight=False, markup=False).print(table)
 
 
-def release(service: Annotated[str, typer.Argument(help="As `status` names it.")]) -> None:
+def release(service: Annotated[str, typer.Argument(help="Service that halted, as `status` prints it.")]) -> None:
     from dataflows.runtime import halt_files
     from deploy.supervisor.control import start_one
+    from deploy.supervisor.process_spec import DATAFLOW_NAMES
     from deploy.supervisor.state import running_state
 
     home = home_from_environment()
+    halted = [path.stem for path in sorted((home.run / "halted").glob("*.json"))]
+    service = resolve_service(service, dict.fromkeys([*DATAFLOW_NAMES, *halted]))
     halt = halt_files.read_halt(home.run, service)
     if halt is None:
-        raise DeployError(f"{service} has not halted; `python cli.py status` shows what has")
+        raise DeployError(f"{service} is not halted; `python cli.py status` shows the state of each service")
     if running_state(home) is None:
         halt_files.release_halt(home.run, service)
     else:
         start_one(home, service)
-    print(f"released {service}, which had halted at {format_ns(halt.at_ns)}: {halt.reason}")
+    print(f"released {service}, halted since {format_ns(halt.at_ns)}: {halt.reason}")
 
 
 def show(where: Where, late: Late = False, as_json: AsJson = False) -> None:
@@ -84,49 +96,49 @@ def show(where: Where, late: Late = False, as_json: AsJson = False) -> None:
     print(json.dumps(tree, indent=2) if as_json else "\n".join(f"{name:10} {value}" for name, value in tree.items()))
 
 
-def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def replay(where: Where, yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False) -> None:
     with _load_letters() as (settings, letters):
         letter = _letters_at(letters, where)[0]
         raw = _original_bytes(settings.kafka, letter)
         refusal = replay_refusal(settings.kafka, letter, raw)
         if refusal:
-            raise DeployError(f"{where} stays a dead letter: {refusal}")
+            raise DeployError(f"cannot replay {where}: {refusal}")
         if not yes:
             print(_decoded(raw))
-            typer.confirm(f"Write it to the end of {letter.topic}, to take effect now?", abort=True)
-        print(f"written to {letter.topic}/{letter.partition}@{_produce(settings.kafka, letter, raw)}")
+            typer.confirm(f"Append this record to {letter.topic}? It takes effect immediately.", abort=True)
+        print(f"appended to {letter.topic}/{letter.partition}@{_produce(settings.kafka, letter, raw)}")
 
 
 def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
-    """Why these bytes cannot go into their topic again; "" where they can."""
+    """Return why these bytes cannot be replayed into their topic, or "" if they can."""
     from dataflows.replay.recording import INPUT_TOPICS
     from operators.alignment import check_bar
     from schemas.codec import decode
     from schemas.records import TOPIC_OF, Bar, Clock
 
     if letter.topic.startswith("file:"):
-        return "it is a row of a file; correct it there and feed the file"
+        return "it is a row of a file; correct the file and load it again"
     if letter.topic.startswith("feed:"):
-        return "it is a message of a market data provider, and its moment is over"
+        return "it is a message of a market data provider, and its time has passed"
     if letter.topic not in INPUT_TOPICS:
-        owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "nobody"
+        owner = kafka.topics[letter.topic].owner if letter.topic in kafka.topics else "no service"
         return (
-            f"topic {letter.topic} is written by {owner} alone; `python cli.py rebuild {owner}` makes its records anew"
+            f"only {owner} publishes to topic {letter.topic}; recreate its records with `python cli.py rebuild {owner}`"
         )
     try:
         record = decode(raw)
     except Undecodable as error:
-        return f"still undecodable: {error}"
+        return f"the record is still undecodable: {error}"
     if type(record) is Clock or TOPIC_OF[type(record)] != letter.topic:
-        return f"it holds a {type(record).__name__}, which does not belong into {letter.topic}"
+        return f"it is a {type(record).__name__}, which topic {letter.topic} does not accept"
     if isinstance(record, Bar):
         try:
             check_bar(record)
         except InvalidField as error:
-            return f"still wrong: {error}"
+            return f"the bar is still invalid: {error}"
         clock_ns = _last_clock_ns(kafka, letter)
         if record.ts_ns <= clock_ns:
-            return f"its minute ({format_ns(record.ts_ns)}) is over, the topic is at {format_ns(clock_ns)}: late again"
+            return f"the bar is late: its time is {format_ns(record.ts_ns)}, the topic clock {format_ns(clock_ns)}"
     return ""
 
 
@@ -135,7 +147,7 @@ def replay_refusal(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> str:
 
 @contextmanager
 def _load_letters(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, list[DeadLetter]]]]:
-    """The settings, and by place the letters of every stage that met it, newest place first."""
+    """Yield the settings, and the letters by place, newest first. Each stage that rejects a record writes a letter."""
     from sqlalchemy import desc, select
     from sqlalchemy.exc import DBAPIError
 
@@ -161,17 +173,31 @@ def _load_letters(*, late: bool = False) -> Iterator[tuple[Settings, dict[str, l
                 letter = record_of(kind, row)
                 letters.setdefault(_place_of(letter), []).append(letter)
     except DBAPIError as error:
-        raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
+        raise DeployError(
+            f"cannot read the dead letters from PostgreSQL: {str(error.orig or error).strip().splitlines()[0]}"
+        ) from error
     finally:
         engine.dispose()
     yield settings, letters
 
 
+def _require_topic(topic: str | None, kafka: KafkaSection, letters: dict[str, list[DeadLetter]]) -> None:
+    """Raises BadInput if no record can have this topic. Rows of files and messages of feeds count as topics."""
+    known = {*kafka.topics, *(copies[0].topic for copies in letters.values())}
+    if topic is not None and topic not in known and not topic.startswith(("file:", "feed:")):
+        raise BadInput(unknown_name("topic", topic, sorted(known)))
+
+
 def _letters_at(letters: dict[str, list[DeadLetter]], where: str) -> list[DeadLetter]:
     if re.fullmatch(r".+/\d+@\d+", where) is None:
-        raise BadInput(f"a dead letter is named TOPIC/PARTITION@OFFSET, found {where!r}")
+        raise BadInput(
+            f"WHERE must have the form TOPIC/PARTITION@OFFSET, found {where!r}{did_you_mean(where, letters)}"
+        )
     if where not in letters:
-        raise DeployError(f"there is no dead letter {where}; `python cli.py dead-letters list` shows them")
+        raise DeployError(
+            f"no dead letter at {where}{did_you_mean(where, letters) or ';'} "
+            "list the dead letters with `python cli.py dead-letters list`"
+        )
     return letters[where]
 
 
@@ -203,7 +229,7 @@ def _decoded(raw: bytes) -> str:
 
 
 def _original_bytes(kafka: KafkaSection, letter: DeadLetter) -> bytes:
-    """The bytes as they stand in the topic, while they do; else those of the letter."""
+    """Return the bytes from the topic, or those stored in the letter if the topic no longer holds them."""
     from deploy.recovery.recorded_topics import require_kafka
 
     if letter.topic.startswith(("file:", "feed:")):
@@ -214,7 +240,7 @@ def _original_bytes(kafka: KafkaSection, letter: DeadLetter) -> bytes:
 
 
 def _last_clock_ns(kafka: KafkaSection, letter: DeadLetter) -> int:
-    """The last clock of the letter's log, -1 where there is none."""
+    """Return the last clock of the letter's log, -1 if there is none."""
     from schemas.codec import decode
     from schemas.records import Clock
 
@@ -230,7 +256,7 @@ def _last_clock_ns(kafka: KafkaSection, letter: DeadLetter) -> int:
 
 
 def _messages(kafka: KafkaSection, letter: DeadLetter, start: int, stop: int | None) -> list[bytes | None]:
-    """The values at offsets [start, stop) of the letter's log; a negative start counts from the end."""
+    """Return the values at offsets [start, stop) of the letter's log. A negative start counts from the end."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     from sinks.cluster import client_config
@@ -247,7 +273,7 @@ def _messages(kafka: KafkaSection, letter: DeadLetter, start: int, stop: int | N
         while len(values) < last - first:
             messages = consumer.consume(min(1000, last - first - len(values)), timeout=10)
             if not messages:
-                raise DeployError(f"topic {name} partition {letter.partition} does not answer")
+                raise DeployError(f"topic {name} partition {letter.partition}: no response from Kafka within 10 s")
             values += [message.value() for message in messages]
         return values
     except KafkaException as error:
@@ -272,5 +298,7 @@ def _produce(kafka: KafkaSection, letter: DeadLetter, raw: bytes) -> int:
     client.produce(kafka.topic_prefix + letter.topic, raw, partition=letter.partition, on_delivery=on_delivery)
     client.flush(30)
     if not offsets:
-        raise DeployError(f"topic {letter.topic} did not take it: {errors[0] if errors else 'no answer in 30 s'}")
+        raise DeployError(
+            f"topic {letter.topic} rejected the record: {errors[0] if errors else 'no response within 30 s'}"
+        )
     return offsets[0]

@@ -1,4 +1,4 @@
-"""`exec`: a command in the environment of one service."""
+"""`exec`: run a command in the environment of one service."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deploy.home import REPOSITORY, Home, home_from_environment
 from deploy.service_names import resolve_service
 from deploy.supervisor.state import PlatformState, running_state
 
-Service = Annotated[str, typer.Argument(help="A service as `status` names it.")]
-Command = Annotated[list[str], typer.Argument(help="The command and its arguments.")]
+Service = Annotated[str, typer.Argument(help="Service, as `status` prints it.")]
+Command = Annotated[list[str], typer.Argument(help="Command to run, with its arguments.")]
 
 
 class ServiceEnvironment(NamedTuple):
-    """Where a service's process lives: its environment variables and its working folder."""
+    """Environment variables and working folder of a service's process."""
 
     environment: dict[str, str]
     folder: Path
@@ -28,9 +28,9 @@ class ServiceEnvironment(NamedTuple):
 def register(app: typer.Typer) -> None:
     app.command(
         "exec",
-        # Options behind the service belong to the command.
+        # Options after the service name belong to the command.
         context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-        help="Run a command in a service's environment and folder; its exit code is the answer.",
+        help="Run a command in a service's environment and folder, and return its exit status.",
     )(execute)
 
 
@@ -38,34 +38,34 @@ def execute(service: Service, command: Command) -> None:
     home = home_from_environment()
     state = running_state(home)
     if state is None:
-        raise DeployError(f"no platform runs in {home.root}")
+        raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
     service_env = service_environment(home, state, resolve_service(service, [child.name for child in state.children]))
     sys.stdout.flush()
     try:
         os.chdir(service_env.folder)
         os.execvpe(command[0], command, service_env.environment)  # noqa: S606 - what the user typed, and no shell
     except OSError as error:
-        raise DeployError(f"{command[0]} cannot be run in {service_env.folder}: {error.strerror}") from error
+        raise DeployError(f"cannot run {command[0]} in {service_env.folder}: {error.strerror}") from error
 
 
 def service_environment(home: Home, state: PlatformState, name: str) -> ServiceEnvironment:
-    """Of the service's running process; of a stopped one, those that it would be started with.
+    """Return the environment of the service's process, or the one that a stopped service would start with.
 
-    The folder of this Python comes first on PATH, so that `python` is the platform's own. Raises DeployError for an
-    external service and a process of somebody else.
+    The folder of this Python is first on PATH, so that `python` is the platform's own. Raises DeployError for an
+    external service and for a process of another user.
     """
     import psutil
 
     child = state.child(name)
-    assert child is not None, "the name is one of the state's"
+    assert child is not None, "the name was resolved from the state"
     if child.external:
-        raise DeployError(f"{name} runs elsewhere: its address came from the environment")
+        raise DeployError(f"{name} is external (its address is set in the environment), so it has no local process")
     if child.identity is not None and child.identity.alive():
         try:
             process = psutil.Process(child.identity.pid)
             environment, folder = process.environ(), Path(process.cwd())
         except psutil.Error as error:
-            raise DeployError(f"the environment of {name} (pid {child.pid}) cannot be read: {error}") from error
+            raise DeployError(f"cannot read the environment of {name} (pid {child.pid}): {error}") from error
     else:
         environment, folder = _start_environment(home), REPOSITORY
     python_folder = str(Path(sys.executable).parent)

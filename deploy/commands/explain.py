@@ -1,11 +1,13 @@
-"""`explain`: walks an order, proposal, execution or refusal back to its bars, or says why nothing was traded."""
+"""`explain`: trace a decision back to the bars it was made from, or print why a symbol was not traded."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,23 +27,34 @@ if TYPE_CHECKING:
 
     Find = Callable[[Record], RecordPosition | None]
 
-RecordId = Annotated[str | None, typer.Argument(help="ord-N, prop-N, exe-N, refusal-N or the id of a command.")]
-Symbol = Annotated[str | None, typer.Option(help="Why was nothing traded in this symbol? With --at.")]
-At = Annotated[str | None, typer.Option(help="Event time; the last bar at or before it counts. Without: now.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the tree as JSON.")]
+RecordId = Annotated[
+    str | None, typer.Argument(help="Record id: ord-N, prop-N, exe-N, refusal-N or a command id (cmd-…).")
+]
+Symbol = Annotated[str | None, typer.Option(help="Explain why this symbol was not traded at the time of --at.")]
+At = Annotated[
+    str | None, typer.Option(help="Event time for --symbol; uses the last bar at or before it (default: now).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-NO_PLACES = "Kafka does not answer, so topic, partition and offset are left out"
+_PREFIXES = ("ord", "prop", "exe", "refusal", "cmd")
+_PREFIX_ALIASES = {"order": "ord", "proposal": "prop", "execution": "exe", "fill": "exe", "command": "cmd"}
+_RECORD_ID = re.compile(rf"({'|'.join(_PREFIXES)})-\S+")
+NO_PLACES = "Kafka is not reachable, so topic, partition and offset are omitted"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("explain", help="Why an order, or why none: back to the bars.")(explain_decision)
+    app.command("explain", help="Explain why an order was sent or a symbol was not traded, back to the bars.")(
+        explain_decision
+    )
 
 
 def explain_decision(record_id: RecordId = None, symbol: Symbol = None, at: At = None, as_json: AsJson = False) -> None:
     if (record_id is None) == (symbol is None):
-        raise BadInput("explain takes an id such as ord-12, or --symbol SYMBOL with --at TIME")
+        raise BadInput("explain needs either a record id such as ord-12, or --symbol SYMBOL with an optional --at TIME")
     if record_id is not None and at is not None:
-        raise BadInput("--at belongs to --symbol")
+        raise BadInput("--at requires --symbol")
+    if record_id is not None:
+        require_record_id(record_id)
     ts_ns = parse_time_ns("--at", at)
     with _open_database() as (settings, db):
         print(
@@ -49,6 +62,20 @@ def explain_decision(record_id: RecordId = None, symbol: Symbol = None, at: At =
             if record_id
             else _explain_inaction(settings, db, symbol, ts_ns, as_json)
         )
+
+
+def require_record_id(record_id: str) -> None:
+    """Raises BadInput, with a suggestion, if `record_id` does not have the form of a record id.
+
+    >>> require_record_id("ord-12"), require_record_id("cmd-7f")
+    (None, None)
+    """
+    if _RECORD_ID.fullmatch(record_id) is not None:
+        return
+    prefix, number = re.fullmatch(r"(.*?)[^0-9a-z]*(\d*)", record_id.lower()).groups()  # type: ignore[union-attr]
+    nearest = _PREFIX_ALIASES.get(prefix) or next(iter(get_close_matches(prefix, _PREFIXES, n=1)), "")
+    suggestion = f"; did you mean {nearest}-{number or 'N'}?" if nearest else ""
+    raise BadInput(f"a record id is ord-N, prop-N, exe-N, refusal-N or cmd-…, found {record_id!r}{suggestion}")
 
 
 @contextmanager
@@ -69,14 +96,16 @@ def _open_database() -> Iterator[tuple[Settings, Connection]]:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True) as db:
             yield settings, db
     except DBAPIError as error:
-        raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
+        raise DeployError(
+            f"cannot read the tables from PostgreSQL: {str(error.orig or error).strip().splitlines()[0]}"
+        ) from error
     finally:
         engine.dispose()
 
 
 @contextmanager
 def _place_finder(settings: Settings) -> Iterator[Find | None]:
-    """Looks places up while Kafka answers; None where it does not."""
+    """Yield a function that finds the log position of a record, or None if Kafka is not reachable."""
     from deploy.supervisor.probes import KafkaProbe
     from sinks.record_locator import RecordLocator
 
@@ -95,7 +124,7 @@ def _explain_record(settings: Settings, db: Connection, record_id: str, as_json:
 
     explanation = explain(DatabaseRecordLookup(db), record_id)
     if explanation is None:
-        raise DeployError(f"there is no order, proposal, execution, refusal or command {record_id} in the tables")
+        raise DeployError(f"no order, proposal, execution, refusal or command {record_id} in the tables")
     explanation, note = _with_places(settings, explanation)
     if as_json:
         return _json(explanation_json(explanation) | {"note": note})
@@ -136,10 +165,10 @@ def _explain_inaction(settings: Settings, db: Connection, symbol: str | None, ts
 def _lines(explanation: Explanation) -> list[str]:
     lines = [explanation.outcome]
     if explanation.consequences:
-        lines += ["", "what came of it"]
+        lines += ["", "consequences"]
         for node in explanation.consequences:
             lines += _tree(node, "  ")
-    return [*lines, "", "what it was made from", *_tree(explanation.root, "  ")]
+    return [*lines, "", "causes", *_tree(explanation.root, "  ")]
 
 
 def _tree(node: CauseNode, indent: str) -> list[str]:
@@ -154,15 +183,15 @@ def _tree(node: CauseNode, indent: str) -> list[str]:
 
 
 def _place(place: RecordPosition, ts_ns: int) -> str:
-    """Such as orders/0@12; with the tick where that is another time than the record's own."""
+    """Return such as orders/0@12, with the time slice if its clock differs from the record's own time."""
     where = f"{place.topic}/{place.partition}@{place.offset}"
     if place.event_ns is None:
-        return f"{where}, in no tick yet"
-    return where if place.event_ns == ts_ns else f"{where}, in the tick at {format_ns(place.event_ns)}"
+        return f"{where}, not in a time slice yet"
+    return where if place.event_ns == ts_ns else f"{where}, in the time slice at {format_ns(place.event_ns)}"
 
 
 def _facts(record: Record) -> list[str]:
-    """The fields, one a line where a field holds several things."""
+    """Return the fields as lines. Fields with several values have lines of their own."""
     short, long = [], []
     for field, value in record._asdict().items():
         if field == "checks":
@@ -179,7 +208,7 @@ def _facts(record: Record) -> list[str]:
 def _inaction_lines(inaction: SymbolAsOf) -> list[str]:
     lines = [f"{inaction.symbol} at {format_ns(inaction.slice_ns)}", *(f"  {reason}" for reason in inaction.reasons)]
     if inaction.row is not None:
-        lines += ["", "what the strategies saw", *_tree(inaction.row, "  ")]
+        lines += ["", "features that the strategies received", *_tree(inaction.row, "  ")]
     if inaction.decision is not None:
         lines += ["", *_lines(inaction.decision)]
     return lines

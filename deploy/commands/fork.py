@@ -1,4 +1,4 @@
-"""`fork`: the recorded inputs under other settings from some moment on, and how that differs from what happened."""
+"""`fork`: replay the recorded inputs with other settings from a given time on, and compare the results."""
 
 from __future__ import annotations
 
@@ -15,27 +15,36 @@ from deploy.errors import DeployError
 from deploy.home import home_from_environment
 from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput
+from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from dataflows.replay.fork import ForkComparison, ForkOutcome
 
-At = Annotated[str, typer.Option(help="Event time from which the other settings hold.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting, as risk_manager.max_daily_loss=5000.")]
+At = Annotated[str, typer.Option(help="Event time from which the changed settings apply.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting to change, such as risk_manager.max_daily_loss=5000. Can be repeated."),
+]
 Strategy = Annotated[
     list[str] | None,
-    typer.Option(help="""Run these strategies instead: a name or file.py:Class, then parameters as JSON."""),
+    typer.Option(
+        help="Strategy to run instead of the current ones: name or file.py:Class, then JSON parameters; repeatable."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 DECISION_SECTIONS = ("instruments", "features", "signals", "portfolio_manager", "risk_manager", "execution")
-"""Sections of the settings that change decisions; the others only say where things are."""
+"""Sections of the settings that change decisions. The other sections hold addresses and files."""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("fork", help="What would have happened under other settings; touches nothing live.")(fork_recording)
+    app.command("fork", help="Replay the recording with other settings and compare. Does not affect live trading.")(
+        fork_recording
+    )
 
 
 def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json: AsJson = False) -> None:
+    from configs.strategies import load_strategies
     from dataflows.replay.fork import fork
     from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import platform_settings, recorded_settings
@@ -45,24 +54,29 @@ def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json:
     assert at_ns is not None, "typer requires --at"
     changes = overrides(set_ or [], strategy or [])
     home = home_from_environment()
-    platform_settings(home, changes)  # what is wrong with them is said before Kafka starts
+    signals = platform_settings(home, changes).signals  # report invalid settings before Kafka starts
+    load_strategies([entry.model_dump() for entry in signals.strategies])
     console = Console(stderr=True)
     with console.status("replaying") as status, recorded_settings(home, status.update) as before:
         after = platform_settings(home, changes)
         try:
             with closing(open_recording(before.kafka, "fork")) as runs:
                 forked = fork(
-                    before, after, runs, at_ns, lambda slice_count: status.update(f"{slice_count:,} ticks forked")
+                    before,
+                    after,
+                    runs,
+                    at_ns,
+                    lambda slice_count: status.update(f"{slice_count:,} time slices replayed"),
                 )
         except Unavailable as error:
             raise DeployError(str(error)) from error
     if forked.difference is not None:
         raise DeployError(
-            f"the recording does not replay up to --at: it differs at {format_ns(forked.difference.ts_ns)} in "
-            f"{forked.difference.topic} {forked.difference.name}; `python cli.py replay-check` says how"
+            f"the recording does not replay up to --at: first difference at {format_ns(forked.difference.ts_ns)} in "
+            f"{forked.difference.topic} {forked.difference.name}; print it with `python cli.py replay-check`"
         )
     if not forked.ticks:
-        raise DeployError(f"nothing is recorded at or after {format_ns(at_ns)}")
+        raise DeployError(f"no recorded inputs at or after --at {format_ns(at_ns)}")
     if as_json:
         print(_as_json(forked))
     else:
@@ -70,7 +84,7 @@ def fork_recording(at: At, set_: Set = None, strategy: Strategy = None, as_json:
 
 
 def overrides(assignments: list[str], strategies: list[str]) -> dict[str, str]:
-    """Both kinds of options as environment variables of the settings. Raises BadInput.
+    """Return --set and --strategy options as environment variables of the settings. Raises BadInput if malformed.
 
     >>> overrides(["risk_manager.max_daily_loss=5000"], [])
     {'RISK_MANAGER__MAX_DAILY_LOSS': '5000'}
@@ -85,12 +99,12 @@ def overrides(assignments: list[str], strategies: list[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         path = tuple(key.strip().split("."))
         if not equals or len(path) < 2 or path[0] not in DECISION_SECTIONS:
-            raise BadInput(
-                f"--set takes SECTION.KEY=VALUE with a section of {', '.join(DECISION_SECTIONS)}, found {text!r}"
-            )
+            suggestion = "" if path[0] in DECISION_SECTIONS else did_you_mean(path[0], DECISION_SECTIONS)
+            sections = ", ".join(DECISION_SECTIONS)
+            raise BadInput(f"--set must be SECTION.KEY=VALUE with a section of {sections}, found {text!r}{suggestion}")
         variables["__".join(path).upper()] = value.strip()
         if path in variable_names:
-            variables[variable_names[path]] = value.strip()  # it would win over the nested name
+            variables[variable_names[path]] = value.strip()  # this name takes precedence over the nested one
     if strategies:
         variables["SIGNALS__STRATEGIES"] = json.dumps([_strategy(text) for text in strategies])
     return variables
@@ -117,7 +131,7 @@ def _as_json(forked: ForkComparison) -> str:
 
 def _print(forked: ForkComparison) -> None:
     table = Table(box=None)
-    for name in ("", "happened", "forked", "difference"):
+    for name in ("", "original", "forked", "difference"):
         table.add_column(name, justify="right" if name else "left")
     for name, happened_value, forked_value in _rows(forked.happened, forked.forked):
         table.add_row(
@@ -127,21 +141,21 @@ def _print(forked: ForkComparison) -> None:
             _text(forked_value - happened_value) if forked_value != happened_value else "",
         )
     console = Console(width=120, highlight=False)
-    console.print(f"{forked.ticks:,} ticks from {format_ns(forked.at_ns)} to {format_ns(forked.last_ns)}")
+    console.print(f"{forked.ticks:,} time slices from {format_ns(forked.at_ns)} to {format_ns(forked.last_ns)}")
     console.print(table)
     if not forked.ticks_apart:
-        console.print("the same orders and refusals at every tick")
+        console.print("no differences: the same orders and refusals in every time slice")
         return
-    console.print(f"{forked.ticks_apart:,} ticks with other orders or refusals; the first of them:")
+    console.print(f"{forked.ticks_apart:,} time slices with different orders or refusals; the first ones:")
     for divergence in forked.apart:
         console.print(f"  {format_ns(divergence.ts_ns)}")
-        for lines, label in ((divergence.only_happened, "happened"), (divergence.only_forked, "forked  ")):
+        for lines, label in ((divergence.only_happened, "original"), (divergence.only_forked, "forked  ")):
             for line in lines:
                 console.print(f"    {label}  {line}", markup=False)
 
 
 def _rows(happened: ForkOutcome, forked: ForkOutcome) -> list[tuple[str, Any, Any]]:
-    """Name and value of both sides; what is counted by a key has a row a key."""
+    """Return (name, original value, forked value) rows. A figure that is a dict has one row per key."""
     rows: list[tuple[str, Any, Any]] = []
     happened_values, forked_values = happened._asdict(), forked._asdict()
     for name in happened_values:

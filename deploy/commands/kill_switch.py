@@ -1,4 +1,4 @@
-"""`kill-switch`: stop all trading, and allow it again."""
+"""`kill-switch`: halt all trading, and resume it."""
 
 import getpass
 from typing import Annotated
@@ -7,25 +7,27 @@ import typer
 
 from deploy.home import home_from_environment
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept with the command and in every refusal that follows.")]
+Reason = Annotated[
+    str, typer.Option(help="Reason. It is stored with the command and in every order rejection that follows.")
+]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Stop all trading, and allow it again.", no_args_is_help=True)
+    group = typer.Typer(help="Halt all trading, and resume it.", no_args_is_help=True)
     group.command("on")(on)
     group.command("off")(off)
     app.add_typer(group, name="kill-switch")
 
 
 def on(reason: Reason) -> None:
-    """Refuse every new order and cancel what is working, from the next tick on."""
+    """Halt all trading: from the next time slice on, reject every new order and cancel all working orders."""
     from schemas.records import KILL_SWITCH
 
     _send(KILL_SWITCH, reason)
 
 
 def off(reason: Reason) -> None:
-    """Let orders through again."""
+    """Resume trading: accept orders again from the next time slice on."""
     from schemas.records import RELEASE
 
     _send(RELEASE, reason)
@@ -40,4 +42,4 @@ def _send(kind: str, reason: str) -> None:
     kafka = load_settings().kafka
     command = new_command(kind, actor=getpass.getuser(), reason=reason)
     send(kafka.cluster, command, prefix=kafka.topic_prefix)
-    print(f"{command.command_id} is in the log; it takes effect at the next tick")
+    print(f"published {command.command_id}; it takes effect at the next time slice")

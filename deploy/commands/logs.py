@@ -1,4 +1,4 @@
-"""`logs`: what the services wrote, searched, followed or exported."""
+"""`logs`: print, search, follow and export the logs of the services."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.name_arguments import require_choice
 from deploy.service_names import resolve_service
 from deploy.supervisor.log_lines import LEVELS, LogEntry, LogFilter, LogTail, read_logs
 from deploy.time_arguments import parse_since_s
 from schemas.errors import BadInput
 
-Services = Annotated[list[str] | None, typer.Argument(help="Services as `status` names them; without: all.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")]
+Services = Annotated[list[str] | None, typer.Argument(help="Services, as `status` prints them (default: all).")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")]
 Lines = Annotated[
-    int | None, typer.Option("--lines", "-n", min=0, help="How many of the last lines: 50; all of an export.")
+    int | None, typer.Option("--lines", "-n", min=0, help="Number of last entries (default: 50; all for an export).")
 ]
-Level = Annotated[str | None, typer.Option(help=f"This level and above: {', '.join(LEVELS)}.")]
-Search = Annotated[str | None, typer.Option(help="Lines that hold this text, in any case.")]
-Grep = Annotated[str | None, typer.Option(help="Lines that match this regular expression.")]
-Since = Annotated[str | None, typer.Option(help="So long ago (90s, 15m, 1h, 1d), or a time.")]
-AsJson = Annotated[bool, typer.Option("--json", help="A JSON object a line.")]
-Export = Annotated[bool, typer.Option("--export", help="Everything that is asked for, not its last lines only.")]
-Format = Annotated[str, typer.Option("--format", help="Of an export: json or text.")]
-Output = Annotated[Path | None, typer.Option(help="Of an export: the file to write.")]
+Level = Annotated[str | None, typer.Option(help=f"Show entries of this level and above: {', '.join(LEVELS)}.")]
+Search = Annotated[str | None, typer.Option(help="Show entries that contain this text, ignoring case.")]
+Grep = Annotated[str | None, typer.Option(help="Show entries that match this regular expression.")]
+Since = Annotated[str | None, typer.Option(help="Show log entries since a duration (90s, 15m, 1h, 1d) or a timestamp.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+Export = Annotated[bool, typer.Option("--export", help="Export all matching entries, not only the last ones.")]
+Format = Annotated[str, typer.Option("--format", help="Export format: json or text.")]
+Output = Annotated[Path | None, typer.Option(help="File to write the export to (default: standard output).")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("logs", help="The services' logs: search, follow, export.")(logs)
+    app.command("logs", help="Print, search, follow or export the logs of the services.")(logs)
 
 
 def logs(
@@ -56,10 +57,10 @@ def logs(
     log_filter = parse_filter(level, search, grep, since)
     _require_export(export, format_, output, follow=follow)
     folder = home_from_environment().logs
-    # `initialise` and `supervisor` write logs too.
+    # These include `initialise` and `supervisor`, which are not services.
     log_names = sorted(path.stem for path in folder.glob("*.log"))
     if not log_names:
-        raise DeployError(f"there are no logs in {folder}")
+        raise DeployError(f"no logs in {folder}; start the platform with `python cli.py start`")
     names = [resolve_service(name, log_names) for name in services] if services else log_names
     tails = [LogTail(folder / f"{name}.log") for name in names] if follow else []
     lines_max = lines if lines is not None or export else 50
@@ -78,9 +79,9 @@ def logs(
 
 
 def parse_filter(level: str | None, search: str | None, grep: str | None, since: str | None) -> LogFilter:
-    """Check what was typed. Raises BadInput naming the option."""
+    """Build the filter from the options. Raises BadInput that names the invalid option."""
     if level is not None and level.upper() not in LEVELS:
-        raise BadInput(f"--level must be one of {', '.join(LEVELS)}, found {level!r}")
+        require_choice("--level", level, LEVELS)
     try:
         pattern = None if grep is None else re.compile(grep)
     except re.error as error:
@@ -89,12 +90,11 @@ def parse_filter(level: str | None, search: str | None, grep: str | None, since:
 
 
 def _require_export(export: bool, format_: str, output: Path | None, *, follow: bool) -> None:
-    if format_ not in ("json", "text"):
-        raise BadInput(f"--format must be json or text, found {format_!r}")
+    require_choice("--format", format_, ("json", "text"))
     if not export and (output is not None or format_ != "text"):
-        raise BadInput("--format and --output belong to --export")
+        raise BadInput("--format and --output require --export")
     if export and follow:
-        raise BadInput("an export ends, --follow does not: choose one")
+        raise BadInput("--export and --follow cannot be combined")
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def _open_output(output: Path | None) -> Iterator[TextIO]:
         with output.open("w") as file:
             yield file
     except OSError as error:
-        raise DeployError(f"{output} cannot be written: {error.strerror}") from error
+        raise DeployError(f"cannot write {output}: {error.strerror}") from error
     print(f"written to {output}", file=sys.stderr)
 
 
@@ -115,7 +115,7 @@ def _write(entry: LogEntry, out: TextIO, *, as_json: bool, with_service: bool) -
 
 
 def _follow_tails(tails: list[LogTail]) -> Iterator[LogEntry]:
-    """Until Ctrl-C; nothing where nothing is followed."""
+    """Yield new entries until Ctrl-C. Returns at once if `tails` is empty."""
     try:
         while tails:
             entries = sorted((entry for tail in tails for entry in tail.read_new()), key=lambda entry: entry.ts)

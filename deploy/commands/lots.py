@@ -1,4 +1,4 @@
-"""`lots`: tax lots, matches and totals of a CSV of trades. Needs no service and nothing but the file."""
+"""`lots`: compute tax lots, matches and totals from a CSV file of trades, without any service."""
 
 from __future__ import annotations
 
@@ -11,38 +11,50 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import typer
 
+from deploy.name_arguments import require_choice
 from deploy.trade_files import FillRow, SplitRow, TradeTime, read_fills, read_splits
 from operators.ledger import OpenLot, TaxBook, TaxMatch
 from operators.ledger.form_8949 import FormRow, form_rows
 from operators.ledger.form_8949 import totals as form_totals
 from operators.money import ZERO, plain
 from schemas.errors import BadInput, InvalidField
+from schemas.suggestions import did_you_mean
 
 _METHODS = ("fifo", "lifo", "hifo", "average")
 _FORMATS = ("lots", "8949")
 
 
 def register(app: typer.Typer) -> None:
-    app.command("lots", help="Tax lots, realized gains and wash sales of a CSV of trades.")(lots)
+    app.command("lots", help="Compute tax lots, realized gains and wash sales from a CSV file of trades.")(lots)
 
 
 def lots(
-    fills: Annotated[Path, typer.Option(help="CSV: time,symbol,side,quantity,price,fee[,order_id][,multiplier]")],
-    method: Annotated[str, typer.Option(help="fifo, lifo, hifo or average")] = "fifo",
-    splits: Annotated[Path | None, typer.Option(help="CSV: time,symbol,ratio; 2 is two new for one old")] = None,
-    wash_sales: Annotated[bool, typer.Option("--wash-sales", help="Disallow losses by IRS Pub. 550")] = False,
-    json_out: Annotated[str | None, typer.Option("--json", help="Write JSON to this file, - for the screen")] = None,
-    form: Annotated[str, typer.Option("--format", help="lots, or 8949 for the rows of the tax form")] = "lots",
-    zone: Annotated[str, typer.Option(help="Whose calendar days count, for times with a zone")] = "America/New_York",
+    fills: Annotated[
+        Path, typer.Option(help="CSV file with time,symbol,side,quantity,price,fee and optionally order_id,multiplier.")
+    ],
+    method: Annotated[str, typer.Option(help="Matching method: fifo, lifo, hifo or average.")] = "fifo",
+    splits: Annotated[
+        Path | None, typer.Option(help="CSV file with time,symbol,ratio; ratio 2 means two new shares for one old.")
+    ] = None,
+    wash_sales: Annotated[bool, typer.Option("--wash-sales", help="Disallow wash-sale losses (IRS Pub. 550).")] = False,
+    json_out: Annotated[
+        str | None, typer.Option("--json", help="Write JSON to this file; - for standard output.")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Output format: lots, or 8949 for the rows of the tax form.")
+    ] = "lots",
+    zone: Annotated[
+        str, typer.Option(help="Time zone in which times with a UTC offset are converted to trade dates.")
+    ] = "America/New_York",
 ) -> None:
-    """Match every sale with the lots it closes, and show what is still open."""
+    """Match every sale with the lots it closes, and print the open lots."""
     try:
-        _require_choice("--method", method, _METHODS)
-        _require_choice("--format", form, _FORMATS)
+        require_choice("--method", method, _METHODS)
+        require_choice("--format", form, _FORMATS)
         result = _compute(fills, splits, method, wash_sales, _zone(zone))
         text = _as_json(result, form) if json_out is not None else _as_text(result, form)
         _write(text, json_out)
@@ -52,23 +64,21 @@ def lots(
 
 
 class TaxLotsResult(NamedTuple):
-    """What a book says about a file. `trade_times` has the time of each trade by its id."""
+    """Matches and open lots of a file. `trade_times` maps a trade id to the time of the trade."""
 
     matches: list[TaxMatch]
     open_lots: list[tuple[str, Decimal, OpenLot]]
     trade_times: dict[str, TradeTime]
 
 
-def _require_choice(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise BadInput(f"{option} must be one of {', '.join(allowed)}, found {value!r}")
-
-
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise BadInput(f"--zone must be a zone such as America/New_York, found {name!r}") from None
+        raise BadInput(
+            f"--zone must be a time zone such as America/New_York, found {name!r}"
+            f"{did_you_mean(name, available_timezones())}"
+        ) from None
 
 
 def _compute(fills: Path, splits: Path | None, method: str, wash_sales: bool, zone: ZoneInfo) -> TaxLotsResult:
@@ -81,11 +91,11 @@ def _compute(fills: Path, splits: Path | None, method: str, wash_sales: bool, zo
     ):
         times_text = f"{trades[0].trade_time.text!r} and {split_rows[0].trade_time.text!r}"
         raise BadInput(
-            f"{fills.name} and {splits}: field time must be with a zone in both or in none, found {times_text}"
+            f"{fills.name} and {splits}: field time must have a zone in both files or in neither, found {times_text}"
         )
     book = TaxBook(method, wash_sales=wash_sales)
     matches: list[TaxMatch] = []
-    # A split comes into effect before what is traded at the same time.
+    # A split takes effect before the trades of the same time.
     steps: list[SplitRow | FillRow] = sorted([*split_rows, *trades], key=lambda step: step.trade_time.sort_key)
     for step in steps:
         try:
@@ -124,7 +134,7 @@ def _match_fields(match: TaxMatch, trade_times: dict[str, TradeTime]) -> dict[st
 
 
 def _lot_fields(symbol: str, lot: OpenLot, trade_times: dict[str, TradeTime]) -> dict[str, str]:
-    """`basis` holds the fees and what a wash sale carried in; of a short lot it is what the sale brought, less both."""
+    """`basis` is the cost plus fees and the loss carried from a wash sale; for a short lot, the proceeds less both."""
     costs = lot.fees + lot.carried_loss
     return {
         "symbol": symbol,
@@ -138,7 +148,7 @@ def _lot_fields(symbol: str, lot: OpenLot, trade_times: dict[str, TradeTime]) ->
 
 
 def _shifted_back(trade_time: TradeTime, offset_ns: int) -> str:
-    """A time as far before `trade_time` as whole days go, written in the same way."""
+    """Return the time `offset_ns` before `trade_time`, in the same notation."""
     if not offset_ns:
         return trade_time.text
     stamp = trade_time.stamp - timedelta(microseconds=offset_ns // 1_000)
@@ -198,4 +208,4 @@ def _write(text: str, target: str | None) -> None:
     try:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise BadInput(f"--json {target}: file must be writable, found {error.strerror}") from None
+        raise BadInput(f"cannot write --json {target}: {error.strerror}") from None

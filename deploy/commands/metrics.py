@@ -1,4 +1,4 @@
-"""`metrics`: what the API's `/metrics` page says, as tables."""
+"""`metrics`: print the figures of the API's `/metrics` page as tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from deploy.home import home_from_environment
 from deploy.performance.metrics_page import MetricsSnapshot, fetch_page, parse_metrics
 from deploy.supervisor.state import running_state
 
-Watch = Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")]
-Interval = Annotated[float, typer.Option(min=0.2, help="Of --watch, in seconds.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs; with --watch an object a line.")]
-Url = Annotated[str | None, typer.Option(help="Another API than that of this state folder, as http://host:port.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Refresh the figures until Ctrl-C.")]
+Interval = Annotated[float, typer.Option(min=0.2, help="Seconds between the refreshes of --watch.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; with --watch, one object per line.")]
+Url = Annotated[
+    str | None, typer.Option(help="Address of another API, such as http://host:port (default: this platform's API).")
+]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("metrics", help="The figures that Prometheus gets: services, requests, database.")(metrics)
+    app.command("metrics", help="Print the Prometheus metrics of the services, the API and the database.")(metrics)
 
 
 def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = False, url: Url = None) -> None:
@@ -40,7 +42,7 @@ def metrics(watch: Watch = False, interval: Interval = 2.0, as_json: AsJson = Fa
             else:
                 if watch:
                     console.clear()
-                # A line that is too long for the terminal is better than a figure cut in half.
+                # A line longer than the terminal is better than a truncated figure.
                 console.width = max(console.width, 40 + 20 * len(snapshot.by_service))
                 console.print(Group(*render_tables(snapshot)))
             if not watch:
@@ -54,16 +56,16 @@ def _running_api() -> str:
     home = home_from_environment()
     state = running_state(home)
     if state is None or not state.api:
-        raise DeployError(f"no platform runs in {home.root}; --url names the API of another")
+        raise DeployError(f"no platform is running in {home.root}; use --url for the API of another one")
     return state.api
 
 
 def render_tables(snapshot: MetricsSnapshot) -> list[RenderableType]:
-    """A row a service, a row a histogram that has counted something, a row a single value."""
+    """Return the tables: metrics by service, histograms that are not empty, and single values."""
     renderables: list[RenderableType] = []
     if snapshot.by_service:
         names = sorted({name for row in snapshot.by_service.values() for name in row})
-        # A metric a row: there are more of them than services, and their names are long.
+        # One row per metric: there are more metrics than services, and their names are long.
         table = Table(box=None, pad_edge=False)
         table.add_column("metric", no_wrap=True, min_width=36)
         for service in snapshot.by_service:
@@ -101,7 +103,7 @@ def format_number(value: float) -> str:
 
 
 def format_value(name: str, value: float) -> str:
-    """By the unit that the metric's name ends with.
+    """Format a value by the unit at the end of the metric's name.
 
     >>> format_value("request_seconds", 0.0025), format_value("rows", 12.0), format_value("last_tick_ns", 60e9)
     ('2.5 ms', '12', '1970-01-01 00:01:00')

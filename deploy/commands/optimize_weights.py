@@ -1,4 +1,4 @@
-"""`optimize-weights`: let an optimiser find target weights, and write them to the platform as a command."""
+"""`optimize-weights`: compute target weights with an optimizer, and publish them to the platform as a command."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.home import home_from_environment
+from deploy.name_arguments import require_choice
 
 if TYPE_CHECKING:
     from dataflows.research.optimization import ClosesBySymbol, OptimizedWeights
 
-Method = Annotated[str, typer.Option(help="max_sharpe, hrp or cvar.")]
+Method = Annotated[str, typer.Option(help="Optimization method: max_sharpe, hrp or cvar.")]
 Bars = Annotated[
     list[Path] | None,
-    typer.Option(help="CSV or Parquet files of bars, or folders; else those of the running platform."),
+    typer.Option(help="CSV or Parquet bar files, or folders of them (default: the bars of the running platform)."),
 ]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
-Symbols = Annotated[str | None, typer.Option(help="With commas; else all that have bars.")]
+Symbols = Annotated[str | None, typer.Option(help="Comma-separated symbols (default: all symbols with bars).")]
 ReturnInterval = Annotated[
-    str, typer.Option("--returns", help="daily: from last close to last close; bar: from bar to bar.")
+    str, typer.Option("--returns", help="Return interval: daily (last close to last close) or bar (bar to bar).")
 ]
 Days = Annotated[
-    int | None, typer.Option(min=1, help="Calendar days back from the last bar; else 365, or 5 with bar returns.")
+    int | None, typer.Option(min=1, help="Calendar days before the last bar (default: 365, or 5 with bar returns).")
 ]
-MaxWeight = Annotated[str, typer.Option(help="Share of equity that no symbol gets more of.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the weights and write nothing.")]
+MaxWeight = Annotated[str, typer.Option(help="Maximum weight of one symbol, as a fraction of equity.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the weights without publishing them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("optimize-weights", help="Find target weights by skfolio, for sizing method target_weights.")(optimize)
+    app.command("optimize-weights", help="Compute target weights with skfolio, for the sizing method target_weights.")(
+        optimize
+    )
 
 
 def optimize(
@@ -52,15 +55,12 @@ def optimize(
     from dataflows.research import optimization
     from deploy.supervisor.service_addresses import use_running_services
     from operators.sizing import parse_weights
-    from schemas.errors import BadInput
 
-    if method not in optimization.METHODS:
-        raise BadInput(f"--method must be one of {', '.join(optimization.METHODS)}, found {method!r}")
-    if return_interval not in optimization.LOOKBACK_DAYS:
-        raise BadInput(f"--returns must be one of {', '.join(optimization.LOOKBACK_DAYS)}, found {return_interval!r}")
+    require_choice("--method", method, optimization.METHODS)
+    require_choice("--returns", return_interval, optimization.LOOKBACK_DAYS)
     paths = [*(bars or []), *(more_bars or [])]
     if not (paths and dry_run):
-        use_running_services(home_from_environment())  # said before anything is computed
+        use_running_services(home_from_environment())  # fail before the computation if none is running
     symbol_names = [name.strip() for name in (symbols or "").split(",") if name.strip()]
     closes = _closes(paths, return_interval, days or optimization.LOOKBACK_DAYS[return_interval], symbol_names)
     returns = optimization.compute_returns(closes, return_interval, symbol_names)
@@ -86,7 +86,7 @@ def _parse_share(text: str) -> Decimal:
 
 
 def _closes(paths: list[Path], return_interval: str, days: int, symbols: list[str]) -> ClosesBySymbol:
-    """Raises BadInput and DeployError."""
+    """Return the closes of each symbol. Raises BadInput and DeployError."""
     from sqlalchemy.exc import DBAPIError
 
     from configs.settings import load_settings
@@ -107,7 +107,7 @@ def _closes(paths: list[Path], return_interval: str, days: int, symbols: list[st
 
 
 def _send(result: OptimizedWeights, notes: list[str]) -> str:
-    """The id of the command, once it is in the log."""
+    """Publish the weights, add a note if they have no effect, and return the id of the command."""
     from deploy.recovery.recorded_topics import platform_settings
     from operators.sizing import TARGET_WEIGHTS
     from sinks.commands import CommandLog, new_command
@@ -115,7 +115,9 @@ def _send(result: OptimizedWeights, notes: list[str]) -> str:
     settings = platform_settings(home_from_environment(), {})
     sizing_method = settings.portfolio_manager.sizing.method
     if sizing_method != "target_weights":
-        notes.append(f"the platform sizes by {sizing_method}; weights count under sizing method target_weights")
+        notes.append(
+            f"the sizing method is {sizing_method}; target weights take effect only with sizing method target_weights"
+        )
     command = new_command(TARGET_WEIGHTS, actor=getpass.getuser(), reason=result.reason, arguments=result.arguments)
     CommandLog(settings.kafka.cluster, prefix=settings.kafka.topic_prefix).send(command)
     return command.command_id
@@ -130,6 +132,6 @@ def _show(result: OptimizedWeights, command_id: str, *, as_json: bool) -> None:
         print(f"{symbol:<12} {weight}")
     print(result.reason)
     if command_id:
-        print(f"{command_id} is in the log; it takes effect at the next tick")
+        print(f"published {command_id}; it takes effect at the next time slice")
     else:
-        print("nothing was written")
+        print("dry run: nothing was published")

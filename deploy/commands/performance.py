@@ -1,4 +1,4 @@
-"""`performance`: how fast it is, where the time goes, and what would make it faster."""
+"""`performance`: analyze, benchmark, profile and tune the platform."""
 
 from __future__ import annotations
 
@@ -26,29 +26,33 @@ if TYPE_CHECKING:
     from deploy.performance.benchmark import BenchmarkResult
 
 SLICES_PER_SECOND = 10.0
-Seconds = Annotated[int, typer.Option(min=10, max=600, help="How long a platform of its own plays its market.")]
-OwnPlatform = Annotated[bool, typer.Option("--own", help="Measure a platform started for it, also where one runs.")]
-SliceCount = Annotated[int, typer.Option(min=50, help="So many of the last ticks count.")]
-CheckTargets = Annotated[bool, typer.Option("--check", help="Status 1 where a p50 or rate misses its target.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Seconds = Annotated[
+    int, typer.Option(min=10, max=600, help="Seconds that a temporary platform runs before it is measured.")
+]
+OwnPlatform = Annotated[
+    bool, typer.Option("--own", help="Measure a temporary platform even if one is already running.")
+]
+SliceCount = Annotated[int, typer.Option(min=50, help="Number of most recent time slices to measure.")]
+CheckTargets = Annotated[bool, typer.Option("--check", help="Exit with status 1 if a p50 or a rate misses its target.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="How fast it is, where the time goes, and what would make it faster.")
+    group = typer.Typer(help="Analyze, benchmark, profile and tune the platform. Without a subcommand: analyze.")
     group.callback(invoke_without_command=True)(default)
-    group.command("analyze", help="Lag, load, tables and statements of the running platform; says what stands out.")(
+    group.command("analyze", help="Report lag, load, tables, slow statements and problems of the running platform.")(
         analyze
     )
-    group.command("benchmark", help="Latencies and throughput beside their targets.")(benchmark)
-    group.command("profile", help="Where one stage's time goes, over bars, function by function.")(profile)
-    group.command("optimize", help="What would make the database and Kafka faster; --apply does what is safe.")(
+    group.command("benchmark", help="Measure latencies and throughput and compare them with their targets.")(benchmark)
+    group.command("profile", help="Profile one stage over bars, function by function.")(profile)
+    group.command("optimize", help="List tuning hints for the database and Kafka; --apply carries out the safe ones.")(
         optimize
     )
     app.add_typer(group, name="performance")
 
 
 def default(context: typer.Context) -> None:
-    """How fast it is, where the time goes, and what would make it faster. Without a subcommand: analyze."""
+    """Analyze, benchmark, profile and tune the platform. Without a subcommand: analyze."""
     if context.invoked_subcommand is None:
         analyze()
 
@@ -77,15 +81,16 @@ def benchmark(
 
 @contextmanager
 def _measured_platform(home: Home, seconds: int, *, own: bool) -> Iterator[tuple[str, Settings]]:
-    """What is measured, in words, and its settings: the platform that runs, else one for this."""
+    """Yield description and settings of the measured platform: the running one, or a temporary one."""
     if running_state(home) is not None and not own:
-        yield f"the platform in {home.root}, as it runs", _settings(home)
+        yield f"the running platform in {home.root}", _settings(home)
         return
     console = Console(stderr=True)
     bar_count = int(seconds * SLICES_PER_SECOND)
-    description = f"a platform of its own, {os.cpu_count()} cores, {SYMBOL_COUNT} symbols, {SLICES_PER_SECOND:.0f} bars a second each"
+    load = f"{SYMBOL_COUNT} symbols, {SLICES_PER_SECOND:.0f} bars per second each"
+    description = f"a temporary platform, {os.cpu_count()} cores, {load}"
     with (
-        console.status("starting a platform to measure") as status,
+        console.status("starting a temporary platform") as status,
         temporary_platform(bar_count * 2, SLICES_PER_SECOND * 60) as temporary_home,
     ):
         status.update(f"playing {seconds} s of bars")
@@ -124,7 +129,7 @@ def _print(description: str, results: list[BenchmarkResult]) -> None:
     console.width = max(console.width, 210)
     console.print(f"measured: {description}")
     console.print(table)
-    print("met: the p50 is within the target. Times between topics are whole milliseconds.")
+    print("met: the p50 is within the target. Latencies between topics are whole milliseconds.")
 
 
 def _text(value: float | None, unit: str) -> str:
@@ -166,7 +171,7 @@ def analyze(as_json: AsJson = False) -> None:
         print(json.dumps(tree, indent=2))
     else:
         _print_analysis(dataflows, tables, source, slow_statements, cache_share)
-        print("\n".join(["", *(findings or ["nothing stands out"])]))
+        print("\n".join(["", *(findings or ["no findings"])]))
     raise typer.Exit(1 if findings else 0)
 
 
@@ -180,7 +185,7 @@ def _print_analysis(
     console = Console(highlight=False)
     console.width = max(console.width, 130)
     table = Table("dataflow", box=None, pad_edge=False)
-    for title in ("behind s", "cores", "records in", "dead letters", "MB"):
+    for title in ("lag s", "cores", "records in", "dead letters", "MB"):
         table.add_column(title, justify="right")
     for load in dataflows:
         cells = ("-" if value is None else f"{value:,.2f}" for value in (load.lag_s, load.cores))
@@ -188,7 +193,7 @@ def _print_analysis(
         table.add_row(load.service, *cells, f"{load.records_in:,}", f"{load.dead_letters:,}", memory)
     console.print(table, "")
     table = Table("table", box=None, pad_edge=False)
-    for title in ("rows", "dead", "MB", "whole scans", "index scans"):
+    for title in ("rows", "dead rows", "MB", "full scans", "index scans"):
         table.add_column(title, justify="right")
     for table_use in (table_use for table_use in tables if table_use.rows):
         counts = (
@@ -211,12 +216,12 @@ def _print_analysis(
 
 
 def profile(
-    service: Annotated[str, typer.Argument(help="A dataflow with a stage, such as features.")],
-    bars: Annotated[
-        list[Path] | None, typer.Option(help="CSV or Parquet files of bars; without: a random walk.")
-    ] = None,
-    minutes: Annotated[int, typer.Option(min=100, help="Of the random walk, five symbols.")] = 5000,
-    top: Annotated[int, typer.Option(min=1, help="How many functions.")] = 20,
+    service: Annotated[str, typer.Argument(help="Dataflow with a stage, such as features.")],
+    bars: Annotated[list[Path] | None, typer.Option(help="CSV or Parquet bar files (default: a random walk).")] = None,
+    minutes: Annotated[
+        int, typer.Option(min=100, help="Length of the random walk of five symbols, in minutes.")
+    ] = 5000,
+    top: Annotated[int, typer.Option(min=1, help="Number of functions to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     from deploy.performance.stage_profile import profile_stage, profiled_services
@@ -236,7 +241,7 @@ def profile(
         return
     total_s = sum(row.own_s for row in function_times)
     us_per_bar = total_s / summary["bars"] * 1e6
-    print(f"{name}: {total_s:.2f} s under the profiler, {summary['bars']:,} bars, {us_per_bar:.1f} us a bar")
+    print(f"{name}: {total_s:.2f} s with the profiler, {summary['bars']:,} bars, {us_per_bar:.1f} us per bar")
     print(f"{'own s':>8} {'share':>6} {'total s':>8} {'calls':>12}  function")
     for row in function_times[:top]:
         print(f"{row.own_s:8.3f} {row.own_s / total_s:6.1%} {row.total_s:8.3f} {row.calls:12,}  {row.function}")
@@ -250,7 +255,7 @@ def _profiled_settings(*, walk: bool) -> Settings:
 
 
 def optimize(
-    apply: Annotated[bool, typer.Option("--apply", help="Carry out what is safe at any time.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Carry out the hints that are safe at any time.")] = False,
     as_json: AsJson = False,
 ) -> None:
     from sqlalchemy.exc import DBAPIError
@@ -277,15 +282,15 @@ def optimize(
         return
     for hint in hints:
         suffix = (
-            "" if not hint.statement else " (done)" if hint.statement in applied else f" (--apply: {hint.statement})"
+            "" if not hint.statement else " (applied)" if hint.statement in applied else f" (--apply: {hint.statement})"
         )
         print(f"{hint.about}: {hint.said}{suffix}")
     if not hints:
-        print("nothing to do")
+        print("no hints")
 
 
 def _running(home: Home) -> PlatformState:
     state = running_state(home)
     if state is None:
-        raise DeployError(f"no platform runs in {home.root}")
+        raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
     return state

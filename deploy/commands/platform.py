@@ -1,4 +1,4 @@
-"""`start`, `stop`, `restart` of the platform, and `service` for one of its services."""
+"""`start`, `stop` and `restart` the platform, or a single service with `service`."""
 
 import os
 import subprocess
@@ -11,27 +11,36 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import REPOSITORY, Home, home_from_environment
-from deploy.supervisor.start_options import StartOptions, load_options, save_options, validate_options
+from deploy.name_arguments import require_choice
+from deploy.service_names import resolve_service
+from deploy.supervisor.start_options import BROKERS, FEEDS, StartOptions, load_options, save_options, validate_options
 from deploy.supervisor.state import PlatformState, running_state
+from schemas.errors import BadInput
 
-Feed = Annotated[str | None, typer.Option(help="Where bars come from: simulator, files, live, alpaca or polygon.")]
-Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, one or more.")]
+Feed = Annotated[str | None, typer.Option(help="Source of the bars: simulator, files, live, alpaca or polygon.")]
+Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet bar files for --feed files; takes one or more.")]
 MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
-Speed = Annotated[str | None, typer.Option(help="max, or so many times as fast as the clock.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
-Broker = Annotated[str | None, typer.Option(help="Where orders go: simulated, alpaca or local-alpaca.")]
-LiveAccount = Annotated[
-    str | None, typer.Option(help="With TRADING_MODE=live: the number of the account whose real money is meant.")
+Speed = Annotated[str | None, typer.Option(help="Playback speed of --feed files: `max`, or a multiple of real time.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
 ]
-Foreground = Annotated[bool, typer.Option("--foreground", help="Stay, and stop all on Ctrl-C.")]
-Dev = Annotated[bool, typer.Option("--dev", help="Start services again when their code changes. Not for live trading.")]
-Build = Annotated[bool, typer.Option("--build", help="Make the Python environment and the dashboard anew first.")]
+Broker = Annotated[str | None, typer.Option(help="Broker for the orders: simulated, alpaca or local-alpaca.")]
+LiveAccount = Annotated[
+    str | None, typer.Option(help="Number of the real-money account to trade. Requires TRADING_MODE=live.")
+]
+Foreground = Annotated[
+    bool, typer.Option("--foreground", help="Run in the foreground, and stop the platform on Ctrl-C.")
+]
+Dev = Annotated[bool, typer.Option("--dev", help="Restart services when their code changes. Not for live trading.")]
+Build = Annotated[bool, typer.Option("--build", help="Rebuild the Python environment and the dashboard first.")]
+
+ServiceName = Annotated[str, typer.Argument(help="Service, as `status` prints it.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("start", help="Start everything, wait until it is healthy, and return.")(start)
-    app.command("stop", help="Stop everything. The data stay.")(stop)
-    app.command("restart", help="Stop, and start as the last time.")(restart)
+    app.command("start", help="Start the platform in the background, and wait until it is healthy.")(start)
+    app.command("stop", help="Stop the platform. Its data is kept.")(stop)
+    app.command("restart", help="Restart with the previous options.")(restart)
     service = typer.Typer(help="Stop or start one service of the running platform.", no_args_is_help=True)
     service.command("stop")(stop_service)
     service.command("start")(start_service)
@@ -50,14 +59,18 @@ def start(
     dev: Dev = False,
     build: Build = False,
 ) -> None:
-    # `--bars A B C`: a shell pattern makes several words of one, and only the first belongs to the option.
+    # The shell expands `--bars *.csv` into several words. The option takes the first, `more_bars` the others.
     if more_bars and not bars:
-        raise DeployError(f"unexpected argument {more_bars[0]}; files of bars follow --bars")
+        raise BadInput(f"unexpected argument {more_bars[0]}; list bar files after --bars")
     home = home_from_environment()
     _require_stopped(home)
     if live_account is None and os.environ.get("TRADING_MODE") == "live" and sys.stdin.isatty():
-        typer.echo("TRADING_MODE=live: orders will trade real money.")
-        live_account = typer.prompt("Type the number of the account that is meant")
+        typer.echo("TRADING_MODE=live: orders trade real money.")
+        live_account = typer.prompt("Account number to trade")
+    if feed is not None:
+        require_choice("--feed", feed, FEEDS)
+    if broker is not None:
+        require_choice("--broker", broker, BROKERS)
     options = validate_options(
         feed, [*(bars or []), *(more_bars or [])], speed, settings, broker, live_account, dev=dev
     )
@@ -83,35 +96,46 @@ def restart(foreground: Foreground = False) -> None:
     _start_platform(home, load_options(home), foreground=foreground)
 
 
-def stop_service(name: str) -> None:
-    """Stop one service and keep it stopped; the others go on."""
+def stop_service(name: ServiceName) -> None:
+    """Stop one service until it is started again. The other services keep running."""
     from deploy.supervisor.control import stop_one
 
-    stop_one(home_from_environment(), name)
+    home = home_from_environment()
+    stop_one(home, _running_service(home, name))
 
 
-def start_service(name: str) -> None:
-    """Start a service that was stopped or has failed, and wait until it is healthy."""
+def start_service(name: ServiceName) -> None:
+    """Start a stopped or failed service, and wait until it is healthy."""
     from deploy.supervisor.control import start_one
 
-    start_one(home_from_environment(), name)
+    home = home_from_environment()
+    start_one(home, _running_service(home, name))
+
+
+def _running_service(home: Home, text: str) -> str:
+    """Return the service of the running platform that `text` means. Raises BadInput or DeployError."""
+    state = running_state(home)
+    if state is None:
+        raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
+    names = [name for child in state.children for name in (child.replica_of, child.name) if name]
+    return resolve_service(text, dict.fromkeys(names))
 
 
 def _require_stopped(home: Home) -> None:
     state = running_state(home)
     if state is not None:
         raise DeployError(
-            f"already running since its start as pid {state.supervisor_pid} ({state.phase}, {state.message}); "
-            "`python cli.py status` shows it, `python cli.py restart` starts it anew"
+            f"the platform is already running as pid {state.supervisor_pid} ({state.phase}, {state.message}); "
+            "show it with `python cli.py status`, or restart it with `python cli.py restart`"
         )
 
 
 def _rebuild(home: Home) -> None:
-    """The dashboard anew; the Python environment that this runs in was made by `deploy/bootstrap.py` just now."""
+    """Rebuild the dashboard. `deploy/bootstrap.py` has already rebuilt the Python environment of this process."""
     from deploy.local import dashboard_bundle
 
     if os.environ.get("PLATFORM_PYTHON_ENV") == "current":
-        typer.echo("PLATFORM_PYTHON_ENV=current: the Python environment is yours and stays as it is")
+        typer.echo("PLATFORM_PYTHON_ENV=current: the Python environment is not rebuilt")
     if os.environ.get("PLATFORM_DASHBOARD") != "off":
         home.create_folders()
         dashboard_bundle.bundle(home, typer.echo, rebuild=True)
@@ -145,7 +169,7 @@ def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> N
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # survives this shell
+            start_new_session=True,  # keeps running when this shell ends
         )
     try:
         state = follow_start(home, child, show)
@@ -156,11 +180,13 @@ def _start_platform(home: Home, options: StartOptions, *, foreground: bool) -> N
 
 
 def _print_summary(console: Console, home: Home, state: PlatformState) -> None:
-    """Where to look."""
+    """Print the addresses of the platform and the next commands."""
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     lines = [
-        "The platform runs, and starts services again when their code changes." if state.dev else "The platform runs.",
+        "The platform is running, and restarts services when their code changes."
+        if state.dev
+        else "The platform is running.",
         f"  dashboard   {state.dashboard or f'none: {state.without_dashboard}'}",
         f"  API         {state.api}/docs",
         f"  health      {state.api}/health",
@@ -168,6 +194,6 @@ def _print_summary(console: Console, home: Home, state: PlatformState) -> None:
         f"  state, logs {home.root}",
         "  python cli.py status | logs SERVICE --follow | stop",
     ]
-    if (home.secrets / "admin-password").exists():  # the API removes it when the password is changed
+    if (home.secrets / "admin-password").exists():  # the API deletes it when the password is changed
         lines.insert(3, f"  log in as   admin, one-time password in {home.secrets / 'admin-password'}")
     console.print("\n".join(lines), highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""`status` and `health-check`: how the platform does."""
+"""`status` and `health-check`: print the state of the services, and check that they respond."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
 from deploy.supervisor.state import ChildState, PlatformState, Status, read_state
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _COUNT_FIELDS = {
     "in": "records_in",
     "out": "records_out",
@@ -32,12 +32,14 @@ _STYLES = {
 
 
 def register(app: typer.Typer) -> None:
-    app.command("status", help="What runs, and with --detailed what it has done.")(status)
-    app.command("health-check", help="Ask every service a real question; status 1 when one does not answer.")(health)
+    app.command("status", help="Print the state of every service; with --detailed, also its record counts.")(status)
+    app.command("health-check", help="Check that every service responds. Exit with status 1 if one does not.")(health)
 
 
 def status(
-    detailed: Annotated[bool, typer.Option("--detailed", help="With records, dead letters and memory.")] = False,
+    detailed: Annotated[
+        bool, typer.Option("--detailed", help="Add record counts, dead letters, memory and scheduled checks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     home = home_from_environment()
@@ -46,7 +48,7 @@ def status(
     if as_json:
         print(json.dumps({"running": running, **(_as_tree(home, state) if state else {})}, indent=2))
     elif state is None:
-        print(f"never started in {home.root}")
+        print(f"the platform was never started in {home.root}")
     elif not running:
         print(_not_running(state))
     else:
@@ -57,7 +59,7 @@ def status(
 def _not_running(state: PlatformState) -> str:
     remaining = [child.name for child in state.children if child.identity is not None and child.identity.alive()]
     if remaining:
-        return f"the supervisor is gone but {', '.join(remaining)} still run; `python cli.py stop` ends them"
+        return f"the supervisor has ended, but {', '.join(remaining)} still run; stop them with `python cli.py stop`"
     return f"not running ({state.phase}: {state.message})"
 
 
@@ -76,12 +78,12 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
     from deploy.supervisor.probes import read_stats
 
     console = Console()
-    # A line that is too long for the terminal is still better than a number cut in half.
+    # A line longer than the terminal is better than a truncated number.
     console.width = max(console.width, 130)
     for line in state.degraded:
         console.print(f"DEGRADED: {line}", style="bold red", markup=False)
     if state.dev:
-        console.print("dev mode: dataflows, the API and alerts are started again when their code changes", style="cyan")
+        console.print("dev mode: dataflows, the API and alerts restart when their code changes", style="cyan")
     addresses = f"API {state.api}   Kafka {state.kafka}" + (
         f"   dashboard {state.dashboard}" if state.dashboard else ""
     )
@@ -89,7 +91,7 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("service", "state", "pid", "restarts", *((*_COUNT_FIELDS, "clock (UTC)", "MB") if detailed else ())):
         table.add_column(title, no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for child in state.children:
         row = [child.name, str(child.status), str(child.pid or "-"), str(child.restarts)]
         if detailed:
@@ -103,7 +105,7 @@ def _show(home: Home, state: PlatformState, *, detailed: bool) -> None:
 
 
 def _show_checks(console: Console, home: Home) -> None:
-    """What the scheduled checks found last."""
+    """Print the last result of each scheduled check."""
     from deploy.supervisor.scheduled_checks import read_results
 
     results = read_results(home)
@@ -122,14 +124,14 @@ def _show_checks(console: Console, home: Home) -> None:
 
 
 def _clock(ns: object) -> str:
-    """The event time a dataflow has come to."""
+    """Format the event time that a dataflow has reached; `-` if there is none."""
     if not isinstance(ns, int) or ns <= 0:
         return "-"
     return datetime.fromtimestamp(ns / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _memory_mb(child: ChildState) -> str:
-    """What the process holds in memory; `-` when it has none or is not ours to look at."""
+    """Return the resident memory of the process in MB; `-` if it does not run or belongs to another user."""
     import psutil
 
     if child.pid is None:
@@ -144,7 +146,7 @@ def health(as_json: AsJson = False) -> None:
     home = home_from_environment()
     state = read_state(home)
     if state is None or not state.supervisor.alive():
-        raise DeployError(f"no platform runs in {home.root}")
+        raise DeployError(f"no platform is running in {home.root}; start it with `python cli.py start`")
     reasons = {child.name: _probe_child(home, state, child) for child in state.children}
     unhealthy = {name: reason for name, reason in reasons.items() if reason is not None}
     if as_json:
@@ -158,7 +160,7 @@ def health(as_json: AsJson = False) -> None:
 
 
 def _probe_child(home: Home, state: PlatformState, child: ChildState) -> str | None:
-    """The same questions the supervisor asks, asked now from here."""
+    """Probe a service as the supervisor does. Return None if it is healthy, else the reason."""
     from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.platform_services import alerts_probe
     from deploy.supervisor.probes import DataflowProbe, HttpProbe, KafkaProbe, PostgresProbe, RedisProbe
@@ -172,7 +174,7 @@ def _probe_child(home: Home, state: PlatformState, child: ChildState) -> str | N
         "redis": RedisProbe(addresses["REDIS_URL"]),
         "api": HttpProbe(f"{state.api}/health"),
         "dashboard": HttpProbe(f"{state.dashboard}/"),
-        # It sleeps between its checks: that it runs is asked here, what it found is in `status --detailed`.
+        # It sleeps between its checks, so a live process is healthy. `status --detailed` prints the results.
         "checks": lambda pid: None,
         "alerts": alerts_probe(home),
     }

@@ -1,4 +1,4 @@
-"""`lint` and `format`: what a change must pass before its tests run."""
+"""`lint` and `format`: run the static checks, and format the code."""
 
 import subprocess
 import sys
@@ -12,8 +12,10 @@ _BIN = Path(sys.executable).parent
 
 
 def register(app: typer.Typer) -> None:
-    app.command("lint", help="ruff, mypy --strict, the import rules, and the dashboard's types and tests.")(lint)
-    app.command("format", help="Rewrite the code as ruff formats it.")(format_code)
+    app.command("lint", help="Run ruff, mypy --strict, the import rules, and the dashboard's type check and tests.")(
+        lint
+    )
+    app.command("format", help="Format the code with ruff, and apply its automatic fixes.")(format_code)
 
 
 def lint() -> None:
@@ -36,7 +38,7 @@ def format_code() -> None:
 
 
 def _check_dashboard() -> list[str]:
-    """Where a Node is on PATH it takes seconds; elsewhere tests/integration/test_dashboard_build.py fetches one."""
+    """Check the dashboard if Node is on PATH; otherwise tests/integration/test_dashboard_build.py checks it."""
     from deploy.errors import DeployError
     from deploy.home import home_from_environment
     from deploy.local.dashboard_bundle import check
@@ -44,7 +46,7 @@ def _check_dashboard() -> list[str]:
 
     print("+ tsc --noEmit, node --test (deploy/dashboard)", flush=True)
     if node_on_path() is None:
-        print("no Node.js on PATH: left to the tests", file=sys.stderr)
+        print("skipped: no Node.js on PATH; tests/integration/test_dashboard_build.py runs this check", file=sys.stderr)
         return []
     try:
         return check(home_from_environment(), lambda line: print(line, file=sys.stderr))

@@ -1,4 +1,4 @@
-"""`rebuild`: makes a service's state or a table anew from the topics, into the same rows."""
+"""`rebuild`: recreate the state of a service, or the rows of a table, from the topics."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.replicas import replicas_of, store_of
 from deploy.supervisor.state import running_state
 from schemas.errors import BadInput, Unavailable
+from schemas.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from configs.settings import Settings
 
-What = Annotated[str, typer.Argument(help="A dataflow, such as portfolio, or a table, such as executions.")]
-Table = Annotated[bool, typer.Option("--table", help="The table, where a dataflow has the same name.")]
+What = Annotated[str, typer.Argument(help="Dataflow, such as portfolio, or table, such as executions.")]
+Table = Annotated[bool, typer.Option("--table", help="Rebuild the table if a dataflow has the same name.")]
 
 EXTRA_WRITERS = {"commands": "risk"}
-"""Tables that another service than the topic's owner writes."""
+"""Tables with a second writer besides the owner of the topic."""
 _BATCH_SIZE = 5000
 
 
 def register(app: typer.Typer) -> None:
-    app.command("rebuild", help="Make a service's state or a table anew from the topics.")(rebuild)
+    app.command("rebuild", help="Rebuild the state of a service, or a table, from the topics.")(rebuild)
 
 
 def rebuild(what: What, table: Table = False) -> None:
@@ -44,23 +45,23 @@ def rebuild(what: What, table: Table = False) -> None:
 
 
 def rebuild_service(home: Home, name: str) -> str:
-    """Give the service an empty recovery store: it then reads its topics from their beginning and comes to the same
-    state. What it writes again has known seqs and ids, so no reader and no table takes it twice.
+    """Replace the recovery store of a service with an empty one, and return a message for the user.
 
-    Raises BadInput for an edge, and DeployError where the topics do not replay to what they hold: the new state would
-    contradict them.
+    The service then reads its topics from the beginning and reaches the same state. Its repeated records have known
+    sequence numbers and ids, so readers and tables discard them. Raises BadInput for an edge, and DeployError if the
+    topics do not replay to their recorded contents, because the new state would contradict them.
     """
     from dataflows.replay.comparison import ReplayWindow
     from deploy.commands.replay_check import run_replay_check
     from deploy.supervisor.initialise import make_recovery_store
 
     if name == "market_data":
-        raise BadInput("market_data is an edge: its state comes from the feed and is in no topic")
+        raise BadInput("cannot rebuild market_data: its state comes from the feed, not from a topic")
     difference = run_replay_check(ReplayWindow()).difference
     if difference is not None:
         raise DeployError(
-            f"the topics do not replay under the settings of today (first difference: {difference.topic} "
-            f"{difference.name}), so a rebuilt {name} would contradict them; `python cli.py replay-check` says how"
+            f"the topics do not replay with the current settings (first difference: {difference.topic} "
+            f"{difference.name}), so a rebuilt {name} would contradict them; see `python cli.py replay-check`"
         )
     with _services_stopped(home, name) as was_running:
         processes = replicas_of(home, name)
@@ -68,8 +69,8 @@ def rebuild_service(home: Home, name: str) -> str:
         for replica in processes:
             store_of(home, name, replica).parent.mkdir(exist_ok=True)
             make_recovery_store(store_of(home, name, replica))
-    when = "it reads them now" if was_running else "it will at the next start"
-    return f"{name} starts from the beginning of its topics, {when}; the old state is in {backup_folder}"
+    when = "now" if was_running else "at the next start"
+    return f"{name} reads its topics from the beginning {when}; the old state is in {backup_folder}"
 
 
 def _move_aside(home: Home, name: str) -> str:
@@ -82,7 +83,7 @@ def _move_aside(home: Home, name: str) -> str:
 
 @contextmanager
 def _services_stopped(home: Home, *names: str) -> Iterator[bool]:
-    """Services that do not run while the block lasts; those that ran before run again behind it."""
+    """Stop services for the duration of the block, and start those that ran. Yields whether any of them ran."""
     state = running_state(home)
     children = [child for name in names for child in state.processes_of(name)] if state is not None else []
     running = [child.name for child in children if child.pid is not None]
@@ -99,9 +100,9 @@ def _services_stopped(home: Home, *names: str) -> Iterator[bool]:
 
 
 def rebuild_table(home: Home, name: str) -> str:
-    """Empty the table and write it again from its topic, while the services that write it are stopped.
+    """Truncate the table and write it again from its topic, while its writers are stopped. Return a message.
 
-    Run it again if it was interrupted. Raises BadInput for a table that no topic with a clock holds.
+    If it is interrupted, run it again. Raises BadInput if no topic with a clock holds the table.
     """
     from deploy.recovery.recorded_topics import platform_settings
     from deploy.supervisor.service_addresses import use_running_services
@@ -110,7 +111,8 @@ def rebuild_table(home: Home, name: str) -> str:
     kinds = tables_of_topics()
     if name not in kinds:
         tables, services = ", ".join(sorted(kinds)), ", ".join(DATAFLOW_NAMES)
-        raise BadInput(f"rebuild takes a service ({services}) or a table ({tables}), found {name!r}")
+        suggestion = did_you_mean(name, [*DATAFLOW_NAMES, *kinds])
+        raise BadInput(f"WHAT must be a service ({services}) or a table ({tables}), found {name!r}{suggestion}")
     use_running_services(home)
     settings = platform_settings(home, {})
     topic = TOPIC_OF[kinds[name]]
@@ -121,7 +123,7 @@ def rebuild_table(home: Home, name: str) -> str:
 
 
 def tables_of_topics() -> dict[str, type]:
-    """The tables that can be rebuilt, and the records in them."""
+    """Return the tables that can be rebuilt, with their record types."""
     from schemas.records import TOPIC_OF, DeadLetter
     from sinks.tables import TABLE_OF
 
@@ -145,7 +147,7 @@ def _rewrite_table(settings: Settings, name: str, kind: type, topic: str) -> str
             connection.autocommit = True
             with connection.cursor() as cursor:
                 table = sql.Identifier(name)
-                # A sum of hashes: equal for equal rows in any order, at no memory.
+                # The sum of the row hashes does not depend on the row order and needs no memory.
                 checksum_query = sql.SQL(
                     "SELECT count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) FROM {} t"
                 ).format(table)
@@ -163,9 +165,9 @@ def _rewrite_table(settings: Settings, name: str, kind: type, topic: str) -> str
                 cursor.execute(checksum_query)
                 after = cursor.fetchone()
     except psycopg2.Error as error:
-        raise DeployError(f"table {name} was not rebuilt: {str(error).strip().splitlines()[0]}") from error
+        raise DeployError(f"cannot rebuild table {name}: {str(error).strip().splitlines()[0]}") from error
     except Unavailable as error:
-        raise DeployError(f"table {name} is not whole, rebuild it again: {error}") from error
-    assert before is not None and after is not None, "an aggregate has a row"
-    comparison = "the same as before" if before == after else f"before it had {before[0]:,}, or other ones"
+        raise DeployError(f"table {name} is incomplete; run rebuild again: {error}") from error
+    assert before is not None and after is not None, "an aggregate returns a row"
+    comparison = "same as before" if before == after else f"different from the {before[0]:,} rows before"
     return f"{name}: {after[0]:,} rows from topic {topic}, {comparison}"

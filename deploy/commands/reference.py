@@ -1,4 +1,4 @@
-"""`reference`: tell the platform of splits, dividends, symbol changes, delistings and exchange rates."""
+"""`reference`: check and load splits, dividends, symbol changes, delistings and exchange rates."""
 
 import json
 from pathlib import Path
@@ -8,26 +8,26 @@ import typer
 
 from deploy.home import home_from_environment
 
-File = Annotated[Path, typer.Argument(help="CSV or JSON lines, as in docs/howto/feed.md.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the records as JSON.")]
+File = Annotated[Path, typer.Argument(help="CSV or JSON lines file, as described in docs/howto/feed.md.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Corporate actions and exchange rates.", no_args_is_help=True)
+    group = typer.Typer(help="Check and load corporate actions and exchange rates.", no_args_is_help=True)
     group.command("check")(check)
     group.command("load")(load)
     app.add_typer(group, name="reference")
 
 
 def check(file: File, as_json: Json = False) -> None:
-    """Read the file and print what it holds; nothing is written."""
+    """Validate a file and print its records, without publishing them."""
     _show(_records(file), as_json)
 
 
 def load(file: File, as_json: Json = False) -> None:
-    """Write the file's rows into the topic reference-data: all of them, or none where one of them is bad.
+    """Publish the rows of a file to the topic reference-data: all of them, or none if one is invalid.
 
-    A row that was loaded before has the same id and changes nothing.
+    A row that was loaded before has the same id and has no effect.
     """
     from configs.settings import load_settings
     from deploy.supervisor.service_addresses import use_running_services
@@ -43,7 +43,7 @@ def load(file: File, as_json: Json = False) -> None:
 
 
 def _records(file: Path) -> list:  # type: ignore[type-arg]
-    """Raises BadInput naming file, line, field, found and expected for the first row that is none."""
+    """Read all rows. Raises BadInput with file, line, field, value and expectation for the first malformed row."""
     from configs.settings import load_settings
     from dataflows.sources.rows import RowRules
     from dataflows.sources.tape.rules import REFERENCE_DATA

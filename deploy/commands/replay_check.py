@@ -1,4 +1,4 @@
-"""`replay-check`: replays the recorded inputs through the stages and compares with what was recorded."""
+"""`replay-check`: replay the recorded inputs through the stages, and compare with the recorded outputs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.name_arguments import unknown_name
 from deploy.time_arguments import format_ns, parse_time_ns
 from schemas.errors import BadInput
 
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
     from dataflows.replay.comparison import ReplayComparison, ReplayWindow
     from dataflows.replay.differences import Difference
 
-From = Annotated[str | None, typer.Option("--from", help="Compare from this event time on.")]
-To = Annotated[str | None, typer.Option("--to", help="Compare up to this event time.")]
-Portfolio = Annotated[str, typer.Option(help="The portfolio whose decisions are compared.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Compare from this event time on (default: from the beginning).")
+]
+To = Annotated[str | None, typer.Option("--to", help="Compare up to this event time (default: to the end).")]
+Portfolio = Annotated[str, typer.Option(help="Portfolio whose decisions to compare.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 DEFAULT_PORTFOLIO = "default_portfolio"
-"""The platform keeps the books of one account, under this name."""
+"""Name of the only portfolio: the platform trades one account."""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("replay-check", help="Replay the recorded topics and compare with what was decided then.")(replay_check)
+    app.command("replay-check", help="Replay the recorded topics and compare with the recorded decisions.")(
+        replay_check
+    )
 
 
 def replay_check(
@@ -39,7 +44,7 @@ def replay_check(
     from dataflows.replay.comparison import ReplayWindow
 
     if portfolio != DEFAULT_PORTFOLIO:
-        raise BadInput(f"--portfolio {portfolio}: there is no such portfolio; there is {DEFAULT_PORTFOLIO}")
+        raise BadInput(unknown_name("portfolio", portfolio, [DEFAULT_PORTFOLIO]))
     window = ReplayWindow(parse_time_ns("--from", since), parse_time_ns("--to", to))
     comparison = run_replay_check(window)
     print(_as_json(comparison) if as_json else _as_text(comparison))
@@ -47,7 +52,7 @@ def replay_check(
 
 
 def run_replay_check(window: ReplayWindow) -> ReplayComparison:
-    """Replay the platform in PLATFORM_HOME. Raises DeployError where its log cannot be read."""
+    """Replay the platform in PLATFORM_HOME. Raises DeployError if its topics cannot be read or hold no time slice."""
     from dataflows.replay.comparison import compare
     from dataflows.replay.recording import open_recording
     from deploy.recovery.recorded_topics import recorded_settings
@@ -62,13 +67,13 @@ def run_replay_check(window: ReplayWindow) -> ReplayComparison:
         except Unavailable as error:
             raise DeployError(str(error)) from error
     if not comparison.ticks and comparison.difference is None:
-        raise DeployError("nothing to compare: no tick is recorded in all topics in that time")
+        raise DeployError("nothing to compare: no time slice in this window is recorded in every topic")
     return comparison
 
 
 def _progress(status: Status) -> Any:
     def show(comparison: ReplayComparison) -> None:
-        status.update(f"{comparison.ticks:,} ticks the same, up to {format_ns(comparison.last_ns)}")
+        status.update(f"{comparison.ticks:,} time slices equal, up to {format_ns(comparison.last_ns)}")
 
     return show
 
@@ -90,10 +95,10 @@ def _as_json(comparison: ReplayComparison) -> str:
 
 def _as_text(comparison: ReplayComparison) -> str:
     inputs = ", ".join(f"{count:,} {name}" for name, count in comparison.given.items())
-    lines = [f"replayed {comparison.ticks:,} ticks" + (f" ({inputs})" if inputs else "")]
+    lines = [f"replayed {comparison.ticks:,} time slices" + (f" ({inputs})" if inputs else "")]
     if comparison.ticks:
         lines[0] += f" from {format_ns(comparison.first_ns)} to {format_ns(comparison.last_ns)}"
-    lines += [f"  {name:14} {count:>9,}  the same" for name, count in comparison.records.items()]
+    lines += [f"  {name:14} {count:>9,}  equal" for name, count in comparison.records.items()]
     if comparison.difference is None:
         return "\n".join([*lines, f"decision hash {comparison.decision_hash}", "the replay equals the recording"])
     return "\n".join([*lines, *_difference_lines(comparison.difference)])
@@ -102,14 +107,14 @@ def _as_text(comparison: ReplayComparison) -> str:
 def _difference_lines(difference: Difference) -> list[str]:
     at = format_ns(difference.ts_ns)
     if difference.missing_tick:
-        return [f"FIRST DIFFERENCE at {at}: this tick is {difference.missing_tick}"]
+        return [f"FIRST DIFFERENCE at {at}: this time slice is {difference.missing_tick}"]
     lines = [f"FIRST DIFFERENCE at {at} in topic {difference.topic}: {difference.name}"]
     if difference.recorded is None:
-        lines.append(f"  replayed, but not recorded: {difference.replayed}")
+        lines.append(f"  replayed but not recorded: {difference.replayed}")
     elif difference.replayed is None:
-        lines.append(f"  recorded, but not replayed: {difference.recorded}")
+        lines.append(f"  recorded but not replayed: {difference.recorded}")
     if difference.instead is not None:
-        lines.append(f"  there instead: {difference.instead}")
+        lines.append(f"  in its place: {difference.instead}")
     for field, recorded, replayed in difference.fields:
         lines += [f"  {field}", f"    recorded  {recorded}", f"    replayed  {replayed}"]
-    return [*lines, f"  made from {', '.join(difference.causes) or 'nothing that it names'}"]
+    return [*lines, f"  causes: {', '.join(difference.causes) or 'none recorded'}"]

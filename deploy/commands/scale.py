@@ -1,4 +1,4 @@
-"""`scale`: how many processes run a dataflow that works by shard."""
+"""`scale`: set the number of processes of a dataflow that works by shard."""
 
 from typing import Annotated
 
@@ -6,14 +6,16 @@ import typer
 
 from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.service_names import resolve_service
+from deploy.supervisor.process_spec import DATAFLOW_NAMES
 from deploy.supervisor.state import running_state
 
-Service = Annotated[str, typer.Argument(help="A dataflow that works by shard, such as features.")]
-Count = Annotated[int, typer.Argument(help="How many processes; 1 to the number of shards.")]
+Service = Annotated[str, typer.Argument(help="Sharded dataflow, such as features.")]
+Count = Annotated[int, typer.Argument(help="Number of processes, from 1 to the number of shards.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("scale", help="Run a dataflow as so many processes, with the state it has.")(scale)
+    app.command("scale", help="Set the number of processes of a dataflow, and keep its state.")(scale)
 
 
 def scale(service: Service, replicas: Count) -> None:
@@ -24,6 +26,7 @@ def scale(service: Service, replicas: Count) -> None:
     from deploy.supervisor.replicas import require_scalable
 
     home = home_from_environment()
+    service = resolve_service(service, DATAFLOW_NAMES)
     partitions = load_settings().kafka.symbol_partitions
     require_scalable(service, replicas, partitions)
     processes = "1 process" if replicas == 1 else f"{replicas} processes"
@@ -32,7 +35,7 @@ def scale(service: Service, replicas: Count) -> None:
         print(f"{service} runs as {processes}")
         return
     if not (home.recovery / service).is_dir():
-        raise DeployError(f"{service} has never run in {home.root}; start the platform first")
+        raise DeployError(f"{service} has never run in {home.root}; run `python cli.py start` first")
     with supervisor_lock(home):
         rescale_stores(home, service, replicas, partitions)
-    print(f"{service} will run as {processes} from the next start on")
+    print(f"{service} runs as {processes} from the next start on")

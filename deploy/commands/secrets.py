@@ -1,4 +1,4 @@
-"""`secrets`: keys and passwords in the encrypted file of the state folder."""
+"""`secrets`: manage keys and passwords in the encrypted file of the state folder."""
 
 from __future__ import annotations
 
@@ -15,35 +15,41 @@ from rich.table import Table
 
 from configs.secrets import SecretFile, known_secrets, resolve_secrets
 from deploy.home import home_from_environment
+from deploy.name_arguments import unknown_name
 from schemas.errors import BadInput
 
-Name = Annotated[str, typer.Argument(help="As `list` shows it, such as POLYGON_API_KEY.")]
-Value = Annotated[str | None, typer.Argument(help="The value; - reads standard input; without, it is asked for.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs; no values.")]
+Name = Annotated[str, typer.Argument(help="Name of the secret as `list` prints it, such as POLYGON_API_KEY.")]
+Value = Annotated[str | None, typer.Argument(help="Value; - reads it from standard input (default: prompt for it).")]
+Yes = Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, without the values.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Keys and passwords, encrypted in the state folder.", no_args_is_help=True)
-    group.command("set", help="Keep a value.")(set_secret)
-    group.command("get", help="Print a value.")(get)
-    group.command("list", help="What is known, what is set, and where it comes from; no values.")(list_secrets)
-    group.command("rotate", help="A new value; the one before is kept until --confirm, or comes --back.")(rotate)
-    group.command("delete", help="Forget a value.")(delete)
-    group.command("new-key", help="Encrypt the file anew for a new key.")(new_key)
+    group = typer.Typer(
+        help="Manage keys and passwords in an encrypted file of the state folder.", no_args_is_help=True
+    )
+    group.command("set", help="Store the value of a secret.")(set_secret)
+    group.command("get", help="Print the value of a secret.")(get)
+    group.command("list", help="List the secrets and the source of each value, without the values.")(list_secrets)
+    group.command(
+        "rotate",
+        help="Replace the value of a secret. Keep the previous one until --confirm, or restore it with --back.",
+    )(rotate)
+    group.command("delete", help="Delete a secret.")(delete)
+    group.command("new-key", help="Re-encrypt all secrets with a new key.")(new_key)
     app.add_typer(group, name="secrets")
 
 
 def set_secret(name: Name, value: Value = None) -> None:
     _file().set(_require_known(name), _read_value(name, value), by=_current_user())
-    print(f"{name} is set; services that run take it with `python cli.py restart`", file=sys.stderr)
+    print(f"{name} is set; running services use it after `python cli.py restart`", file=sys.stderr)
 
 
 def get(name: Name, yes: Yes = False) -> None:
     values = resolve_secrets(os.environ, home_from_environment().secrets)
     if _require_known(name) not in values:
-        raise BadInput(f"{name} is set nowhere")
-    _confirm(f"Print {name} here?", yes)
+        raise BadInput(f"secret {name} is not set; set it with `python cli.py secrets set {name}`")
+    _confirm(f"Print the value of {name}?", yes)
     _file().append_audit("get", name, by=_current_user())
     print(values[name][0])
 
@@ -70,8 +76,8 @@ def list_secrets(as_json: AsJson = False) -> None:
         print(json.dumps(rows, indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("name", "from", "set at", "for", "required when"):
-        table.add_column(title, no_wrap=title in ("name", "from", "set at"))
+    for title in ("name", "source", "set at", "purpose", "required when"):
+        table.add_column(title, no_wrap=title in ("name", "source", "set at"))
     for row in rows:
         note = " (rotation not confirmed)" if row["unconfirmed"] else ""
         table.add_row(row["name"], (row["from"] or "-") + note, row["set_at"] or "-", row["for"], row["required_when"])
@@ -83,35 +89,40 @@ def list_secrets(as_json: AsJson = False) -> None:
 def rotate(
     name: Name,
     value: Value = None,
-    confirm: Annotated[bool, typer.Option("--confirm", help="The new value works: forget the one before.")] = False,
-    back: Annotated[bool, typer.Option("--back", help="It does not: the one before again.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Delete the previous value, after the new one works.")
+    ] = False,
+    back: Annotated[bool, typer.Option("--back", help="Restore the previous value.")] = False,
 ) -> None:
     if (confirm and back) or (value is not None and (confirm or back)):
-        raise BadInput("rotate takes a new value, --confirm or --back: one of them")
+        raise BadInput("rotate accepts only one of VALUE, --confirm and --back")
     file, user = _file(), _current_user()
     if confirm:
         file.confirm(_require_known(name), by=user)
-        message = f"the value of {name} before the rotation is forgotten"
+        message = f"the previous value of {name} is deleted"
     elif back:
         file.roll_back(_require_known(name), by=user)
-        message = f"{name} has its value of before the rotation again"
+        message = f"{name} has its previous value again"
     else:
         generated = value is None and known_secrets()[_require_known(name)].generated
         file.rotate(name, randomness.token_urlsafe(48) if generated else _read_value(name, value), by=user)
-        message = f"{name} has a new value; `secrets rotate {name} --confirm` when it works, --back when it does not"
+        message = (
+            f"{name} has a new value; run `secrets rotate {name} --confirm` if it works, "
+            "or `--back` to restore the previous value"
+        )
     print(message, file=sys.stderr)
 
 
 def delete(name: Name, yes: Yes = False) -> None:
     _require_known(name)
-    _confirm(f"Forget {name} for good?", yes)
+    _confirm(f"Delete {name}? This cannot be undone.", yes)
     _file().delete(name, by=_current_user())
-    print(f"{name} is forgotten", file=sys.stderr)
+    print(f"{name} is deleted", file=sys.stderr)
 
 
 def new_key() -> None:
     _file().replace_key(by=_current_user())
-    print("all secrets are encrypted for a new key", file=sys.stderr)
+    print("all secrets are encrypted with a new key", file=sys.stderr)
 
 
 def _file() -> SecretFile:
@@ -124,7 +135,7 @@ def _current_user() -> str:
 
 def _require_known(name: str) -> str:
     if name not in known_secrets():
-        raise BadInput(f"there is no secret {name!r}; there are {', '.join(known_secrets())}")
+        raise BadInput(unknown_name("secret", name, known_secrets()))
     return name
 
 
@@ -133,7 +144,9 @@ def _read_value(name: str, value: str | None) -> str:
         value = sys.stdin.read().strip()
     elif value is None:
         if not sys.stdin.isatty():
-            raise BadInput(f"the value of {name} is missing; - reads it from standard input")
+            raise BadInput(
+                f"the value of {name} is missing; pass it as an argument, or - to read it from standard input"
+            )
         value = getpass.getpass(f"{name}: ").strip()
     if not value or any(not (char.isprintable() or char == "\n") for char in value):
         raise BadInput(
@@ -146,5 +159,5 @@ def _confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise BadInput("this asks before it does it; without a terminal give --yes")
+        raise BadInput("this command needs a confirmation; without a terminal, use --yes")
     typer.confirm(question, abort=True)

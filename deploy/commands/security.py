@@ -1,4 +1,4 @@
-"""`security`: scanners, known vulnerabilities, a checklist of the real settings, and who did what."""
+"""`security`: run scanners and the compliance checklist, and print the audit trail."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
     from configs.settings import Settings
     from deploy.security.scanners import ScanResult
 
-OsvUrl = Annotated[str | None, typer.Option(help="An OSV server of your own to ask about vulnerabilities.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+OsvUrl = Annotated[str | None, typer.Option(help="Address of an OSV server to use for the vulnerability lookup.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="Scanners, checklist and audit.", no_args_is_help=True)
-    group.command("scan", help="Code, secrets in the tree, known vulnerabilities, bill of materials.")(scan)
-    group.command("vulnerabilities", help="Known vulnerabilities of the locked packages.")(vulnerabilities)
-    group.command("compliance", help="A checklist of the settings and the state as they are.")(compliance)
-    group.command("audit", help="Who did what, when, and what came of it.")(audit)
+    group = typer.Typer(help="Run security scans and checks, and print the audit trail.", no_args_is_help=True)
+    group.command(
+        "scan",
+        help="Scan code, files for secrets and packages for vulnerabilities; write a software bill of materials.",
+    )(scan)
+    group.command("vulnerabilities", help="List known vulnerabilities of the locked packages.")(vulnerabilities)
+    group.command("compliance", help="Check the current settings and state against a security checklist.")(compliance)
+    group.command("audit", help="List who did what and when: commands, secrets, users and sessions.")(audit)
     app.add_typer(group, name="security")
 
 
@@ -79,9 +82,11 @@ def compliance(as_json: AsJson = False) -> None:
 
 
 def audit(
-    since: Annotated[str | None, typer.Option(help="So long ago (90s, 15m, 1h, 1d), or a time.")] = None,
-    who: Annotated[str | None, typer.Option(help="Only what this person did.")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 100,
+    since: Annotated[
+        str | None, typer.Option(help="Show entries since a duration (90s, 15m, 1h, 1d) or a timestamp.")
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Show only the entries of this user.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of entries.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     from configs.secrets import SecretFile
@@ -99,17 +104,17 @@ def audit(
         print(json.dumps(selected[:limit], indent=2, default=str))
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("at", "who", "did", "what"):
-        table.add_column(title, no_wrap=title != "what")
+    for title in ("time", "user", "action", "details"):
+        table.add_column(title, no_wrap=title != "details")
     for row in selected[:limit]:
         table.add_row(row["at"], row["who"], row["did"], str(row["what"]))
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, 140)
-    console.print(table if selected else "nothing is recorded")
+    console.print(table if selected else "no entries")
 
 
 def audit_rows(db: Connection) -> list[dict[str, Any]]:
-    """Commands as the log has them, what was submitted and never got there, users and their log-ins."""
+    """Return the commands in the log, submissions that did not reach it, users and their sessions."""
     from sqlalchemy import select
 
     from sinks.accounts import sessions, submissions, users
@@ -126,10 +131,10 @@ def audit_rows(db: Connection) -> list[dict[str, Any]]:
             rows.append(_audit_row(row["ts_ns"], row["actor"], kind, row["arguments"], row["reason"]))
     for row in db.execute(select(users)).mappings():
         at = row["created_at"].astimezone(UTC).isoformat(timespec="seconds")
-        rows.append({"at": at, "who": row["username"], "did": "became a user", "what": f"role {row['role']} now"})
+        rows.append({"at": at, "who": row["username"], "did": "user created", "what": f"current role {row['role']}"})
     for row in db.execute(select(sessions)).mappings():
         at = row["expires_at"].astimezone(UTC).isoformat(timespec="seconds")
-        rows.append({"at": at, "who": row["username"], "did": "has a session", "what": "until then"})
+        rows.append({"at": at, "who": row["username"], "did": "session", "what": "expires at this time"})
     return rows
 
 
@@ -141,7 +146,7 @@ def _audit_row(ts_ns: int, actor: str, kind: str, arguments: Any, reason: str) -
 
 @contextmanager
 def _open_platform() -> Iterator[tuple[Settings, Connection]]:
-    """Settings and database of the running platform."""
+    """Yield the settings and a database connection of the running platform."""
     from sqlalchemy.exc import DBAPIError
 
     from deploy.recovery.recorded_topics import platform_settings
@@ -157,6 +162,8 @@ def _open_platform() -> Iterator[tuple[Settings, Connection]]:
         with engine.connect() as db:
             yield settings, db
     except DBAPIError as error:
-        raise DeployError(f"the tables cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
+        raise DeployError(
+            f"cannot read the tables from PostgreSQL: {str(error.orig or error).strip().splitlines()[0]}"
+        ) from error
     finally:
         engine.dispose()

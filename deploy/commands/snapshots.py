@@ -1,4 +1,4 @@
-"""`snapshots`: what the recovery stores hold, read from safe copies."""
+"""`snapshots`: list, inspect and copy the recovery stores. Reads copies, so a running service is not disturbed."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from rich.table import Table
 
 from deploy.errors import DeployError
 from deploy.home import Home, home_from_environment
+from deploy.name_arguments import unknown_name
 from deploy.supervisor.replicas import replica_name, replicas_of, store_of
 from deploy.supervisor.state import running_state
+from schemas.errors import BadInput
 
-Service = Annotated[str, typer.Argument(help="A dataflow, such as portfolio.")]
-Step = Annotated[str | None, typer.Option(help="Only steps whose name begins so, such as stage.")]
-Key = Annotated[str | None, typer.Option(help="Only this key: a shard.")]
-Depth = Annotated[int, typer.Option(min=1, help="How deep to show nested states.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON, whole.")]
+Service = Annotated[str, typer.Argument(help="Dataflow process, such as portfolio or features-1of2.")]
+Step = Annotated[str | None, typer.Option(help="Show only steps with this prefix, such as stage.")]
+Key = Annotated[str | None, typer.Option(help="Show only the state of this key (a shard).")]
+Depth = Annotated[int, typer.Option(min=1, help="Maximum depth of nested values to print; not used with --json.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(help="What the recovery stores hold, read from safe copies.", no_args_is_help=True)
-    group.command("list", help="Every store: where it would resume, states and sizes.")(list_stores)
-    group.command("inspect", help="The states in one store.")(inspect)
-    group.command("copy", help="A copy of one store that a dataflow could resume from.")(copy)
+    group = typer.Typer(help="List, inspect and copy the recovery stores.", no_args_is_help=True)
+    group.command("list", help="List the recovery store of each dataflow: resume epoch, number of states and sizes.")(
+        list_stores
+    )
+    group.command("inspect", help="Print the states in one store.")(inspect)
+    group.command("copy", help="Copy one store, so that a dataflow can resume from the copy.")(copy)
     app.add_typer(group, name="snapshots")
 
 
@@ -72,7 +76,7 @@ def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth =
     ]
     if not selected:
         available = ", ".join(f"{snapshot.step} {snapshot.key}" for snapshot in store.snapshots)
-        raise DeployError(f"no such state in the store of {service}; it holds {available or 'none'}")
+        raise DeployError(f"no matching state in the recovery store of {service}; available: {available or 'none'}")
     if as_json:
         print(json.dumps([snapshot._asdict() for snapshot in selected], indent=2, default=str))
         return
@@ -81,27 +85,32 @@ def inspect(service: Service, step: Step = None, key: Key = None, depth: Depth =
         print(pformat(snapshot.state, width=116, depth=depth, compact=True))
 
 
-def copy(service: Service, folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")]) -> None:
+def copy(
+    service: Service,
+    folder: Annotated[Path, typer.Argument(help="Folder to create for the copy. It must not exist yet.")],
+) -> None:
     from deploy.recovery.recovery_store import copy_store
 
     home = home_from_environment()
     store = _store_folder(home, service)
     if folder.exists():
-        raise DeployError(f"{folder} exists already")
+        raise DeployError(f"folder {folder} already exists; choose another name")
     copy_store(store, folder)
     state = running_state(home)
     child = None if state is None else state.child(service)
     print(f"copied the recovery store of {service} to {folder}")
     if child is not None and child.pid is not None:
-        print("the service was running: its parts are of slightly different moments; stop it first for an exact copy")
+        print(
+            "warning: the service was running, so parts of the copy differ slightly in time; stop it for an exact copy"
+        )
 
 
 def _store_folders(home: Home) -> dict[str, Path]:
-    """By the name of its process: a service that was scaled has a store for each."""
-    # A store that is being made, or was set aside by `rebuild`, has a dot in its name.
+    """Return the store folders by process name. A scaled service has one store per process."""
+    # A store that is being created, or was replaced by `rebuild`, has a dot in its name.
     services = sorted(folder.name for folder in home.recovery.glob("*") if folder.is_dir() and "." not in folder.name)
     if not services:
-        raise DeployError(f"there are no recovery stores in {home.recovery}")
+        raise DeployError(f"no recovery stores in {home.recovery}; start the platform with `python cli.py start`")
     return {
         replica_name(service, replica): store_of(home, service, replica)
         for service in services
@@ -112,5 +121,5 @@ def _store_folders(home: Home) -> dict[str, Path]:
 def _store_folder(home: Home, service: str) -> Path:
     folders = _store_folders(home)
     if service not in folders:
-        raise DeployError(f"there is no recovery store of {service!r}; there are {', '.join(folders)}")
+        raise BadInput(unknown_name("recovery store", service, folders))
     return folders[service]

@@ -1,4 +1,4 @@
-"""`train` and `models`: from recorded features to a model that `predictions` serves."""
+"""`train` and `models`: train models on recorded features, and manage the registered models."""
 
 import json
 from collections.abc import Iterable
@@ -9,34 +9,41 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.errors import DeployError
 from deploy.home import home_from_environment
+from deploy.name_arguments import require_choice
+from schemas.errors import BadInput
 
 if TYPE_CHECKING:
     from configs.model_registry import ModelCard, ModelRegistry
     from configs.settings import Settings
     from schemas.records import FeatureRow
 
-models = typer.Typer(help="The registered models: what they are, how they did, which one serves.", no_args_is_help=True)
-Bars = Annotated[list[Path] | None, typer.Option(help="CSV or Parquet files of bars, or folders, one or more.")]
-MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
-FromTopics = Annotated[bool, typer.Option("--from-topics", help="Learn from the features that the platform recorded.")]
-ModelName = Annotated[str, typer.Option("--model", help="Which kind of model: gradient_boosting.")]
-Horizon = Annotated[int, typer.Option(min=1, help="How many bars ahead it forecasts.")]
-Features = Annotated[
-    str | None, typer.Option(help="Indicators to learn from, with commas; else all that are computed but volume's.")
+models = typer.Typer(help="List, show, activate and retire the registered models.", no_args_is_help=True)
+Bars = Annotated[
+    list[Path] | None, typer.Option(help="CSV or Parquet bar files, or folders of them; takes one or more.")
 ]
-Folds = Annotated[int, typer.Option(min=1, help="How many times it is tested on what came after its training.")]
-Embargo = Annotated[int | None, typer.Option(min=0, help="Bars left out before each test; else the horizon.")]
-Trees = Annotated[int, typer.Option(min=1, help="How many trees each half of the model has.")]
-Activate = Annotated[bool, typer.Option("--activate", help="Serve it from the next start of `predictions` on.")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A settings file of your own.")]
+MoreBars = Annotated[list[Path] | None, typer.Argument(hidden=True)]
+FromTopics = Annotated[bool, typer.Option("--from-topics", help="Train on the features that the platform recorded.")]
+ModelName = Annotated[str, typer.Option("--model", help="Kind of model: gradient_boosting.")]
+Horizon = Annotated[int, typer.Option(min=1, help="Forecast horizon in bars.")]
+Features = Annotated[
+    str | None, typer.Option(help="Comma-separated indicators to train on (default: all computed ones except volume).")
+]
+Folds = Annotated[int, typer.Option(min=1, help="Number of walk-forward tests on data after the training window.")]
+Embargo = Annotated[int | None, typer.Option(min=0, help="Bars to skip before each test (default: the horizon).")]
+Trees = Annotated[int, typer.Option(min=1, help="Number of trees in each of the model's two ensembles.")]
+Activate = Annotated[
+    bool, typer.Option("--activate", help="Activate the model from the next start of `predictions` on.")
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="Settings file. Its values override the default settings.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ModelHash = Annotated[str, typer.Argument(help="The model's sha256, or its first digits.")]
+ModelHash = Annotated[str, typer.Argument(help="SHA-256 of the model, or its first digits.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("train", help="Train a model on recorded features, test it walk-forward, and register it.")(train)
+    app.command("train", help="Train a model on recorded features, test it walk-forward and register it.")(train)
     app.add_typer(models, name="models")
 
 
@@ -58,9 +65,8 @@ def train(
 
     paths = [*(bars or []), *(more_bars or [])]
     if bool(paths) == from_topics:
-        raise DeployError("say what to learn from: --bars FILES or --from-topics")
-    if model not in training.MODELS:
-        raise DeployError(f"--model must be one of {', '.join(training.MODELS)}, found {model!r}")
+        raise BadInput("train needs either --bars FILES or --from-topics")
+    require_choice("--model", model, training.MODELS)
     loaded_settings = _settings(settings)
     specs = _specs(loaded_settings, features)
     result = training.train(
@@ -78,7 +84,7 @@ def train(
     _show(registry, card, as_json=as_json)
 
 
-@models.command("list", help="All models, those trained on the newest data last.")
+@models.command("list", help="List all models, ordered by the end of their training data.")
 def list_models(as_json: AsJson = False) -> None:
     registry = _registry(_settings(None))
     cards = registry.cards()
@@ -86,7 +92,18 @@ def list_models(as_json: AsJson = False) -> None:
         print(json.dumps([_card_fields(registry, card) for card in cards], indent=1))
         return
     table = Table(box=None)
-    for title in ("model", "kind", "horizon", "rows", "hit rate", "naive", "IC", "Brier", "naive", "status"):
+    for title in (
+        "model",
+        "kind",
+        "horizon",
+        "rows",
+        "hit rate",
+        "naive hit rate",
+        "IC",
+        "Brier",
+        "naive Brier",
+        "status",
+    ):
         table.add_column(title)
     for card in cards:
         metrics = [f"{card.metrics[name]:.4f}" for name in ("hit_rate", "hit_rate_naive", "ic", "brier", "brier_naive")]
@@ -95,19 +112,19 @@ def list_models(as_json: AsJson = False) -> None:
     Console(width=130).print(table)
 
 
-@models.command("show", help="One model's card.")
+@models.command("show", help="Print the model card of one model.")
 def show(model: ModelHash, as_json: AsJson = False) -> None:
     registry = _registry(_settings(None))
     _show(registry, registry.card(model), as_json=as_json)
 
 
-@models.command("activate", help="Serve this model from the next start of `predictions` on.")
+@models.command("activate", help="Activate this model from the next start of `predictions` on.")
 def activate(model: ModelHash) -> None:
     card = _registry(_settings(None)).activate(model)
-    print(f"{card.sha256[:12]} serves from the next start on: python cli.py restart")
+    print(f"{card.sha256[:12]} is active from the next start on; run `python cli.py restart`")
 
 
-@models.command("retire", help="Never serve this model again.")
+@models.command("retire", help="Retire this model. It cannot be activated again.")
 def retire(model: ModelHash) -> None:
     print(f"{_registry(_settings(None)).retire(model).sha256[:12]} is retired")
 

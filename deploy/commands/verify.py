@@ -1,4 +1,4 @@
-"""`verify`: books, sequences, orders and the audit chain against each other, while the platform runs or afterwards."""
+"""`verify`: check the books, sequences, orders and the audit chain of a running or stopped platform."""
 
 from __future__ import annotations
 
@@ -22,28 +22,35 @@ if TYPE_CHECKING:
 
 Since = Annotated[
     str | None,
-    typer.Option(help="Of topics and their tables only what was written since: 30m, 6h, 1d. All by default."),
+    typer.Option(
+        help="Check topics and their tables only since a duration (30m, 6h, 1d) or a timestamp (default: all)."
+    ),
 ]
 Heads = Annotated[
     Path | None,
-    typer.Option(help="A file of chain heads kept elsewhere: those in it must still hold, the new ones are added."),
+    typer.Option(help="File of saved chain heads. Check that they still match, and append the current heads."),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    app.command("verify", help="Check books, sequences, orders and the audit chain; status 1 on a finding.")(verify)
+    app.command(
+        "verify", help="Check books, sequences, orders and the audit chain. Exit with status 1 on a difference."
+    )(verify)
 
 
 def verify(
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     wait: Annotated[
-        float, typer.Option(help="Seconds to try again while they differ: services that run write one after the other.")
+        float,
+        typer.Option(
+            help="Seconds to retry a check that differs, because running services cause temporary differences."
+        ),
     ] = 10.0,
-    audit: Annotated[bool, typer.Option("--audit", help="Only the audit chain.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Check only the audit chain.")] = False,
     heads: Heads = None,
     since: Since = None,
     publish: Annotated[
-        bool, typer.Option("--publish", help="Put the heads of the chain into the topic audit-heads.")
+        bool, typer.Option("--publish", help="Publish the heads of the chain to the topic audit-heads.")
     ] = False,
 ) -> None:
     import psycopg2
@@ -68,7 +75,7 @@ def verify(
             publish=publish,
         )
     except psycopg2.Error as error:
-        raise DeployError(f"the books cannot be read: {_first_line(error)}") from error
+        raise DeployError(f"cannot read the books from PostgreSQL: {_first_line(error)}") from error
     except Unavailable as error:
         raise DeployError(str(error)) from error
     print(_as_json(verdict) if as_json else _as_text(verdict))
@@ -85,8 +92,8 @@ def check_all(
     wait_s: float,
     publish: bool = False,
 ) -> Verdict:
-    """Every check, or those of the audit chain. With `publish` the heads of a right chain go into `audit-heads`.
-    Raises psycopg2.Error, Unavailable and BadInput."""
+    """Run every check, or with `audit` only those of the audit chain. With `publish`, publish the heads of an intact
+    chain to `audit-heads`. Raises psycopg2.Error, Unavailable and BadInput."""
     from deploy.verification.all_checks import (
         verify_books,
         verify_broker,
@@ -120,7 +127,7 @@ def _audit_checks(
     in_file = [] if file is None else audit_heads.read_heads(file)
     in_topic = [] if kafka is None else audit_heads.published_heads(kafka)
     audited = verify_audit(settings, kafka, [*in_file, *in_topic], wait_s)
-    # Heads of a chain that does not hold are worth nothing.
+    # The heads of a broken chain prove nothing.
     if not any(result.findings for result in audited):
         new_heads = [result.head for result in audited]
         if file is not None:
@@ -131,7 +138,7 @@ def _audit_checks(
 
 
 def _reachable_kafka(settings: Settings) -> tuple[KafkaSection | None, str]:
-    """Where the platform's topics are, or why they cannot be compared."""
+    """Return the Kafka settings if the topics can be read, else None and the reason."""
     from deploy.supervisor.probes import KafkaProbe
     from deploy.supervisor.topics import missing_topics
 

@@ -1,1 +1,1 @@
-"""The Grafana dashboards as code: `python -m deploy.grafana.write` writes `dashboards/*.json`."""
+"""Define the Grafana dashboards. `python -m deploy.grafana.write` writes `dashboards/*.json`."""

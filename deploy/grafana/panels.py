@@ -1,4 +1,4 @@
-"""What a dashboard is made of here: rows of panels, each with the queries it shows, laid out from left to right."""
+"""Build dashboards from rows of panels, laid out from left to right."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SIZES = {CHART: (8, 8), NUMBER: (4, 4), BARS: (8, 8), PIE: (8, 8)}
 
 
 class Query(NamedTuple):
-    """A PromQL expression, and how its series are called: text with {{label}} in it."""
+    """A PromQL expression, and the legend of its series: text with {{label}} placeholders."""
 
     expr: str
     legend: str = ""
 
 
 class Panel(NamedTuple):
-    """`unit` is one of Grafana's names. Above `warn` a value is yellow, above `critical` red; below where bad < warn."""
+    """`unit` is a Grafana unit. Values above `warn` are yellow, above `critical` red; below, if critical < warn."""
 
     title: str
     queries: Sequence[Query]
@@ -49,7 +49,7 @@ class DashboardSpec(NamedTuple):
 
 
 def build_dashboard(board: DashboardSpec) -> Dashboard:
-    """The dashboard as Grafana reads it. The same board gives the same JSON."""
+    """Build the dashboard for Grafana. Equal boards produce equal JSON."""
     builder = (
         dashboard.Dashboard(board.title)
         .uid(board.uid)

@@ -1,4 +1,4 @@
-"""The Portfolio dashboard: value and profit, what is held, the periods, risk and exposure."""
+"""The Portfolio dashboard: value and P&L, positions, returns by period, risk and exposure."""
 
 from deploy.grafana.panels import BARS, NUMBER, PIE, DashboardSpec, Panel, PanelRow, Query
 
@@ -8,48 +8,53 @@ TODAY = 'platform_portfolio_pnl{window="day"}'
 BOARD = DashboardSpec(
     "trading-portfolio",
     "Portfolio",
-    "Value and profit, positions, periods, risk and exposure, as of the last valuation.",
+    "Value and P&L, positions, returns by period, risk and exposure, as of the last valuation.",
     [
         PanelRow(
-            "Value and profit",
+            "Value and P&L",
             [
                 Panel("Portfolio value", [Query("platform_portfolio_value")], MONEY, NUMBER),
                 Panel("Cash", [Query("platform_portfolio_cash")], MONEY, NUMBER),
                 Panel(
-                    "Profit today",
+                    "P&L today",
                     [Query('platform_portfolio_pnl{window="day"}')],
                     MONEY,
                     NUMBER,
                     warn=0,
                     critical=-5000,
                 ),
-                Panel("Unrealised", [Query("platform_portfolio_unrealized_pnl")], MONEY, NUMBER),
-                Panel("Realised, before fees", [Query("platform_portfolio_realized_pnl")], MONEY, NUMBER),
+                Panel("Unrealised P&L", [Query("platform_portfolio_unrealized_pnl")], MONEY, NUMBER),
+                Panel("Realised P&L before fees", [Query("platform_portfolio_realized_pnl")], MONEY, NUMBER),
                 Panel("Fees", [Query("platform_portfolio_fees")], MONEY, NUMBER),
                 Panel(
                     "Value over time",
                     [
                         Query("platform_portfolio_value", "value"),
-                        Query("platform_portfolio_peak_value", "highest so far"),
+                        Query("platform_portfolio_peak_value", "peak"),
                     ],
                     MONEY,
                 ),
                 Panel(
-                    "Profit over time",
+                    "P&L over time",
                     [
                         Query("platform_portfolio_unrealized_pnl", "unrealised"),
                         Query("platform_portfolio_realized_pnl - platform_portfolio_fees", "realised, net of fees"),
                     ],
                     MONEY,
                 ),
-                Panel("Profit today over time", [Query(TODAY, "today")], MONEY),
+                Panel("P&L today over time", [Query(TODAY, "today")], MONEY),
             ],
         ),
         PanelRow(
             "Positions",
             [
-                Panel("By symbol", [Query("abs(platform_position_value)", "{{symbol}}")], MONEY, PIE),
-                Panel("By sector", [Query("sum by (sector) (abs(platform_position_value))", "{{sector}}")], MONEY, PIE),
+                Panel("Value by symbol (absolute)", [Query("abs(platform_position_value)", "{{symbol}}")], MONEY, PIE),
+                Panel(
+                    "Value by sector (absolute)",
+                    [Query("sum by (sector) (abs(platform_position_value))", "{{sector}}")],
+                    MONEY,
+                    PIE,
+                ),
                 Panel(
                     "Share of equity",
                     [Query("sort_desc(platform_position_share_ratio)", "{{symbol}}")],
@@ -58,9 +63,11 @@ BOARD = DashboardSpec(
                     warn=0.1,
                     critical=0.15,
                 ),
-                Panel("Value by symbol", [Query("platform_position_value", "{{symbol}}")], MONEY, stacked=True),
-                Panel("Unrealised by symbol", [Query("platform_position_unrealized_pnl", "{{symbol}}")], MONEY),
-                Panel("Symbols held", [Query("platform_position_count", "symbols")]),
+                Panel(
+                    "Value by symbol over time", [Query("platform_position_value", "{{symbol}}")], MONEY, stacked=True
+                ),
+                Panel("Unrealised P&L by symbol", [Query("platform_position_unrealized_pnl", "{{symbol}}")], MONEY),
+                Panel("Open positions", [Query("platform_position_count", "symbols")]),
             ],
         ),
         PanelRow(
@@ -70,10 +77,10 @@ BOARD = DashboardSpec(
                     "Return",
                     [Query("platform_portfolio_return_ratio", "{{window}}")],
                     SHARE,
-                    description="Since the day, the week (Monday) and the month began at the exchange.",
+                    description="Since the start of the day, week (Monday) and month in exchange time.",
                 ),
-                Panel("Profit", [Query("platform_portfolio_pnl", "{{window}}")], MONEY),
-                Panel("Return now", [Query("platform_portfolio_return_ratio", "{{window}}")], SHARE, BARS),
+                Panel("P&L", [Query("platform_portfolio_pnl", "{{window}}")], MONEY),
+                Panel("Current return", [Query("platform_portfolio_return_ratio", "{{window}}")], SHARE, BARS),
             ],
         ),
         PanelRow(
@@ -89,9 +96,9 @@ BOARD = DashboardSpec(
                     ],
                     MONEY,
                 ),
-                Panel("Leverage", [Query("platform_portfolio_leverage_ratio", "gross exposure over equity")]),
+                Panel("Leverage", [Query("platform_portfolio_leverage_ratio", "gross exposure / equity")]),
                 Panel(
-                    "Use of limits",
+                    "Limit usage",
                     [Query('platform_risk_limit_usage_ratio{symbol=""}', "{{measure}}")],
                     SHARE,
                     BARS,
@@ -99,7 +106,7 @@ BOARD = DashboardSpec(
                     critical=0.8,
                 ),
                 Panel(
-                    "Use of the position limit",
+                    "Position limit usage",
                     [Query('platform_risk_limit_usage_ratio{symbol!=""}', "{{symbol}} {{measure}}")],
                     SHARE,
                     BARS,
@@ -108,7 +115,12 @@ BOARD = DashboardSpec(
                 ),
                 Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
                 Panel(
-                    "Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, critical=1
+                    "Circuit breakers open",
+                    [Query("platform_circuit_breakers_open")],
+                    "short",
+                    NUMBER,
+                    warn=0.5,
+                    critical=1,
                 ),
             ],
         ),

@@ -33,24 +33,31 @@ BOARD = DashboardSpec(
                 Panel("Kafka", [Query("platform_kafka_up")], "bool_on_off", NUMBER, warn=1, critical=0.5),
                 Panel("Redis", [Query("platform_redis_up")], "bool_on_off", NUMBER, warn=1, critical=0.5),
                 Panel("Degraded", [Query("platform_degraded")], "bool", NUMBER, warn=0.5, critical=1),
-                Panel("Feed at its end", [Query("platform_dataflow_feed_finished")], "bool", NUMBER),
+                Panel("Feed finished", [Query("platform_dataflow_feed_finished")], "bool", NUMBER),
                 Panel("Up", [Query("platform_service_up", "{{service}}")]),
-                Panel(
-                    "Time since the start", [Query("platform_dataflow_uptime_seconds", "{{service}}")], SECONDS, BARS
-                ),
+                Panel("Uptime", [Query("platform_dataflow_uptime_seconds", "{{service}}")], SECONDS, BARS),
                 Panel("Restarts", [Query("platform_service_restarts_total", "{{service}}")], "short", BARS),
                 Panel(
-                    "Behind the feed",
+                    "Lag behind the feed",
                     [Query("platform_dataflow_event_lag_seconds", "{{service}}")],
                     SECONDS,
                     description="In event time.",
                 ),
-                Panel("Since the last tick", [Query("platform_dataflow_still_seconds", "{{service}}")], SECONDS),
-                Panel("Behind the wall's clock", [Query("platform_dataflow_wall_lag_seconds", "{{service}}")], SECONDS),
-                Panel("Since the last report", [Query("platform_dataflow_report_age_seconds", "{{service}}")], SECONDS),
-                Panel("Checks", [Query("platform_check_ok", "{{check}}")], "bool_on_off", BARS, warn=1, critical=0.5),
                 Panel(
-                    "Since the last check",
+                    "Time since the last time slice", [Query("platform_dataflow_still_seconds", "{{service}}")], SECONDS
+                ),
+                Panel("Lag behind real time", [Query("platform_dataflow_wall_lag_seconds", "{{service}}")], SECONDS),
+                Panel("Age of the statistics", [Query("platform_dataflow_report_age_seconds", "{{service}}")], SECONDS),
+                Panel(
+                    "Checks passed",
+                    [Query("platform_check_ok", "{{check}}")],
+                    "bool_on_off",
+                    BARS,
+                    warn=1,
+                    critical=0.5,
+                ),
+                Panel(
+                    "Time since the last check",
                     [Query("time() - platform_check_finished_timestamp_seconds", "{{check}}")],
                     SECONDS,
                 ),
@@ -59,15 +66,15 @@ BOARD = DashboardSpec(
         PanelRow(
             "Records",
             [
-                Panel("In", [Query("rate(platform_dataflow_records_in_total[1m])", "{{service}}")], RATE),
-                Panel("Out", [Query("rate(platform_dataflow_records_out_total[1m])", "{{service}}")], RATE),
-                Panel("Ticks", [Query("rate(platform_dataflow_ticks_total[1m])", "{{service}}")], RATE),
+                Panel("Records in", [Query("rate(platform_dataflow_records_in_total[1m])", "{{service}}")], RATE),
+                Panel("Records out", [Query("rate(platform_dataflow_records_out_total[1m])", "{{service}}")], RATE),
+                Panel("Time slices", [Query("rate(platform_dataflow_ticks_total[1m])", "{{service}}")], RATE),
                 Panel("Dead letters", [Query("increase(platform_dataflow_dead_letters_total[5m])", "{{service}}")]),
                 Panel("Late records", [Query("increase(platform_dataflow_late_records_total[5m])", "{{service}}")]),
                 Panel(
-                    "Repeats dropped, and gaps",
+                    "Duplicates dropped, and sequence gaps",
                     [
-                        Query("increase(platform_dataflow_duplicates_total[5m])", "{{service}} repeats"),
+                        Query("increase(platform_dataflow_duplicates_total[5m])", "{{service}} duplicates"),
                         Query("increase(platform_dataflow_seq_gaps_total[5m])", "{{service}} gaps"),
                     ],
                 ),
@@ -76,9 +83,11 @@ BOARD = DashboardSpec(
         PanelRow(
             "Database",
             [
-                Panel("A small query", [Query("platform_database_query_seconds", "now")], SECONDS),
-                Panel("Statements of the API", _quantiles("platform_database_statement_seconds"), SECONDS),
-                Panel("Statements", [Query("rate(platform_database_statement_seconds_count[1m])", "of the API")], RATE),
+                Panel("Latency of a small query", [Query("platform_database_query_seconds", "latency")], SECONDS),
+                Panel("Latency of API statements", _quantiles("platform_database_statement_seconds"), SECONDS),
+                Panel(
+                    "API statements", [Query("rate(platform_database_statement_seconds_count[1m])", "statements")], RATE
+                ),
                 Panel(
                     "Transactions",
                     [
@@ -92,8 +101,8 @@ BOARD = DashboardSpec(
                 Panel("Size", [Query("platform_database_size_bytes", "database")], BYTES),
                 Panel("Largest tables", [Query("topk(8, platform_database_table_bytes)", "{{table}}")], BYTES, BARS),
                 Panel("Most rows", [Query("topk(8, platform_database_table_rows)", "{{table}}")], "short", BARS),
-                Panel("Found in memory", [Query("platform_database_cache_hit_ratio", "blocks")], SHARE),
-                Panel("Deadlocks", [Query("increase(platform_database_deadlocks_total[1h])", "within an hour")]),
+                Panel("Cache hit ratio", [Query("platform_database_cache_hit_ratio", "blocks")], SHARE),
+                Panel("Deadlocks", [Query("increase(platform_database_deadlocks_total[1h])", "last hour")]),
             ],
         ),
         PanelRow(
@@ -107,7 +116,7 @@ BOARD = DashboardSpec(
                 Panel(
                     "Lag",
                     [Query("platform_kafka_service_lag_messages", "{{service}}")],
-                    description="Messages that are not in a snapshot yet; a second's worth is usual.",
+                    description="Messages that no snapshot covers yet; one second of messages is normal.",
                 ),
                 Panel(
                     "Lag by topic",
@@ -128,14 +137,14 @@ BOARD = DashboardSpec(
                     [Query("sum by (status) (rate(platform_api_request_seconds_count[1m]))", "{{status}}")],
                     RATE,
                 ),
-                Panel("Time of a request", _quantiles("platform_api_request_seconds"), SECONDS),
+                Panel("Request latency", _quantiles("platform_api_request_seconds"), SECONDS),
                 Panel(
-                    "Streams, and refused by rate",
+                    "Open streams, and requests throttled",
                     [
                         Query("platform_api_streams", "open streams"),
                         Query(
                             "sum(increase(platform_api_rate_limited_total[5m])) or vector(0)",
-                            "refused by rate in 5 min",
+                            "throttled in 5 min",
                         ),
                     ],
                 ),
@@ -144,14 +153,12 @@ BOARD = DashboardSpec(
         PanelRow(
             "Resources",
             [
-                Panel(
-                    "Processors", [Query("rate(platform_process_cpu_seconds_total[1m])", "{{service}}")], stacked=True
-                ),
+                Panel("CPU", [Query("rate(platform_process_cpu_seconds_total[1m])", "{{service}}")], stacked=True),
                 Panel("Memory", [Query("platform_process_resident_memory_bytes", "{{service}}")], BYTES, stacked=True),
                 Panel(
                     "Machine",
                     [
-                        Query("rate(platform_host_cpu_busy_seconds_total[1m]) / platform_host_cpus", "processors"),
+                        Query("rate(platform_host_cpu_busy_seconds_total[1m]) / platform_host_cpus", "CPU"),
                         Query(
                             '1 - platform_host_memory_bytes{state="available"}'
                             ' / on () platform_host_memory_bytes{state="total"}',
@@ -169,10 +176,11 @@ BOARD = DashboardSpec(
                     "Metrics page",
                     [Query("platform_metrics_read_seconds", "{{part}}")],
                     SECONDS,
-                    description="How long reading each part of the page took.",
+                    description="Time to collect each part of the page.",
                 ),
                 Panel(
-                    "Parts that cannot be read", [Query("count(platform_metrics_readable == 0) or vector(0)", "parts")]
+                    "Unreadable parts of the metrics page",
+                    [Query("count(platform_metrics_readable == 0) or vector(0)", "parts")],
                 ),
             ],
         ),

@@ -1,4 +1,4 @@
-"""The Trading dashboard: order flow, success and slippage, what strategies and models are worth, market impact."""
+"""The Trading dashboard: order flow, fill rates and slippage, results of strategies and models, market impact."""
 
 from deploy.grafana.panels import BARS, NUMBER, DashboardSpec, Panel, PanelRow, Query
 
@@ -7,57 +7,57 @@ RATE, SHARE, BPS = "ops", "percentunit", "none"
 BOARD = DashboardSpec(
     "trading-trading",
     "Trading",
-    "Order flow and executions, success and slippage, what each strategy made, market impact.",
+    "Order flow and executions, fill rates and slippage, results of each strategy, market impact.",
     [
         PanelRow(
             "Order flow and executions",
             [
                 Panel("Orders", [Query("sum(platform_orders_total)")], "short", NUMBER),
                 Panel("Fills", [Query('sum(platform_executions_total{exec_type="TRADE"})')], "short", NUMBER),
-                Panel("Refusals", [Query("sum(platform_order_refusals_total)")], "short", NUMBER),
+                Panel("Rejections", [Query("sum(platform_order_refusals_total)")], "short", NUMBER),
                 Panel("Cancels", [Query("platform_order_cancels_total")], "short", NUMBER),
                 Panel(
                     "Rejection rate", [Query("platform_order_rejection_ratio")], SHARE, NUMBER, warn=0.02, critical=0.05
                 ),
-                Panel("DecisionHash in it", [Query("platform_order_decisions")], "short", NUMBER),
+                Panel("Orders in the rejection rate", [Query("platform_order_decisions")], "short", NUMBER),
                 Panel(
                     "Orders by type and side",
                     [Query("sum by (order_type, side) (rate(platform_orders_total[1m]))", "{{order_type}} {{side}}")],
                     RATE,
                 ),
                 Panel(
-                    "Reports of the venue",
+                    "Execution reports by type",
                     [Query("sum by (exec_type) (rate(platform_executions_total[1m]))", "{{exec_type}}")],
                     RATE,
                 ),
                 Panel(
-                    "Refusals by check",
+                    "Rejections by check",
                     [Query("sum by (check) (rate(platform_order_refusals_total[1m]))", "{{check}}")],
                     RATE,
                 ),
             ],
         ),
         PanelRow(
-            "Success, time and slippage",
+            "Fill rates, latency and slippage",
             [
                 Panel(
-                    "How orders end",
+                    "Ended orders by outcome",
                     [Query("sum by (outcome) (platform_orders_ended_total)", "{{outcome}}")],
                     "short",
                     BARS,
                 ),
                 Panel(
-                    "Orders filled",
+                    "Fill rate",
                     [
                         Query(
                             'sum(platform_orders_ended_total{outcome="FILLED"}) / sum(platform_orders_ended_total)',
-                            "of those that ended",
+                            "of ended orders",
                         )
                     ],
                     SHARE,
                 ),
                 Panel(
-                    "Closed lots with a profit",
+                    "Winning lots",
                     [
                         Query(
                             'sum by (strategy) (platform_closed_lots_total{result="won"})'
@@ -68,7 +68,7 @@ BOARD = DashboardSpec(
                     SHARE,
                 ),
                 Panel(
-                    "From approval to fill",
+                    "Time from approval to fill",
                     [
                         Query(
                             f"histogram_quantile({q}, sum by (le) (rate(platform_order_to_fill_seconds_bucket[5m])))",
@@ -77,7 +77,7 @@ BOARD = DashboardSpec(
                         for q in (0.5, 0.99)
                     ],
                     "s",
-                    description="In event time: with bars of a minute an order fills at the next minute's bar.",
+                    description="In event time. With one-minute bars, an order fills at the bar of the next minute.",
                 ),
                 Panel(
                     "Slippage",
@@ -86,13 +86,13 @@ BOARD = DashboardSpec(
                         Query("platform_slippage_mean_bps", "mean"),
                     ],
                     BPS,
-                    description="Basis points worse than the proposal's reference price, over the last 500 fills.",
+                    description="Basis points against the proposal's reference price; the last 500 fills.",
                 ),
                 Panel(
                     "Notional traded",
                     [Query("sum by (strategy) (rate(platform_strategy_notional_total[1m]))", "{{strategy}}")],
                     "currencyUSD",
-                    description="A second.",
+                    description="Per second.",
                 ),
             ],
         ),
@@ -100,10 +100,10 @@ BOARD = DashboardSpec(
             "By strategy",
             [
                 Panel(
-                    "Earned by strategy",
+                    "Total P&L by strategy",
                     [Query("platform_strategy_total_pnl", "{{strategy}}")],
                     "currencyUSD",
-                    description="Realised and unrealised less fees, with dividends and interest: together the ledger's.",
+                    description="Net of fees, with dividends and interest. The sum equals the ledger's.",
                 ),
                 *(
                     Panel(
@@ -113,8 +113,8 @@ BOARD = DashboardSpec(
                         BARS,
                     )
                     for title, part in (
-                        ("Realised, before fees", "realized"),
-                        ("Unrealised", "unrealized"),
+                        ("Realised P&L before fees", "realized"),
+                        ("Unrealised P&L", "unrealized"),
                         ("Fees", "fees"),
                         ("Dividends and interest", "cash_flows"),
                     )
@@ -130,10 +130,10 @@ BOARD = DashboardSpec(
                         )
                     ],
                     SHARE,
-                    description="Of the signals behind which the price moved within their horizon.",
+                    description="Of the signals with a price change within their horizon.",
                 ),
                 Panel(
-                    "Signals judged",
+                    "Evaluated signals",
                     [Query("sum by (strategy) (platform_signal_outcomes_total)", "{{strategy}}")],
                     "short",
                     BARS,
@@ -144,15 +144,15 @@ BOARD = DashboardSpec(
             "Orders and closed lots by strategy",
             [
                 Panel(
-                    "Realised by strategy",
+                    "Realised P&L by strategy",
                     [Query("platform_strategy_realized_pnl", "{{strategy}}")],
                     "currencyUSD",
-                    description="Of the lots that its orders closed, net of fees.",
+                    description="Of the lots that the strategy's orders closed, net of fees.",
                 ),
                 Panel("Fills by strategy", [Query("platform_strategy_fills_total", "{{strategy}}")], "short", BARS),
                 Panel("Fees by strategy", [Query("platform_strategy_fees", "{{strategy}}")], "currencyUSD", BARS),
                 Panel(
-                    "Profit of a closed lot",
+                    "Mean P&L of a closed lot",
                     [
                         Query(
                             "platform_strategy_realized_pnl / on (strategy)"
@@ -164,7 +164,7 @@ BOARD = DashboardSpec(
                 ),
                 Panel(
                     "Signals",
-                    [Query('rate(platform_dataflow_records_out_total{service="signals"}[1m])', "changes of a view")],
+                    [Query('rate(platform_dataflow_records_out_total{service="signals"}[1m])', "signals per second")],
                     RATE,
                 ),
             ],
@@ -177,11 +177,11 @@ BOARD = DashboardSpec(
                     [Query("platform_market_impact_bps", "{{participation}}")],
                     BPS,
                     BARS,
-                    description="Mean slippage in basis points by what part of its bar's volume a fill was.",
+                    description="Mean slippage in basis points, by the share of the bar's volume that a fill took.",
                 ),
                 Panel("Slippage by size over time", [Query("platform_market_impact_bps", "{{participation}}")], BPS),
                 Panel(
-                    "Part of the bar's volume",
+                    "Share of the bar's volume",
                     [Query("platform_fill_participation_ratio", "quantile {{quantile}}")],
                     SHARE,
                 ),
@@ -205,26 +205,26 @@ BOARD = DashboardSpec(
                 Panel(
                     "Forecasts",
                     [
-                        Query('rate(platform_dataflow_records_out_total{service="predictions"}[1m])', "a second"),
-                        Query("platform_predictions_last_tick", "at the last tick"),
+                        Query('rate(platform_dataflow_records_out_total{service="predictions"}[1m])', "per second"),
+                        Query("platform_predictions_last_tick", "in the last time slice"),
                     ],
                 ),
                 Panel(
-                    "Forecasts judged",
+                    "Evaluated forecasts",
                     [Query("platform_model_predictions_judged", "{{model}} {{sha256}}")],
                     "short",
                     BARS,
                 ),
-                Panel("Right signs", [Query("platform_model_hit_rate_ratio", "{{model}} {{sha256}}")], SHARE),
+                Panel("Hit rate of forecasts", [Query("platform_model_hit_rate_ratio", "{{model}} {{sha256}}")], SHARE),
                 Panel("Brier score", [Query("platform_model_brier_score", "{{model}} {{sha256}}")], BPS),
                 Panel(
                     "Drift",
                     [
                         Query("platform_model_drift", "{{model}} {{sha256}}, highest"),
-                        Query("max(platform_prediction_drift)", "highest of the last tick"),
+                        Query("max(platform_prediction_drift)", "highest in the last time slice"),
                     ],
                     SHARE,
-                    description="0 as in training, 1 certainly drifted.",
+                    description="0: as in training; 1: certain drift.",
                 ),
             ],
         ),
@@ -233,12 +233,17 @@ BOARD = DashboardSpec(
             [
                 Panel("Trading halted", [Query("platform_trading_halted")], "bool", NUMBER, warn=0.5, critical=1),
                 Panel(
-                    "Breakers open", [Query("platform_circuit_breakers_open")], "short", NUMBER, warn=0.5, critical=1
+                    "Circuit breakers open",
+                    [Query("platform_circuit_breakers_open")],
+                    "short",
+                    NUMBER,
+                    warn=0.5,
+                    critical=1,
                 ),
                 Panel(
-                    "Breakers tripped",
+                    "Circuit breakers tripped",
                     [Query("increase(platform_circuit_breaker_activations_total[1h])", "{{breaker}}")],
-                    description="Within an hour.",
+                    description="In the last hour.",
                 ),
             ],
         ),

@@ -1,4 +1,4 @@
-"""`python -m deploy.grafana.write`: writes the dashboards' JSON, which Grafana reads and the repository keeps."""
+"""Write the dashboards' JSON files, which Grafana reads: `python -m deploy.grafana.write`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOARDS = {"portfolio": portfolio.BOARD, "trading": trading.BOARD, "system": syst
 
 
 def dashboard_texts() -> dict[str, str]:
-    """The JSON of each dashboard, by its file's name without the ending."""
+    """Return the JSON of each dashboard, by file name without extension."""
     return {
         name: JSONEncoder(sort_keys=True, indent=2).encode(build_dashboard(board)) + "\n"
         for name, board in BOARDS.items()

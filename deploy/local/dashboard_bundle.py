@@ -1,4 +1,4 @@
-"""The dashboard's bundle: built once for each state of its sources, kept in the state folder, never committed."""
+"""Build the dashboard into the state folder, once for each state of its sources."""
 
 import fcntl
 import hashlib
@@ -17,9 +17,9 @@ _NOT_SOURCES = {"node_modules", "build", "dist"}
 
 
 def bundle(home: Home, report: ProgressCallback, sources: Path = SOURCES, *, rebuild: bool = False) -> Path:
-    """The folder of the built dashboard; builds it first where these sources were not built yet, or `rebuild`.
+    """Return the folder of the built dashboard. Builds it if these sources have no build yet, or with `rebuild`.
 
-    Raises DeployError with one sentence when it cannot be built.
+    Raises DeployError if the build fails.
     """
     folder = home.root / "dashboard"
     built = folder / fingerprint(sources)
@@ -31,16 +31,16 @@ def bundle(home: Home, report: ProgressCallback, sources: Path = SOURCES, *, reb
             fcntl.flock(lock, fcntl.LOCK_EX)
             if rebuild or not (built / "index.html").exists():
                 node = require_node(home, report)
-                report("building the dashboard (once, some seconds)")
+                report("building the dashboard (once, a few seconds)")
                 _build(node, sources, built)
                 _remove_old_builds(folder, built)
     except OSError as error:
-        raise DeployError(f"cannot write into {folder}: {error.strerror or error}") from error
+        raise DeployError(f"cannot write to {folder}: {error.strerror or error}") from error
     return built
 
 
 def fingerprint(sources: Path) -> str:
-    """Of every source file's path and content, the lock of the packages among them."""
+    """Hash the path and content of every source file, including the package lock."""
     digest = hashlib.sha256()
     for path in source_files(sources):
         digest.update(f"{path.relative_to(sources)}\0{path.stat().st_size}\0".encode())
@@ -49,7 +49,7 @@ def fingerprint(sources: Path) -> str:
 
 
 def source_files(sources: Path) -> list[Path]:
-    """In order of their names, without what npm and the build put beside them."""
+    """List the source files by name, without the files that npm and the build create."""
     paths = []
     for folder, folders, files in os.walk(sources):
         folders[:] = [name for name in folders if name not in _NOT_SOURCES]
@@ -58,44 +58,44 @@ def source_files(sources: Path) -> list[Path]:
 
 
 def install_copy(node: NodeRuntime, sources: Path, folder: Path, *, dev: bool) -> None:
-    """Copy the sources into `folder` and install what the lock names; scripts of packages are not run.
+    """Copy the sources into `folder` and install the locked packages without running their scripts.
 
-    With `dev` also the compiler that checks types. Raises DeployError.
+    `dev` also installs the type checker. Raises DeployError if the installation fails.
     """
     _mirror(sources, folder)
     options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    # A registry that does not answer must not hold up the start for minutes.
+    # An unreachable registry must not delay the start for minutes.
     options += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
     error = node.run([*node.npm, "ci", *options, *([] if dev else ["--omit=dev"])], folder)
     if error is not None:
-        raise DeployError(f"the dashboard's packages cannot be installed (is the npm registry reachable?): {error}")
+        raise DeployError(f"cannot install the dashboard's packages (is the npm registry reachable?): {error}")
 
 
 def _build(node: NodeRuntime, sources: Path, built: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=built.parent, prefix="making-") as temporary:
+    with tempfile.TemporaryDirectory(dir=built.parent, prefix="build-") as temporary:
         folder = Path(temporary)
         install_copy(node, sources, folder, dev=False)
         vite = folder / "node_modules" / "vite" / "bin" / "vite.js"
         error = node.run([str(node.program), str(vite), "build", "--outDir", "dist", "--logLevel", "error"], folder)
         if error is not None:
-            raise DeployError(f"the dashboard does not build: {error}")
+            raise DeployError(f"the build of the dashboard failed: {error}")
         if not (folder / "dist" / "index.html").exists():
-            raise DeployError("the dashboard does not build: vite wrote no index.html")
+            raise DeployError("the build of the dashboard failed: vite wrote no index.html")
         shutil.rmtree(built, ignore_errors=True)
         (folder / "dist").replace(built)
 
 
 def _remove_old_builds(folder: Path, built: Path) -> None:
-    """What earlier sources were built to; nobody serves it any more."""
+    """Remove the builds of earlier sources."""
     for path in folder.iterdir():
         if path.is_dir() and path != built:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def check(home: Home, report: ProgressCallback, sources: Path = SOURCES) -> list[str]:
-    """Type check and unit tests of the sources; the checks that failed, each with its most telling line.
+    """Type-check the sources and run their unit tests. Returns one line for each failed check.
 
-    What the lock names is installed once into the state folder. Raises DeployError when that cannot be done.
+    The locked packages are installed once into the state folder. Raises DeployError if that fails.
     """
     node = require_node(home, report)
     lock = hashlib.sha256((sources / "package-lock.json").read_bytes()).hexdigest()[:16]
@@ -109,7 +109,7 @@ def check(home: Home, report: ProgressCallback, sources: Path = SOURCES) -> list
 
 
 def _mirror(sources: Path, folder: Path) -> None:
-    """The sources as they are now: a file that is gone must not be checked."""
+    """Make `folder` an exact copy of the sources, without files that no longer exist."""
     for path in source_files(folder):
         path.unlink()
     for path in source_files(sources):

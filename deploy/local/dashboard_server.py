@@ -1,8 +1,8 @@
-"""Serves the dashboard's bundle, and hands `/api` and its WebSockets on to the API: one origin for the browser.
+"""Serve the dashboard's bundle, and forward `/api` and its WebSockets to the API, so that the browser has one origin.
 
-So the page needs no address of the API, no CORS, and may be kept to `connect-src 'self'`. It decides nothing and keeps
-nothing: tokens pass through. PLATFORM_DASHBOARD_BUNDLE names the folder, PLATFORM_API_URL where the API is.
-Run by `start` as `uvicorn deploy.local.dashboard_server:create_app --factory`.
+The page therefore needs no API address and no CORS, and its policy can be `connect-src 'self'`. The server has no state
+and passes tokens through. PLATFORM_DASHBOARD_BUNDLE is the folder, PLATFORM_API_URL the address of the API.
+`start` runs it as `uvicorn deploy.local.dashboard_server:create_app --factory`.
 """
 
 import asyncio
@@ -56,21 +56,21 @@ _RETURNED_HEADERS = {"content-type", "x-request-id", "location", "retry-after", 
 
 
 def create_app() -> Starlette:
-    """The server as the environment names its ends. Raises DeployError when one is missing."""
+    """Build the server from the environment. Raises DeployError if a variable is missing."""
     logs.configure("dashboard")
     variables = {name: os.environ.get(name, "") for name in ("PLATFORM_DASHBOARD_BUNDLE", "PLATFORM_API_URL")}
     missing = [name for name, value in variables.items() if not value]
     if missing:
-        raise DeployError(f"the dashboard's server needs {' and '.join(missing)}; `python cli.py start` sets them")
+        raise DeployError(f"the dashboard server requires {' and '.join(missing)}; `python cli.py start` sets them")
     return make_app(Path(variables["PLATFORM_DASHBOARD_BUNDLE"]), variables["PLATFORM_API_URL"])
 
 
 def make_app(bundle: Path, api: str) -> Starlette:
-    """Serve `bundle`; the API is at `api` (http://HOST:PORT)."""
+    """Build the server of the folder `bundle` for the API at `api` (http://HOST:PORT)."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        # Not the environment's proxy: the API is a neighbour. And no cookie of one browser's answer for the next one.
+        # The API is local, so bypass the environment's proxy. A cookie of one browser must not reach another.
         no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         async with httpx.AsyncClient(
             base_url=api, timeout=API_TIMEOUT_S, trust_env=False, cookies=no_cookies
@@ -95,24 +95,24 @@ def make_app(bundle: Path, api: str) -> Starlette:
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     response = await call_next(request)
     response.headers.update(_SECURITY_HEADERS)
-    # Assets have their hash in the name; what names them must always be asked for anew.
+    # The names of assets contain their hash. The pages that refer to them must always be revalidated.
     is_hashed_asset = request.url.path.startswith("/assets/") and response.status_code == 200
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed_asset else "no-cache"
     return response
 
 
 async def _proxy_request(request: Request) -> Response:
-    """The API's answer; 502 in the API's own form while it does not answer."""
+    """Forward a request and return the API's response. An unreachable API is 502, a timeout 504, as problem JSON."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > BODY_MAX_BYTES:
-            return _problem(413, f"A request holds at most {BODY_MAX_BYTES:,} bytes.")
+            return _problem(413, f"The request body exceeds {BODY_MAX_BYTES:,} bytes.")
     headers = {name: value for name, value in request.headers.items() if name in _FORWARDED_HEADERS}
     if request.client is not None:
         headers["X-Forwarded-For"] = request.client.host
     client: httpx.AsyncClient = request.app.state.client
-    # As it was written: what is encoded in a name stays so.
+    # Forward the raw path, so that percent-encoded names stay encoded.
     raw_path = request.scope["raw_path"] + (
         b"?" + request.scope["query_string"] if request.scope["query_string"] else b""
     )
@@ -120,9 +120,9 @@ async def _proxy_request(request: Request) -> Response:
     try:
         response = await client.request(request.method, url, content=body, headers=headers)
     except httpx.TimeoutException:
-        return _problem(504, f"The API did not answer within {API_TIMEOUT_S:.0f} s.")
+        return _problem(504, f"The API did not respond within {API_TIMEOUT_S:.0f} s.")
     except httpx.HTTPError:
-        return _problem(502, "The API does not answer.")
+        return _problem(502, "The API is unavailable.")
     response_headers = {name: value for name, value in response.headers.items() if name in _RETURNED_HEADERS}
     return Response(response.content, response.status_code, response_headers)
 
@@ -134,17 +134,17 @@ def _problem(status: int, detail: str) -> Response:
 
 
 async def _proxy_websocket(browser: WebSocket) -> None:
-    """Both directions until one side ends; the other side is told the same close code."""
+    """Relay both directions until one side closes; the other side receives the same close code."""
     url = f"{browser.app.state.streams_at}{browser.url.path}"
     url += f"?{browser.url.query}" if browser.url.query else ""
     try:
-        # First the API: a browser that is let in may take it that the API has let it in.
+        # Connect to the API first: the browser's connection is accepted only if the API accepts.
         async with connect(url, open_timeout=5, proxy=None) as api:
             await browser.accept()
             await _relay(browser, api)
     except (OSError, TimeoutError, InvalidHandshake):
-        await browser.accept()  # a refusal before this could not say why
-        await _close(browser, TRY_AGAIN_LATER, "the API does not answer")
+        await browser.accept()  # a close before the handshake cannot carry a reason
+        await _close(browser, TRY_AGAIN_LATER, "the API is unavailable")
 
 
 async def _relay(browser: WebSocket, api: ClientConnection) -> None:
@@ -164,18 +164,18 @@ async def _relay_to_api(browser: WebSocket, api: ClientConnection) -> None:
 
 
 async def _relay_to_browser(browser: WebSocket, api: ClientConnection) -> None:
-    """Where the browser does not read, this waits, and so does the API: it lets go of who is too slow."""
+    """Relay messages. A slow browser slows this down and thereby the API, which disconnects slow clients."""
     try:
         while True:
             message: Any = await api.recv()
             await browser.send_text(message)
     except ConnectionClosed as closed:
         frame = closed.rcvd
-        # Without a close frame the API was killed: 1006 itself may not be sent.
-        code, reason = (SERVICE_RESTART, "the API went away") if frame is None else (frame.code, frame.reason)
+        # Without a close frame the API has crashed or was killed. Code 1006 must not be sent.
+        code, reason = (SERVICE_RESTART, "the API connection was lost") if frame is None else (frame.code, frame.reason)
         await _close(browser, code if code not in (1005, 1006, 1015) else SERVICE_RESTART, reason)
     except (WebSocketDisconnect, RuntimeError, OSError):
-        return  # the browser has gone
+        return  # the browser has disconnected
 
 
 async def _close(browser: WebSocket, code: int, reason: str) -> None:

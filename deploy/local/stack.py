@@ -1,4 +1,4 @@
-"""The embedded services as children of this process, for tests and for whoever needs them for a while."""
+"""Run the embedded services as children of this process, for tests and for short-lived commands."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from deploy.supervisor.processes import end_process, identify, spawn, tail
 
 @dataclass
 class ServiceStack:
-    """Running services. `stop_one` and `start_one` take one away and give it back, on the same port and data."""
+    """Running services. `stop_one` and `start_one` stop and start one of them, with the same port and data."""
 
     home: Home
     ports: Ports
@@ -25,7 +25,7 @@ class ServiceStack:
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start_one(self, name: str) -> None:
-        """Start a service and wait until it answers. Raises DeployError with its last log line when it does not."""
+        """Start a service and wait until it is healthy. Raises DeployError with its last log line if it is not."""
         service = self._service(name)
         log = self.home.logs / f"{name}.log"
         self.children[name] = spawn(
@@ -62,7 +62,7 @@ class ServiceStack:
 def running_stack(
     home: Home, ports: Ports, report: ProgressCallback, environ: Mapping[str, str] = os.environ
 ) -> Iterator[ServiceStack]:
-    """Services that run until the block ends; `environ` says which servers exist already. Raises DeployError."""
+    """Run the services that `environ` has no address for until the block ends. Raises DeployError."""
     home.create_folders()
     stack = ServiceStack(home, ports, prepare(home, ports, report, environ))
     try:

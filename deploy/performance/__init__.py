@@ -1,1 +1,1 @@
-"""Measures a running platform: benchmark, analysis, profile and hints for its databases."""
+"""Measure a running platform: benchmark, analysis, profile and tuning hints."""

@@ -1,4 +1,4 @@
-"""What stands out in the running platform: who lags, who works most, which tables and statements cost most."""
+"""Analyse the running platform: lag and load of dataflows, cost of tables and statements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAD_ROWS_SHARE_MAX, DEAD_ROWS_MAX, SCANNED_ROWS_MIN = 0.2, 10_000, 100_000
 
 
 class DataflowLoad(NamedTuple):
-    """One dataflow. `lag_s` event time behind the feed; `cores` used since it started; `records_in` since then."""
+    """One dataflow. `lag_s` is event time behind the feed; `cores` is the mean use since its start."""
 
     service: str
     lag_s: float | None
@@ -29,8 +29,9 @@ class DataflowLoad(NamedTuple):
 
 
 class TableUse(NamedTuple):
-    """One table, of PostgreSQL's statistics since they were reset. `unused_indexes` that nothing has read; keys and
-    unique ones are not among them: they hold rules.
+    """One table, from PostgreSQL's statistics since their last reset.
+
+    `unused_indexes` were never read. Unique indexes are excluded, because they enforce constraints.
     """
 
     name: str
@@ -51,7 +52,7 @@ class SlowStatement(NamedTuple):
 
 
 def dataflow_loads(home: Home, state: PlatformState) -> list[DataflowLoad]:
-    """Every dataflow that reports, the one with most work first."""
+    """Return the dataflows that report statistics, by load in descending order."""
     rows = {child.name: read_stats(home.stats / f"{child.name}.json") for child in state.children}
     reports = {name: row for name, row in rows.items() if row is not None}
     newest_ns = max((_number(row, "last_tick_ns") or 0 for row in reports.values()), default=0)
@@ -78,7 +79,7 @@ def _number(row: Mapping[str, Any], key: str) -> float | None:
 
 
 def table_uses(db: Connection) -> list[TableUse]:
-    """Every table of the platform, the largest first."""
+    """Return every table of the platform, by size in descending order."""
     from sqlalchemy import text
 
     unused: dict[str, list[str]] = {}
@@ -100,7 +101,7 @@ def table_uses(db: Connection) -> list[TableUse]:
 
 
 def slowest_statements(db: Connection, limit: int = 5) -> tuple[str, list[SlowStatement]]:
-    """The slowest statements and where they are from: pg_stat_statements, else what runs at this moment."""
+    """Return the source and the slowest statements: of pg_stat_statements, else those that run now."""
     from sqlalchemy import text
 
     if db.execute(text("SELECT to_regclass('pg_stat_statements') IS NOT NULL")).scalar():
@@ -126,7 +127,7 @@ def slowest_statements(db: Connection, limit: int = 5) -> tuple[str, list[SlowSt
 
 
 def cache_share(db: Connection) -> float | None:
-    """Share of the blocks of this database that were found in PostgreSQL's own memory."""
+    """Return the share of this database's block reads that PostgreSQL's cache served; None before any read."""
     from sqlalchemy import text
 
     statement = "SELECT blks_hit, blks_read FROM pg_stat_database WHERE datname = current_database()"
@@ -137,7 +138,7 @@ def cache_share(db: Connection) -> float | None:
 def findings(
     state: PlatformState, dataflows: list[DataflowLoad], tables: list[TableUse], slow_statements: list[SlowStatement]
 ) -> list[str]:
-    """What somebody should look at, a sentence each; empty when nothing stands out."""
+    """Return one sentence per anomaly; an empty list if there is none."""
     messages = [
         f"{child.name} is {child.status}{f': {child.reason}' if child.reason else ''}"
         for child in state.children
@@ -149,16 +150,16 @@ def findings(
         if load.cores is not None and load.cores > LOAD_SHARE_MAX:
             messages.append(f"{load.service} uses {load.cores:.0%} of a core: `performance profile {load.service}`")
         if load.dead_letters:
-            messages.append(f"{load.service} set {load.dead_letters:,} dead letters aside: `dead-letters list`")
+            messages.append(f"{load.service} has {load.dead_letters:,} dead letters: `dead-letters list`")
     messages += [
-        f"table {table.name} has {table.dead_rows:,} dead rows beside {table.rows:,}: `performance optimize --apply`"
+        f"table {table.name} has {table.dead_rows:,} dead and {table.rows:,} live rows: `performance optimize --apply`"
         for table in tables
         if needs_vacuum(table)
     ]
     messages += [
-        f"a statement takes {one.mean_ms:,.0f} ms: {one.text[:80]}"
-        for one in slow_statements
-        if one.mean_ms > STATEMENT_MS_MAX
+        f"a statement takes {slow.mean_ms:,.0f} ms: {slow.text[:80]}"
+        for slow in slow_statements
+        if slow.mean_ms > STATEMENT_MS_MAX
     ]
     return messages
 
@@ -168,10 +169,10 @@ def needs_vacuum(table: TableUse) -> bool:
 
 
 def needs_index(table: TableUse) -> bool:
-    """Whether it is large and mostly read from end to end: a query may want an index."""
+    """Return whether the table is large and mostly read by sequential scans, which suggests a missing index."""
     large = table.rows > SCANNED_ROWS_MIN and table.sequential_scans > 10
     return large and table.sequential_scans > table.index_scans
 
 
 def database_error(error: Exception) -> DeployError:
-    return DeployError(f"the database cannot be read: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")
+    return DeployError(f"cannot read the database: {str(getattr(error, 'orig', error)).strip().splitlines()[0]}")

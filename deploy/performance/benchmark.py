@@ -1,7 +1,7 @@
-"""The latencies and rates of a running platform, each with how it was measured.
+"""Measure latencies and rates of a running platform.
 
-Latencies between topics come from Kafka's own record timestamps (set where a message is produced, whole milliseconds)
-of the clock records that close a tick in every topic: nothing is injected, and what is measured is what happened.
+Latencies between topics are differences of Kafka's record timestamps (set by the producer, in whole milliseconds) of
+the clock records that close a time slice in every topic. No test records are injected: the real traffic is measured.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from configs.settings import KafkaSection
 
 WARM_UP_SLICES = 30
-"""So many at the beginning of a log are of a platform that is still starting."""
+"""So many time slices at the start of a topic are ignored, because the platform was still starting."""
 _MESSAGES_PER_SLICE = 12
-"""Messages of a partition that are read back for each tick asked for; what is further back is not looked at."""
+"""Number of messages per requested time slice that are read from the end of a partition."""
 
 
 class BenchmarkResult(NamedTuple):
-    """One line of the table. Times in ms; a rate in `unit` has no p99. `n` observations; None where there were none."""
+    """One measurement of `n` observations. `p50` and `p99` are in ms; for a rate in `unit`, `p99` is None."""
 
     name: str
     target: float
@@ -37,15 +37,17 @@ class BenchmarkResult(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """Whether the p50 (or the rate) is within the target; None without observations."""
+        """Return whether the p50 or the rate meets the target; None without observations."""
         if self.p50 is None:
             return None
         return self.p50 < self.target if self.unit == "ms" else self.p50 >= self.target
 
 
 class SliceTimes(NamedTuple):
-    """`at`: topic -> event time of a tick -> ms since 1970 at which its clock stood in all partitions. `with_records`: topic ->
-    ticks whose records in the topic are more than a clock.
+    """When time slices were closed in topics.
+
+    `closed_at_ms`: topic -> event time -> ms since 1970 at which the last partition received the clock record.
+    `with_records`: topic -> event times of the time slices with other records than the clock.
     """
 
     closed_at_ms: dict[str, dict[int, int]]
@@ -53,7 +55,7 @@ class SliceTimes(NamedTuple):
 
 
 HOPS = (
-    # name, target in ms, from, to, only ticks with records in, how
+    # name, target in ms, from, to, only time slices with records in, how
     ("Order latency", 10.0, ("market-bars",), "orders", "orders", "bar in market-bars to its order in orders"),
     ("Market data latency", 5.0, ("market-bars",), "features", None, "bar in market-bars to its features in features"),
     (
@@ -62,7 +64,7 @@ HOPS = (
         ("executions", "signals"),
         "valuations",
         "executions",
-        "fill in executions to the books of its tick in valuations",
+        "fill in executions to the portfolio of its time slice in valuations",
     ),
     (
         "Risk check",
@@ -76,13 +78,13 @@ HOPS = (
 
 
 def measure_hops(kafka: KafkaSection, slice_count: int) -> list[BenchmarkResult]:
-    """The latencies of the last `slice_count` ticks. Raises DeployError where Kafka does not answer."""
+    """Measure the latencies of the last `slice_count` time slices. Raises DeployError if Kafka does not respond."""
     topics = sorted({topic for hop in HOPS for topic in (*hop[2], hop[3], hop[4]) if topic is not None})
     return hop_latencies(read_slice_times(kafka, topics, slice_count))
 
 
 def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
-    """Of ticks that stand in both topics of a hop.
+    """Calculate the latency of each hop from the time slices that both its topics have.
 
     >>> at = {"order-proposals": {1: 100, 2: 200}, "orders": {1: 103, 2: 209}}
     >>> [figure] = [f for f in hop_latencies(SliceTimes(at, {"order-proposals": {1, 2}})) if f.name == "Risk check"]
@@ -104,12 +106,14 @@ def hop_latencies(slice_times: SliceTimes) -> list[BenchmarkResult]:
             for ts_ns in selected_ns
             if all(ts_ns in slice_times.closed_at_ms.get(from_topic, {}) for from_topic in from_topics)
         ]
-        results.append(_latency(name, target, latencies_ms, f"{how}; Kafka's timestamps, ticks with such a record"))
+        results.append(
+            _latency(name, target, latencies_ms, f"{how}; Kafka's timestamps, time slices with such a record")
+        )
     return results
 
 
 def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: int) -> SliceTimes:
-    """The last ticks that each topic has in all its partitions."""
+    """Read the last time slices that each topic has in all its partitions."""
     from confluent_kafka import Consumer, KafkaException
 
     from sinks.cluster import client_config
@@ -138,7 +142,7 @@ def read_slice_times(kafka: KafkaSection, topics: Sequence[str], slice_count: in
 
 
 def _read_clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:
-    """Of one partition: event time of each clock -> its message's time, and the ticks that have records before them."""
+    """Return, for one partition, event time -> message time of each clock, and the time slices with other records."""
     from schemas.codec import decode
     from schemas.errors import Undecodable
     from schemas.records import Clock
@@ -154,7 +158,7 @@ def _read_clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:
         if type(record) is not Clock:
             has_records = True
             continue
-        # After a crash a clock may come again: the first one counts.
+        # A crash can repeat a clock: the first one counts.
         closed_at_ms.setdefault(record.ts_ns, message.timestamp()[1])
         if has_records:
             with_records.add(record.ts_ns)
@@ -163,7 +167,7 @@ def _read_clocks(messages: Iterator[Any]) -> tuple[dict[int, int], set[int]]:
 
 
 def _read_last_messages(consumer: Any, topic: str, partition: int, count: int) -> Iterator[Any]:
-    """The last messages of a partition as it stands now."""
+    """Yield the last messages of a partition, up to its current end. Raises DeployError."""
     from confluent_kafka import TopicPartition
 
     low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
@@ -175,7 +179,7 @@ def _read_last_messages(consumer: Any, topic: str, partition: int, count: int) -
     while offset < high:
         messages = consumer.consume(min(1000, high - offset), timeout=10)
         if not messages:
-            raise DeployError(f"topic {topic} partition {partition} does not answer")
+            raise DeployError(f"no messages from topic {topic}, partition {partition} within 10 s")
         for message in messages:
             if message.error() is None:
                 offset = message.offset() + 1
@@ -183,7 +187,7 @@ def _read_last_messages(consumer: Any, topic: str, partition: int, count: int) -
 
 
 def database_queries(database_url: str, repetitions: int = 200) -> BenchmarkResult:
-    """What the API asks most, one after the other on one connection."""
+    """Measure the most frequent queries of the API, in sequence on one connection. Raises DeployError."""
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
@@ -205,7 +209,7 @@ def database_queries(database_url: str, repetitions: int = 200) -> BenchmarkResu
                 db.execute(text(queries[number % len(queries)])).all()
                 latencies_ms.append((time.perf_counter() - started_at) * 1e3)
     except DBAPIError as error:
-        raise DeployError(f"the database cannot be read: {str(error.orig or error).strip().splitlines()[0]}") from error
+        raise DeployError(f"cannot read the database: {str(error.orig or error).strip().splitlines()[0]}") from error
     finally:
         engine.dispose()
     how = "positions, last valuation, 100 bars, 50 orders, 50 fills in turn, rows fetched, one connection"
@@ -213,7 +217,7 @@ def database_queries(database_url: str, repetitions: int = 200) -> BenchmarkResu
 
 
 def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult:
-    """Bars encoded and produced to a topic of its own, then consumed and decoded, by this process; the topic goes."""
+    """Measure how fast this process writes bars to a temporary topic and reads them back. Raises DeployError."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
@@ -240,7 +244,7 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
                 except BufferError:
                     kafka_producer.poll(0.05)
         if kafka_producer.flush(60):
-            raise DeployError(f"Kafka at {servers} did not take {messages:,} messages within a minute")
+            raise DeployError(f"Kafka at {servers} did not acknowledge {messages:,} messages within 60 s")
         with closing(Consumer(client_config(servers, {"group.id": topic, "log_level": 0}))) as consumer:
             consumer.assign([TopicPartition(topic, 0, 0)])
             remaining = messages
@@ -248,7 +252,7 @@ def message_rate(kafka: KafkaSection, messages: int = 50_000) -> BenchmarkResult
                 batch = consumer.consume(min(5000, remaining), timeout=15)
                 if not batch:
                     raise DeployError(
-                        f"Kafka at {servers} gave back only {messages - remaining:,} of {messages:,} messages"
+                        f"Kafka at {servers} returned only {messages - remaining:,} of {messages:,} messages"
                     )
                 for message in batch:
                     decode(message.value())
@@ -271,7 +275,8 @@ def _latency(name: str, target: float, latencies_ms: list[float], how: str) -> B
 
 
 def quantile(values: list[float], fraction: float) -> float | None:
-    """
+    """Return a quantile with linear interpolation; None without values.
+
     >>> quantile([1.0, 2.0, 3.0], 0.5), quantile([], 0.5)
     (2.0, None)
     """

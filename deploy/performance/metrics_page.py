@@ -1,4 +1,4 @@
-"""What a `/metrics` page in Prometheus' text format says, as figures a person reads. Knows no metric by name."""
+"""Parse a `/metrics` page in Prometheus' text format. Works for any metrics."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class HistogramSummary(NamedTuple):
-    """Counted times of one metric and label set. Quantiles in the metric's unit, from its buckets, linear within one:
-    as exact as the buckets are narrow. NaN where nothing was counted, inf above the last bucket.
+    """One histogram of a metric and label set, in the metric's unit.
+
+    Quantiles are interpolated linearly within a bucket, so their precision is the width of the bucket. They are NaN if
+    nothing was counted, and inf above the last bucket.
     """
 
     counted: int
@@ -28,9 +30,7 @@ class HistogramSummary(NamedTuple):
 
 
 class MetricsSnapshot(NamedTuple):
-    """`by_service`: service -> metric -> value, of metrics whose only label is `service`. `values` and `histograms` by
-    metric and labels.
-    """
+    """The values of a page. `by_service` maps service -> metric -> value, for metrics whose only label is `service`."""
 
     by_service: dict[str, dict[str, float]]
     values: dict[tuple[str, Labels], float]
@@ -52,9 +52,9 @@ def _finite(value: float) -> float | None:
 
 
 def fetch_page(api: str, token: str | None = None, timeout_s: float = 5.0) -> str:
-    """The page of an API such as http://127.0.0.1:8000; one elsewhere wants its METRICS_TOKEN.
+    """Return the page of an API such as http://127.0.0.1:8000. An API on another machine requires its METRICS_TOKEN.
 
-    Raises DeployError when it does not answer.
+    Raises DeployError if the API does not respond with status 200.
     """
     import httpx
 
@@ -62,14 +62,14 @@ def fetch_page(api: str, token: str | None = None, timeout_s: float = 5.0) -> st
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         response = httpx.get(f"{api}/metrics", headers=headers, timeout=timeout_s)
     except httpx.HTTPError as error:
-        raise DeployError(f"{api}/metrics does not answer: {error}") from error
+        raise DeployError(f"{api}/metrics is unreachable: {error}") from error
     if response.status_code != 200:
-        raise DeployError(f"{api}/metrics answers {response.status_code}")
+        raise DeployError(f"{api}/metrics returned status {response.status_code}, expected 200")
     return response.text
 
 
 def parse_metrics(text: str) -> MetricsSnapshot:
-    """Raises DeployError where the text is not in the format."""
+    """Parse a page. Raises DeployError if it is malformed."""
     snapshot = MetricsSnapshot({}, {}, {})
     try:
         for family in text_string_to_metric_families(text):
@@ -84,7 +84,7 @@ def parse_metrics(text: str) -> MetricsSnapshot:
                 else:
                     snapshot.values[sample.name, tuple(sorted(sample.labels.items()))] = sample.value
     except (ValueError, IndexError) as error:
-        raise DeployError(f"this is not Prometheus' text format: {error}") from error
+        raise DeployError(f"the page is not in Prometheus' text format: {error}") from error
     return snapshot
 
 
@@ -109,7 +109,9 @@ def _histograms(family: Metric) -> dict[tuple[str, Labels], HistogramSummary]:
 
 
 def quantile(buckets: Iterable[tuple[float, float]], fraction: float) -> float:
-    """Of cumulative counts by upper bound, as Prometheus' histogram_quantile estimates it; the last bound is inf.
+    """Estimate a quantile as Prometheus' histogram_quantile does. Buckets are (upper bound, cumulative count).
+
+    The last bound is inf.
 
     >>> quantile([(1.0, 10), (2.0, 20), (float("inf"), 20)], 0.75)
     1.5

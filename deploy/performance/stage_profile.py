@@ -1,4 +1,4 @@
-"""Where the time of one stage goes: the fused backtest with cProfile on while that stage, and nothing else, works."""
+"""Profile one stage: run a backtest with cProfile enabled only while that stage runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FunctionTime(NamedTuple):
-    """One function: calls, seconds in itself, and seconds with all that it called."""
+    """One function: calls, seconds in itself, and seconds including the functions that it calls."""
 
     function: str
     calls: int
@@ -28,7 +28,7 @@ class FunctionTime(NamedTuple):
 
 
 class ProfiledStage:
-    """A stage that is watched while it works."""
+    """A stage that enables the profile while it runs."""
 
     def __init__(self, stage: Stage, profile: cProfile.Profile) -> None:
         self._stage, self._profile = stage, profile
@@ -48,9 +48,9 @@ class ProfiledStage:
 
 
 def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tuple[dict[str, Any], list[FunctionTime]]:
-    """The backtest's summary, and the functions that the stage spent its time in, the dearest first.
+    """Return the backtest's summary, and the stage's functions by their own time in descending order.
 
-    Raises BadInput for a service without a stage in the backtest, and for wrong files.
+    Raises BadInput if the backtest does not run the service's stage, or a file is malformed.
     """
     from dataflows.backtest import run
 
@@ -59,12 +59,12 @@ def profile_stage(settings: Settings, service: str, bars: Sequence[Path]) -> tup
         _, summary = run(settings, bars)
     function_times = _function_times(profile)
     if not function_times:
-        raise BadInput(f"{service} has no part in the backtest of these settings, so there is nothing to profile")
+        raise BadInput(f"cannot profile {service}: the backtest does not run it with these settings")
     return summary, function_times
 
 
 def profiled_services() -> list[str]:
-    """Services that have a stage."""
+    """Return the services that have a stage."""
     from dataflows.runtime.topology import SERVICES
 
     return [name for name in SERVICES if callable(getattr(stages, name, None))]
@@ -72,7 +72,7 @@ def profiled_services() -> list[str]:
 
 @contextmanager
 def _profiling(service: str, profile: cProfile.Profile) -> Iterator[None]:
-    """Stages of this service that are made while the block lasts are watched."""
+    """Profile the stages of this service that are created within the block."""
     original: Callable[[Settings], Callable[[], Stage]] = getattr(stages, service)
 
     def profiled(settings: Settings) -> Callable[[], Stage]:
@@ -87,7 +87,7 @@ def _profiling(service: str, profile: cProfile.Profile) -> Iterator[None]:
 
 
 def _function_times(profile: cProfile.Profile) -> list[FunctionTime]:
-    # An empty profile cannot be made into Stats.
+    # pstats.Stats rejects an empty profile.
     if not profile.getstats():
         return []
     table: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = pstats.Stats(profile).stats  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What would make PostgreSQL and Kafka faster here: hints, and the few of them that are safe to carry out."""
+"""Derive tuning hints for PostgreSQL and Kafka, and apply those that are safe."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 SKEW_RATIO_MAX, SKEW_MESSAGES_MIN = 3.0, 10_000
 ANALYZE_ROWS_MIN, INDEX_ROWS_MIN = 50, 10_000
-"""Below so many rows neither the planner's statistics nor an index matter."""
+"""Below these row counts, planner statistics and indexes do not matter."""
 
 
 class TuningHint(NamedTuple):
-    """`statement` carries it out and is safe at any time; "" where a person has to decide."""
+    """A hint about a table or topic. `statement` applies it and is always safe; it is "" if a person must decide."""
 
     about: str
     said: str
@@ -27,21 +27,21 @@ class TuningHint(NamedTuple):
 
 
 def database_hints(tables: list[TableUse]) -> list[TuningHint]:
-    """Of PostgreSQL's statistics, which know what happened since they were last reset."""
+    """Derive hints from PostgreSQL's statistics since their last reset."""
     hints = []
     for table in tables:
         name = '"' + table.name.replace('"', '""') + '"'
         if needs_vacuum(table):
-            detail = f"{table.dead_rows:,} dead rows beside {table.rows:,}"
+            detail = f"{table.dead_rows:,} dead and {table.rows:,} live rows"
             hints.append(TuningHint(table.name, detail, f"VACUUM (ANALYZE) {name}"))
         elif table.rows > ANALYZE_ROWS_MIN and not table.analyzed:
-            detail = "the planner has no statistics of it yet"
+            detail = "no planner statistics yet"
             hints.append(TuningHint(table.name, detail, f"ANALYZE {name}"))
         if needs_index(table):
-            detail = f"read from end to end {table.sequential_scans:,} times, by index {table.index_scans:,} times"
-            hints.append(TuningHint(table.name, f"{detail}: a query may want an index"))
+            detail = f"{table.sequential_scans:,} sequential scans, {table.index_scans:,} index scans"
+            hints.append(TuningHint(table.name, f"{detail}: an index may be missing"))
         hints += [
-            TuningHint(table.name, f"nothing has read index {index} so far; each write pays for it")
+            TuningHint(table.name, f"index {index} was never read, and slows each write")
             for index in table.unused_indexes
             if table.rows > INDEX_ROWS_MIN
         ]
@@ -49,7 +49,7 @@ def database_hints(tables: list[TableUse]) -> list[TuningHint]:
 
 
 def apply_hints(database_url: str, hints: list[TuningHint]) -> list[str]:
-    """Carry out the hints that have a statement; returns the statements. Raises DeployError."""
+    """Execute the statements of the hints and return them. Raises DeployError."""
     import psycopg2
 
     from sinks.database import libpq_url
@@ -64,12 +64,12 @@ def apply_hints(database_url: str, hints: list[TuningHint]) -> list[str]:
                         cursor.execute(hint.statement)
                         applied.append(hint.statement)
     except psycopg2.Error as error:
-        raise DeployError(f"the database did not take it: {str(error).strip().splitlines()[0]}") from error
+        raise DeployError(f"cannot apply the hints: {str(error).strip().splitlines()[0]}") from error
     return applied
 
 
 def kafka_hints(kafka: KafkaSection) -> list[TuningHint]:
-    """Of the topics' settings and sizes on the broker. Raises DeployError where it does not answer."""
+    """Derive hints from the settings and sizes of the topics. Raises DeployError if Kafka does not respond."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
@@ -93,19 +93,22 @@ def kafka_hints(kafka: KafkaSection) -> list[TuningHint]:
 def _topic_hints(name: str, settings: Mapping[str, Any], counts: list[int]) -> list[TuningHint]:
     hints = []
     if "compact" in str(settings.get("cleanup.policy")):
-        detail = "is compacted, but replays and rebuilds read it from the beginning: set cleanup.policy=delete"
+        detail = "compacted, but replays and rebuilds need all its records: set cleanup.policy=delete"
         hints.append(TuningHint(name, detail))
     retention, segment = int(settings.get("retention.ms") or -1), int(settings.get("segment.ms") or 0)
     if 0 < retention < segment:
         hints.append(
-            TuningHint(name, "keeps records longer than retention.ms, for its segments last longer: lower segment.ms")
+            TuningHint(
+                name, "retains records longer than retention.ms, because its segments last longer: lower segment.ms"
+            )
         )
     total, largest = sum(counts), max(counts)
     if len(counts) > 1 and total > SKEW_MESSAGES_MIN and largest > SKEW_RATIO_MAX * total / len(counts):
         share = largest / total
         hints.append(
             TuningHint(
-                name, f"one of {len(counts)} partitions holds {share:.0%} of the messages: a shard has most work"
+                name,
+                f"one of {len(counts)} partitions has {share:.0%} of the messages: the load of the shards is uneven",
             )
         )
     return hints

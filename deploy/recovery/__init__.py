@@ -1,1 +1,1 @@
-"""Reads and rewrites recovery stores, and reads the recorded topics."""
+"""Read and rescale recovery stores, and read the recorded topics."""

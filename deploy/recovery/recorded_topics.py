@@ -1,7 +1,7 @@
-"""The recorded topics of the platform in a state folder, whether it runs or not.
+"""Give access to the recorded topics of a platform, running or stopped.
 
-A stopped platform's log needs its Kafka: it is started alone, on a free port, and stopped again. Nothing else starts,
-and while it lasts `start` says that another platform runs there.
+For a stopped platform, only its Kafka is started, on a free port, and stopped again. Meanwhile, `start` reports that
+another platform runs in the state folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def recorded_settings(home: Home, report: ProgressCallback) -> Iterator[Settings]:
-    """The settings that the platform was started with, with a Kafka that answers in them while the block lasts.
+    """Yield the settings of the last start, with the address of a Kafka that runs until the block ends.
 
     Raises BadInput and DeployError.
     """
@@ -35,10 +35,7 @@ def recorded_settings(home: Home, report: ProgressCallback) -> Iterator[Settings
 
 
 def platform_settings(home: Home, changes: Mapping[str, str]) -> Settings:
-    """The settings that the platform was started with, and `changes` to them as environment variables.
-
-    Raises BadInput.
-    """
+    """Return the settings of the last start, with `changes` as environment variables. Raises BadInput."""
     from configs.settings import load_settings
 
     variables = {**os.environ, **load_options(home).environment(), "PLATFORM_HOME": str(home.root), **changes}
@@ -57,28 +54,30 @@ def _kafka_servers(home: Home, report: ProgressCallback) -> Iterator[str]:
     if state is not None:
         raise DeployError("the platform is still preparing its services; try again in a moment")
     if not (home.data / "kafka" / "meta.properties").exists():
-        raise DeployError(f"nothing is recorded in {home.root}: `python cli.py start` the platform first")
+        raise DeployError(f"no recorded topics in {home.root}; start the platform first with `python cli.py start`")
     with supervisor_lock(home), _embedded_kafka(home, report) as servers:
         yield servers
 
 
 def require_kafka(servers: Servers) -> None:
-    """Raises DeployError when it does not answer. Asked first: a consumer would say so twenty times a second."""
+    """Raises DeployError if Kafka is unreachable. Without this check, a consumer reports it twenty times a second."""
     from deploy.supervisor.probes import KafkaProbe
 
     reason = KafkaProbe(servers)(os.getpid())
     if reason is not None:
-        raise DeployError(f"Kafka at {servers} does not answer: {reason}")
+        raise DeployError(f"Kafka at {servers} is unreachable: {reason}")
 
 
 @contextlib.contextmanager
 def supervisor_lock(home: Home) -> Iterator[None]:
-    """Hold the supervisor's lock: two Kafkas on one log folder would be the end of it."""
+    """Hold the supervisor's lock, because two Kafkas on one log folder corrupt it. Raises DeployError."""
     with (home.run / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DeployError(f"another command uses the log in {home.root}; try again when it has ended") from error
+            raise DeployError(
+                f"another command uses the topics in {home.root}; try again when it has finished"
+            ) from error
         yield
 
 
@@ -89,10 +88,10 @@ def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[str]:
     from deploy.local.stack import ServiceStack
 
     ports = Ports.free()
-    # The broker itself and not `endpoints.prepare`: its fallback would forget the recovery stores.
+    # Not `endpoints.prepare`: its fallback would delete the recovery stores.
     kafka = broker.prepare(home, ports.kafka, report)
     stack = ServiceStack(home, ports, Endpoints(kafka.url, "", "", (kafka,)))
-    report("starting Kafka alone, to read the log")
+    report("starting Kafka to read the topics")
     try:
         stack.start_one("kafka")
         _wait_for_leaders(kafka.url)
@@ -102,7 +101,7 @@ def _embedded_kafka(home: Home, report: ProgressCallback) -> Iterator[str]:
 
 
 def _wait_for_leaders(servers: str, timeout_s: float = 30.0) -> None:
-    """A broker answers before it leads its partitions; return when it leads them all."""
+    """Wait until the broker leads all its partitions, which is later than its first response. Raises DeployError."""
     from confluent_kafka import Consumer, KafkaException, TopicPartition
 
     from sinks.cluster import client_config
@@ -119,7 +118,9 @@ def _wait_for_leaders(servers: str, timeout_s: float = 30.0) -> None:
                 return
             except KafkaException as error:
                 if time.monotonic() > deadline:
-                    raise DeployError(f"Kafka does not open its log: {error.args[0].str()}") from error
+                    raise DeployError(
+                        f"Kafka did not open its partitions within {timeout_s:.0f} s: {error.args[0].str()}"
+                    ) from error
                 time.sleep(0.2)
     finally:
         consumer.close()

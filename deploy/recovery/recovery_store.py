@@ -1,7 +1,7 @@
-"""Reads what a Bytewax recovery store holds, from a copy: the store itself belongs to the process that writes it.
+"""Read a Bytewax recovery store from a copy, because the store belongs to the process that writes it.
 
-A store is a folder of SQLite files in WAL mode. A copy of one is whole when its database file did not change and its
-WAL was only appended to while it was taken; else it is taken again.
+A store is a folder of SQLite files in WAL mode. A copy of a file is consistent if, meanwhile, the database file did not
+change and its WAL was only appended to; else the copy is repeated.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from deploy.errors import DeployError
 
 ATTEMPTS, PAUSE_S = 50, 0.1
-_WAL_HEADER_BYTES = 32  # holds the salts, which change when the WAL begins anew
+_WAL_HEADER_BYTES = 32  # contains the salts, which change when the WAL restarts
 _PLAIN_TYPES = {("decimal", "Decimal"), ("collections", "OrderedDict"), ("collections", "deque")}
 
 
 class StateSnapshot(NamedTuple):
-    """The newest state of one step and key. `bytes` is its pickled size, `state` plain tuples, dicts and numbers."""
+    """The newest state of one step and key. `bytes` is its pickled size, `state` is plain tuples, dicts and numbers."""
 
     step: str
     key: str
@@ -35,7 +35,7 @@ class StateSnapshot(NamedTuple):
 
 
 class RecoveryStore(NamedTuple):
-    """`resume_epoch` is where a restart would go on, `start_count` how often the dataflow was started."""
+    """`resume_epoch` is where a restart continues, `start_count` the number of starts of the dataflow."""
 
     resume_epoch: int
     start_count: int
@@ -43,7 +43,7 @@ class RecoveryStore(NamedTuple):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """States are plain data (`operators/stage.py`); a pickle that names anything else is not one of ours."""
+    """Loads plain data only, which states are (`operators/stage.py`). Rejects a pickle with any other type."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _PLAIN_TYPES:
@@ -52,10 +52,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def copy_store(folder: Path, target: Path) -> None:
-    """Copy a store, also of a running service. Raises DeployError where there is none or it never holds still."""
+    """Copy a store, also of a running service. Raises DeployError if there is none or it changes too often."""
     parts = sorted(folder.glob("part-*.sqlite3"))
     if not parts:
-        raise DeployError(f"there is no recovery store in {folder}")
+        raise DeployError(f"no recovery store in {folder}")
     target.mkdir(parents=True, exist_ok=True)
     for part in parts:
         _copy_part(part, target / part.name)
@@ -72,7 +72,7 @@ def _copy_part(part: Path, target: Path) -> None:
         if _file_stamp(part, wal) == stamp:
             return
         time.sleep(PAUSE_S)
-    raise DeployError(f"{part} changes all the time; try again, or stop the service")
+    raise DeployError(f"{part} changed during each of {ATTEMPTS} copies; try again, or stop the service")
 
 
 def _file_stamp(part: Path, wal: Path) -> tuple[int, int, bytes]:
@@ -86,7 +86,7 @@ def _file_stamp(part: Path, wal: Path) -> tuple[int, int, bytes]:
 
 
 def read_store(folder: Path) -> RecoveryStore:
-    """What a store holds, read from a copy that is thrown away. Raises DeployError."""
+    """Read a store from a temporary copy. Raises DeployError if there is none or it is unreadable."""
     with _temporary_copy(folder) as copy:
         rows: dict[tuple[str, str], tuple[int, bytes | None]] = {}
         resume_epoch = execution = 0
@@ -104,9 +104,11 @@ def read_store(folder: Path) -> RecoveryStore:
                         if number >= execution:
                             execution, resume_epoch = number, frontier
             except sqlite3.DatabaseError as error:
-                raise DeployError(f"{folder / part.name} cannot be read: {error}") from error
+                raise DeployError(f"cannot read {folder / part.name}: {error}") from error
     snapshots = [_snapshot(step, key, *rows[step, key]) for step, key in sorted(rows)]
-    return RecoveryStore(resume_epoch, execution + 1, [one for one in snapshots if one.state is not None])
+    return RecoveryStore(
+        resume_epoch, execution + 1, [snapshot for snapshot in snapshots if snapshot.state is not None]
+    )
 
 
 @contextmanager
@@ -123,5 +125,5 @@ def _snapshot(step: str, key: str, epoch: int, pickled: bytes | None) -> StateSn
     try:
         state = _PlainUnpickler(io.BytesIO(pickled)).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
-        raise DeployError(f"state of {step} key {key} cannot be read: {error}") from error
+        raise DeployError(f"cannot read the state of step {step}, key {key}: {error}") from error
     return StateSnapshot(step, key, epoch, len(pickled), state)

@@ -1,12 +1,12 @@
-"""Lays the recovery stores of a stopped service by shard out anew, for another number of processes.
+"""Redistribute the recovery stores of a stopped service by shard, for another number of processes.
 
-Each process of such a service owns some shards, and a store of its own. The states of a shard move as they are, from
-the store of the process that had it to that of the one that gets it. Shards share nothing, so the stores need not be
-of the same moment: a process that was killed had its last snapshot, and repeats from there what readers drop.
+Each process of such a service owns some shards and has its own store. The states of a shard move unchanged from the
+store of its old process to that of its new one. Shards are independent, so the stores need not be from the same time: a
+killed process has its last snapshot, and readers drop the duplicates that it repeats from there.
 
-`python -m deploy.recovery.rescale features 3` runs it as the supervisor does: a process that has opened a
-store with Python's SQLite must not open it with Bytewax's (two SQLite libraries in one process lose each other's
-locks).
+`python -m deploy.recovery.rescale features 3` runs it as the supervisor does. It needs its own process: a process that
+has opened a store with Python's SQLite must not open it with Bytewax's, because two SQLite libraries in one process
+release each other's locks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PICKLED_NONES = {pickle.dumps(None, protocol) for protocol in range(pickle.HIGH
 
 
 class StoredState(NamedTuple):
-    """The state of one step and key at a store's resume epoch. `part`: the file that Bytewax keeps this key in."""
+    """The state of one step and key at a store's resume epoch. `part` is the file in which Bytewax stores this key."""
 
     part: str
     step: str
@@ -43,10 +43,10 @@ class StoredState(NamedTuple):
 
 
 def rescale_stores(home: Home, service: str, count: int, partitions: int) -> None:
-    """Make the stores for `count` processes out of those that are there. The service must not run.
+    """Replace the stores of a service by stores for `count` processes. The service must not run.
 
-    Cut off at any moment it leaves either layout whole (`replicas.settle` finishes the last step). Raises DeployError,
-    with the old layout in place, where a store cannot be read or holds a state that belongs to no shard.
+    After an interruption, the old or the new layout is complete (`finish_rescale` completes the last step). Raises
+    DeployError, with the old layout in place, if a store is unreadable or has a state that belongs to no shard.
     """
     require_scalable(service, count, partitions)
     finish_rescale(home)
@@ -77,9 +77,9 @@ def _copy(source: Path, target: Path) -> Path:
 
 
 def _resume_epoch(store: Path) -> int | None:
-    """Where Bytewax would go on; None for a store that was never used.
+    """Return the epoch at which Bytewax resumes; None for a store that was never used.
 
-    A worker of the last start that has not finished an epoch yet stands where that start began.
+    A worker that has not finished an epoch since the last start resumes at the start epoch of that start.
     """
     starts: list[tuple[int, int, int]] = []
     fronts: dict[int, list[int]] = {}
@@ -96,7 +96,7 @@ def _resume_epoch(store: Path) -> int | None:
 
 
 def _stored_states(store: Path) -> Iterable[StoredState]:
-    """What a restart would load: of each step and key the newest state before the resume epoch."""
+    """Return what a restart loads: for each step and key, the newest state before the resume epoch."""
     resume_epoch = _resume_epoch(store)
     query = (
         "SELECT step_id, state_key, ser_change, MAX(snap_epoch) FROM snaps WHERE snap_epoch < ? "
@@ -110,19 +110,19 @@ def _stored_states(store: Path) -> Iterable[StoredState]:
 
 
 def _require_shards(rows: Sequence[StoredState], shards: Sequence[str], service: str) -> None:
-    """A state must never be dropped without a word: whatever belongs to no shard has to be empty."""
+    """Raises DeployError if a non-empty state belongs to no shard: it would be lost."""
     for row in rows:
         if row.key not in shards and row.pickled not in _PICKLED_NONES:
             raise DeployError(
-                f"state of {row.step} key {row.key} in the store of {service} belongs to no shard "
-                f"({', '.join(shards)}), so no process can be given it"
+                f"cannot rescale {service}: the state of step {row.step}, key {row.key} belongs to no shard, "
+                f"expected one of {', '.join(shards)}"
             )
 
 
 def _create_store(target: Path, template: Path, rows: Sequence[StoredState]) -> None:
-    """A store like `template`, which says where to resume, that holds these states and no other."""
+    """Create a store with only these states, and the resume epoch of `template`."""
     resume_epoch = _resume_epoch(template)
-    assert resume_epoch is not None, "only a store that was used says where to resume"
+    assert resume_epoch is not None, "a used store has a resume epoch"
     shutil.copytree(template, target)
     for part in sorted(target.glob("part-*.sqlite3")):
         with closing(sqlite3.connect(part)) as database:
@@ -135,7 +135,7 @@ def _create_store(target: Path, template: Path, rows: Sequence[StoredState]) -> 
 
 
 def main() -> int:
-    """`SERVICE COUNT` on the command line, the partitions from the settings."""
+    """Rescale `SERVICE COUNT` of the command line, with the partitions of the settings. Returns the exit status."""
     try:
         service, count = sys.argv[1], int(sys.argv[2])
         rescale_stores(home_from_environment(), service, count, load_settings().kafka.symbol_partitions)

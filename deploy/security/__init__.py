@@ -1,1 +1,1 @@
-"""Scans the source tree for vulnerabilities, and checks a platform against the security checklist."""
+"""Scan the source tree for vulnerabilities, and check a platform against the security checklist."""

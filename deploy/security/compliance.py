@@ -1,4 +1,4 @@
-"""A checklist computed from the real settings and the real state folder: nothing on it is only claimed."""
+"""Check a platform against the security checklist, from its settings, state folder and database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNIT_MINUTES = {"second": 1 / 60, "minute": 1.0, "hour": 60.0, "day": 1440.0}
 
 
 class ComplianceCheck(NamedTuple):
-    """One line of the list. `passed` None: it could not be looked at, and `detail` says why."""
+    """One check. `passed` is None if it could not be checked; `said` has the details."""
 
     name: str
     passed: bool | None
@@ -31,7 +31,7 @@ class ComplianceCheck(NamedTuple):
 
 
 def settings_checks(home: Home, settings: Settings) -> Iterator[ComplianceCheck]:
-    """Of settings and files."""
+    """Check settings and files."""
     yield _folder_mode(home)
     yield _file_modes(home)
     yield _jwt_key(home, settings)
@@ -45,7 +45,7 @@ def settings_checks(home: Home, settings: Settings) -> Iterator[ComplianceCheck]
 
 
 def database_checks(db: Connection) -> Iterator[ComplianceCheck]:
-    """Of the users and of what was asked for."""
+    """Check users and commands in the database."""
     from sqlalchemy import func, select
 
     from sinks.accounts import users
@@ -54,15 +54,17 @@ def database_checks(db: Connection) -> Iterator[ComplianceCheck]:
     rows = db.execute(select(users.c.username, users.c.role, users.c.must_change_password, users.c.disabled)).all()
     active = [row for row in rows if not row.disabled]
     admins = [row.username for row in active if row.role == "admin"]
-    detail = f"{len(active)} users let in, admins: {', '.join(admins) or 'none'}"
+    detail = f"{len(active)} enabled users, admins: {', '.join(admins) or 'none'}"
     yield ComplianceCheck(
-        "there is an admin, and not everybody is one", bool(admins) and len(admins) <= max(2, len(active) // 2), detail
+        "admins exist and are at most half of the users",
+        bool(admins) and len(admins) <= max(2, len(active) // 2),
+        detail,
     )
     unchanged = [row.username for row in active if row.must_change_password]
-    detail = f"still with a password that somebody else made: {', '.join(unchanged)}" if unchanged else "all changed"
-    yield ComplianceCheck("passwords are the users' own", not unchanged, detail)
+    detail = f"initial password not changed: {', '.join(unchanged)}" if unchanged else "all changed"
+    yield ComplianceCheck("users have changed their initial passwords", not unchanged, detail)
     anonymous = db.execute(select(func.count()).select_from(commands).where(commands.c.actor == "")).scalar()
-    yield ComplianceCheck("every command names who asked", not anonymous, f"{anonymous} without a name")
+    yield ComplianceCheck("every command has an actor", not anonymous, f"{anonymous} without an actor")
 
 
 def _mode(path: Path) -> int:
@@ -70,7 +72,7 @@ def _mode(path: Path) -> int:
 
 
 def _folder_mode(home: Home) -> ComplianceCheck:
-    name = "the folder of secrets is closed to others"
+    name = "only the owner can access the secrets folder"
     if not home.secrets.exists():
         return ComplianceCheck(name, None, f"{home.secrets} does not exist yet")
     mode = _mode(home.secrets)
@@ -78,43 +80,46 @@ def _folder_mode(home: Home) -> ComplianceCheck:
 
 
 def _file_modes(home: Home) -> ComplianceCheck:
-    name = "files with secrets are for their owner only"
+    name = "only the owner can read files with secrets"
     files = [path for folder in (home.secrets, home.root / "backups") for path in folder.glob("*") if path.is_file()]
     secret_files = [path for path in files if path.suffix != ".lock"]
     readable = [path.name for path in secret_files if _mode(path) & 0o077]
     return ComplianceCheck(
-        name, not readable, f"open to others: {', '.join(readable)}" if readable else f"{len(secret_files)} files"
+        name, not readable, f"readable by others: {', '.join(readable)}" if readable else f"{len(secret_files)} files"
     )
 
 
 def _jwt_key(home: Home, settings: Settings) -> ComplianceCheck:
-    name = f"the key that signs tokens has {JWT_KEY_BYTES} bytes or more"
+    name = f"the token signing key has at least {JWT_KEY_BYTES} bytes"
     path = home.secrets / "api-jwt-key"
     if settings.api.jwt_key is not None:
         key = settings.api.jwt_key.get_secret_value()
     elif path.exists():
         key = path.read_text().strip()
     else:
-        return ComplianceCheck(name, None, "the API makes one at its first start")
+        return ComplianceCheck(name, None, "the API generates the key at its first start")
     return ComplianceCheck(name, len(key.encode()) >= JWT_KEY_BYTES, f"{len(key.encode())} bytes")
 
 
 def _admin_password(home: Home) -> ComplianceCheck:
     exists = (home.secrets / "admin-password").exists()
-    detail = "it is still in secrets/admin-password: log in and change it" if exists else "it was changed"
-    return ComplianceCheck("the one-time password of admin is not in use", not exists, detail)
+    detail = "unchanged (secrets/admin-password): log in and change it" if exists else "changed"
+    return ComplianceCheck("the one-time admin password was changed", not exists, detail)
 
 
 def _database_password(settings: Settings) -> ComplianceCheck:
     password = urlsplit(settings.database.postgres.url).password or ""
     is_weak = password.lower() in _WEAK_PASSWORDS or len(password) < 12
-    detail = "it is empty, well known or shorter than 12 characters" if is_weak else f"{len(password)} characters"
-    return ComplianceCheck("the database password cannot be guessed", not is_weak, detail)
+    detail = "empty, well known or shorter than 12 characters" if is_weak else f"{len(password)} characters"
+    return ComplianceCheck("the database password is strong", not is_weak, detail)
 
 
 def _tls_checks(settings: Settings) -> Iterator[ComplianceCheck]:
-    """TLS wherever a connection leaves the machine."""
-    databases = {"PostgreSQL": settings.database.postgres.url, "Its replica": settings.database.postgres.replica_url}
+    """Check that connections to other machines use TLS."""
+    databases = {
+        "PostgreSQL": settings.database.postgres.url,
+        "PostgreSQL replica": settings.database.postgres.replica_url,
+    }
     for name, url in databases.items():
         if url is not None:
             address = urlsplit(url)
@@ -131,7 +136,7 @@ def _tls_checks(settings: Settings) -> Iterator[ComplianceCheck]:
 
 
 def _tls_check(service: str, host: str, encrypted: bool, detail: str) -> ComplianceCheck:
-    name = f"{service} is reached by TLS, or does not leave the machine"
+    name = f"{service} uses TLS or loopback"
     if host.strip("[]") in _LOOPBACK:
         return ComplianceCheck(name, True, "on loopback")
     return ComplianceCheck(name, encrypted, f"on {host}, {detail}")
@@ -141,28 +146,26 @@ def _login_rate(settings: Settings) -> ComplianceCheck:
     count, _, unit = settings.api.login_rate.partition("/")
     per_minute = int(count) / _UNIT_MINUTES[unit]
     detail = f"login_rate {settings.api.login_rate}, command_rate {settings.api.command_rate}"
-    return ComplianceCheck(f"at most {LOGIN_RATE_MAX} log-ins a minute", per_minute <= LOGIN_RATE_MAX, detail)
+    return ComplianceCheck(f"at most {LOGIN_RATE_MAX} logins per minute", per_minute <= LOGIN_RATE_MAX, detail)
 
 
 def _origins(settings: Settings) -> ComplianceCheck:
     origins = settings.api.cors_origins
-    return ComplianceCheck(
-        "pages of other origins are named one by one", "*" not in origins, ", ".join(origins) or "none"
-    )
+    return ComplianceCheck("allowed CORS origins have no wildcard", "*" not in origins, ", ".join(origins) or "none")
 
 
 def _limits(settings: Settings) -> ComplianceCheck:
     risk = settings.risk()
     limits = {name: getattr(risk, name) for name in ("max_order_notional", "max_position_size", "max_daily_loss")}
     missing = [name for name, value in limits.items() if value is None or str(value) in ("unlimited", "Infinity")]
-    detail = f"without a limit: {', '.join(missing)}" if missing else ", ".join(f"{n} {v}" for n, v in limits.items())
-    return ComplianceCheck("orders, positions and the day's loss have limits", not missing, detail)
+    detail = f"no limit: {', '.join(missing)}" if missing else ", ".join(f"{n} {v}" for n, v in limits.items())
+    return ComplianceCheck("orders, positions and daily loss have limits", not missing, detail)
 
 
 def _backup_age(home: Home, now: Callable[[], float] = time.time) -> ComplianceCheck:
     newest = max((path.stat().st_mtime for path in (home.root / "backups").glob("*.tar")), default=None)
-    name = f"there is a backup of the last {BACKUP_AGE_MAX_D} days"
+    name = f"the newest backup is at most {BACKUP_AGE_MAX_D} days old"
     if newest is None:
-        return ComplianceCheck(name, False, "there is none in backups/ of the state folder")
+        return ComplianceCheck(name, False, "no backup in backups/ of the state folder")
     days = (now() - newest) / 86_400
-    return ComplianceCheck(name, days <= BACKUP_AGE_MAX_D, f"the newest is {days:.1f} days old")
+    return ComplianceCheck(name, days <= BACKUP_AGE_MAX_D, f"{days:.1f} days old")

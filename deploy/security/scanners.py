@@ -1,6 +1,6 @@
-"""The scanners of the development packages over this tree and its lock: code, secrets, known vulnerabilities, SBOM.
+"""Scan the source tree and its lock: code, secrets, known vulnerabilities and bill of materials (SBOM).
 
-A scanner that cannot do its work is an error, never a clean result.
+A scanner that fails is an error, never a clean result.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ PACKAGES = ("api", "cli.py", "configs", "dataflows", "deploy", "operators", "sch
 LOCK = "deploy/locks/requirements.txt"
 _BIN = Path(sys.executable).parent
 _BANDIT_SKIPS = ("B101", "B105", "B106", "B107", "B403", "B404", "B603")
-"""As pyproject.toml ignores them for ruff: asserts guard invariants; programs are started by our own argument lists. An
-import alone does nothing. Passwords in code are ruff's S105 to S107 and detect-secrets' matter.
+"""Skipped as in pyproject.toml for ruff: asserts guard invariants, and programs start with our own argument lists.
+Imports alone (B403, B404) do no harm. Ruff's S105 to S107 and detect-secrets find passwords in code.
 """
 _EXCLUDED_FILES = (
     r"deploy/locks/.*",
@@ -30,7 +30,7 @@ _EXCLUDED_FILES = (
     r"tests/.*",
     r".*package-lock\.json",
 )
-"""Hashes of packages, bytes of examples, passwords of throw-away test services."""
+"""Hashes of packages, bytes of examples, passwords of temporary test services."""
 _ALLOWLIST_COMMENT = "pragma: allowlist secret"
 _TIMEOUT_S = 600
 
@@ -42,7 +42,7 @@ class ScanOutcome(StrEnum):
 
 
 class ScanResult(NamedTuple):
-    """What one scanner says, a line a finding; `said` in one sentence."""
+    """The result of one scanner: `said` is a summary in one sentence, `lines` has one line per finding."""
 
     name: str
     outcome: ScanOutcome
@@ -51,7 +51,7 @@ class ScanResult(NamedTuple):
 
 
 def scan_code(tree: Path = REPOSITORY) -> list[ScanResult]:
-    """bandit and ruff's security rules over the packages."""
+    """Run bandit and ruff's security rules on the code."""
     return [_bandit(tree), _ruff(tree)]
 
 
@@ -67,12 +67,12 @@ def _bandit(tree: Path) -> ScanResult:
     ]
     if report["errors"]:
         first = report["errors"][0]
-        return ScanResult("bandit", ScanOutcome.FAILED, f"{first['filename']} cannot be read: {first['reason']}", lines)
-    return _scan_result("bandit", lines, "finds nothing in the code")
+        return ScanResult("bandit", ScanOutcome.FAILED, f"cannot read {first['filename']}: {first['reason']}", lines)
+    return _scan_result("bandit", lines, "no findings")
 
 
 def _is_suppressed(file: Path, row: dict[str, Any]) -> bool:
-    """Whether the lines say `noqa` with ruff's name of the same rule: ruff holds those to be used."""
+    """Return whether the lines have ruff's `noqa` for the same rule. Ruff reports unused ones."""
     lines = file.read_text().splitlines()
     flagged_text = "\n".join(lines[number - 1] for number in row["line_range"] if number <= len(lines))
     return (
@@ -86,12 +86,12 @@ def _ruff(tree: Path) -> ScanResult:
     lines = []
     for row in _run_json(command, tree, "ruff", (0, 1)):
         file = Path(row["filename"]).relative_to(tree)
-        lines.append(f"{file}:{row['location']['row']} {row['scan_code']} {row['message']}")
-    return _scan_result("ruff S", lines, "finds nothing in the code")
+        lines.append(f"{file}:{row['location']['row']} {row['code']} {row['message']}")
+    return _scan_result("ruff S", lines, "no findings")
 
 
 def scan_secrets(tree: Path = REPOSITORY) -> ScanResult:
-    """detect-secrets over every file under version control, or every file where there is none."""
+    """Run detect-secrets on every file under version control, or on all files without version control."""
     exclude = [f"--exclude-files={pattern}" for pattern in _EXCLUDED_FILES]
     command = ["detect-secrets", "scan", *exclude, f"--exclude-lines={_ALLOWLIST_COMMENT}"]
     if not (tree / ".git").exists():
@@ -103,13 +103,11 @@ def scan_secrets(tree: Path = REPOSITORY) -> ScanResult:
         for row in rows
         if not _is_example(tree / file, row)
     ]
-    return _scan_result(
-        "detect-secrets", lines, f"finds no secret; a line that only looks like one says `{_ALLOWLIST_COMMENT}`"
-    )
+    return _scan_result("detect-secrets", lines, f"no findings (mark a false positive with `{_ALLOWLIST_COMMENT}`)")
 
 
 def _is_example(file: Path, row: dict[str, Any]) -> bool:
-    """Whether it only looks like one: the name of a file, an address as documents write them, prose about passwords."""
+    """Return whether a finding is a false positive: a file name, an example address, or prose about passwords."""
     if file.suffix == ".md" and row["type"] == "Secret Keyword":
         return True
     line = file.read_text(errors="replace").splitlines()[row["line_number"] - 1]
@@ -117,7 +115,7 @@ def _is_example(file: Path, row: dict[str, Any]) -> bool:
 
 
 def scan_vulnerabilities(osv_url: str | None = None, lock: Path = REPOSITORY / LOCK, timeout_s: int = 15) -> ScanResult:
-    """pip-audit over the lock. Asks a public service, or the OSV server at `osv_url`."""
+    """Run pip-audit on the lock, with a public service or the OSV server at `osv_url`."""
     command = ["pip-audit", "--strict", "--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off"]
     command += [f"--requirement={lock}", f"--timeout={timeout_s}"]
     if osv_url is not None:
@@ -125,7 +123,7 @@ def scan_vulnerabilities(osv_url: str | None = None, lock: Path = REPOSITORY / L
     try:
         report = _run_json(command, REPOSITORY, "pip-audit", (0, 1))
     except DeployError as error:
-        detail = f"whether packages have known vulnerabilities is not known: {error}"
+        detail = f"cannot check for known vulnerabilities: {error}"
         return ScanResult("pip-audit", ScanOutcome.FAILED, detail, [])
     lines = [
         f"{row['name']} {row['version']}: {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no version'}"
@@ -134,27 +132,27 @@ def scan_vulnerabilities(osv_url: str | None = None, lock: Path = REPOSITORY / L
     ]
     skipped = [row["name"] for row in report["dependencies"] if "skip_reason" in row]
     if skipped:
-        return ScanResult("pip-audit", ScanOutcome.FAILED, f"was not told of {', '.join(skipped)}", lines)
+        return ScanResult("pip-audit", ScanOutcome.FAILED, f"skipped {', '.join(skipped)}", lines)
     return _scan_result(
-        "pip-audit", lines, f"knows no vulnerability of the {len(report['dependencies'])} packages of the lock"
+        "pip-audit", lines, f"no known vulnerabilities in {len(report['dependencies'])} locked packages"
     )
 
 
 def write_bill_of_materials(target: Path) -> ScanResult:
-    """What the platform is made of, as CycloneDX JSON out of the lock."""
+    """Write the bill of materials of the lock as CycloneDX JSON. Raises DeployError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     command = ["cyclonedx-py", "requirements", LOCK, "--pyproject=pyproject.toml", "--of=JSON", "--output-reproducible"]
     try:
         _run([*command, f"--output-file={target}"], REPOSITORY, "cyclonedx-py", (0,))
         components = json.loads(target.read_text())["components"]
     except (OSError, ValueError, KeyError) as error:
-        raise DeployError(f"cyclonedx-py wrote no bill of materials: {error}") from error
+        raise DeployError(f"cyclonedx-py wrote no valid bill of materials: {error}") from error
     return ScanResult("SBOM", ScanOutcome.CLEAN, f"{len(components)} packages in {target}", [])
 
 
 def _scan_result(name: str, lines: list[str], clean_message: str) -> ScanResult:
     if lines:
-        return ScanResult(name, ScanOutcome.FINDINGS, f"{len(lines)} to look at", lines)
+        return ScanResult(name, ScanOutcome.FINDINGS, f"{len(lines)} findings", lines)
     return ScanResult(name, ScanOutcome.CLEAN, clean_message, [])
 
 
@@ -163,11 +161,11 @@ def _run_json(command: list[str], folder: Path, name: str, ok_statuses: tuple[in
     try:
         return json.loads(output)
     except ValueError as error:
-        raise DeployError(f"{name} did not answer in JSON: {output.strip()[:200] or 'nothing'}") from error
+        raise DeployError(f"{name} did not print JSON, found {output.strip()[:200] or 'no output'}") from error
 
 
 def _run(command: list[str], folder: Path, name: str, ok_statuses: tuple[int, ...]) -> str:
-    """Standard output. Raises DeployError with the scanner's last words where it failed."""
+    """Run a scanner and return its standard output. Raises DeployError with its last line if it fails."""
     try:
         completed = subprocess.run(
             [str(_BIN / command[0]), *command[1:]],
@@ -179,10 +177,12 @@ def _run(command: list[str], folder: Path, name: str, ok_statuses: tuple[int, ..
             check=False,
         )
     except FileNotFoundError as error:
-        raise DeployError(f"{name} is not installed: it is in the development packages") from error
+        raise DeployError(f"{name} is not installed; install the development packages (the extra `dev`)") from error
     except subprocess.TimeoutExpired as error:
-        raise DeployError(f"{name} did not end within {_TIMEOUT_S} s") from error
+        raise DeployError(f"{name} did not finish within {_TIMEOUT_S} s") from error
     if completed.returncode not in ok_statuses or (completed.returncode and not completed.stdout.strip()):
         lines = [line for line in completed.stderr.splitlines() if line.strip()]
-        raise DeployError(f"{name}: {lines[-1].strip()[:300] if lines else f'ended with {completed.returncode}'}")
+        raise DeployError(
+            f"{name}: {lines[-1].strip()[:300] if lines else f'exited with status {completed.returncode}'}"
+        )
     return completed.stdout

@@ -1,1 +1,1 @@
-"""Starts, watches and stops the services of one platform."""
+"""Start, monitor and stop the services of one platform."""

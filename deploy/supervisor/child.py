@@ -1,4 +1,4 @@
-"""One supervised child as a small state machine; the supervisor calls `step` a few times a second."""
+"""State machine of one supervised child process. The supervisor calls `step` a few times a second."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ logger = structlog.get_logger(__name__)
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.2, 10.0
 UNHEALTHY_EXITS_MAX = 6
-"""Exits in a row without having been healthy in between: a crash loop."""
+"""So many exits in a row, without a healthy period in between, are a crash loop."""
 STOP_ORDER = (
     ProcessKind.ALERTS,
     ProcessKind.CHECKS,
@@ -33,7 +33,7 @@ _PROBE_STARTING_S, _PROBE_RUNNING_S, _ROTATE_S = 0.25, 4.0, 30.0
 
 @dataclass
 class Child:
-    """What the supervisor knows of one service. A service without a command is external: only watched."""
+    """One service. A service without a command is external: it is monitored, and never started or stopped."""
 
     service: ProcessSpec
     home: Home
@@ -74,7 +74,7 @@ class Child:
         )
 
     def step(self, waiting_for: str | None) -> None:
-        """Look after the child. `awaited_logs` names what has to be healthy before it may be started."""
+        """Handle an exit, probe the child or start it. `waiting_for` names what must be healthy first, or is None."""
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
             self._handle_exit(self._process.returncode, now)
@@ -86,10 +86,10 @@ class Child:
             if waiting_for is None:
                 self._start(now)
             else:
-                self.status, self.reason = Status.WAITING, f"waits for {waiting_for}"
+                self.status, self.reason = Status.WAITING, f"waiting for {waiting_for}"
 
     def request_start(self) -> None:
-        """Start it, again if it was stopped or had failed."""
+        """Start the child, also after it was stopped, has failed or has halted."""
         self.should_run = True
         halt_files.release_halt(self.home.run, self.service.name)
         if self.status in (Status.STOPPED, Status.FAILED, Status.HALTED, Status.BACKING_OFF):
@@ -97,7 +97,7 @@ class Child:
             self._exits.clear()
 
     def request_stop(self) -> None:
-        """Stop it and keep it stopped. Returns at once; `step` kills it when its time is over."""
+        """Stop the child and keep it stopped. Returns at once; `step` kills it after `stop_timeout_s`."""
         self.should_run = False
         if self._process is None:
             self.status, self.reason = Status.STOPPED, None
@@ -107,8 +107,9 @@ class Child:
             self._process.send_signal(self.service.stop_signal)
 
     def request_restart(self) -> None:
-        """Start it again with the code and settings of now: it is asked to end first, as at a stop. One that failed is
-        given another chance; one that somebody stopped, or that halted, stays as it is.
+        """Stop the child gracefully and start it with the current code and settings.
+
+        A failed child is started. A child that was stopped by request or has halted does not change.
         """
         if not self.should_run or self.status is Status.HALTED:
             return
@@ -131,11 +132,11 @@ class Child:
                 keep_search_capability=self.service.keep_search_capability,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            self.status, self.reason = Status.FAILED, f"cannot be started: {error}"
+            self.status, self.reason = Status.FAILED, f"cannot start: {error}"
             return
         self.identity = identify(self._process.pid)
         logger.info("service started", about=self.service.name, pid=self._process.pid)
-        self.status, self.reason = Status.STARTING, "has just been started"
+        self.status, self.reason = Status.STARTING, "process started"
         self._started_at = now
         self._probe_at = now + _PROBE_STARTING_S
 
@@ -158,7 +159,7 @@ class Child:
             self._unhealthy_exits = 0
         elif self.status is not Status.STARTING or now - self._started_at > self.service.start_grace_s:
             self.status = Status.UNHEALTHY
-        # From the end of the probe on: a service that lets its clients wait must not take all of our time.
+        # Count from the end of the probe: a slow service must not take all of the supervisor's time.
         interval_s = _PROBE_RUNNING_S if self.status is Status.HEALTHY else _PROBE_STARTING_S
         self._probe_at = time.monotonic() + interval_s
 
@@ -179,9 +180,9 @@ class Child:
         self.restarts += 1
         self._unhealthy_exits += 1
         self._exits.append(now)
-        exit_text = f"ended with {returncode}" if returncode >= 0 else f"was ended by signal {-returncode}"
+        exit_text = f"exited with status {returncode}" if returncode >= 0 else f"was killed by signal {-returncode}"
         last_message = last_log_message(self.home.logs / f"{self.service.name}.log")
-        self.reason = f"{exit_text}; last words: {last_message}" if last_message else exit_text
+        self.reason = f"{exit_text}; last log entry: {last_message}" if last_message else exit_text
         too_frequent = len(self._exits) == EXITS_MAX and now - self._exits[0] < EXITS_WINDOW_S
         if self._unhealthy_exits >= UNHEALTHY_EXITS_MAX or too_frequent:
             self.status, self.reason = Status.FAILED, f"crash loop: {self.reason}"
@@ -189,18 +190,18 @@ class Child:
             self.status = Status.BACKING_OFF
             self._retry_at = now + min(BACKOFF_FIRST_S * 2 ** (self._unhealthy_exits - 1), BACKOFF_MAX_S)
         logger.error(
-            "service ended", about=self.service.name, restarts=self.restarts, now=self.status, reason=self.reason
+            "service exited", about=self.service.name, restarts=self.restarts, now=self.status, reason=self.reason
         )
 
 
 def end_orphans(children: tuple[ChildState, ...]) -> list[str]:
-    """End what a killed supervisor left behind, and nothing else: pid and start time must both be as recorded."""
+    """End the processes that a killed supervisor left, identified by pid and start time. Returns their names."""
     ended_names = []
     for kind in STOP_ORDER:
         for child in reversed(children):
             identity = child.identity
             if child.kind == kind and identity is not None and identity.alive():
-                # To PostgreSQL SIGTERM means: wait until the last client has gone.
+                # On SIGTERM, PostgreSQL waits until the last client has disconnected.
                 end_process(
                     identity, timeout_s=15.0, first_signal=signal.SIGINT if child.name == "postgres" else signal.SIGTERM
                 )

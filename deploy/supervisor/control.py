@@ -1,7 +1,7 @@
-"""The way to a running supervisor: one line of JSON over a unix socket in the state folder, one line back.
+"""Send requests to the running supervisor: one line of JSON over a unix socket in the state folder, one line back.
 
-`python -m deploy.supervisor.control stop kafka` takes one service away and returns when it is gone; `start` gives it
-back and returns when it is healthy.
+`python -m deploy.supervisor.control stop kafka` stops one service and returns when it has stopped; `start` starts it
+and returns when it is healthy.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _SOCKET_NAME = "control.sock"
 
 @contextlib.contextmanager
 def _socket_path(home: Home) -> Iterator[str]:
-    """The socket's path through a descriptor of its folder: a unix socket's path is at most 107 bytes long."""
+    """Yield the socket's path through a descriptor of its folder, because a unix socket path has at most 107 bytes."""
     folder = os.open(home.run, os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{_SOCKET_NAME}"
@@ -31,7 +31,7 @@ def _socket_path(home: Home) -> Iterator[str]:
 
 
 def listen(home: Home) -> socket.socket:
-    """The supervisor's end; only the owner may connect."""
+    """Open the supervisor's socket. Only its owner can connect."""
     (home.run / _SOCKET_NAME).unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with _socket_path(home) as address:
@@ -42,8 +42,9 @@ def listen(home: Home) -> socket.socket:
 
 
 def answer_request(server: socket.socket, handle: Callable[[str, str, int], str | None]) -> None:
-    """Take one request, within the socket's time-out. `act(action, service, count)` returns what is wrong with it, or
-    None; `count` is 0 where the action has none.
+    """Handle one request, if one arrives within the socket's timeout.
+
+    `handle(action, service, count)` returns an error message or None; `count` is 0 for actions without one.
     """
     try:
         connection, _ = server.accept()
@@ -56,13 +57,13 @@ def answer_request(server: socket.socket, handle: Callable[[str, str, int], str 
             error = handle(str(request["action"]), str(request["service"]), int(request.get("count", 0)))
             connection.sendall(json.dumps({"error": error}).encode())
         except (OSError, ValueError, KeyError, TypeError):
-            return  # a client that went away or does not speak the protocol must not stop the supervisor
+            return  # a client that disconnects or sends a malformed request must not stop the supervisor
 
 
 def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
-    """Ask the running supervisor; returns when it has taken the order, not when it is done.
+    """Send a request to the running supervisor. Returns when it has accepted the request, before it has completed it.
 
-    Raises DeployError when nothing runs or the order makes no sense.
+    Raises DeployError if no supervisor runs or it rejects the request.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(30.0)
@@ -72,15 +73,13 @@ def request(home: Home, action: str, service: str = "", count: int = 0) -> None:
             client.sendall(json.dumps({"action": action, "service": service, "count": count}).encode())
             reply = json.loads(client.recv(4096))
         except (OSError, ValueError) as error:
-            raise DeployError(f"no platform runs in {home.root} (no answer from its supervisor)") from error
+            raise DeployError(f"no platform runs in {home.root}: its supervisor does not respond") from error
     if reply["error"]:
         raise DeployError(str(reply["error"]))
 
 
 def wait_for_status(home: Home, service: str, status: Status, timeout_s: float = 60.0) -> None:
-    """Wait until the supervisor sees a service, with all its processes, in `status`. Raises DeployError when it does
-    not get there in time.
-    """
+    """Wait until all processes of a service are in `status`. Raises DeployError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
         state = running_state(home)
@@ -95,15 +94,15 @@ def wait_for_status(home: Home, service: str, status: Status, timeout_s: float =
 
 
 def start_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
-    """Start a service that was stopped, or that failed, and wait until it is healthy."""
+    """Start a stopped or failed service and wait until it is healthy. Raises DeployError."""
     request(home, "start", service)
     wait_for_status(home, service, Status.HEALTHY, timeout_s)
 
 
 def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) -> None:
-    """Have a dataflow run as `count` processes, and wait until all of them are healthy.
+    """Scale a dataflow to `count` processes and wait until all of them are healthy.
 
-    Raises DeployError with the supervisor's reason when it could not be; then it runs as before.
+    Raises DeployError with the supervisor's reason if that fails; the dataflow then runs as before.
     """
     request(home, "scale", service, count)
     deadline = time.monotonic() + timeout_s
@@ -111,13 +110,13 @@ def scale_one(home: Home, service: str, count: int, timeout_s: float = 120.0) ->
         if state is not None and "failed" in state.rescale:
             raise DeployError(state.rescale)
         if time.monotonic() > deadline:
-            raise DeployError(f"{service} has not become {count} processes within {timeout_s:.0f} s; see `status`")
+            raise DeployError(f"{service} was not scaled to {count} processes within {timeout_s:.0f} s; see `status`")
         time.sleep(0.1)
     wait_for_status(home, service, Status.HEALTHY, timeout_s)
 
 
 def stop_one(home: Home, service: str, timeout_s: float = 60.0) -> None:
-    """Stop one service and keep it stopped; the others go on."""
+    """Stop one service and keep it stopped. The others continue. Raises DeployError."""
     request(home, "stop", service)
     wait_for_status(home, service, Status.STOPPED, timeout_s)
 

@@ -1,4 +1,4 @@
-"""`start --dev`: which services an edited source file concerns. Looks at the files' times; nothing is imported."""
+"""Find the services that an edited source file affects, for `start --dev`. Compares file times and imports nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FOLDERS_OF_KIND = {
     ProcessKind.API: ("api", "dataflows", *_SHARED_FOLDERS),
     ProcessKind.ALERTS: ("api", "dataflows", *_SHARED_FOLDERS),
 }
-"""What each kind of process runs. The supervisor, the scheduled checks and the dashboard are not started again."""
+"""The code that each kind of process runs. The supervisor, the checks and the dashboard are not restarted."""
 
 
 class SourceWatcher:
-    """Finds edited files under `root`, and `extra_files` (the user's settings file), by size and time of change.
+    """Finds edited files under `root` and in `extra_files` (the user's settings file) by size and modification time.
 
-    An edit is told once a scan finds nothing newer: an editor or git writes many files, one after another.
+    Edits are reported once a scan finds no newer one, because an editor or git writes many files in sequence.
     """
 
     def __init__(self, root: Path = REPOSITORY, extra_files: Iterable[Path] = ()) -> None:
@@ -34,8 +34,9 @@ class SourceWatcher:
         self._next_at = 0.0
 
     def changed_files(self, now: float) -> list[Path]:
-        """Files that were written, made or removed since they were told last. Scans once a second at most; `now` in
-        seconds of a clock that does not jump.
+        """Return the files that were written, created or removed since the last report.
+
+        Scans at most once a second. `now` is in seconds of a monotonic clock.
         """
         if now < self._next_at:
             return []
@@ -50,7 +51,7 @@ class SourceWatcher:
         return edited
 
     def affects(self, service: ProcessSpec, edited: Iterable[Path]) -> bool:
-        """Whether a service runs code of one of these files. A dataflow's own module concerns that dataflow alone."""
+        """Return whether a service runs code of these files. A dataflow's own module affects only that dataflow."""
         return any(self._affects_path(service, path) for path in edited)
 
     def _affects_path(self, service: ProcessSpec, path: Path) -> bool:

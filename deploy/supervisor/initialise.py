@@ -1,4 +1,4 @@
-"""What must exist before the first dataflow starts: topics, tables, recovery stores. Run again, it changes nothing."""
+"""Create the topics, tables and recovery stores that dataflows require. Idempotent."""
 
 import shutil
 import sys
@@ -14,26 +14,26 @@ from schemas.errors import BadInput
 from sinks.cluster import Servers
 
 RECOVERY_PARTITIONS = 4
-"""Fixed for the life of a store; more workers than this would gain nothing in it."""
+"""Fixed for the life of a store. More workers than this do not write in parallel."""
 
 
 def initialise(home: Home, *, bootstrap: Servers, database_url: str, replication: int = 1) -> None:
-    """Create what is missing. Raises DeployError with the first thing that cannot be had."""
+    """Create the missing topics, tables and recovery stores. Raises DeployError at the first failure."""
     created = create_topics(bootstrap, read_topics(), replication=replication)
-    print(f"topics: {', '.join(created) if created else 'all there'}")
+    print(f"topics created: {', '.join(created) or 'none, all exist'}")
     migrate(database_url)
-    print("database: at the newest schema")
+    print("database migrated to the newest schema")
     for name in DATAFLOW_NAMES:
         make_recovery_store(home.recovery / name)
 
 
 def make_recovery_store(folder: Path) -> None:
-    """An empty Bytewax store, moved to its place when it is whole; an existing one is left alone."""
+    """Create an empty Bytewax store, unless one exists. It is moved into place when it is complete."""
     from bytewax.recovery import init_db_dir
 
     if folder.exists() and any(folder.iterdir()):
         return
-    temporary = folder.with_name(f"{folder.name}.making")
+    temporary = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     init_db_dir(temporary, RECOVERY_PARTITIONS)
@@ -42,7 +42,7 @@ def make_recovery_store(folder: Path) -> None:
 
 
 def main() -> int:
-    """Initialise with the addresses of this process's settings."""
+    """Initialise the servers of the current settings. Returns the exit status."""
     try:
         settings = load_settings()
         initialise(

@@ -1,7 +1,7 @@
-"""The services' logs as entries: one JSON object a line from the platform's own processes, any text from the others.
+"""Parse the services' logs: JSON lines from the platform's own processes, plain text from the other services.
 
-A line that is not JSON keeps its text as the event. Its time and level are taken from it where it states them in a
-usual form, else from the line before: a traceback belongs to what it follows.
+The event of a plain line is its text. Its time and level are parsed from the start of the line, else copied from the
+line before, because a traceback belongs to the entry that it follows.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ _LEVEL_ALIASES = {"WARN": "WARNING", "FATAL": "CRITICAL", "PANIC": "CRITICAL", "
 _LEVEL = re.compile(rf"\b({'|'.join((*LEVELS, *_LEVEL_ALIASES))})\b")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,6})\d*)?")
 _HEAD_CHARS = 80
-"""Time and level stand in the first so many characters of a line, or it does not state them."""
+"""Time and level of a plain line are searched in so many characters."""
 
 
 class LogEntry(NamedTuple):
-    """One line of a log. `ts` in seconds since 1970, 0.0 where neither it nor a line before states a time; `fields`
-    is what a JSON line says besides. A `plain` entry was not JSON: its event is the whole line.
+    """One log line. `ts` is in seconds since 1970, 0.0 if neither this line nor one before has a time.
+
+    `fields` are the other keys of a JSON line. A `plain` entry was not JSON: its event is the whole line.
     """
 
     service: str
@@ -35,7 +36,7 @@ class LogEntry(NamedTuple):
     plain: bool = False
 
     def text(self, *, with_service: bool = True) -> str:
-        """For people. `named` with the service in front."""
+        """Format the entry for a terminal, with the service name first unless `with_service` is False."""
         if self.plain:
             return f"{self.service:12} {self.event}" if with_service else self.event
         time_text = datetime.fromtimestamp(self.ts, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] if self.ts else "-"
@@ -50,7 +51,7 @@ class LogEntry(NamedTuple):
 
 
 def parse(service: str, lines: Iterable[str], previous: LogEntry | None = None) -> Iterator[LogEntry]:
-    """The entries of some lines of one log; `previous` is the entry in front of them. Empty lines are left out.
+    """Parse lines of one log; `previous` is the entry before them. Empty lines are skipped.
 
     >>> [entry] = parse("kafka", ["[2026-11-22 18:00:00,250] WARN [LocalBroker] slow (kafka.server)"])
     >>> entry.level, entry.ts
@@ -91,13 +92,13 @@ def _plain_entry(service: str, line: str, previous: LogEntry | None) -> LogEntry
     elif line.startswith(("Traceback (", "error: ")):
         level_name = "ERROR"
     else:
-        # A line with a time of its own begins something new.
+        # A line with its own time starts a new entry.
         level_name = previous.level if previous is not None and not ts else "INFO"
     return LogEntry(service, ts or (previous.ts if previous else 0.0), level_name, line, {}, plain=True)
 
 
 def _seconds(text: str) -> float:
-    """Of the first time in it, in UTC as all of the platform's services write it; 0.0 without one."""
+    """Return the first time in the text, which is UTC, as seconds since 1970; 0.0 if there is none."""
     match = _TIME.search(text)
     if match is None:
         return 0.0
@@ -109,7 +110,7 @@ def _seconds(text: str) -> float:
 
 
 class LogFilter(NamedTuple):
-    """Which entries are asked for. `search` in any case, `grep` a regular expression, both in the whole line."""
+    """Selects entries. `search` ignores case, `grep` is a regular expression; both apply to the whole line."""
 
     level: str | None = None
     search: str | None = None
@@ -130,7 +131,7 @@ class LogFilter(NamedTuple):
 
 
 def read_logs(folder: Path, services: Iterable[str], log_filter: LogFilter) -> Iterator[LogEntry]:
-    """The entries of several services in order of time, those of rotated files too."""
+    """Return the entries of several services in order of time, including rotated files."""
     streams = [(entry for entry in _service_entries(folder, name) if log_filter.matches(entry)) for name in services]
     return heapq.merge(*streams, key=lambda entry: entry.ts)
 
@@ -148,7 +149,7 @@ def _service_entries(folder: Path, service: str) -> Iterator[LogEntry]:
 
 
 class LogTail:
-    """What is appended to one log from now on; a log that was truncated by rotation is read from its beginning."""
+    """Follows one log from its current end. After rotation has truncated the log, reads it from its beginning."""
 
     def __init__(self, path: Path) -> None:
         self._service, self._path = path.name.removesuffix(".log"), path

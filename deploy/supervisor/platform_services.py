@@ -1,4 +1,4 @@
-"""The platform's own processes: one Bytewax process per dataflow, the API and the dashboard's server."""
+"""Describe the platform's own processes: dataflows, API, dashboard, alerts, checks and the local broker."""
 
 import os
 import sys
@@ -14,20 +14,20 @@ from deploy.supervisor.replicas import replica_name, replicas_of, store_of
 from deploy.supervisor.start_options import LOCAL_SYMBOLS
 
 _SMALL_PROCESS_VARIABLES = {
-    # Ten processes share a small machine: no thread pools and no per-thread heaps that nobody uses.
+    # Ten processes share a small machine: avoid unused thread pools and per-thread heaps.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
     "PYTHONUNBUFFERED": "1",
 }
-# Set to anything at all, this opens a web server in every dataflow, all on the same port.
+# Any value opens a web server in every dataflow, all on the same port.
 _BLOCKED_VARIABLES = {"BYTEWAX_DATAFLOW_API_ENABLED"}
 
 
 def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the platform's own processes: ours, with what they are `overrides` on top.
+    """Return the environment of the platform's own processes: this process's, with `overrides`.
 
-    `PLATFORM_CHILD_PATH` is a folder of modules that go before ours: `chaos` sets their clocks by it.
+    `PLATFORM_CHILD_PATH` is a folder that comes first on their module path: `chaos` sets their clocks with it.
     """
     inherited = {name: value for name, value in os.environ.items() if name not in _BLOCKED_VARIABLES}
     path = os.pathsep.join([*filter(None, [os.environ.get("PLATFORM_CHILD_PATH")]), str(REPOSITORY)])
@@ -35,7 +35,7 @@ def child_environment(overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_interval_s: int) -> list[ProcessSpec]:
-    """The processes of every dataflow, as many as its recovery stores in the state folder are for."""
+    """Describe the processes of every dataflow, as many as it has recovery stores in the state folder."""
     return [
         service
         for name in DATAFLOW_NAMES
@@ -48,7 +48,7 @@ def dataflow_services(home: Home, environment: Mapping[str, str], *, snapshot_in
 def replica_services(
     home: Home, name: str, replicas: list[Replica], environment: Mapping[str, str], *, snapshot_interval_s: int
 ) -> list[ProcessSpec]:
-    """One process per replica of a dataflow, each with its recovery store."""
+    """Describe one process per replica of a dataflow, each with its recovery store."""
     return [
         ProcessSpec(
             name=replica_name(name, replica),
@@ -66,7 +66,7 @@ def replica_services(
 
 
 def local_broker_service(home: Home, environment: Mapping[str, str], port: int) -> ProcessSpec:
-    """The local broker that speaks Alpaca's protocol; its account stays in the state folder."""
+    """Describe the local broker with Alpaca's protocol. Its account is stored in the state folder."""
     return ProcessSpec(
         name="alpaca_server",
         kind=ProcessKind.SERVICE,
@@ -81,7 +81,7 @@ def local_broker_service(home: Home, environment: Mapping[str, str], port: int) 
 
 
 def api_service(environment: Mapping[str, str], port: int) -> ProcessSpec:
-    """The API on 127.0.0.1."""
+    """Describe the API on 127.0.0.1."""
     return ProcessSpec(
         name="api",
         kind=ProcessKind.API,
@@ -96,7 +96,7 @@ def api_service(environment: Mapping[str, str], port: int) -> ProcessSpec:
 
 
 def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_at: str | None) -> ProcessSpec:
-    """The scheduled checks. What they find is in their results; the process itself is well while it runs."""
+    """Describe the scheduled checks. The process is healthy while it runs; findings are in its results."""
     return ProcessSpec(
         name="checks",
         kind=ProcessKind.CHECKS,
@@ -108,7 +108,7 @@ def checks_service(environment: Mapping[str, str], verify_s: int | None, replay_
 
 
 def alerts_service(home: Home, environment: Mapping[str, str], api: str) -> ProcessSpec:
-    """Reads the API's metrics and tells people. A round may wait for a channel that is slow."""
+    """Describe the process that reads the API's metrics and sends alerts."""
     return ProcessSpec(
         name="alerts",
         kind=ProcessKind.ALERTS,
@@ -120,11 +120,12 @@ def alerts_service(home: Home, environment: Mapping[str, str], api: str) -> Proc
 
 
 def alerts_probe(home: Home) -> DataflowProbe:
+    # A round can wait for a slow alert channel.
     return DataflowProbe(home.run / "alerts.json", age_max_s=60.0)
 
 
 def dashboard_service(environment: Mapping[str, str], port: int, *, bundle: Path, api: str) -> ProcessSpec:
-    """The server of the built dashboard on 127.0.0.1; `api` is where it finds the API."""
+    """Describe the server of the built dashboard on 127.0.0.1; `api` is the address of the API."""
     return ProcessSpec(
         name="dashboard",
         kind=ProcessKind.DASHBOARD,

@@ -1,4 +1,4 @@
-"""Real questions to the services: Kafka metadata, SELECT 1, PING, a dataflow's statistics file, GET /health."""
+"""Health probes of the services: Kafka metadata, SELECT 1, PING, a dataflow's statistics file, HTTP GET."""
 
 import json
 import socket
@@ -22,14 +22,14 @@ _QUIET_OPTIONS = {"log_level": 0, "socket.timeout.ms": 3000}
 
 
 def libpq_url(url: str) -> str:
-    """A SQLAlchemy or libpq address of PostgreSQL as libpq takes it: `postgresql+driver://` loses its driver."""
+    """Return a PostgreSQL address for libpq: the driver of `postgresql+driver://` is removed."""
     scheme, rest = url.split("://", 1)
     return f"{scheme.split('+')[0]}://{rest}"
 
 
 @dataclass
 class KafkaProbe:
-    """Asks for metadata. Keeps one client while all goes well: a new one costs threads and a connection."""
+    """Requests metadata. Reuses one client until an error, because a client costs threads and a connection."""
 
     bootstrap: Servers
     _client: AdminClient | None = field(default=None, repr=False)
@@ -38,7 +38,7 @@ class KafkaProbe:
     def __call__(self, pid: int = 0) -> str | None:
         host, _, port = str(self.bootstrap).split(",")[0].rpartition(":")
         try:
-            # First a plain connection: librdkafka retries a refused one every 50 ms until its own time-out.
+            # Try a plain connection first: librdkafka retries a refused one every 50 ms until its own timeout.
             socket.create_connection((host, int(port)), timeout=2).close()
             if self._client is None:
                 self._client = AdminClient(client_config(self.bootstrap, self._errors.options(_QUIET_OPTIONS)))
@@ -49,7 +49,7 @@ class KafkaProbe:
         except KafkaException as error:
             self._client = None
             return f"no metadata from {self.bootstrap}: {error.args[0].str()}"
-        return None if brokers else f"{self.bootstrap} names no broker"
+        return None if brokers else f"metadata from {self.bootstrap} lists no broker"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class RedisProbe:
 class DataflowProbe:
     """Reads the statistics file that a dataflow writes about every second.
 
-    Healthy: the file is of the supervised process (`pid`) and less than `age_max_s` old.
+    Healthy: the supervised process (`pid`) wrote the file, less than `age_max_s` ago.
     """
 
     path: Path
@@ -104,38 +104,38 @@ class DataflowProbe:
     def __call__(self, pid: int = 0) -> str | None:
         stats = read_stats(self.path)
         if stats is None:
-            return "has not reported yet"
+            return "no statistics yet"
         if pid and stats.get("pid") != pid:
-            return "has not reported since it was started"
+            return "no statistics since its start"
         try:
-            # The file's time and not what the process wrote: its clock may be wrong, and it may be well all the same.
+            # Use the file's time and not the process's: a wrong clock does not make it unhealthy.
             age_s = time.time() - self.path.stat().st_mtime
         except FileNotFoundError:
-            return "has not reported yet"
-        return None if age_s < self.age_max_s else f"has not reported for {age_s:.0f} s"
+            return "no statistics yet"
+        return None if age_s < self.age_max_s else f"no statistics for {age_s:.0f} s"
 
 
 @dataclass(frozen=True)
 class HttpProbe:
-    """GET `url` must answer 200."""
+    """Healthy: GET `url` returns status 200."""
 
     url: str
 
     def __call__(self, pid: int = 0) -> str | None:
         if urlsplit(self.url).scheme not in {"http", "https"}:
-            return f"{self.url} is no http address"
+            return f"{self.url} is not an HTTP address"
         try:
             with urllib.request.urlopen(self.url, timeout=3) as response:  # noqa: S310 - the scheme is checked above
-                return None if response.status == 200 else f"{self.url} answers {response.status}"
+                return None if response.status == 200 else f"{self.url} returned status {response.status}"
         except urllib.error.HTTPError as error:
-            return f"{self.url} answers {error.code}"
+            return f"{self.url} returned status {error.code}"
         except (OSError, urllib.error.URLError) as error:
             reason = getattr(error, "reason", error)
             return f"{self.url}: {getattr(reason, 'strerror', None) or reason}"
 
 
 def read_stats(path: Path) -> dict[str, object] | None:
-    """The statistics a dataflow wrote last; None when there are none that can be read (it may be writing them)."""
+    """Return the last statistics of a dataflow; None if there are none or the file is incomplete."""
     try:
         stats = json.loads(path.read_text())
     except (FileNotFoundError, json.JSONDecodeError):

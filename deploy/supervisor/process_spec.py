@@ -1,4 +1,4 @@
-"""What the supervisor starts: one description per service, and the real query that shows it is healthy."""
+"""Describe the processes that the supervisor starts, each with its health probe."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ DATAFLOW_NAMES = tuple(SERVICES)
 
 
 class ProcessKind(StrEnum):
-    """Order of starting; stopping goes the other way round."""
+    """Kinds of supervised processes."""
 
     SERVICE = "service"
     DATAFLOW = "dataflow"
@@ -25,7 +25,7 @@ class ProcessKind(StrEnum):
 
 
 class Probe(Protocol):
-    """Asks a service a real question. None when it answers rightly, else the reason in a few words; never raises."""
+    """Checks that a service responds. Returns None if it is healthy, else the reason in a few words; never raises."""
 
     def __call__(self, pid: int) -> str | None: ...
 
@@ -34,9 +34,9 @@ class Probe(Protocol):
 class ProcessSpec:
     """One supervised child.
 
-    `environment` is the whole environment of the child. `uid` is set when it must not run as root. `start_grace_s` is
-    how long it may take to become healthy before a start counts as failed. `replica_of` names the dataflow whose
-    process it is; several processes may share one.
+    `environment` is the complete environment of the child. `uid` is set if it must not run as root. The child is
+    unhealthy if it does not become healthy within `start_grace_s`. `replica_of` names the dataflow of this process; a
+    dataflow can have several.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ProcessSpec:
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """An embedded server that is ready to be started, and the address its clients use."""
+    """An embedded server that is ready to start, and the address that its clients use."""
 
     service: ProcessSpec
     url: str = field(repr=False)  # holds a password
@@ -63,4 +63,4 @@ class EmbeddedServer:
 
 
 ProgressCallback = Callable[[str], None]
-"""Takes one line of progress."""
+"""Receives one line of progress."""

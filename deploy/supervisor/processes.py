@@ -1,4 +1,4 @@
-"""Child processes by provable identity: a process is (pid, start time), never a pid alone."""
+"""Start, identify and end processes. A process is identified by pid and start time, never by pid alone."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from deploy.local.privileges import become_user, tie_to_parent
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process that cannot be mistaken for a later one with the same pid. `started_at` in seconds since the epoch."""
+    """Identifies a process, also against a later one with the same pid. `started_at` is in seconds since the epoch."""
 
     pid: int
     started_at: float
 
     def alive(self) -> bool:
-        """True while exactly this process runs; a zombie is not alive."""
+        """Return whether this process runs. A zombie does not."""
         try:
             process = psutil.Process(self.pid)
             return abs(process.create_time() - self.started_at) < 0.05 and process.status() != psutil.STATUS_ZOMBIE
@@ -31,7 +31,7 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """The identity of the process that has this pid now; None when there is none."""
+    """Return the identity of the process that has this pid now; None if there is none."""
     try:
         return ProcessIdentity(pid, psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
@@ -48,11 +48,10 @@ def spawn(
     keep_search_capability: bool = False,
     tied: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own that writes to `log` (append mode, so the file may be truncated under it).
+    """Start a child in its own session. It appends to `log`, so that the file can be truncated in place.
 
-    With `uid` the child gives up root for that user; `keep_search_capability` lets it keep the one capability that passes through
-    folders which are closed to that user (see `deploy.local.privileges`). A `tied` child is killed by the kernel when
-    the thread that started it ends, however it ends.
+    With `uid` the child switches from root to that user; with `keep_search_capability` it can still enter all folders
+    (see `deploy.local.privileges`). The kernel kills a `tied` child when the thread that started it ends.
     """
 
     def before_exec() -> None:
@@ -75,7 +74,10 @@ def spawn(
 
 
 def end_process(identity: ProcessIdentity, *, timeout_s: float, first_signal: signal.Signals = signal.SIGTERM) -> bool:
-    """End a process that need not be our child: ask with `first_signal`, wait, then SIGKILL. True when it went when asked."""
+    """End any process: send `first_signal`, wait `timeout_s`, then send SIGKILL.
+
+    Returns whether it ended without SIGKILL.
+    """
     if not identity.alive():
         return True
     try:
@@ -92,7 +94,7 @@ def end_process(identity: ProcessIdentity, *, timeout_s: float, first_signal: si
 
 
 def rotate_log(log: Path, *, size_max: int = 20_000_000, copies_max: int = 3) -> None:
-    """Bound a log that a child appends to: copy it aside and truncate it in place when it is over `size_max` bytes."""
+    """Rotate a log that a child appends to: copy and truncate it in place if it exceeds `size_max` bytes."""
     try:
         if log.stat().st_size <= size_max:
             return
@@ -107,7 +109,7 @@ def rotate_log(log: Path, *, size_max: int = 20_000_000, copies_max: int = 3) ->
 
 
 def tail(log: Path, lines: int = 1) -> str:
-    """The last lines of a log that are not empty; empty when there is no log."""
+    """Return the last non-empty lines of a log; an empty string if there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16_384))
@@ -118,7 +120,7 @@ def tail(log: Path, lines: int = 1) -> str:
 
 
 def last_log_message(log: Path) -> str:
-    """What the last line of a log says: its event, where the line is one of our own (`configs.logs`)."""
+    """Return the last line of a log, or only its event if it is a JSON line of `configs.logs`."""
     line = tail(log)
     try:
         tree = json.loads(line)

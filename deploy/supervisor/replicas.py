@@ -1,7 +1,7 @@
-"""How many processes run a service by shard, and where each of them keeps its state.
+"""Find the number of processes of a service, and the recovery store of each.
 
-The folder of a service's recovery store says it, so that the number and the states that were laid out for it cannot
-disagree: `recovery/features/part-*` is one process, `recovery/features/1of3` … `3of3` are three.
+The layout of the service's recovery folder defines the number, so that the number always matches the stored states:
+`recovery/features/part-*` is one process, `recovery/features/1of3` … `3of3` are three.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from deploy.errors import DeployError
 from deploy.home import Home
 
 _SINGLE_INSTANCE_REASONS = {
-    "market_data": "it alone closes each minute and writes the clock",
+    "market_data": "only one process may close each minute and write the clock",
     "portfolio": "positions and cash belong to the whole account",
     "risk": "limits and the kill switch belong to the whole account",
-    "execution": "one gateway alone may send an order",
+    "execution": "only one gateway may send orders",
 }
-_SINGLE_INSTANCE_DEFAULT_REASON = "it sees all symbols at once"
+_SINGLE_INSTANCE_DEFAULT_REASON = "it processes all symbols together"
 
 
 def replica_name(service: str, replica: Replica) -> str:
-    """Of its process, log and statistics: `features`, or `features-2of3`."""
+    """Return the name of a replica's process, log and statistics: `features`, or `features-2of3`."""
     return service if replica.total == 1 else f"{service}-{replica}"
 
 
 def store_of(home: Home, service: str, replica: Replica) -> Path:
-    """The folder of its recovery store."""
+    """Return the folder of a replica's recovery store."""
     folder = home.recovery / service
     return folder if replica.total == 1 else folder / str(replica)
 
 
 def replicas_of(home: Home, service: str) -> list[Replica]:
-    """As many as the service has in this state folder; one where it never ran. Raises DeployError where some miss."""
+    """Return the replicas of a service; one if it never ran. Raises DeployError if some stores are missing."""
     folder = home.recovery / service
     names = sorted(path.name for path in folder.glob("*of*") if path.is_dir()) if folder.is_dir() else []
     if not names:
@@ -42,7 +42,7 @@ def replicas_of(home: Home, service: str) -> list[Replica]:
     count = Replica.parse(names[0]).total
     expected = replicas(count)
     if {str(replica) for replica in expected} != set(names):
-        raise DeployError(f"{folder} must hold the states of {count} processes, found {', '.join(names)}")
+        raise DeployError(f"{folder} must have the states of {count} processes, found {', '.join(names)}")
     return expected
 
 
@@ -51,22 +51,21 @@ def replicas(count: int) -> list[Replica]:
 
 
 def require_scalable(service: str, count: int, partitions: int) -> None:
-    """Raises DeployError, in one sentence, where a service cannot run as so many processes."""
+    """Raises DeployError if a service cannot run as `count` processes."""
     if service not in SERVICES:
-        raise DeployError(f"there is no dataflow {service!r}; there are {', '.join(SERVICES)}")
+        raise DeployError(f"unknown dataflow {service!r}; expected one of {', '.join(SERVICES)}")
     if not SERVICES[service].by_shard:
         scalable = ", ".join(name for name, service_spec in SERVICES.items() if service_spec.by_shard)
         reason = _SINGLE_INSTANCE_REASONS.get(service, _SINGLE_INSTANCE_DEFAULT_REASON)
-        raise DeployError(f"{service} has a single instance because {reason}; these can be scaled: {scalable}")
+        raise DeployError(f"{service} has a single instance because {reason}; scalable services: {scalable}")
     if not 1 <= count <= partitions:
         raise DeployError(
-            f"{service} can run as 1 to {partitions} processes, one shard each at most "
-            f"(symbol_partitions of kafka_topics.yaml), found {count}"
+            f"{service} can run as 1 to {partitions} processes (symbol_partitions in kafka_topics.yaml), found {count}"
         )
 
 
 def finish_rescale(home: Home) -> None:
-    """Finish a rescale that was interrupted between its last two steps (`deploy/recovery/rescale.py`)."""
+    """Complete a rescale that was interrupted between its last two steps (`deploy/recovery/rescale.py`)."""
     for service in SERVICES:
         folder = home.recovery / service
         new_store, old_store = folder.with_name(f"{service}.scaled"), folder.with_name(f"{service}.unscaled")

@@ -1,6 +1,6 @@
-"""The supervisor's change of the number of a dataflow's processes: stop them, lay their stores out anew, start others.
+"""Change a dataflow's number of processes: stop them, rescale their recovery stores, start the new ones.
 
-One at a time. Nobody waits for it: the supervisor calls `step` a few times a second and looks after the others.
+One dataflow is rescaled at a time. The supervisor calls `step` a few times a second and does not block.
 """
 
 import subprocess
@@ -17,13 +17,15 @@ from deploy.supervisor.process_spec import ProcessSpec
 from deploy.supervisor.processes import tail
 
 RESCALE_MODULE = rescale.__name__
-"""`python -m` this lays the stores out: a process of its own, see there."""
+"""Runs as a process of its own; its docstring says why."""
 
 
 @dataclass
 class RescaleTask:
-    """`services_of(name, count)` describes the processes; `require(name, count)` raises DeployError where that cannot
-    be. `environment` is that of the platform's own processes.
+    """The current change, if any.
+
+    `services_of(name, count)` describes the new processes; `require_valid(name, count)` raises DeployError for an
+    impossible count. `environment` is the environment of the platform's own processes. `progress` is for users.
     """
 
     home: Home
@@ -40,24 +42,24 @@ class RescaleTask:
         return self._service is not None and name.split("-")[0] == self._service
 
     def begin(self, name: str, count: int, children: list[Child]) -> str | None:
-        """Stop its processes; returns what is wrong with the wish."""
+        """Stop the dataflow's processes. Returns why the request is rejected, or None."""
         try:
             self.require_valid(name, count)
         except DeployError as error:
             return str(error)
         if self._service is not None:
-            return f"{self._service} is just being given another number of processes; try again in a moment"
+            return f"{self._service} is being rescaled; try again in a moment"
         if len(children) == count:
             self.progress = f"{name} to {count}: done"
             return None
         self._service, self._count = name, count
-        self.progress = f"{name} to {count}: under way"
+        self.progress = f"{name} to {count}: in progress"
         for child in children:
             child.request_stop()
         return None
 
     def step(self, children: list[Child]) -> list[Child]:
-        """The children of the platform, the old processes replaced by the new ones once these can be started."""
+        """Return the platform's children, with the old processes replaced once the new ones can start."""
         if self._service is None:
             return children
         old = [child for child in children if child.service.replica_of == self._service]
@@ -75,7 +77,7 @@ class RescaleTask:
                 child.request_start()
             return children
         for child in old:
-            # What it counted is said by nobody any more.
+            # The new processes report statistics under their own names.
             (self.home.stats / f"{child.service.name}.json").unlink(missing_ok=True)
         new = [Child(service, self.home) for service in self.services_of(name, self._count)]
         self.progress = f"{name} to {self._count}: done"
@@ -83,7 +85,7 @@ class RescaleTask:
         return [*children[:position], *new, *(child for child in children[position:] if child not in old)]
 
     def abandon(self) -> None:
-        """End what is under way; either layout is whole."""
+        """Abort the current change. The stores have either the old or the new layout."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -1,7 +1,7 @@
-"""Runs `verify` every few minutes and `replay-check` every night, and leaves each result as a file.
+"""Run `verify` every few minutes and `replay-check` every night, and write each result to `run/checks/NAME.json`.
 
-A child of the supervisor that holds next to nothing: each check is a process of its own, with a low priority, whose
-memory is given back when it ends. `run/checks/NAME.json` is what the metrics and `status --detailed` show.
+The metrics and `status --detailed` show these results. Each check runs as a separate process with low priority, so that
+its memory is freed when it ends.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from deploy.supervisor.state import replace_file
 
 NICE = 10
 VERIFY = ("verify", "--json", "--since", "1d", "--publish")
-"""Of topics only the last day: what is older was looked at then and does not change."""
+"""Only the last day of the topics: older records were checked before and do not change."""
 REPLAY_CHECK = ("replay-check", "--json")
 
 
 def next_daily_time(now: datetime, at: str) -> datetime:
-    """The next time of day `at` (UTC) behind `now`.
+    """Return the next time after `now` that has the time of day `at` (UTC).
 
     >>> next_daily_time(datetime(2024, 1, 15, 3, tzinfo=UTC), "02:00").isoformat()
     '2024-01-16T02:00:00+00:00'
@@ -39,12 +39,12 @@ def next_daily_time(now: datetime, at: str) -> datetime:
 
 
 def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_at: float, duration_s: float) -> Any:
-    """What a check's process said, as its file holds it: name, ok, finished_at, duration_s, counts and message."""
+    """Build a check's result from its process: name, ok, finished_at, duration_s, counts and message."""
     row = {"name": name, "ok": returncode == 0, "finished_at": finished_at, "duration_s": round(duration_s, 3)}
     try:
         output = json.loads(stdout)
     except ValueError:
-        last_line = (stderr.strip() or stdout.strip() or f"ended with {returncode}").splitlines()[-1]
+        last_line = (stderr.strip() or stdout.strip() or f"exited with status {returncode}").splitlines()[-1]
         return row | {"ok": False, "counts": {}, "message": last_line}
     if name == "verify":
         failed = [check for check in output["checks"] if check["difference"] is not None]
@@ -58,13 +58,13 @@ def result_of(name: str, returncode: int, stdout: str, stderr: str, *, finished_
 
 
 def read_results(home: Home) -> list[dict[str, Any]]:
-    """The last result of every check, in order of their names."""
+    """Return the last result of every check, by name. Raises DeployError if a file is unreadable."""
     results = []
     for path in sorted(home.checks.glob("*.json")):
         try:
             results.append(json.loads(path.read_text()))
         except (OSError, ValueError) as error:
-            raise DeployError(f"{path} cannot be read: {error}") from error
+            raise DeployError(f"cannot read {path}: {error}") from error
     return results
 
 
@@ -82,7 +82,7 @@ class CheckRunner:
             self._child.terminate()
 
     def run(self, verify_s: int | None, replay_at: str | None) -> None:
-        """Blocks until it is stopped. None leaves a check out."""
+        """Run the checks until `stop` is called. None skips a check."""
         due: dict[str, float] = {}
         if verify_s is not None:
             due["verify"] = time.time() + verify_s
@@ -100,7 +100,7 @@ class CheckRunner:
                     due[name] = next_daily_time(datetime.now(UTC), replay_at or "00:00").timestamp()
 
     def check(self, name: str, arguments: tuple[str, ...]) -> None:
-        """Run one check and write its file; nothing is written when it was stopped on the way."""
+        """Run one check and write its result, unless `stop` was called meanwhile."""
         started_at = time.time()
         command = [sys.executable, "-m", "deploy.cli", *arguments]
         self._child = subprocess.Popen(
@@ -131,7 +131,7 @@ def main(arguments: list[str]) -> int:
 
 
 def service_command(verify_s: int | None, replay_at: str | None) -> tuple[str, ...]:
-    """How the supervisor starts it."""
+    """Return the command with which the supervisor starts this module."""
     verify = () if verify_s is None else ("--verify", str(verify_s))
     replay = () if replay_at is None else ("--replay-check", replay_at)
     return (sys.executable, "-m", "deploy.supervisor.scheduled_checks", *verify, *replay)

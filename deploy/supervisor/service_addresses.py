@@ -1,4 +1,4 @@
-"""Addresses of the running platform, for commands that talk to its services."""
+"""Set the addresses of the running platform for commands that use its services."""
 
 import json
 import os
@@ -11,15 +11,15 @@ _ADDRESS_VARIABLES = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL")
 
 
 def use_running_services(home: Home) -> None:
-    """Put the addresses of the running embedded services into this process's environment, where it has none of its own.
+    """Add the addresses of the running embedded services to this process's environment, unless it has its own.
 
-    Raises DeployError when an address is missing and nothing runs.
+    Raises DeployError if an address is missing and no platform runs.
     """
     if all(os.environ.get(name) for name in _ADDRESS_VARIABLES):
         return
     if running_state(home) is None:
         missing = ", ".join(name for name in _ADDRESS_VARIABLES if not os.environ.get(name))
-        raise DeployError(f"no platform runs in {home.root}: `python cli.py start` it, or set {missing}")
+        raise DeployError(f"no platform runs in {home.root}; run `python cli.py start`, or set {missing}")
     try:
         addresses = json.loads((home.secrets / "endpoints.json").read_text())
     except FileNotFoundError as error:

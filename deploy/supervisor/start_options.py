@@ -1,4 +1,4 @@
-"""What the user chose at `start`, remembered in the state folder so that `restart` repeats it."""
+"""Validate the options of `start` and store them in the state folder, so that `restart` repeats them."""
 
 import json
 import os
@@ -16,8 +16,8 @@ LOCAL_SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")
 
 @dataclass(frozen=True)
 class StartOptions:
-    """The feed, the broker and the user's settings file. `speed` is `max` or a number: times as fast as the clock.
-    `live_account`: the account whose real money is meant. `dev`: services are started again when their code changes.
+    """The options of `start`. `speed` is `max` or a multiple of real time. `live_account` is the account that trades
+    real money. With `dev`, services restart when their code changes.
     """
 
     feed: str | None = None
@@ -29,7 +29,7 @@ class StartOptions:
     dev: bool = False
 
     def environment(self) -> dict[str, str]:
-        """The settings' environment variables that say the same."""
+        """Return the environment variables that set these options."""
         variables = {}
         if self.feed is not None:
             variables["MARKET_DATA__FEED"] = self.feed
@@ -51,7 +51,7 @@ class StartOptions:
 
 
 def local_broker_port() -> int:
-    """`PLATFORM_ALPACA_PORT`, or the usual one. Raises DeployError."""
+    """Return `PLATFORM_ALPACA_PORT`, or 8090. Raises DeployError if it is not a port."""
     text = os.environ.get("PLATFORM_ALPACA_PORT", "8090")
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise DeployError(f"PLATFORM_ALPACA_PORT must be a port from 1 to 65535, found {text!r}")
@@ -59,11 +59,11 @@ def local_broker_port() -> int:
 
 
 def _local_broker_environment() -> dict[str, str]:
-    """Bars of a second around the clock and orders, both by the local server that `start` runs."""
+    """Return the settings for the local broker: one-second bars around the clock, and orders."""
     return {
         "EXECUTION__BROKER": "alpaca",
         "ALPACA__URL": f"http://127.0.0.1:{local_broker_port()}",
-        # The local broker's, which guards nothing.
+        # The local broker accepts any key.
         "ALPACA_API_KEY": "local",  # pragma: allowlist secret
         "ALPACA_SECRET_KEY": "local",  # pragma: allowlist secret
         "MARKET_DATA__FEED": "alpaca",
@@ -84,25 +84,25 @@ def validate_options(
     *,
     dev: bool = False,
 ) -> StartOptions:
-    """Check what was typed. Raises DeployError naming the option, what was expected and what was found."""
+    """Validate the options. Raises DeployError with the option, what was expected and what was found."""
     if bars and feed is None:
         feed = "files"
     if feed is not None and feed not in FEEDS:
         raise DeployError(f"--feed must be one of {', '.join(FEEDS)}, found {feed!r}")
     if feed == "files" and not bars:
-        raise DeployError("--feed files needs --bars PATH...")
+        raise DeployError("--feed files requires --bars PATH...")
     if feed == "simulator" and bars:
-        raise DeployError("--bars belongs to --feed files, found --feed simulator")
+        raise DeployError("--bars requires --feed files, found --feed simulator")
     if speed is not None and speed != "max" and not _is_positive(speed):
         raise DeployError(f"--speed must be `max` or a number > 0, found {speed!r}")
     if broker is not None and broker not in BROKERS:
         raise DeployError(f"--broker must be one of {', '.join(BROKERS)}, found {broker!r}")
     mode = os.environ.get("TRADING_MODE", "paper")
     if live_account is not None and mode != "live":
-        raise DeployError(f"--live-account is for TRADING_MODE=live in the environment, found {mode}")
+        raise DeployError(f"--live-account requires TRADING_MODE=live in the environment, found {mode}")
     for path in [*bars, *([settings] if settings else [])]:
         if not os.access(path, os.R_OK) or (path.is_dir() and path not in bars):
-            raise DeployError(f"{path} is not a file that can be read")
+            raise DeployError(f"{path} is not a readable file")
     absolute = tuple(str(path.resolve()) for path in bars)
     file = str(settings.resolve()) if settings else None
     return StartOptions(feed, absolute, speed, file, broker, live_account, dev)
@@ -114,7 +114,7 @@ def save_options(home: Home, options: StartOptions) -> None:
 
 
 def load_options(home: Home) -> StartOptions:
-    """The choices of the last `start`; the defaults when there was none."""
+    """Return the options of the last `start`; the defaults if there was none."""
     try:
         saved: Mapping[str, object] = json.loads((home.run / "start.json").read_text())
     except (FileNotFoundError, json.JSONDecodeError):

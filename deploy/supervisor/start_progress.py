@@ -1,4 +1,4 @@
-"""Shows a start or stop as it happens: one line for each thing that has changed."""
+"""Show the progress of a start or stop, one line per change."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ STOP_TIMEOUT_S = 90.0
 
 
 class ProgressPrinter:
-    """Prints what is new in each state it is given, compared with `previous` at first."""
+    """Prints what has changed since the last state; the first is compared with `previous`."""
 
     def __init__(self, console: Console, previous: PlatformState | None = None) -> None:
         self._console = console
@@ -57,7 +57,7 @@ def follow_start(
     show: Callable[[PlatformState], None],
     timeout_s: float = START_TIMEOUT_S,
 ) -> PlatformState:
-    """Wait until all is healthy. Raises DeployError with what is not and where its log is."""
+    """Wait until all services are healthy. Raises DeployError with the unhealthy service and its log."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         has_ended = supervisor.poll() is not None
@@ -73,7 +73,7 @@ def follow_start(
                 raise DeployError(f"{failed.name}: {failed.reason} (log: {home.logs / failed.name}.log)")
         if has_ended:
             log = home.logs / "supervisor.log"
-            raise DeployError(tail(log).removeprefix("error: ") or f"the supervisor ended (log: {log})")
+            raise DeployError(tail(log).removeprefix("error: ") or f"the supervisor exited (log: {log})")
         time.sleep(0.1)
     state = read_state(home)
     waiting = [child for child in (state.children if state else ()) if child.status is not Status.HEALTHY]
@@ -84,9 +84,9 @@ def follow_start(
 
 
 def stop_platform(home: Home, show: Callable[[PlatformState], None]) -> bool:
-    """Stop the platform and what a killed supervisor left behind; False when nothing ran.
+    """Stop the platform, or the processes that a killed supervisor left. Returns False if nothing ran.
 
-    The data stay. Raises DeployError when it does not end.
+    The data remain. Raises DeployError if the supervisor does not stop in time.
     """
     state = running_state(home)
     if state is None:
@@ -101,6 +101,6 @@ def stop_platform(home: Home, show: Callable[[PlatformState], None]) -> bool:
         if time.monotonic() > deadline:
             end_process(state.supervisor, timeout_s=1.0)
             end_orphans(state.children)
-            raise DeployError(f"the supervisor (pid {state.supervisor_pid}) did not end within {STOP_TIMEOUT_S:.0f} s")
+            raise DeployError(f"the supervisor (pid {state.supervisor_pid}) did not stop within {STOP_TIMEOUT_S:.0f} s")
         time.sleep(0.1)
     return True

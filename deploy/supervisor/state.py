@@ -1,4 +1,4 @@
-"""PLATFORM_HOME/run/state.json: what runs, written whole or not at all, readable by anybody, without secrets."""
+"""Read and write the platform's state, PLATFORM_HOME/run/state.json. It has no secrets and is replaced atomically."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from deploy.supervisor.processes import ProcessIdentity
 
 
 class Phase(StrEnum):
-    """Of the whole platform."""
+    """Phase of the whole platform."""
 
     PREPARING = "preparing"
     STARTING = "starting"
@@ -22,7 +22,7 @@ class Phase(StrEnum):
 
 
 class Status(StrEnum):
-    """Of one child. `failed` is a crash loop: nothing happens until somebody starts it again."""
+    """Status of one child. `failed` is a crash loop: the supervisor does not restart it."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class ChildState:
-    """One service. `process_started_at` in seconds since the epoch; `reason` says why it is not healthy."""
+    """State of one process. `process_started_at` is in seconds since the epoch; `reason` is why it is not healthy."""
 
     name: str
     kind: str
@@ -58,9 +58,7 @@ class ChildState:
 
 @dataclass(frozen=True)
 class PlatformState:
-    """The platform as its supervisor saw it at `updated_at`. `dashboard` is its address, or empty and
-    `without_dashboard` says why.
-    """
+    """State of the platform at `updated_at`. `dashboard` is an address; if it is empty, `without_dashboard` is why."""
 
     phase: Phase
     message: str
@@ -75,7 +73,7 @@ class PlatformState:
     children: tuple[ChildState, ...] = field(default=())
     dev: bool = False
     rescale: str = ""
-    """What the last change of a number of processes came to: `features to 3: under way`, `… done`, `… failed: …`."""
+    """Progress of the last rescale: `features to 3: in progress`, `… done` or `… failed: REASON`."""
 
     @property
     def supervisor(self) -> ProcessIdentity:
@@ -85,17 +83,17 @@ class PlatformState:
         return next((child for child in self.children if child.name == name), None)
 
     def processes_of(self, name: str) -> tuple[ChildState, ...]:
-        """The child of this name, or all processes of the dataflow of this name."""
+        """Return the child of this name, or all processes of the dataflow of this name."""
         return tuple(child for child in self.children if name in (child.name, child.replica_of))
 
 
 def write_state(home: Home, state: PlatformState) -> None:
-    """Replace the file in one step, so that a reader never sees half of it."""
+    """Replace the state file atomically."""
     replace_file(home.state_file, json.dumps({"version": 1, **asdict(state)}, indent=1))
 
 
 def replace_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write `text` beside `path` and move it there."""
+    """Replace `path` atomically by a file with this text and mode."""
     temporary = path.with_name(f"{path.name}.new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
         file.write(text)
@@ -103,7 +101,7 @@ def replace_file(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def read_state(home: Home) -> PlatformState | None:
-    """The last state that was written, by a supervisor that may be gone since; None when there never was one."""
+    """Return the last written state, even of a supervisor that has exited; None if there never was one."""
     try:
         tree = json.loads(home.state_file.read_text())
     except FileNotFoundError:
@@ -115,6 +113,6 @@ def read_state(home: Home) -> PlatformState | None:
 
 
 def running_state(home: Home) -> PlatformState | None:
-    """The state of a supervisor that lives now; None when none does, whatever an old file says."""
+    """Return the state of the running supervisor; None if none runs."""
     state = read_state(home)
     return state if state is not None and state.supervisor.alive() else None

@@ -1,6 +1,6 @@
-"""The background process that starts the platform in order, watches it, and stops it in reverse order.
+"""Background process that starts the platform in order, monitors it, and stops it in reverse order.
 
-It is one thread and one loop. It ends only when it is asked to: a child that crashes is started again.
+It has one thread and one loop. It restarts crashed children, and exits only on request.
 """
 
 import fcntl
@@ -48,17 +48,17 @@ from schemas.errors import BadInput
 
 _LOOP_S, _HEARTBEAT_S = 0.2, 2.0
 REQUIRED_BY_DATAFLOWS = ("kafka", "postgres")
-"""Not Redis: it is never the truth, and trading goes on while it is down."""
+"""Redis is not required: it is a cache, and trading continues without it."""
 
 
 @dataclass
 class Supervisor:
-    """Runs `services` (in their order of starting) until `stop` is set or it is told to shut down.
+    """Runs `services`, in this order, until `stop` is set or a shutdown is requested.
 
-    `initialise` is a command that is run once the services are healthy and must succeed before anything else starts;
-    `before_initialise` runs in this process just before it. `observe` gets every state that is written. `rescale_task`
-    is how the number of a dataflow's processes is changed; None where it cannot be. With `source_watcher` a service is started
-    again when its code changes.
+    When the servers (Kafka, PostgreSQL, Redis) are healthy, the command `initialise` runs. It must succeed before the
+    dataflows, the API and the other processes that need topics and tables start. `before_initialise` runs in this
+    process directly before it. `observe` is called with every state that is written. `rescale_task` changes the number
+    of a dataflow's processes; None disables rescaling. With `source_watcher`, services restart when their code changes.
     """
 
     home: Home
@@ -76,7 +76,7 @@ class Supervisor:
     _written_at: float = 0.0
 
     def run(self) -> None:
-        """Blocks until the platform is stopped. Raises DeployError, with all stopped, when it cannot be initialised."""
+        """Run until the platform is stopped. If the initialisation fails, stops everything and raises DeployError."""
         self._children = [Child(service, self.home) for service in self.services]
         self._initialised = not self.initialise
         server = control.listen(self.home)
@@ -105,16 +105,16 @@ class Supervisor:
     def _restart_edited(self, source_watcher: SourceWatcher) -> None:
         names = {child.service.replica_of or child.service.name for child in self._children}
         if self.rescale_task is not None and any(self.rescale_task.is_rescaling(name) for name in names):
-            return  # an edit waits until the processes are those that stay
+            return  # handle edits after the rescale, when the processes are final
         if not (edited := source_watcher.changed_files(time.monotonic())):
             return
         affected = [child for child in self._children if source_watcher.affects(child.service, edited)]
-        print(f"edited: {', '.join(path.name for path in edited)}; started again: {len(affected)}", flush=True)
+        print(f"edited: {', '.join(path.name for path in edited)}; services restarted: {len(affected)}", flush=True)
         for child in affected:
             child.request_restart()
 
     def _blocked_by(self, child: Child) -> str | None:
-        """What a child must wait for. A crash while Kafka is away says nothing about the dataflow."""
+        """Return what a child must wait for, or None. Without Kafka, a dataflow would crash and count as failed."""
         if child.service.kind in (ProcessKind.SERVICE, ProcessKind.DASHBOARD):
             return None
         required = [c for c in self._children if c.service.name in REQUIRED_BY_DATAFLOWS]
@@ -147,17 +147,17 @@ class Supervisor:
                 raise DeployError(f"{tail(log).removeprefix('error: ')} (see {log})")
 
     def _handle_request(self, action: str, name: str, count: int) -> str | None:
-        """Carry out an order from the control socket; returns what is wrong with it."""
+        """Execute a request from the control socket. Returns why it is rejected, or None."""
         if action == "shutdown":
             self.stop = True
             return None
         children = [child for child in self._children if name in (child.service.name, child.service.replica_of)]
         if not children:
-            return f"there is no service {name!r}; there are {', '.join(c.service.name for c in self._children)}"
+            return f"unknown service {name!r}; expected one of {', '.join(c.service.name for c in self._children)}"
         if children[0].external:
-            return f"{name} is not ours to {action}: its address came from the environment"
+            return f"cannot {action} {name}: it is external, its address comes from the environment"
         if self.rescale_task is not None and self.rescale_task.is_rescaling(name):
-            return f"{name} is just being given another number of processes; try again in a moment"
+            return f"{name} is being rescaled; try again in a moment"
         if action == "start":
             for child in children:
                 child.request_start()
@@ -168,12 +168,12 @@ class Supervisor:
             if (error := self.rescale_task.begin(name, count, children)) is not None:
                 return error
         else:
-            return f"there is no action {action!r}"
+            return f"unknown action {action!r}"
         self._publish(self.state.phase, f"{action} {name}")
         return None
 
     def _serve(self, server: socket.socket) -> None:
-        """Answer orders for the rest of a tick."""
+        """Handle control requests until the loop period ends."""
         deadline = time.monotonic() + _LOOP_S
         while not self.stop and (remaining_s := deadline - time.monotonic()) > 0:
             server.settimeout(remaining_s)
@@ -214,19 +214,19 @@ class Supervisor:
 
 
 def supervise(home: Home, observe: Callable[[PlatformState], None] = lambda state: None) -> int:
-    """Prepare and run the whole platform as it was chosen at `start`; returns the process's exit status."""
+    """Prepare and run the platform with the options of `start`. Returns the exit status."""
     home.create_folders()
     logs.configure("supervisor", "WARNING" if sys.stderr.isatty() else "INFO")
     with (home.run / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"error: another platform runs in {home.root}", file=sys.stderr)
+            print(f"error: another platform is already running in {home.root}", file=sys.stderr)
             return 1
         orphans = end_orphans(saved.children) if (saved := read_state(home)) is not None else []
         state = _initial_state("preparing services")
         if orphans:
-            print(f"ended what an earlier supervisor left behind: {', '.join(orphans)}", flush=True)
+            print(f"ended processes of an earlier supervisor: {', '.join(orphans)}", flush=True)
 
         def report(message: str) -> None:
             nonlocal state
@@ -256,15 +256,14 @@ def supervise(home: Home, observe: Callable[[PlatformState], None] = lambda stat
 def _build_supervisor(
     home: Home, state: PlatformState, report: Callable[[str], None], observe: Callable[[PlatformState], None]
 ) -> Supervisor:
-    """Everything that is to run, with its addresses. Raises DeployError or BadInput when something is missing."""
+    """Prepare the servers and describe all processes. Raises DeployError or BadInput."""
     options = load_options(home)
     ports = Ports.from_environment()
     require_free("the API", ports.api, port_variable("api"))
-    # The settings must be right before anything is started.
+    # Validate the settings and required keys before anything starts.
     settings = load_settings(environment={**os.environ, **options.environment()})
     if options.dev and settings.execution.mode == "live":
-        raise DeployError("--dev starts services again at every edit and is not for TRADING_MODE=live")
-    # Missing keys are said before anything starts.
+        raise DeployError("--dev restarts services at every edit and cannot be used with TRADING_MODE=live")
     providers = {name.removesuffix("_rest") for name in settings.market_data.live_providers()}
     if "alpaca" in {settings.execution.broker, *providers}:
         settings.alpaca.keys()
@@ -275,7 +274,7 @@ def _build_supervisor(
     _require_plaintext(settings)
     endpoints = prepare(home, ports, report)
     variables = {**options.environment(), **endpoints.environment(home)}
-    # With the passwords: for `verify`, `init-db` and whoever else needs the running services. Only the owner reads it.
+    # The addresses contain passwords. `verify`, `init-db` and other commands read this file.
     replace_file(home.secrets / "endpoints.json", json.dumps(endpoints.environment(home)), mode=0o600)
     environment = child_environment(variables)
     interval_s = settings.platform.snapshot_interval_s
@@ -302,7 +301,7 @@ def _build_supervisor(
     for path in home.stats.glob("*.json"):
         path.unlink()
     for halt in halt_files.release_all_halts(home.run):
-        print(f"released {halt.service}, which had halted: {halt.reason}", flush=True)
+        print(f"released the halt of {halt.service}: {halt.reason}", flush=True)
     embedded_postgres = any(service.name == "postgres" for service in endpoints.services)
     return Supervisor(
         home,
@@ -327,7 +326,7 @@ def _build_supervisor(
 
 
 def _dashboard_bundle(home: Home, ports: Ports, report: Callable[[str], None]) -> tuple[Path | None, str]:
-    """The built dashboard, or why there is none: what only shows must not keep what trades from starting."""
+    """Return the built dashboard, or None and the reason. A failed build does not prevent the start of trading."""
     if os.environ.get("PLATFORM_DASHBOARD") == "off":
         return None, "PLATFORM_DASHBOARD=off"
     try:
@@ -338,17 +337,17 @@ def _dashboard_bundle(home: Home, ports: Ports, report: Callable[[str], None]) -
 
 
 def _require_plaintext(settings: Settings) -> None:
-    """Raises BadInput where clients would speak TLS or SASL to the embedded Kafka, which does not."""
+    """Raises BadInput if the settings require TLS or SASL, which the embedded Kafka does not support."""
     protocol = settings.kafka.security.protocol
     if protocol != "PLAINTEXT" and not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         raise BadInput(
-            f"kafka.security.protocol is {protocol}, which the embedded Kafka does not speak: "
-            "name a Kafka that does in KAFKA_BOOTSTRAP_SERVERS"
+            f"kafka.security.protocol is {protocol}, which the embedded Kafka does not support; "
+            "use PLAINTEXT, or set KAFKA_BOOTSTRAP_SERVERS to a Kafka that supports it"
         )
 
 
 def _server_specs(endpoints: Endpoints, settings: Settings) -> list[ProcessSpec]:
-    """The embedded services, and those the environment names as external ones: watched, never started."""
+    """Return the specs of the embedded servers, and of the external servers that the environment specifies."""
     kafka = settings.kafka.model_copy(update={"bootstrap_servers": endpoints.kafka}).cluster
     embedded = {service.name: service for service in endpoints.services}
     external = {

@@ -1,4 +1,4 @@
-"""Creates the topics of `configs/kafka_topics.yaml` and holds the running broker to their partition counts."""
+"""Create the topics of `configs/kafka_topics.yaml`, and check the partition counts of existing topics."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ _CLEANUP_POLICIES = ("delete", "compact", "compact,delete")
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """What the broker has to know of one topic."""
+    """Settings of one topic on the broker."""
 
     name: str
     partitions: int
@@ -32,7 +32,7 @@ class TopicSpec:
 
 
 def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
-    """The declared topics; `partitions: symbols` means `symbol_partitions`. Raises DeployError on a bad entry."""
+    """Read the declared topics; `partitions: symbols` is `symbol_partitions`. Raises DeployError if one is invalid."""
     tree = yaml.safe_load(path.read_text())
     symbol_partitions = tree.get("symbol_partitions")
     topics = []
@@ -54,10 +54,10 @@ def read_topics(path: Path = TOPICS_FILE) -> list[TopicSpec]:
 def create_topics(
     bootstrap: Servers, topics: list[TopicSpec], *, replication: int = 1, timeout_s: float = 30.0
 ) -> list[str]:
-    """Create the topics that are missing and return their names.
+    """Create the missing topics and return their names.
 
-    Raises DeployError when an existing topic has another number of partitions: symbols would lie in other shards than
-    the records written before.
+    Raises DeployError if an existing topic has another number of partitions: its symbols would be in other shards than
+    their earlier records.
     """
     kafka_errors = KafkaErrorListener()
     admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
@@ -70,27 +70,27 @@ def create_topics(
                 future.result(timeout_s)
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise DeployError(f"topic {name} cannot be created: {error.args[0].str()}") from error
+                    raise DeployError(f"cannot create topic {name}: {error.args[0].str()}") from error
         existing = admin.list_topics(timeout=timeout_s).topics
     except KafkaException as error:
-        raise DeployError(f"topics cannot be created on {bootstrap}: {error.args[0].str()}") from error
+        raise DeployError(f"cannot create topics on {bootstrap}: {error.args[0].str()}") from error
     for topic in topics:
         if topic.name not in existing:
-            continue  # created just now, not yet in the metadata
+            continue  # just created, not in the metadata yet
         partition_count = len(existing[topic.name].partitions)
         if partition_count != topic.partitions:
             raise DeployError(
-                f"topic {topic.name} has {partition_count} partitions, kafka_topics.yaml says {topic.partitions}"
+                f"topic {topic.name} has {partition_count} partitions, expected {topic.partitions} (kafka_topics.yaml)"
             )
     return [topic.name for topic in missing]
 
 
 def missing_topics(bootstrap: Servers, names: list[str], *, timeout_s: float = 10.0) -> list[str]:
-    """Which of these topics do not exist. Raises DeployError where the broker does not say."""
+    """Return the topics that do not exist. Raises DeployError if the broker does not respond."""
     try:
         kafka_errors = KafkaErrorListener()
         admin = AdminClient(client_config(bootstrap, kafka_errors.options({"log_level": 0})))
         existing = kafka_errors.metadata(admin, timeout_s).topics
     except KafkaException as error:
-        raise DeployError(f"{bootstrap} does not name its topics: {error.args[0].str()}") from error
+        raise DeployError(f"cannot list the topics of {bootstrap}: {error.args[0].str()}") from error
     return [name for name in names if name not in existing]

@@ -1,1 +1,1 @@
-"""What `verify` compares: books, sequences, orders and the audit chain, in tables, topics and recovery stores."""
+"""The checks of `verify`: books, sequences, orders and the audit chain in tables, topics and recovery stores."""

@@ -1,4 +1,4 @@
-"""All checks of `verify`, each tried again while the services that run write one after the other."""
+"""All checks of `verify`. Each is retried, because running services write one after another."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RETRY_PAUSE_S = 0.5
 
 
 def retry_until_agrees(check: Callable[[], Verdict], wait_s: float) -> Verdict:
-    """The first verdict without a difference, or the last one after `wait_s`."""
+    """Return the first verdict without a difference, or the last one after `wait_s` seconds."""
     deadline = time.monotonic() + wait_s
     while True:
         verdict = check()
@@ -43,18 +43,21 @@ def retry_until_agrees(check: Callable[[], Verdict], wait_s: float) -> Verdict:
 
 
 def empty_ledger(settings: Settings) -> Ledger:
-    """The portfolio's ledger before its first execution, with its instruments."""
+    """Return the portfolio's ledger before its first execution, with its instruments."""
     stage = stages.portfolio(settings)()
     assert isinstance(stage, PortfolioStage)
     return stage.ledger
 
 
 def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdict:
-    """Executions against positions, lots, matches, cash and the recovery stores of `home`. Raises psycopg2.Error."""
+    """Check executions against positions, lots, matches, cash and the recovery stores of `home`.
+
+    Raises psycopg2.Error.
+    """
 
     def check_once() -> Verdict:
         snapshots, missing = (
-            snapshot_books(home, settings) if home is not None else ([], "no recovery stores are asked")
+            snapshot_books(home, settings) if home is not None else ([], "recovery stores not compared")
         )
         verdict = compare_books(settings.database.postgres.url, empty_ledger(settings), snapshots)
         notes = [Comparison("snapshots", 0, None, missing)] if missing else []
@@ -64,14 +67,14 @@ def verify_books(settings: Settings, home: Home | None, wait_s: float) -> Verdic
 
 
 def verify_weights(settings: Settings) -> Comparison:
-    """The strategies' last weights. Raises psycopg2.Error."""
+    """Check the last weights of the strategies. Raises psycopg2.Error."""
     strategies = load_strategies([entry.model_dump() for entry in settings.signals.strategies])
     with closing(snapshot_connection(settings.database.postgres.url)) as db:
         return check_weights(db, [strategy.name for strategy in strategies])
 
 
 def verify_broker(settings: Settings, wait_s: float) -> list[Comparison]:
-    """The ledger's positions against the broker's books. Raises psycopg2.Error."""
+    """Check the positions of the ledger against those of the broker. Raises psycopg2.Error."""
     if settings.execution.broker == "simulated":
         return [SIMULATED]
     url, foreign = settings.database.postgres.url, settings.execution.alpaca.foreign_positions
@@ -79,7 +82,7 @@ def verify_broker(settings: Settings, wait_s: float) -> list[Comparison]:
 
 
 def verify_orders(settings: Settings, wait_s: float) -> list[Comparison]:
-    """Nothing hangs in the air, up to one clock. Raises psycopg2.Error."""
+    """Check orders, refusals and reports up to one clock. Raises psycopg2.Error."""
     url, venue = settings.database.postgres.url, settings.execution.venue
     cut = current_cut(url)
     return retry_until_agrees(lambda: Verdict(check_orders(url, cut, venue.latency_ns), ""), wait_s).checks
@@ -90,7 +93,7 @@ def _compare_tables(database_url: str, sequences: TopicSequences) -> Verdict:
 
 
 def verify_sequences(settings: Settings, kafka: KafkaSection, since_ns: int | None, wait_s: float) -> list[Comparison]:
-    """Every topic, and its tables. Raises psycopg2.Error and Unavailable."""
+    """Check the sequence numbers of every topic and of its tables. Raises psycopg2.Error and Unavailable."""
     url, checks = settings.database.postgres.url, list[Comparison]()
     for topic in sequenced_topics():
         sequences = read_sequences(kafka, topic, since_ns)
@@ -103,7 +106,7 @@ def verify_sequences(settings: Settings, kafka: KafkaSection, since_ns: int | No
 def verify_audit(
     settings: Settings, kafka: KafkaSection | None, heads: Sequence[ChainHead], wait_s: float
 ) -> list[AuditResult]:
-    """Every audited topic's chain. Raises psycopg2.Error and Unavailable."""
+    """Check the audit chain of every audited topic. Raises psycopg2.Error and Unavailable."""
     url = settings.database.postgres.url
     return [_audit_with_retries(url, kafka, topic, heads, wait_s) for topic in AUDITED_TOPICS]
 
@@ -111,7 +114,7 @@ def verify_audit(
 def _audit_with_retries(
     url: str, kafka: KafkaSection | None, topic: str, heads: Sequence[ChainHead], wait_s: float
 ) -> AuditResult:
-    # One end for all tries: what stood in the log by then must come into the database.
+    # All tries use the same end offsets: records up to them must reach the database.
     until = None if kafka is None else ReplayEnd(offsets=end_offsets(kafka, [topic]))
     deadline = time.monotonic() + wait_s
     while True:
@@ -130,6 +133,6 @@ def _audit_with_retries(
 
 
 def _later_slices(kafka: KafkaSection, topic: str, passed_ns: int) -> Iterator[TimeSlice]:
-    """What the log holds by now behind a time: the moment of the database lies before this one."""
+    """Yield the time slices after `passed_ns` that the log holds now, which is later than the database snapshot."""
     with closing(read_topics(kafka, "audit", [topic], until=ReplayEnd(offsets=end_offsets(kafka, [topic])))) as log:
         yield from (time_slice for time_slice in log if time_slice.ts_ns > passed_ns)

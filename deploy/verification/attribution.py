@@ -1,9 +1,9 @@
-"""The P&L by strategy against the ledger that is rebuilt from executions and money, and the strategies' weights.
+"""Check the P&L by strategy against the ledger rebuilt from executions and cash flows, and check the weights.
 
-The rows of one attribution must sum to what the rebuilt ledger says at their tick, to the last of the nine places that
-both have: each amount is rounded once and what rounding leaves goes to one of the parts, so that no tolerance is due.
-Marks are the last bars up to the tick, as they stand in the database. The newest attributions are compared and as many
-spread over the time before, so that the check costs the same whatever the history.
+The rows of one attribution must sum to the rebuilt ledger at their time slice, exactly to nine decimal places: each
+amount is rounded once and one part receives the remainder, so no tolerance is needed. Marks are the last bars in the
+database up to the time slice. The check compares the newest attributions and as many spread over the time before, so
+its cost does not depend on the length of the history.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from schemas.records import Attribution, StrategyWeights
 from sinks.queries import last_record, records_between
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
 NEWEST_COUNT, EARLIER_COUNT = 50, 50
-"""So many attributions are compared: the newest, and others evenly over the time before them."""
+"""Number of attributions to compare: the newest, and others spread evenly over the time before them."""
 WEIGHTS_MAX = 100
 ROUNDING_MAX = 0.5e-6
-"""A weight is a float of six places: each may be off by this much, and so the sum by as many times."""
+"""Rounding error of one weight, a float with six decimal places. The errors add up in a sum."""
 _SPREAD = """
 SELECT DISTINCT (SELECT max(a.ts_ns) FROM attribution a WHERE a.ts_ns <= g.at)
 FROM unnest(%s::bigint[]) AS g(at) ORDER BY 1
@@ -37,7 +37,7 @@ FROM unnest(%s::bigint[]) AS g(at) ORDER BY 1
 
 
 class AttributionSums(NamedTuple):
-    """What the rows of one attribution come to, named as in the ledger; `problem` says what is wrong with the rows."""
+    """Sums of the rows of one attribution, named as in the ledger. `problem` describes invalid rows, or is None."""
 
     ts_ns: int
     rows: int
@@ -49,10 +49,10 @@ class AttributionSums(NamedTuple):
 
 
 class AttributionWalk:
-    """Attributions up to a clock, each compared when the rebuilt ledger has passed its tick."""
+    """Attributions up to a clock. Each is compared when the rebuilt ledger has passed its time slice."""
 
     def __init__(self, db: Connection, upto_ns: int | None) -> None:
-        """Read what is to be compared; None is all clocks. Raises psycopg2.Error."""
+        """Read the attributions up to `upto_ns`, None for all. Raises psycopg2.Error."""
         self._pending = [
             _sums(ts_ns, records_between(db, Attribution, ts_ns)) for ts_ns in _selected_clocks(db, upto_ns)
         ]
@@ -61,12 +61,12 @@ class AttributionWalk:
         self._difference: str | None = None
 
     def compare_until(self, ledger: Ledger, marks: RebuiltMarks, before_ns: int | None) -> None:
-        """Compare those of ticks before `before_ns` (None is all) with the ledger, which has booked all up to it."""
+        """Compare the attributions before `before_ns` (None for all) with the ledger, which has booked all up to it."""
         while self._pending and (before_ns is None or self._pending[-1].ts_ns < before_ns):
             self._compare(self._pending.pop(), ledger, marks)
 
     def check(self) -> Comparison:
-        note = f"{self._unattributed} hold P&L of no strategy" if self._unattributed else ""
+        note = f"{self._unattributed} with unattributed P&L" if self._unattributed else ""
         return Comparison("attribution", self._rows, self._difference, note)
 
     def _compare(self, sums: AttributionSums, ledger: Ledger, marks: RebuiltMarks) -> None:
@@ -80,7 +80,7 @@ class AttributionWalk:
             reported = getattr(sums, field)
             if problem is None and reported != value:
                 name = "realized_pnl and cash_flows" if field == "realized_pnl" else field
-                problem = f"{name} of the strategies sum to {reported} in Postgres, the ledger gives {value}"
+                problem = f"{name} of the strategies sum to {reported} in PostgreSQL, expected {value} from the ledger"
         self._unattributed += sums.unattributed
         if problem is None:
             self._rows += sums.rows
@@ -89,9 +89,9 @@ class AttributionWalk:
 
 
 def check_weights(db: Connection, strategies: Sequence[str]) -> Comparison:
-    """The last weights: each in [0, 1], together 1, and of strategies that run (`strategies`) or ever gave a signal.
+    """Check that the last weights are in [0, 1], sum to 1, and belong to configured strategies or ones with signals.
 
-    Raises psycopg2.Error.
+    `strategies` are the names of the configured ones. Raises psycopg2.Error.
     """
     newest = last_record(db, StrategyWeights)
     if newest is None:
@@ -111,10 +111,10 @@ def _weights_problem(record: StrategyWeights, is_known: Callable[[str], bool]) -
         if not 0.0 <= weight <= 1.0:
             return f"the weight of {name} must be in [0, 1], found {weight}"
         if not is_known(name):
-            return f"{name} is no strategy of the settings and never gave a signal"
+            return f"{name} is not a configured strategy and has no signals"
     total = fsum(record.weights.values())
     if abs(total - 1.0) > ROUNDING_MAX * len(record.weights) + 1e-12:
-        return f"the weights sum to {total}, not to 1"
+        return f"the weights sum to {total}, expected 1"
     return None
 
 
@@ -125,10 +125,10 @@ def _has_signals(db: Connection, strategy: str) -> bool:
 
 
 def _selected_clocks(db: Connection, upto_ns: int | None) -> list[int]:
-    """The ticks to compare, oldest first."""
+    """Return the clocks of the attributions to compare, oldest first."""
     limit_ns = 2**63 - 1 if upto_ns is None else upto_ns
     with db.cursor() as cursor:
-        # Not by `seq`: what stands in a row that was changed is not to be trusted.
+        # Ordered by time and not by `seq`, because `seq` of a tampered row is not reliable.
         cursor.execute(
             "SELECT DISTINCT ts_ns FROM attribution WHERE ts_ns <= %s ORDER BY ts_ns DESC LIMIT %s",
             (limit_ns, NEWEST_COUNT),
@@ -149,7 +149,7 @@ def _sums(ts_ns: int, rows: Sequence[Attribution]) -> AttributionSums:
         if problem is None and row.seq != previous.seq + 1:
             problem = f"the row of seq {previous.seq + 1} is missing"
         elif problem is None and row.strategy <= previous.strategy:
-            problem = f"{row.strategy} comes behind {previous.strategy}: there is one row a strategy, by name"
+            problem = f"{row.strategy} follows {previous.strategy}; expected one row per strategy, sorted by name"
     return AttributionSums(
         ts_ns,
         len(rows),

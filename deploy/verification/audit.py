@@ -1,7 +1,7 @@
-"""Tables against their audit chain, and the chain against the topics and against heads that were put aside earlier.
+"""Check tables against their audit chain, and the chain against the topics and against heads stored elsewhere.
 
-One pass over a topic's chain, the rows of its tables and, where Kafka can be asked, the records of its log, all in the
-same order and streamed.
+The check makes one streaming pass over a topic's chain, the rows of its tables and, if Kafka is reachable, the records
+of its log, all in the same order.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from sinks.statements import storable
 from sinks.tables import TABLE_OF
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
     from operators.stage import TimeSlice
 
 _NO_POSITION = 2**62
 FINDINGS_MAX = 20
-"""So many findings of a topic are told; that there are more is enough to know."""
+"""Maximum number of findings reported per topic."""
 
 
 class ChainHead(NamedTuple):
@@ -45,7 +45,7 @@ class ChainHead(NamedTuple):
 
 
 class AuditFinding(NamedTuple):
-    """One row that is not what it was. `what` is "changed", "removed", "inserted" or a sentence's rest."""
+    """One row that was tampered with. `problem` is "changed", "removed", "inserted" or a longer description."""
 
     table: str
     key: str
@@ -56,7 +56,7 @@ class AuditFinding(NamedTuple):
 
 
 class AuditResult(NamedTuple):
-    """One topic's chain: how many links, its head, what was found, and whether the log itself was compared."""
+    """Result for one topic's chain: number of links, head, findings, and whether the topic itself was compared."""
 
     topic: str
     links: int
@@ -68,7 +68,7 @@ class AuditResult(NamedTuple):
     def check(self) -> Comparison:
         findings = self.findings
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-        note = "" if self.log_compared else "compared with the chain alone: no log"
+        note = "" if self.log_compared else "compared with the chain only, not with the topic"
         return Comparison(f"audit {self.topic}", self.links, f"{findings[0]}{more}" if findings else None, note)
 
 
@@ -79,17 +79,17 @@ def audit_topic(
     log: Iterable[TimeSlice] | None = None,
     read_later: Callable[[int], Iterable[TimeSlice]] = lambda passed_ns: (),
 ) -> AuditResult:
-    """Check one topic's rows in the transaction of `db`, which should be repeatable read. `heads` are earlier ones.
+    """Check one topic's rows in the transaction of `db`, which must be repeatable read, and against earlier `heads`.
 
-    `log` is the topic's ticks from its beginning: all that the database must hold, so of an earlier moment than `db`.
-    `read_later` gives the ticks behind a time, of a later moment than `db`: all that it may hold. It is asked only where the
-    database holds more than `log` does.
+    `log` yields the topic's time slices from the beginning, read before `db`: the database must hold all of them.
+    `read_later` returns the time slices after a time, read after `db`: the database may hold them. It is called only if
+    the database holds more than `log`.
     """
     return _TopicAudit(db, topic, heads).run(None if log is None else _LogRecords(topic, log, read_later))
 
 
 class _StoredRow(NamedTuple):
-    """A stored record and where it belongs: its seq, or for a command the position of its link."""
+    """A stored record and its order: its seq, or for a command the position of its link."""
 
     order: int
     record: Any
@@ -104,11 +104,10 @@ class _TopicAudit:
                 self._expected[head.position].append(head.head)
         self._findings: list[AuditFinding] = []
         self._tip = (0, GENESIS)
-        self._computed_head = GENESIS  # the tip's head as it follows: where only a head was changed, the next fits this
+        # Computed head of the tip: if only a stored head was changed, the next link matches this one.
+        self._computed_head = GENESIS
         self._unlinked: set[tuple[type, str]] = set()
-        self._next_original: Any = (
-            None  # the log's next record, of those that must be in the database or of the later ones
-        )
+        self._next_original: Any = None  # next record of the log, a required or a later one
         self._segments = _segments(db, topic)
 
     def run(self, log: _LogRecords | None) -> AuditResult:
@@ -120,9 +119,7 @@ class _TopicAudit:
             order = None if link is None else (link.position if self._topic == TOPIC_OF[Command] else link.seq)
             if row is not None and (order is None or row.order < order):
                 self._unlinked.add((type(row.record), primary_key_text(row.record)))
-                self._add_record_finding(
-                    row.record, "is in no row of the chain: inserted, or its row of the chain removed"
-                )
+                self._add_record_finding(row.record, "is not in the audit chain: inserted, or its chain row removed")
                 row = next(rows, None)
                 continue
             assert link is not None and order is not None
@@ -137,7 +134,7 @@ class _TopicAudit:
         return AuditResult(self._topic, count, self.head, _merge_moved(self._findings), log is not None)
 
     def _original_of(self, link: Link, log: _LogRecords) -> Any:
-        """The log's record at a link's place; those before it that no link holds are told."""
+        """Return the log's record at a link's place. Reports the records before it that have no link."""
         if self._topic == TOPIC_OF[Command]:
             for _ in range(link.position - self._tip[0] - 1):
                 self._report_missing(log.next_record())
@@ -154,7 +151,7 @@ class _TopicAudit:
 
     def _report_missing(self, original: Any) -> None:
         if original is not None and (type(original), primary_key_text(original)) not in self._unlinked:
-            self._add_record_finding(original, "removed together with its row of the chain: it is in the log")
+            self._add_record_finding(original, "removed together with its chain row: it is in the topic")
 
     @property
     def head(self) -> ChainHead:
@@ -172,11 +169,13 @@ class _TopicAudit:
                 self._add_record_finding(record, "changed", original)
         elif original is not None and digest_of(original, link.fields) != link.digest:
             problem = (
-                "changed together with its chain" if _belongs_to(original, link) else "does not stand here in the log"
+                "changed together with its chain row"
+                if _belongs_to(original, link)
+                else "has another position in the topic"
             )
             self._add_record_finding(record, problem, original if _belongs_to(original, link) else None)
         elif with_log and original is None:
-            self._add_record_finding(record, "is in table and chain, but not in the log: inserted")
+            self._add_record_finding(record, "inserted: it is in table and chain, but not in the topic")
 
     def _check_link(self, link: Link, before: bytes, digest: bytes | None) -> None:
         position, last = link.position, self._tip[0]
@@ -185,35 +184,35 @@ class _TopicAudit:
             missing = f"{last + 1}" if position == last + 2 else f"{last + 1} to {position - 1}"
             self._add_finding("audit_chain", f"{self._topic}/{missing}", "removed")
         elif next_head(before, link.digest) != link.head and next_head(self._computed_head, link.digest) != link.head:
-            # The record itself tells which of the two was changed.
+            # The record shows which of digest and head was changed.
             detail = "digest" if digest is not None and next_head(before, digest) == link.head else "head"
             if digest is None or digest == link.digest or detail == "digest":
-                self._add_finding("audit_chain", key, f"changed: {detail} does not follow from the row before")
+                self._add_finding("audit_chain", key, f"changed: {detail} does not follow from the previous row")
         for expected in self._expected.pop(position, ()):
             if expected != link.head.hex():
                 self._add_finding(
-                    "audit_chain", key, f"head is {link.head.hex()[:12]}…, put aside was {expected[:12]}…"
+                    "audit_chain", key, f"head is {link.head.hex()[:12]}…, expected the stored head {expected[:12]}…"
                 )
         if position % SEGMENT_ROWS == 0:
             stored_segment = self._segments.pop(position // SEGMENT_ROWS, None)
             if stored_segment != (position, link.head):
-                detail = "removed" if stored_segment is None else "changed: does not fit its segment's head"
+                detail = "removed" if stored_segment is None else "changed: does not match the head of its segment"
                 self._add_finding("audit_segments", f"{self._topic}/{position // SEGMENT_ROWS}", detail)
         self._tip, self._computed_head = (position, link.head), next_head(before, link.digest)
 
     def _check_end(self, log: _LogRecords | None) -> None:
         for position in sorted(self._expected):
-            problem = f"removed: a head of position {position} was put aside, the chain ends at {self._tip[0]}"
+            problem = f"removed: a stored head has position {position}, but the chain ends at {self._tip[0]}"
             self._add_finding("audit_chain", f"{self._topic}/{position}", problem)
         for segment in self._segments:
-            self._add_finding("audit_segments", f"{self._topic}/{segment}", "inserted: the chain is not that long")
+            self._add_finding("audit_segments", f"{self._topic}/{segment}", "inserted: the chain is shorter")
         if log is not None:
             if not log.is_past_required:
                 self._report_missing(self._next_original)
             for original in log.required:
                 self._report_missing(original)
 
-    # -- what was found
+    # -- findings
 
     def _add_record_finding(self, record: Any, problem: str, original: Any = None) -> None:
         self._add_finding(
@@ -226,12 +225,12 @@ class _TopicAudit:
 
 
 def _field_differences(record: Any, original: Any) -> str:
-    """Which fields differ from the log's record."""
+    """Describe the fields that differ from the log's record; "" if there is none to compare."""
     if original is None or type(record) is not type(original):
         return ""
     differing = [name for name in record._fields if getattr(record, name) != getattr(original, name)]
     descriptions = [
-        f"{name} is {canonical_text(getattr(record, name))}, in the log {canonical_text(getattr(original, name))}"
+        f"{name} is {canonical_text(getattr(record, name))}, in the topic {canonical_text(getattr(original, name))}"
         for name in differing
     ]
     return f": {'; '.join(descriptions)}" if descriptions else ""
@@ -242,9 +241,9 @@ def _belongs_to(record: Any, link: Link) -> bool:
 
 
 def _merge_moved(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
-    """A row whose `seq` was changed shows as inserted at one place and removed at another: it is one change."""
+    """Merge the findings "inserted" and "removed" of one row into one: its `seq` was changed."""
     removed = {(f.table, f.key) for f in findings if f.problem == "removed"}
-    moved = {(f.table, f.key) for f in findings if f.problem.startswith("is in no row")} & removed
+    moved = {(f.table, f.key) for f in findings if f.problem.startswith("is not in the audit chain")} & removed
     merged = [
         AuditFinding(f.table, f.key, "changed: seq")
         for f in findings
@@ -257,7 +256,7 @@ def _merge_moved(findings: Sequence[AuditFinding]) -> list[AuditFinding]:
 
 
 def _rows(db: Connection, topic: str) -> Iterator[_StoredRow]:
-    """The stored records in the order of the chain; commands without a link, which have no place in it, last."""
+    """Yield the stored records in the order of the chain. Commands without a link come last."""
     if topic != TOPIC_OF[Command]:
         for record in stored_records(db, topic):
             yield _StoredRow(record.seq, record)
@@ -279,7 +278,7 @@ def _segments(db: Connection, topic: str) -> dict[int, tuple[int, bytes]]:
 
 
 class _LogRecords:
-    """The audited records of a log as the chain takes them: by seq, a command at its first place."""
+    """The audited records of a log in the order of the chain: by seq, a command at its first occurrence."""
 
     def __init__(
         self, topic: str, required: Iterable[TimeSlice], read_later: Callable[[int], Iterable[TimeSlice]]
@@ -290,15 +289,15 @@ class _LogRecords:
         self._read_later = read_later
         self._later_records: Iterator[Any] | None = None
         self.required = self._in_order(required)
-        """Those that the database must hold."""
+        """Records that the database must hold."""
 
     @property
     def is_past_required(self) -> bool:
-        """Whether all that are due were taken and the last one was none of them."""
+        """Whether all required records were consumed and the last one was a later record."""
         return self._later_records is not None
 
     def next_record(self) -> Any:
-        """The next one, due or later; None at the end."""
+        """Return the next required or later record, None at the end."""
         record = next(self.required, None)
         if record is None:
             if self._later_records is None:
@@ -314,6 +313,6 @@ class _LogRecords:
                 yield from sorted(records, key=lambda record: record.seq)
                 continue
             for record in records:
-                if record.command_id not in self._seen_command_ids:  # by its id as it was sent
+                if record.command_id not in self._seen_command_ids:  # by its id as published
                     self._seen_command_ids.add(record.command_id)
                     yield Command._make(map(storable, record))

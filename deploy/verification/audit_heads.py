@@ -1,4 +1,4 @@
-"""Heads of the audit chain, put aside where who administers the database cannot rewrite them: a file, the topic."""
+"""Store heads of the audit chain where a database administrator cannot rewrite them: in a file or a topic."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ AUDIT_HEADS = TOPIC_OF[AuditHead]
 
 
 def read_heads(file: Path) -> list[ChainHead]:
-    """The heads in a file, a line of JSON each; none where there is no file yet. Raises BadInput."""
+    """Read the heads in a file, one JSON object per line; empty if the file does not exist. Raises BadInput."""
     try:
         lines = file.read_text().splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise BadInput(f"--heads {file}: {error.strerror}") from error
+        raise BadInput(f"cannot read --heads {file}: {error.strerror}") from error
     heads = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -35,33 +35,33 @@ def read_heads(file: Path) -> list[ChainHead]:
             heads.append(ChainHead(str(tree["topic"]), int(tree["position"]), str(tree["head"])))
         except (ValueError, KeyError, TypeError) as error:
             expected = 'a line such as {"topic": "orders", "position": 12, "head": "5f…"}'
-            raise BadInput(f"--heads {file} line {number}: expected {expected}, found {line[:60]!r}") from error
+            raise BadInput(f"--heads {file}, line {number}: expected {expected}, found {line[:60]!r}") from error
     return heads
 
 
 def add_heads(file: Path, heads: Iterable[ChainHead], stored: Iterable[ChainHead]) -> int:
-    """Append the heads that are new. Returns how many there were. Raises BadInput."""
+    """Append the new heads to the file, and return their number. Raises BadInput."""
     stored_set = set(stored)
     new = [head for head in heads if head.position and head not in stored_set]
     try:
         with file.open("a") as out:
             out.writelines(json.dumps(head._asdict()) + "\n" for head in new)
     except OSError as error:
-        raise BadInput(f"--heads {file}: {error.strerror}") from error
+        raise BadInput(f"cannot write --heads {file}: {error.strerror}") from error
     return len(new)
 
 
 def published_heads(kafka: KafkaSection) -> list[ChainHead]:
-    """The heads in the topic `audit-heads`. Raises Unavailable."""
+    """Read the heads in the topic `audit-heads`. Raises Unavailable."""
     heads = []
     for record in read_unclocked(kafka, AUDIT_HEADS):
-        assert isinstance(record, AuditHead), f"{AUDIT_HEADS} holds heads alone"
+        assert isinstance(record, AuditHead), f"topic {AUDIT_HEADS} holds only heads"
         heads.append(ChainHead(record.topic, record.position, record.head.hex()))
     return heads
 
 
 def publish_heads(kafka: KafkaSection, heads: Iterable[ChainHead], stored: Iterable[ChainHead], ts_ns: int) -> int:
-    """Write the heads that are new to the topic. Returns how many. Raises Unavailable."""
+    """Publish the new heads to the topic, and return their number. Raises Unavailable."""
     stored_set = set(stored)
     new = [head for head in heads if head.position and head not in stored_set]
     errors: list[str] = []
@@ -75,5 +75,7 @@ def publish_heads(kafka: KafkaSection, heads: Iterable[ChainHead], stored: Itera
         value = encode(AuditHead(head.topic, head.position, ts_ns, bytes.fromhex(head.head)))
         client.produce(kafka.topic_prefix + AUDIT_HEADS, value, partition=0, on_delivery=on_delivery)
     if client.flush(30) or errors:
-        raise Unavailable(f"topic {AUDIT_HEADS} did not take the heads: {errors[0] if errors else 'no answer in 30 s'}")
+        raise Unavailable(
+            f"heads not published to topic {AUDIT_HEADS}: {errors[0] if errors else 'no response in 30 s'}"
+        )
     return len(new)

@@ -1,4 +1,4 @@
-"""The ledger's positions against the broker's own books, as the gateway's edge last read them."""
+"""Check the positions of the ledger against those of the broker, as the gateway last received them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from schemas.records import BrokerAccount
 from sinks.queries import last_record
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
 SIMULATED = Comparison("broker", 0, None, "no broker: simulated venue")
 WINDOW_NS = 10_000_000_000
-"""A broker's books and its reports come by different ways: what we held at any time so near to them may be in them."""
+"""Tolerance in time. A broker's positions and reports arrive separately, so a position within it is accepted."""
 _TRADES_SQL = """
     SELECT symbol, CASE side WHEN 'BUY' THEN quantity ELSE -quantity END, ts_ns FROM executions
     WHERE exec_type = 'TRADE' AND ts_ns >= %s ORDER BY seq DESC
@@ -27,11 +27,14 @@ _TRADES_SQL = """
 
 
 def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Comparison:
-    """`foreign`: what is on the account and not the platform's. Raises psycopg2.Error."""
+    """Compare the positions. `foreign` maps a symbol to units on the account that are not the platform's.
+
+    Raises psycopg2.Error.
+    """
     with closing(snapshot_connection(database_url)) as db:
         account = last_record(db, BrokerAccount)
         if account is None:
-            return Comparison("broker", 0, "the broker's books were never read")
+            return Comparison("broker", 0, "no positions were received from the broker yet")
         own_by_symbol = _recent_quantities(db, account.ts_ns)
     symbols = sorted({*account.positions, *own_by_symbol, *foreign})
     for symbol in symbols:
@@ -40,13 +43,16 @@ def check_broker(database_url: str, foreign: Mapping[str, Decimal]) -> Compariso
         if broker_quantity not in own_quantities:
             ledger_text = " or ".join(plain(quantity) for quantity in sorted(own_quantities))
             at = datetime.fromtimestamp(account.ts_ns / 1e9, UTC)
-            difference = f"position of {symbol} is {plain(broker_quantity)} at the broker at {at:%H:%M:%S} UTC, the ledger has {ledger_text}"
+            difference = (
+                f"position of {symbol} is {plain(broker_quantity)} at the broker at {at:%H:%M:%S} UTC, "
+                f"the ledger has {ledger_text}"
+            )
             return Comparison("broker", len(symbols), difference)
     return Comparison("broker", len(symbols), None)
 
 
 def _recent_quantities(db: Connection, at_ns: int) -> dict[str, set[Decimal]]:
-    """What each symbol's position was around that time: what it is now, and trade by trade back from there."""
+    """Return the positions of each symbol around a time, computed backwards from the current one, trade by trade."""
     with db.cursor() as cursor:
         cursor.execute("SELECT symbol, quantity FROM positions")
         current: dict[str, Decimal] = dict(cursor.fetchall())

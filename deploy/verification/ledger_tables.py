@@ -1,10 +1,10 @@
-"""The books rebuilt from executions and corporate actions, compared with positions, lots, matches and cash in Postgres
-and with what the services keep in their recovery stores; and the P&L by strategy, which must sum to them.
+"""Rebuild the books from executions and corporate actions, and compare them with the tables and recovery stores.
 
-While the platform runs, each of these stands at a clock of its own. The portfolio's tables are read at one moment and
-stand at the clock of their last valuation; the executions are read after that, when all up to that clock are there,
-and booked up to it; a recovery snapshot is compared when the rebuilt ledger passes its clock. Memory does not grow
-with the history: tables and ledger are both in order of `seq` and walked side by side.
+The tables are positions, lots, matches and cash in PostgreSQL; the P&L by strategy must sum to the rebuilt books. On a
+running platform each of these has its own clock. The portfolio's tables are read in one snapshot, at the clock of their
+last valuation. The executions are read afterwards, when all up to that clock are present, and booked up to it. A
+recovery snapshot is compared when the rebuilt ledger passes its clock. Memory use does not grow with the history:
+tables and ledger are both in `seq` order and are read side by side.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ from sinks.database import libpq_url
 from sinks.queries import last_record, stream_records
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
 
 class SnapshotBooks(NamedTuple):
-    """What a service's recovery store says of the books at `clock_ns`. `first_difference` is given the ledger as of that clock
-    and returns the first difference as a sentence, or None.
+    """The books in a service's recovery store at `clock_ns`.
+
+    `first_difference` takes the ledger at that clock and returns the first difference as a sentence, or None.
     """
 
     service: str
@@ -56,14 +57,14 @@ class SnapshotBooks(NamedTuple):
 
 
 def snapshot_connection(database_url: str) -> Connection:
-    """A connection that sees the database as it is at its first query. Raises psycopg2.Error."""
+    """Open a read-only connection that sees the database as of its first query. Raises psycopg2.Error."""
     connection = psycopg2.connect(libpq_url(database_url), connect_timeout=5, application_name="verify")
     connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
     return connection
 
 
 def compare_books(database_url: str, ledger: Ledger, snapshots: Sequence[SnapshotBooks] = ()) -> Verdict:
-    """Book the stored executions into `ledger`, which is empty, and compare. Raises psycopg2.Error."""
+    """Book the stored executions into the empty `ledger` and compare the results. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
         valuation = last_record(db, Valuation)
         upto_ns = None if valuation is None else valuation.ts_ns
@@ -107,12 +108,12 @@ class _LedgerRebuild:
             yield record
 
     def book_executions(self, db: Connection, upto_ns: int | None, snapshots: Sequence[SnapshotBooks]) -> None:
-        """Executions up to a clock (None is all) against the tables, and on to the clock of the last of `snapshots`."""
+        """Book executions up to `upto_ns` (None for all) against the tables, then up to the last of `snapshots`."""
         pending = list(snapshots)
         self._events = {each.action_id: each for each in stream_records(db, CorporateAction)}
         self._rates = {each.rate_id: each for each in stream_records(db, ExchangeRate)}
-        # The first two count in one topic's `seq`, and only executions are booked. What came without a trade came
-        # ahead of the trades of its tick.
+        # Executions and gateway statuses share one `seq`; only executions are booked. Cash flows without a trade come
+        # before the trades of their time slice.
         reports: list[Iterator[Any]] = [stream_records(db, kind) for kind in (Execution, GatewayStatus, CashFlow)]
         for record in merge(*reports, key=lambda each: (each.ts_ns, type(each) is not CashFlow, each.seq)):
             self.attribution.compare_until(self._ledger, self._marks, record.ts_ns)
@@ -133,7 +134,7 @@ class _LedgerRebuild:
             self._expect_all(self._book_cash_flow(record))
             return
         if not self._closed and record.seq != self._seq + 1 and self._gap is None:
-            self._gap = f"executions: seq {self._seq + 1} is missing, the next one is {record.seq}"
+            self._gap = f"executions: seq {self._seq + 1} is missing, the next is {record.seq}"
         self._seq = record.seq
         if not isinstance(record, Execution):
             return
@@ -149,7 +150,7 @@ class _LedgerRebuild:
                 self._walks[type(record)].expect(record)
 
     def _book_cash_flow(self, flow: CashFlow) -> list[Any]:
-        """Book what came without a trade: a corporate action or a rate that took effect, or money."""
+        """Book a cash flow without a trade: a corporate action, an exchange rate that took effect, or a charge."""
         ledger, name = self._ledger, flow.cause_id
         if flow.kind == EXCHANGE_RATE and name in self._rates:
             cash_flow = ledger.record_event(flow.ts_ns, flow.kind, "", name)
@@ -163,7 +164,7 @@ class _LedgerRebuild:
         return [ledger.book_charge(flow.ts_ns, Charge(0, flow.kind, flow.symbol, flow.amount, name))]
 
     def _close_tables(self) -> None:
-        """The clock of the tables is reached: what is booked from here on is for the snapshots only."""
+        """Mark the clock of the tables as reached. Later bookings are compared with the snapshots only."""
         if not self._closed:
             self._closed, self.cash = True, self._cash_totals()
 
@@ -182,10 +183,10 @@ class _LedgerRebuild:
 
 
 class _TableWalk:
-    """Rebuilt records and stored ones of one table, both in order of `seq`.
+    """Compares rebuilt and stored records of one table, both in `seq` order.
 
-    Of a table of facts every rebuilt record must be there; of a `latest` table the last of each key: those that may
-    yet be replaced wait, which are no more than there are open lots or symbols.
+    A table of facts must hold every rebuilt record. A `latest` table must hold the last record of each key:
+    records that may still be replaced are pending, at most one per open lot or symbol.
     """
 
     def __init__(self, name: str, key: str, stored: Iterator[Any], *, latest: bool) -> None:
@@ -216,12 +217,12 @@ class _TableWalk:
         return Comparison(self._name, self._agreeing, self._difference)
 
     def _report_extra(self, stored: Any) -> None:
-        self._set_difference(f"{self._name} {getattr(stored, self._key)}: in Postgres, but no execution gives it")
+        self._set_difference(f"{self._name} {getattr(stored, self._key)}: in PostgreSQL, but not in the rebuilt books")
         self._next = next(self._stored, None)
 
     def _report_missing(self, record: Any) -> None:
         self._set_difference(
-            f"{self._name} {getattr(record, self._key)}: missing in Postgres, the executions give {record}"
+            f"{self._name} {getattr(record, self._key)}: missing in PostgreSQL, expected {record} from the executions"
         )
 
     def _compare(self, rebuilt: Any, stored: Any) -> None:
@@ -229,7 +230,9 @@ class _TableWalk:
             expected, actual = getattr(rebuilt, field), getattr(stored, field)
             if expected != actual:
                 where = f"{self._name} {getattr(rebuilt, self._key)}"
-                self._set_difference(f"{where}: {field} is {actual} in Postgres, the executions give {expected}")
+                self._set_difference(
+                    f"{where}: {field} is {actual} in PostgreSQL, expected {expected} from the executions"
+                )
                 return
         self._agreeing += 1
 
@@ -239,13 +242,15 @@ class _TableWalk:
 
 
 def _check_cash(rebuilt: dict[str, Any], valuation: Valuation | None, executions: int) -> Comparison:
-    """Cash, realized P&L and fees of the last valuation, and that its parts add up."""
+    """Compare cash, realized P&L and fees of the last valuation, and check that its parts add up."""
     if valuation is None:
-        return Comparison("cash", 0, f"there is no valuation after {executions} executions" if executions else None)
+        return Comparison("cash", 0, f"no valuation after {executions} executions" if executions else None)
     expected = rebuilt | {"equity": valuation.cash + valuation.net_exposure}
     for field, value in expected.items():
         stored = getattr(valuation, field)
         if stored != value:
             where = f"valuation {valuation.seq}"
-            return Comparison("cash", 0, f"{where}: {field} is {stored} in Postgres, the executions give {value}")
+            return Comparison(
+                "cash", 0, f"{where}: {field} is {stored} in PostgreSQL, expected {value} from the executions"
+            )
     return Comparison("cash", 1, None)

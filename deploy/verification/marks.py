@@ -1,8 +1,8 @@
-"""At which prices the rebuilt ledger's holdings are to be valued at a tick: found in the stored bars, tick by tick.
+"""Prices at which the holdings of the rebuilt ledger are valued at a time slice, read from the stored bars.
 
-As in `operators/valuation.py`: the close of the symbol's last bar; before its first bar the price of its first
-execution; between a split and the next bar the close in today's shares; under a new name the old one's until its first
-bar. Only what is asked for is read: a look at the index for each symbol held.
+The rules are those of `operators/valuation.py`: the close of the symbol's last bar; before its first bar, the price of
+its first execution; between a split and the next bar, the split-adjusted close; after a symbol change, the price of
+the old symbol until the first bar of the new one. Each lookup reads one index entry per symbol.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from operators.money import ONE, ZERO, divide, multiply, to_decimal
 from schemas.records import SYMBOL_CHANGE, TRADE, CorporateAction, Execution
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
 _LAST_BARS = """
 SELECT w.symbol, b.ts_ns, b.close FROM unnest(%s::text[]) AS w(symbol)
@@ -26,11 +26,11 @@ CROSS JOIN LATERAL (
 ) b
 """
 Price = tuple[int, float]
-"""Since when it holds, and the price."""
+"""Time from which the price applies, and the price."""
 
 
 class RebuiltMarks:
-    """What the books went through that moves a mark without a bar. Told of in the order of the books."""
+    """Marks, including the events that move a mark without a bar. Report these events in the order of the books."""
 
     def __init__(self, db: Connection) -> None:
         self._db = db
@@ -42,7 +42,7 @@ class RebuiltMarks:
             self._prices_without_bar.setdefault(execution.symbol, (execution.ts_ns, float(execution.price)))
 
     def on_corporate_action(self, ts_ns: int, action: CorporateAction) -> None:
-        """The action took effect at `ts_ns`, ahead of that tick's bars."""
+        """Record an action that took effect at `ts_ns`, before the bars of that time slice."""
         if action.kind == SYMBOL_CHANGE:
             price = self.prices([action.symbol], ts_ns - 1).get(action.symbol)
             if price is not None:
@@ -51,7 +51,7 @@ class RebuiltMarks:
             self._ratios.setdefault(action.symbol, []).append((ts_ns, ratio))
 
     def market_value(self, ledger: Ledger, ts_ns: int) -> Decimal:
-        """The market value of all that the ledger holds, short positions negative, at the marks of a tick."""
+        """Return the market value of all holdings at the marks of a time slice. Short positions count as negative."""
         holdings = [holding for holding in ledger.holdings() if holding.quantity]
         prices = self.prices([holding.symbol for holding in holdings], ts_ns)
         total = ZERO
@@ -61,7 +61,7 @@ class RebuiltMarks:
         return total
 
     def prices(self, symbols: Sequence[str], ts_ns: int) -> dict[str, float]:
-        """The mark of each symbol that has one, with the bars up to `ts_ns`."""
+        """Return the mark of each symbol that has one, from the bars up to `ts_ns`."""
         marks = {symbol: self._prices_without_bar[symbol] for symbol in symbols if symbol in self._prices_without_bar}
         if symbols:
             with self._db.cursor() as cursor:

@@ -1,7 +1,7 @@
-"""Orders, refusals and reports that hang in the air: without what must have come before, or without an end.
+"""Find orders, refusals and reports without the record that caused them, and orders without an end.
 
-Every query is cut at one clock, the same at each try: what a service that lags has not written yet comes, what is
-missing stays missing.
+All tries use the same clock as upper bound: a record that a lagging service has not written yet appears in a later try,
+a lost record does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deploy.verification.ledger_tables import snapshot_connection
 from deploy.verification.verdict import Comparison
 
-# What a stage decides by itself names its tick as its cause.
+# A decision of the stage itself has its time slice as cause.
 _STAGE_DECIDED = "(o.cause_id LIKE 'margin-%%' OR o.cause_id LIKE 'tick-%%')"
 _PROPOSED = "EXISTS (SELECT FROM order_proposals p WHERE p.proposal_id = o.cause_id)"
 _COMMANDED = "EXISTS (SELECT FROM commands c WHERE c.command_id = o.cause_id)"
@@ -34,10 +34,10 @@ _IS_EXPIRED = (
 
 
 class OrderRule(NamedTuple):
-    """Rows of `table` (named `o` in `condition`) up to a clock must satisfy `condition`; `message` tells of one that does not.
+    """Rows of `table` (`o` in `condition`) up to a clock must satisfy `condition`; `message` describes a violation.
 
-    `%(cut)s` is the clock of the portfolio's tables, `%(settled)s` one some ticks older, by which the venue must have
-    answered, `%(latency)s` the venue's.
+    `%(cut)s` is the clock of the portfolio's tables. `%(settled)s` is some time slices older: the venue must have
+    reported by then. `%(latency)s` is the latency of the venue in ns.
     """
 
     name: str
@@ -67,15 +67,13 @@ RULES = (
         "EXISTS (SELECT FROM orders a WHERE a.order_id = o.order_id)",
         "no order {order_id}",
     ),
-    OrderRule(
-        "orders answered", "orders", "order_id", _HAS_REPORT, "the venue has not said a word about it", "settled"
-    ),
+    OrderRule("orders answered", "orders", "order_id", _HAS_REPORT, "the venue has not reported on it", "settled"),
     OrderRule(
         "orders ended",
         "orders",
         "order_id",
         f"NOT (({_DAY_IS_OVER} OR {_IS_EXPIRED}) AND {_IS_WORKING})",
-        "{time_in_force} order still works though its time is over",
+        "{time_in_force} order is still working after its expiry",
         "settled",
     ),
 )
@@ -83,14 +81,14 @@ _SLICES_TO_ANSWER = 3
 
 
 class ClockCut(NamedTuple):
-    """Up to which clocks the orders are looked at."""
+    """Clocks up to which the orders are checked, in ns."""
 
     cut: int
     settled: int
 
 
 def current_cut(database_url: str) -> ClockCut:
-    """The clock of the last valuation, and that of the one some ticks before. Raises psycopg2.Error."""
+    """Return the clock of the last valuation and that of an earlier one. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:
         cursor.execute("SELECT ts_ns FROM valuations ORDER BY seq DESC LIMIT %s", (_SLICES_TO_ANSWER + 1,))
         clocks = [ts_ns for (ts_ns,) in cursor.fetchall()]
@@ -100,7 +98,7 @@ def current_cut(database_url: str) -> ClockCut:
 
 
 def check_orders(database_url: str, cut: ClockCut, latency_ns: int = 0) -> list[Comparison]:
-    """One check a rule. Raises psycopg2.Error."""
+    """Return one comparison per rule. Raises psycopg2.Error."""
     parameters = {**cut._asdict(), "latency": latency_ns}
     checks = []
     with closing(snapshot_connection(database_url)) as db, db.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What the recovery stores of portfolio, risk and the simulated venue say of the books, read from copies."""
+"""Read the books in the recovery stores of portfolio, risk and execution, from copies of the stores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def snapshot_books(home: Home, settings: Settings) -> tuple[list[SnapshotBooks], str]:
-    """What is kept of each service that has a store with a clock in it, and a sentence on those that have not."""
+    """Return the books of each service with a clock in its store, and a sentence about the services without one."""
     books, missing = [], []
     for service, read_books in _READERS.items():
         try:
@@ -26,19 +26,19 @@ def snapshot_books(home: Home, settings: Settings) -> tuple[list[SnapshotBooks],
             continue
         clock_ns, state = _clock(store.snapshots, service), _stage(store.snapshots, service)
         if clock_ns is None or state is None:
-            missing.append(f"the store of {service} holds no state yet")
+            missing.append(f"the recovery store of {service} has no state yet")
         else:
             books.append(SnapshotBooks(service, clock_ns, read_books(settings, state)))
     return books, "; ".join(missing)
 
 
 def _clock(snapshots: list[StateSnapshot], service: str) -> int | None:
-    """The last tick that the reader had passed on: second of its state (`operators/alignment.py`)."""
+    """Return the last clock that the reader passed on: item 1 of its state (`operators/alignment.py`)."""
     return next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.ticks")), None)
 
 
 def _stage(snapshots: list[StateSnapshot], service: str) -> Any:
-    """The stage's own snapshot: second of the logic's (`dataflows/runtime/wiring.py`)."""
+    """Return the snapshot of the stage: item 1 of the snapshot of its logic (`dataflows/runtime/wiring.py`)."""
     return next((one.state[1] for one in snapshots if one.step.startswith(f"{service}.stage")), None)
 
 
@@ -108,7 +108,7 @@ def _quantity_difference(service: str, quantities: dict[str, Any], ledger: Ledge
 
 
 def _difference_text(service: str, what: str, stored: Any, rebuilt: Any) -> str:
-    return f"recovery store of {service}: {what} is {stored}, the executions give {rebuilt}"
+    return f"recovery store of {service}: {what} is {stored}, expected {rebuilt} from the executions"
 
 
 _READERS: dict[str, Callable[[Settings, Any], Callable[[Ledger], str | None]]] = {

@@ -1,7 +1,7 @@
-"""Gaps and repeats in `seq`, per key, in every topic and table, by the rule that the services themselves read by.
+"""Check `seq` per key in every topic and table for gaps and repeats, with the same rules as the readers of the topics.
 
-A repeat in a topic is what a restart leaves behind, and counted; a gap is a lost record. Of every table of facts each
-record that its topic shows must be there, once.
+A repeated record in a topic is the result of a restart and is only counted. A gap is a lost record. A table of facts
+must hold each record of its topic exactly once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from schemas.records import TOPIC_OF, sequence_key
 from sinks.tables import LATEST, TABLE_OF
 
 if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class, whatever its name says)
+    from psycopg2.extensions import connection as Connection  # noqa: N812  (a class with a lower-case name)
 
     from configs.settings import KafkaSection
     from operators.alignment import AlignmentCounts
 
 
 class SeqSpan(NamedTuple):
-    """What a topic shows of one record type and key: so many records between two `seq`."""
+    """Records of one type and key in a topic: the first and last `seq`, and the number of records."""
 
     first: int
     last: int
@@ -32,7 +32,7 @@ class SeqSpan(NamedTuple):
 
 
 class TopicSequences(NamedTuple):
-    """One topic, read to where it ended: records, repeats, late ones, the first gap, and spans of its table's facts."""
+    """One topic up to its end: counts of records, repeated and late records, the first gap, the spans of its facts."""
 
     topic: str
     records: int
@@ -43,18 +43,18 @@ class TopicSequences(NamedTuple):
 
     @property
     def check(self) -> Comparison:
-        notes = [f"{self.repeats} repeats"] if self.repeats else []
+        notes = [f"{self.repeats} repeated"] if self.repeats else []
         notes += [f"{self.late} late"] if self.late else []
         return Comparison(f"topic {self.topic}", self.records, self.gap, ", ".join(notes))
 
 
 def sequenced_topics() -> list[str]:
-    """Topics whose records count."""
+    """Return the topics whose records have a `seq`."""
     return [topic for service in topology.SERVICES.values() for topic in service.outputs if topic != "commands"]
 
 
 def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None) -> TopicSequences:
-    """Read one topic, or only what was written to it since a moment of the wall clock. Raises Unavailable."""
+    """Read one topic, or only its records written since `since_ns` (wall clock). Raises Unavailable."""
     last: dict[str, int] = {}
     spans: dict[type, dict[str, SeqSpan]] = {}
     counters: list[AlignmentCounts] = []
@@ -70,9 +70,9 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
                 previous, seq = last.get(key), record.seq  # type: ignore[union-attr]
                 if previous is not None and seq != previous + 1 and gap is None:
                     of_key = f" of {key}" if key else ""
-                    gap = f"{topic}: seq {previous + 1}{of_key} is missing, the next one is {seq}"
+                    gap = f"{topic}: seq {previous + 1}{of_key} is missing, the next is {seq}"
                 if previous is None and since_ns is None and seq != 1 and gap is None:
-                    gap = f"{topic}: seq 1{f' of {key}' if key else ''} is missing, the first one is {seq}"
+                    gap = f"{topic}: seq 1{f' of {key}' if key else ''} is missing, the first is {seq}"
                 last[key] = seq
                 kind = type(record)
                 if kind not in LATEST:
@@ -86,7 +86,7 @@ def read_sequences(kafka: KafkaSection, topic: str, since_ns: int | None = None)
 
 
 def check_tables(database_url: str, sequences: TopicSequences) -> list[Comparison]:
-    """One check a table of the topic. Raises psycopg2.Error."""
+    """Return one comparison per table of the topic. Raises psycopg2.Error."""
     with closing(snapshot_connection(database_url)) as db:
         return [_check_table(db, kind, spans) for kind, spans in sequences.spans.items()]
 
@@ -94,7 +94,7 @@ def check_tables(database_url: str, sequences: TopicSequences) -> list[Compariso
 def _check_table(db: Connection, kind: type, spans: dict[str, SeqSpan]) -> Comparison:
     table = TABLE_OF[kind].name
     key = "t.symbol" if "" not in spans else "''"
-    # Bounds of each key beside it: a table is read once, whatever the number of symbols.
+    # The query joins each key with its bounds, so the table is read once for all symbols.
     from_sql = (
         f"FROM {table} t JOIN unnest(%s::text[], %s::bigint[], %s::bigint[]) AS w(key, first, last) "
         f"ON w.key = {key} AND t.seq BETWEEN w.first AND w.last"
@@ -114,7 +114,7 @@ def _check_table(db: Connection, kind: type, spans: dict[str, SeqSpan]) -> Compa
 
 
 def _describe_mismatch(cursor: Any, kind: type, key: str, span: SeqSpan, row_count: int) -> str:
-    """The first `seq` that a table has twice or not at all."""
+    """Describe the first `seq` that the table has more than once or not at all."""
     table = TABLE_OF[kind].name
     of_key = f" of {key}" if key else ""
     where = "seq BETWEEN %s AND %s" + (" AND symbol = %s" if key else "")
@@ -123,10 +123,11 @@ def _describe_mismatch(cursor: Any, kind: type, key: str, span: SeqSpan, row_cou
     cursor.execute(query, parameters)
     row = cursor.fetchone()
     if row is not None:
-        return f"{table}: seq {row[0]}{of_key} is there more than once"
-    text = f"{table}: {span.records} records{of_key} are in topic {TOPIC_OF[kind]} up to seq {span.last}, in the table {row_count}"
+        return f"{table}: seq {row[0]}{of_key} occurs more than once"
+    topic = TOPIC_OF[kind]
+    text = f"{table}: {row_count} records{of_key} up to seq {span.last}, expected {span.records} as in topic {topic}"
     if span.records != span.last - span.first + 1:
-        return text  # other types share the count: which one is missing the audit tells
+        return text  # record types share this `seq`; the audit check names the missing record
     query = (
         f"SELECT g FROM generate_series(%s::bigint, %s::bigint) g WHERE NOT EXISTS (SELECT FROM {table} "  # noqa: S608
         f"WHERE seq = g {'AND symbol = %s' if key else ''}) ORDER BY g LIMIT 1"

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Results of the checks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Comparison(NamedTuple):
-    """One comparison: how many records agree, and the first difference as a sentence, None when there is none.
+    """One comparison: the number of records that agree, and the first difference as a sentence, None if there is none.
 
-    `note` says what is no difference and still worth knowing: repeats after a restart, what was not compared and why.
+    `note` is information that is not a difference: repeated records after a restart, or what was not compared and why.
     """
 
     name: str
@@ -18,7 +18,7 @@ class Comparison(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """All comparisons, and the hash of what was decided up to them; "" where the books were not looked at."""
+    """All comparisons, and the hash of the decisions that they cover; "" if the books were not checked."""
 
     checks: list[Comparison]
     decision_hash: str

@@ -1,1 +1,1 @@
-"""Explains decisions: the tree of causes behind an order, and the reason why nothing was traded."""
+"""Explain decisions: the causes of an order, and the reason why a symbol was not traded."""

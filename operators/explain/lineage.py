@@ -1,7 +1,7 @@
-"""What a decision was made from: the tree of its causes, down to the bars.
+"""Explain a decision: build the tree of its causes, down to the bars.
 
-Every derived record names its causes by id (`schemas/records/`); here they are followed. Where the records are looked
-up is the caller's affair: `RecordLookup` is anything that finds a record by its id.
+Every derived record contains the ids of its causes (`schemas/records/`). The caller supplies a `RecordLookup`, which
+finds a record by its id.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
+from operators.money import plain
 from schemas.records import (
     TRADE,
     Bar,
@@ -45,8 +46,10 @@ from schemas.records import (
 
 
 class RecordPosition(NamedTuple):
-    """Where a record stands in the log. `event_ns` is the tick that holds it: its own time, and of what an edge learnt
-    that of the first clock behind it, None while there is none.
+    """The location of a record in the log.
+
+    `event_ns` is the time slice that contains the record: the record's own time, or for an external record the time of
+    the first clock after it. It is None while there is no such clock.
     """
 
     topic: str
@@ -56,7 +59,7 @@ class RecordPosition(NamedTuple):
 
 
 class CauseNode(NamedTuple):
-    """One record and what it was made from. `record` is None where the id is known and the record is not found."""
+    """One record and its causes. `record` is None if the id is known but the record is not found."""
 
     kind: str
     record_id: str
@@ -66,7 +69,7 @@ class CauseNode(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The answer to "why": `outcome` in one sentence, the record asked for with its causes, and what came of it."""
+    """An explanation: `outcome` in one sentence, the requested record with its causes, and its consequences."""
 
     outcome: str
     root: CauseNode
@@ -74,7 +77,7 @@ class Explanation(NamedTuple):
 
 
 class RecordLookup(Protocol):
-    """Finds records by id; None or an empty list where there is none."""
+    """Find records by id. Methods return None or an empty list if there is no such record."""
 
     def order(self, order_id: str) -> Order | None: ...
     def order_of(self, cause_id: str) -> Order | None: ...
@@ -139,7 +142,7 @@ _CAUSE_IDS: dict[type, Callable[[Any], list[str]]] = {
 
 
 def record_id_of(record: Record) -> str:
-    """The id of a record; one in its style where the record has no field for it.
+    """Return the id of a record. For a record without an id field, the id is built from its type and `seq`.
 
     >>> record_id_of(RiskFence(1, 60, 2, "HALTED", "test", "c1"))
     'fence-2'
@@ -149,13 +152,13 @@ def record_id_of(record: Record) -> str:
 
 
 def cause_ids_of(record: Record) -> list[str]:
-    """The ids of what a record was made from, as it says itself."""
+    """Return the ids of the causes that a record contains."""
     ids_of_type = _CAUSE_IDS.get(type(record))
     return [] if ids_of_type is None else ids_of_type(record)
 
 
 def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
-    """Explain the order, proposal, execution, refusal or command of this id; None where there is none."""
+    """Explain the order, proposal, execution, refusal or command with this id. Returns None if there is none."""
     order = lookup.order(record_id)
     if order is not None:
         return _explain_order(lookup, order)
@@ -165,7 +168,7 @@ def explain(lookup: RecordLookup, record_id: str) -> Explanation | None:
         order_outcome = (
             _explain_order(lookup, executed_order).outcome
             if executed_order
-            else f"its order {execution.order_id} is not found"
+            else f"order {execution.order_id} not found"
         )
         return Explanation(
             f"{record_id}: {_report_text(execution)}; {order_outcome}", _trace_execution(lookup, execution)
@@ -195,8 +198,8 @@ def _explain_proposal(lookup: RecordLookup, proposal: OrderProposal) -> Explanat
         return Explanation(outcome, root, (_node(order), *order_explanation.consequences))
     refusal = lookup.refusal_of(proposal.proposal_id)
     if refusal is None:
-        return Explanation(f"{proposal.proposal_id}: risk has not decided on it yet", root)
-    return Explanation(f"{proposal.proposal_id} was refused: {refusal.message}", root, (_node(refusal),))
+        return Explanation(f"{proposal.proposal_id} is pending: no decision by risk yet", root)
+    return Explanation(f"{proposal.proposal_id} was rejected by risk: {refusal.message}", root, (_node(refusal),))
 
 
 def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
@@ -206,9 +209,9 @@ def _explain_command(lookup: RecordLookup, command: Command) -> Explanation:
         lookup.refusal_of(command.command_id),
     )
     consequences = tuple(_node(record) for record in results if record is not None)
-    names = ", ".join(node.record_id for node in consequences) or "nothing"
+    names = ", ".join(node.record_id for node in consequences) or "no records yet"
     return Explanation(
-        f"{command.actor} asked for {command.kind} ({command.reason}): {names}", _node(command), consequences
+        f"{command.actor} requested {command.kind} ({command.reason}): {names}", _node(command), consequences
     )
 
 
@@ -220,20 +223,21 @@ def _find_refusal(lookup: RecordLookup, record_id: str) -> OrderRefusal | None:
 def _order_outcome(order: Order, reports: list[Execution]) -> str:
     fills = [report for report in reports if report.exec_type == TRADE]
     filled = sum((fill.quantity for fill in fills), Decimal(0))
-    order_text = f"{order.side} {order.quantity} {order.symbol}"
+    order_text = f"{order.side} {plain(order.quantity)} {order.symbol}"
     if filled == order.quantity:
         average_price = sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / filled
-        return f"({order_text}) was filled at {average_price.normalize():f} on average"
+        return f"({order_text}) was filled at an average price of {average_price.normalize():f}"
     last_report = reports[-1] if reports else None
     if last_report is None:
-        return f"({order_text}) is approved, and the venue has not reported on it yet"
-    return f"({order_text}) traded {filled}, last report: {_report_text(last_report)}"
+        return f"({order_text}) was approved by risk, no report from the venue yet"
+    return f"({order_text}) filled {plain(filled)} of {plain(order.quantity)}, status {_report_text(last_report)}"
 
 
 def _report_text(execution: Execution) -> str:
     if execution.exec_type == TRADE:
-        return f"{execution.side} {execution.quantity} {execution.symbol} at {execution.price}, fee {execution.fee}"
-    return f"{execution.exec_type} {execution.text}".rstrip()
+        trade = f"{execution.side} {plain(execution.quantity)} {execution.symbol} at {plain(execution.price)}"
+        return f"{execution.exec_type} {trade}, fee {plain(execution.fee)}"
+    return f"{execution.exec_type}: {execution.text}" if execution.text else execution.exec_type
 
 
 # -- the tree ----------------------------------------------------------------------------------------------------------
@@ -264,7 +268,7 @@ def _trace_refusal(lookup: RecordLookup, refusal: OrderRefusal) -> CauseNode:
 
 
 def _trace_order_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """A proposal, or the command of a person."""
+    """Trace a proposal or a manual command."""
     proposal = lookup.proposal(cause_id)
     if proposal is not None:
         return _trace_proposal(lookup, proposal)
@@ -277,7 +281,7 @@ def _trace_proposal(lookup: RecordLookup, proposal: OrderProposal) -> CauseNode:
 
 
 def _trace_sizing_cause(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """A signal, or the command whose target weights it was sized by."""
+    """Trace a signal, or the command that set the target weights."""
     command = lookup.command(cause_id)
     if command is not None:
         return _node(command)
@@ -295,7 +299,7 @@ def _trace_signal(lookup: RecordLookup, signal_record_id: str) -> CauseNode:
 
 
 def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """What a signal rests on beside its feature row: another signal, a forecast, weights, a score of news, a filing."""
+    """Trace an input of a signal other than its feature row: a signal, forecast, weights, news score or filing."""
     kind, _, seq_text = cause_id.partition("-")
     if kind == "sig":
         return _trace_signal(lookup, cause_id)
@@ -314,7 +318,7 @@ def _trace_signal_input(lookup: RecordLookup, cause_id: str) -> CauseNode:
 
 
 def _trace_prediction(lookup: RecordLookup, cause_id: str) -> CauseNode:
-    """A forecast, which names its model's hash, with the feature row that the model read."""
+    """Trace a forecast to the feature row that the model used. The forecast contains the model's hash."""
     forecast = lookup.prediction(*split_record_id(cause_id))
     if forecast is None:
         return CauseNode("Prediction", cause_id, None)
@@ -323,7 +327,7 @@ def _trace_prediction(lookup: RecordLookup, cause_id: str) -> CauseNode:
 
 
 def _trace_score(lookup: RecordLookup, score: SentimentScore) -> CauseNode:
-    """A score with the headline, and with what a language model was asked and answered."""
+    """Trace a score to its headline and, if a language model scored it, to the model's response."""
     news = lookup.news(score.news_id)
     causes = [CauseNode("NewsItem", score.news_id, None) if news is None else _node(news)]
     if score.answer_id:
@@ -333,7 +337,7 @@ def _trace_score(lookup: RecordLookup, score: SentimentScore) -> CauseNode:
 
 
 def trace_feature(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> CauseNode:
-    """A feature row and the bar that it was made at."""
+    """Trace a feature row to its bar."""
     row = lookup.feature(symbol, seq, ts_ns)
     if row is None:
         return CauseNode("FeatureRow", feature_id(symbol, seq), None)
@@ -346,7 +350,7 @@ def _trace_bar(lookup: RecordLookup, symbol: str, seq: int, ts_ns: int) -> Cause
 
 
 def split_record_id(record_id: str) -> tuple[str, int]:
-    """Symbol and seq of an id by symbol.
+    """Split a per-symbol record id into symbol and seq.
 
     >>> split_record_id("sig-BRK-B-7")
     ('BRK-B', 7)
@@ -357,14 +361,14 @@ def split_record_id(record_id: str) -> tuple[str, int]:
 
 
 def walk(node: CauseNode) -> Iterator[CauseNode]:
-    """The node and all below it, causes last."""
+    """Yield the node and all its causes, depth first, each node before its causes."""
     yield node
     for cause in node.causes:
         yield from walk(cause)
 
 
 def with_log_positions(node: CauseNode, find_position: Callable[[Record], RecordPosition | None]) -> CauseNode:
-    """The same tree with the place of each record that `find_position` knows."""
+    """Return the same tree with `place` set to the result of `find_position` for each record."""
     log_position = None if node.record is None else find_position(node.record)
     return node._replace(
         place=log_position, causes=tuple(with_log_positions(cause, find_position) for cause in node.causes)
@@ -372,7 +376,7 @@ def with_log_positions(node: CauseNode, find_position: Callable[[Record], Record
 
 
 def as_tree(node: CauseNode) -> dict[str, Any]:
-    """The node and its causes as plain dictionaries and lists: kind, id, record, place, causes."""
+    """Convert the node and its causes to dictionaries with the keys kind, id, record, place and causes."""
     record: dict[str, Any] | None = None
     if node.record is not None:
         record = node.record._asdict()

@@ -1,4 +1,4 @@
-"""Why nothing was traded in a symbol at a moment: the first step of the pipeline that had nothing to pass on."""
+"""Explain why a symbol was not traded at a given time: find the pipeline step that produced no output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.records import HALTED, Bar, FeatureRow, OrderProposal, RiskFence, S
 
 
 class AsOfLookup(RecordLookup, Protocol):
-    """`Books` that also know what stood at a time."""
+    """A `RecordLookup` that also finds the latest record at a given time."""
 
     def bar_until(self, symbol: str, ts_ns: int) -> Bar | None: ...
     def feature_at(self, symbol: str, ts_ns: int) -> FeatureRow | None: ...
@@ -20,8 +20,10 @@ class AsOfLookup(RecordLookup, Protocol):
 
 
 class SymbolAsOf(NamedTuple):
-    """What stood in a symbol at a time. `slice_ns` is the last bar's, 0 where there is none; `reasons` say, in order of
-    the pipeline, what happened and what did not. `decision` explains a proposal of that very tick.
+    """The state of a symbol at a given time.
+
+    `slice_ns` is the time of the last bar, 0 if there is none. `reasons` list what each pipeline step did, in order.
+    `decision` explains the proposal of this time slice, if there is one.
     """
 
     symbol: str
@@ -35,10 +37,10 @@ class SymbolAsOf(NamedTuple):
 def explain_symbol_at(
     lookup: AsOfLookup, symbol: str, ts_ns: int, strategies: Mapping[str, Sequence[str]]
 ) -> SymbolAsOf:
-    """`strategies` are those that run: the indicators each needs, by name."""
+    """Explain the state of `symbol` at `ts_ns`. `strategies` maps each running strategy to the indicators it needs."""
     bar = lookup.bar_until(symbol, ts_ns)
     if bar is None:
-        return SymbolAsOf(symbol, 0, (f"there is no bar of {symbol} at or before that time",), None, (), None)
+        return SymbolAsOf(symbol, 0, (f"no bar of {symbol} at or before this time",), None, (), None)
     row = lookup.feature_at(symbol, bar.ts_ns)
     views = lookup.views_until(symbol, bar.ts_ns)
     reasons = [_bar_reason(bar, ts_ns), *_strategy_reasons(row, views, bar.ts_ns, strategies)]
@@ -47,7 +49,7 @@ def explain_symbol_at(
     if proposal is not None and proposal.ts_ns == bar.ts_ns:
         decision = explain(lookup, proposal.proposal_id)
         assert decision is not None, "the proposal was just read"
-        reasons.append(f"{proposal.proposal_id} was made at this tick ({proposal.sizing})")
+        reasons.append(f"{proposal.proposal_id} was proposed in this time slice ({proposal.sizing})")
         reasons.append(decision.outcome)
     else:
         reasons.append(_no_proposal_reason(lookup, symbol, bar.ts_ns, views, proposal))
@@ -60,8 +62,8 @@ def explain_symbol_at(
 
 def _bar_reason(bar: Bar, ts_ns: int) -> str:
     age_s = (ts_ns - bar.ts_ns) // 1_000_000_000
-    traded = "with trades" if bar.traded else "without a trade, at the last close"
-    return f"the last bar is {record_id_of(bar)}, {age_s} s before that time, {traded}, close {bar.close}"
+    traded = "with trades" if bar.traded else "without trades"
+    return f"the last bar is {record_id_of(bar)}, {age_s} s before this time, {traded}, close {bar.close}"
 
 
 def _strategy_reasons(
@@ -73,20 +75,20 @@ def _strategy_reasons(
         missing = [spec for spec in specs if row is not None and not _has_values(row, spec)]
         view = last_view_of.get(name)
         if row is None:
-            reasons.append(f"{name}: there is no feature row of that bar")
+            reasons.append(f"{name}: no feature row for this bar")
         elif missing:
-            reasons.append(f"{name}: waits for {', '.join(missing)} to warm up")
+            reasons.append(f"{name}: {', '.join(missing)} not warmed up yet")
         elif view is None:
-            reasons.append(f"{name}: has never had a view of this symbol")
+            reasons.append(f"{name}: no signal for this symbol yet")
         elif view.ts_ns == slice_ns:
-            reasons.append(f"{name}: changed its view at this tick to {_view_text(view)}")
+            reasons.append(f"{name}: new signal in this time slice, {_view_text(view)}")
         else:
-            reasons.append(f"{name}: kept its view, {_view_text(view)}")
+            reasons.append(f"{name}: signal unchanged, {_view_text(view)}")
     return reasons
 
 
 def _has_values(row: FeatureRow, spec: str) -> bool:
-    """An indicator with several values writes them under names that begin with its own."""
+    """Whether the row has values of an indicator. The names of several values start with the indicator's spec."""
     return any(name == spec or name.startswith(f"{spec}_") for name in row.values)
 
 
@@ -100,18 +102,18 @@ def _no_proposal_reason(
     changed = any(view.ts_ns == slice_ns for view in views)
     open_order_text = "" if last_proposal is None else _open_order_text(lookup, last_proposal, slice_ns)
     if open_order_text:
-        return f"no proposal: {open_order_text}, and a symbol has one at a time"
+        return f"no proposal: {open_order_text}; a symbol has at most one open proposal"
     if changed:
-        return "no proposal: the changed view asks for what is held already, or free cash buys not one lot of it"
-    return f"no proposal: no strategy changed its view of {symbol}"
+        return "no proposal: the position already matches the new signal, or free cash is less than one lot"
+    return f"no proposal: no new signal for {symbol}"
 
 
 def _open_order_text(lookup: RecordLookup, proposal: OrderProposal, slice_ns: int) -> str:
-    """Whether the proposal before could still trade at that tick."""
+    """Describe the previous proposal's order if it was still open in this time slice; "" if it was not."""
     order = lookup.order_of(proposal.proposal_id)
     if order is None:
         return ""
     reports = [report for report in lookup.executions_of(order.order_id) if report.ts_ns <= slice_ns]
     if reports and (reports[-1].leaves_quantity == 0):
         return ""
-    return f"{order.order_id} of {proposal.proposal_id} was still under way"
+    return f"{order.order_id} of {proposal.proposal_id} was still open"

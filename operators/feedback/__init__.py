@@ -1,4 +1,4 @@
-"""From what was decided to how it turned out."""
+"""Feedback: evaluate signals and forecasts, attribute P&L to strategies, and learn strategy weights."""
 
 from operators.feedback.settings import FeedbackSettings
 from operators.feedback.stage import FeedbackStage

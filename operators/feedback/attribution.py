@@ -1,11 +1,12 @@
-"""Whose profit and loss it is: the ledger's, split by strategy so that the parts sum to it exactly.
+"""Attribute the ledger's P&L to strategies. The parts sum exactly to the ledger's totals.
 
-Each strategy has its own quantity and cost of a symbol, kept at average cost; they sum to the ledger's quantity, and
-what they paid and received sums to what the ledger did. A strategy's total (realized + unrealized) therefore does not
-depend on which lots the ledger takes first. How much of the total counts as realized is the ledger's affair: the
-difference between its cost and the sum of the strategies' is shared out over the holders by quantity.
+Each strategy has its own quantity and average cost per symbol. The quantities sum to the ledger's quantity, and the
+amounts paid and received sum to the ledger's. A strategy's total (realized + unrealized) therefore does not depend on
+the ledger's lot method. The split into realized and unrealized follows the ledger: the difference between the ledger's
+cost and the sum of the strategies' costs is allocated to the holders by quantity.
 
-All amounts have nine places. Where one is shared out, each share is rounded and the largest takes what is left.
+All amounts have nine decimal places. In an allocation, each share is rounded, and the largest share takes the
+remainder.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from operators.signals.ensemble import ENSEMBLE
 from schemas.records import BUY, TRADE, Attribution, CashFlow, Execution, OrderProposal, Position, Signal, Valuation
 
 ACCOUNT = "account"
-"""Whose it is when no symbol is: interest on the whole account."""
+"""Row of amounts without a symbol, such as interest on the account."""
 UNATTRIBUTED = "unattributed"
-"""What the rows would lack to the ledger's totals: there only where the books began before the feedback did."""
+"""Row of the remainder to the ledger's totals. It exists only if the books started before the feedback service."""
 PROPOSALS_MAX = 2
-"""A symbol has one proposal at a time; a late report may still come on the one before."""
+"""A symbol has one proposal at a time, but a late report can belong to the previous one."""
 StrategyAmounts = list[tuple[str, Decimal]]
 
 
 class StrategyPosition:
-    """One strategy's holding of a symbol; both negative when short."""
+    """One strategy's position in a symbol. Quantity and cost are negative for a short position."""
 
     __slots__ = ("cost", "quantity")
 
@@ -40,7 +41,7 @@ class StrategyPosition:
 
 
 class StrategyTotals:
-    """One strategy over all symbols, since the beginning."""
+    """Totals of one strategy over all symbols, since the start."""
 
     __slots__ = ("cash_flows", "fees", "realized", "trades")
 
@@ -52,7 +53,10 @@ class StrategyTotals:
 
 
 class SymbolAttribution:
-    """What the ledger says of a symbol, and whose it is. `last_holders` are the shares of those who held it last."""
+    """The ledger's values of a symbol, and the strategies' positions.
+
+    `last_holders` are the shares of the strategies that last had a position.
+    """
 
     __slots__ = ("cost", "last_holders", "positions", "quantity", "realized")
 
@@ -68,7 +72,7 @@ class SymbolAttribution:
 
 
 class ProposalOwner(NamedTuple):
-    """Who stands behind a proposal: the strategies that it names, and the shares of what it opens."""
+    """The strategies of a proposal, and their shares of the quantity that it opens."""
 
     proposal_id: str
     strategies: tuple[str, ...]
@@ -76,10 +80,10 @@ class ProposalOwner(NamedTuple):
 
 
 class AttributionBook:
-    """Folds signals, proposals, executions and the ledger's records; gives the rows of a Valuation."""
+    """Process signals, proposals, executions and the ledger's records, and compute the rows of a Valuation."""
 
     def __init__(self, instruments: Iterable[Instrument] = (), currency: str = "USD") -> None:
-        """`currency` is the account's."""
+        """`currency` is the account currency."""
         instrument_list = list(instruments)
         self._multipliers = {
             instrument.symbol: instrument.multiplier for instrument in instrument_list if instrument.multiplier != 1
@@ -93,9 +97,9 @@ class AttributionBook:
         self._views: dict[str, dict[str, tuple[int, float]]] = {}
         self._contributions: dict[str, dict[str, float]] = {}  # symbol -> contributions to the ensemble's last view
         self._owners: dict[str, list[ProposalOwner]] = {}
-        self._executions: dict[str, Execution] = {}  # of the tick under way
+        self._executions: dict[str, Execution] = {}  # of the current time slice
 
-    # -- what happened -------------------------------------------------------------------------------------------------
+    # -- incoming records ----------------------------------------------------------------------------------------------
 
     def record_signal(self, signal: Signal) -> None:
         self._views.setdefault(signal.symbol, {})[signal.strategy] = (signal.direction, signal.strength)
@@ -103,7 +107,7 @@ class AttributionBook:
             self._contributions[signal.symbol] = signal.parts
 
     def record_proposal(self, proposal: OrderProposal) -> None:
-        """Remember whose it is, by the views of this moment."""
+        """Record the strategies of a proposal and their shares by their current views."""
         symbol, strategies = proposal.symbol, tuple(proposal.strategy.split("+"))
         side = 1 if proposal.side == BUY else -1
         if strategies == (ENSEMBLE,):
@@ -124,12 +128,12 @@ class AttributionBook:
         ][-PROPOSALS_MAX:]
 
     def record_execution(self, execution: Execution) -> None:
-        """The ledger's records on it come later in the tick."""
+        """Store a fill until its ledger records arrive later in the time slice."""
         if execution.exec_type == TRADE:
             self._executions[execution.execution_id] = execution
 
     def record_position(self, position: Position) -> None:
-        """The ledger booked an execution or a corporate action."""
+        """Attribute a change of the ledger: an execution or a corporate action."""
         book = self._books.get(position.symbol)
         if book is None:
             book = self._books[position.symbol] = SymbolAttribution()
@@ -142,7 +146,7 @@ class AttributionBook:
         if execution is None:
             self._book_corporate_action(book, position.quantity, cost, realized)
         else:
-            # What was paid, signed like the quantity: cash went down by it.
+            # The amount paid, signed like the quantity, is the decrease of cash.
             self._book_fill(book, execution, change, cost - realized)
         book.positions = {
             name: strategy_position
@@ -157,11 +161,11 @@ class AttributionBook:
             self._totals_of(name).cash_flows += amount
 
     def set_rate(self, currency: str, rate: Decimal) -> None:
-        """One unit of `currency` is worth `rate` in account currency from here on."""
+        """Set the value of one unit of `currency` in account currency."""
         self._rates[currency] = quantize(rate)
 
     def rename(self, old: str, new: str) -> None:
-        """A symbol has another name, ahead of the ledger's Position under it."""
+        """Rename a symbol. Call before the ledger's Position under the new name."""
         old_book = self._books.pop(old, None)
         mappings: tuple[Any, ...] = (self._views, self._contributions, self._owners)
         for by_symbol in mappings:
@@ -182,7 +186,7 @@ class AttributionBook:
     def _book_fill(self, book: SymbolAttribution, execution: Execution, change: Decimal, paid: Decimal) -> None:
         allocations = self._allocate(book, execution, change)
         if len(allocations) == 1:
-            # Nearly every fill is of one strategy: there is nothing to share out.
+            # Fast path: nearly every fill belongs to one strategy.
             ((name, quantity),) = allocations
             totals = self._totals_of(name)
             self._book_trade(book.positions.setdefault(name, StrategyPosition()), totals, quantity, paid)
@@ -201,12 +205,12 @@ class AttributionBook:
             self._totals_of(name).trades += 1
 
     def _allocate(self, book: SymbolAttribution, execution: Execution, change: Decimal) -> StrategyAmounts:
-        """Whose the traded quantity is, signed: first what closes holdings of the other side, then what opens."""
+        """Allocate the traded quantity (signed) to strategies: first positions that it closes, then what it opens."""
         opposite = {
             name: position.quantity for name, position in book.positions.items() if position.quantity * change < 0
         }
         if is_manual(execution.order_id):
-            # As the portfolio takes it off: manual holdings, then the strategies.
+            # Same order as in the portfolio: manual positions first, then the strategies.
             closing = _close_in_turn(change, opposite, sorted(opposite, key=lambda name: (name != MANUAL, name)))
             return _add_opening(closing, change, [(MANUAL, ONE)])
         owner = next(
@@ -232,16 +236,16 @@ class AttributionBook:
         )
         rest = change - sum((quantity for _, quantity in closing), ZERO)
         if rest and not opening_shares:
-            # None of them wants to be on that side: what they give up beyond their own stands in for others.
-            others = sorted(
+            # No strategy of the proposal has a view on this side. The rest closes positions of other strategies.
+            other_names = sorted(
                 (name for name in opposite if name not in owner.strategies), key=lambda name: (name == MANUAL, name)
             )
-            closing += _close_in_turn(rest, opposite, others)
+            closing += _close_in_turn(rest, opposite, other_names)
         return _add_opening(closing, change, opening_shares or [(name, ONE) for name in owner.strategies])
 
     @staticmethod
     def _book_trade(position: StrategyPosition, totals: StrategyTotals, quantity: Decimal, paid: Decimal) -> None:
-        """Book `quantity` for `paid`, both signed; what closes realizes the difference to the average cost."""
+        """Book `quantity` for `paid`, both signed. The closing part realizes the difference to the average cost."""
         before = position.quantity
         if before * quantity < 0:
             closing = quantity if abs(quantity) <= abs(before) else -before
@@ -257,7 +261,7 @@ class AttributionBook:
     def _book_corporate_action(
         self, book: SymbolAttribution, quantity: Decimal, cost: Decimal, realized: Decimal
     ) -> None:
-        """A corporate action: everybody has the same share of the holding as before, and of what it paid."""
+        """Attribute a corporate action. Each strategy keeps its share of the position and of the cash."""
         holders = [(name, position.quantity) for name, position in book.positions.items() if position.quantity]
         if not holders:
             holders = [(UNATTRIBUTED, ONE)]
@@ -286,11 +290,13 @@ class AttributionBook:
             totals = self._totals[name] = StrategyTotals()
         return totals
 
-    # -- the rows ------------------------------------------------------------------------------------------------------
+    # -- output --------------------------------------------------------------------------------------------------------
 
     def rows(self, valuation: Valuation, closes: Mapping[str, float], seq: int) -> list[Attribution]:
-        """One row for each strategy that ever traded, by name, with seqs from `seq` on. They sum to the valuation:
-        realized and cash flows to its `realized_pnl`, the others each to their own.
+        """Return one row per strategy that ever traded, by name, with `seq` numbers starting at `seq`.
+
+        The rows sum to the valuation: realized P&L plus cash flows to `realized_pnl`, unrealized P&L and fees to the
+        fields of the same name.
         """
         realized = {name: totals.realized for name, totals in self._totals.items()}
         unrealized: dict[str, Decimal] = {}
@@ -332,7 +338,7 @@ class AttributionBook:
         realized: dict[str, Decimal],
         unrealized: dict[str, Decimal],
     ) -> None:
-        """Add a symbol's unrealized P&L, and move what the ledger's lot method counts otherwise."""
+        """Add a symbol's unrealized P&L, and shift amounts between realized and unrealized as in the ledger."""
         shares = book.holders()
         if not shares:
             return
@@ -357,7 +363,7 @@ class AttributionBook:
             )
 
     def _unit_value(self, symbol: str) -> Decimal:
-        """What one unit is worth in account currency at a price of 1, as the ledger has it."""
+        """The value of one unit in account currency at a price of 1, as in the ledger."""
         multiplier, currency = self._multipliers.get(symbol, ONE), self._currencies.get(symbol)
         return multiplier if currency is None else multiply(multiplier, self._rates.get(currency, ONE))
 
@@ -413,8 +419,9 @@ class AttributionBook:
 
 
 def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -> StrategyAmounts:
-    """`strategy_totals` by weight, each share rounded to nine places, the largest weight (the first of equals) taking what is
-    left.
+    """Allocate `total` by weight. Each share is rounded to nine places; the largest weight takes the remainder.
+
+    If several weights are the largest, the first one takes it.
 
     >>> [(name, str(share)) for name, share in allocate_by_weight(Decimal(10), [("a", Decimal(1)), ("b", Decimal(2))])]
     [('a', '3.333333333'), ('b', '6.666666667')]
@@ -432,7 +439,7 @@ def allocate_by_weight(total: Decimal, weights: Sequence[tuple[str, Decimal]]) -
 
 
 def _close_pro_rata(change: Decimal, opposite: Mapping[str, Decimal]) -> StrategyAmounts:
-    """What closes of these holdings (of the other side than `change`), each its part."""
+    """Close positions of the opposite side of `change`, in proportion to their quantity."""
     sizes = [(name, abs(quantity)) for name, quantity in opposite.items()]
     opposite_total = sum((quantity for _, quantity in sizes), ZERO)
     if not opposite_total:
@@ -443,7 +450,7 @@ def _close_pro_rata(change: Decimal, opposite: Mapping[str, Decimal]) -> Strateg
 
 
 def _close_in_turn(change: Decimal, opposite: Mapping[str, Decimal], names: Iterable[str]) -> StrategyAmounts:
-    """What closes of these holdings, one after the other."""
+    """Close positions of the opposite side of `change`, in the order of `names`."""
     closing, remaining = [], change
     for name in names:
         if not remaining:

@@ -1,4 +1,4 @@
-"""What became of signals and of predictions once their horizon had passed."""
+"""Evaluate signals and predictions at the end of their horizon."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from schemas.records import ModelScore, Prediction, Signal, SignalOutcome, signa
 
 
 class SignalOutcomes:
-    """Signals with a direction, each judged at the bar `horizon_bars` after it.
+    """Evaluate each signal with a direction `horizon_bars` bars after it.
 
-    Open signals are the only state: it is bounded by horizon times strategies times symbols.
+    The state contains the open signals. It is bounded by horizon times strategies times symbols.
     """
 
     def __init__(self, horizon_bars: int) -> None:
         self._horizon = horizon_bars
-        # symbol -> (bar at which it is judged, price of the entry in today's shares, signal)
+        # symbol -> (seq of the bar at which it is due, entry price adjusted for splits, signal)
         self.pending: dict[str, deque[tuple[int, float, Signal]]] = {}
 
     def add(self, signal: Signal, bar_seq: int) -> None:
         self.pending.setdefault(signal.symbol, deque()).append((bar_seq + self._horizon, signal.price, signal))
 
     def evaluate(self, ts_ns: int, symbol: str, bar_seq: int, close: float, seq: int) -> list[SignalOutcome]:
-        """Those that fall due at this bar, with seqs from `seq` on."""
+        """Return the outcomes that are due at this bar, with `seq` numbers starting at `seq`."""
         pending_entries = self.pending.get(symbol)
         out: list[SignalOutcome] = []
         while pending_entries and pending_entries[0][0] <= bar_seq:
@@ -46,13 +46,13 @@ class SignalOutcomes:
         return out
 
     def split(self, symbol: str, ratio: float) -> None:
-        """`ratio` new shares for one old: what was paid for one old is paid for so many."""
+        """Adjust the entry prices for a split into `ratio` new shares per old share."""
         pending_entries = self.pending.get(symbol)
         if pending_entries:
             self.pending[symbol] = deque((due_bar, entry / ratio, signal) for due_bar, entry, signal in pending_entries)
 
     def rename(self, old: str, new: str) -> None:
-        """What is open under the old name; the new one's bars count from where they stand."""
+        """Move the open signals to the new symbol. They are due at its bars with the same `seq`."""
         for due_bar, entry, signal in self.pending.pop(old, ()):
             self.pending.setdefault(new, deque()).append((due_bar, entry, signal))
 
@@ -71,7 +71,14 @@ class SignalOutcomes:
 
 
 class ModelRecord:
-    """How one model did so far: forecasts judged, right signs of those that moved, squared errors; its last drift."""
+    """Statistics of one model.
+
+    count              forecasts evaluated
+    price_moves        evaluated forecasts after which the price changed
+    hits               forecasts with the right sign among `price_moves`
+    squared_error_sum  sum of the squared errors of the probabilities
+    drift              highest drift since the last score
+    """
 
     __slots__ = ("count", "drift", "hits", "model", "price_moves", "squared_error_sum")
 
@@ -96,13 +103,13 @@ class ModelRecord:
 
 
 class ModelScores:
-    """Predictions, each judged at its own horizon; a score for each model whose predictions came due.
+    """Evaluate each prediction at its own horizon, and score the models.
 
-    `drift` of a score is the highest of the symbols' since the score before.
+    `drift` of a score is the highest drift of all symbols since the previous score.
     """
 
     def __init__(self) -> None:
-        # symbol -> (bar at which it is judged, close, hash, expected return, probability), oldest first
+        # symbol -> (seq of the bar at which it is due, close, hash, expected return, probability), oldest first
         self.pending: dict[str, deque[tuple[int, float, str, float, float]]] = {}
         self._models: dict[str, ModelRecord] = {}
         self._updated: dict[str, None] = {}
@@ -138,7 +145,7 @@ class ModelScores:
             self.pending.setdefault(new, deque()).append(pending_entry)
 
     def scores(self, ts_ns: int, seq: int) -> list[ModelScore]:
-        """Of the models whose predictions came due since the last time, with seqs from `seq` on."""
+        """Return scores of the models with predictions evaluated since the last call; `seq` numbers start at `seq`."""
         out: list[ModelScore] = []
         for model_hash in self._updated:
             record = self._models[model_hash]

@@ -1,4 +1,4 @@
-"""How signals are judged once their time has passed, and what follows from it."""
+"""Settings of the evaluation of signals and of the learned weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from schemas.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class FeedbackSettings:
-    """A signal is judged `horizon_bars` bars of its symbol after it was given.
+    """Settings of the feedback service. Raises BadInput for a value out of range.
 
-    * `attribution_interval_s`, `weights_interval_s`, `models_interval_s`: how often in event time the P&L by strategy,
-      the weights and the models' scores are written, where they changed; 0: never.
-    * `half_life_s`: after so long an outcome counts half. `prior_outcomes`: so many a score needs to count half.
-    * `learning_rate`: how fast weights follow scores. `weight_min`: no strategy counts less, as a share of the average.
-    * `weight_change_min`: new weights are given where one moved by at least this much.
+    * `horizon_bars`: a signal is evaluated this many bars of its symbol later.
+    * `attribution_interval_s`, `weights_interval_s`, `models_interval_s`: interval in seconds of event time at which
+      P&L by strategy, changed weights and model scores are published; 0: never.
+    * `half_life_s`: age in seconds of event time at which an outcome has half of its weight.
+    * `prior_outcomes`: number of outcomes at which a score has half of its full value.
+    * `learning_rate`: how strongly weights react to scores.
+    * `weight_min`: minimum weight of a strategy, as a share of the average weight.
+    * `weight_change_min`: minimum change of a weight that publishes new weights.
     """
 
     horizon_bars: int = 30

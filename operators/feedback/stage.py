@@ -1,4 +1,4 @@
-"""From what was decided to how it turned out: outcomes, weights, P&L by strategy, the models' scores."""
+"""The feedback stage: signal outcomes, strategy weights, P&L by strategy and model scores."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ _SECOND_NS = 1_000_000_000
 
 
 class FeedbackStage:
-    """Takes reference data, bars, predictions, signals, executions, the books and proposals, in this order within a
-    tick. Gives the SignalOutcomes that fell due, then what its intervals ask for: ModelScores, Attribution rows of the
-    tick's Valuation, StrategyWeights.
+    """The logic of the feedback service.
 
-    `strategies` are those that are weighed, `instruments` are those listed, `currency` is the account's.
+    Inputs, in this order within a time slice: reference data, bars, predictions, signals, executions, the ledger's
+    records and proposals. Outputs: the due SignalOutcomes, then, at their intervals, ModelScores, Attribution rows of
+    the time slice's Valuation, and StrategyWeights.
+
+    `strategies` are the strategies to weight, `instruments` the listed instruments, `currency` the account currency.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class FeedbackStage:
         self._closes: dict[str, float] = {}
         self._reference = ReferenceData(currency=currency)
         self._seq = 0  # of the topic attribution
-        self._last_intervals: dict[str, int] = {}  # what is written at intervals -> the number of the last one
+        self._last_intervals: dict[str, int] = {}  # output -> number of the interval in which it was last published
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
         out: list[Record] = []
@@ -72,7 +74,7 @@ class FeedbackStage:
                 symbol, seq, close = bar.symbol, bar.seq, bar.close
                 bars[symbol] = seq
                 closes[symbol] = close
-                # The first that is open is the first that falls due: nearly every bar stops here.
+                # The oldest open signal is due first, so that nearly every bar skips the evaluation.
                 if (pending := pending_signals.get(symbol)) and pending[0][0] <= seq:
                     evaluated = outcomes.evaluate(ts_ns, symbol, seq, close, self._seq + 1)
                     self._seq += len(evaluated)
@@ -120,7 +122,7 @@ class FeedbackStage:
                 out.append(weights)
 
     def _is_due(self, name: str, ts_ns: int, interval_s: int) -> bool:
-        """At the first tick at or behind each boundary of the interval."""
+        """Whether this is the first time slice at or after a boundary of the interval."""
         if not interval_s:
             return False
         interval_number = ts_ns // (interval_s * _SECOND_NS)
@@ -130,7 +132,7 @@ class FeedbackStage:
         return True
 
     def _apply_reference_data(self, due_records: Sequence[CorporateAction | ExchangeRate]) -> None:
-        """Ahead of the tick's bars, and of the ledger's records on it."""
+        """Apply reference data, before the bars and the ledger's records of the time slice."""
         for record in due_records:
             if isinstance(record, ExchangeRate):
                 self._book.set_rate(record.base, self._reference.rate_of(record.base))
@@ -145,7 +147,7 @@ class FeedbackStage:
                     self._outcomes.split(record.symbol, float(ratio))
                     self._models.split(record.symbol, float(ratio))
                     if record.symbol in self._closes:
-                        # As the portfolio marks it until the next bar.
+                        # The same price as in the portfolio until the next bar.
                         self._closes[record.symbol] = float(divide(to_decimal(self._closes[record.symbol]), ratio))
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -163,9 +165,9 @@ class FeedbackStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Version 1 knew outcomes only: its attribution begins with the books as they stand."""
+        """Restore a snapshot. Version 1 contains only outcomes, so the attribution starts with the current books."""
         version, *rest = snapshot
-        assert version in (1, VERSION), f"feedback state of version {version}, expected {VERSION}"
+        assert version in (1, VERSION), f"feedback snapshot: version {version}, expected 1 or {VERSION}"
         if version == 1:
             self._seq, bars, pending = rest
             self._bars = dict(bars)

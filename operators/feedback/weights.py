@@ -1,9 +1,10 @@
-"""What the outcomes of its signals are worth to a strategy's weight.
+"""Learn strategy weights from the outcomes of their signals.
 
 The score of a strategy is the information ratio of its outcomes (R. Grinold, R. Kahn, Active Portfolio Management,
-2000, ch. 5), mean over standard deviation, both fading with a half-life, shrunk towards 0 by n / (n + prior). Weights
-are those of Hedge (Y. Freund, R. Schapire, 1997): proportional to exp(learning rate * score), mixed with an equal share
-so that nobody's weight goes to nothing and who was wrong can come back (fixed share: M. Herbster, M. Warmuth, 1998).
+2000, ch. 5): mean over standard deviation, both with exponential decay, shrunk towards 0 by n / (n + prior). The
+weights follow the Hedge algorithm (Y. Freund, R. Schapire, 1997): proportional to exp(learning rate * score), mixed
+with an equal share, so that no weight becomes 0 and a strategy can recover (fixed share: M. Herbster, M. Warmuth,
+1998).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _DIGITS = 6
 
 
 class StrategyRecord:
-    """One strategy's faded outcomes: how many, their sum and the sum of their squares, as of `ts_ns`."""
+    """One strategy's outcomes with exponential decay: count, sum and sum of squares as of `ts_ns`."""
 
     __slots__ = ("count", "square_sum", "total", "ts_ns")
 
@@ -38,7 +39,7 @@ class StrategyRecord:
         self.square_sum *= factor
 
     def score(self, prior: float) -> float:
-        """The shrunk information ratio; 0 without two outcomes' worth."""
+        """The shrunk information ratio; 0 if the decayed count is below 2."""
         if self.count < 2.0:
             return 0.0
         mean = self.total / self.count
@@ -49,7 +50,7 @@ class StrategyRecord:
 
 
 class StrategyWeighting:
-    """The weights of the strategies that run, from their outcomes."""
+    """The weights of the running strategies, learned from their outcomes."""
 
     def __init__(self, strategies: Sequence[str], settings: FeedbackSettings) -> None:
         self._settings = settings
@@ -67,7 +68,10 @@ class StrategyWeighting:
             record.square_sum += outcome.gained * outcome.gained
 
     def weights(self, ts_ns: int) -> StrategyWeights | None:
-        """The weights as of now; None where they are about what they were, or there is nothing to weigh."""
+        """Return the weights at `ts_ns`.
+
+        Returns None if no weight has changed by `weight_change_min`, or if fewer than two strategies run.
+        """
         settings, records = self._settings, self._records
         if len(records) < 2:
             return None
@@ -93,7 +97,7 @@ class StrategyWeighting:
             ts_ns,
             dict(new_weights),
             {name: round(score, _DIGITS) for name, score in scores.items()},
-            f"shrunk information ratios of faded outcomes: {counts_text}",
+            f"shrunk information ratios; decayed outcome counts: {counts_text}",
         )
 
     def snapshot(self) -> Any:
@@ -101,7 +105,7 @@ class StrategyWeighting:
         return (self._seq, dict(self._published), records)
 
     def restore(self, snapshot: Any) -> None:
-        """A strategy that is new starts with nothing; one that no longer runs is forgotten."""
+        """Restore a snapshot. A new strategy starts without outcomes; one that no longer runs is dropped."""
         self._seq, published, records = snapshot
         self._records = {name: StrategyRecord(*records.get(name, ())) for name in self._records}
         equal_weight = 1.0 / max(len(self._records), 1)

@@ -1,4 +1,4 @@
-"""Companies' figures: what is reported, and what follows from it."""
+"""Company fundamentals: reported figures and ratios."""
 
 from operators.fundamentals.companyfacts import filings
 from operators.fundamentals.ratios import FACTS, RATIOS, ratios

@@ -1,7 +1,7 @@
-"""The SEC's companyfacts of one company as what was known at each filing: as first reported, never restated backwards.
+"""Convert the SEC's companyfacts of one company to point-in-time fundamentals: figures as first reported.
 
 Source: https://www.sec.gov/search-filings/edgar-application-programming-interfaces ("companyfacts"): per concept and
-unit a list of observations with `start` (flows only), `end`, `val`, `accn`, `form`, `filings_by_key`.
+unit a list of observations with `start` (flows only), `end`, `val`, `accn`, `form`, `filed`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from schemas.errors import InvalidField
 from schemas.records import Fundamentals
 
 FORMS = ("10-K", "10-KT", "10-Q", "20-F", "40-F")
-"""Filings that make a record. An amendment (10-K/A ...) makes none; what it reports for the first time counts later."""
+"""Forms that create a record. Amendments (10-K/A ...) create none; their new figures count from the next filing on."""
 SOURCE = "sec"
 YEAR_DAYS, QUARTER_DAYS = range(350, 381), range(80, 101)
-QUARTER_GAP_MAX = timedelta(days=6)  # quarters of a 52/53-week year need not meet on the day
+QUARTER_GAP_MAX = timedelta(days=6)  # quarters of a 52/53-week year are not always contiguous
 _REVENUE = "RevenueFromContractWithCustomer"
 FLOWS: dict[str, tuple[str, ...]] = {
     "revenue": (f"{_REVENUE}ExcludingAssessedTax", "Revenues", "SalesRevenueNet", f"{_REVENUE}IncludingAssessedTax"),
@@ -39,12 +39,12 @@ BALANCES: dict[str, tuple[tuple[str, ...], ...]] = {
     "equity": (("StockholdersEquity",), ("StockholdersEquityIncludingPortionAttributableToNoncontrollingInterest",)),
     "debt": (("LongTermDebt",), ("LongTermDebtNoncurrent", "LongTermDebtCurrent"), ("LongTermDebtNoncurrent",)),
 }
-"""The first choice that is reported counts; the concepts of one choice are added up."""
+"""Alternatives in order of preference. The concepts of one alternative are summed."""
 SHARE_COUNTS = (("dei", "EntityCommonStockSharesOutstanding"), ("us-gaap", "CommonStockSharesOutstanding"))
 
 
 class Observation(NamedTuple):
-    """One value of a concept as one filing reports it. `start` is None for what stands at `end`."""
+    """One value of a concept in one filing. `start` is None for a balance at `end`."""
 
     filed: date
     accn: str
@@ -55,11 +55,11 @@ class Observation(NamedTuple):
 
 
 def filings(companyfacts: Any, symbol: str) -> list[Fundamentals]:
-    """One record a filing, oldest first; `ts_ns` is 0: the edge knows when it learnt it.
+    """Return one record per filing, oldest first. `ts_ns` is 0; the caller sets the time at which it received the data.
 
-    Flows are those of the twelve months to the period's end: as reported, or the sum of four quarters, where a quarter
-    that is not reported by itself is the difference of what is (the fourth is the year less nine months). Raises
-    InvalidField where this is no companyfacts object; an observation without its fields is left out.
+    Flows cover the twelve months to the end of the period: as reported, or as the sum of four quarters. A quarter that
+    is not reported is the difference of reported periods (the fourth is the year minus nine months). Raises
+    InvalidField if `companyfacts` is not a companyfacts object. Incomplete observations are skipped.
     """
     concepts = _concepts(companyfacts)
     currency = _currency(concepts)
@@ -89,7 +89,7 @@ ObservationsByConcept = Mapping[tuple[str, str], list[Observation]]
 
 
 def _facts(by_concept: ObservationsByConcept, as_of: date, end: date) -> dict[str, float]:
-    """What the company had reported by a day, of the period that ends then."""
+    """Return the figures of the period ending at `end` that were filed up to `as_of`."""
     out: dict[str, float] = {}
     for name, concepts in FLOWS.items():
         totals = (_twelve_months(_first_values(by_concept.get(("us-gaap", c), []), as_of), end) for c in concepts)
@@ -112,7 +112,7 @@ def _set_if_reported(facts: dict[str, float], name: str, value: float | None) ->
 
 
 def _first_values(observations: list[Observation], as_of: date) -> dict[tuple[date | None, date], float]:
-    """Of each period the value that was filed first, by a day. `observations` is in order of filing."""
+    """Return the first filed value of each period, up to `as_of`. `observations` must be in order of filing."""
     out: dict[tuple[date | None, date], float] = {}
     for one in observations:
         if one.filed > as_of:
@@ -148,8 +148,9 @@ def _twelve_months(values: dict[tuple[date | None, date], float], end: date) -> 
 
 
 def _quarters(flows: Mapping[tuple[date, date], float]) -> dict[tuple[date, date], float]:
-    """Quarters as reported, and those that follow: a longer period less the shorter one with the same beginning, or
-    less the quarters at its beginning.
+    """Return the reported and derived quarters.
+
+    A quarter is derived as a longer period minus a shorter one with the same start, or minus the quarters at its start.
     """
     quarters = {period: value for period, value in flows.items() if _days(period) in QUARTER_DAYS}
     periods = sorted(flows)
@@ -192,13 +193,13 @@ def _concepts(companyfacts: Any) -> dict[tuple[str, str], Units]:
 
 
 def _currency(concepts: Mapping[tuple[str, str], Units]) -> str:
-    """The dollar where anything is reported in it, else the first currency by name."""
+    """Return USD if any figure is reported in it, otherwise the first currency by name."""
     currencies = {unit for units in concepts.values() for unit in units if len(unit) == 3 and unit.isupper()}
     return "USD" if "USD" in currencies or not currencies else min(currencies)
 
 
 def _observations(concepts: Mapping[tuple[str, str], Units], currency: str) -> dict[tuple[str, str], list[Observation]]:
-    """What is in the one currency, money a share of it, or shares: other units cannot be compared."""
+    """Return the observations in `currency`, in `currency` per share and in shares. Other units are not comparable."""
     units = {currency, f"{currency}/shares", "shares"}
     return {
         name: [observation for unit, rows in rows_by_unit.items() if unit in units for observation in _read_rows(rows)]

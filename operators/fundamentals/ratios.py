@@ -1,6 +1,6 @@
-"""Ratios of one filing's figures. Those that need a price (P/E, P/B ...) are made where the price is: in a strategy.
+"""Ratios of one filing's figures. Strategies compute the ratios that require a price (P/E, P/B ...).
 
-Flows (revenue, income, cash flows) are those of twelve months, stocks (assets, debt ...) those at the period's end.
+Flows (revenue, income, cash flows) cover twelve months. Balances (assets, debt ...) are those at the period's end.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ FACTS = (
     *("operating_cash_flow", "capital_expenditure", "eps", "dividends"),
     *("assets", "current_assets", "current_liabilities", "equity", "debt", "shares"),
 )
-"""Names of figures that the platform knows; money in the filing's currency, `eps` money a share, `shares` a count."""
+"""Names of the figures. Money is in the filing's currency, `eps` in money per share, `shares` is a count."""
 Facts = Mapping[str, float]
 
 
 def _quotient(numerator: str, denominator: str) -> Callable[[Facts], float | None]:
     def ratio(facts: Facts) -> float | None:
         top, bottom = facts.get(numerator), facts.get(denominator)
-        # A ratio to nothing, or to a negative equity, says nothing of the company.
+        # A ratio with a denominator of 0 or less, such as negative equity, is meaningless.
         return top / bottom if top is not None and bottom is not None and bottom > 0 else None
 
     return ratio
@@ -43,11 +43,11 @@ RATIOS: dict[str, Callable[[Facts], float | None]] = {
     "debt_to_equity": _quotient("debt", "equity"),
     "interest_coverage": _quotient("operating_income", "interest_expense"),
 }
-"""The ten ratios, each from facts of one filing, None where a fact is missing or the denominator is not above 0."""
+"""The ratios by name. A ratio is None if a figure is missing or the denominator is not above 0."""
 
 
 def ratios(facts: Facts) -> dict[str, float]:
-    """Those of the ten that the facts allow, in the order of `RATIOS`.
+    """Return the ratios that can be computed from `facts`, in the order of `RATIOS`.
 
     >>> ratios({"revenue": 200.0, "net_income": 30.0, "equity": -5.0})
     {'net_margin': 0.15}

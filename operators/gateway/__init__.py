@@ -1,4 +1,4 @@
-"""The gateway: approved orders in, what is asked of the broker out, and its reports as executions."""
+"""The gateway: translate approved orders into broker requests, and broker reports into executions."""
 
 from operators.gateway.settings import GatewaySettings
 from operators.gateway.stage import GatewayStage

@@ -1,4 +1,4 @@
-"""Broker orders that have ended: of these a late fill is still told from a repeat."""
+"""Recently ended broker orders, to distinguish a late fill from a duplicate report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENDED_LEGS_MAX = 2000
 
 
 class LateFill(NamedTuple):
-    """A fill that came behind the end of its order, with the order's quantity traded in all."""
+    """A fill that arrived after the end of its order. `cum_quantity` is the order's total filled quantity."""
 
     order_id: str
     symbol: str
@@ -23,7 +23,7 @@ class LateFill(NamedTuple):
 
 
 class EndedLegs:
-    """The last `ENDED_LEGS_MAX` of them."""
+    """The last `ENDED_LEGS_MAX` ended legs."""
 
     def __init__(self) -> None:
         self._legs: dict[str, tuple[Any, ...]] = {}  # client_order_id -> leg, order_id, symbol, side, cause, cum
@@ -38,7 +38,7 @@ class EndedLegs:
     def match_late_fill(
         self, event: str, client_order_id: str, quantity: Decimal, price: Decimal, cum: Decimal
     ) -> LateFill | None:
-        """What a report on an ended order tells that was not known; None for a repeat and for what is not ours."""
+        """Return the new fill that a report on an ended order contains; None for a duplicate or an unknown order."""
         entry = self._legs.get(client_order_id)
         if entry is None:
             return None

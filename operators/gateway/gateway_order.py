@@ -1,4 +1,4 @@
-"""An approved order that has not ended, and how far the gateway is with it."""
+"""An approved order that has not ended, and its progress in the gateway."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ _STOP_TYPES = (STOP, STOP_LIMIT, TRAILING_STOP)
 
 @dataclass
 class GatewayOrder:
-    """`terms` as approved; `cum_quantity` over all its legs, and of the order that it replaces.
+    """The approved `terms` of an order and its progress. `cum_quantity` includes all legs and the replaced order.
 
-    leg         the order at the broker now, None while there is none
-    legs        how many there have been
-    held        it waits for its parent to be filled
-    after       it waits for this order, which it replaces, to end
-    watched     its stop is watched here and was not reached yet
-    triggered   its stop was reached
-    best        trailing stop watched here: the best price so far
-    day         trading day on which it came, 0: no bar yet
-    why_ended   what the gateway cancels it for
-    replaced_by the order that takes its place once it has ended
-    value, fees money traded and paid in all
-    emulated    what is done here because the broker does not do it
+    leg               the current order at the broker, None if there is none
+    legs              number of legs so far
+    waits_for_parent  True until its parent order is filled
+    waits_for_order   id of the replaced order until that order has ended, or ""
+    stop_watched      True while the gateway watches its stop
+    stop_triggered    True once its stop price was reached
+    best_price        trailing stop in the gateway: the best price so far
+    first_day         trading day on which the order arrived, 0 before the first bar
+    end_reason        why the gateway cancels the order, or ""
+    replaced_by       id of the order that replaces it once it has ended
+    traded_value      total value traded
+    fees              total fees
+    emulations        features that the gateway emulates because the broker does not support them
     """
 
     terms: Order
@@ -62,7 +63,7 @@ class GatewayOrder:
         return self.terms.order_type in _STOP_TYPES
 
     def note_emulation(self, text: str) -> None:
-        """Remember what is done here because the broker does not do it."""
+        """Record a feature that the gateway emulates."""
         if text not in self.emulations:
             self.emulations.append(text)
 

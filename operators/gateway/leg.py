@@ -1,4 +1,4 @@
-"""One order at the broker. What the gateway works an order with is one leg after the other, never two at a time."""
+"""One order at the broker (a leg). The gateway works an order as a sequence of legs, at most one at a time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from operators.money import ZERO, divide, multiply
 from schemas.records import TRADE
 
 ORDER_TOTAL = "ORDER"
-"""The event of an update that says how an order stands as a whole: `price` is its average, `text` its status."""
+"""The event of an update that contains an order's totals: `price` is the average price, `text` the status."""
 QuantityRange = tuple[Decimal, Decimal]
 
 
 class Fill(NamedTuple):
-    """Units that were not known to have traded, and their price; `estimated` from the order's average price."""
+    """Newly filled units and their price. If `estimated`, the price is derived from the order's average price."""
 
     quantity: Decimal
     price: Decimal
@@ -23,7 +23,7 @@ class Fill(NamedTuple):
 
 
 class LegEnd(NamedTuple):
-    """How the broker says the leg ended; it has ended for us once `cum_quantity` has been accounted for."""
+    """The end of a leg as reported by the broker. The gateway ends the leg once it knows all `cum_quantity` units."""
 
     exec_type: str
     cum_quantity: Decimal
@@ -32,8 +32,10 @@ class LegEnd(NamedTuple):
 
 @dataclass
 class Leg:
-    """`filled_ranges` are the parts (lo, hi] of the order's cumulative quantity that are accounted for: a fill that is told
-    twice, late or in another order covers its own part once.
+    """The state of one order at the broker.
+
+    `filled_ranges` are the known parts (low, high] of the order's cumulative quantity. A fill report that is duplicate,
+    late or out of order covers its own part exactly once.
     """
 
     client_order_id: str
@@ -50,18 +52,18 @@ class Leg:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more can come of it."""
+        """Whether the leg is filled, or the broker has ended it and all its fills are known."""
         cum = self.cum_quantity
         return cum >= self.quantity or (self.ending is not None and cum >= self.ending.cum_quantity)
 
     def apply_report(self, event: str, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
-        """What a report of the broker tells of trading: TRADE one fill, ORDER the order's sums, others nothing."""
+        """Apply a broker report: a fill (TRADE) or the order's totals (ORDER). Returns the new fill, or None."""
         if event == TRADE:
             return self.apply_fill(quantity, price, cum_quantity)
         return self.apply_order_total(cum_quantity, price) if event == ORDER_TOTAL else None
 
     def apply_fill(self, quantity: Decimal, price: Decimal, cum_quantity: Decimal) -> Fill | None:
-        """One fill report: `quantity` at `price`, `cum_quantity` with it. None where it tells nothing new."""
+        """Apply a fill of `quantity` at `price`; `cum_quantity` includes it. Returns None if it is a duplicate."""
         new_quantity = self._add_range(cum_quantity - quantity, cum_quantity)
         if not new_quantity:
             return None
@@ -69,19 +71,18 @@ class Leg:
         return Fill(new_quantity, price)
 
     def apply_order_total(self, cum_quantity: Decimal, average: Decimal) -> Fill | None:
-        """The order's own sums, for fills whose report never came. None where all is known."""
+        """Apply the order's totals, to find fills whose report is missing. Returns None if all fills are known."""
         new = self._add_range(ZERO, cum_quantity)
         if not new:
             return None
         missing_value = multiply(cum_quantity, average) - self.value
-        # An average is rounded; what it leaves for the missing part may miss the true price by a trifle, and must
-        # stay a price.
+        # The average is rounded, so the price of the missing part is approximate. It must stay above 0.
         price = divide(missing_value, new) if missing_value > 0 else average
         self.value += multiply(new, price)
         return Fill(new, price, estimated=True)
 
     def _add_range(self, low: Decimal, high: Decimal) -> Decimal:
-        """Account for (lo, hi]; returns how much of it was not yet."""
+        """Add the range (low, high]. Returns the quantity that was not covered before."""
         previous_quantity = self.cum_quantity
         merged: list[QuantityRange] = []
         for filled_range in sorted([*self.filled_ranges, (max(low, ZERO), min(high, self.quantity))]):

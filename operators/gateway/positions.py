@@ -1,4 +1,4 @@
-"""What the platform holds by its own executions, with corporate actions from the day on which they count."""
+"""The platform's positions from its own executions, adjusted by corporate actions from their ex-date on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTION_IDS_MAX = 1000
 
 
 class GatewayPositions:
-    """Signed units by symbol; a symbol that is not held is not in it."""
+    """Signed units by symbol, without zeros."""
 
     def __init__(self) -> None:
         self.quantities: dict[str, Decimal] = {}
@@ -37,7 +37,7 @@ class GatewayPositions:
         self._set(symbol, self.quantity_of(symbol) + signed_quantity)
 
     def apply_corporate_actions(self, records: Sequence[Record]) -> None:
-        """A tick's corporate actions and the day of its bars, before anything else of the tick."""
+        """Apply the corporate actions that are due by the trading day of the bars. Call first in a time slice."""
         for record in records:
             if type(record) is CorporateAction and record.action_id not in self._seen_ids:
                 self._seen_ids[record.action_id] = None
@@ -59,7 +59,7 @@ class GatewayPositions:
             return
         if action.kind in (SPLIT, STOCK_DIVIDEND) and action.ratio is not None:
             after = multiply(before, action.ratio if action.kind == SPLIT else ONE + action.ratio)
-            # With money in lieu, a fraction of a share is paid out and not held.
+            # With cash in lieu, a fraction of a share is paid out.
             self._set(action.symbol, after if action.amount is None else whole_units(after))
         elif action.kind == SYMBOL_CHANGE:
             self._set(action.symbol, ZERO)

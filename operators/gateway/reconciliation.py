@@ -1,4 +1,4 @@
-"""Does the broker have what the gateway believes it has? Until it does, risk refuses orders."""
+"""Reconcile the gateway's positions and open orders with the broker's. Until they match, risk rejects orders."""
 
 from __future__ import annotations
 
@@ -10,61 +10,64 @@ from operators.money import ZERO, plain
 from schemas.records import DOWN, READY, RECONCILING, BrokerAccount
 
 DIFFERENCES_SHOWN_MAX = 10
-"""So many differences are named; the others are counted."""
+"""Maximum number of differences in a reason. The others are only counted."""
 
 
 class Reconciliation:
-    """READY once the broker is connected, no order is in doubt and its books agree with ours.
+    """READY while the broker is connected, no order's status is unknown, and the account snapshot matches.
 
-    A broker's books and its reports come by different ways, so while READY one set of books that differs is only noted;
-    the same difference a second time means what it says.
+    Account snapshots and execution reports arrive by different paths. In state READY, a difference therefore counts
+    only if two consecutive account snapshots show it.
     """
 
     def __init__(self) -> None:
         self.connected = False
         self.matched = False
-        self.reason = "the broker has not been asked yet"
-        self._unconfirmed = ""  # a difference that was seen once
+        self.reason = "no connection to the broker yet"
+        self._unconfirmed = ""  # the difference in the last account snapshot
         self._last_account = ""
-        self._uncertain: dict[str, str] = {}  # client_order_id -> what is not known of it
+        self._uncertain: dict[str, str] = {}  # client_order_id -> why its status is unknown
 
     def connect(self) -> None:
         self.connected, self.matched = True, False
-        self.reason = "waiting for the broker's books"
+        self.reason = "waiting for the broker's account snapshot"
 
     def disconnect(self, reason: str) -> None:
         self.connected, self.matched = False, False
-        self.reason = reason or "the broker does not answer"
+        self.reason = reason or "the broker is unreachable"
 
     def mark_uncertain(self, client_order_id: str, reason: str) -> None:
         self._uncertain[client_order_id] = reason
 
     def mark_certain(self, client_order_id: str) -> None:
-        """The broker has said something definite about this order."""
+        """The broker has reported a definite status of this order."""
         self._uncertain.pop(client_order_id, None)
 
     def compare(
         self, account: BrokerAccount, positions: Mapping[str, Decimal], open_orders: Mapping[str, bool]
     ) -> None:
-        """`positions` are what we believe is on the account; `open_orders` our orders there, True once acknowledged."""
+        """Compare an account snapshot with the expected state. A repeated snapshot is ignored.
+
+        `positions` are the expected signed units. `open_orders` maps the expected orders to True once acknowledged.
+        """
         if account.update_id == self._last_account:
             return
         self._last_account = account.update_id
         difference = describe_differences(account, positions, open_orders)
         if not difference:
-            self.matched, self._unconfirmed, self.reason = True, "", "positions and open orders agree"
+            self.matched, self._unconfirmed, self.reason = True, "", "positions and open orders match"
         elif not self.matched or difference == self._unconfirmed:
             self.matched, self.reason = False, difference
         self._unconfirmed = difference
 
     def status(self) -> tuple[str, str]:
-        """State and reason, as GatewayStatus says them."""
+        """Return state and reason for a GatewayStatus record."""
         if not self.connected:
             return (DOWN if self._last_account else RECONCILING), self.reason
         if self._uncertain:
             name, reason = next(iter(self._uncertain.items()))
             more = f" and {len(self._uncertain) - 1} more" if len(self._uncertain) > 1 else ""
-            return RECONCILING, f"{name} is in doubt: {reason}{more}"
+            return RECONCILING, f"status of order {name} is unknown: {reason}{more}"
         return (READY if self.matched else RECONCILING), self.reason
 
     def snapshot(self) -> tuple[Any, ...]:
@@ -79,20 +82,20 @@ class Reconciliation:
 def describe_differences(
     account: BrokerAccount, positions: Mapping[str, Decimal], open_orders: Mapping[str, bool]
 ) -> str:
-    """What does not agree, in words; "" where all does. An order on its way may or may not be at the broker yet."""
+    """Describe the differences; "" if there are none. An unacknowledged order may or may not be at the broker yet."""
     mismatches: list[str] = []
     broker_positions = {symbol: _parse_amount(text) for symbol, text in account.positions.items()}
     for symbol in sorted({*positions, *broker_positions}):
         expected, actual = positions.get(symbol, ZERO), broker_positions.get(symbol, ZERO)
         if actual is None:
-            mismatches.append(f"{symbol}: the broker's quantity {account.positions[symbol][:32]!r} is no number")
+            mismatches.append(f"{symbol}: quantity {account.positions[symbol][:32]!r} at the broker is not a number")
         elif expected != actual:
-            mismatches.append(f"{symbol}: {plain(expected)} here, {plain(actual)} at the broker")
+            mismatches.append(f"{symbol}: position is {plain(expected)} here, {plain(actual)} at the broker")
     for name in sorted({*open_orders, *account.open_orders}):
         if name not in open_orders:
-            mismatches.append(f"order {name} works at the broker and not here")
+            mismatches.append(f"order {name} is open at the broker but not here")
         elif open_orders[name] and name not in account.open_orders:
-            mismatches.append(f"order {name} works here and not at the broker")
+            mismatches.append(f"order {name} is open here but not at the broker")
     more = len(mismatches) - DIFFERENCES_SHOWN_MAX
     return "; ".join(mismatches[:DIFFERENCES_SHOWN_MAX]) + (f"; and {more} more" if more > 0 else "")
 

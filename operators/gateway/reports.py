@@ -1,4 +1,4 @@
-"""What the gateway writes: intents, execution reports, its status. `seq` counts here, one for each topic."""
+"""Build the gateway's output records: intents, execution reports and status, with one `seq` per topic."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CRYPTO_FEES = VenueSettings(fee_model="alpaca_crypto")
 
 
 class GatewayReports:
-    """`out` collects the records of one tick."""
+    """Collect the output records of one time slice in `out`."""
 
     def __init__(self) -> None:
         self._seq = self._intent_seq = 0
@@ -87,8 +87,10 @@ class GatewayReports:
         self._write_without_fill(order, exec_type, text, ZERO)
 
     def write_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int, instrument: Instrument | None) -> None:
-        """A fill that is in `order.cum_quantity` already. The fee is what Alpaca's schedule says: it is not reported
-        with the fill, and of a crypto order all counts as taken.
+        """Report a fill that `order.cum_quantity` already includes.
+
+        The broker does not report fees with a fill, so they are computed from Alpaca's fee schedule. Every fill of a
+        crypto order counts as taker.
         """
         terms, leaves = order.terms, max(ZERO, order.leaves)
         event = OrderEvent.PARTIAL_FILL if leaves else OrderEvent.FILL
@@ -97,7 +99,7 @@ class GatewayReports:
         schedule = _CRYPTO_FEES if instrument is not None and instrument.asset_class == CRYPTO else _EQUITY_FEES
         fees_due = total_fees(schedule, terms.side, order.cum_quantity, order.traded_value, order.traded_value)
         fee, order.fees = max(ZERO, fees_due - order.fees), max(fees_due, order.fees)
-        text = "its fill report is missing: price from the order's average" if fill.estimated else ""
+        text = "fill report is missing: price estimated from the order's average price" if fill.estimated else ""
         amounts = (fill.quantity, fill.price, fee, leaves, order.cum_quantity)
         self.write_execution(
             (terms.order_id, terms.symbol, terms.side, TRADE), amounts, happened_ns, text, terms.cause_id
@@ -118,7 +120,11 @@ class GatewayReports:
         text: str,
         cause_id: str,
     ) -> None:
-        """`order_fields`: order, symbol, side, exec_type; `amounts`: quantity, price, fee, leaves, cumulative quantity."""
+        """Publish an execution report.
+
+        `order_fields` are order id, symbol, side and exec_type. `amounts` are quantity, price, fee, leaves quantity and
+        cumulative quantity.
+        """
         self._seq += 1
         at_ns = min(happened_ns, self._ts_ns) if happened_ns > 0 else self._ts_ns
         quantity, price, fee, leaves, cum = map(quantize, amounts)

@@ -1,4 +1,4 @@
-"""What the gateway knows of its broker."""
+"""Settings of the gateway."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BPS_MAX = Decimal(1000)
 
 @dataclass(frozen=True, kw_only=True)
 class GatewaySettings:
-    """Which broker, and what is done here because it does not do it.
+    """The broker and the features that the gateway emulates. Raises BadInput for a value out of range.
 
-    broker             its name in the records
-    extended_hours     trade in pre- and post-market too: there the broker takes day limit orders only, so market orders
-                       become limit orders `collar_bps` beyond the last price, and stops are watched here
-    collar_bps         how far beyond the last price a market order's limit is set
-    foreign_positions  symbol -> signed units on the account that are not this platform's
-    instruments        asset classes: a crypto pair has no stops, no day orders and no short sales at the broker
+    broker             the broker's name in the records
+    extended_hours     also trade in pre- and post-market. The broker accepts only day limit orders there, so market
+                       orders become limit orders `collar_bps` beyond the last price, and the gateway triggers stops
+    collar_bps         distance of such a limit price from the last price, in basis points
+    foreign_positions  symbol -> signed units on the account that do not belong to this platform
+    instruments        asset classes: the broker supports no stops, day orders and short sales for crypto
     """
 
     broker: str = "alpaca"

@@ -1,6 +1,6 @@
-"""Approved orders meet a broker: what to ask of it, and what its answers mean. `dataflows/broker/` does the asking.
+"""The gateway stage: decide what to send to the broker, and interpret its reports.
 
-Sources: FIX 4.4 (ExecutionReport), Alpaca's order life cycle and trade updates.
+`dataflows/broker/` sends the requests. Sources: FIX 4.4 (ExecutionReport), Alpaca's order life cycle and trade updates.
 """
 
 from __future__ import annotations
@@ -59,11 +59,15 @@ _EXEC_TYPE_OF_STATUS = {"canceled": CANCELED, "expired": EXPIRED, "rejected": RE
 
 
 class GatewayStage:
-    """Reads orders, cancels and fences (of the tick before), quotes, reference data, the broker's updates and books,
-    and bars; writes `OrderIntent`, `ExecutionSection` and `GatewayStatus` (one `seq` for the last two, the topic's).
+    """The logic of the broker gateway.
 
-    An order is worked as one order at the broker (a leg) after the other. It ends when the broker says so and every
-    fill up to the quantity that it names is known; what is not known is never taken for rejected.
+    Inputs: orders, cancels and fences (of the previous time slice), quotes, reference data, the broker's updates and
+    account snapshots, and bars. Outputs: `OrderIntent`, `Execution` and `GatewayStatus` (the last two with a common
+    `seq`).
+
+    The gateway works an order as a sequence of orders at the broker (*legs*), one at a time. A leg ends when the broker
+    has reported its end and every fill up to the reported quantity is known. An order with an unknown status is never
+    treated as rejected.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -78,11 +82,11 @@ class GatewayStage:
         self._status = ("", "")
         self._market: dict[str, tuple[Decimal, str, int]] = {}  # symbol -> last price, session, trading day
         self._ts_ns = 0
-        self._may_proceed = False  # something changed that may let a waiting order go on
+        self._may_proceed = False  # whether a waiting order may be able to proceed, because something changed
 
     @property
     def positions(self) -> Mapping[str, Decimal]:
-        """Signed units by symbol, by our own executions."""
+        """Signed positions by symbol, in units, from the platform's own executions."""
         return self._positions.quantities
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -110,10 +114,10 @@ class GatewayStage:
         self._publish_status()
         return self._reports.out
 
-    # -- what comes in -------------------------------------------------------------------------------------------------
+    # -- incoming records ----------------------------------------------------------------------------------------------
 
     def _apply_market_data(self, market_data: Bar | Quote) -> None:
-        """Prices and sessions, and stops that are watched here."""
+        """Update prices and sessions, and trigger the stops that the gateway watches."""
         if type(market_data) is Bar:
             previous = self._market.get(market_data.symbol)
             self._market[market_data.symbol] = (
@@ -156,13 +160,13 @@ class GatewayStage:
 
     def _rejection_reason(self, order: Order) -> str:
         if order.risk_epoch < self._epoch:
-            return f"risk epoch {order.risk_epoch} is older than the fence at {self._epoch}"
+            return f"risk epoch {order.risk_epoch} is older than the current risk epoch {self._epoch}"
         if self._fence_state == HALTED:
-            return f"trading is halted since risk epoch {self._epoch}"
+            return f"trading has been halted since risk epoch {self._epoch}"
         if order.replaces and order.replaces not in self._orders:
-            return f"{order.replaces} does not work any more"
+            return f"order to replace is not open: {order.replaces}"
         if order.parent_id and not any(other.terms.cause_id == order.parent_id for other in self._orders.values()):
-            return f"its parent {order.parent_id} does not work"
+            return f"parent order is not open: {order.parent_id}"
         return ""
 
     def _apply_fence(self, fence: RiskFence) -> None:
@@ -215,7 +219,7 @@ class GatewayStage:
             self._end_leg(order, leg)
 
     def _apply_late_fill(self, update: BrokerUpdate) -> None:
-        """A fill of an order that had ended for us moves money all the same."""
+        """Book a fill that arrives after its order has ended."""
         amounts = (update.quantity, update.price, update.cum_quantity)
         late_fill = self._ended.match_late_fill(update.event, update.client_order_id, *amounts)
         if late_fill is None:
@@ -225,10 +229,10 @@ class GatewayStage:
         )
         order_fields = (late_fill.order_id, late_fill.symbol, late_fill.side, TRADE)
         fill_amounts = (late_fill.fill.quantity, late_fill.fill.price, ZERO, ZERO, late_fill.cum_quantity)
-        text = "traded, as the broker says after it had ended"
+        text = "late fill: reported after the order had ended"
         self._reports.write_execution(order_fields, fill_amounts, update.happened_ns, text, late_fill.cause_id)
 
-    # -- the order's life ----------------------------------------------------------------------------------------------
+    # -- order life cycle ----------------------------------------------------------------------------------------------
 
     def _book_fill(self, order: GatewayOrder, fill: Fill, happened_ns: int) -> None:
         terms = order.terms
@@ -240,32 +244,32 @@ class GatewayStage:
         self._may_proceed = True
         for other in list(self._orders.values()):
             if terms.group_id and other.terms.group_id == terms.group_id and other is not order:
-                self._cancel(other.terms.order_id, f"{terms.order_id} of group {terms.group_id} traded")
+                self._cancel(other.terms.order_id, f"OCO: {terms.order_id} of group {terms.group_id} traded")
             elif not is_open and other.waits_for_parent and other.terms.parent_id == terms.cause_id:
                 other.waits_for_parent = False
 
     def _end_leg(self, order: GatewayOrder, leg: Leg) -> None:
-        """The broker is done with the leg: so is the order, or its next leg follows."""
+        """End a leg. The order ends too, or continues with its next leg."""
         self._legs.pop(leg.client_order_id)
         self._ended.add(order, leg)
         order.leg, self._may_proceed = None, True
         filled = leg.cum_quantity >= leg.quantity
-        # A stop that has traded was reached: what is left of the order goes on without it.
+        # A stop order with a fill was triggered. Its remaining quantity continues without a stop.
         order.stop_triggered |= order.has_stop and leg.cum_quantity > 0
         if not order.leaves:
             self._remove_order(order)
         elif order.end_reason:
             self._end_order(order, CANCELED, order.end_reason)
         elif not filled:
-            assert leg.ending is not None, f"{leg.client_order_id} ended without a reason"
+            assert leg.ending is not None, f"{leg.client_order_id}: leg ended without a report from the broker"
             exec_type = CANCELED if leg.ending.exec_type == REPLACED else leg.ending.exec_type
             if exec_type == REJECTED and order.cum_quantity:
-                # What has traded cannot be rejected any more: only its next leg was.
+                # An order with a fill cannot be rejected. Only its next leg was rejected.
                 exec_type = CANCELED
             self._end_order(order, exec_type, leg.ending.text)
 
     def _cancel(self, order_id: str, reason: str) -> None:
-        """Cancelling what has ended changes nothing: its own reports have said what became of it."""
+        """Cancel an open order. A cancel for an order that has ended is ignored."""
         order = self._orders.get(order_id)
         if order is not None:
             self._request_cancel(order, reason)
@@ -287,17 +291,17 @@ class GatewayStage:
         self._remove_order(order)
 
     def _remove_order(self, order: GatewayOrder) -> None:
-        """Out of the book; what waits for it goes on, or ends with it."""
+        """Remove an order. The orders that wait for it proceed, or end too."""
         terms = self._orders.pop(order.terms.order_id).terms
         self._may_proceed = True
         for other in list(self._orders.values()):
             if other.terms.order_id not in self._orders:
-                continue  # ended with another one a moment ago
+                continue  # already ended in this loop
             if other.waits_for_order == terms.order_id:
                 other.waits_for_order = ""
                 other.cum_quantity = order.cum_quantity
                 if other.leaves <= 0 or order.state is not OrderState.REPLACED:
-                    reason = f"{terms.order_id} had already ended with {plain(order.cum_quantity)} traded"
+                    reason = f"{terms.order_id} had already ended with {plain(order.cum_quantity)} units filled"
                     other.cum_quantity = ZERO
                     self._end_order(other, CANCELED, reason)
             elif other.waits_for_parent and other.terms.parent_id == terms.cause_id:
@@ -305,7 +309,7 @@ class GatewayStage:
                     successor = self._orders[order.replaced_by].terms.cause_id
                     other.terms = other.terms._replace(parent_id=successor)
                 elif order.leaves:
-                    self._end_order(other, CANCELED, f"its parent {terms.order_id} ended")
+                    self._end_order(other, CANCELED, f"parent order {terms.order_id} ended")
 
     # -- legs ----------------------------------------------------------------------------------------------------------
 
@@ -316,12 +320,12 @@ class GatewayStage:
             order.first_day = order.first_day or day
             enforced_here = order.leg is None or is_crypto(self.settings.instruments.get(terms.symbol))
             if terms.expires_ns is not None and self._ts_ns >= terms.expires_ns:
-                self._cancel(terms.order_id, f"good till {terms.expires_ns}")
+                self._cancel(terms.order_id, f"good-till date reached: {terms.expires_ns}")
             elif enforced_here and terms.time_in_force == DAY and day > order.first_day:
-                self._cancel(terms.order_id, f"day order of {order.first_day}")
+                self._cancel(terms.order_id, f"day order expired after trading day {order.first_day}")
 
     def _send_ready_legs(self) -> None:
-        """Send the next leg of every order that can have one. Another pass where a pass let others go on."""
+        """Send the next leg of every ready order. Repeat while a pass makes further orders ready."""
         while self._may_proceed:
             self._may_proceed = False
             for order in list(self._orders.values()):
@@ -338,12 +342,13 @@ class GatewayStage:
         if quantity is None:
             return
         if quantity <= 0:
-            self._end_order(order, CANCELED, "reduce only: nothing is left to close")
+            self._end_order(order, CANCELED, "reduce-only: no position to close")
             return
         last_price, session, _ = self._market.get(terms.symbol, (None, REGULAR, 0))
         opens_short = not order.buying and not self._positions.quantity_of(terms.symbol) > 0
         if opens_short and (is_crypto(instrument) or quantity != whole_units(quantity)):
-            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, "the broker shorts whole shares only")
+            reason = "the broker accepts short sales of whole shares only"
+            self._end_order(order, CANCELED if order.cum_quantity else REJECTED, reason)
             return
         broker_terms = to_broker_terms(order, instrument, settings, session, last_price)
         if isinstance(broker_terms, str):
@@ -358,7 +363,7 @@ class GatewayStage:
         self._reports.write_intent(SUBMIT, order, order.leg, broker_terms)
 
     def _next_quantity(self, order: GatewayOrder) -> Decimal | None:
-        """How much of an order can be at the broker now; None: nothing before others have ended."""
+        """Return the quantity that can be sent now; None if other orders of the symbol must end first."""
         closable, quantity = self._closable(order), order.leaves
         same_symbol = (o for o in self._orders.values() if o is not order and o.terms.symbol == order.terms.symbol)
         committed = sum(
@@ -371,17 +376,17 @@ class GatewayStage:
         order.note_emulation(SPLIT_EMULATED)
         return closable - committed if closable > committed else None
 
-    # -- what is believed of the broker -------------------------------------------------------------------------------
+    # -- reconciliation ------------------------------------------------------------------------------------------------
 
     def _expected_positions(self) -> dict[str, Decimal]:
-        """What is on the broker's account if all is as we think."""
+        """The expected positions on the broker's account: own positions plus `foreign_positions`."""
         expected = dict(self._positions.quantities)
         for symbol, foreign in self.settings.foreign_positions.items():
             expected[symbol] = expected.get(symbol, ZERO) + foreign
         return {symbol: quantity for symbol, quantity in expected.items() if quantity}
 
     def _expected_orders(self) -> dict[str, bool]:
-        """Our orders there: whether each is known to work, or still on its way, or about to end."""
+        """The expected orders at the broker: True if acknowledged and open, False if in transit or about to end."""
         legs = [order.leg for order in self._orders.values() if order.leg is not None]
         return {leg.client_order_id: leg.accepted and leg.ending is None and not leg.cancel_requested for leg in legs}
 
@@ -401,7 +406,7 @@ class GatewayStage:
 
     def restore(self, snapshot: Any) -> None:
         version, *state = snapshot
-        assert version == SNAPSHOT_VERSION, f"gateway snapshot: version {version} is not known, not {SNAPSHOT_VERSION}"
+        assert version == SNAPSHOT_VERSION, f"gateway snapshot: version {version}, expected {SNAPSHOT_VERSION}"
         counts, orders, ended_legs, market, positions, reconciliation = state
         reports, self._epoch, self._fence_state, self._status, self._may_proceed = counts
         self._reports.restore(reports)

@@ -1,4 +1,4 @@
-"""Stops that the gateway watches itself, because the broker's do not work where or when the order shall."""
+"""Trigger stop orders in the gateway, for symbols and sessions in which the broker does not support stops."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PERCENT = Decimal(100)
 
 
 def update_stop(order: GatewayOrder, market_data: Bar | Quote) -> bool:
-    """Whether the market has reached the stop; moves a trailing stop behind the best price.
+    """Return whether the market has reached the stop. A trailing stop then follows the best price.
 
-    A bar touches the stop with its extreme; of a trailing stop the bar's other extreme counts from the next bar on,
-    as it may have come later. A buyer's price is the ask, a seller's the bid.
+    A bar reaches the stop with its extreme. The bar's other extreme moves a trailing stop from the next bar on, because
+    it may have occurred later. In a quote, the ask counts for a buy and the bid for a sell.
     """
     if type(market_data) is Bar:
         if not market_data.traded:
@@ -37,9 +37,9 @@ def _stop_reached(order: GatewayOrder, far_price: Decimal, near_price: Decimal) 
             return False
         distance = order.terms.trail_amount
         if distance is None:
-            assert order.terms.trail_percent is not None, f"{order.terms.order_id}: a trailing stop without a distance"
+            assert order.terms.trail_percent is not None, f"{order.terms.order_id}: trailing stop without a distance"
             distance = divide(multiply(order.best_price, order.terms.trail_percent), _PERCENT)
         stop = order.best_price + distance if order.buying else order.best_price - distance
         order.best_price = min(order.best_price, near_price) if order.buying else max(order.best_price, near_price)
-    assert stop is not None, f"{order.terms.order_id}: a stop order without a stop passed risk"
+    assert stop is not None, f"{order.terms.order_id}: risk approved a stop order without a stop price"
     return far_price >= stop if order.buying else far_price <= stop

@@ -1,4 +1,4 @@
-"""From an order's terms to what Alpaca takes, and what the gateway does itself because Alpaca does not.
+"""Translate an order's terms into Alpaca's terms, and determine what the gateway has to emulate.
 
 Source: Alpaca's "Orders at Alpaca" (order types, times in force, extended hours, crypto) and its rule that an order may
 not close a position and open the opposite one.
@@ -18,19 +18,19 @@ from schemas.records import DAY, GTC, GTD, LIMIT, MARKET, POST, PRE, STOP_LIMIT
 _BPS = Decimal(10_000)
 _EXTENDED_SESSIONS = (PRE, POST)
 
-STOP_EMULATED = "the gateway watches the stop"
-GTD_EMULATED = "the gateway cancels it when its time is over"
-DAY_EMULATED = "the gateway cancels it at the end of the day"
-LIMIT_EMULATED = "outside regular hours a market order is a limit order beyond the last price"
-SPLIT_EMULATED = "closing and opening are two orders at the broker"
-REDUCE_EMULATED = "the gateway cuts it to what it may close"
-OCO_EMULATED = "the gateway cancels the others of its group"
-OTO_EMULATED = "the gateway sends it when its parent is filled"
-AMEND_EMULATED = "amended by a cancel and a new order"
+STOP_EMULATED = "the gateway triggers the stop"
+GTD_EMULATED = "the gateway cancels the order at its good-till date"
+DAY_EMULATED = "the gateway cancels the order at the end of the day"
+LIMIT_EMULATED = "sent as a limit order outside regular hours"
+SPLIT_EMULATED = "sent as two orders, one to close and one to open"
+REDUCE_EMULATED = "the gateway limits the quantity to the position (reduce-only)"
+OCO_EMULATED = "the gateway cancels the other orders of the OCO group"
+OTO_EMULATED = "the gateway sends the order when its parent is filled"
+AMEND_EMULATED = "amended by cancel and new order"
 
 
 class BrokerTerms(NamedTuple):
-    """What one order at the broker says beside symbol, side and quantity."""
+    """The terms of one order at the broker, except symbol, side and quantity."""
 
     order_type: str
     limit_price: Decimal | None
@@ -46,7 +46,7 @@ def is_crypto(instrument: Instrument | None) -> bool:
 
 
 def needs_stop_watch(order: GatewayOrder, instrument: Instrument | None, settings: GatewaySettings) -> bool:
-    """Whether the order's stop is watched here: the broker's works in regular hours only, and not for crypto."""
+    """Whether the gateway must trigger the stop: the broker's stops work in regular hours only, and not for crypto."""
     return order.has_stop and not order.stop_triggered and (settings.extended_hours or is_crypto(instrument))
 
 
@@ -57,7 +57,10 @@ def to_broker_terms(
     session: str,
     last_price: Decimal | None,
 ) -> BrokerTerms | str:
-    """The terms to send now, noting on the order what they leave to the gateway; a text where it cannot be sent."""
+    """Return the terms to send now, or a text that explains why the order cannot be sent.
+
+    Adds the features that the gateway emulates to the order's emulations.
+    """
     terms = order.terms
     order_type, limit, time_in_force = terms.order_type, terms.limit_price, terms.time_in_force
     stop, trail_amount, trail_percent = terms.stop_price, terms.trail_amount, terms.trail_percent
@@ -77,7 +80,7 @@ def to_broker_terms(
     outside_hours = settings.extended_hours and session in _EXTENDED_SESSIONS and not is_crypto(instrument)
     if outside_hours and order_type == MARKET and time_in_force in (DAY, GTC):
         if last_price is None:
-            return f"no price of {terms.symbol} is known to set a limit by outside regular hours"
+            return f"no last price of {terms.symbol} to derive a limit price outside regular hours"
         order.note_emulation(LIMIT_EMULATED)
         limit = _collared_limit(last_price, order.buying, instrument, settings)
         order_type, time_in_force = LIMIT, DAY
@@ -94,5 +97,5 @@ def _collared_limit(
 
 
 def whole_units(quantity: Decimal) -> Decimal:
-    """The whole units of it."""
+    """Round towards zero to whole units."""
     return quantity.to_integral_value(ROUND_DOWN)

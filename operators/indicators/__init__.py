@@ -1,6 +1,6 @@
-"""Streaming indicators, one file each; a spec such as `ema_12` or `macd_12_26_9` names an instance and its values.
+"""Streaming indicators, one file each. A spec such as `ema_12` or `macd_12_26_9` names an instance and its values.
 
-Every file of this folder is an indicator and is found by itself: nothing needs to be registered.
+Every indicator in this folder is registered automatically.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from importlib import import_module
 
 from operators.indicators.indicator import Indicator
 from schemas.errors import BadInput
+from schemas.suggestions import did_you_mean
 
 __all__ = ["INDICATORS", "Indicator", "build", "outputs", "spec_template"]
 
@@ -19,22 +20,22 @@ def _discover() -> dict[str, type[Indicator]]:
     for module_info in pkgutil.iter_modules(__path__):
         module = import_module(f"{__name__}.{module_info.name}")
         for value in vars(module).values():
-            # Its own classes, not those that it imports.
+            # Skip the classes that the module imports.
             if isinstance(value, type) and issubclass(value, Indicator) and value.__module__ == module.__name__:
                 kind = getattr(value, "kind", None)
                 if kind is None:
-                    continue  # what indicators have in common
-                assert kind not in indicators, f"two indicators call themselves {kind}"
+                    continue  # the base class
+                assert kind not in indicators, f"two indicators have the kind {kind}"
                 indicators[kind] = value
     return dict(sorted(indicators.items()))
 
 
 INDICATORS: dict[str, type[Indicator]] = _discover()
-"""Every indicator by its kind, the first word of its specs."""
+"""Indicator class by kind, the first word of a spec."""
 
 
 def spec_template(kind: str) -> str:
-    """How a spec of this kind is written.
+    """Return the format of a spec of this kind.
 
     >>> spec_template("bollinger")
     'bollinger_<period>_<width>'
@@ -43,23 +44,25 @@ def spec_template(kind: str) -> str:
 
 
 def build(spec: str) -> Indicator:
-    """A fresh indicator. Raises BadInput, naming what there is, for a spec that names none.
+    """Create an indicator from a spec. Raises BadInput for an unknown kind or a wrong parameter.
 
     >>> build("ema_12").snapshot()
     (0, 0.0)
     """
     kind, *texts = spec.split("_")
     if kind not in INDICATORS:
-        raise BadInput(f"indicator {spec!r} is not known; known are {', '.join(map(spec_template, INDICATORS))}")
+        suggestion = did_you_mean(spec, ["_".join((known, *texts)) for known in INDICATORS]) or "."
+        known_specs = ", ".join(map(spec_template, INDICATORS))
+        raise BadInput(f"unknown indicator {spec!r}{suggestion} Known indicators: {known_specs}")
     parameters = INDICATORS[kind].parameters
     if len(texts) != len(parameters):
-        raise BadInput(f"indicator {spec!r} must be written {spec_template(kind)}")
+        raise BadInput(f"indicator {spec!r} must have the form {spec_template(kind)}")
     numbers = [_parse_number(spec, text, parameters[name]) for name, text in zip(parameters, texts, strict=True)]
     return INDICATORS[kind](spec, *numbers)  # type: ignore[call-arg]
 
 
 def outputs(spec: str) -> tuple[str, ...]:
-    """The names of the values that a spec writes. Raises BadInput as `build` does.
+    """Return the names of the values of a spec. Raises BadInput like `build`.
 
     >>> outputs("macd_12_26_9")
     ('macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
@@ -68,7 +71,7 @@ def outputs(spec: str) -> tuple[str, ...]:
 
 
 def _parse_number(spec: str, text: str, kind: type[int] | type[float]) -> float:
-    # One spelling for each number: a spec is the key of its values, and `ema_012` would be a second name of `ema_12`.
+    # Each number has one spelling, because a spec is a key: `ema_012` would be a second key of `ema_12`.
     digits = text.replace(".", "", 1) if kind is float else text
     if not (digits.isascii() and digits.isdigit()) or text.startswith(".") or text.endswith("."):
         raise BadInput(f"indicator {spec!r}: {text!r} is not {'a whole' if kind is int else 'a'} number")

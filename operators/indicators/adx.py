@@ -11,10 +11,10 @@ from schemas.records import Bar
 class Adx(Indicator):
     """Wilder's directional indicators +DI and -DI and their average directional index ADX, each 0 to 100.
 
-    Directional movement and true range are running sums that lose 1/period of themselves at each bar; the first is
-    taken over `period` - 1 bars, so +DI and -DI stand at bar `period` + 1. DX = 100 |+DI - -DI| / (+DI + -DI);
-    ADX is the mean of the first `period` DX (at bar 2 `period`), then moved by 1/period. A bar without movement or
-    range leaves it as it was. Equals TA-Lib's ADX, PLUS_DI and MINUS_DI; `ta` seeds in another way and gives 0 in
+    Directional movement and true range are running sums that decrease by 1/period at each bar. The first sum covers
+    `period` - 1 bars, so +DI and -DI start at bar `period` + 1. DX = 100 |+DI - -DI| / (+DI + -DI). ADX is the mean of
+    the first `period` DX values (at bar 2 `period`), and is then smoothed with 1/period. A bar without movement or
+    range does not change it. Equals TA-Lib's ADX, PLUS_DI and MINUS_DI; `ta` uses another seed and returns 0 in
     warm-up. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
     """
 
@@ -46,14 +46,14 @@ class Adx(Indicator):
         self.period = period
         self.alpha = 1.0 / period
         self.decay = 1.0 - self.alpha
-        self.bars_seen = 0  # bars, up to 2 * period
+        self.bars_seen = 0  # at most 2 * period
         self.last_high = 0.0
         self.last_low = 0.0
         self.last_close = 0.0
         self.plus_dm = 0.0
         self.minus_dm = 0.0
         self.range_sum = 0.0  # of true ranges
-        self.adx = 0.0  # a sum while seen < 2 * period
+        self.adx = 0.0  # a sum while bars_seen < 2 * period
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         high = bar.high
@@ -82,7 +82,7 @@ class Adx(Indicator):
         self.plus_dm = plus_dm
         self.minus_dm = minus_dm
         self.range_sum = range_sum = self.range_sum * decay + (high - low)
-        if range_sum > 1e-300:  # below it a long still price has rounded the sums away
+        if range_sum > 1e-300:  # below this, a long unchanged price has rounded the sums to 0
             values[self.name_plus] = 100.0 * plus_dm / range_sum
             values[self.name_minus] = 100.0 * minus_dm / range_sum
         dm_sum = plus_dm + minus_dm

@@ -9,11 +9,12 @@ from schemas.records import Bar
 
 
 class Atr(Indicator):
-    """Wilder's average true range, in the price's unit: the first over `period` ranges, then moved by 1/period.
+    """Wilder's average true range, in the price's unit: the mean of `period` ranges, then smoothed with 1/period.
 
-    The true range goes from the lower of low and last close to the higher of high and last close, so the first bar
-    has none and the first value stands at bar `period` + 1. Equals TA-Lib's ATR; `ta` takes the first bar's
-    high - low in, and gives 0 in warm-up. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
+    The true range is the distance from the lower of low and previous close to the higher of high and previous close.
+    The first bar has no true range, so the first value is at bar `period` + 1. Equals TA-Lib's ATR; `ta` includes the
+    first bar's high - low and returns 0 in warm-up. Source: J. W. Wilder, New Concepts in Technical Trading Systems
+    (1978).
     """
 
     __slots__ = ("alpha", "close", "name", "period", "ranges_seen", "value")
@@ -25,9 +26,9 @@ class Atr(Indicator):
         self.name = name
         self.period = period
         self.alpha = 1.0 / period
-        self.ranges_seen = -1  # ranges folded in, up to period
+        self.ranges_seen = -1  # at most period
         self.close = 0.0
-        self.value = 0.0  # a sum while seen < period
+        self.value = 0.0  # a sum while ranges_seen < period
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         high = bar.high
@@ -50,7 +51,7 @@ class Atr(Indicator):
             self.value = values[self.name] = self.value / self.period
 
     def rescale(self, factor: float) -> None:
-        """Prices are `factor` times what they were: the shares were split."""
+        """Multiply the prices in the state by `factor`, after a split."""
         self.close *= factor
         self.value *= factor
 

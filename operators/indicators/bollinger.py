@@ -11,13 +11,13 @@ from schemas.records import Bar
 
 
 class Bollinger(Indicator):
-    """Mean of the last `period` closes, and `width` population standard deviations above and below; absent before.
+    """Mean of the last `period` closes, plus and minus `width` population standard deviations, in the price's unit.
 
-    In the price's unit. Equals `ta.volatility.BollingerBands` and TA-Lib's BBANDS with a simple average.
+    Absent before `period` bars. Equals `ta.volatility.BollingerBands` and TA-Lib's BBANDS with a simple average.
 
-    The sum of squared deviations moves with the window (Welford's update, with one value going as another comes), not
-    as E[x^2] - E[x]^2, which has no digits left at a price of 1e5. It is taken anew once a window length, and when it
-    has fallen so far below its peak that the rounding of the peak would show.
+    The sum of squared deviations is updated with the window (Welford's update for a replaced value), because
+    E[x^2] - E[x]^2 loses all digits at a price of 1e5. It is recomputed once per window length, and when it has fallen
+    so far below its peak that the peak's rounding error is significant.
     """
 
     __slots__ = (
@@ -39,17 +39,17 @@ class Bollinger(Indicator):
     def __init__(self, name: str, period: int, width: float) -> None:
         check_period(name, period, 2)
         if width <= 0:
-            raise BadInput(f"indicator {name}: the width must be above 0 standard deviations")
+            raise BadInput(f"indicator {name}: width must be > 0 standard deviations, found {width}")
         self.name_upper = f"{name}_upper"
         self.name_middle = f"{name}_middle"
         self.name_lower = f"{name}_lower"
         self.period = period
         self.width = width
         self.window: list[float] = []
-        self.oldest = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # index of the oldest close once the window is full
         self.mean = 0.0
         self.square_sum = 0.0  # sum of squared deviations from the mean
-        self.square_sum_peak = 0.0  # of squares, since they were taken anew
+        self.square_sum_peak = 0.0  # highest square_sum since the last recomputation
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
@@ -86,7 +86,7 @@ class Bollinger(Indicator):
         values[self.name_lower] = mean - half_width
 
     def _recompute(self) -> None:
-        # Two passes, the second on the remainder, so that a mean that was rounded does not count as deviation.
+        # Two passes: the mean first, then the deviations from it.
         mean = fsum(self.window) / self.period
         self.mean = mean
         self.square_sum = self.square_sum_peak = fsum([(close - mean) ** 2 for close in self.window])

@@ -11,13 +11,13 @@ from schemas.records import Bar
 
 
 class Cci(Indicator):
-    """How far the typical price (high + low + close) / 3 is from its mean of `period` bars, in 0.015 mean deviations.
+    """Distance of the typical price (high + low + close) / 3 from its `period`-bar mean, in 0.015 mean deviations.
 
-    Absent before `period` bars and where all of them have one typical price. Equals TA-Lib's CCI and
+    Absent before `period` bars, and if all of them have the same typical price. Equals TA-Lib's CCI and
     `ta.trend.CCIIndicator`. Source: D. Lambert, Commodities (1980).
 
-    The mean deviation has no O(1) form. A sorted copy of the window finds the prices above the mean by bisection; what
-    they have above it is half of all deviations. Like any mean deviation it is as exact as the prices: 1e-15 of them.
+    The mean deviation has no O(1) update. A sorted copy of the window finds the prices above the mean by bisection;
+    their deviations are half of the total. The relative precision is that of the prices, 1e-15.
     """
 
     __slots__ = ("name", "oldest", "period", "sorted_window", "total", "window")
@@ -30,7 +30,7 @@ class Cci(Indicator):
         self.period = period
         self.window: list[float] = []
         self.sorted_window: list[float] = []
-        self.oldest = 0  # where the oldest price stands, once the window is full
+        self.oldest = 0  # index of the oldest price once the window is full
         self.total = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
@@ -60,7 +60,7 @@ class Cci(Indicator):
         mean = total / period
         above = sorted_window[bisect_left(sorted_window, mean) :]
         deviation = 2.0 * (sum(above) - len(above) * mean)
-        if deviation > 1e-13 * total:  # less is the rounding of equal prices
+        if deviation > 1e-13 * total:  # a smaller deviation is the rounding error of equal prices
             values[self.name] = (price - mean) * period / (0.015 * deviation)
 
     def snapshot(self) -> tuple[Any, ...]:

@@ -11,8 +11,8 @@ from schemas.records import Bar
 class Ema(Indicator):
     """Exponential moving average of the close, in the price's unit: ema += (close - ema) * 2 / (period + 1).
 
-    Seeded with the first close, absent before `period` bars. Equals `ta.trend.EMAIndicator`, which is pandas'
-    `ewm(span=period, adjust=False)`; TA-Lib seeds with a simple average instead and meets it only in the limit.
+    The seed is the first close. Absent before `period` bars. Equals `ta.trend.EMAIndicator`, which is pandas'
+    `ewm(span=period, adjust=False)`. TA-Lib uses a simple average as the seed and converges to the same value.
     """
 
     __slots__ = ("alpha", "bars_missing", "name", "period", "value")

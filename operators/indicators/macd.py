@@ -10,11 +10,11 @@ from schemas.records import Bar
 
 
 class Macd(Indicator):
-    """Fast less slow exponential average of the close, its own exponential average (signal), and their difference.
+    """MACD line (fast minus slow exponential average of the close), its exponential average (signal), and histogram.
 
-    All in the price's unit. Seeded like `ema`, so the line is ema_fast - ema_slow to the last digit but few: absent
-    before `slow` bars, the signal seeded with the first line and absent for `signal` - 1 bars more. Equals
-    `ta.trend.MACD`; TA-Lib seeds with simple averages instead. Source: G. Appel (1979).
+    All in the price's unit. The averages use the same seed as `ema`, so the line equals ema_fast - ema_slow except for
+    rounding. The line is absent before `slow` bars. The seed of the signal is the first line; the signal is absent for
+    another `signal` - 1 bars. Equals `ta.trend.MACD`; TA-Lib uses simple averages as the seed. Source: G. Appel (1979).
     """
 
     __slots__ = (
@@ -39,7 +39,7 @@ class Macd(Indicator):
         for period in (fast, slow, signal):
             check_period(name, period)
         if fast >= slow:
-            raise BadInput(f"indicator {name}: the first period must be below the second")
+            raise BadInput(f"indicator {name}: the fast period must be below the slow period, found {fast} and {slow}")
         self.name = name
         self.name_signal = f"{name}_signal"
         self.name_histogram = f"{name}_histogram"
@@ -48,7 +48,7 @@ class Macd(Indicator):
         self.alpha_signal = 2.0 / (signal + 1)
         self.line_warm_up_bars = slow
         self.warm_up_bars = slow + signal - 1
-        self.bars_seen = 0  # bars, up to warm
+        self.bars_seen = 0  # at most warm_up_bars
         self.fast = 0.0
         self.slow = 0.0
         self.signal = 0.0

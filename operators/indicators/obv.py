@@ -9,10 +9,10 @@ from schemas.records import Bar
 
 
 class Obv(Indicator):
-    """Volume of bars that closed higher less that of bars that closed lower, in units, since the first bar.
+    """Volume of bars that closed higher minus the volume of bars that closed lower, in units, since the first bar.
 
-    Starts with the first bar's volume; a bar that closed where the one before did adds nothing. Equals TA-Lib's OBV;
-    `ta` counts the unchanged bars as rises.
+    Starts with the first bar's volume. A bar with an unchanged close adds nothing. Equals TA-Lib's OBV; `ta` counts
+    unchanged bars as rises.
     """
 
     __slots__ = ("close", "name", "total")

@@ -9,7 +9,7 @@ from schemas.records import Bar
 
 
 class Roc(Indicator):
-    """Change of the close over `period` bars in percent; absent before. Equals TA-Lib's ROC and `ta`'s ROCIndicator."""
+    """Change of the close over `period` bars in percent, absent during warm-up. Equals TA-Lib's ROC and `ta`'s."""
 
     __slots__ = ("name", "oldest", "period", "window")
     kind: ClassVar[str] = "roc"
@@ -20,7 +20,7 @@ class Roc(Indicator):
         self.name = name
         self.period = period
         self.window: list[float] = []
-        self.oldest = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # index of the oldest close once the window is full
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:
         close = bar.close
@@ -33,7 +33,7 @@ class Roc(Indicator):
         window[oldest] = close
         oldest += 1
         self.oldest = 0 if oldest == self.period else oldest
-        # The difference first: it is exact for close prices, where close / before - 1 loses its digits.
+        # Subtract first: the difference of similar prices is exact, while close / previous - 1 loses digits.
         values[self.name] = (close - dropped) * 100.0 / dropped
 
     def snapshot(self) -> tuple[Any, ...]:

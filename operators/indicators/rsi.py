@@ -11,9 +11,10 @@ from schemas.records import Bar
 class Rsi(Indicator):
     """Wilder's relative strength index of the closes, 0 to 100: 100 * gain / (gain + loss).
 
-    `gain` and `loss` are averages of the rises and falls from close to close, the first over `period` changes, then
-    moved by 1/period. Absent before that, and while the price has never moved. Equals TA-Lib's RSI; `ta` seeds both
-    averages with 0 instead. Source: J. W. Wilder, New Concepts in Technical Trading Systems (1978).
+    `gain` and `loss` are averages of the rises and falls from close to close: the mean of the first `period` changes,
+    then smoothed with 1/period. Absent before `period` changes, and while the price has never moved. Equals TA-Lib's
+    RSI; `ta` uses 0 as the seed of both averages. Source: J. W. Wilder, New Concepts in Technical Trading Systems
+    (1978).
     """
 
     __slots__ = ("alpha", "changes_seen", "close", "decay", "gain", "loss", "name", "period")
@@ -26,9 +27,9 @@ class Rsi(Indicator):
         self.period = period
         self.alpha = 1.0 / period
         self.decay = 1.0 - self.alpha
-        self.changes_seen = -1  # changes folded in, up to period
+        self.changes_seen = -1  # at most period
         self.close = 0.0
-        # Sums while seen < period, averages from there on.
+        # Sums while changes_seen < period, then averages.
         self.gain = 0.0
         self.loss = 0.0
 
@@ -48,7 +49,7 @@ class Rsi(Indicator):
             self.gain = gain = self.gain * self.decay
             self.loss = loss = self.loss * self.decay - change * self.alpha
         total = gain + loss
-        if total > 1e-300:  # below it a long still price has rounded the averages away
+        if total > 1e-300:  # below this, a long unchanged price has rounded the averages to 0
             values[self.name] = 100.0 * gain / total
 
     def _warm_up(self, change: float) -> bool:

@@ -10,9 +10,9 @@ from schemas.records import Bar
 
 
 class Sma(Indicator):
-    """Mean of the last `period` closes, in the price's unit; absent before. Equals TA-Lib's SMA and `ta`'s.
+    """Mean of the last `period` closes, in the price's unit, absent during warm-up. Equals TA-Lib's SMA and `ta`'s.
 
-    The running sum is taken anew once a window length, so that rounding never adds up over more than one.
+    The running sum is recomputed once per window length, which bounds the rounding error.
     """
 
     __slots__ = ("name", "oldest", "period", "total", "window")
@@ -24,7 +24,7 @@ class Sma(Indicator):
         self.name = name
         self.period = period
         self.window: list[float] = []
-        self.oldest = 0  # where the oldest close stands, once the window is full
+        self.oldest = 0  # index of the oldest close once the window is full
         self.total = 0.0
 
     def update(self, bar: Bar, values: dict[str, float]) -> None:

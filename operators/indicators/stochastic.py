@@ -9,10 +9,10 @@ from schemas.records import Bar
 
 
 class Stochastic(Indicator):
-    """Where the close stands in the range of the last `period` bars, 0 to 100 (k), and k's mean over `smooth` bars (d).
+    """Position of the close in the range of the last `period` bars, 0 to 100 (k), and k's mean over `smooth` bars (d).
 
-    Absent before `period` bars, d before `smooth` k's in a row; k also where the range is 0. Equals
-    `ta.momentum.StochasticOscillator` and TA-Lib's STOCHF ("fast"), which gives 0 for a range of 0.
+    k is absent before `period` bars and if the range is 0; d is absent before `smooth` consecutive k values. Equals
+    `ta.momentum.StochasticOscillator` and TA-Lib's STOCHF ("fast"), which returns 0 for a range of 0.
     """
 
     __slots__ = (
@@ -40,8 +40,8 @@ class Stochastic(Indicator):
         self.smooth = smooth
         self.highs: list[float] = []
         self.lows: list[float] = []
-        self.oldest = 0  # where the oldest bar stands, once the window is full
-        self.window_high = 0.0  # of highs
+        self.oldest = 0  # index of the oldest bar once the window is full
+        self.window_high = 0.0
         self.window_low = 0.0
         self.recent_k: list[float] = []
 
@@ -58,7 +58,7 @@ class Stochastic(Indicator):
             self.window_high = high = max(highs)
             self.window_low = low = min(lows)
         else:
-            # This bar takes the place of the oldest; the window is looked through only when an end of its range goes.
+            # This bar replaces the oldest one. The window is scanned only if the dropped bar was its high or low.
             oldest = self.oldest
             dropped, highs[oldest] = highs[oldest], high
             if high >= self.window_high:

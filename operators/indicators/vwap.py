@@ -9,10 +9,10 @@ from schemas.records import Bar
 
 
 class Vwap(Indicator):
-    """Average of the typical price (high + low + close) / 3 since the session began, weighted by volume.
+    """Average of the typical price (high + low + close) / 3 since the start of the session, weighted by volume.
 
-    A session is one `session` of one `trading_day`: pre-market, regular and post-market hours each have their own.
-    Absent until its first volume. (`ta`'s VWAP is another thing: a window that runs across sessions.)
+    A session is one `session` of one `trading_day`: pre-market, regular and post-market hours are separate sessions.
+    Absent until the first volume of the session. `ta`'s VWAP differs: it is a moving window across sessions.
     """
 
     __slots__ = ("day", "name", "notional", "session", "volume")

@@ -1,4 +1,4 @@
-"""Positions, lots and cash: the ledger that the portfolio keeps, and the books that a tax return needs."""
+"""Positions, lots and cash: the portfolio's ledger, and the tax books."""
 
 from operators.ledger.account import Ledger, LedgerHolding, LedgerRecord
 from operators.ledger.corporate_actions import (

@@ -1,11 +1,11 @@
-"""The ledger: one owner of positions, lots and cash. Executions in, what they changed out.
+"""The ledger: book executions into positions, lots and cash, and return the changes.
 
-Every execution books one value, `quantity * price * unit value` rounded once to nine places, and one fee. Each cent of
-both goes either into an open lot or into a match, the last part taking the remainder, so that these hold exactly after
-every event (and are asserted):
+Every execution books one value, `quantity * price * unit value` rounded once to nine places, and one fee. Both are
+allocated completely to open lots and matches; the last part takes the remainder. The following identities are therefore
+exact after every event, and asserted:
 
     cash   = initial cash - sum of signed values - fees + income
-    cash   = initial cash + realized P&L - cost of what is open - fees + income
+    cash   = initial cash + realized P&L - cost of open lots - fees + income
     equity = cash + market value = initial cash + realized P&L + unrealized P&L - fees + income
 """
 
@@ -33,9 +33,9 @@ LedgerRecord = Position | Lot | LotMatch
 
 
 class LedgerHolding:
-    """One symbol's side of the ledger, for reading. `quantity` and `previous_cost` are negative when short.
+    """One symbol in the ledger, read-only for callers. `quantity` and `cost` are negative for a short position.
 
-    `unit_value` is what one unit is worth in account currency at a price of 1: multiplier times exchange rate.
+    `unit_value` is the value of one unit in account currency at a price of 1: multiplier times exchange rate.
     """
 
     __slots__ = ("book", "fees", "realized_pnl", "symbol", "unit_value")
@@ -62,12 +62,12 @@ class LedgerHolding:
 
 
 class Ledger:
-    """The books of one account, long and short, exact.
+    """The books of one account, long and short, in exact arithmetic.
 
-    `multipliers` gives the value of one unit at a price of 1 for symbols where it is not 1 (futures), `currencies` the
-    currency of symbols that are not traded in the account's; those need a rate by `set_rate` before they are traded.
-    `method` is one of `lots.METHODS`. An execution whose `seq` was seen before changes nothing, and only `exec_type`
-    TRADE moves anything.
+    `multipliers` contains the value of one unit at a price of 1, for symbols where it is not 1 (futures). `currencies`
+    contains the currency of symbols that do not trade in the account currency; these need `set_rate` before their first
+    trade. `method` is one of `lots.METHODS`. Duplicate executions (by `seq`) and executions other than TRADE have no
+    effect.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Ledger:
         self.cash = self.initial_cash
         self.realized_pnl = ZERO
         self.fees = ZERO
-        self.cost = ZERO  # of all that is open, signed
-        self.income = ZERO  # dividends and interest received less those paid
+        self.cost = ZERO  # of all open lots, signed
+        self.income = ZERO  # dividends and interest received minus those paid
         self._method = LotBook(method).method
         self._multipliers = dict(multipliers or {})
         self._currencies = dict(currencies or {})
@@ -93,29 +93,32 @@ class Ledger:
         self._execution_seq = 0
 
     def holding(self, symbol: str) -> LedgerHolding | None:
-        """None for a symbol that was never traded."""
+        """The holding of a symbol; None if it was never traded."""
         return self._holdings.get(symbol)
 
     def quantity(self, symbol: str) -> Decimal:
-        """Signed units held, 0 for a symbol that is not."""
+        """The position in signed units, 0 for an unknown symbol."""
         holding = self._holdings.get(symbol)
         return ZERO if holding is None else holding.book.quantity
 
     def holdings(self) -> Iterator[LedgerHolding]:
-        """All symbols ever traded, in the order of their first trade."""
+        """The holdings of all symbols ever traded, in the order of their first trade."""
         return iter(self._holdings.values())
 
     def trades_in(self, currency: str) -> bool:
-        """Whether a symbol of the books is traded in a currency that is not the account's."""
+        """Whether any symbol trades in `currency`, and `currency` is not the account currency."""
         return currency in self._currencies.values()
 
     def has_rate(self, symbol: str) -> bool:
-        """Whether the symbol's currency is the account's, or its rate is known."""
+        """Whether the symbol's currency is the account currency or has an exchange rate."""
         currency = self._currencies.get(symbol)
         return currency is None or currency in self._rates
 
     def set_rate(self, currency: str, rate: Decimal) -> list[str]:
-        """One unit of `currency` is worth `rate` in account currency now. Returns the symbols to mark again."""
+        """Set the value of one unit of `currency` in account currency. Returns the symbols that must be revalued.
+
+        Raises `InvalidField` if `rate` is not above 0.
+        """
         if not is_positive(rate):
             raise InvalidField(f"rate of {currency} must be > 0, found {rate}")
         self._rates[currency] = quantize(rate)
@@ -125,14 +128,14 @@ class Ledger:
         return [holding.symbol for holding in changed]
 
     def credit(self, amount: Decimal) -> None:
-        """Move income (dividend, interest; negative when owed) into cash."""
+        """Book income into cash: dividends and interest, negative for a payment."""
         amount = quantize(amount)
         self.cash += amount
         self.income += amount
         self._assert_balanced()
 
     def book_charge(self, ts_ns: int, charge: Charge) -> CashFlow:
-        """Book money that is due without a trade, and say so on record."""
+        """Book a due charge, and return it as a CashFlow record."""
         self.credit(charge.amount)
         self._seq += 1
         quantity = self.quantity(charge.symbol)
@@ -149,15 +152,15 @@ class Ledger:
         )
 
     def record_event(self, ts_ns: int, kind: str, symbol: str, cause_id: str) -> CashFlow:
-        """That a corporate action or an exchange rate counts from here on, on record among the books' changes."""
+        """Return a CashFlow record without an amount that marks a corporate action or exchange rate as effective."""
         self._seq += 1
         return CashFlow(self._seq, ts_ns, f"cash-{self._seq}", kind, symbol, ZERO, self.quantity(symbol), cause_id)
 
     def apply(self, execution: Execution, lot_ids: Sequence[str] = ()) -> list[LedgerRecord]:
-        """Book one execution. Returns LotMatch and Lot for each lot closed, the Lot opened, then the Position.
+        """Book one execution. Returns LotMatch and Lot for each closed lot, the opened Lot, then the Position.
 
-        `lot_ids` are the ids of the lots to close first, where the method is `specific`. Raises `InvalidField` for a
-        symbol whose currency has no rate.
+        With the method `specific`, the lots in `lot_ids` are closed first. Raises `InvalidField` if the symbol's
+        currency has no exchange rate.
         """
         if execution.seq <= self._execution_seq:
             return []
@@ -175,7 +178,7 @@ class Ledger:
         )
 
     def apply_action(self, action: LedgerAction) -> list[LedgerRecord]:
-        """Let a split, stock dividend, symbol change or delisting change the lots. Returns them and the Position."""
+        """Apply a split, stock dividend, symbol change or delisting. Returns the changed lots and the Position."""
         validate_ledger_action(action)
         holding = self._holdings.get(action.symbol)
         if holding is None or not holding.quantity:
@@ -256,20 +259,23 @@ class Ledger:
         return holding
 
     def unit_value(self, symbol: str) -> Decimal:
-        """What one unit is worth in account currency at a price of 1. Raises `InvalidField` without a rate."""
+        """The value of one unit in account currency at a price of 1.
+
+        Raises `InvalidField` if the currency has no exchange rate.
+        """
         currency = self._currencies.get(symbol)
         if currency is None:
             return self._multipliers.get(symbol, ONE)
         rate = self._rates.get(currency)
         if rate is None:
-            raise InvalidField(f"{symbol} is traded in {currency}, for which no exchange rate was recorded")
+            raise InvalidField(f"{symbol} trades in {currency}, which has no recorded exchange rate")
         return multiply(self._multipliers.get(symbol, ONE), rate)
 
     def _rename(self, old: LedgerHolding, symbol: str) -> LedgerHolding:
-        """Move all that is booked under a symbol to its new one."""
+        """Move a symbol's lots and totals to its new symbol."""
         renamed = self._open_holding(symbol)
         if renamed.quantity * old.quantity < 0:
-            raise InvalidField(f"{old.symbol} cannot become {symbol}: one is held long, the other short")
+            raise InvalidField(f"{old.symbol} cannot be renamed to {symbol}: one position is long, the other short")
         renamed.book.absorb(old.book)
         renamed.realized_pnl += old.realized_pnl
         renamed.fees += old.fees
@@ -280,7 +286,7 @@ class Ledger:
         self._seq += 1
         quantity, cost = holding.book.quantity, holding.book.cost
         if not quantity:
-            assert not holding.book.lots and not cost, f"{holding.symbol} is flat but holds {cost}"
+            assert not holding.book.lots and not cost, f"{holding.symbol}: flat position has a cost of {cost}"
             average = ZERO
         elif holding.unit_value is ONE:
             average = divide(cost, quantity)
@@ -296,18 +302,18 @@ class Ledger:
 
     def _assert_balanced(self) -> None:
         expected = self.initial_cash + self.realized_pnl - self.cost - self.fees + self.income
-        assert self.cash == expected, f"cash is {self.cash}, the books say {expected}"
+        assert self.cash == expected, f"ledger is out of balance: cash is {self.cash}, expected {expected}"
 
     def snapshot(self) -> tuple[Any, ...]:
-        """The whole state as plain tuples; later executions do not change it."""
+        """Return the complete state as plain tuples. Later executions do not change it."""
         holdings = [(h.symbol, h.realized_pnl, h.fees, h.book.as_tuple()) for h in self._holdings.values()]
         totals = (self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income)
         return (SNAPSHOT_VERSION, totals, self._seq, self._execution_seq, dict(self._rates), holdings)
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Become the ledger that `snapshot` was taken of. Multipliers and currencies are settings, not state."""
+        """Restore the state of a snapshot. Multipliers and currencies are settings, not state."""
         version, totals, self._seq, self._execution_seq, rates, holdings = snapshot
-        assert version == SNAPSHOT_VERSION, f"ledger snapshot of version {version}"
+        assert version == SNAPSHOT_VERSION, f"ledger snapshot: version {version}, expected {SNAPSHOT_VERSION}"
         self.initial_cash, self.cash, self.realized_pnl, self.fees, self.cost, self.income = totals
         self._rates = dict(rates)
         self._holdings = {}

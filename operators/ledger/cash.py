@@ -1,8 +1,8 @@
-"""Cash beyond the trade: what has settled, what lending costs, and what dividends bring or cost.
+"""Settled cash, interest and borrow fees, and dividends.
 
-All three are kept beside the ledger. What they find due comes out as `Charge`s, which `Ledger.credit(charge.amount)`
-books; until then it is accrued: equity with accruals = equity + `Accruals.accrued` + `Dividends.receivable`.
-Days are proleptic ordinals (`datetime.date.toordinal`).
+These classes supplement the ledger. They return due amounts as `Charge`s, which `Ledger.book_charge` books. Until then
+the amounts are accrued: equity with accruals = equity + `Accruals.accrued` + `Dividends.receivable`. Days are proleptic
+ordinals (`datetime.date.toordinal`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ DIVIDEND, SHORT_DIVIDEND = "DIVIDEND", "SHORT_DIVIDEND"
 
 
 class Charge(NamedTuple):
-    """Money due on `day`: positive comes in, negative goes out. `symbol` is "" for interest on the account, `cause_id`
-    the corporate action where there is one.
+    """Money due on `day`, positive if received and negative if paid.
+
+    `symbol` is "" for interest on the account. `cause_id` is the corporate action, or "".
     """
 
     day: int
@@ -34,10 +35,10 @@ class Charge(NamedTuple):
 
 
 class SettledCash:
-    """Splits cash into settled and unsettled. `settled + unsettled` is the ledger's cash at all times.
+    """Split cash into settled and unsettled. `settled + unsettled` always equals the ledger's cash.
 
-    What a sale brings settles `days` sessions later (T+1 in the US since 28 May 2024: 17 CFR 240.15c6-1); what a
-    purchase costs counts as spent at once. Charges and dividends settle at once.
+    The proceeds of a sale settle `days` sessions later (T+1 in the US since 28 May 2024: 17 CFR 240.15c6-1). The cost
+    of a purchase, charges and dividends settle immediately. Raises BadInput if `days` is negative.
     """
 
     def __init__(self, cash: Decimal, *, days: int = 1) -> None:
@@ -52,18 +53,18 @@ class SettledCash:
         return sum(self._unsettled, ZERO)
 
     def book_trade(self, amount: Decimal) -> None:
-        """A trade moved cash by `amount`: less than 0 for a purchase, above 0 for a sale, fees taken off."""
+        """Book the cash of a trade after fees: negative for a purchase, positive for a sale."""
         if amount > 0 and self._days:
             self._unsettled[-1] += amount
         else:
             self.settled += amount
 
     def book_income(self, amount: Decimal) -> None:
-        """Income or a charge moved cash."""
+        """Book income or a charge, which settles immediately."""
         self.settled += amount
 
     def start_session(self) -> None:
-        """A new session begins: what is due on it settles before its first trade."""
+        """Start a new session. The amounts due in it settle before its first trade."""
         if self._days:
             self.settled += self._unsettled[0]
             self._unsettled = [*self._unsettled[1:], ZERO]
@@ -72,21 +73,23 @@ class SettledCash:
         return (1, self.settled, list(self._unsettled))
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Become what `snapshot()` was taken of. With fewer days now, what was to come later comes last."""
+        """Restore a snapshot. If `days` has decreased, later amounts settle with the last remaining session."""
         version, self.settled, unsettled = snapshot
-        assert version == 1, f"settled cash snapshot of version {version}"
+        assert version == 1, f"settled cash snapshot: version {version}, expected 1"
         self._unsettled = [*unsettled, *[ZERO] * self._days][: self._days]
         self.book_trade(sum(unsettled[self._days :], ZERO))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccrualSettings:
-    """Yearly rates as fractions (0.06 is 6 %), charged for every night over a year of `year_days`.
+    """Annual rates as fractions (0.06 is 6 %), accrued per night over a year of `year_days` (360 or 365).
 
-    * `margin_rate`: on settled cash below zero. `credit_rate`: paid on settled cash above zero.
-    * `borrow_rate`: on the collateral of shares sold short, for symbols without a rate of their own in `borrow_rates`.
+    * `margin_rate`: charged on settled cash below zero. `credit_rate`: paid on settled cash above zero.
+    * `borrow_rate`: charged on the collateral of shares sold short, for symbols without a rate in `borrow_rates`.
       Collateral is `collateral` times the price, rounded up to a whole unit of currency, times the shares (the
-      industry's convention, as Interactive Brokers describes it under "Short Stock Borrow Fees").
+      industry convention, as Interactive Brokers describes it under "Short Stock Borrow Fees").
+
+    Raises BadInput for a value out of range.
     """
 
     margin_rate: Decimal = Decimal("0.06")
@@ -109,32 +112,35 @@ class AccrualSettings:
 
 
 class ShortPosition(NamedTuple):
-    """A short holding at the end of a day. `quantity` is positive."""
+    """A short position at the end of a day. `quantity` is positive."""
 
     quantity: Decimal
     price: Decimal
 
 
 class Accruals:
-    """Interest and borrow fees, night by night on the balances of the evening, due at the first close of a month.
+    """Accrue interest and borrow fees per night on the end-of-day balances. They are due at the first close of a month.
 
-    A weekend or holiday counts with the balances of the evening before it.
+    The nights of a weekend or holiday accrue on the balances of the last day before it.
     """
 
     def __init__(self, settings: AccrualSettings | None = None) -> None:
         self._settings = settings or AccrualSettings()
         self._rates = dict(self._settings.borrow_rates or {})
         self._day = 0
-        self._nightly: dict[tuple[str, str], Decimal] = {}  # (kind, symbol) -> what one night costs
+        self._nightly: dict[tuple[str, str], Decimal] = {}  # (kind, symbol) -> amount per night
         self._accrued: dict[tuple[str, str], Decimal] = {}
 
     @property
     def accrued(self) -> Decimal:
-        """What is not booked yet: below zero when it is owed."""
+        """The accrued amount that is not booked yet, negative if payable."""
         return sum(self._accrued.values(), ZERO)
 
     def close_day(self, day: int, settled_cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
-        """The balances at the end of `day`. Returns what is due: all that accrued, when a month has ended since."""
+        """Accrue up to `day` and record its closing balances. Returns all accrued amounts if a month has ended.
+
+        Raises `InvalidField` if `day` is not after the previous one.
+        """
         if day <= self._day:
             raise InvalidField(f"accruals: day must be after {date.fromordinal(self._day)}, found {_iso(day)}")
         for key, amount in self._nightly.items():
@@ -174,33 +180,36 @@ class Accruals:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         version, self._day, nightly, accrued = snapshot
-        assert version == 1, f"accruals snapshot of version {version}"
+        assert version == 1, f"accruals snapshot: version {version}, expected 1"
         self._nightly = {(kind, symbol): amount for kind, symbol, amount in nightly}
         self._accrued = {(kind, symbol): amount for kind, symbol, amount in accrued}
 
 
 class Dividends:
-    """Cash dividends between ex-date and payment: due to longs, owed by shorts (payment in lieu)."""
+    """Cash dividends between ex-date and pay date: receivable by longs, payable by shorts (payment in lieu)."""
 
     def __init__(self) -> None:
         self._payable: dict[str, tuple[int, str, Decimal]] = {}  # action id -> pay day, symbol, amount
 
     @property
     def receivable(self) -> Decimal:
-        """What is to come less what is owed."""
+        """Dividends receivable minus dividends payable."""
         return sum((amount for _, _, amount in self._payable.values()), ZERO)
 
     def record_ex_date(self, dividend: CashDividend, quantity: Decimal) -> None:
-        """`quantity` (signed) was held when the ex-date began. A repeated announcement changes nothing."""
+        """Record a dividend for the position (signed) at the start of the ex-date. A duplicate has no effect.
+
+        Raises `InvalidField` if the amount is negative or the pay date is before the ex-date.
+        """
         if not is_not_negative(dividend.per_share) or dividend.pay_day < dividend.ex_day:
             raise InvalidField(
-                f"{dividend.action_id}: per_share must be >= 0 and pay_day not before ex_day: {dividend}"
+                f"{dividend.action_id}: per_share must be >= 0 and pay_day not before ex_day, found {dividend}"
             )
         if quantity and dividend.per_share:
             self._payable[dividend.action_id] = (dividend.pay_day, dividend.symbol, dividend.amount_for(quantity))
 
     def take_due(self, day: int) -> list[Charge]:
-        """What is paid up to and on `day`, in order of pay day and id."""
+        """Remove and return the dividends paid on or before `day`, in order of pay date and id."""
         due = sorted((pay_day, action_id) for action_id, (pay_day, _, _) in self._payable.items() if pay_day <= day)
         charges = []
         for pay_day, action_id in due:
@@ -213,7 +222,7 @@ class Dividends:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         version, payable = snapshot
-        assert version == 1, f"dividends snapshot of version {version}"
+        assert version == 1, f"dividends snapshot: version {version}, expected 1"
         self._payable = {action_id: (pay_day, symbol, amount) for action_id, pay_day, symbol, amount in payable}
 
 

@@ -1,7 +1,7 @@
-"""What a company does to its shares, as events. `Ledger.act` and `TaxBook.act` turn the open lots accordingly.
+"""Corporate actions as ledger events. `Ledger.apply_action` and `TaxBook.apply_action` apply them to the open lots.
 
-Basis and holding time go on through splits, stock dividends and symbol changes (IRS Pub. 550, "Stock Splits",
-"Stock Dividends"); money comes only with cash in lieu of a fraction, a delisting's last price, or a dividend.
+Splits, stock dividends and symbol changes preserve basis and holding time (IRS Pub. 550, "Stock Splits", "Stock
+Dividends"). Cash is paid only in lieu of a fraction, at a delisting, or as a dividend.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from schemas.errors import InvalidField
 
 
 class Split(NamedTuple):
-    """`ratio` new shares for one old: 2 is a 2-for-1 split, 0.1 a 1-for-10 reverse split.
+    """`ratio` new shares per old share: 2 is a 2-for-1 split, 0.1 a 1-for-10 reverse split.
 
-    With `cash_in_lieu`, a price per new share, the fraction of a share that is left is sold at it; else it is kept.
+    `cash_in_lieu` is a price per new share at which the remaining fraction of a share is sold; None keeps the fraction.
     """
 
     action_id: str
@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 class StockDividend(NamedTuple):
-    """`rate` new shares for each held (0.05 is 5 %), not taxable: the basis is spread over more shares."""
+    """`rate` new shares per share held (0.05 is 5 %). Not taxable; the basis is spread over more shares."""
 
     action_id: str
     ts_ns: int
@@ -41,7 +41,7 @@ class StockDividend(NamedTuple):
 
 
 class SymbolChange(NamedTuple):
-    """From here on the holding goes by another symbol."""
+    """The position moves to `new_symbol`."""
 
     action_id: str
     ts_ns: int
@@ -50,7 +50,7 @@ class SymbolChange(NamedTuple):
 
 
 class Delisting(NamedTuple):
-    """All that is held is closed at `price`, 0 where the shares became worthless."""
+    """The position is closed at `price`, 0 if the shares are worthless."""
 
     action_id: str
     ts_ns: int
@@ -62,7 +62,7 @@ LedgerAction = Split | StockDividend | SymbolChange | Delisting
 
 
 def validate_ledger_action(action: LedgerAction) -> None:
-    """Raise `InvalidField` for an event that cannot be taken in."""
+    """Raise `InvalidField` for an invalid event."""
     if isinstance(action, Split | StockDividend):
         if not is_positive(action.ratio):
             raise InvalidField(f"{action.action_id}: ratio must be > 0, found {action.ratio}")
@@ -75,7 +75,7 @@ def validate_ledger_action(action: LedgerAction) -> None:
 
 
 def fractional_part(quantity: Decimal) -> Decimal:
-    """What a signed quantity holds beyond whole shares, signed alike.
+    """Return the fraction of a signed quantity beyond whole shares, with the same sign.
 
     >>> fractional_part(Decimal("-33.3"))
     Decimal('-0.300000000')
@@ -84,7 +84,7 @@ def fractional_part(quantity: Decimal) -> Decimal:
 
 
 class CashDividend(NamedTuple):
-    """`per_share` in account currency to whoever holds on the ex-date; who is short owes it. Paid on `pay_day`.
+    """A dividend of `per_share` in account currency for positions on the ex-date, paid on `pay_day`. Shorts pay it.
 
     Days are proleptic ordinals (`datetime.date.toordinal`).
     """
@@ -96,5 +96,5 @@ class CashDividend(NamedTuple):
     per_share: Decimal
 
     def amount_for(self, quantity: Decimal) -> Decimal:
-        """What a holding of `quantity` at the start of the ex-date gets, negative when it owes."""
+        """The amount for a position of `quantity` units at the start of the ex-date, negative if payable."""
         return multiply(quantity, self.per_share)

@@ -1,7 +1,6 @@
-"""From the records of `reference-data` to what the ledger does, the same for the portfolio's books and risk's own.
+"""Convert `reference-data` records to ledger events, for both the portfolio's books and risk's own book.
 
-Money that comes without a trade is worked out here for both: each feeds its own holdings and cash, and a difference
-between the two would show.
+Dividends, interest and borrow fees are computed here for both. Each caller supplies its own positions and cash.
 """
 
 from __future__ import annotations
@@ -29,16 +28,17 @@ LedgerEvent = Split | StockDividend | SymbolChange | Delisting
 
 
 def share_ratio(action: CorporateAction) -> Decimal:
-    """New shares for one old; 1 where the number of shares stays."""
+    """Return the new shares per old share; 1 if the number of shares does not change."""
     if action.ratio is None or action.kind in (CASH_DIVIDEND, DELISTING, SYMBOL_CHANGE):
         return ONE
     return action.ratio if action.kind == SPLIT else ONE + action.ratio
 
 
 def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> LedgerEvent | None:
-    """What happens to a holding of `held` units at `ts_ns`; None where nothing does (a cash dividend, an empty book).
+    """Convert a corporate action to the ledger event for a position of `quantity` units at `ts_ns`.
 
-    A ratio that would leave less than a grain closes the holding at what the grain is worth.
+    Returns None if the position does not change (a cash dividend, no position). If the ratio would leave at most
+    `DUST` units, the position is closed for the cash in lieu of that remainder.
     """
     action_id, symbol = action.action_id, action.symbol
     if not quantity or action.kind == CASH_DIVIDEND:
@@ -52,15 +52,17 @@ def to_ledger_event(action: CorporateAction, ts_ns: int, quantity: Decimal) -> L
         return Delisting(action_id, ts_ns, symbol, multiply(action.amount or ZERO, ratio))
     if action.kind == SPLIT:
         return Split(action_id, ts_ns, symbol, ratio, action.amount)
-    assert action.ratio is not None, f"{action_id} was checked"
+    assert action.ratio is not None, f"{action_id}: expected a validated corporate action"
     return StockDividend(action_id, ts_ns, symbol, action.ratio, action.amount)
 
 
 def apply_to_quantities(
     quantities: Mapping[str, Decimal], dust: dict[str, None], action: CorporateAction, ts_ns: int
 ) -> dict[str, Decimal]:
-    """Plain holdings by symbol after a corporate action, for whoever keeps no lots. `dust` are the symbols that were
-    split, of which as little as `DUST` counts as nothing once they are traded.
+    """Return the positions by symbol after a corporate action, for callers that do not track lots.
+
+    `dust` is the set of split symbols, which this function updates. After a trade in a split symbol, a position of at
+    most `DUST` units counts as 0.
     """
     after, symbol = dict(quantities), action.symbol
     event = to_ledger_event(action, ts_ns, quantities.get(symbol, ZERO))
@@ -68,7 +70,7 @@ def apply_to_quantities(
         after[symbol] = ZERO
     elif isinstance(event, SymbolChange):
         if after[symbol] * after.get(event.new_symbol, ZERO) < 0:
-            return after  # held long under one name and short under the other: nobody can say what becomes of it
+            return after  # long under one symbol and short under the other: the result is undefined, change nothing
         if dust.pop(symbol, ()) is None:
             dust[event.new_symbol] = None
         after[event.new_symbol] = after.get(event.new_symbol, ZERO) + after.pop(symbol)
@@ -81,14 +83,16 @@ def apply_to_quantities(
 
 
 class AccountIncome:
-    """Dividends, interest and borrow fees of one account, day by day. All money in account currency."""
+    """Dividends, interest and borrow fees of one account. All money in account currency."""
 
     def __init__(self, settings: AccrualSettings) -> None:
         self._accruals, self._dividends = Accruals(settings), Dividends()
 
     def open_day(self, previous_day: int, day: int, cash: Decimal, shorts: Mapping[str, ShortPosition]) -> list[Charge]:
-        """Trading day `day` (yyyymmdd) begins after `previous_day` (0: the first). `cash` and `shorts` are of the evening
-        before. Returns what is due, for the account to book.
+        """Start trading day `day` (yyyymmdd). `previous_day` is the trading day before it, 0 if there is none.
+
+        `cash` and `shorts` are the closing balances of the previous day. Returns the due charges, which the caller
+        books.
         """
         due: list[Charge] = []
         if previous_day:
@@ -96,8 +100,11 @@ class AccountIncome:
         return due + self._dividends.take_due(_ordinal(day))
 
     def record_ex_date(self, action: CorporateAction, quantity: Decimal, day: int, rate: Decimal = ONE) -> list[Charge]:
-        """A cash dividend takes effect on `day`; `rate` is its currency's. Returns it where it is paid at once."""
-        assert action.amount is not None, f"{action.action_id} was checked"
+        """Record a cash dividend that goes ex on `day`. `rate` converts its currency to account currency.
+
+        Returns the charges that are due immediately.
+        """
+        assert action.amount is not None, f"{action.action_id}: expected a validated corporate action"
         today = _ordinal(day) if day else 1
         pay_day = max(today, _ordinal(action.pay_date)) if action.pay_date else today
         amount = multiply(action.amount, rate)
@@ -109,13 +116,13 @@ class AccountIncome:
 
     def restore(self, snapshot: Any) -> None:
         version, accruals, dividends = snapshot
-        assert version == VERSION, f"income state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"account income snapshot: version {version}, expected {VERSION}"
         self._accruals.restore(accruals)
         self._dividends.restore(dividends)
 
 
 def _ordinal(yyyymmdd: int) -> int:
-    """Of a bar's trading day. A feed may write one that no calendar has; the books go on with the day it comes to.
+    """Convert a bar's trading day to an ordinal. A day outside the month, which a feed may publish, rolls over.
 
     >>> _ordinal(20240132) == _ordinal(20240201)
     True

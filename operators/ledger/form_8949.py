@@ -1,4 +1,4 @@
-"""Rows of IRS Form 8949, "Sales and Other Dispositions of Capital Assets", from matches of lots."""
+"""Build the rows of IRS Form 8949, "Sales and Other Dispositions of Capital Assets", from lot matches."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 class FormRow(NamedTuple):
-    """One row, columns (a) to (h); `part_sums` is I for what was held one year or less, II for what was held longer.
+    """One row, columns (a) to (h). `part` is I for a holding period of at most one year, and II for a longer one.
 
-    Amounts are in whole cents, and `gain = proceeds - basis + adjustment` holds for the rounded numbers.
+    Amounts are rounded to cents. `gain = proceeds - basis + adjustment` is exact for the rounded amounts.
     """
 
     part: str
@@ -34,16 +34,16 @@ class FormRow(NamedTuple):
 
 
 def form_rows(matches: Iterable[TaxMatch]) -> list[FormRow]:
-    """Part I before part II, each in order of the matches."""
+    """Return the rows of part I, then of part II, each in order of the matches."""
     rows = [_row(match) for match in matches]
     return sorted(rows, key=lambda row: row.part)
 
 
 def _row(match: TaxMatch) -> FormRow:
-    """Selling fees lower the proceeds, buying fees and carried losses raise the basis.
+    """Build the row of one match. Selling fees reduce the proceeds; buying fees and carried losses increase the basis.
 
-    A short sale is acquired and sold on the day that it was closed (instructions for columns (b) and (c)), and counts
-    as short-term: what closes it was bought on that day.
+    A short sale is acquired and sold on the day of its closing (instructions for columns (b) and (c)). It is
+    short-term, because the closing units were bought on that day.
     """
     closed_lot, sold = match.closed_lot, _day(match.closed_ns)
     if closed_lot.quantity > 0:
@@ -70,7 +70,7 @@ def _day(ts_ns: int) -> date:
 
 
 def _year_after(day: date) -> date:
-    """The last day on which a holding acquired on `day` is still short-term."""
+    """The last day on which a position acquired on `day` is short-term."""
     try:
         return day.replace(year=day.year + 1)
     except ValueError:  # 29 February
@@ -78,7 +78,7 @@ def _year_after(day: date) -> date:
 
 
 def totals(rows: Iterable[FormRow]) -> dict[str, dict[str, Decimal]]:
-    """Columns (d), (e), (g) and (h) summed by part."""
+    """Return the sums of columns (d), (e), (g) and (h) by part."""
     sums: dict[str, dict[str, Decimal]] = {}
     for row in rows:
         part_sums = sums.setdefault(row.part, dict.fromkeys(("proceeds", "basis", "adjustment", "gain"), _ZERO_CENTS))

@@ -1,6 +1,6 @@
-"""One symbol's lots, and which of them a closing trade takes: FIFO, LIFO, HIFO, average cost or lots named one by one.
+"""The lots of one symbol, matched by FIFO, LIFO, HIFO, average cost or specific identification.
 
-Nothing in here knows cash, records or taxes; the ledger and the tax books both stand on it.
+The ledger and the tax books both use this module. It contains no cash, records or taxes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from schemas.errors import BadInput, InvalidField
 FIFO, LIFO, HIFO, AVERAGE, SPECIFIC = "fifo", "lifo", "hifo", "average", "specific"
 METHODS = (FIFO, LIFO, HIFO, AVERAGE, SPECIFIC)
 DUST = Decimal("0.000001")
-"""Units that no one can trade: what a split's rounded ratio leaves behind. Only symbols that were split have dust."""
+"""A remainder too small to trade, left by the rounded ratio of a split. Only split symbols have dust."""
 
 
 def split_quantity(quantity: Decimal, ratio: Decimal) -> Decimal:
-    """What a holding becomes with `ratio` new units for one old: whole where it is within dust of that.
+    """Return the quantity after a split into `ratio` new units per old unit, as a whole number if within `DUST` of one.
 
     >>> split_quantity(Decimal(3), Decimal("0.333333333"))
     Decimal('1.000000000')
@@ -32,12 +32,12 @@ def split_quantity(quantity: Decimal, ratio: Decimal) -> Decimal:
 
 
 class OpenLot:
-    """What is left of one opening trade. Long lots have positive `quantity` and `cost`, short lots negative ones.
+    """The open part of one opening trade. Long lots have a positive `quantity` and `cost`, short lots negative ones.
 
-    `cost` is the booked entry value of what is left (quantity * price * value of a unit, rounded once when it was
-    booked), `fees` what is left of the opening fee, `carried_loss` the loss that a wash sale moved into this lot. All three
-    shrink by exact shares: the last part takes the remainder, so that the parts sum to the whole. `holding_from_ns` is
-    earlier than `opened_ns` after a wash sale, by the time that the lot it replaced was held.
+    `cost` is the booked entry value of the open part (quantity * price * unit value, rounded once at booking). `fees`
+    is the open part of the opening fee. `carried_loss` is the loss that a wash sale moved into this lot. A partial
+    close reduces all three in proportion. The last part takes the rounding remainder, so the parts sum to the whole.
+    After a wash sale, `holding_from_ns` is earlier than `opened_ns` by the holding time of the replaced lot.
     """
 
     __slots__ = (
@@ -78,7 +78,7 @@ class OpenLot:
         self.is_replacement = is_replacement  # whether these units have already replaced units sold at a loss
 
     def split_off(self, quantity: Decimal) -> OpenLot:
-        """Move `quantity` (signed like the lot, less than it holds) with its exact shares to a lot of its own."""
+        """Move `quantity` (signed like the lot, smaller than it) with its exact shares of the amounts to a new lot."""
         total = self.quantity
         assert abs(quantity) < abs(total) and quantity * total > 0, f"{quantity} of {total}"
         cost = portion(self.cost, quantity, total)
@@ -102,7 +102,7 @@ class OpenLot:
         )
 
     def as_tuple(self) -> tuple[Any, ...]:
-        """For a snapshot; `OpenLot(*lot.as_tuple())` is the same lot."""
+        """Return the state for a snapshot. `OpenLot(*lot.as_tuple())` restores the lot."""
         return (
             self.lot_id,
             self.opened_ns,
@@ -118,9 +118,10 @@ class OpenLot:
 
 
 class ClosedLot(NamedTuple):
-    """One lot, or part of one, matched by a closing trade. Quantity and values are signed like the lot.
+    """A lot, or part of a lot, matched by a closing trade. Quantity and values are signed like the lot.
 
-    `pnl` is `exit_value - entry_value`, gross of fees and of what a wash sale carried in. `lot` is what stays open.
+    `pnl` is `exit_value - entry_value`, before fees and carried losses. `lot` is the matched lot after the close, with
+    the quantity that is still open.
     """
 
     lot: OpenLot
@@ -138,9 +139,11 @@ class LotBook:
     """The open lots of one symbol under one method.
 
     * fifo: oldest first. lifo: newest first.
-    * hifo: highest entry price first (with what a wash sale carried in), the older of equals first; also for shorts.
-    * average: every unit has the cost, fee and carried loss of the average open unit; holding times go oldest first.
-    * specific: the lots named with the trade, in that order, then oldest first.
+    * hifo: highest entry price first (including carried losses); at equal prices, the older lot first; also for shorts.
+    * average: every unit has the average cost, fee and carried loss of all open units; lots close oldest first.
+    * specific: the lots specified with the trade, in that order, then oldest first.
+
+    Raises BadInput for an unknown method.
     """
 
     __slots__ = ("average", "carried_loss", "cost", "dust", "fees", "lots", "method", "quantity")
@@ -149,20 +152,20 @@ class LotBook:
         if method not in METHODS:
             raise BadInput(f"lot method must be one of {', '.join(METHODS)}, found {method!r}")
         self.method = method
-        self.lots: deque[OpenLot] = deque()  # oldest first; under hifo the cheapest first
+        self.lots: deque[OpenLot] = deque()  # oldest first; under hifo the lowest price first
         self.quantity = ZERO
         self.cost = ZERO
-        self.fees = ZERO  # opening fees of what is open
+        self.fees = ZERO  # opening fees of the open lots
         self.carried_loss = ZERO
         self.dust = ZERO
-        self.average = ZERO  # entry price of the average open unit; kept under average cost only
+        self.average = ZERO  # average entry price per open unit; under average cost only
 
     def close(
         self, quantity: Decimal, value: Decimal, fee: Decimal, lot_ids: Sequence[str] = ()
     ) -> tuple[list[ClosedLot], Decimal, Decimal, Decimal]:
         """Match a trade (signed quantity and value) with lots of the other side.
 
-        Returns the matches, and what is left of quantity, value and fee to open a lot with.
+        Returns the matches, and the remaining quantity, value and fee, with which the caller opens a lot.
         """
         matches: list[ClosedLot] = []
         remaining, remaining_value, remaining_fee = quantity, value, fee
@@ -173,7 +176,7 @@ class LotBook:
             remaining = remaining + closed_quantity
             if self.dust and abs(remaining) <= self.dust:
                 remaining = ZERO
-            # `value` and `quantity` have the other side's sign, so this share of the value is signed like the lot.
+            # `value` and `quantity` have the opposite sign of the lot, so this share of the value has the lot's sign.
             if remaining:
                 exit_value = portion(value, closed_quantity, quantity)
                 exit_fee = portion(fee, -closed_quantity, quantity) if fee else fee
@@ -185,8 +188,8 @@ class LotBook:
         return matches, remaining, remaining_value, remaining_fee
 
     def open(self, lot: OpenLot) -> None:
-        """Add a lot of the side that is held."""
-        assert not self.quantity or (self.quantity > 0) is (lot.quantity > 0), "long and short lots at once"
+        """Add a lot on the side of the position."""
+        assert not self.quantity or (self.quantity > 0) is (lot.quantity > 0), "lot opened against the position's side"
         self.quantity += lot.quantity
         self.cost += lot.cost
         if lot.fees:
@@ -195,11 +198,11 @@ class LotBook:
             self.carried_loss += lot.carried_loss
         if self.method == AVERAGE:
             self.average += portion(lot.price - self.average, lot.quantity, self.quantity)
-            lot.cost = lot.fees = lot.carried_loss = ZERO  # the totals own them; `open_lots` shares them out
+            lot.cost = lot.fees = lot.carried_loss = ZERO  # the totals contain them; `open_lots` allocates them
         self.insert(lot)
 
     def insert(self, lot: OpenLot) -> None:
-        """Put a lot whose amounts the totals already hold where the method wants it."""
+        """Insert a lot at its position in the order of the method. The totals already include its amounts."""
         if self.method == HIFO:
             self.lots.insert(bisect_left(self.lots, price_with_carried_loss(lot), key=price_with_carried_loss), lot)
         else:
@@ -215,20 +218,20 @@ class LotBook:
             self.insert(lot)
 
     def split_lot(self, lot: OpenLot, quantity: Decimal) -> OpenLot:
-        """Make `quantity` (signed) of an open lot a lot of its own, in front of the rest. Returns it."""
+        """Split `quantity` (signed) off an open lot into a new lot, inserted before it. Returns the new lot."""
         new_lot = lot.split_off(quantity)
         self.lots.insert(self.lots.index(lot), new_lot)
         return new_lot
 
     def lots_by_age(self) -> list[OpenLot]:
-        """The lots themselves, oldest first."""
+        """The open lots, oldest first. Under average cost, their amounts are in the totals."""
         return sorted(self.lots, key=_opened_ns_of) if self.method == HIFO else list(self.lots)
 
     def split(self, ratio: Decimal) -> None:
-        """`ratio` new units for one old. Cost, fees and holding times stay; from here on the book knows dust.
+        """Split into `ratio` new units per old unit. Cost, fees and holding times do not change.
 
-        A total within dust of a whole number becomes that number; each lot gets its share, the last one the rest, and
-        a lot that is left without a unit gives its cost to its neighbour. `InvalidField` where nothing would be left.
+        A total within `DUST` of a whole number becomes that number. Each lot gets its share, and the last lot takes the
+        remainder. A lot without units is merged into another lot. Raises `InvalidField` if no units would remain.
         """
         if not self.quantity:
             return
@@ -247,7 +250,7 @@ class LotBook:
         self._merge_empty()
 
     def open_lots(self) -> Iterator[OpenLot]:
-        """The lots, oldest first, each with its own basis; under average cost with its share of the pool."""
+        """Yield the lots, oldest first, each with its basis. Under average cost, the basis is a share of the pool."""
         if self.method != AVERAGE:
             yield from self.lots_by_age()
             return
@@ -263,7 +266,7 @@ class LotBook:
             yield pooled
 
     def absorb(self, other: LotBook) -> None:
-        """Take over another book's lots, of the same side and method: the symbol has a new name."""
+        """Add the lots of another book of the same side and method, after a symbol change."""
         for lot in other.open_lots():
             self.open(lot)
         self.dust = max(self.dust, other.dust)
@@ -276,7 +279,7 @@ class LotBook:
 
     @classmethod
     def from_tuple(cls, state: tuple[Any, ...]) -> LotBook:
-        """The book that `as_tuple()` was taken of."""
+        """Restore a book from `as_tuple()`."""
         method, totals, lots = state
         book = cls(method)
         book.quantity, book.cost, book.fees, book.carried_loss, book.dust, book.average = totals
@@ -294,7 +297,7 @@ class LotBook:
         return self.lots[0]
 
     def _close_part(self, lot: OpenLot, closed_quantity: Decimal, exit_value: Decimal, exit_fees: Decimal) -> ClosedLot:
-        """Take `closed_quantity` with its entry value and fees out of a lot and out of the totals."""
+        """Remove `closed_quantity` with its entry value and fees from a lot and from the totals."""
         if self.method == AVERAGE:
             price = self.average
             value, fees, carried_loss = _take_shares(
@@ -335,7 +338,7 @@ class LotBook:
             lots.remove(lot)
 
     def _merge_empty(self) -> None:
-        """Give what lots without a unit of the right sign hold to a neighbour."""
+        """Merge lots with quantity zero or with the wrong sign into the last remaining lot."""
         remaining_lots: deque[OpenLot] = deque()
         unmatched: list[OpenLot] = []
         for lot in self.lots:
@@ -367,5 +370,5 @@ def _opened_ns_of(lot: OpenLot) -> int:
 
 
 def price_with_carried_loss(lot: OpenLot) -> Decimal:
-    """The entry price, with what a wash sale carried in, per unit."""
+    """The entry price per unit, including the carried loss."""
     return lot.price + portion(lot.carried_loss, lot.price, lot.cost) if lot.carried_loss and lot.cost else lot.price

@@ -1,7 +1,7 @@
 """Tax lots of any number of symbols under one method, with or without wash sales, from trades in order of time.
 
-Several books fed with the same trades stand side by side: `{method: TaxBook(method) for method in METHODS}`. No cash is
-kept here, and the account's own ledger is not touched.
+To compare methods, feed the same trades to several books: `{method: TaxBook(method) for method in METHODS}`. A tax book
+contains no cash and does not change the account's ledger.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from schemas.records import BUY, TRADE, Execution
 
 
 class TaxTrade(NamedTuple):
-    """One fill. `quantity` is signed, `fee` in account currency. Its day is that of `ts_ns`: give the exchange's time.
+    """One fill. `quantity` is signed, `fee` is in account currency. `ts_ns` is the exchange's time and sets the day.
 
-    Fills with the same `purchase_id` (an order's id) count as one purchase for wash sales.
+    Fills with the same `purchase_id` (an order id) count as one purchase for wash sales.
     """
 
     trade_id: str
@@ -43,7 +43,7 @@ class TaxTrade(NamedTuple):
 
 
 def to_tax_trade(execution: Execution, multiplier: Decimal = ONE) -> TaxTrade | None:
-    """The trade that an execution report stands for, None for a report that moves nothing."""
+    """Convert an execution report to a trade; None for a report other than TRADE."""
     if execution.exec_type != TRADE:
         return None
     quantity = execution.quantity if execution.side == BUY else -execution.quantity
@@ -65,8 +65,9 @@ def _validate_trade(trade: TaxTrade) -> None:
 class TaxMatch:
     """A part of a lot and the trade that closed it. Values are positive for long and negative for short matches.
 
-    `pnl` is gross: exit value less entry value. What is taxed is `gain`: less fees and the loss that an earlier wash
-    sale carried into the lot, plus the loss that this one's replacement disallows (which may yet grow for 30 days).
+    `pnl` is exit value minus entry value, before fees. `gain` is the taxable gain: `pnl` minus fees and minus the loss
+    that an earlier wash sale carried into the lot, plus the disallowed loss of this match. This loss can still
+    increase for 30 days.
     """
 
     __slots__ = (
@@ -106,7 +107,7 @@ class TaxMatch:
 
     @property
     def fees(self) -> Decimal:
-        """The shares of the opening and the closing fee."""
+        """The allocated parts of the opening and the closing fee."""
         return self.closed_lot.entry_fees + self.closed_lot.exit_fees
 
     @property
@@ -119,9 +120,9 @@ class TaxMatch:
 
 
 class TaxBook:
-    """Lots and matches by `method` (one of `lots.METHODS`); with `wash_sales`, losses are disallowed by IRS Pub. 550.
+    """Lots and matches under `method` (one of `lots.METHODS`). With `wash_sales`, IRS Pub. 550 disallows losses.
 
-    Trades and corporate actions have to come in order of time; `InvalidField` where one does not.
+    Trades and corporate actions must arrive in order of time; otherwise `InvalidField` is raised.
     """
 
     def __init__(self, method: str = FIFO, *, wash_sales: bool = False) -> None:
@@ -133,14 +134,17 @@ class TaxBook:
         self._day = -(2**31)
 
     def apply_trade(self, trade: TaxTrade, lot_ids: Sequence[str] = ()) -> list[TaxMatch]:
-        """Take one fill in. `lot_ids` names lots (by their opening trade) to close first, where method is specific."""
+        """Book one fill. With the method `specific`, the lots in `lot_ids` (ids of opening trades) are closed first.
+
+        Raises `InvalidField` for a value out of range and for a multiplier that differs from the open position's.
+        """
         self._advance_day(trade.trade_id, trade.ts_ns)
         _validate_trade(trade)
         book = self._book(trade.symbol)
         if book.quantity and self._multipliers[trade.symbol] != trade.multiplier:
-            held_multiplier = self._multipliers[trade.symbol]
+            expected = f"{self._multipliers[trade.symbol]} as for the open position"
             raise InvalidField(
-                f"{trade.trade_id}: multiplier of {trade.symbol} must be {held_multiplier} as held, found {trade.multiplier}"
+                f"{trade.trade_id}: multiplier of {trade.symbol} must be {expected}, found {trade.multiplier}"
             )
         self._multipliers[trade.symbol] = trade.multiplier
         price, quantity, fee = quantize(trade.price), quantize(trade.quantity), quantize(trade.fee)
@@ -162,7 +166,7 @@ class TaxBook:
         return matches
 
     def apply_action(self, action: LedgerAction) -> list[TaxMatch]:
-        """Take a corporate action in. Returns what it closed: a fraction paid out, a delisting."""
+        """Apply a corporate action. Returns the matches of a fraction paid out or of a delisting."""
         validate_ledger_action(action)
         self._advance_day(action.action_id, action.ts_ns)
         symbol = action.symbol
@@ -183,7 +187,7 @@ class TaxBook:
         return []
 
     def open_lots(self) -> Iterator[tuple[str, Decimal, OpenLot]]:
-        """Symbol, multiplier and lot of all that is open: symbols as first traded, the oldest lot first."""
+        """Yield symbol, multiplier and lot of all open lots: symbols in order of first trade, the oldest lot first."""
         for symbol, book in self._books.items():
             for lot in book.open_lots():
                 yield symbol, self._multipliers[symbol], lot
@@ -214,7 +218,7 @@ class TaxBook:
     def _rename(self, symbol: str, new_symbol: str) -> None:
         old_book, new_book = self._books[symbol], self._book(new_symbol)
         if old_book.quantity * new_book.quantity < 0:
-            raise InvalidField(f"{symbol} cannot become {new_symbol}: one is held long, the other short")
+            raise InvalidField(f"{symbol} cannot be renamed to {new_symbol}: one position is long, the other short")
         self._multipliers.setdefault(new_symbol, self._multipliers[symbol])
         new_book.absorb(old_book)
         if symbol in self._wash_sales_of:
@@ -224,5 +228,5 @@ class TaxBook:
     def _advance_day(self, cause: str, ts_ns: int) -> None:
         day = ts_ns // DAY_NS
         if day < self._day:
-            raise InvalidField(f"{cause}: trades and corporate actions must come in order of time")
+            raise InvalidField(f"{cause}: trades and corporate actions must be in order of time, found an earlier day")
         self._day = day

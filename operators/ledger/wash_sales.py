@@ -1,12 +1,12 @@
-"""Wash sales of one symbol, as IRS Publication 550 ("Wash Sales") has them.
+"""Wash sales of one symbol under IRS Publication 550 ("Wash Sales").
 
-A loss is disallowed as far as the units sold are replaced: bought within 30 days before or after the sale. The
-disallowed loss goes into the basis of the replacement, and the time the sold units were held into its holding time.
-Loss sales are matched in the order in which they happened with replacements in the order in which they were bought; a
-unit replaces one unit only. Closing a short sale at a loss is the mirror image, another short sale its replacement.
+A loss is disallowed to the extent that the sold units are replaced, that is, bought within 30 days before or after the
+sale. The disallowed loss is added to the basis of the replacement, and the holding time of the sold units to its
+holding time. Loss sales are matched in order of time with replacements in order of purchase. A unit replaces only one
+unit. Closing a short sale at a loss works the same way, with another short sale as the replacement.
 
-What was bought together with the units sold is no replacement for them (Rev. Rul. 56-602: selling part of one
-purchase), nor is what the same sale sold, nor what only closes a position of the other side.
+The following units are not replacements: units of the same purchase as the sold units (Rev. Rul. 56-602: selling part
+of one purchase), units sold by the same sale, and units that only close a position of the other side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW_DAYS = 30
 
 
 class LossSale:
-    """A closing match with a loss, as far as it still looks for a replacement. `units` and `loss` are positive."""
+    """The part of a loss sale that has no replacement yet. `units` and `loss` are positive."""
 
     __slots__ = ("day", "disallowed", "holding_ns", "is_long", "loss", "purchase_id", "units")
 
@@ -38,7 +38,7 @@ class LossSale:
         self.disallowed = ZERO
 
     def replace(self, units: Decimal) -> Decimal:
-        """`units` of it were replaced. Returns the loss that this disallows; the last unit takes what is left."""
+        """Record `units` as replaced. Returns the disallowed loss. The last units take the remaining loss."""
         loss = self.loss if units == self.units else portion(self.loss, units, self.units)
         self.units -= units
         self.loss -= loss
@@ -47,15 +47,15 @@ class LossSale:
 
 
 class WashSales:
-    """Finds replacements in a symbol's `LotBook`. `day` counts days; a lot's day is `opened_ns // DAY_NS`."""
+    """Find replacements in a symbol's `LotBook`. A lot's day is `opened_ns // DAY_NS`."""
 
     def __init__(self, book: LotBook) -> None:
         self._book = book
-        self._open_sales: deque[LossSale] = deque()  # sold at a loss and not replaced yet, oldest first
-        self._free_lots: deque[OpenLot] = deque()  # bought in the last 30 days and replacing nothing yet, oldest first
+        self._open_sales: deque[LossSale] = deque()  # loss sales without a replacement, oldest first
+        self._free_lots: deque[OpenLot] = deque()  # lots of the last 30 days that replace no units, oldest first
 
     def record_loss_sales(self, sales: list[LossSale]) -> None:
-        """One trade closed lots at a loss. What was bought in the 30 days before replaces first."""
+        """Record the loss sales of one trade. Lots bought in the 30 days before replace them first."""
         if not sales:
             return
         self._drop_expired(sales[0].day)
@@ -64,14 +64,14 @@ class WashSales:
                 if not sale.units:
                     break
                 can_replace = (lot.quantity > 0) is sale.is_long and lot.execution_id != sale.purchase_id
-                # A lot leaves when it was closed since, or when all of it replaces something.
+                # Drop a lot that is closed or that is completely used as a replacement.
                 if not lot.quantity or (can_replace and self._replace(sale, lot) is None):
                     self._free_lots.remove(lot)
             if sale.units:
                 self._open_sales.append(sale)
 
     def record_purchase(self, lot: OpenLot) -> None:
-        """A lot was opened: it replaces what was sold at a loss in the 30 days before, the oldest sale first."""
+        """Record an opened lot. It replaces the loss sales of the 30 days before, the oldest first."""
         self._drop_expired(lot.opened_ns // DAY_NS)
         free_lot: OpenLot | None = lot
         unmatched: list[LossSale] = []
@@ -86,13 +86,13 @@ class WashSales:
             self._free_lots.append(free_lot)
 
     def split(self, ratio: Decimal) -> None:
-        """`ratio` new units for one old: what was sold before is looked for in new units."""
+        """Convert the open loss sales to new units after a split: `ratio` new units per old unit."""
         for sale in self._open_sales:
             sale.units = multiply(sale.units, ratio)
         self._open_sales = deque(sale for sale in self._open_sales if sale.units)
 
     def _replace(self, sale: LossSale, lot: OpenLot) -> OpenLot | None:
-        """Let the lot replace what it can of the sale. Returns what of the lot is left free."""
+        """Use a lot as a replacement for as many units of the sale as possible. Returns the unused lot, or None."""
         available_units = abs(lot.quantity)
         if available_units <= sale.units:
             replacement_lot, free_lot = lot, None
@@ -106,12 +106,12 @@ class WashSales:
         return free_lot
 
     def absorb(self, other: WashSales) -> None:
-        """Take over what waits under the symbol's old name. The book has taken over the lots before."""
+        """Add the open loss sales of the symbol's old name. Call after the book has absorbed the lots."""
         self._free_lots = deque(lot for lot in self._book.lots_by_age() if not lot.is_replacement)
         self._open_sales = deque(sorted([*self._open_sales, *other._open_sales], key=lambda sale: sale.day))
 
     def _drop_expired(self, day: int) -> None:
-        """Drop the sales that nothing bought from `day` on can replace, and the lots that replace nothing sold then."""
+        """Drop the loss sales and lots that are outside the 30-day window on `day`."""
         while self._open_sales and self._open_sales[0].day < day - WINDOW_DAYS:
             self._open_sales.popleft()
         while self._free_lots and self._free_lots[0].opened_ns // DAY_NS < day - WINDOW_DAYS:

@@ -1,4 +1,4 @@
-"""Headlines: which symbols they name, and when two are the same."""
+"""Headlines: find the symbols that they mention, and identify duplicates."""
 
 from operators.news.identity import news_id
 from operators.news.tagging import SymbolTagger

@@ -1,4 +1,4 @@
-"""When two headlines are one: the same guid or address at a source, else the same words on the same day."""
+"""Identify duplicate headlines: the same guid or address at a source, otherwise the same words on the same day."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ _WORDS = re.compile(r"\w+")
 
 
 def news_id(source: str, headline: str, published_ns: int, key: str = "") -> str:
-    """`key` is what the source itself tells its items apart by, "" for nothing. Upper and lower case, punctuation and
-    spaces of a headline do not count.
+    """Return the id of a headline. `key` is the source's own identifier, or "".
+
+    Without a key, the id depends on the source, the UTC day and the words of the headline. Case, punctuation and spaces
+    do not matter.
 
     >>> news_id("rss:x", "Profits  rise!", 5) == news_id("rss:x", "profits rise", 7)
     True

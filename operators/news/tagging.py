@@ -1,4 +1,4 @@
-"""Which symbols a text names: `$AAPL`, `(NASDAQ: AAPL)`, and companies by name."""
+"""Find the symbols that a text mentions: `$AAPL`, `(NASDAQ: AAPL)`, and company names."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ _MARKED = re.compile(rf"\$({_TICKER})(?![\w.-]*\w)|\((?:NYSE|NASDAQ|Nasdaq|AMEX|
 
 
 class SymbolTagger:
-    """`companies` gives each symbol the names by which texts call it. Names count as whole words, in any case; of names
-    within one another the longest counts.
+    """Tag texts with symbols. `companies` maps each symbol to its company names.
+
+    Names match whole words and ignore case. If one name contains another, the longest match counts.
 
     >>> tag = SymbolTagger({"AAPL": ["Apple"], "APLE": ["Apple Hospitality"], "F": ["Ford Motor"]}).tag
     >>> tag("apple hospitality falls, $TSLA and Apple's rival rise; pineapples (NYSE: F)")
@@ -27,7 +28,7 @@ class SymbolTagger:
         self._names = re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE) if words else None
 
     def tag(self, text: str) -> list[str]:
-        """Each symbol once, in the order of its first place in the text."""
+        """Return each mentioned symbol once, in order of its first mention."""
         mentions = [(match.start(), match[1] or match[2]) for match in _MARKED.finditer(text)]
         if self._names is not None:
             matches = self._names.finditer(text)

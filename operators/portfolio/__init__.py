@@ -1,4 +1,4 @@
-"""The portfolio: books executions, values holdings, and sizes the orders that the strategies' targets require."""
+"""The portfolio: book executions, value the positions, and size the orders that the strategies' targets require."""
 
 from operators.portfolio.settings import PortfolioSettings
 from operators.portfolio.stage import PortfolioStage

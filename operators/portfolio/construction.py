@@ -1,7 +1,7 @@
-"""Portfolio construction: from the strategies' views of a symbol to the quantity that is wanted of it.
+"""Portfolio construction: compute the target quantity of a symbol from the strategies' views.
 
-Each view is sized by itself; their sum is kept within the symbol's share of equity, the turnover and the cash that is
-free. Every step that changes a number leaves a text, which travels in `OrderProposal.sizing`.
+Each view is sized separately. The sum is then limited by the symbol's share of equity, by the turnover and by the free
+cash. Every step that changes the quantity adds a text to `OrderProposal.sizing`.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from operators.valuation import Marks
 
 
 class PlannedTrade(NamedTuple):
-    """What to trade of a symbol now. `delta` is signed, 0 for nothing; money per unit."""
+    """The trade for a symbol. `delta` is the signed quantity, 0 for no trade. `price` and `unit_cost` are per unit."""
 
     delta: Decimal
     price: Decimal
-    unit_cost: Decimal  # to be held back for each unit bought
+    unit_cost: Decimal  # cash to reserve per unit bought
     text: str
 
 
 class Construction:
-    """Reads the portfolio's books (`operators/portfolio/stage.py`), and writes what is wanted into `targets`."""
+    """Compute target quantities from the portfolio's books (`operators/portfolio/stage.py`), and update `targets`."""
 
     def __init__(
         self,
@@ -60,15 +60,16 @@ class Construction:
         self._rebalances = settings.sizing.method in REBALANCED
 
     def update_active_symbols(self) -> None:
-        """Let the estimates that compare symbols know which of them are wanted."""
+        """Pass the symbols with an active view to the estimates that compare symbols."""
         views = ((s, target) for s, targets in self._targets.items() for target in targets.values())
         self._estimates.set_active_symbols(symbol for symbol, target in views if self._direction(target))
 
     def plan_trade(
         self, symbol: str, due: list[str], equity: Decimal, turnover: Decimal, reserved: Decimal
     ) -> PlannedTrade | None:
-        """Act on the views of the strategies `due`. `reserved`: cash that orders under way will take; `adjustment_turnover`: see
-        there. None where the symbol has no price yet.
+        """Apply the views of the strategies in `due`. Return the resulting trade; None if the symbol has no price.
+
+        `reserved` is the cash that pending orders need. `turnover` is the result of `adjustment_turnover`.
         """
         targets = self._targets[symbol]
         price, unit_price, lot_size = self._price_terms(symbol, due)
@@ -88,8 +89,9 @@ class Construction:
         return PlannedTrade(net_target(targets) - position, price, unit_cost, "; ".join(texts))
 
     def adjustment_turnover(self, ready: Iterable[tuple[str, list[str]]], equity: Decimal) -> Decimal:
-        """The value of all adjustments that this tick would trade, where the settings limit it; else 0. `ready`:
-        symbols, each with the strategies whose views are due.
+        """Return the value of all adjustments in this time slice; 0 if the settings do not limit the turnover.
+
+        `ready` contains the symbols, each with the strategies whose views are due.
         """
         settings, turnover = self._settings, ZERO
         if settings.sizing.turnover_max is None or not self._rebalances:
@@ -109,14 +111,14 @@ class Construction:
         return turnover
 
     def limit_price(self, symbol: str, price: Decimal, *, buying: bool) -> Decimal:
-        """Beyond the reference price by the settings' offset, on the instrument's tick."""
+        """Return the reference price plus (buy) or minus (sell) the configured offset, rounded to the tick size."""
         instrument = self._instruments.get(symbol)
         offset = multiply(price, self._settings.limit_offset_bps / 10_000)
         limit = price + offset if buying else price - offset
         return round_to(limit, self._settings.tick_size if instrument is None else instrument.tick_size_at(limit))
 
     def _price_terms(self, symbol: str, due: Sequence[str]) -> tuple[Decimal, Decimal, Decimal]:
-        """The price, what one unit costs at it, and the lot."""
+        """Return the price, the cost of one unit in account currency, and the lot size."""
         price = to_decimal(self._marks.prices.get(symbol, self._targets[symbol][due[0]].price))
         instrument = self._instruments.get(symbol)
         if instrument is None:
@@ -129,7 +131,7 @@ class Construction:
         return target.direction if self._settings.allow_short else max(target.direction, 0)
 
     def _size(self, symbol: str, strategy: str, unit_price: Decimal, equity: Decimal, lot_size: Decimal) -> Size:
-        """What a strategy's view asks for, and the arithmetic."""
+        """Return the target quantity of a strategy's view, with the calculation as text."""
         target = self._targets[symbol][strategy]
         inputs = SizingInput(
             self._direction(target), to_decimal(target.strength), unit_price, equity, target.quantity, lot_size
@@ -140,7 +142,7 @@ class Construction:
 
     @staticmethod
     def _is_adjustment_only(targets: dict[str, Target], due: Sequence[str], sizes: Sequence[Size]) -> bool:
-        """Whether all that is acted on is an adjustment: nothing enters, leaves or turns."""
+        """Whether all due views only adjust a position, without an entry, an exit or a reversal."""
         return all(
             targets[name].quantity * target_size.quantity > 0 for name, target_size in zip(due, sizes, strict=True)
         )
@@ -154,7 +156,7 @@ class Construction:
         equity: Decimal,
         lot_size: Decimal,
     ) -> list[str]:
-        """Cut the net quantity to the symbol's share of equity: the views acted on now give way first."""
+        """Limit the net quantity to the symbol's share of equity. The targets of the due views are reduced first."""
         settings, target = self._settings, net_target(targets)
         limit = units_for(multiply(equity, settings.max_position_percentage), unit_price, lot_size)
         capped = cap_quantity(target, position, limit)
@@ -172,21 +174,21 @@ class Construction:
         turnover: Decimal,
         lot_size: Decimal,
     ) -> list[str]:
-        """Leave a small adjustment alone, and trade the others in part where together they exceed the turnover."""
+        """Skip a small adjustment, and trade the others in part if together they exceed the turnover limit."""
         sizing, full_target = self._settings.sizing, net_target(targets)
         target, text = (
             apply_no_trade_band(position, full_target, sizing.no_trade_band),
-            f"within the band of {sizing.no_trade_band}",
+            f"within the no-trade band of {sizing.no_trade_band}",
         )
         if turnover and sizing.turnover_max is not None and target != position:
             allowed = multiply(equity, sizing.turnover_max)
             if turnover > allowed:
                 target = adjust_partly(position, target, allowed, turnover, lot_size)
-                text = f"turnover {plain(turnover)} may be {plain(allowed)}"
+                text = f"turnover {plain(turnover)} is above the limit {plain(allowed)}"
         if target == full_target:
             return []
         reduce_targets(targets, due, full_target - target)
-        return [f"to {plain(target)}: {text}"]
+        return [f"adjusted to {plain(target)}: {text}"]
 
     def _apply_cash_limit(
         self,
@@ -197,7 +199,7 @@ class Construction:
         reserved: Decimal,
         lot_size: Decimal,
     ) -> list[str]:
-        """Cut what is added on the long side to the cash that is free. What covers a short is never cut."""
+        """Limit the increase of a long position to the free cash. Buying back a short position is never limited."""
         added = max(net_target(targets), ZERO) - max(position, ZERO)
         if added <= 0:
             return []
@@ -207,4 +209,4 @@ class Construction:
         if affordable >= added:
             return []
         reduce_targets(targets, due, added - affordable)
-        return [f"cut to {plain(affordable)} more by free cash {plain(free_cash)}"]
+        return [f"increase limited to {plain(affordable)} by free cash {plain(free_cash)}"]

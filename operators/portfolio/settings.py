@@ -1,4 +1,4 @@
-"""What can be set about the portfolio."""
+"""Settings of the portfolio."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from schemas.records import DAY, GTC, LIMIT, MARKET
 
 @dataclass(frozen=True, kw_only=True)
 class PortfolioSettings:
-    """What the portfolio trades with. Money in `currency`, percentages as fractions (0.05 is 5 %).
+    """Settings of one portfolio. Money in `currency`, percentages as fractions (0.05 is 5 %).
 
-    * `max_position_percentage`: no proposal takes a symbol's value beyond this share of equity.
-    * `cash_buffer`: a buy must be affordable at its reference price plus this share (the fill comes later, with a fee).
-    * `limit_offset_bps`: LIMIT orders are priced this far beyond the reference price (towards a sure fill), to the
-      nearest `tick_size`.
-    * `rebalance_interval_s`: positions of the methods in `sizing.REBALANCED` are traded back to target at each such
-      boundary of event time; None leaves them until the next signal.
-    * `settled_cash_only`: a cash account: buys are paid from cash that has settled, `settlement_days` sessions after
-      the sale that brought it. A session begins with the first bar of a new trading day.
-    * `strategies`: whose signals are traded; None: all. With the ensemble on it is the ensemble alone.
-    * `accruals`: interest and borrow fees, night by night.
-    * `currency` is the account's; an instrument in another one is traded once its exchange rate is known.
-    * `exit_retry_s`: an exit that was refused or not filled is proposed again after this time. An entry is not.
+    * `max_position_percentage`: maximum value of a symbol as a share of equity.
+    * `cash_buffer`: share added to the reference price of a buy to check its cost (the fill is later, with a fee).
+    * `limit_offset_bps`: distance of a LIMIT price from the reference price in the direction of a fill, in basis
+      points. The price is rounded to the nearest `tick_size`.
+    * `rebalance_interval_s`: interval in seconds of event time at which positions of the methods in
+      `sizing.REBALANCED` are traded back to target. None: only at a signal.
+    * `settled_cash_only`: cash account. Buys use settled cash only; proceeds of a sale settle `settlement_days`
+      sessions later. A session starts with the first bar of a new trading day.
+    * `strategies`: the strategies whose signals are traded; None: all. With the ensemble enabled, only the ensemble.
+    * `accruals`: interest and borrow fees per night.
+    * `currency`: account currency. An instrument in another currency is traded once its exchange rate is known.
+    * `exit_retry_s`: seconds until an exit that was rejected or not filled is proposed again. Entries are not retried.
+
+    Raises BadInput for a value out of range.
     """
 
     initial_capital: Decimal = Decimal(1_000_000)
@@ -57,7 +59,8 @@ class PortfolioSettings:
         if self.time_in_force not in (DAY, GTC):
             raise BadInput(f"time_in_force must be DAY or GTC, found {self.time_in_force!r}")
         if self.limit_offset_bps < 0 or self.cash_buffer < 0:
-            raise BadInput("limit_offset_bps and cash_buffer must not be negative")
+            found = f"found {self.limit_offset_bps} and {self.cash_buffer}"
+            raise BadInput(f"limit_offset_bps and cash_buffer must be >= 0, {found}")
         if self.tick_size <= 0:
             raise BadInput(f"tick_size must be > 0, found {self.tick_size}")
         if self.rebalance_interval_s is not None and self.rebalance_interval_s <= 0:

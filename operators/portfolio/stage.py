@@ -1,8 +1,8 @@
-"""The portfolio: books executions, marks the holdings, and turns the strategies' views into proposed orders.
+"""The portfolio stage: book executions, value the positions, and propose orders from the strategies' views.
 
-Several strategies may hold a view of one symbol. Each has its own target quantity; the book is steered to their sum,
-and one proposal trades the difference between that sum and what is held. While a symbol has a proposal under way
-nothing more is proposed for it: a view that arrives meanwhile waits until the order is filled, refused or gone.
+Several strategies can have a view of one symbol. Each has its own target quantity. One proposal trades the difference
+between the sum of the targets and the position. While a symbol has a pending proposal, no other one is made. A view
+that arrives in the meantime waits until the order is filled, rejected or cancelled.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ _SECOND_NS = 1_000_000_000
 
 
 class PortfolioStage:
-    """`operators.stage.Stage` of the portfolio: one instance for the whole account.
+    """The portfolio's `operators.stage.Stage`: one instance for the account.
 
-    Takes OrderRefusal, CorporateAction and ExchangeRate, Execution, Command, Bar and Signal, in this order within a
-    tick. Gives the ledger's records, one Valuation where the tick held a Bar or an Execution, then the proposals, by
-    symbol.
+    Inputs, in this order within a time slice: OrderRefusal, CorporateAction and ExchangeRate, Execution, Command, Bar
+    and Signal. Outputs: the ledger's records, one Valuation if the time slice has a Bar or an Execution, then the
+    proposals, by symbol.
 
-    Multiplier, lot and tick size of a symbol that `instruments` lists come from there; for others the multiplier is 1
-    and the steps are those of the settings.
+    `instruments` defines multiplier, lot size and tick size of the listed symbols. For other symbols the multiplier is
+    1, and lot size and tick size come from the settings.
     """
 
     def __init__(self, settings: PortfolioSettings | None = None, instruments: Instruments = NO_INSTRUMENTS) -> None:
@@ -76,22 +76,21 @@ class PortfolioStage:
         self._trading_day = 0
         self._targets = Targets()
         self._pending: dict[str, PendingOrder] = {}
-        self._due_strategies: dict[str, dict[str, None]] = {}  # symbol -> strategies whose view is to be acted on
-        self._exit_retries: dict[
-            str, tuple[int, tuple[str, ...]]
-        ] = {}  # symbol -> when its exit is proposed again, for whom
+        self._due_strategies: dict[str, dict[str, None]] = {}  # symbol -> strategies with a view to apply
+        # symbol -> time at which its exit is proposed again, and for which strategies
+        self._exit_retries: dict[str, tuple[int, tuple[str, ...]]] = {}
         self._reserved = ZERO
         self._valuation_seq = 0
         self._proposal_seq = 0
         self._refusal_seq = 0
         self._last_rebalance = 0
         self._estimates = Estimates(self.settings.sizing)
-        # Kept whatever the method: who turns to target weights finds those that were recorded.
+        # Tracked for every method, so that a switch to target weights finds the recorded ones.
         self._weights = TargetWeights()
         self._uses_target_weights = self.settings.sizing.method == "target_weights"
         self._corporate_actions, self._construction = self._build_corporate_actions(), self._build_construction()
         self._needs_bars = self._estimates.needs_bars
-        self._rebalance_all = False  # a view came or went whose symbol shares the exposure with the others
+        self._rebalance_all = False  # a view started or ended, which changes the other symbols' shares
         interval = self.settings.rebalance_interval_s
         self._interval_ns = interval * _SECOND_NS if interval and self.settings.sizing.method in REBALANCED else 0
 
@@ -140,10 +139,10 @@ class PortfolioStage:
             self._propose_orders(ts_ns, out)
         return out
 
-    # -- what happened -------------------------------------------------------------------------------------------------
+    # -- incoming records ----------------------------------------------------------------------------------------------
 
     def _open_day(self, ts_ns: int, day: int) -> list[Record]:
-        """Begin a new session when the tick's bars do: ahead of its executions, which belong to it."""
+        """Start a new session with its first bar, before the executions of the time slice, which belong to it."""
         previous_day, self._trading_day = self._trading_day, day
         if self._settled_cash is not None and previous_day:
             self._settled_cash.start_session()
@@ -156,7 +155,7 @@ class PortfolioStage:
     def _apply_reference_data(
         self, ts_ns: int, records: Sequence[Record], changed_symbols: dict[str, None]
     ) -> list[Record]:
-        """Corporate actions and exchange rates, ahead of the tick's executions as well."""
+        """Apply corporate actions and exchange rates, before the executions of the time slice."""
         cash = self.ledger.cash
         records_out = self._corporate_actions.apply_due(ts_ns, records, self._trading_day, changed_symbols)
         if self._settled_cash is not None:
@@ -233,7 +232,7 @@ class PortfolioStage:
             self._close_pending(ts_ns, refusal.symbol, pending)
 
     def _close_pending(self, ts_ns: int, symbol: str, pending: PendingOrder) -> None:
-        """The order is over. What did not trade is given up if it was to add, and tried again if it was to reduce."""
+        """End a pending order. An unfilled increase is abandoned; an unfilled reduction is retried later."""
         self._reserved -= pending.reserved_cash
         del self._pending[symbol]
         if self._estimates.uses_trades:
@@ -261,7 +260,7 @@ class PortfolioStage:
                 if target.direction:
                     self._due_strategies.setdefault(symbol, {})[strategy] = None
 
-    # -- what to do about it -------------------------------------------------------------------------------------------
+    # -- proposals -----------------------------------------------------------------------------------------------------
 
     def _propose_orders(self, ts_ns: int, out: list[Record]) -> None:
         equity = self.ledger.cash + self.marks.net
@@ -306,7 +305,7 @@ class PortfolioStage:
         )
 
     def _cause_ids(self, symbol: str, due: Sequence[str]) -> list[str]:
-        """The signals, and behind them the command that the target weights come from."""
+        """The ids of the signals, then of the command that set the target weights."""
         weights_cause = [self._weights.command_id] if self._uses_target_weights and self._weights.command_id else []
         return [self._targets[symbol][strategy].signal_id for strategy in due] + weights_cause
 
@@ -329,18 +328,21 @@ class PortfolioStage:
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """Version 1 knew no estimates, and some of its pending orders end with an order id; 2 knew no entitlements, 3
-        no target weights.
+        """Restore a snapshot of this or an earlier version.
+
+        Version 1 contains no estimates, and some of its pending orders end with an order id. Version 2 contains no
+        corporate actions, version 3 no target weights.
         """
         version, ledger, marks, counters, settled_cash, targets, pending, due, exit_retries, *component_states = (
             snapshot
         )
-        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"portfolio snapshot of version {version}"
+        expected = f"1 to {SNAPSHOT_VERSION}"
+        assert version in (1, 2, 3, SNAPSHOT_VERSION), f"portfolio snapshot: version {version}, expected {expected}"
         self.ledger.restore(ledger)
         self.marks.restore(marks)
         self._valuation_seq, self._proposal_seq, self._refusal_seq, self._last_rebalance, self._trading_day = counters
         if self._settled_cash is not None:
-            # Where the setting is new, all that is there counts as settled.
+            # If the setting is new, all cash counts as settled.
             self._settled_cash.restore(settled_cash or SettledCash(self.ledger.cash, days=0).snapshot())
         self._targets = Targets({symbol: {row[0]: Target(*row[1:]) for row in rows} for symbol, rows in targets})
         self._pending = {symbol: PendingOrder(*row[:5]) for symbol, row in pending}

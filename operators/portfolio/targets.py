@@ -1,4 +1,4 @@
-"""What strategies want of a symbol, and what has been proposed for it."""
+"""The strategies' target quantities by symbol, and the pending proposals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from operators.money import ZERO, multiply
 from schemas.records import CANCELED, EXPIRED, REJECTED, REPLACED, Execution
 
 ORDER_END_TYPES = (CANCELED, REPLACED, EXPIRED, REJECTED)
-"""Execution types after which an order trades no more."""
+"""Execution types that end an order without a fill."""
 
 
 class Target:
-    """One strategy's wish for one symbol: its last view, and the signed quantity that it was turned into."""
+    """One strategy's target for one symbol: its last view, and the signed target quantity."""
 
     __slots__ = ("direction", "price", "quantity", "signal_id", "strength")
 
@@ -32,9 +32,7 @@ class Target:
 
 
 class PendingOrder:
-    """A proposal whose order may still trade. `leaves` is signed, `unit_cost` the cash held back for each unit
-    bought.
-    """
+    """A proposal whose order can still trade. `leaves` is signed. `unit_cost` is the cash reserved per unit bought."""
 
     __slots__ = ("leaves", "proposal_id", "quantity", "strategies", "unit_cost")
 
@@ -53,7 +51,7 @@ class PendingOrder:
         self.strategies = strategies
 
     def matches(self, execution: Execution) -> bool:
-        """Whether the report is on this proposal's order."""
+        """Whether the report belongs to this proposal's order."""
         return execution.cause_id == self.proposal_id
 
     def as_tuple(self) -> tuple[str, Decimal, Decimal, Decimal, tuple[str, ...]]:
@@ -65,11 +63,12 @@ class PendingOrder:
 
 
 class Targets(dict[str, dict[str, Target]]):
-    """By symbol and strategy."""
+    """Targets by symbol and strategy."""
 
     def split(self, symbol: str, ratio: Decimal, *, whole_units: bool) -> None:
-        """`ratio` new units for one old, as of the holding: no dust is wanted, and no fraction where cash comes in its
-        place (`whole_units`).
+        """Split the targets into `ratio` new units per old unit. Dust becomes 0.
+
+        With `whole_units` (cash in lieu of fractions), fractions are removed.
         """
         for target in self.get(symbol, {}).values():
             quantity = split_quantity(target.quantity, ratio)
@@ -78,7 +77,7 @@ class Targets(dict[str, dict[str, Target]]):
             target.price /= float(ratio)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
-        """What is wanted of one symbol is wanted of another; of the old one nothing is, but its orders may yet end."""
+        """Move the targets to `new_symbol`. The old symbol keeps targets of 0, because its orders may still end."""
         new_targets = self.setdefault(new_symbol, {})
         for strategy, target in self.get(symbol, {}).items():
             existing = new_targets.get(strategy)
@@ -88,21 +87,21 @@ class Targets(dict[str, dict[str, Target]]):
         self.close(symbol)
 
     def close(self, symbol: str) -> None:
-        """Nothing is wanted of a symbol any more."""
+        """Set all targets of a symbol to 0."""
         for target in self.get(symbol, {}).values():
             target.direction, target.quantity = 0, ZERO
 
 
 def net_target(targets: dict[str, Target]) -> Decimal:
-    """The net quantity that all strategies together want of a symbol."""
+    """Return the sum of the strategies' target quantities."""
     return sum((target.quantity for target in targets.values()), ZERO)
 
 
 def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: float) -> None:
-    """Somebody traded `traded` units (signed) past the strategies, which must neither undo it nor do it again.
+    """Apply a manual trade of `quantity` units (signed) to the targets, so that no strategy reverses or repeats it.
 
-    What it takes off, manual holdings and then the strategies give up; what is left is a holding of its own, that no
-    signal moves.
+    The part that closes units reduces the manual target first, then the strategies' targets. The rest becomes a manual
+    target, which signals do not change.
 
     >>> targets = {"ema": Target(1, 1.0, 50.0, "sig-1", Decimal(100))}
     >>> apply_manual_trade(targets, Decimal(-130), 50.0)
@@ -122,7 +121,10 @@ def apply_manual_trade(targets: dict[str, Target], quantity: Decimal, price: flo
 
 
 def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount: Decimal) -> None:
-    """Lower the sum of the targets by `amount` (signed): each gives what it has of that sign, the last one the rest."""
+    """Reduce the sum of the targets by `amount` (signed).
+
+    Each strategy in turn gives up to its quantity of that sign. The last one takes the remainder.
+    """
     target = None
     for strategy in strategies:
         if not amount:
@@ -133,12 +135,12 @@ def reduce_targets(targets: dict[str, Target], strategies: Iterable[str], amount
             target.quantity -= reduction
             amount -= reduction
     if amount:
-        assert target is not None, "nobody to give up a quantity"
+        assert target is not None, "no strategy to reduce"
         target.quantity -= amount
 
 
 def drop_untraded(targets: dict[str, Target], traded_strategies: Iterable[str]) -> list[str]:
-    """The strategies that are no longer among those traded and still want something; from here on they want nothing."""
+    """Set the targets of strategies that are no longer traded to direction 0. Returns the strategies changed."""
     dropped = [name for name, target in targets.items() if name not in traded_strategies and target.direction]
     for name in dropped:
         targets[name].direction, targets[name].strength = 0, 0.0

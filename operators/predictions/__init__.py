@@ -1,4 +1,4 @@
-"""From feature rows to forecasts by a registered model."""
+"""Forecasts of a registered model from feature rows."""
 
 from operators.predictions.drift import DriftReference
 from operators.predictions.stage import Model, PredictionStage

@@ -1,8 +1,9 @@
-"""Whether what a model sees still looks like what it was trained on.
+"""Measure the drift of a model's inputs from its training data.
 
-Population stability index of a window against the training rows, over the training's deciles of each input:
-sum over bins of (p - q) ln(p / q) (N. Siddiqi, Credit Risk Scorecards, 2006, ch. 8). Its usual limits (0.1, 0.25) are
-for independent rows; minute bars are not, so the limit here is what 95 % of the training's own windows stay below.
+The measure is the population stability index of a window against the training rows, over the training deciles of each
+input: sum over bins of (p - q) ln(p / q) (N. Siddiqi, Credit Risk Scorecards, 2006, ch. 8). Its usual limits (0.1,
+0.25) assume independent rows. Minute bars are not independent, so the limit here is the 95 % quantile of the training
+windows.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from math import log
 from typing import Any, NamedTuple
 
 ROWS_PER_CHECK = 60
-"""Rows of a symbol between two looks."""
+"""Rows of a symbol between two checks."""
 DECAY = 0.8
-"""Share of the counts that stays after a look: the window is about 300 rows, the newer ones counting more."""
+"""Factor of the counts after each check. The effective window is about 300 rows; newer rows have more weight."""
 ROWS_MIN = 240
-"""No look before this many rows."""
+"""Rows of a symbol before the first check."""
 _SHARE_MIN = 1e-3
-"""Stands for a share of 0, whose logarithm is none."""
+"""Replaces a share of 0, which has no logarithm."""
 
 
 class DriftReference(NamedTuple):
-    """The training rows. `edges` are the inner bin edges of each input, `shares` how much of the rows each bin held,
-    `index_p95` the index that 95 % of the training's windows stay below.
+    """Statistics of the training rows.
+
+    `edges` are the inner bin edges of each input, `shares` the fractions of the rows in each bin. `index_p95` is the
+    95 % quantile of the index over the training windows.
     """
 
     edges: tuple[tuple[float, ...], ...]
@@ -33,7 +36,7 @@ class DriftReference(NamedTuple):
 
 
 class DriftWindow:
-    """One symbol's recent rows as counts by input and bin, and the index at the last look."""
+    """One symbol's recent rows as counts by input and bin, and the index at the last check."""
 
     __slots__ = ("counts", "index", "rows")
 
@@ -43,7 +46,7 @@ class DriftWindow:
         self.index = 0.0
 
     def add(self, reference: DriftReference, inputs: Sequence[float]) -> bool:
-        """Count one row in; True where it was time for a look."""
+        """Add one row. Returns True if the index was updated."""
         for counts, edges, value in zip(self.counts, reference.edges, inputs, strict=True):
             counts[bisect_right(edges, value)] += 1.0
         self.rows += 1
@@ -65,7 +68,7 @@ class DriftWindow:
 
 
 def drift_score(index: float, index_p95: float) -> float:
-    """0 up to what was usual in training, 1 from twice that on.
+    """Return 0 for an index of at most `index_p95`, 1 for at least twice that, and a linear value in between.
 
     >>> drift_score(0.3, 0.2), drift_score(0.1, 0.2), drift_score(1.0, 0.2)
     (0.4999999999999998, 0.0, 1.0)
@@ -74,9 +77,9 @@ def drift_score(index: float, index_p95: float) -> float:
 
 
 def build_reference(by_symbol: Sequence[Sequence[Sequence[float]]], bins: int = 10) -> DriftReference:
-    """Deciles, shares and the usual index of the training's inputs, given symbol by symbol in order of time."""
+    """Compute the reference from the training inputs, given per symbol in order of time."""
     rows = [row for rows in by_symbol for row in rows]
-    assert rows, "a reference needs rows"
+    assert rows, "a drift reference requires training rows"
     edges = tuple(_quantiles(sorted(column), bins) for column in zip(*rows, strict=True))
     counts = [[0] * (len(column_edges) + 1) for column_edges in edges]
     for row in rows:
@@ -89,7 +92,7 @@ def build_reference(by_symbol: Sequence[Sequence[Sequence[float]]], bins: int = 
         window = DriftWindow(reference)
         indexes += [window.index for row in symbol_rows if window.add(reference, row)]
     indexes.sort()
-    # Too few rows for a window: the rule of thumb for a large shift.
+    # With too few rows for a window, use the usual limit for a large shift.
     index_p95 = indexes[int(0.95 * (len(indexes) - 1))] if indexes else 0.25
     return reference._replace(index_p95=max(index_p95, 0.1))
 

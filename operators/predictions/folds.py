@@ -1,8 +1,8 @@
-"""Walk-forward folds in which no training label reaches into the test.
+"""Walk-forward folds in which no training label overlaps the test period.
 
-A label at bar i is known h bars later. Training rows whose label ends within `embargo` of the test's begin, or later,
-are purged: M. Lopez de Prado, Advances in Financial Machine Learning (2018), sections 7.4.1 and 7.4.2. Training is
-always before the test, as it will be when the model is used.
+A label at bar i is known h bars later. Training rows whose label ends within `embargo` times before the start of the
+test, or later, are removed: M. Lopez de Prado, Advances in Financial Machine Learning (2018), sections 7.4.1 and 7.4.2.
+The training period is always before the test period, as in production.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from schemas.errors import BadInput
 def walk_forward(
     begins: Sequence[int], ends: Sequence[int], *, folds: int, embargo: int
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """(training rows, test rows) of each fold, as places in `begins`.
+    """Yield (training rows, test rows) of each fold, as indexes into `begins`.
 
-    `begins` and `ends` say when each row's inputs and its label are known, in any unit that orders; `embargo` counts in
-    different times of `begins`. The times are cut into `folds + 1` equal blocks: each but the first is tested once, on
-    what all before it taught. Raises BadInput where a fold would have no row to train on or to test.
+    `begins` and `ends` are the times at which each row's inputs and label are known, in any ordered unit. `embargo` is
+    a number of distinct times of `begins`. The times are divided into `folds + 1` equal blocks. Each block except the
+    first is tested once, after training on all blocks before it. Raises BadInput if a fold has no training or test row.
 
     >>> list(walk_forward([1, 2, 3, 4], [2, 3, 4, 5], folds=1, embargo=0))
     [([0], [2, 3])]
@@ -30,12 +30,13 @@ def walk_forward(
         start = times[fold * size] if size else None
         stop = times[(fold + 1) * size] if fold < folds and size else None
         if start is None:
-            raise BadInput(f"{folds} folds need more than {folds} different times, found {len(times)}")
+            raise BadInput(f"{folds} folds require more than {folds} distinct times, found {len(times)}")
         last = times[max(fold * size - embargo, 0)]
         train = [index for index, ends_at in enumerate(ends) if ends_at < last and begins[index] < start]
         test = [
             index for index, begins_at in enumerate(begins) if begins_at >= start and (stop is None or begins_at < stop)
         ]
         if not train or not test:
-            raise BadInput(f"fold {fold} of {folds} has {len(train)} rows to train on and {len(test)} to test")
+            found = f"found {len(train)} training rows and {len(test)} test rows"
+            raise BadInput(f"fold {fold} of {folds} requires training and test rows, {found}")
         yield train, test

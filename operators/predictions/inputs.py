@@ -1,7 +1,7 @@
-"""What a model reads of a feature row: numbers that mean the same at a price of 5 and of 500.
+"""Convert a feature row to model inputs that do not depend on the price level.
 
-Averages become their distance from the close, and what is in money becomes a fraction of the close; the rest (RSI, ADX,
-rates of change ...) stays as it is.
+Averages are converted to their distance from the close, and other values in money to a fraction of the close. All other
+values (RSI, ADX, rates of change ...) do not change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _UNBOUNDED = frozenset({"obv"})
 
 
 def input_names(specs: Iterable[str]) -> tuple[str, ...]:
-    """The values of these indicators, in their order. Raises BadInput for an unknown one, and for one whose size means
-    nothing because it grows with the history.
+    """Return the names of the values of these indicators, in order.
+
+    Raises BadInput for an unknown indicator, for one whose value grows with the history, and if there are none.
 
     >>> input_names(["ema_12", "macd_12_26_9"])
     ('ema_12', 'macd_12_26_9', 'macd_12_26_9_signal', 'macd_12_26_9_histogram')
@@ -27,14 +28,14 @@ def input_names(specs: Iterable[str]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for spec in specs for name in outputs(spec)))
     unbounded = [name for name in names if _kind(name) in _UNBOUNDED]
     if unbounded:
-        raise BadInput(f"a model cannot learn from {', '.join(unbounded)}: the value grows with the history")
+        raise BadInput(f"model inputs must not contain {', '.join(unbounded)}: the value grows with the history")
     if not names:
-        raise BadInput("a model needs at least one indicator to learn from, found none")
+        raise BadInput("a model requires at least one indicator, found none")
     return names
 
 
 def inputs_of(row: FeatureRow, names: Sequence[str]) -> list[float] | None:
-    """The row's values for a model, in the order of `names`; None while one of them has not warmed up.
+    """Return the row's values for a model, in the order of `names`; None while one of them has not warmed up.
 
     >>> inputs_of(FeatureRow("A", 1, 60, 1, 50.0, {"ema_3": 49.0, "rsi_3": 60.0}), ["ema_3", "rsi_3"])
     [-0.02, 60.0]

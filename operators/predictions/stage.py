@@ -1,4 +1,4 @@
-"""Feature rows in, a model's forecasts out. Without a registered model there are none."""
+"""The predictions stage: forecast returns from feature rows. Without a registered model, it publishes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION = 2
 
 
 class Model(Protocol):
-    """A registered model, loaded. `inputs` are the values of a feature row that it reads, in its order."""
+    """A loaded model. `inputs` are the values of a feature row that it reads, in order."""
 
     @property
     def name(self) -> str: ...
@@ -31,18 +31,18 @@ class Model(Protocol):
     def reference(self) -> DriftReference: ...
 
     def forecast(self, rows: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
-        """For each row of inputs the expected return as a fraction, and the probability that it is above zero.
+        """Return, for each row of inputs, the expected return as a fraction and the probability of a return above 0.
 
-        A row's forecast must not depend on the rows beside it: shards and restarts group them differently.
+        A forecast must not depend on the other rows, because shards and restarts group the rows differently.
         """
         ...
 
 
 class PredictionStage:
-    """One Prediction for each feature row that holds all the model's inputs, in the rows' order.
+    """Publish one Prediction for each feature row with all the model's inputs, in the order of the rows.
 
-    The rows of a tick are forecast together: a call of the model costs about as much as the rows in it. `drift` is of
-    the symbol's own recent rows, so that it does not depend on which symbols share a shard.
+    All rows of a time slice are forecast in one call, because the overhead of a call is about the cost of its rows.
+    `drift` uses only the symbol's own recent rows, so that it does not depend on the other symbols of the shard.
     """
 
     def __init__(self, model: Model | None) -> None:
@@ -94,7 +94,7 @@ class PredictionStage:
         )
 
     def snapshot(self) -> Any:
-        """(version, {symbol: predictions written}, hash of the model, {symbol: its window})."""
+        """Return the state as (version, {symbol: number of predictions}, model hash, {symbol: drift window})."""
         sha256 = "" if self._model is None else self._model.sha256
         return (
             VERSION,
@@ -104,9 +104,9 @@ class PredictionStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Another model than the snapshot's looks at the inputs afresh. Version 1 knew no windows."""
+        """Restore a snapshot. Drift windows are kept only for the same model. Version 1 contains no windows."""
         version, seqs, *rest = snapshot
-        assert version in (1, VERSION), f"predictions state of version {version}, expected {VERSION}"
+        assert version in (1, VERSION), f"predictions snapshot: version {version}, expected 1 or {VERSION}"
         sha256, windows = rest if rest else ("", {})
         self._seqs = dict(seqs)
         self._windows = {}

@@ -1,4 +1,4 @@
-"""Pre-trade risk: each proposal is approved or refused by checks, one file each in `operators/risk/checks`."""
+"""Pre-trade risk: approve or reject each proposal. Each check is one file in `operators/risk/checks`."""
 
 from operators.risk.settings import UNLIMITED, Limit, RiskSettings
 from operators.risk.stage import RiskStage

@@ -1,4 +1,7 @@
-"""What risk knows, folded by itself from executions, bars and its approvals: it does not trust the portfolio."""
+"""Positions, cash, open orders and prices for the risk checks.
+
+The book is computed from executions, bars and risk's own approvals. It is independent of the portfolio's books.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from schemas.records import (
 
 
 class LastBar(NamedTuple):
-    """What is kept of a symbol's last bar over a restart, by the names that `Bar` has."""
+    """The fields of a symbol's last bar that a snapshot stores, with the field names of `Bar`."""
 
     ts_ns: int
     close: float
@@ -33,10 +36,10 @@ class LastBar(NamedTuple):
 
 
 class OpenOrder(NamedTuple):
-    """An approved order that can still trade: `leaves` units, each worth `price` (money) when it opens a position.
+    """An approved order that can still trade: `leaves` remaining units, each valued at `price` in account currency.
 
-    `limit` is its limit price as quoted, None for a market order. One that only reduces can never open anything, so it
-    sets nothing aside and is no part of what a position may come to.
+    `limit` is the quoted limit price, None for an order without a limit. A reduce-only order never opens a position. It
+    reserves no cash and does not count toward the worst-case position.
     """
 
     side: str
@@ -47,7 +50,7 @@ class OpenOrder(NamedTuple):
 
 
 class SideTotals:
-    """The open orders of one side of one symbol: their units, what those cost, and the dearest unit's price."""
+    """The open orders of one side of one symbol: total units, total cost and the highest price per unit."""
 
     __slots__ = ("cost", "price_max", "quantity")
 
@@ -55,10 +58,10 @@ class SideTotals:
         self.quantity = self.cost = self.price_max = ZERO
 
     def reserved_cash(self, closable: Decimal) -> Decimal:
-        """Cash that the side sets aside: all of it but `closable` units opens a position.
+        """Return the cash that this side reserves. All units except `closable` open a position.
 
-        Which orders close and which open depends on who is filled first; what is set aside covers the dearest ones
-        opening, so it is enough in any order of fills.
+        The order of fills decides which orders close and which open. The reserve assumes that the most expensive units
+        open, so it is sufficient for any order of fills.
         """
         return cash_to_reserve(self.quantity, self.cost, self.price_max, closable)
 
@@ -70,9 +73,9 @@ def cash_to_reserve(quantity: Decimal, cost: Decimal, price_max: Decimal, closab
 
 
 class RiskPosition:
-    """One symbol's position and what its open orders may make of it. Quantities signed, short is negative.
+    """One symbol's position and open orders. Quantities are signed; short is negative.
 
-    `quantity_factor` and `worst_factor` are floats that become money when multiplied by a price: the multiplier is in them.
+    `quantity_factor` and `worst_factor` are floats that include the multiplier. Multiplied by a price, they give money.
     """
 
     __slots__ = (
@@ -94,11 +97,11 @@ class RiskPosition:
         self.update_derived()
 
     def closable(self, side: str) -> Decimal:
-        """How many units an order of this side would close at most."""
+        """The maximum number of units that an order of this side can close."""
         return max(ZERO, -self.quantity if side == BUY else self.quantity)
 
     def worst_quantity(self) -> Decimal:
-        """The largest |quantity| that the open orders of one side can lead to."""
+        """The largest |quantity| that filling the open orders of one side can result in."""
         return max(abs(self.quantity + self.buys.quantity), abs(self.quantity - self.sells.quantity))
 
     def add_order(self, order_id: str, order: OpenOrder) -> None:
@@ -124,20 +127,23 @@ class RiskPosition:
         return order
 
     def update_derived(self) -> None:
-        """Derive what follows from quantity and orders; called after they changed."""
+        """Recompute the derived values. Call after the quantity or the orders change."""
         self.reserved_cash = self.buys.reserved_cash(self.closable(BUY)) + self.sells.reserved_cash(self.closable(SELL))
         self.quantity_factor = float(self.quantity * self.multiplier)
         self.worst_factor = float(self.worst_quantity() * self.multiplier)
 
     def value(self, quantity: Decimal, price: Decimal) -> Decimal:
-        """Money that `quantity` units are worth at a quoted price."""
+        """Value of `quantity` units at a quoted price, in account currency."""
         value_in_currency = multiply(quantity, price)
         return value_in_currency if self.multiplier == ONE else multiply(value_in_currency, self.multiplier)
 
 
 class Exposure(NamedTuple):
-    """Held positions at last prices in account currency: the longs, the shorts (positive), and `worst`, the gross value
-    if of each symbol all open orders of the worse side were filled."""
+    """Value of the positions at last prices in account currency.
+
+    `long` and `short` are both positive. `worst_gross` is the gross value after the open orders of each symbol's worse
+    side are filled.
+    """
 
     long: Decimal
     short: Decimal
@@ -145,33 +151,33 @@ class Exposure(NamedTuple):
 
 
 class RiskBook:
-    """Positions, cash, open orders and last prices. Cost of a bar: one dictionary write."""
+    """Positions, cash, open orders and last prices. Processing a bar costs one dictionary write."""
 
     def __init__(self, initial_capital: Decimal, instruments: Instruments, currency: str = "USD") -> None:
-        """`currency` is the account's."""
+        """Create a book with `initial_capital` in cash. `currency` is the account currency."""
         self._instruments, self._currency = instruments, currency
-        self.rates: dict[str, Decimal] = {}  # currency -> what one unit is worth in the account's
-        self._dust: dict[str, None] = {}  # symbols that were split: what no one can trade of them counts as nothing
+        self.rates: dict[str, Decimal] = {}  # currency -> value of one unit in account currency
+        self._dust: dict[str, None] = {}  # split symbols: a remainder too small to trade counts as 0
         self.cash = initial_capital
-        self.reserved = ZERO  # sum of the holdings' reserves
+        self.reserved = ZERO  # sum of the positions' reserves
         self.positions: dict[str, RiskPosition] = {}
-        self.symbol_of: dict[str, str] = {}  # open order -> symbol
-        self.terms: dict[str, OrderProposal] = {}  # open order -> what was approved
+        self.symbol_of: dict[str, str] = {}  # order id of an open order -> symbol
+        self.terms: dict[str, OrderProposal] = {}  # order id of an open order -> approved terms
         self.last_bars: dict[str, Bar | LastBar] = {}
-        self._unpriced: dict[str, None] = {}  # in the book without a price, when last looked at
+        self._unpriced: dict[str, None] = {}  # symbols in the book that had no price at the last check
         self.state = ACTIVE
         self.epoch = 0
-        self.reconciling = ""  # why the gateway does not know what its broker has; "" when it does
+        self.reconciling = ""  # why the gateway is not reconciled with the broker; "" if it is
         self.trading_day = 0
-        self.day_start_equity = initial_capital  # at the last prices of the day before
+        self.day_start_equity = initial_capital  # at the last prices of the previous day
 
     def price(self, symbol: str) -> Decimal | None:
-        """Last close, or None where there was no bar yet."""
+        """The last close, or None before the first bar."""
         bar = self.last_bars.get(symbol)
         return None if bar is None else to_decimal(bar.close)
 
     def multiplier(self, symbol: str) -> Decimal:
-        """Account money per unit and price point; 1 for a symbol that is not known, which no order gets past."""
+        """Money in account currency per unit and price point; 1 for an unknown symbol, whose orders are rejected."""
         instrument = self._instruments.get(symbol)
         if instrument is None:
             return ONE
@@ -180,14 +186,14 @@ class RiskBook:
         return multiply(instrument.multiplier, self.rates.get(instrument.currency, ONE))
 
     def quantity(self, symbol: str) -> Decimal:
-        """Signed units held."""
+        """The position in signed units."""
         position = self.positions.get(symbol)
         return ZERO if position is None else position.quantity
 
-    # -- without a trade -----------------------------------------------------------------------------------------------
+    # -- corporate actions and exchange rates --------------------------------------------------------------------------
 
     def set_rate(self, currency: str, rate: Decimal) -> None:
-        """One unit of `currency` is worth `rate` in account currency. What open orders set aside stays as it was."""
+        """Set the value of one unit of `currency` in account currency. Open orders keep their order prices."""
         self.rates[currency] = rate
         for symbol, position in self.positions.items():
             instrument = self._instruments.get(symbol)
@@ -196,7 +202,7 @@ class RiskBook:
                 self._refresh_reserve(position)
 
     def reprice(self, symbol: str, ratio: Decimal) -> None:
-        """A unit is worth 1 / `ratio` of what it was, until its next bar says more."""
+        """Divide the last price by `ratio`. The price applies until the symbol's next bar."""
         last_bar = self.last_bars.get(symbol)
         if last_bar is not None:
             self.last_bars[symbol] = LastBar(
@@ -204,7 +210,7 @@ class RiskBook:
             )
 
     def split(self, symbol: str, ratio: Decimal, cash_in_lieu: Decimal | None) -> None:
-        """`ratio` new units for one old; the fraction of a unit goes where cash comes in its place."""
+        """Split a position into `ratio` new units per old unit. With `cash_in_lieu`, a fraction of a unit is sold."""
         position = self.positions[symbol]
         position.quantity = split_quantity(position.quantity, ratio)
         self._dust[symbol] = None
@@ -215,14 +221,14 @@ class RiskBook:
             self._refresh_position(symbol, position)
 
     def close_quantity(self, symbol: str, quantity: Decimal, price: Decimal) -> None:
-        """`quantity` (signed like the position) leaves for `price` each."""
+        """Close `quantity` units (signed like the position) at `price` per unit."""
         position = self.positions[symbol]
         position.quantity -= quantity
         self.cash += position.value(quantity, price)
         self._refresh_position(symbol, position)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
-        """A position goes by another symbol; its open orders end under the old one."""
+        """Move a position to `new_symbol`. Its open orders stay under the old symbol until they end."""
         old_position = self.positions.get(symbol)
         if symbol in self.last_bars:
             self.last_bars.setdefault(new_symbol, self.last_bars[symbol])
@@ -249,7 +255,7 @@ class RiskBook:
         self._refresh_position(symbol, position)
 
     def remove_order(self, order_id: str) -> OpenOrder:
-        """Take an open order out of the sums, to see how the book looks without it; `restore_order` it afterwards."""
+        """Remove an open order from the totals temporarily, to check its amendment. Call `restore_order` afterwards."""
         position = self.positions[self.symbol_of[order_id]]
         order = position.remove_order(order_id)
         self._refresh_reserve(position)
@@ -261,7 +267,10 @@ class RiskBook:
         self._refresh_reserve(position)
 
     def fold_execution(self, report: Execution) -> None:
-        """Trades move position and cash, also those of orders that risk never saw; final reports release the order."""
+        """Apply an execution report. Trades change position and cash, even for orders that risk did not approve.
+
+        A final report removes the order.
+        """
         exec_type = report.exec_type
         if exec_type == TRADE:
             position = self.positions.get(report.symbol)
@@ -303,7 +312,7 @@ class RiskBook:
         return position
 
     def unpriced_symbol(self) -> str | None:
-        """A symbol in the book whose price is not known, if there is one."""
+        """A symbol in the book without a price, or None."""
         for symbol in tuple(self._unpriced):
             if symbol in self.last_bars or symbol not in self.positions:
                 del self._unpriced[symbol]
@@ -312,7 +321,10 @@ class RiskBook:
         return None
 
     def exposure(self) -> Exposure:
-        """In floats, to the cent: about 0.1 µs a holding. Within a cent or 1e-9 of a limit ask `exact_exposure`."""
+        """Compute the exposure in floats, rounded to the cent: about 0.1 µs per position.
+
+        Use `exact_exposure` if the result is within a cent or a relative 1e-9 of a limit.
+        """
         net = short = worst_gross = 0.0
         last_bars = self.last_bars
         for symbol, position in self.positions.items():
@@ -326,16 +338,15 @@ class RiskBook:
         return Exposure(to_decimal(round(long, 2)), to_decimal(round(short, 2)), to_decimal(round(worst_gross, 2)))
 
     def net_value(self) -> Decimal:
-        """Of all holdings at their last prices, in floats, to the cent."""
+        """Net value of all positions at their last prices, computed in floats and rounded to the cent."""
         last_bars, net = self.last_bars, 0.0
         for symbol, position in self.positions.items():
-            net += (
-                position.quantity_factor * last_bars[symbol].close
-            )  # one after the other: `sum` differs by Python's version
+            # Not `sum`, whose result for floats depends on the Python version.
+            net += position.quantity_factor * last_bars[symbol].close
         return to_decimal(round(net, 2))
 
     def exact_exposure(self) -> Exposure:
-        """The same in exact arithmetic, about ten times as dear."""
+        """Compute the exposure in exact arithmetic, about ten times slower."""
         long = short = worst_gross = ZERO
         for symbol, position in self.positions.items():
             close = to_decimal(self.last_bars[symbol].close)
@@ -345,7 +356,7 @@ class RiskBook:
         return Exposure(long, short, worst_gross)
 
     def equity(self) -> Decimal | None:
-        """Cash and positions at last prices, exact; None while a held symbol has no price."""
+        """Cash plus positions at last prices, exact; None while a symbol in the book has no price."""
         if self.unpriced_symbol() is not None:
             return None
         exposure = self.exact_exposure()

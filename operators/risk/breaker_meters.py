@@ -1,4 +1,7 @@
-"""What the circuit breakers measure, folded from executions and bars. Nothing is kept that no breaker asks for."""
+"""Compute the measures of the circuit breakers from executions, bars and heartbeats.
+
+Only the measures that a configured breaker uses are computed and stored.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class ReturnVariance(NamedTuple):
 
 
 class BreakerMeters:
-    """Measures of one portfolio."""
+    """The measures of one portfolio's circuit breakers."""
 
     def __init__(self, breakers: Sequence[Breaker], initial_capital: Decimal) -> None:
         self._measures = {(breaker.measure, breaker.scope) for breaker in breakers}
@@ -63,12 +66,12 @@ class BreakerMeters:
         self._lag: Decimal | None = None
 
     def fold_command(self, ts_ns: int, command: Command) -> None:
-        """A heartbeat says what the wall clock showed when it was put behind the log's last clock."""
+        """Update the lag from a heartbeat. `ts_ns` is event time; the heartbeat's own `ts_ns` is wall-clock time."""
         if command.kind == HEARTBEAT:
             self._lag = max(ZERO, Decimal(command.ts_ns - ts_ns) / _SECOND_NS)
 
     def fold_execution(self, report: Execution, strategy: str) -> None:
-        """`strategy` is the one that the order came from, "" where it is not known."""
+        """Update the loss streaks and reject rates. `strategy` is the order's strategy, "" if unknown."""
         keys = {PORTFOLIO: "", STRATEGY: strategy, SYMBOL: report.symbol}
         if report.exec_type in (NEW, REJECTED):
             for scope in self._reject_scopes:
@@ -83,7 +86,7 @@ class BreakerMeters:
                     self._streaks[key] = self._streaks.get(key, 0) + 1 if at_loss else 0
 
     def _closed_at_loss(self, report: Execution) -> bool | None:
-        """Whether a trade closed at a loss against the average price; None where it closed nothing."""
+        """Whether a trade closed at a loss against the average price; None if it closed nothing."""
         quantity, average = self._costs.get(report.symbol, (ZERO, ZERO))
         signed_quantity = report.quantity if report.side == BUY else -report.quantity
         after = quantity + signed_quantity
@@ -100,7 +103,7 @@ class BreakerMeters:
         return at_loss
 
     def fold_bars(self, records: Sequence[Record]) -> None:
-        """Returns of the tick's bars; called only where `needs_bars`."""
+        """Update the return variances with the bars of a time slice. Call only if `needs_bars`."""
         self._jumps = {}
         window = self._windows[VOLATILITY_JUMP, SYMBOL]
         alpha = 2.0 / (window + 1.0)
@@ -118,7 +121,7 @@ class BreakerMeters:
             self._return_variances[record.symbol] = ReturnVariance(record.close, variance, previous.bars + 1)
 
     def measure(self, ts_ns: int, book: RiskBook) -> dict[tuple[str, str], dict[str, Decimal]]:
-        """All that breakers ask for, as of the end of this tick's bars."""
+        """Return all measures that the breakers use, as of the end of this time slice's bars."""
         out: dict[tuple[str, str], dict[str, Decimal]] = {}
         if self._needs_equity and book.unpriced_symbol() is None:
             equity = book.cash + book.net_value()
@@ -152,7 +155,7 @@ class BreakerMeters:
         return out
 
     def split(self, symbol: str, ratio: Decimal) -> None:
-        """`ratio` new units for one old: neither a return of the market nor a loss."""
+        """Adjust costs and closes for a split into `ratio` new units per old unit. A split is no return and no loss."""
         if symbol in self._costs:
             quantity, average = self._costs[symbol]
             self._costs[symbol] = (multiply(quantity, ratio), divide(average, ratio))

@@ -1,8 +1,9 @@
-"""Circuit breakers: what trips them, what they then allow, and how they come back.
+"""Circuit breakers: their states, when they trip and when they reset.
 
-A breaker measures one thing in one scope. Beyond its threshold it goes from ACTIVE to REDUCING (only orders that reduce
-a position) or HALTED (none). It comes back by itself once its cool-down is over and the measure is within the threshold
-again, or by hand; without a cool-down only by hand. By hand it can also be tripped, and then only a hand releases it.
+A breaker monitors one measure in one scope. When the measure exceeds the threshold, the breaker changes from ACTIVE to
+REDUCING (only orders that reduce a position are allowed) or HALTED (no orders are allowed). It resets automatically
+after its cool-down, once the measure is within the threshold again. Without a cool-down, it is reset manually. A
+breaker that was tripped manually is reset only manually.
 """
 
 from __future__ import annotations
@@ -38,20 +39,23 @@ _SECOND_NS = 1_000_000_000
 class Breaker:
     """One circuit breaker.
 
-    measure      daily_loss       money lost since the start of the trading day, open positions included
-                 day_fall         the same as a fraction of the equity at its start
-                 drawdown         fall from the highest equity, as a fraction of it
-                 loss_streak      closing trades at a loss in a row
-                 reject_rate      part of the last `window` orders that the venue rejected, once there are so many
-                 volatility_jump  |return| of a bar in standard deviations of the `window` bars before (exponential)
-                 staleness        seconds without a bar of a symbol that is held
-                 lag              seconds by which the log's time was behind the wall clock at the last heartbeat of
+    measure      daily_loss       money lost since the start of the trading day, including open positions
+                 day_fall         the daily loss as a fraction of the equity at the start of the day
+                 drawdown         fall from the highest equity, as a fraction of the highest equity
+                 loss_streak      number of consecutive closing trades at a loss
+                 reject_rate      fraction of the last `window` orders that the venue rejected; unknown before
+                                  `window` orders
+                 volatility_jump  |return| of a bar in standard deviations, exponentially weighted over `window` bars
+                 staleness        seconds since the last bar of a symbol with a position
+                 lag              seconds that event time was behind the wall clock at the last heartbeat of
                                   market_data (`market_data.heartbeat_s`)
-    threshold    trips beyond it; at it, it does not
-    scope        PORTFOLIO, or each STRATEGY or SYMBOL by itself
+    threshold    the breaker trips when the measure is above it; an equal value does not trip it
+    scope        PORTFOLIO, or one state for each STRATEGY or each SYMBOL
     trips_to     REDUCING or HALTED
-    cool_down_s  seconds of event time after which it may come back by itself, None: only by hand
+    cool_down_s  seconds of event time before an automatic reset; None: manual reset only
     window       see measure
+
+    Raises BadInput for an unknown measure, scope or state, and for a number out of range.
     """
 
     measure: Literal[
@@ -74,11 +78,12 @@ class Breaker:
         if not (self.threshold.is_finite() and self.threshold >= 0):
             raise BadInput(f"breaker {self.measure}: threshold must be at least 0, found {self.threshold}")
         if self.window < 1 or (self.cool_down_s is not None and self.cool_down_s < 0):
-            raise BadInput(f"breaker {self.measure}: window must be at least 1 and cool_down_s at least 0")
+            found = f"found {self.window} and {self.cool_down_s}"
+            raise BadInput(f"breaker {self.measure}: window must be at least 1 and cool_down_s at least 0, {found}")
 
 
 class TrippedBreaker(NamedTuple):
-    """A breaker that is not ACTIVE. `by_hand` ones do not come back by themselves."""
+    """A breaker that is not ACTIVE. If `manual`, only a manual reset makes it ACTIVE again."""
 
     state: str
     since_ns: int
@@ -86,7 +91,7 @@ class TrippedBreaker(NamedTuple):
 
 
 class BreakerChange(NamedTuple):
-    """A breaker of one scope key changed its state."""
+    """A state change of a breaker. `key` is the strategy or symbol, "" for the portfolio."""
 
     breaker: Breaker
     key: str
@@ -97,18 +102,18 @@ class BreakerChange(NamedTuple):
 
 
 Measurements = Mapping[tuple[str, str], Mapping[str, Decimal]]
-"""{(measure, scope): {key: value}}; what is not known is absent. The key of the portfolio is ""."""
+"""{(measure, scope): {key: value}}. Unknown values are absent. The key of the portfolio is ""."""
 
 
 class Breakers:
-    """The state of all breakers of one portfolio. Keeps only what is tripped."""
+    """The states of all breakers of one portfolio. Only tripped breakers are stored."""
 
     def __init__(self, breakers: Iterable[Breaker]) -> None:
         self._breakers = tuple(breakers)
-        self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (number of the breaker, key)
+        self._tripped: dict[tuple[int, str], TrippedBreaker] = {}  # by (index of the breaker, key)
 
     def state(self, scope: str, key: str) -> str:
-        """The worst state of the breakers of one scope and key."""
+        """Return the most severe state of the breakers of one scope and key."""
         if not self._tripped:
             return ACTIVE
         states = [
@@ -119,7 +124,7 @@ class Breakers:
         return max(states, key=SEVERITY.__getitem__, default=ACTIVE)
 
     def update(self, ts_ns: int, measured: Measurements) -> list[BreakerChange]:
-        """Trip what is beyond its threshold, bring back what has cooled down, in the order of the settings."""
+        """Trip breakers above their thresholds and reset cooled-down ones. Returns the changes in settings order."""
         changes: list[BreakerChange] = []
         for index, breaker in enumerate(self._breakers):
             values = measured.get((breaker.measure, breaker.scope), {})
@@ -147,7 +152,7 @@ class Breakers:
     def set_manually(
         self, ts_ns: int, measure: str, scope: str, key: str, state: str, actor: str, reason: str
     ) -> list[BreakerChange]:
-        """Set the breakers of one measure, scope and key to a state. No change where they are in it already."""
+        """Set the breakers of one measure, scope and key to `state`. Breakers already in that state do not change."""
         changes: list[BreakerChange] = []
         for index, breaker in enumerate(self._breakers):
             if (breaker.measure, breaker.scope) != (measure, scope):
@@ -159,7 +164,7 @@ class Breakers:
                 del self._tripped[index, key]
             else:
                 self._tripped[index, key] = TrippedBreaker(state, ts_ns, manual=True)
-            changes.append(BreakerChange(breaker, key, state, "by hand", actor, reason))
+            changes.append(BreakerChange(breaker, key, state, "manual", actor, reason))
         return changes
 
     def snapshot(self) -> list[Any]:

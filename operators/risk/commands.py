@@ -1,7 +1,7 @@
-"""What people ask of risk beside orders and cancels, read from the arguments of a `Command`.
+"""Parse the amend and circuit-breaker commands from the arguments of a `Command`.
 
-`AMEND_ORDER` has order_id and any of quantity (the new total), limit_price, stop_price, trail_amount, trail_percent.
-`SET_BREAKER` has measure, scope, key (the strategy or symbol, none for the portfolio) and state.
+`AMEND_ORDER` takes order_id and any of quantity (the new total), limit_price, stop_price, trail_amount, trail_percent.
+`SET_BREAKER` takes measure, scope, key (the strategy or symbol, empty for the portfolio) and state.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from schemas.records import Command, OrderProposal
 
 AMEND_ORDER, SET_BREAKER = "AMEND_ORDER", "SET_BREAKER"
 RECONCILING, RECONCILED = "RECONCILING", "RECONCILED"
-"""Of the gateway: it does not know what its broker has, and it knows again."""
+"""Commands that block new orders until reconciliation with the broker is complete, and unblock them."""
 
 _AMENDABLE_ARGUMENTS = ("quantity", "limit_price", "stop_price", "trail_amount", "trail_percent")
 
 
 class BreakerSetting(NamedTuple):
-    """Which breakers to set to which state by hand."""
+    """The breakers to set manually, and their new state."""
 
     measure: str
     scope: str
@@ -31,7 +31,7 @@ class BreakerSetting(NamedTuple):
 
 
 def parse_breaker_command(command: Command) -> BreakerSetting:
-    """Raises `BadInput` for a measure, scope or state that there is not."""
+    """Parse a `SET_BREAKER` command. Raises `BadInput` for an unknown measure, scope or state."""
     arguments = command.arguments
     parsed = BreakerSetting(
         arguments.get("measure", ""),
@@ -40,20 +40,23 @@ def parse_breaker_command(command: Command) -> BreakerSetting:
         arguments.get("state", ""),
     )
     if parsed.scope not in SCOPES_OF_MEASURE.get(parsed.measure, ()):
-        raise BadInput(f"there is no breaker {parsed.measure!r} of scope {parsed.scope!r}")
+        raise BadInput(f"unknown breaker measure {parsed.measure!r} of scope {parsed.scope!r}")
     if parsed.state not in SEVERITY:
         raise BadInput(f"state must be one of {', '.join(SEVERITY)}, found {parsed.state!r}")
     return parsed
 
 
 def amend_proposal(command: Command, old: OrderProposal) -> OrderProposal:
-    """`old` with what the command changes; `quantity` is the new total. Raises `BadInput`."""
+    """Return `old` with the command's changes applied. `quantity` is the new total.
+
+    Raises `BadInput` if the command changes nothing, names an argument that cannot be amended, or has a bad number.
+    """
     changes = {name: value for name, value in command.arguments.items() if name != "order_id"}
     unknown = sorted(set(changes) - set(_AMENDABLE_ARGUMENTS))
     if unknown:
-        raise BadInput(f"argument {unknown[0][:64]} cannot be amended")
+        raise BadInput(f"{unknown[0][:64]} cannot be amended, expected any of {', '.join(_AMENDABLE_ARGUMENTS)}")
     if not changes:
-        raise BadInput("nothing to amend")
+        raise BadInput(f"amendment changes nothing, expected any of {', '.join(_AMENDABLE_ARGUMENTS)}")
     numbers = {name: _parse_amount(name, value) for name, value in changes.items()}
     return old._replace(proposal_id=command.command_id, ts_ns=command.ts_ns, **numbers)  # type: ignore[arg-type]
 

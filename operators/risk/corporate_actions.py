@@ -1,4 +1,4 @@
-"""Corporate actions, exchange rates, dividends and interest in risk's own books, by the rules that the ledger has."""
+"""Apply corporate actions, exchange rates, dividends and interest to risk's book, by the same rules as the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class RiskCorporateActions:
-    """What changes the book without a trade."""
+    """Updates of risk's book, history and breaker meters that do not come from trades."""
 
     def __init__(
         self, settings: AccrualSettings, currency: str, book: RiskBook, history: RiskHistory, meters: BreakerMeters
@@ -28,7 +28,10 @@ class RiskCorporateActions:
         self._book, self._history, self._meters = book, history, meters
 
     def open_day(self, previous_day: int, day: int) -> None:
-        """A trading day begins; the book is that of the evening before. A short without a price costs nothing yet."""
+        """Start a trading day and book due interest, fees and dividends. `book` has the previous day's close.
+
+        A short position without a price accrues no borrow fee.
+        """
         book = self._book
         shorts = {
             symbol: ShortPosition(-position.quantity, to_decimal(book.last_bars[symbol].close))
@@ -40,7 +43,7 @@ class RiskCorporateActions:
         )
 
     def apply_due(self, ts_ns: int, records: Sequence[Record], day: int) -> None:
-        """Rates and corporate actions that count from this tick on, ahead of its executions."""
+        """Apply the rates and corporate actions that take effect in this time slice, before its executions."""
         book = self._book
         for due_record in self._reference.take_due(records):
             if not isinstance(due_record, CorporateAction):
@@ -76,7 +79,7 @@ class RiskCorporateActions:
 
     def restore(self, snapshot: Any) -> None:
         version, reference, income = snapshot
-        assert version == VERSION, f"claims state of version {version}, expected {VERSION}"
+        assert version == VERSION, f"risk corporate actions snapshot: version {version}, expected {VERSION}"
         self._reference.restore(reference)
         self._income.restore(income)
         for currency, rate in self._reference.rates.items():

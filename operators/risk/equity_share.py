@@ -1,4 +1,4 @@
-"""Parts of the equity, for the checks that compare with it."""
+"""Shared logic of the checks that limit a value as a share of equity."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TENTH_BPS = Decimal("0.001")
 
 
 def check_equity_share(check: str, context: OrderContext, template: str, value: Decimal, limit: Limit) -> Verdict:
-    """Refuse where `value` is more than `limit` x equity and the order adds to a position."""
+    """Reject an order that adds exposure if `value` is above `limit` x equity. `template` formats the share."""
     symbol = context.order.symbol
     if not context.added_exposure:
         return passed(check, "reduces", "any")
@@ -38,7 +38,7 @@ def check_equity_share(check: str, context: OrderContext, template: str, value: 
 def gross_value(context: OrderContext, symbols: Iterable[str]) -> Decimal:
     """Gross value of these symbols at last prices, with the open orders of the worse side filled.
 
-    Leaves out what has no price: `check_equity_share` refuses then.
+    Symbols without a price are skipped. In that case, `check_equity_share` rejects the order.
     """
     total = ZERO
     for symbol in symbols:
@@ -49,7 +49,8 @@ def gross_value(context: OrderContext, symbols: Iterable[str]) -> Decimal:
 
 
 def _percent(share: Decimal) -> str:
-    """
+    """Format a fraction as a percentage.
+
     >>> _percent(Decimal("0.125"))
     '12.5%'
     """

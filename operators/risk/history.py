@@ -1,6 +1,6 @@
-"""What some limits need to remember: recent orders, round trips, highs, daily closes and volumes. All of it bounded.
+"""History that some limits need: recent orders, day trades, peak equity, daily closes and volumes. Memory is bounded.
 
-Only what a limit asks for is kept; without such limits a tick costs nothing here.
+Only the history that an enabled limit needs is stored. Without such limits, a time slice costs nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from schemas.records import BUY, TRADE, Bar, Execution, OrderProposal, Record
 
 _SECOND_NS = 1_000_000_000
 _DAY_NS = 86_400 * _SECOND_NS
-_TRADE_DAYS = 5  # FINRA counts round trips within five business days
+_TRADE_DAYS = 5  # FINRA counts day trades within five business days
 
 
 class ApprovedOrder(NamedTuple):
-    """An approved order as the rate and the duplicate check look at it."""
+    """An approved order, for the order_rate and duplicate checks."""
 
     ts_ns: int
     symbol: str
@@ -31,14 +31,14 @@ class ApprovedOrder(NamedTuple):
 
 
 class IntradayActivity(NamedTuple):
-    """Units of one symbol opened on this trading day (negative: sold short), and the last order that closed some."""
+    """Units of one symbol opened on this trading day (negative: sold short), and the last order that closed any."""
 
     opened: Decimal
     closing_order: str
 
 
 class AverageCost(NamedTuple):
-    """Average cost of one symbol's position, to tell a loss; and when it last was sold at one (0: never)."""
+    """Average cost of one symbol's position, and the time when it was last closed at a loss (0: never)."""
 
     quantity: Decimal
     average: Decimal
@@ -46,7 +46,7 @@ class AverageCost(NamedTuple):
 
 
 class RiskHistory:
-    """Memory of one portfolio."""
+    """The history of one portfolio."""
 
     def __init__(self, settings: RiskSettings, initial_capital: Decimal) -> None:
         windows = [settings.duplicate_window_s]
@@ -64,16 +64,16 @@ class RiskHistory:
         )
         self.amendments: deque[int] = deque()
         self.intraday: dict[str, IntradayActivity] = {}
-        self.day_trades: list[tuple[int, int]] = []  # (trading day, round trips) of the last five days
+        self.day_trades: list[tuple[int, int]] = []  # (trading day, day trades) of the last five days
         self.costs: dict[str, AverageCost] = {}
         self.peak_equity = initial_capital
         self.volume_today: dict[str, float] = {}
-        self.volumes: dict[str, list[float]] = {}  # of finished days, latest last
-        self.closes: dict[str, list[float]] = {}  # of finished days, latest last
+        self.volumes: dict[str, list[float]] = {}  # of complete days, latest last
+        self.closes: dict[str, list[float]] = {}  # of complete days, latest last
         self.needs_bars = bool(self._volume_days)
 
     def open_day(self, day: int, book: RiskBook) -> None:
-        """A later trading day begins; `book` still has the prices of the day before."""
+        """Start a new trading day. `book` still has the prices of the previous day."""
         self.intraday.clear()
         self.day_trades = [*self.day_trades[-(_TRADE_DAYS - 1) :], (day, 0)]
         if book.last_bars and self._close_days:
@@ -84,14 +84,14 @@ class RiskHistory:
         self.volume_today.clear()
 
     def fold_bars(self, records: Sequence[Record]) -> None:
-        """Add up the day's volumes; called only where `needs_bars`."""
+        """Add the bars' volumes to the day's totals. Call only if `needs_bars`."""
         volume_today = self.volume_today
         for record in records:
             if type(record) is Bar:
                 volume_today[record.symbol] = volume_today.get(record.symbol, 0.0) + record.volume
 
     def fold_equity(self, book: RiskBook) -> None:
-        """After a tick's bars: the highest equity so far."""
+        """Update the peak equity. Call after the bars of a time slice."""
         if not self._tracks_equity or book.unpriced_symbol() is not None:
             return
         exposure = book.exposure()
@@ -107,7 +107,7 @@ class RiskHistory:
             self._fold_cost(report, signed_quantity)
 
     def _count_trade(self, report: Execution, signed_quantity: Decimal) -> None:
-        """A round trip is a closing order in what was opened the same day; its further fills do not count again."""
+        """Count a day trade: an order that closes units opened on the same day. Its later fills do not count again."""
         opened, closing_order = self.intraday.get(report.symbol, IntradayActivity(ZERO, ""))
         if opened * signed_quantity < 0 and closing_order != report.order_id:
             day, count = self.day_trades.pop() if self.day_trades else (0, 0)
@@ -130,43 +130,43 @@ class RiskHistory:
             del self.costs[report.symbol]
 
     def last_loss_sale_ns(self, symbol: str, ts_ns: int) -> int | None:
-        """When the symbol was last closed at a loss, if that is within the wash-sale days."""
+        """The time when the symbol was last closed at a loss, or None if that was before the wash-sale period."""
         cost = self.costs.get(symbol)
         if cost is None or not cost.loss_ns or ts_ns - cost.loss_ns > self._wash_sale_ns:
             return None
         return cost.loss_ns
 
     def record_approval(self, order: OrderProposal, ts_ns: int) -> None:
-        """An order was approved."""
+        """Record an approved order."""
         if self._window_ns:
             self.approved_orders.append(
                 ApprovedOrder(ts_ns, order.symbol, order.side, order.quantity, order.limit_price)
             )
 
     def record_amendment(self, ts_ns: int) -> None:
-        """Somebody wants to change an order."""
+        """Record an amendment request."""
         if self._amend_window_ns:
             self.amendments.append(ts_ns)
             while self.amendments[0] <= ts_ns - self._amend_window_ns:
                 self.amendments.popleft()
 
     def recent_approvals(self, ts_ns: int) -> deque[ApprovedOrder]:
-        """Approvals within the longest window, oldest first."""
+        """The approvals within the longest configured window, oldest first."""
         while self.approved_orders and self.approved_orders[0].ts_ns <= ts_ns - self._window_ns:
             self.approved_orders.popleft()
         return self.approved_orders
 
     def day_trade_count(self) -> int:
-        """Day trades of the last five trading days, today among them."""
+        """The number of day trades in the last five trading days, including today."""
         return sum(count for _, count in self.day_trades)
 
     def average_volume(self, symbol: str) -> Decimal | None:
-        """Mean daily volume of the finished days on record, None before the first."""
+        """Mean daily volume of the recorded complete days, in units; None before the first."""
         days = self.volumes.get(symbol)
         return None if not days else to_decimal(sum(days) / len(days))
 
     def split(self, symbol: str, ratio: Decimal) -> None:
-        """`ratio` new units for one old: what is remembered is of the new ones."""
+        """Convert the history to new units after a split: `ratio` new units per old unit."""
         if symbol in self.intraday:
             opened, closing_order = self.intraday[symbol]
             self.intraday[symbol] = IntradayActivity(multiply(opened, ratio), closing_order)

@@ -1,7 +1,7 @@
-"""Margin of a portfolio by class of instrument. All values as fractions of the position's value.
+"""Margin requirements by class of instrument, as fractions of the position's value.
 
-Sources: Regulation T (12 CFR 220.12): 50 % initial on longs and on shorts on top of the proceeds; FINRA rule 4210(c):
-25 % maintenance on longs, 30 % on shorts. A future needs the exchange's money per contract instead.
+Sources: Regulation T (12 CFR 220.12): 50 % initial margin on longs, and on shorts in addition to the proceeds. FINRA
+rule 4210(c): 25 % maintenance margin on longs, 30 % on shorts. A future requires the exchange's amount per contract.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class MarginClass:
-    """Fractions of |position value| that must be covered by equity to open (initial) and to keep (maintenance)."""
+    """Fractions of |position value| that equity must cover to open (initial) and to hold (maintenance) a position."""
 
     name: str = "equity"
     initial_long: Decimal = Decimal("0.50")
@@ -31,7 +31,10 @@ class MarginClass:
             if not (value.is_finite() and value >= 0):
                 raise BadInput(f"margin class {self.name}: {field} must be at least 0, found {value}")
         if self.maintenance_long > self.initial_long or self.maintenance_short > self.initial_short:
-            raise BadInput(f"margin class {self.name}: maintenance must not be above initial")
+            found = f"long {self.maintenance_long} of {self.initial_long}, short {self.maintenance_short} of"
+            raise BadInput(
+                f"margin class {self.name}: maintenance must not be above initial, found {found} {self.initial_short}"
+            )
 
 
 CASH_ONLY = MarginClass(
@@ -41,12 +44,12 @@ CASH_ONLY = MarginClass(
     maintenance_long=Decimal(1),
     maintenance_short=Decimal(1),
 )
-"""No credit at all: Alpaca lends nothing on crypto."""
+"""No margin credit, as for crypto at Alpaca."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarginSettings:
-    """Margin rules by `Instrument.margin_class`; an instrument of a class that is not listed needs its full value."""
+    """Margin rules by `Instrument.margin_class`. An instrument of an unlisted class requires its full value."""
 
     classes: tuple[MarginClass, ...] = (MarginClass(),)
 
@@ -57,14 +60,14 @@ class MarginSettings:
 
 
 class Requirement(NamedTuple):
-    """Money that equity must cover."""
+    """Initial and maintenance margin in money."""
 
     initial: Decimal
     maintenance: Decimal
 
 
 def requirement(settings: MarginSettings, instrument: Instrument, quantity: Decimal, price: Decimal) -> Requirement:
-    """What holding `quantity` (negative: short) at `price` requires.
+    """Return the margin that a position of `quantity` units (negative: short) at `price` requires.
 
     >>> short = requirement(MarginSettings(), Instrument(symbol="AAPL"), Decimal(-100), Decimal(50))
     >>> int(short.initial), int(short.maintenance)
@@ -83,14 +86,14 @@ def requirement(settings: MarginSettings, instrument: Instrument, quantity: Deci
 
 
 class ForcedReduction(NamedTuple):
-    """Part of a forced reduction: `quantity` to trade, negative to sell."""
+    """One trade of a forced reduction. A negative `quantity` is a sale."""
 
     symbol: str
     quantity: Decimal
 
 
 class MarginPosition(NamedTuple):
-    """One position as the margin rules see it; `lot` is the step in which it can be reduced."""
+    """One position as input for the margin rules. `lot` is the step in which it can be reduced."""
 
     symbol: str
     instrument: Instrument
@@ -102,10 +105,10 @@ class MarginPosition(NamedTuple):
 def forced_reduction(
     settings: MarginSettings, equity: Decimal, positions: list[MarginPosition]
 ) -> list[ForcedReduction]:
-    """What to close so that maintenance margin is covered again; empty where it is.
+    """Return the trades that bring equity back to the maintenance margin; empty if it is covered.
 
-    The rule: positions in the order of the maintenance they require, largest first, ties by symbol; each by as many
-    whole lots as are needed and no more, at the price at hand (closing at it does not change equity).
+    Positions are reduced in descending order of their maintenance margin, ties by symbol. Each is reduced by the
+    smallest sufficient number of whole lots. Closing at the last price does not change equity.
     """
     requirements = [
         (requirement(settings, position.instrument, position.quantity, position.price).maintenance, position)

@@ -1,4 +1,4 @@
-"""What the checks see of one order: its price, where it leads, and the book around it."""
+"""The inputs of the checks for one order: its price, its effect on the position, and the book."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NO_POSITION = RiskPosition()
 
 
 class OrderContext:
-    """One order before the book. What only some checks need is worked out once, when one first asks.
+    """One order and the state that its checks read. Derived values are computed once, on first use.
 
-    last         the symbol's last close, or None
-    holding      position and open orders of the symbol
-    instrument   the definition of the symbol, or None where it is not known
-    history      what the book remembers of before: highs, volumes, recent orders
-    breakers     the circuit breakers' states
-    amends       whether it changes an order that works already
+    last_price    the symbol's last close, or None
+    position      position and open orders of the symbol
+    instrument    the definition of the symbol, or None if unknown
+    history       peak equity, volumes, recent orders
+    breakers      the states of the circuit breakers
+    is_amendment  whether the order amends an open order
     """
 
     __slots__ = (
@@ -78,10 +78,13 @@ class OrderContext:
 
     @property
     def order_price(self) -> Decimal:
-        """What one unit is taken to cost: a buy's limit; a sell's limit or the last price, whichever is higher; without
-        a limit the last price, or a buy's stop above it, and the reserve on top."""
+        """The assumed price of one unit.
+
+        For a buy with a limit, the limit. For a sell with a limit, the higher of the limit and the last price. Without
+        a limit, the last price (for a buy, the stop price if that is higher) plus `reserve_bps`.
+        """
         if self._order_price is None:
-            assert self.last_price is not None, "known_price comes before every check that needs a price"
+            assert self.last_price is not None, "known_price runs before every check that needs a price"
             limit = self.order.limit_price
             if limit is not None:
                 self._order_price = limit if self.order.side == BUY else max(limit, self.last_price)
@@ -94,13 +97,16 @@ class OrderContext:
 
     @property
     def unit_value(self) -> Decimal:
-        """Money that one unit is worth at `order_price`."""
+        """Value of one unit at `order_price`, in account currency."""
         multiplier = self.position.multiplier
         return self.order_price if multiplier == ONE else multiply(self.order_price, multiplier)
 
     @property
     def resulting_quantity(self) -> Decimal:
-        """The position in the order's own direction (a sell's is turned round) if it and all before it were filled."""
+        """The position after this order and all open orders of its side are filled, positive in the order's direction.
+
+        For a sell, the sign is reversed. A reduce-only order results in at most 0.
+        """
         if self._resulting_quantity is None:
             position, order = self.position, self.order
             if order.side == BUY:
@@ -113,7 +119,7 @@ class OrderContext:
 
     @property
     def required_cash(self) -> Decimal:
-        """Cash that the order sets aside beyond what is set aside already; 0 for an order that only reduces."""
+        """Cash that the order reserves in addition to the current reserve; 0 for an order that only reduces."""
         if self._required_cash is None:
             order, position = self.order, self.position
             if order.reduce_only:
@@ -129,7 +135,7 @@ class OrderContext:
 
     @property
     def only_reduces(self) -> bool:
-        """Whether the order, with all open ones before it, cannot open or turn round a position."""
+        """Whether the order, together with all open orders of its side, cannot open or reverse a position."""
         return self.resulting_quantity <= 0
 
     @property
@@ -140,12 +146,12 @@ class OrderContext:
 
     @property
     def unpriced_symbol(self) -> str | None:
-        """A symbol in the book whose price is not known, if there is one; `exposure` must not be asked then."""
+        """A symbol in the book without a price, or None. If there is one, `exposure` must not be read."""
         return self.book.unpriced_symbol()
 
     @property
     def opening_quantity(self) -> Decimal:
-        """Units by which the order would open or enlarge a position once all open orders of its side are filled."""
+        """Units by which the order opens or increases a position after all open orders of its side are filled."""
         order, position = self.order, self.position
         if order.reduce_only:
             return ZERO
@@ -154,7 +160,7 @@ class OrderContext:
 
     @property
     def added_exposure(self) -> Decimal:
-        """Money by which the order raises the largest gross value that its symbol's open orders can lead to."""
+        """Money by which the order raises the largest gross value that the open orders of its symbol can result in."""
         order, position = self.order, self.position
         if order.reduce_only:
             return ZERO
@@ -165,16 +171,19 @@ class OrderContext:
         return max(ZERO, self.last_value(after - position.worst_quantity()))
 
     def last_value(self, quantity: Decimal) -> Decimal:
-        """Money that `quantity` units are worth at the last price."""
-        assert self.last_price is not None, "known_price comes before every check that needs a price"
+        """Value of `quantity` units at the last price, in account currency."""
+        assert self.last_price is not None, "known_price runs before every check that needs a price"
         return self.position.value(quantity, self.last_price)
 
     def equity(self, exposure: Exposure) -> Decimal:
-        """Cash and positions at last prices."""
+        """Cash plus positions at last prices, in account currency."""
         return self.book.cash + exposure.long - exposure.short
 
     def evaluate(self, function: Callable[[Exposure], Decimal]) -> Decimal:
-        """`function` of the exposure, where the sign of the result decides: exact whenever the sign is in doubt."""
+        """Apply `function` to the exposure. The sign of the result is always exact.
+
+        Uses the fast exposure first, and the exact one if the result is within the rounding tolerance of 0.
+        """
         estimate = function(self.exposure)
         tolerance = _TOLERANCE_ABSOLUTE + _TOLERANCE_RELATIVE * (self.exposure.worst_gross + abs(self.book.cash))
         return estimate if abs(estimate) > tolerance else function(self.book.exact_exposure())

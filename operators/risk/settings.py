@@ -1,4 +1,4 @@
-"""What risk allows. A limit that is not set refuses every order; that there is no limit has to be said."""
+"""Risk settings. A required limit that is not set rejects every order; write `unlimited` for no limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.errors import BadInput
 
 UNLIMITED: Literal["unlimited"] = "unlimited"
 Limit = Decimal | Literal["unlimited"] | None
-"""A number, or "unlimited", or None: not set, which refuses (fail closed)."""
+"""A number, "unlimited", or None. None means not set, which rejects every order (fail closed)."""
 
 HISTORICAL, PARAMETRIC = "historical", "parametric"
 
@@ -23,50 +23,52 @@ HISTORICAL, PARAMETRIC = "historical", "parametric"
 class RiskSettings:
     """Limits of one portfolio. Money in account currency, quantities in units of the instrument, shares as fractions.
 
-    Every limit is checked before an order is sent, with all approved but unfilled orders counted as if filled. The
-    first group has to be decided on by every portfolio: not set refuses. The rest is off until it is set.
+    Every limit is checked before an order is sent. Approved but unfilled orders count as filled. The limits of the
+    first group are required: an unset limit rejects every order. The limits of the second group are off until set.
+    Raises BadInput for a value out of range.
 
     initial_capital            cash before the first execution
     max_order_notional         quantity x price of one order
     max_position               |quantity| of one symbol
     max_position_size          |quantity| x last price of one symbol (environment MAX_POSITION_SIZE)
     max_portfolio_leverage     (sum of |quantity| x last price) / equity
-    max_daily_loss             equity at the start of the trading day less equity now; beyond it only reducing orders
-    stale_price_s              seconds of event time since the symbol's last bar. A no-trade bar counts: it says that
-                               the feed lives and that nothing traded
-    buying_power_multiple      opening orders may cost this many times the cash that is free (1: no borrowing)
-    reserve_bps                what a market order sets aside above the last price, in basis points
+    max_daily_loss             equity at the start of the trading day minus current equity; above it only reducing
+                               orders pass
+    stale_price_s              seconds of event time since the symbol's last bar. A bar without a trade counts,
+                               because it shows that the feed is alive
+    buying_power_multiple      buying power as a multiple of equity (1: no borrowing)
+    reserve_bps                cash that a market order reserves above the last price, in basis points
 
-    instruments                what may be ordered, in which steps
-    account_currency           an instrument in another currency is refused until its exchange rate is known
-    accruals                   interest and borrow fees in risk's own cash: those of the portfolio
-    max_order_quantity         units of one order, whatever the instrument says
+    instruments                the tradable instruments with their tick and lot sizes
+    account_currency           orders in another currency are rejected until its exchange rate is known
+    accruals                   interest and borrow fees in risk's own cash; the same as the portfolio's
+    max_order_quantity         units of one order, in addition to the instrument's maximum
     min_order_notional         smallest order value; an order that closes a position may be smaller
-    price_collar_bps           how far a limit may be on the wrong side of the last price (a buy above, a sell below)
-    duplicate_window_s         the same order again within so many seconds of event time is refused; 0: never
-    prevent_self_trade         refuse what would meet an own open order of the other side
+    price_collar_bps           how far a limit price may be through the last price (a buy above it, a sell below it)
+    duplicate_window_s         rejects an identical order within this many seconds of event time; 0: off
+    prevent_self_trade         rejects an order that would trade against an own open order
     max_orders_in_window       approvals within `order_window_s` seconds of event time
-    max_amends_in_window       wishes to change an order within `order_window_s` seconds of event time
-    max_open_orders            approved orders that have not ended
-    allow_short                whether a position may be short at all
-    allow_reversal             whether one order may close a position and open the opposite (many brokers refuse it)
+    max_amends_in_window       amendment requests within `order_window_s` seconds of event time
+    max_open_orders            open orders
+    allow_short                whether short positions are allowed
+    allow_reversal             whether one order may close a position and open the opposite (many brokers reject it)
     max_concentration          value of one symbol / equity
     max_sector_share           gross value of the instruments of one sector / equity
     max_group_share            gross value of the instruments of one group / equity
     max_gross_exposure         sum of |quantity| x last price
     max_net_exposure           |longs - shorts| at last prices
-    max_beta_exposure          |sum of beta x value|; an instrument without a beta is refused
+    max_beta_exposure          |sum of beta x value|; an order for an instrument without a beta is rejected
     max_volume_share           quantity of one order / average daily volume of the last `volume_days` days
-    max_drawdown               fall of the equity from its highest, as a fraction of that
+    max_drawdown               fall of equity from its highest value, as a fraction of that value
     max_expected_shortfall     expected loss of one day in the worst 1 - `shortfall_confidence` of days
     shortfall_method           historical (the last `shortfall_days` days with today's positions) or parametric (normal)
-    max_day_trades             round trips within five trading days while equity is below `day_trade_equity_min`
+    max_day_trades             day trades within five trading days while equity is below `day_trade_equity_min`
                                (FINRA rule 4210(f)(8): 3 and 25,000)
-    wash_sale_days             note on the order when it buys back within so many days of a sale at a loss; 0: do not
-    circuit_breaker_threshold  fall of the equity since the start of the day, as a fraction, that halts all trading
-    breakers                   further circuit breakers
-    usage_interval_s           how often in event time the usage of the limits is written (`RiskUsage`), 0: never
-    margin                     initial and maintenance margin of a margin account, instead of `buying_power_multiple`
+    wash_sale_days             notes on an order that it buys back within this many days of a sale at a loss; 0: off
+    circuit_breaker_threshold  fall of equity since the start of the day, as a fraction, that halts all trading
+    breakers                   additional circuit breakers
+    usage_interval_s           interval in seconds of event time at which limit usage is published (`RiskUsage`); 0: off
+    margin                     margin rules of a margin account; they replace `buying_power_multiple`
     """
 
     initial_capital: Decimal = Decimal(1_000_000)
@@ -124,9 +126,8 @@ class RiskSettings:
             if "Limit" in str(setting.type) and (value is None or value == UNLIMITED):
                 continue
             if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
-                raise BadInput(
-                    f'risk setting {setting.name} must be a Decimal of at least 0, "{UNLIMITED}" or None, found {value!r}'
-                )
+                expected = f'a Decimal of at least 0, "{UNLIMITED}" or None'
+                raise BadInput(f"risk setting {setting.name} must be {expected}, found {value!r}")
         if not 0 < self.shortfall_confidence < 1:
             raise BadInput(
                 f"risk setting shortfall_confidence must be between 0 and 1, found {self.shortfall_confidence}"
@@ -145,7 +146,10 @@ class RiskSettings:
                 raise BadInput(f"risk setting {name} must be at least {minimum}, found {getattr(self, name)}")
 
     def all_breakers(self) -> tuple[Breaker, ...]:
-        """`breakers` and, first, the one that `circuit_breaker_threshold` stands for; not set halts at any fall."""
+        """Return the breaker that `circuit_breaker_threshold` defines, then `breakers`.
+
+        A threshold of None halts trading at any fall of equity; "unlimited" adds no breaker.
+        """
         threshold = self.circuit_breaker_threshold
         if threshold == UNLIMITED:
             return self.breakers
@@ -153,12 +157,12 @@ class RiskSettings:
         return (Breaker(measure="day_fall", threshold=fall, trips_to="HALTED"), *self.breakers)
 
     def is_enabled(self, name: str) -> bool:
-        """Whether a limit of the second group is on. One that is None is: it refuses."""
+        """Whether a limit of the second group is on. A limit of None is on and rejects every order."""
         return bool(getattr(self, name) != UNLIMITED)
 
     @classmethod
     def unlimited(cls, **limits: Any) -> RiskSettings:
-        """Settings with every limit that is not named switched off in so many words: for research and tests."""
+        """Return settings in which every limit that is not in `limits` is "unlimited". For research and tests."""
         disabled = {
             setting.name: UNLIMITED for setting in fields(cls) if setting.default is None and setting.name != "margin"
         }

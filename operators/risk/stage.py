@@ -1,4 +1,4 @@
-"""Proposals in, approved orders or refusals out."""
+"""The risk stage: approve or reject each proposed order."""
 
 from __future__ import annotations
 
@@ -65,20 +65,23 @@ from schemas.records import (
 
 SNAPSHOT_VERSION = 5
 MARGIN_CALL = "margin_call"
-"""The event, and the strategy that stands on the orders of a forced reduction."""
+"""Measure of the margin-call event, and strategy name of the orders of a forced reduction."""
 COMMAND_IDS_MAX = 1000
-"""How many of the last orders by hand are known by their command: a sender that is unsure sends the command again."""
+"""Number of command ids of manual orders that are retained to discard duplicates. A client may retry a command."""
 
 
 class RiskStage:
-    """Reads reference data, executions, commands, bars and proposals, in this order within a tick. Writes `Order`,
-    `OrderCancel` and `RiskFence` (one `seq` for all three), `OrderRefusal` (its own), `RiskEvent` and `RiskUsage`
-    (theirs).
+    """The logic of the risk service.
 
-    Orders by hand are judged last in their tick, at the prices of that tick, by the same checks as all others.
+    Inputs, in this order within a time slice: reference data, executions, commands, bars and proposals. Outputs:
+    `Order`, `OrderCancel` and `RiskFence` (with a common `seq`), `OrderRefusal` (with its own `seq`), and `RiskEvent`
+    and `RiskUsage` (with a common `seq`).
 
-    An approved order counts as filled in every later check until its executions say what became of it. The kill switch
-    raises the risk epoch and writes a fence; approvals carry the epoch, and the gateway refuses an older one.
+    Manual orders are checked last in their time slice, at its prices, by the same checks as all other orders.
+
+    An approved order counts as filled in every later check until its execution reports arrive. The kill switch
+    increments the risk epoch and publishes a fence, the record that halts or releases trading. Each approved order
+    contains the epoch. The venue and the gateway reject orders with an older epoch.
     """
 
     def __init__(self, settings: RiskSettings) -> None:
@@ -90,17 +93,17 @@ class RiskStage:
         self._meters = BreakerMeters(settings.all_breakers(), settings.initial_capital)
         self._corporate_actions = self._build_corporate_actions()
         self._fence_state = ACTIVE  # the state of the last fence
-        self._margin_call = False  # a margin call is in force
-        self._usage_written_ns = 0  # when the usage of limits was last written
-        self._last_usage: list[LimitUtilization] = []  # and what it was
+        self._margin_call = False  # whether a margin call is active
+        self._usage_written_ns = 0  # when the limit usage was last published
+        self._last_usage: list[LimitUtilization] = []  # the last published limit usage
         self._order_seq = 0
         self._refusal_seq = 0
         self._event_seq = 0
-        self._manual_commands: dict[str, None] = {}  # commands that were an order, oldest first
+        self._manual_commands: dict[str, None] = {}  # ids of recent manual-order commands, oldest first
 
     @property
     def book(self) -> RiskBook:
-        """What risk holds to be so, for reading."""
+        """The positions, cash and open orders that the checks use. Read-only."""
         return self._book
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -155,7 +158,7 @@ class RiskStage:
         )
 
     def _open_day(self, records: Sequence[Record]) -> None:
-        """With the first bar of a later trading day, before its prices and executions, the day's equity is struck."""
+        """Start a trading day with its first bar. Record the opening equity before the day's prices and executions."""
         first_bar = next((record for record in records if type(record) is Bar), None)
         if first_bar is None or first_bar.trading_day <= self._book.trading_day:
             return
@@ -169,7 +172,7 @@ class RiskStage:
     def _check_proposal(
         self, ts_ns: int, proposal: OrderProposal, new_id: str = "", replaces: str = "", filled: Decimal = ZERO
     ) -> Order | OrderRefusal:
-        """Ask every check. `filled` of the quantity was traded by the order that this one replaces."""
+        """Run all checks. `filled` is the quantity that the replaced order has already traded."""
         remaining_order = proposal._replace(quantity=proposal.quantity - filled) if filled else proposal
         context = OrderContext(
             remaining_order,
@@ -222,7 +225,7 @@ class RiskStage:
         return OrderRefusal(self._refusal_seq, ts_ns, cause_id, *terms, *verdict)
 
     def _apply_manual_command(self, ts_ns: int, command: Command) -> list[Record]:
-        """An order or a cancel by a person. A cancel is never held back; of an order that is not open there is none."""
+        """Process a manual order, amendment or cancel. A cancel skips the checks; one for a closed order is ignored."""
         if command.kind == CANCEL_ORDER:
             target_id = command.arguments.get("order_id", "")
             symbol = self._book.symbol_of.get(target_id)
@@ -240,12 +243,12 @@ class RiskStage:
         proposal = parse_proposal(command, ts_ns)
         if not isinstance(proposal, InvalidTerms):
             return self._check_bracket(ts_ns, command, proposal)
-        message = f"order_terms: {proposal.symbol} {proposal.value}, must be {proposal.expected}"
+        message = f"order_terms: {proposal.symbol} {proposal.value}, expected {proposal.expected}"
         verdict = Refusal("order_terms", proposal.value, proposal.expected, message)
         return [self._refuse(ts_ns, command.command_id, proposal[:3], verdict)]
 
     def _check_bracket(self, ts_ns: int, command: Command, proposal: OrderProposal) -> list[Record]:
-        """An order by hand, and where it is a bracket's and approved, the orders that close it."""
+        """Check a manual order and, if it is approved, the exit orders of its bracket."""
         decision = self._check_proposal(ts_ns, proposal, order_id_of(command.command_id))
         if not isinstance(decision, Order):
             return [decision]
@@ -256,7 +259,7 @@ class RiskStage:
         return [decision, *exits]
 
     def _check_amendment(self, ts_ns: int, command: Command) -> list[Record]:
-        """Judge the changed order as if the old one were gone; until the venue says which works, both count."""
+        """Check an amended order without the old one. Both count as open until the venue reports the replacement."""
         old_id, book = command.arguments.get("order_id", ""), self._book
         old_terms = book.terms.get(old_id)
         if old_terms is None:
@@ -265,7 +268,7 @@ class RiskStage:
             new_terms = amend_proposal(command, old_terms)
         except BadInput as error:
             text = str(error)
-            verdict = Refusal("order_terms", text, "an order", f"order_terms: {old_terms.symbol} {text}")
+            verdict = Refusal("order_terms", text, "valid terms", f"order_terms: {old_terms.symbol} {text}")
             return [
                 self._refuse(ts_ns, command.command_id, (old_terms.symbol, old_terms.side, old_terms.quantity), verdict)
             ]
@@ -277,7 +280,11 @@ class RiskStage:
         return [decision]
 
     def _apply_command(self, ts_ns: int, command: Command) -> list[Record]:
-        """KILL_SWITCH halts, RELEASE takes that back, SET_BREAKER sets a breaker; in the state already: nothing."""
+        """Apply a command other than an order. A command that does not change the state has no effect.
+
+        KILL_SWITCH halts trading, RELEASE resumes it, SET_BREAKER sets a breaker. RECONCILING blocks new orders until
+        RECONCILED.
+        """
         book = self._book
         if command.kind in (RECONCILING, RECONCILED):
             book.reconciling = (command.reason or "no reason given") if command.kind == RECONCILING else ""
@@ -289,7 +296,7 @@ class RiskStage:
         try:
             request = parse_breaker_command(command)
         except BadInput:
-            # Nobody waits for an answer here; the API tells its caller before it writes such a command.
+            # The API validates a command before it publishes it, so an invalid one here is discarded.
             return []
         out: list[Record] = []
         for change in self._breakers.set_manually(ts_ns, *request, command.actor, command.reason):
@@ -297,7 +304,7 @@ class RiskStage:
         return out
 
     def _apply_breaker_change(self, ts_ns: int, change: BreakerChange, cause_id: str) -> list[Record]:
-        """A breaker changed: an event, and a fence or cancels that make it so at the venue."""
+        """Publish a breaker change as an event, and enforce it at the venue with a fence or with cancels."""
         breaker = change.breaker
         self._event_seq += 1
         subject = (breaker.measure, breaker.scope, change.key, change.state)
@@ -316,8 +323,11 @@ class RiskStage:
         return out
 
     def _check_margin(self, ts_ns: int, rules: MarginSettings) -> list[Record]:
-        """Where equity no longer covers the maintenance margin, close what `forced_reduction` says, by market orders
-        that only reduce. They pass the checks like all others; further ones wait until these have ended."""
+        """Reduce positions while equity is below the maintenance margin, by reduce-only market orders.
+
+        `forced_reduction` selects the trades. The orders must pass the risk checks. No further orders are sent until
+        these have ended.
+        """
         book = self._book
         if book.unpriced_symbol() is not None:
             return []
@@ -337,7 +347,7 @@ class RiskStage:
             self._margin_call = equity < required
             self._event_seq += 1
             subject = (MARGIN_CALL, PORTFOLIO, "", REDUCING if self._margin_call else ACTIVE)
-            reason = f"equity {plain(equity)}, maintenance margin {plain(required)}"
+            reason = f"equity is {plain(equity)}, maintenance margin {plain(required)}"
             out.append(
                 RiskEvent(self._event_seq, ts_ns, *subject, plain(equity), plain(required), "automatic", reason, cause)
             )
@@ -347,18 +357,18 @@ class RiskStage:
             side = BUY if quantity > 0 else SELL
             terms = (symbol, side, abs(quantity), MARKET, None, DAY, MARGIN_CALL, ZERO, "margin call")
             proposal = OrderProposal(0, ts_ns, f"{cause}-{symbol}", *terms, [], reduce_only=True)
-            # Under an id like that of an order by hand: it is no strategy's, and none may undo it.
+            # The id has the form of a manual order's id, so that no strategy reverses the trade.
             out.append(self._check_proposal(ts_ns, proposal, order_id_of(proposal.proposal_id)))
         return out
 
     def _write_usage(self, ts_ns: int) -> list[Record]:
-        """What has changed of the limits' usage since it was last written."""
+        """Publish the limit usage that has changed since it was last published."""
         if ts_ns - self._usage_written_ns < self.settings.usage_interval_s * 1_000_000_000:
             return []
         previous, self._last_usage = self._last_usage, list(limit_utilization(self._book, self._history, self.settings))
         self._usage_written_ns = ts_ns
         current_keys = {(row.measure, row.scope_key) for row in self._last_usage}
-        # The book forgets a closed position; what was written of it last must not stand for ever.
+        # The book has no entry for a closed position. Publish a usage of 0 for it.
         closed = [row for row in previous if row.scope_key and (row.measure, row.scope_key) not in current_keys]
         previously_written = set(previous)
         out: list[Record] = []
@@ -372,7 +382,7 @@ class RiskStage:
         return terms.reduce_only or terms.quantity <= self._book.positions[terms.symbol].closable(terms.side)
 
     def _write_fence(self, ts_ns: int, reason: str, cause_id: str) -> list[Record]:
-        """A fence where the worse of kill switch and portfolio breakers is not what the last fence said."""
+        """Publish a fence if the more severe of kill switch and portfolio breakers differs from the last fence."""
         state = max(self._book.state, self._breakers.state(PORTFOLIO, ""), key=SEVERITY.__getitem__)
         if state == self._fence_state:
             return []
@@ -395,9 +405,9 @@ class RiskStage:
         return (SNAPSHOT_VERSION, counts, *(component.snapshot() for component in components), *tail)
 
     def restore(self, snapshot: Any) -> None:
-        """Version 4 knew nothing that comes without a trade, no lag and no rate of changes."""
+        """Restore a snapshot. Version 4 contains no corporate actions, no lag and no amendment rate."""
         version, *state = snapshot
-        assert version in (4, SNAPSHOT_VERSION), f"risk snapshot: version {version} is not known"
+        assert version in (4, SNAPSHOT_VERSION), f"risk snapshot: version {version}, expected 4 or {SNAPSHOT_VERSION}"
         if version == 4:
             counts, book, history, breakers, meters, *rest = state
             state = [

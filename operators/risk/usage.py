@@ -1,4 +1,4 @@
-"""How much of each limit is used: exposure, margin and losses of the whole book, each position against its own."""
+"""Compute the usage of each limit: exposure, margin and losses of the book, and each position's own limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from operators.risk.settings import Limit, RiskSettings
 
 
 class LimitUtilization(NamedTuple):
-    """`used` and `limit` in the unit of the measure; no limit where none is set or it is unlimited."""
+    """`used` and `limit` in the unit of the measure. `limit` is None if it is unset or unlimited."""
 
     measure: str
     scope_key: str  # symbol, "" for the whole book
@@ -27,13 +27,13 @@ class LimitUtilization(NamedTuple):
 
 
 def margin_positions(book: RiskBook, limits: RiskSettings) -> list[MarginPosition]:
-    """The positions as the margin rules see them; every symbol in the book must have a price."""
+    """Return the positions as input for the margin rules. Every symbol in the book must have a price."""
     out = []
     for symbol, position in book.positions.items():
         instrument, price = limits.instruments.get(symbol), book.price(symbol)
         assert price is not None, f"{symbol} has no price"
         if position.quantity and instrument is not None:
-            # The definition that holds for all unlisted symbols carries neither their name nor their lot.
+            # The definition of unlisted symbols contains neither their symbol nor their lot size.
             out.append(
                 MarginPosition(symbol, instrument, position.quantity, price, limits.instruments.lot_size_of(symbol))
             )
@@ -41,7 +41,7 @@ def margin_positions(book: RiskBook, limits: RiskSettings) -> list[MarginPositio
 
 
 def limit_utilization(book: RiskBook, history: RiskHistory, limits: RiskSettings) -> Iterator[LimitUtilization]:
-    """All usage, exact, in a fixed order; nothing while a symbol in the book has no price. O(positions)."""
+    """Yield the usage of all limits, exact and in a fixed order; nothing while a symbol has no price. O(positions)."""
     if book.unpriced_symbol() is not None:
         return
     exposure = book.exact_exposure()
@@ -60,11 +60,11 @@ def limit_utilization(book: RiskBook, history: RiskHistory, limits: RiskSettings
         yield _book_usage("drawdown", divide(history.peak_equity - equity, history.peak_equity), limits.max_drawdown)
     if limits.margin is not None:
         requirements = [
-            requirement(limits.margin, needed.instrument, needed.quantity, needed.price)
-            for needed in margin_positions(book, limits)
+            requirement(limits.margin, one.instrument, one.quantity, one.price)
+            for one in margin_positions(book, limits)
         ]
-        yield _book_usage("margin_initial", sum((needed.initial for needed in requirements), ZERO), equity)
-        yield _book_usage("margin_maintenance", sum((needed.maintenance for needed in requirements), ZERO), equity)
+        yield _book_usage("margin_initial", sum((one.initial for one in requirements), ZERO), equity)
+        yield _book_usage("margin_maintenance", sum((one.maintenance for one in requirements), ZERO), equity)
     if isinstance(limits.max_position_size, Decimal):
         for symbol, position in book.positions.items():
             price = book.price(symbol)

@@ -1,4 +1,4 @@
-"""What a check says: passed or refused, what it found, the limit, and a sentence for a person."""
+"""The result of a risk check: passed or rejected, the value found, the limit, and a message for the trader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CENT = Decimal("0.01")
 
 
 class Refusal(NamedTuple):
-    """A check that refuses: what was found, the limit, and `message`, the sentence for a person."""
+    """A rejection: the check, the value found, the limit, and the message for the trader."""
 
     check: str
     found: str
@@ -22,7 +22,7 @@ class Refusal(NamedTuple):
 
 
 Verdict = CheckResult | Refusal
-"""A `CheckResult` lets the order pass."""
+"""A `CheckResult` passes the order; a `Refusal` rejects it."""
 
 
 def passed(check: str, value: str, limit: str) -> CheckResult:
@@ -30,9 +30,10 @@ def passed(check: str, value: str, limit: str) -> CheckResult:
 
 
 def refused(check: str, symbol: str, template: str, value: str, limit: str) -> Refusal:
-    """
-    >>> refused("max_position", "AAPL", "would be {} shares", "12,400", "10,000").message
-    'max_position: AAPL would be 12,400 shares, limit 10,000'
+    """Reject an order. `template` describes the effect, with `{}` for the value and the unit after it.
+
+    >>> refused("max_position", "AAPL", "position would be {} units", "12,400", "10,000").message
+    'max_position: AAPL position would be 12,400 units, limit 10,000'
     """
     return Refusal(check, value, limit, f"{check}: {symbol} {template.format(value)}, limit {limit}")
 
@@ -40,10 +41,11 @@ def refused(check: str, symbol: str, template: str, value: str, limit: str) -> R
 def check_limit(
     check: str, symbol: str, template: str, value: Decimal, limit: Limit, *, money: bool = False
 ) -> Verdict:
-    """Refuse when `value` is above `limit`, or when there is no limit; the boundary itself passes."""
+    """Reject the order if `value` is above `limit` or if the limit is not set. A value equal to the limit passes."""
     value_text = money_text(value) if money else number_text(value)
     if limit is None:
-        return Refusal(check, value_text, "not set", f"{check}: the limit is not set, so {symbol} is refused")
+        message = f"{check}: {symbol} order is rejected because the limit is not set. Set a number or unlimited"
+        return Refusal(check, value_text, "not set", message)
     if limit == UNLIMITED:
         return CheckResult(check, value_text, UNLIMITED)
     limit_text = limit_money_text(limit) if money else limit_number_text(limit)
@@ -53,12 +55,14 @@ def check_limit(
 
 
 def refuse_unpriced(check: str, symbol: str) -> Verdict:
-    """A position that cannot be valued: nothing that depends on the whole book can be judged."""
-    return Refusal(check, "unknown", "known", f"{check}: the price of {symbol}, which is held, is not known")
+    """Reject the order because the portfolio contains `symbol`, which has no price, so it cannot be valued."""
+    message = f"{check}: the portfolio cannot be valued, no market data for {symbol} yet"
+    return Refusal(check, "unknown", "known", message)
 
 
 def number_text(value: Decimal) -> str:
-    """
+    """Format a number with thousands separators and without trailing zeros.
+
     >>> number_text(Decimal("12400.500"))
     '12,400.5'
     >>> number_text(Decimal("1E+4"))
@@ -69,7 +73,7 @@ def number_text(value: Decimal) -> str:
 
 
 def money_text(value: Decimal) -> str:
-    """Money to the cent, or to all its digits where a cent would hide some.
+    """Format money to the cent, or with all its digits if rounding to the cent would change it.
 
     >>> money_text(Decimal("50000")), money_text(Decimal("50000.001"))
     ('50,000.00', '50,000.001')
@@ -78,5 +82,5 @@ def money_text(value: Decimal) -> str:
     return f"{cents:,f}" if cents == value else number_text(value)
 
 
-# Limits are few and said with every order; what is found is new each time.
+# Cached: every order prints the same few limits, while the values differ each time.
 limit_number_text, limit_money_text = lru_cache(maxsize=256)(number_text), lru_cache(maxsize=256)(money_text)

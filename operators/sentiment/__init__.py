@@ -1,4 +1,4 @@
-"""From headlines to scores for each symbol they name."""
+"""Score the sentiment of headlines for each symbol that they mention."""
 
 from operators.sentiment.settings import LlmSettings, SentimentSettings
 from operators.sentiment.stage import SentimentStage

@@ -1,6 +1,6 @@
-"""Words of finance and how good they are for a company, beside VADER's own: from -4 to 4 as VADER's are.
+"""Financial words and their sentiment from -4 to 4, in addition to VADER's lexicon.
 
-The words and values are this project's. A change of any of them is a new `VERSION`: scores name it.
+The words and values are this project's. Any change requires a new `VERSION`, because scores contain the version.
 """
 
 from __future__ import annotations
@@ -39,6 +39,6 @@ NEUTRAL = (
         "natural",
     ),
 )
-"""Words that VADER counts as good or bad and that are neither in a financial text."""
+"""Words that are positive or negative in VADER's lexicon, but neutral in a financial text."""
 
 WORDS: dict[str, float] = {word: value for value, words in _BY_VALUE.items() for word in words.split()}

@@ -1,4 +1,4 @@
-"""A text's tone by lexicon: VADER's rules (negation, degrees, "but", capitals) over its words and those of finance.
+"""Score a text with a lexicon: VADER's rules (negation, degrees, "but", capitals) with additional financial words.
 
 Source: C. J. Hutto, E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text",
 ICWSM 2014.
@@ -10,15 +10,15 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from operators.sentiment.lexicon import NEUTRAL, WORDS
 
-TEXT_MAX = 2000  # characters: VADER's cost grows with the square of the words
+TEXT_MAX = 2000  # characters; VADER's run time grows with the square of the number of words
 
 
 class LexiconScorer:
-    """`polarity` of a text: `compound` in [-1, 1] and the shares `neg`, `neu`, `pos`.
+    """Score texts. `polarity` returns `compound` in [-1, 1] and the shares `neg`, `neu` and `pos`.
 
-    >>> LexiconScorer().parts("Profit beats estimates")["compound"] > 0.5
+    >>> LexiconScorer().polarity("Profit beats estimates")["compound"] > 0.5
     True
-    >>> LexiconScorer().parts("The company did not beat estimates")["compound"] < 0
+    >>> LexiconScorer().polarity("The company did not beat estimates")["compound"] < 0
     True
     """
 

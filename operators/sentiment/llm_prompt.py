@@ -1,4 +1,4 @@
-"""What a language model is asked about a headline, and how its answer is read."""
+"""Build the prompt for a language model to score a headline, and parse the response."""
 
 from __future__ import annotations
 
@@ -34,36 +34,37 @@ ANSWER_SCHEMA: dict[str, Any] = {
     "required": ["scores"],
     "additionalProperties": False,
 }
-"""JSON schema of the answer."""
+"""JSON schema of the response."""
 
 
 class LlmScore(NamedTuple):
-    """`score` in [-1, 1], `confidence` in [0, 1]."""
+    """The model's score of one symbol: `score` in [-1, 1], `confidence` in [0, 1]."""
 
     score: float
     confidence: float
 
 
 def build_prompt(item: NewsItem) -> str:
-    """Everything that the model is told."""
+    """Return the complete prompt for a headline."""
     text = f"{item.headline}\n{item.summary}".strip().replace(_DELIMITER, "-")
     return f"{_INSTRUCTIONS}\n\nSymbols: {', '.join(item.symbols)}\n{_DELIMITER}\n{text}\n{_DELIMITER}"
 
 
 def request_id(item: NewsItem, model: str) -> str:
-    """A function of the headline, the model and this version of the question."""
+    """Return the id of a request, a hash of the headline, the model and the version of the prompt."""
     return f"ask-{sha256(f'{VERSION}/{model}/{item.news_id}'.encode()).hexdigest()[:24]}"
 
 
 def parse_answer(answer: str, symbols: Sequence[str]) -> dict[str, LlmScore]:
-    """The judgement of each symbol asked for that the answer has. Raises InvalidField where it has none, or is no such
-    JSON, or a number is out of range. Fences of Markdown around the JSON are allowed.
+    """Parse a response into scores for those of `symbols` that it contains. Markdown fences are allowed.
+
+    Raises InvalidField if the response is not valid JSON, contains none of the symbols, or has a number out of range.
     """
     text = answer.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidField(f"answer must be JSON, found {answer[:40]!r}") from error
+        raise InvalidField(f"response must be JSON, found {answer[:40]!r}") from error
     rows = parsed.get("scores") if isinstance(parsed, dict) else None
     if not isinstance(rows, list):
         raise InvalidField(f"field scores must be a list, found {str(parsed)[:40]!r}")
@@ -73,7 +74,7 @@ def parse_answer(answer: str, symbols: Sequence[str]) -> dict[str, LlmScore]:
         if isinstance(symbol, str) and symbol in symbols and symbol not in out:
             out[symbol] = LlmScore(_bounded_number(row, "score", -1.0), _bounded_number(row, "confidence", 0.0))
     if not out:
-        raise InvalidField(f"field scores must judge one of {', '.join(symbols)}, found {str(rows)[:40]!r}")
+        raise InvalidField(f"field scores must contain one of {', '.join(symbols)}, found {str(rows)[:40]!r}")
     return out
 
 

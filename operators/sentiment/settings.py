@@ -1,4 +1,4 @@
-"""How news are judged."""
+"""Settings of the sentiment service."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from schemas.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class LlmSettings:
-    """A language model behind an OpenAI-compatible `base_url` (as `http://127.0.0.1:8080/v1`), asked for each headline.
+    """A language model at an OpenAI-compatible `base_url` (such as `http://127.0.0.1:8080/v1`), called per headline.
 
-    `timeout_s` is event time that the stage waits before the lexicon judges; at most `waiting_max` headlines wait at
-    once. The rest is the asking edge's: `request_timeout_s` of wall clock for one try, `retries` after it, what a day
-    (UTC) may cost in requests and tokens, and how many tokens one answer may have.
+    Used by the stage:
+    * `timeout_s`: seconds of event time after which the lexicon scores a headline without a response.
+    * `waiting_max`: maximum number of headlines that wait for a response.
+
+    Used by the client:
+    * `request_timeout_s`: seconds of wall-clock time per attempt. `retries`: number of further attempts.
+    * `requests_per_day`, `tokens_per_day`: limits per UTC day. `answer_tokens_max`: maximum tokens of one response.
+
+    Raises BadInput for a value out of range.
     """
 
     enabled: bool = False
@@ -30,8 +36,8 @@ class LlmSettings:
     def __post_init__(self) -> None:
         if self.enabled and not (self.base_url.startswith(("http://", "https://")) and self.model):
             raise BadInput(
-                "sentiment.llm.enabled needs base_url, beginning with http:// or https://, and model, "
-                f"found {self.base_url!r} and {self.model!r}"
+                "sentiment.llm.enabled requires a model and a base_url that starts with http:// or https://, "
+                f"found model {self.model!r} and base_url {self.base_url!r}"
             )
         for name in ("timeout_s", "request_timeout_s"):
             if not getattr(self, name) > 0:
@@ -46,7 +52,7 @@ class LlmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SentimentSettings:
-    """`remembered` news ids are kept to drop repeats of a headline."""
+    """Settings of the sentiment stage. `remembered` is the number of recent news ids stored to discard duplicates."""
 
     remembered: int = 10_000
     llm: LlmSettings = field(default_factory=LlmSettings)

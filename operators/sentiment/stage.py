@@ -1,4 +1,4 @@
-"""News in, a score for each symbol they name out: by lexicon, or by a language model's recorded answers."""
+"""The sentiment stage: score each symbol that a headline mentions, by lexicon or by a language model's response."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from schemas.records import LlmAnswer, LlmRequest, NewsItem, Record, SentimentSc
 VERSION = 2
 BY_LEXICON, BY_LLM = "lexicon", "llm"
 UNANSWERED, FAILED, UNREADABLE, NOT_REQUESTED = "llm_timeout", "llm_error", "llm_unreadable", "llm_not_asked"
-"""Parts that say why the lexicon judged a headline that a language model should have judged."""
+"""Parts of a score that state why the lexicon was used instead of the language model."""
 
 
 class SentimentStage:
-    """Scores by lexicon: `score` is the compound value, `confidence` its absolute value.
+    """The logic of the sentiment service.
 
-    With `llm.enabled` each headline gives an LlmRequest first. Its scores are those of the LlmAnswer; without one
-    after `llm.timeout_s` of event time, with an error in it, or with one that cannot be read, the lexicon's, and
-    `parts` say why. A symbol that the answer leaves out is judged by the lexicon too. A headline that comes again
-    (same `news_id`) gives nothing, nor does an answer that nobody waits for.
+    With the lexicon, `score` is the compound value and `confidence` its absolute value. With `llm.enabled`, each
+    headline first creates an LlmRequest, and the LlmAnswer contains the scores. The lexicon is used if no response
+    arrives within `llm.timeout_s` of event time, if the response is an error or malformed, and for each symbol that it
+    does not contain. In these cases, `parts` state the reason. Duplicate headlines (same `news_id`) and unexpected
+    responses are discarded.
     """
 
     def __init__(self, settings: SentimentSettings | None = None) -> None:
@@ -32,7 +33,7 @@ class SentimentStage:
         self._llm = self._settings.llm
         self._scorer = LexiconScorer()
         self._seen_ids: dict[str, None] = {}
-        self._pending: dict[str, tuple[int, NewsItem]] = {}  # request id -> (when the lexicon judges, headline)
+        self._pending: dict[str, tuple[int, NewsItem]] = {}  # request id -> (time at which it expires, headline)
         self._seq = self._request_count = 0
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -84,7 +85,7 @@ class SentimentStage:
         return None
 
     def _expire_requests(self, ts_ns: int, out: list[Record]) -> None:
-        # In the order in which they were asked, so the first that is not due ends it.
+        # Requests are in order of time, so stop at the first one that has not expired.
         while self._pending:
             llm_request_id = next(iter(self._pending))
             due_ns, item = self._pending[llm_request_id]
@@ -109,13 +110,13 @@ class SentimentStage:
             del self._seen_ids[next(iter(self._seen_ids))]
 
     def snapshot(self) -> Any:
-        """(version, scores written, ids seen, requests written, [(request id, due, headline's fields)])."""
+        """Return (version, number of scores, seen ids, number of requests, [(request id, expiry, headline fields)])."""
         pending = [(llm_request_id, due_ns, tuple(item)) for llm_request_id, (due_ns, item) in self._pending.items()]
         return (VERSION, self._seq, list(self._seen_ids), self._request_count, pending)
 
     def restore(self, snapshot: Any) -> None:
         version, self._seq, seen_ids, *rest = snapshot
-        assert version in (1, VERSION), f"sentiment state of version {version}, expected {VERSION}"
+        assert version in (1, VERSION), f"sentiment snapshot: version {version}, expected 1 or {VERSION}"
         self._request_count, pending = rest if rest else (0, [])
         self._seen_ids = dict.fromkeys(seen_ids)
         self._pending = {llm_request_id: (due_ns, NewsItem._make(values)) for llm_request_id, due_ns, values in pending}

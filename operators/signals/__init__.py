@@ -1,4 +1,4 @@
-"""Strategies: feature rows, predictions, fundamentals and sentiment in, signals out."""
+"""Run the strategies on feature rows, predictions, fundamentals and sentiment, and publish their signals."""
 
 from operators.signals.stage import SignalStage
 

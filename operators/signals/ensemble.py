@@ -1,13 +1,14 @@
-"""One view out of many: what the strategies hold of a symbol, weighed.
+"""Combine the strategies' views of a symbol into one weighted view.
 
-With the weight w, confidence c, direction d and strength s of each strategy that has spoken of a symbol,
+With the weight w, confidence c, direction d and strength s of each strategy that has a view of the symbol,
 
     contribution_i = w_i c_i d_i s_i / sum_j(w_j c_j)        score = sum_i contribution_i, in [-1, 1]
 
-The sign of the score is the direction and its size the strength. A linear opinion pool: M. Stone, "The opinion pool"
-(1961); that a plain average is hard to beat, and weights should lean towards it: A. Timmermann, "Forecast combinations"
-(2006), section 7. A strategy that has never spoken of the symbol abstains; one that says "be out of it" has spoken,
-and pulls towards nothing.
+The sign of the score is the direction, and its absolute value is the strength. A strategy without a view of the symbol
+is ignored. A strategy with direction 0 counts and moves the score towards 0.
+
+This is a linear opinion pool: M. Stone, "The opinion pool" (1961). An equal-weighted average is hard to beat, so
+weights should be shrunk towards it: A. Timmermann, "Forecast combinations" (2006), section 7.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from typing import Literal, NamedTuple
 from schemas.errors import BadInput
 
 ENSEMBLE = "ensemble"
-"""What stands for the strategy in the ensemble's signals."""
+"""Strategy name in the ensemble's signals."""
 LEARNED = "learned"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleSettings:
-    """Whether the strategies are traded together, and how much each counts.
+    """Settings of the ensemble. If `enabled`, the platform trades the combined view of all strategies.
 
-    * `weights`: "equal"; numbers by strategy, of which only the ratios matter (a strategy that is not named has none);
-      or "learned": equal until `feedback` says otherwise in the topic `weights`.
-    * `threshold`: a score of at most this size is no view (direction 0).
-    * `change_min`: in an unchanged direction the strength is given anew when it moved by at least this much.
+    * `weights`: "equal"; numbers by strategy, of which only the ratios matter (a missing strategy has weight 0);
+      or "learned": equal until `feedback` publishes weights in the topic `weights`.
+    * `threshold`: a score with at most this absolute value gives direction 0.
+    * `change_min`: minimum change of the strength that publishes a new signal in an unchanged direction.
+
+    Raises BadInput for a value out of range.
     """
 
     enabled: bool = False
@@ -47,13 +50,14 @@ class EnsembleSettings:
             numbers = list(self.weights.values())
             if not numbers or min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
                 raise BadInput(
-                    "signals.ensemble.weights must be numbers >= 0, not all 0, equal or learned, "
+                    "signals.ensemble.weights must be equal, learned or numbers >= 0 that are not all 0, "
                     f"found {dict(self.weights)}"
                 )
 
     def initial_weights(self, names: Sequence[str]) -> list[float]:
-        """The weight of each strategy at the start. Raises BadInput where a weight is of a strategy that does not run,
-        or none that runs has one.
+        """Return the initial weight of each strategy; the weights sum to 1.
+
+        Raises BadInput if a weight belongs to a strategy that does not run, or if no running strategy has a weight.
         """
         if not isinstance(self.weights, Mapping):
             return [1.0 / len(names)] * len(names)
@@ -61,14 +65,14 @@ class EnsembleSettings:
         numbers = [float(self.weights.get(name, 0.0)) for name in names]
         if unknown or not sum(numbers):
             raise BadInput(
-                f"signals.ensemble.weights must be of strategies that run ({', '.join(names)}), "
+                f"signals.ensemble.weights must contain only running strategies ({', '.join(names)}) and a weight > 0, "
                 f"found {dict(self.weights)}"
             )
         return [weight / sum(numbers) for weight in numbers]
 
 
 class LastView(NamedTuple):
-    """A strategy's last view of a symbol. `seq` is that of its Signal, 0 while it has never spoken."""
+    """A strategy's last view of a symbol. `seq` is the `seq` of its Signal, 0 before the first one."""
 
     direction: int = 0
     strength: float = 0.0
@@ -77,7 +81,7 @@ class LastView(NamedTuple):
 
 
 class EnsembleView(NamedTuple):
-    """The weighed view. `contributions` by strategy, in their order, without zeros; they sum to the score."""
+    """The combined view. `contributions` by strategy, in strategy order and without zeros, sum to the score."""
 
     direction: int
     strength: float
@@ -88,14 +92,14 @@ class EnsembleView(NamedTuple):
 def combine_views(
     names: Sequence[str], weights: Sequence[float], views: Sequence[LastView], threshold: float
 ) -> EnsembleView | None:
-    """The view of all strategies together; None where nobody who counts has spoken.
+    """Return the combined view of all strategies; None if no strategy with a weight has a view.
 
-    `confidence` is the share of the weight of those who spoke that stands behind the direction, each with its own
-    confidence.
+    `confidence` is the confidence-weighted share of the strategies that agree with the direction, relative to the total
+    weight of the strategies with a view.
 
     >>> views = [LastView(1, 1.0, 1.0, 1), LastView(-1, 0.5, 1.0, 2), LastView()]
     >>> combine_views(["trend", "news", "model"], [0.5, 0.25, 0.25], views, 0.1)
-    Opinion(direction=1, strength=0.5, confidence=0.6666666666666666, contributions={'trend': 0.6666666666666666, \
+    EnsembleView(direction=1, strength=0.5, confidence=0.6666666666666666, contributions={'trend': 0.6666666666666666, \
 'news': -0.16666666666666666})
     """
     active_weight = weighted_total = 0.0

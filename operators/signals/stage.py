@@ -1,4 +1,4 @@
-"""Feature rows, predictions, fundamentals and scores in, changes of opinion out."""
+"""The signals stage: pass each input record to the strategies that read it, and publish changed views as signals."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from schemas.records import (
 
 VERSION = 2
 PENDING_RECORDS_MAX = 10_000
-"""How many symbols' last score or figures wait for their first price."""
+"""Maximum number of stored records (sentiment scores and fundamentals) for symbols without a price yet."""
 FILING_IDS_MAX = 1_000
-"""How many filings' ids are kept to drop their repeats."""
+"""Number of recent filing ids remembered to discard duplicates."""
 
 NO_VIEW = LastView()
 _RECORD_TYPES: dict[str, Any] = {kind.__name__: kind for kind in READABLE}
@@ -32,9 +32,7 @@ Decider = tuple[int, Callable[[Any, Any], tuple[Any, TargetView | None]]]
 
 
 class SymbolSignals:
-    """One symbol's signals so far: how many, the last row's close and seq, each strategy's state and last view, and
-    the ensemble's.
-    """
+    """The state of one symbol: number of signals, last feature row, each strategy's state and view, ensemble view."""
 
     __slots__ = ("close", "ensemble", "last_views", "row_seq", "seq", "states")
 
@@ -48,19 +46,19 @@ class SymbolSignals:
 
 
 class SignalStage:
-    """What the strategies read of a shard's symbols in; a Signal out wherever a strategy's direction or strength
-    changes.
+    """The logic of the signals service. Publishes a Signal when a strategy's direction or strength changes.
 
-    Before its first view a strategy counts as out of the symbol. Signals of one record stand in the order of
-    `strategies`; `seq` counts a symbol's signals over all of them. A symbol has signals from its first feature row on:
-    the row gives the price. Scores and figures come for all symbols of all shards; the last one of each symbol waits
-    for that row, of the last `PENDING_RECORDS_MAX` symbols heard of. Raises BadInput for two strategies of one name, and when a
-    strategy gives a view out of range.
+    Before its first view, a strategy has direction 0. Signals of one record are in the order of `strategies`. `seq`
+    counts all signals of a symbol. Signals start with a symbol's first feature row, which contains the price. Scores
+    and fundamentals arrive for the symbols of all shards. The last record of each symbol is stored until the first
+    feature row, for the last `PENDING_RECORDS_MAX` records. Raises BadInput for two strategies with the same name, and
+    for a view out of range.
 
-    A filing that comes again (same `fundamentals_id`) is not heard: it would bring old figures back.
+    A duplicate filing (same `fundamentals_id`) is discarded, because it would restore old figures.
 
-    With the ensemble enabled, a tick that changed a strategy's view or the weights ends with the ensemble's own Signals
-    wherever its view changed: `parts` are what each strategy contributes, `cause_ids` their signals.
+    With the ensemble enabled, a time slice that changes a view or the weights ends with the ensemble's signals, for the
+    symbols whose combined view changed. Their `parts` are the contributions of the strategies, their `cause_ids` the
+    strategies' signals.
     """
 
     def __init__(self, strategies: Sequence[Strategy], ensemble: EnsembleSettings | None = None) -> None:
@@ -69,19 +67,19 @@ class SignalStage:
         if self._ensemble is not None:
             self._weights = self._ensemble.initial_weights(self.names)
             if ENSEMBLE in self.names:
-                raise BadInput(f"a strategy is called {ENSEMBLE}, as all of them together are; give it another name")
+                raise BadInput(f"strategy name {ENSEMBLE} is reserved for the ensemble; choose another name")
         self._weights_seq = 0
         for name in self.names:
             if self.names.count(name) > 1:
-                raise BadInput(f"two strategies are called {name}; give one of them another name in its parameters")
+                raise BadInput(f"two strategies have the name {name}; set another name in the parameters of one")
         self._deciders: dict[type, list[Decider]] = {}
         for index, strategy in enumerate(strategies):
             for kind in reads_of(strategy):
                 self._deciders.setdefault(kind, []).append((index, strategy.decide))
         self._row_deciders = self._deciders.get(FeatureRow, [])
         self._symbols: dict[str, SymbolSignals] = {}
-        # By type and symbol, the longest unheard of first. Kept for every symbol, priced or not: what is dropped must
-        # not depend on which symbols this shard has.
+        # By type and symbol, least recently updated first. Stored for every symbol, with or without a price, so that
+        # the dropped records do not depend on the symbols of this shard.
         self._pending: dict[tuple[type, str], Any] = {}
         self._filing_ids: dict[str, None] = {}
 
@@ -117,12 +115,12 @@ class SignalStage:
             )
             received = True
         if received:
-            # As the topic's readers will have them.
+            # The order in which the readers of the topic receive them.
             signals.sort(key=lambda signal: (signal.ts_ns, signal.symbol, signal.seq))
         return signals  # type: ignore[return-value]
 
     def _receive(self, ts_ns: int, record: Any, signals: list[Signal]) -> bool:
-        """Take in what is no feature row; whether any strategy was asked."""
+        """Process a record that is not a feature row. Returns whether any strategy ran."""
         record_type = type(record)
         deciders = self._deciders.get(record_type)
         if deciders is None:
@@ -133,7 +131,7 @@ class SignalStage:
             self._filing_ids[record.fundamentals_id] = None
             if len(self._filing_ids) > FILING_IDS_MAX:
                 del self._filing_ids[next(iter(self._filing_ids))]
-            record = record._replace(ts_ns=ts_ns)  # the learner's wall clock decides nothing
+            record = record._replace(ts_ns=ts_ns)  # replace the wall-clock time by event time
         if record_type is not Prediction:
             self._pending.pop((record_type, record.symbol), None)
             self._pending[record_type, record.symbol] = record
@@ -146,7 +144,7 @@ class SignalStage:
         return True
 
     def _replay_pending(self, ts_ns: int, symbol: str, symbol_state: SymbolSignals, signals: list[Signal]) -> bool:
-        """Give the strategies what was known of a symbol before its first row."""
+        """Pass the records stored before a symbol's first feature row to the strategies."""
         pending = [record for kind in READABLE if (record := self._pending.get((kind, symbol))) is not None]
         for record in pending:
             self._run_strategies(ts_ns, record, symbol_state, signals)
@@ -188,17 +186,17 @@ class SignalStage:
         )
 
     def _apply_weights(self, update: StrategyWeights) -> bool:
-        """Whether they are new and count here."""
+        """Apply published weights. Returns False if they are duplicate or the ensemble does not use learned weights."""
         if self._ensemble is None or self._ensemble.weights != LEARNED or update.seq <= self._weights_seq:
             return False
         self._weights_seq = update.seq
-        # A strategy that feedback does not know counts as much as the average one.
+        # A strategy without a published weight gets the average weight.
         equal_weight = 1.0 / len(self.names)
         self._weights = [update.weights.get(name, equal_weight) for name in self.names]
         return True
 
     def _combine(self, ts_ns: int, symbols: Sequence[str], signals: list[Signal]) -> None:
-        """The ensemble's signals for those of these symbols where its view changed."""
+        """Add the ensemble's signals for those of `symbols` whose combined view changed."""
         settings = self._ensemble
         assert settings is not None, "only with an ensemble"
         for symbol in symbols:
@@ -223,8 +221,10 @@ class SignalStage:
             )
 
     def snapshot(self) -> Any:
-        """(version, {symbol: (signals written, last close, seq of that row, {strategy: (its state, *its view)}, the
-        ensemble's view)}, [(type, fields) of what waits for a first row], (seq of the weights, {strategy: weight})).
+        """Return the state as (version, symbols, pending records, weights, filing ids).
+
+        symbols: {symbol: (number of signals, last close, seq of the last row, {strategy: (state, *view)}, ensemble
+        view)}. Pending records: [(type, fields)]. Weights: (seq, {strategy: weight}).
         """
         symbols = {
             symbol: (
@@ -246,9 +246,10 @@ class SignalStage:
         return (VERSION, symbols, pending, (self._weights_seq, weights), list(self._filing_ids))
 
     def restore(self, snapshot: Any) -> None:
-        """A strategy that the snapshot does not hold starts afresh; one that is no longer wanted is dropped. Version 1
-        did not keep the last row: its symbols have signals from their next one on. What release 0.1.0 wrote has no
-        filings.
+        """Restore a snapshot. A strategy that it lacks starts without state; one that no longer runs is dropped.
+
+        Version 1 does not contain the last row, so its symbols have signals from their next row on. Snapshots of
+        release 0.1.0 contain no filing ids.
         """
         rest: Any
         version, symbols, *rest = snapshot
@@ -276,5 +277,5 @@ class SignalStage:
 
 
 def _differs(view: TargetView, last_view: LastView) -> bool:
-    """Whether it is another opinion; confidence alone changes none."""
+    """Whether direction or strength changed. A change of confidence alone does not count."""
     return view.direction != last_view.direction or view.strength != last_view.strength

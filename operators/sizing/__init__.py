@@ -1,4 +1,4 @@
-"""How much to hold: a strategy's view turned into a signed target quantity, rounded to lots, never beyond a cap."""
+"""Position sizing: convert a strategy's view into a signed target quantity, rounded to lots and limited by a cap."""
 
 from operators.sizing.adjustment import adjust_partly, apply_no_trade_band
 from operators.sizing.estimates import Estimates

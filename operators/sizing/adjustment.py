@@ -1,4 +1,4 @@
-"""How far an adjustment of a position that stays is traded: not at all within the band, in part under a turnover."""
+"""Limit the adjustment of an open position: by a no-trade band and by a turnover limit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from operators.money import floor_to, portion
 
 
 def apply_no_trade_band(current: Decimal, target: Decimal, band: Decimal) -> Decimal:
-    """`target`, or `current` where they differ by less than `band` of what is wanted.
+    """Return `current` if it differs from `target` by less than the share `band` of the target, otherwise `target`.
 
-    >>> apply_no_trade_band(Decimal(97), Decimal(100), Decimal("0.05")), apply_no_trade_band(Decimal(90), Decimal(100), Decimal("0.05"))
-    (Decimal('97'), Decimal('100'))
+    >>> apply_no_trade_band(Decimal(97), Decimal(100), Decimal("0.05"))
+    Decimal('97')
+    >>> apply_no_trade_band(Decimal(90), Decimal(100), Decimal("0.05"))
+    Decimal('100')
     """
     return current if abs(target - current) < abs(target) * band else target
 
@@ -19,7 +21,7 @@ def apply_no_trade_band(current: Decimal, target: Decimal, band: Decimal) -> Dec
 def adjust_partly(
     current: Decimal, target: Decimal, allowed: Decimal, requested: Decimal, lot_size: Decimal
 ) -> Decimal:
-    """From `current` towards `target` by `allowed` / `requested` of the way, in whole lots and never further.
+    """Move from `current` towards `target` by the fraction `allowed` / `requested`, rounded down to whole lots.
 
     >>> adjust_partly(Decimal(100), Decimal(50), Decimal(1000), Decimal(3000), Decimal(1))
     Decimal('84.000000000')

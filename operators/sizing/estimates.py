@@ -1,6 +1,6 @@
-"""What the methods have to know besides the view: volatility and range of the symbols, the strategies' trades.
+"""Estimates for the sizing methods: volatility and range of the symbols, and the strategies' trade statistics.
 
-Only what the chosen method asks for is kept; with the others nothing is looked at and nothing is stored.
+Only the estimates that the configured method uses are computed and stored.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SNAPSHOT_VERSION = 1
 
 
 class Estimates:
-    """Streaming estimates for one account: O(1) a bar and symbol, O(1) a strategy.
+    """Streaming estimates for one account. Memory is O(1) per symbol and per strategy, time O(1) per bar.
 
-    Raises BadInput where the method needs the bars a year and the settings do not say.
+    Raises BadInput if the method requires `bars_per_year` and the settings do not contain it.
     """
 
     def __init__(self, settings: SizingSettings) -> None:
@@ -45,15 +45,14 @@ class Estimates:
         self._volatilities: dict[str, EwmaVolatility] = {}
         self._ranges: dict[str, Atr] = {}
         self._records: dict[str, TradeRecord] = {}
-        self._closed_by_order: dict[
-            str, tuple[Decimal, Decimal]
-        ] = {}  # symbol -> net P&L and cost of what its order closed
+        # symbol -> net P&L and entry cost of the lots that its current order closed
+        self._closed_by_order: dict[str, tuple[Decimal, Decimal]] = {}
         self._inverse_volatilities = 0.0
 
-    # -- what happened -------------------------------------------------------------------------------------------------
+    # -- updates -------------------------------------------------------------------------------------------------------
 
     def update(self, records: Sequence[Record]) -> None:
-        """Take the bars of a tick in. A bar without a trade counts, as a return and a range of 0."""
+        """Process the bars of a time slice. A bar without a trade counts as a return and a range of 0."""
         if self.uses_range:
             self._update_ranges(records)
             return
@@ -75,7 +74,7 @@ class Estimates:
                 average_range.update(record, values)
 
     def split(self, symbol: str, ratio: Decimal) -> None:
-        """A share is worth 1 / `ratio` of what it was: no return, and no range, of the market's."""
+        """Adjust the estimates for a split into `ratio` new units per old unit. A split is no return and no range."""
         volatility, true_range = self._volatilities.get(symbol), self._ranges.get(symbol)
         if volatility is not None:
             volatility.close /= float(ratio)
@@ -83,7 +82,7 @@ class Estimates:
             true_range.rescale(1.0 / float(ratio))
 
     def record_closed_lots(self, symbol: str, changes: Iterable[LedgerRecord], multiplier: Decimal) -> None:
-        """A strategy's order closed lots. What it closes over all its fills counts as one trade."""
+        """Record lots closed by a strategy's order. All lots that the order closes count as one trade."""
         for match in changes:
             if type(match) is LotMatch:
                 pnl, cost = self._closed_by_order.get(symbol, (ZERO, ZERO))
@@ -91,7 +90,7 @@ class Estimates:
                 self._closed_by_order[symbol] = (pnl + match.pnl - match.fees, cost + entry_cost)
 
     def record_order_end(self, symbol: str, strategies: Iterable[str]) -> None:
-        """The order is over: what it closed is a trade of each strategy whose view it acted on."""
+        """End an order. The lots that it closed count as one trade of each strategy in `strategies`."""
         pnl, cost = self._closed_by_order.pop(symbol, (ZERO, ZERO))
         if cost > 0:
             trade_return = float(pnl) / float(cost)
@@ -99,15 +98,15 @@ class Estimates:
                 self._records[strategy] = self._records.get(strategy, TradeRecord()).with_trade(trade_return)
 
     def set_active_symbols(self, active: Iterable[str]) -> None:
-        """`active` are the symbols of the views that shall share the exposure, one entry a view, in any order."""
+        """Set the symbols of the views that share the exposure, one entry per view, in any order."""
         volatilities = [volatility for volatility in map(self.volatility, active) if volatility]
         # fsum is exact, so the order of the symbols cannot change the sum.
         self._inverse_volatilities = math.fsum(1.0 / volatility for volatility in volatilities)
 
-    # -- what is known -------------------------------------------------------------------------------------------------
+    # -- estimates -----------------------------------------------------------------------------------------------------
 
     def volatility(self, symbol: str) -> float | None:
-        """Annual; None during warm-up, 0.0 for a price that never moved."""
+        """Annual volatility; None during warm-up, 0.0 if the price has never moved."""
         estimate = self._volatilities.get(symbol)
         return None if estimate is None or estimate.returns < self._bars_min else estimate.per_bar * self._annual_factor
 
@@ -124,7 +123,7 @@ class Estimates:
         return self._records.get(strategy, TradeRecord())
 
     def add_estimates(self, inputs: SizingInput, symbol: str, strategy: str) -> SizingInput:
-        """`inputs` with what its method asks for."""
+        """Return `inputs` with the estimates that the method uses."""
         if self.uses_volatility:
             return inputs._replace(volatility=self.volatility(symbol), inverse_volatilities=self._inverse_volatilities)
         if self.uses_range:
@@ -143,9 +142,9 @@ class Estimates:
         )
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
-        """What the method does not ask for any more is dropped; what it newly asks for starts afresh."""
+        """Restore the estimates that the current method uses. Estimates that the snapshot lacks start warming up."""
         version, volatilities, ranges, records, closing = snapshot
-        assert version == SNAPSHOT_VERSION, f"sizing snapshot of version {version}"
+        assert version == SNAPSHOT_VERSION, f"sizing estimates snapshot: version {version}, expected {SNAPSHOT_VERSION}"
         self._volatilities, self._ranges, self._records, self._closed_by_order = {}, {}, {}, {}
         if self.uses_volatility:
             self._volatilities = {symbol: EwmaVolatility.from_tuple(row) for symbol, row in volatilities.items()}

@@ -1,4 +1,4 @@
-"""The arithmetic of each method. Each size comes with it as text, which travels in `OrderProposal.sizing`."""
+"""The calculation of each sizing method. Each size includes the calculation as text for `OrderProposal.sizing`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MILLIONTH = Decimal("0.000001")
 
 
 class SizingInput(NamedTuple):
-    """What a size is asked for. `held` is the strategy's present target, signed; `price` is what one unit costs.
+    """The inputs of a size. `current_quantity` is the strategy's current signed target, `price` the cost of one unit.
 
-    `lot_size` is the instrument's, where it is listed, else the settings'. The rest is what `Estimates` knows; None and
-    0 stand for what it does not (yet) or what the method does not ask for.
+    `lot_size` is the instrument's, or the settings' if the instrument is not listed. The remaining fields come from
+    `Estimates`. They are None or 0 during warm-up, and if the method does not use them.
     """
 
     direction: int
@@ -30,26 +30,26 @@ class SizingInput(NamedTuple):
     inverse_volatilities: float = 0.0  # sum over all active views
     average_range: float | None = None  # as a share of the price
     trade_record: TradeRecord = TradeRecord()
-    weight: Decimal | None = None  # of the symbol, in the weights recorded last
-    weights_cause: str = ""  # the command that they come from, "" where there is none
+    weight: Decimal | None = None  # the symbol's last recorded target weight
+    weights_cause: str = ""  # id of the command that set the weights, "" if there is none
 
 
 class Size(NamedTuple):
-    """A signed target quantity, and how it came about."""
+    """A signed target quantity, and its calculation as text."""
 
     quantity: Decimal
     text: str
 
 
 class EquityShare(NamedTuple):
-    """The share of equity to hold at full strength, None where it cannot be told, and where it comes from."""
+    """The share of equity at full strength, None if it cannot be computed, and its calculation as text."""
 
     of_equity: Decimal | None
     text: str = ""
 
 
 def size_position(settings: SizingSettings, inputs: SizingInput) -> Size:
-    """The quantity that the view asks for, before any cap. Direction 0, a price of 0 and lost equity ask for none.
+    """Return the target quantity of a view before any cap. It is 0 if direction, price or equity is 0 or less.
 
     >>> from operators.money import ONE
     >>> size_position(SizingSettings(), SizingInput(1, ONE, Decimal("49.18"), Decimal(1000000), ZERO, ONE)).text
@@ -65,11 +65,11 @@ def size_position(settings: SizingSettings, inputs: SizingInput) -> Size:
         return Size(quantity if inputs.direction > 0 else -quantity, f"fixed_quantity {plain(quantity)}")
     same_direction = inputs.current_quantity != 0 and (inputs.current_quantity > 0) is (inputs.direction > 0)
     if same_direction and method not in REBALANCED:
-        return Size(inputs.current_quantity, f"{method}: {plain(inputs.current_quantity)} held since entry")
+        return Size(inputs.current_quantity, f"{method}: {plain(inputs.current_quantity)} unchanged since entry")
     share = SHARE_METHODS[method](settings, inputs)
     if share.of_equity is None:
         unchanged = inputs.current_quantity if same_direction else ZERO
-        return Size(unchanged, f"{method}: {share.text}, so {plain(unchanged)}")
+        return Size(unchanged, f"{method}: {share.text}, target {plain(unchanged)}")
     target = _to_quantity(method, share, inputs)
     if (
         method in REBALANCED
@@ -77,18 +77,20 @@ def size_position(settings: SizingSettings, inputs: SizingInput) -> Size:
     ):
         return Size(
             inputs.current_quantity,
-            f"{target.text}; {plain(inputs.current_quantity)} is within the band of {settings.no_trade_band}",
+            f"{target.text}; {plain(inputs.current_quantity)} is within the no-trade band of {settings.no_trade_band}",
         )
     return target
 
 
 def cap_quantity(target: Decimal, current: Decimal, limit: Decimal) -> Decimal:
-    """`target` cut towards zero to at most `limit` units on either side.
+    """Limit the absolute value of `target` to `limit` units.
 
-    What is held already beyond the limit (the price moved) is not added to, and not taken away either.
+    A position above the limit, for example after a price move, is neither increased nor reduced.
 
-    >>> cap_quantity(Decimal(100), held=Decimal(0), limit=Decimal(80)), cap_quantity(Decimal(100), held=Decimal(90), limit=Decimal(80))
-    (Decimal('80'), Decimal('90'))
+    >>> cap_quantity(Decimal(100), current=Decimal(0), limit=Decimal(80))
+    Decimal('80')
+    >>> cap_quantity(Decimal(100), current=Decimal(90), limit=Decimal(80))
+    Decimal('90')
     """
     return min(target, max(limit, current)) if target > 0 else max(target, min(-limit, current))
 
@@ -98,8 +100,8 @@ def _to_quantity(method: str, share: EquityShare, inputs: SizingInput) -> Size:
     notional = multiply(multiply(inputs.equity, share.of_equity), inputs.strength)
     quantity = units_for(notional, inputs.price, inputs.lot_size)
     text = (
-        f"{method} {plain(share.of_equity)}{share.text} x equity {plain(inputs.equity)} x strength {plain(inputs.strength)}"
-        f" / {plain(inputs.price)} = {plain(quantity)}"
+        f"{method} {plain(share.of_equity)}{share.text} x equity {plain(inputs.equity)}"
+        f" x strength {plain(inputs.strength)} / {plain(inputs.price)} = {plain(quantity)}"
     )
     return Size(quantity if inputs.direction > 0 else -quantity, text)
 
@@ -145,7 +147,7 @@ def _risk_parity(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
 def _atr_stop(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
     stop, share_max = settings.atr_stop, settings.share_max
     if not inputs.average_range:
-        return EquityShare(None, "no average range yet" if inputs.average_range is None else "the price has no range")
+        return EquityShare(None, "no average range yet" if inputs.average_range is None else "the price range is 0")
     share = _capped_share(float(stop.risk) / (float(stop.multiple) * inputs.average_range), share_max)
     text = (
         f" (risk {plain(stop.risk)} / ({plain(stop.multiple)} x range {inputs.average_range:.6g} of the price),"
@@ -156,9 +158,9 @@ def _atr_stop(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
 
 def _target_weights(settings: SizingSettings, inputs: SizingInput) -> EquityShare:
     if not inputs.weights_cause:
-        return EquityShare(None, "no weights recorded yet")
+        return EquityShare(None, "no target weights recorded yet")
     if inputs.weight is None:
-        return EquityShare(ZERO, f" (not among the weights of {inputs.weights_cause})")
+        return EquityShare(ZERO, f" (not in the target weights of {inputs.weights_cause})")
     share_max = settings.share_max
     return EquityShare(
         min(inputs.weight, share_max),
@@ -167,11 +169,11 @@ def _target_weights(settings: SizingSettings, inputs: SizingInput) -> EquityShar
 
 
 def _no_volatility(inputs: SizingInput) -> EquityShare:
-    return EquityShare(None, "no volatility yet" if inputs.volatility is None else "the price does not move")
+    return EquityShare(None, "no volatility yet" if inputs.volatility is None else "the volatility is 0")
 
 
 def _capped_share(share: float, limit: Decimal) -> Decimal:
-    """Down to millionths: what a reader sees is what was used. A negative share is none."""
+    """Round down to millionths, so that the text shows the exact value used. A negative share becomes 0."""
     if share >= limit:
         return limit
     return Decimal(repr(share)).quantize(_MILLIONTH, ROUND_DOWN) if share > 0 else ZERO

@@ -21,17 +21,18 @@ SizingMethod = Literal[
 ]
 METHODS: tuple[str, ...] = get_args(SizingMethod)
 REBALANCED = frozenset({"target_percent", "volatility_target", "risk_parity", "target_weights"})
-"""Traded to at each signal and each rebalance. The others size on entry, and keep that while the direction stays."""
+"""Methods that trade to their target at each signal and rebalance. The others size on entry and keep the quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KellySettings:
-    """`kelly`: a fraction of what maximises growth, given the strategy's own closed trades.
+    """`kelly`: a fraction of the growth-optimal share of equity, estimated from the strategy's closed trades.
 
-    * `fraction` of the full Kelly share is taken (0.5 is half Kelly), and at most `cap` of equity.
-    * Until the strategy has closed `trades_min` trades it gets `warm_up_fraction` of equity.
-    * The win rate is drawn towards the one at which there is no edge as if `shrinkage_trades` more had shown none.
-    * A strategy without an edge gets `floor` of equity: at 0 it stops, and its estimate never changes again.
+    * `fraction`: multiple of the full Kelly share (0.5 is half Kelly). `cap`: maximum share of equity.
+    * `warm_up_fraction`: share of equity until the strategy has closed `trades_min` trades.
+    * `shrinkage_trades`: number of trades without an edge that are added to the estimate of the win rate.
+    * `floor`: minimum share of equity, for a strategy without an edge. At 0 the strategy stops trading, so that its
+      estimate never changes again.
     """
 
     fraction: Decimal = Decimal("0.5")
@@ -53,12 +54,12 @@ class KellySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class VolatilitySettings:
-    """`volatility_target`, and the estimate that `risk_parity` uses too.
+    """`volatility_target`, and the volatility estimate of `risk_parity`.
 
-    * `target`: the annual volatility that one position at full strength adds to equity (0.01 is 1 % of equity a year).
-    * The estimate weighs a bar's squared return half as much as one `half_life_bars` later. Until a symbol has
-      `bars_min` returns there is no estimate, and nothing is entered.
-    * `bars_per_year` makes it annual; the platform fills it in from the feed's calendar and bar interval.
+    * `target`: annual volatility that one position at full strength adds to equity (0.01 is 1 % of equity per year).
+    * `half_life_bars`: number of bars after which a squared return has half its weight in the estimate.
+    * `bars_min`: number of returns before the first estimate. Without an estimate, no position is opened.
+    * `bars_per_year`: factor to annualize. The platform derives it from the feed's calendar and bar interval.
     """
 
     target: Decimal = Decimal("0.01")
@@ -76,7 +77,7 @@ class VolatilitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RiskParitySettings:
-    """`risk_parity`: `exposure`, as a share of equity, is spread over all active views by inverse volatility."""
+    """`risk_parity`: allocate `exposure`, a share of equity, to all active views by inverse volatility."""
 
     exposure: Decimal = Decimal("0.5")
 
@@ -86,9 +87,7 @@ class RiskParitySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AtrStopSettings:
-    """`atr_stop`: a move against the position of `multiple` average true ranges over `period` bars costs `risk` of
-    equity.
-    """
+    """`atr_stop`: a loss of `multiple` average true ranges (over `period` bars) costs the share `risk` of equity."""
 
     risk: Decimal = Decimal("0.001")
     multiple: Decimal = Decimal(2)
@@ -102,24 +101,27 @@ class AtrStopSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SizingSettings:
-    """How a view becomes a quantity.
+    """How a view is converted into a quantity.
 
-    * `fixed_fraction`: on entry, `fraction` of equity times the signal's strength; kept while the direction stays.
+    * `fixed_fraction`: on entry, `fraction` of equity times the signal's strength. The quantity is kept while the
+      direction does not change.
     * `target_percent`: `fraction` of equity times strength, traded to at each signal and each rebalance.
-    * `fixed_quantity`: `quantity` units, whatever the strength.
-    * `kelly`, `atr_stop`: on entry like `fixed_fraction`, the fraction as in `KellySettings`, `AtrStopSettings`.
-    * `volatility_target`, `risk_parity`: traded to like `target_percent`, the fraction as in `VolatilitySettings`,
+    * `fixed_quantity`: `quantity` units, independent of the strength.
+    * `kelly`, `atr_stop`: on entry like `fixed_fraction`, with the fraction of `KellySettings` or `AtrStopSettings`.
+    * `volatility_target`, `risk_parity`: traded to like `target_percent`, with the fraction of `VolatilitySettings` or
       `RiskParitySettings`.
-    * `target_weights`: traded to like `target_percent`, the fraction being the symbol's in the last command
-      TARGET_WEIGHTS of the log (`target_weights.py`), also when a new one comes; 0 for a symbol that it does not name.
+    * `target_weights`: traded to like `target_percent`, with the symbol's fraction in the last TARGET_WEIGHTS command
+      of the log (`target_weights.py`), and again at each new command. The fraction of an unlisted symbol is 0.
 
-    What is computed from estimates, or recorded, is at most `share_max` of equity, however calm the market.
+    `share_max`: maximum share of equity for the methods that use estimates or recorded weights.
 
-    For the four that are traded to: a difference of less than `no_trade_band` (a share of the target's value) is left
-    alone; and of what one tick would adjust in positions that stay, at most `turnover_max` of equity is traded, each
-    by the same part (None: all of it). Entries, exits and reversals are not held back.
+    For the methods in `REBALANCED`: a difference below `no_trade_band` (a share of the target's value) is not traded.
+    The adjustments of one time slice are limited to `turnover_max` of equity; above it, each is traded by the same
+    fraction (None: no limit). Entries, exits and reversals are not limited.
 
-    `lot_size` is the smallest step in units (0.0001 for fractional shares); quantities are rounded towards zero to it.
+    `lot_size`: smallest step in units (0.0001 for fractional shares). Quantities are rounded towards zero to it.
+
+    Raises BadInput for a value out of range.
     """
 
     method: SizingMethod = "fixed_fraction"

@@ -1,7 +1,7 @@
-"""Target weights that an optimiser found outside the stages, and a command in the log recorded.
+"""Target weights from an optimiser outside the stages, recorded in the log by a command.
 
-`TARGET_WEIGHTS` has one argument a symbol, its share of equity at full strength (`{"AAPL": "0.25", "MSFT": "0.1"}`).
-A command replaces all weights before it: what it does not name has no weight.
+`TARGET_WEIGHTS` takes one argument per symbol: its share of equity at full strength (`{"AAPL": "0.25"}`).
+A command replaces all previous weights. A symbol that it does not contain has no weight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WEIGHT_PATTERN = re.compile(r"\d{1,15}(\.\d{1,9})?")
 
 
 def parse_weights(arguments: Mapping[str, str]) -> dict[str, Decimal]:
-    """By symbol. Raises BadInput, one sentence, for arguments that are no weights.
+    """Parse the weights by symbol. Raises BadInput for an invalid symbol, weight or number of symbols.
 
     >>> parse_weights({"X": "0.25"})
     {'X': Decimal('0.250000000')}
@@ -36,7 +36,8 @@ def parse_weights(arguments: Mapping[str, str]) -> dict[str, Decimal]:
     weights = {}
     for symbol, text in arguments.items():
         if not _WORD_PATTERN.fullmatch(symbol):
-            raise BadInput(f"a symbol must be one word of at most 64 plain characters, found {ascii(symbol)[:80]}")
+            expected = "1 to 64 printable ASCII characters without spaces"
+            raise BadInput(f"target weights: a symbol must be {expected}, found {ascii(symbol)[:80]}")
         if not _WEIGHT_PATTERN.fullmatch(text) or Decimal(text) > WEIGHT_MAX:
             expected = f"a number from 0 to {WEIGHT_MAX} with at most 9 decimals"
             raise BadInput(f"target weight of {symbol} must be {expected}, found {ascii(text)[:64]}")
@@ -49,19 +50,19 @@ class TargetWeights:
 
     def __init__(self) -> None:
         self.command_id = ""
-        """The command that they come from; "" until there is one."""
+        """Id of the command that set the weights; "" before the first one."""
         self._weights: dict[str, Decimal] = {}
         self._seen_commands: dict[str, None] = {}
 
     def apply_command(self, command: Command) -> bool:
-        """Whether the command brought weights: a repeat, another kind and what is malformed change nothing."""
+        """Apply a command. Returns False, without a change, for a duplicate, malformed or other command."""
         new_id = command.command_id
         if command.kind != TARGET_WEIGHTS or new_id in self._seen_commands or not _WORD_PATTERN.fullmatch(new_id):
             return False
         try:
             self._weights = parse_weights(command.arguments)
         except BadInput:
-            # Nobody waits for an answer here; who writes the command asks `parse_weights` first.
+            # The publisher validates a command with `parse_weights`, so an invalid one here is discarded.
             return False
         self.command_id = new_id
         self._seen_commands[new_id] = None
@@ -73,7 +74,7 @@ class TargetWeights:
         return self._weights.get(symbol)
 
     def rename(self, symbol: str, new_symbol: str) -> None:
-        """The holding of one symbol goes on under another, and so does its weight, where that one has none."""
+        """Move a symbol's weight to `new_symbol`, unless that symbol has a weight."""
         if symbol in self._weights:
             self._weights.setdefault(new_symbol, self._weights.pop(symbol))
 
@@ -82,5 +83,5 @@ class TargetWeights:
 
     def restore(self, snapshot: tuple[Any, ...]) -> None:
         version, self.command_id, weights, seen_commands = snapshot
-        assert version == VERSION, f"target weights of version {version}"
+        assert version == VERSION, f"target weights snapshot: version {version}, expected {VERSION}"
         self._weights, self._seen_commands = dict(weights), dict.fromkeys(seen_commands)

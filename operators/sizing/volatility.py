@@ -7,11 +7,11 @@ from typing import Any
 
 
 class EwmaVolatility:
-    """Root of the weighted mean of squared log returns from close to close, for one bar. O(1) whatever the history.
+    """Volatility per bar: the root of the weighted mean of squared close-to-close log returns. O(1) per bar.
 
-    var = sum of w_i r_i^2 / sum of w_i with w_i = decay^age: RiskMetrics' estimate (J.P. Morgan, 1996) without its
-    start value, so that the first bars count like any other. The mean return is taken as 0, which over bars is much
-    smaller than its error. The step over a closed market is one bar's return, as the holder bears it.
+    var = sum of w_i r_i^2 / sum of w_i with w_i = decay^age: the RiskMetrics estimate (J.P. Morgan, 1996) without its
+    start value, so that the first bars count like all others. The mean return is assumed to be 0; for bars, it is much
+    smaller than its estimation error. A gap over a closed market counts as the return of one bar.
 
     >>> calm = EwmaVolatility()
     >>> for close in (100.0, 101.0, 100.0, 101.0):
@@ -29,7 +29,7 @@ class EwmaVolatility:
         self.weight_sum = 0.0
 
     def update(self, close: float, decay: float) -> None:
-        """Fold the next bar in. `decay` in (0, 1): the weight that a return loses with each bar; `close` > 0."""
+        """Process the next bar. `close` must be above 0. `decay` in (0, 1) is the factor of the weights per bar."""
         previous_close = self.close
         self.close = close
         if not previous_close:
@@ -41,7 +41,7 @@ class EwmaVolatility:
 
     @property
     def per_bar(self) -> float:
-        """0.0 where the price never moved. Needs a return."""
+        """Volatility of one bar; 0.0 if the price has never moved. Requires at least one return."""
         return math.sqrt(self.weighted_square_sum / self.weight_sum)
 
     def as_tuple(self) -> tuple[float, int, float, float]:
@@ -55,5 +55,5 @@ class EwmaVolatility:
 
 
 def decay_factor(half_life: int) -> float:
-    """The weight left after one bar, where `half_life` bars leave a half."""
+    """Return the factor of the weights per bar for a half-life of `half_life` bars."""
     return float(0.5 ** (1.0 / half_life))

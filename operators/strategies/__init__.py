@@ -1,4 +1,4 @@
-"""Strategies that come with the platform, one file each, found by themselves under the name of their file."""
+"""The platform's strategies, one file each. Each is registered automatically under the name of its file."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ def _discover() -> dict[str, Any]:
 
 
 STRATEGIES: dict[str, Any] = _discover()
-"""Class by name. Called with its parameters, each gives a `Strategy`."""
+"""Strategy class by name. Call a class with its parameters to create a `Strategy`."""

@@ -1,4 +1,4 @@
-"""Buy at the first bar and keep: what every other strategy has to beat."""
+"""Buy at the first bar and hold: the benchmark for every other strategy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.records import FeatureRow
 
 
 class BuyAndHold:
-    """Direction 1 at a symbol's first row, and never another opinion. Its state is 1 once it has said so."""
+    """Direction 1 from a symbol's first feature row on. The state is 1 after the first view."""
 
     features: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Follow the trend that two moving averages agree on, unless it has already run hot."""
+"""Follow a trend defined by two moving averages, unless the symbol is overbought."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ BELOW, ABOVE, LONG = 0, 1, 2
 
 
 class EmaCross:
-    """Long from the bar where the fast average crosses above the slow one until it no longer is above. Never short.
+    """Long from the bar where the fast average crosses above the slow one until it is no longer above. Never short.
 
-    The entry needs an RSI below `rsi_max` at the cross; an entry refused for that is not made good later in the same
-    trend. No entry at the end of warm-up either: a cross has a bar before it. The state is where the fast average
-    stood at the row before: BELOW (or level with) the slow one, ABOVE it without a position, or LONG; None in warm-up.
+    The entry requires an RSI below `rsi_max` at the cross. Otherwise there is no entry in this trend. There is also no
+    entry on the first row after warm-up, because a cross requires a previous row. The state is the position of the fast
+    average at the previous row: BELOW (or equal to) the slow one, ABOVE without a position, or LONG; None in warm-up.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class EmaCross:
         rsi_max: float = 70.0,
         name: str = "ema_cross",
     ) -> None:
-        """Periods in bars, `rsi_max` in (0, 100]. Raises BadInput for others, and where fast is not below slow."""
+        """Periods in bars, at least 2. `rsi_max` in (0, 100]. Raises BadInput otherwise, or if fast >= slow."""
         for label, period in (("fast", fast), ("slow", slow), ("rsi_period", rsi_period)):
             if type(period) is not int or period < 2:
-                raise BadInput(f"strategy {name}: {label} must be a whole number of bars from 2, found {period!r}")
+                raise BadInput(f"strategy {name}: {label} must be a whole number of bars >= 2, found {period!r}")
         if fast >= slow:
             raise BadInput(f"strategy {name}: fast must be below slow, found {fast} and {slow}")
         if type(rsi_max) not in (int, float) or not 0 < rsi_max <= 100:

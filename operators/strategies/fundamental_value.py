@@ -1,4 +1,4 @@
-"""Own what earns well and is cheap: price to earnings and to book, with a floor for quality."""
+"""Buy profitable companies at a low price-to-earnings and price-to-book ratio."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY_NS = 86_400 * 1_000_000_000
 
 
 class ValuationState(NamedTuple):
-    """What the strategy remembers of a symbol. Prices are limits of the close; 0 to buy means never."""
+    """The state of a symbol. `buy_below` and `sell_above` are limits of the close; `buy_below` 0 means never buy."""
 
     filing_id: str
     period_end: int
@@ -27,16 +27,16 @@ class ValuationState(NamedTuple):
 
 
 class FundamentalValue:
-    """Long while a sound company is cheap: at most `pe_max` times the earnings and `pb_max` times the book value.
+    """Long a sound company at a price of at most `pe_max` times earnings and `pb_max` times book value. Never short.
 
-    Sound is a return on equity of at least `return_on_equity_min` and debt to equity of at most
-    `debt_to_equity_max`. Out when the price to earnings is above `pe_exit`, when a new filing fails, or `age_days_max`
-    days after filing. Never short.
+    A company is sound if its return on equity is at least `return_on_equity_min` and its debt to equity at most
+    `debt_to_equity_max`. The position is closed when P/E is above `pe_exit`, when a new filing is not sound, or
+    `age_days_max` days after the filing.
 
-    P/E is close / eps of twelve months, P/B is close / (equity / shares). A figure that the filing lacks fails, but
-    debt, which is then taken as none. Filings in another currency than `currency` and older periods are not heard.
-    After a split, the figures a share are those of the old shares until the next filing. Confidence grows with the
-    distance to the limit.
+    P/E is close / eps over twelve months, P/B is close / (equity / shares). A missing figure makes a filing not sound,
+    except debt, which counts as 0. Filings in a currency other than `currency` and filings of older periods are
+    ignored. After a split, the per-share figures are those of the old shares until the next filing. Confidence
+    increases with the distance to the limit.
     """
 
     reads = (FeatureRow, Fundamentals)
@@ -54,7 +54,7 @@ class FundamentalValue:
         currency: str = "USD",
         name: str = "fundamental_value",
     ) -> None:
-        """Raises BadInput for a limit that is not a number > 0, and unless pe_max < pe_exit."""
+        """Raises BadInput for a limit that is not a number > 0, or if pe_max >= pe_exit."""
         numbers = {"pe_max": pe_max, "pe_exit": pe_exit, "pb_max": pb_max, "debt_to_equity_max": debt_to_equity_max}
         for label, value in (numbers | {"age_days_max": age_days_max}).items():
             if type(value) not in (int, float) or not 0 < value < float("inf"):
@@ -90,7 +90,7 @@ class FundamentalValue:
         return tuple(figures._replace(direction=target)), view
 
     def _apply_filing(self, filing: Fundamentals, figures: ValuationState | None) -> Any:
-        """The state with this filing; the price is judged at the next row."""
+        """Return the state with this filing. The price is compared at the next feature row."""
         direction = 0 if figures is None else figures.direction
         other_currency = filing.currency != self.currency
         if other_currency or (

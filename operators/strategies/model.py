@@ -1,4 +1,4 @@
-"""Follow a model's forecasts where they promise more than a round trip costs."""
+"""Follow a model's forecasts if the expected return exceeds the cost of a round trip."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from schemas.records import Prediction
 
 
 class ModelForecast:
-    """Long while the forecast return pays the costs, short where it pays them the other way, else as it was until the
-    forecast turns.
+    """Long or short in the direction of the forecast, if the expected return is above the costs.
 
-    In when |expected return| is above `cost_bps` (one round trip: fees, spread, slippage) and the probability of that
-    direction is at least `probability_min`; out when the expected return or the probability no longer points there.
-    So costs are asked for at the entry only: what is held has paid them already (a no-trade region; Constantinides,
-    "Capital market equilibrium with transaction costs", 1986). Out, and not in again, while `drift` is above
-    `drift_max`. Confidence is how far the probability is from 1/2, times 2. The state is the direction held.
+    Entry: |expected return| is above `cost_bps` (one round trip: fees, spread, slippage) and the probability of the
+    direction is at least `probability_min`. Exit: the expected return or the probability no longer points in that
+    direction. Costs count only at entry, because an open position has already paid them (a no-trade region;
+    Constantinides, "Capital market equilibrium with transaction costs", 1986). While `drift` is above `drift_max`,
+    positions are closed and not opened. Confidence is twice the distance of the probability from 1/2. The state is the
+    current direction.
     """
 
     reads = (Prediction,)
@@ -31,7 +31,7 @@ class ModelForecast:
         drift_max: float = 0.9,
         name: str = "model",
     ) -> None:
-        """Raises BadInput for a cost below 0, a probability outside [0.5, 1) or a drift outside [0, 1]."""
+        """Raises BadInput unless cost_bps is in [0, 10000], probability_min in [0.5, 0.999] and drift_max in [0, 1]."""
         for label, value, low, high in (
             ("cost_bps", cost_bps, 0.0, 1e4),
             ("probability_min", probability_min, 0.5, 0.999),

@@ -1,4 +1,4 @@
-"""Follow the tone of the news, as long as it is fresh."""
+"""Follow the tone of recent news."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ CAUSES_MAX = 3
 
 
 class Sentiment:
-    """Long when the tone of a symbol's news reaches `enter`, short when it reaches -`enter`, out when what is left
-    of it is below `exit`.
+    """Long if the tone of a symbol's news reaches `enter`, short if it reaches -`enter`, closed if it is below `exit`.
 
-    The tone is the sum of score times confidence over all headlines, each halved every `half_life_s` of event time. So
-    one very good headline fades, and a contrary one cancels it. Confidence is the tone, at most 1. The state is (time,
-    tone as of then, direction held, last scores' ids): the size of it does not grow.
+    The tone is the sum of score times confidence over all headlines. Each headline loses half of its weight every
+    `half_life_s` seconds of event time. Confidence is the absolute tone, at most 1. The state is (time, tone at that
+    time, current direction, ids of the last scores) and does not grow.
     """
 
     reads = (FeatureRow, SentimentScore)
@@ -26,11 +25,13 @@ class Sentiment:
     def __init__(
         self, *, half_life_s: float = 3600.0, enter: float = 0.5, exit: float = 0.2, name: str = "sentiment"
     ) -> None:
-        """Raises BadInput for a half-life that is not above 0, and unless 0 < exit < enter."""
+        """Raises BadInput if the half-life is not above 0, or unless 0 < exit < enter."""
         if type(half_life_s) not in (int, float) or not 0 < half_life_s < float("inf"):
             raise BadInput(f"strategy {name}: half_life_s must be > 0, found {half_life_s!r}")
         if not all(type(value) in (int, float) for value in (enter, exit)) or not 0 < exit < enter < float("inf"):
-            raise BadInput(f"strategy {name}: 0 < exit < enter must hold, found exit {exit!r} and enter {enter!r}")
+            raise BadInput(
+                f"strategy {name}: exit and enter must satisfy 0 < exit < enter, found {exit!r} and {enter!r}"
+            )
         self.name = name
         self.half_life_ns = half_life_s * 1e9
         self.enter, self.exit = enter, exit
@@ -38,7 +39,7 @@ class Sentiment:
     def decide(self, record: Any, state: Any) -> tuple[Any, TargetView | None]:
         if type(record) is FeatureRow:
             if state is None or not state[2]:
-                return state, None  # nothing is held: time alone changes nothing
+                return state, None  # no position: time alone does not change the view
             at_ns, tone, current, causes = state
             tone *= 0.5 ** ((record.ts_ns - at_ns) / self.half_life_ns)
             if current * tone >= self.exit:

@@ -1,4 +1,4 @@
-"""What a strategy is, for whoever writes one (see docs/howto/strategy.md)."""
+"""The interface of a strategy (see docs/howto/strategy.md)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple, Protocol
 from schemas.records import FeatureRow, Fundamentals, Prediction, SentimentScore, prediction_id, sentiment_id
 
 READABLE: tuple[type, ...] = (FeatureRow, Prediction, Fundamentals, SentimentScore)
-"""What a strategy may read, in the order in which the records of one tick come."""
+"""Record types that a strategy can read, in the order of the records of one time slice."""
 
 
 class TargetView(NamedTuple):
-    """What a strategy holds of one symbol from now on.
+    """A strategy's view of one symbol from this record on.
 
-    `direction` is 1 (own it), 0 (be out of it) or -1 (be short of it); `strength` is how much of the usual size to
-    hold and `confidence` how sure the strategy is, both in [0, 1]; `parts` are the values that it rests on, `causes`
-    the ids of the records (`id_of`) beside the feature row. Without `causes` it is the record just read.
+    `direction` is 1 (long), 0 (no position) or -1 (short). `strength` in [0, 1] is the fraction of the full position
+    size. `confidence` is in [0, 1]. `parts` are the values that the view is based on. `causes` are the ids of its input
+    records (`id_of`) in addition to the feature row; if empty, the cause is the current record.
     """
 
     direction: int
@@ -26,37 +26,37 @@ class TargetView(NamedTuple):
 
 
 class Strategy(Protocol):
-    """A rule that forms views, symbol by symbol. The object holds parameters only: what it remembers is `state`.
+    """A rule that produces a view per symbol. The object contains only parameters; its memory is `state`.
 
-    `decide` must be a function of its arguments: no clock, no randomness, no file, no network, nothing kept on
-    `self`. Then a replay takes the same decisions, and a snapshot holds all there is.
+    `decide` must be a pure function of its arguments: no clock, no randomness, no file, no network, and no changes of
+    `self`. A replay then makes the same decisions, and a snapshot contains the complete state.
 
-    A strategy that reads more than feature rows has `reads`, a tuple of types out of `READABLE`.
+    A strategy that reads records other than feature rows defines `reads`, a tuple of types from `READABLE`.
     """
 
     @property
     def name(self) -> str:
-        """Unique among the strategies of a run; signals carry it."""
+        """Name of the strategy in its signals. It must be unique in a run."""
         ...
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Specs of the indicators it reads, such as `("ema_12", "rsi_14")`."""
+        """Specs of the indicators that the strategy reads, such as `("ema_12", "rsi_14")`."""
         ...
 
     def decide(self, record: Any, state: Any) -> tuple[Any, TargetView | None]:
-        """The next state and the view as of this record, or None while the opinion stays as it was.
+        """Return the next state, and the new view or None if the view does not change.
 
-        Called for each record of the types in `reads`, in the order of the tick. `state` is None at a symbol's first
-        record, afterwards what the call before returned: numbers, strings, tuples and None, never something that is
-        changed in place. An indicator that has not warmed up is absent from a row's `values`. `record.ts_ns` is event
-        time, also that of fundamentals.
+        Called for each record of the types in `reads`, in the order of the time slice. `state` is None at a symbol's
+        first record, and then the state that the previous call returned. A state consists of numbers, strings, tuples
+        and None, and must not be changed in place. An indicator that has not warmed up is absent from a row's
+        `values`. `record.ts_ns` is event time, including for fundamentals.
         """
         ...
 
 
 def reads_of(strategy: Any) -> tuple[type, ...]:
-    """The record types that a strategy is called for: feature rows where it says nothing.
+    """Return the record types that a strategy reads. The default is feature rows.
 
     >>> reads_of(object())
     (<class 'schemas.records.analysis.FeatureRow'>,)
@@ -66,7 +66,7 @@ def reads_of(strategy: Any) -> tuple[type, ...]:
 
 
 def id_of(record: Prediction | Fundamentals | SentimentScore) -> str:
-    """The id under which `explain` finds the record again."""
+    """Return the id with which `explain` finds the record."""
     if type(record) is Prediction:
         return prediction_id(record.symbol, record.seq)
     return sentiment_id(record.seq) if type(record) is SentimentScore else record[0]  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The simulated venue: approved orders in, execution reports out, filled from bars without looking ahead."""
+"""The simulated venue: match approved orders against bars or quotes without look-ahead, and report executions."""
 
 from operators.venue.settings import VenueSettings
 from operators.venue.stage import VenueStage

@@ -1,9 +1,12 @@
-"""What an order owes in all for what it traded so far. A fill pays what it adds: minimum and rounding count once.
+"""Compute the total fees of an order for all its fills so far.
 
-Sources: Interactive Brokers' fixed schedule (0.005 a share, at least 1.00, at most 1 % of the value) is the shape of
-per_share; Alpaca's brokerage fee schedule for stocks (no commission; regulatory fees on sells, each rounded up to the
-cent) and for crypto (15/25 bps maker/taker in the lowest tier). The regulatory rates are those of May 2024 to May 2025:
-SEC section 31 at 27.80 USD a million sold, FINRA TAF at 0.000166 USD a share sold, at most 8.30 a trade.
+Each fill pays the increase of the total, so the minimum and the rounding count once per order.
+
+Sources: the per_share model follows Interactive Brokers' fixed schedule (0.005 per share, at least 1.00, at most 1 % of
+the value). The alpaca models follow Alpaca's brokerage fee schedule for stocks (no commission; regulatory fees on
+sells, each rounded up to the cent) and for crypto (15/25 bps maker/taker in the lowest tier). The regulatory rates are
+those of May 2024 to May 2025: SEC section 31 at 27.80 USD per million sold, FINRA TAF at 0.000166 USD per share sold,
+at most 8.30 per trade.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ _MAKER_BPS, _TAKER_BPS = Decimal(15), Decimal(25)
 
 
 def total_fees(settings: VenueSettings, side: str, quantity: Decimal, value: Decimal, taker_value: Decimal) -> Decimal:
-    """Fee in account currency for `quantity` units traded for `value` in all, of which `taker_value` took liquidity.
+    """Return the fee in account currency for `quantity` units with the total value `value`.
+
+    `taker_value` is the part of `value` that took liquidity.
 
     >>> from schemas.records import BUY
     >>> capped = VenueSettings(fee_max_share=Decimal("0.01"))

@@ -1,7 +1,8 @@
-"""At which price an order trades within one bar, if at all. A bar does not say whether high or low came first.
+"""Determine the price at which an order trades within one bar, if any.
 
-Only what holds on every path from open to close is used: the open comes first, and a price that the bar touched was
-traded at. An order that is triggered inside the bar is not also filled at a price that may have come before.
+A bar does not contain the order of its high and low. The matching uses only what is true for every path from open to
+close: the open comes first, and every price between low and high traded. An order that is triggered inside the bar is
+not filled at a price that may have occurred before the trigger.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ _PERCENT = Decimal(100)
 
 
 class PriceMatch(NamedTuple):
-    """A price to trade at; `takes_liquidity` liquidity, so that slippage is added and the taker's fee is due."""
+    """A fill price. If `takes_liquidity`, slippage and the taker fee apply."""
 
     price: Decimal
     takes_liquidity: bool
 
 
 def match_price(order: VenueOrder, bar: Bar) -> PriceMatch | None:
-    """Where a working order trades in a bar with a trade. Notes on the order that a stop was triggered."""
+    """Return the price at which an open order trades in a bar with a trade, or None. Updates the order's stop state."""
     open_price = to_decimal(bar.open)
     if order.order_type in (MARKET, LIMIT) or order.stop_triggered:
         return _match_price_or_limit(order, bar, open_price)
     if order.order_type == TRAILING_STOP:
         return _match_trailing_stop(order, bar, open_price)
     stop = order.stop_price
-    assert stop is not None, f"{order.order_id}: a stop order without a stop passed risk"
+    assert stop is not None, f"{order.order_id}: risk approved a stop order without a stop price"
     if _stop_reached(order, open_price, stop):
-        # The market opened beyond the stop: it is triggered at the open, and the whole bar comes after.
+        # The market opened beyond the stop. The order is triggered at the open, before the rest of the bar.
         order.stop_triggered = True
         return _match_price_or_limit(order, bar, open_price)
     if not _stop_reached(order, _stop_side_extreme(order, bar), stop):
@@ -42,20 +43,20 @@ def match_price(order: VenueOrder, bar: Bar) -> PriceMatch | None:
     if order.order_type == STOP:
         return PriceMatch(stop, takes_liquidity=True)
     limit = order.limit_price
-    assert limit is not None, f"{order.order_id}: a stop-limit order without a limit passed risk"
-    # At the trigger the market is at the stop: fill there if the limit allows it, else rest from the next bar on.
+    assert limit is not None, f"{order.order_id}: risk approved a stop-limit order without a limit price"
+    # At the trigger, the market is at the stop price: fill there if the limit allows it, or rest from the next bar on.
     return PriceMatch(stop, takes_liquidity=True) if (stop <= limit if order.buying else stop >= limit) else None
 
 
 def _match_price_or_limit(order: VenueOrder, bar: Bar, open_price: Decimal) -> PriceMatch | None:
-    """A market or limit order, or a stop that was triggered before or at the open."""
+    """Match a market or limit order, or a stop order that was triggered before or at the open."""
     limit = order.limit_price
     if limit is None:
         return PriceMatch(open_price, takes_liquidity=True)
     if open_price <= limit if order.buying else open_price >= limit:
         return PriceMatch(open_price, takes_liquidity=not order.in_book)
     if order.time_in_force in (IOC, FOK, OPG, CLS):
-        return None  # wants the price of the moment only
+        return None  # these orders trade only at the open price
     limit_side_extreme = to_decimal(bar.low if order.buying else bar.high)
     return (
         PriceMatch(limit, takes_liquidity=False)
@@ -65,7 +66,7 @@ def _match_price_or_limit(order: VenueOrder, bar: Bar, open_price: Decimal) -> P
 
 
 def _match_trailing_stop(order: VenueOrder, bar: Bar, open_price: Decimal) -> PriceMatch | None:
-    """The stop stands where the best price before this bar put it; this bar's extreme moves it for the next."""
+    """Match a trailing stop. Its stop price follows the best price before this bar; this bar moves it for the next."""
     best = open_price if order.best_price is None else order.best_price
     stop = _trailing_stop_price(order, best)
     if _stop_reached(order, open_price, stop):
@@ -82,7 +83,7 @@ def _match_trailing_stop(order: VenueOrder, bar: Bar, open_price: Decimal) -> Pr
 def _trailing_stop_price(order: VenueOrder, best: Decimal) -> Decimal:
     distance = order.trail_amount
     if distance is None:
-        assert order.trail_percent is not None, f"{order.order_id}: a trailing stop without a distance passed risk"
+        assert order.trail_percent is not None, f"{order.order_id}: risk approved a trailing stop without a distance"
         distance = divide(multiply(best, order.trail_percent), _PERCENT)
     return best + distance if order.buying else best - distance
 
@@ -93,12 +94,12 @@ def _stop_reached(order: VenueOrder, price: Decimal, stop: Decimal) -> bool:
 
 
 def _stop_side_extreme(order: VenueOrder, bar: Bar) -> Decimal:
-    """The bar's extreme on the side where the order's stop is."""
+    """The bar's extreme on the stop's side: the high for a buy, the low for a sell."""
     return to_decimal(bar.high if order.buying else bar.low)
 
 
 def trades_at_any_price(order: VenueOrder) -> bool:
-    """Whether the order trades at any price once it trades at all."""
+    """Whether the order has no limit price, so that it trades at any price once it is active."""
     return order.order_type in (MARKET, STOP, TRAILING_STOP)
 
 

@@ -1,4 +1,4 @@
-"""How the simulated venue fills and what it charges."""
+"""Settings of the simulated venue: fills, slippage and fees."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class TradingHalt:
 
 @dataclass(frozen=True, kw_only=True)
 class VenueSettings:
-    """Money in account currency, shares as fractions.
+    """Money in account currency, shares as fractions. Raises BadInput for a value out of range.
 
-    fills_from            bars, or quotes: the ask for a buy and the bid for a sell, at most the size that it shows
+    fills_from            bars or quotes. From quotes, a buy trades at the ask and a sell at the bid, up to its size
     fee_model             none, per_share, per_notional, alpaca_equity or alpaca_crypto (`operators/venue/fees.py`)
-    fee_per_share         per_share: for each unit traded
-    fee_min               for each order that trades at all, however many fills it takes
-    fee_max_share         per_share: at most this part of the order's traded value, None: no such bound
+    fee_per_share         per_share: fee per unit traded
+    fee_min               minimum fee of an order with at least one fill
+    fee_max_share         per_share: maximum fee as a fraction of the order's traded value; None: no maximum
     fee_bps               per_notional: basis points of the traded value
     slippage_model        fixed, volume_share or square_root (`operators/venue/slippage.py`)
-    slippage_bps          fixed: how much worse than the open or quote a taker trades, in basis points of the price
+    slippage_bps          fixed: slippage of a taker from the open or quote, in basis points of the price
     impact                volume_share: price impact at a volume share of 1; zipline's is 0.1
     impact_bps            square_root: basis points at a volume share of 1
     tick_size             prices after slippage are rounded to it, against the taker; None: nine decimal places
-    max_volume_share      our orders of one symbol trade at most this part of a bar's volume, None: no such bound
-    latency_ns            an order meets the first bar that opens so long after it was approved
-    reject_share          part of the orders that the venue rejects for no reason, chosen by `seed` and the order's id
-    seed                  of what is random here; a result depends on it and on nothing else
+    max_volume_share      maximum fraction of a bar's volume for all own orders of a symbol; None: no maximum
+    latency_ns            an order can trade in the first bar that opens at least this long after its approval
+    reject_share          fraction of the orders that the venue rejects at random, chosen by `seed` and the order's id
+    seed                  seed of the random rejections; the only source of randomness
     sessions              sessions in which orders trade
-    market_sessions       sessions in which orders without a limit trade; outside they wait
-    halts                 when a symbol does not trade
-    instruments           lot sizes for partial fills, and how many units can be borrowed
+    market_sessions       sessions in which orders without a limit trade; outside them they wait
+    halts                 periods in which a symbol does not trade
+    instruments           lot sizes for partial fills, and borrowable units
     """
 
     fills_from: Literal["bars", "quotes"] = "bars"

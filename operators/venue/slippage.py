@@ -1,4 +1,4 @@
-"""How much worse than the price of the bar a taker trades, as a fraction of the price.
+"""Slippage of a taker from the price of the bar, as a fraction of the price.
 
 fixed         slippage_bps / 10,000
 volume_share  impact x (quantity / bar volume)^2, as zipline's VolumeShareSlippage
@@ -15,7 +15,7 @@ from operators.venue.settings import BPS, VenueSettings
 
 
 def slippage_fraction(settings: VenueSettings, quantity: Decimal, volume: float) -> Decimal:
-    """Fraction of the price, below 1. More than the bar's volume counts as all of it: no bar says what more would cost.
+    """Return the slippage as a fraction of the price, below 1. The volume share is capped at 1.
 
     >>> root = VenueSettings(slippage_model="square_root", impact_bps=Decimal(100))
     >>> slippage_fraction(root, Decimal(25), 100.0)

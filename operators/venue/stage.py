@@ -1,7 +1,7 @@
-"""Orders meet bars, or quotes.
+"""The stage of the simulated venue: match open orders against bars or quotes.
 
-An order is decided on bars up to one clock and reaches the venue before the next bar, so the first price it can trade
-at is that bar's open. A bar without a trade fills nothing.
+A decision uses the bars up to one clock record, and its order reaches the venue before the next bar. The first price at
+which it can trade is therefore the open of the next bar. A bar without a trade fills no order.
 """
 
 from __future__ import annotations
@@ -61,15 +61,19 @@ _EVENT_OF_EXEC_TYPE = {
 
 
 class VenueStage:
-    """Reads orders, cancels and fences, quotes, reference data, then bars; writes `ExecutionSection`. Orders of a symbol fill
-    in order of approval.
+    """The logic of the simulated venue. The orders of a symbol fill in the order of their approval.
 
-    Market order: the next bar with a trade, at its open, worse by the slippage. Limit order: at the open where that is
-    at the limit or better, else at the limit where the bar touches it, else it rests. On its first bar a limit order
-    takes liquidity, with slippage up to its limit; later it rests in the book and has none. Stops: `matching`.
+    Inputs, in this order within a time slice: orders, cancels and fences, quotes, reference data and bars. Output:
+    `Execution`.
 
-    At the open (OPG): the open of the first regular bar of a day, or expired. At the close (CLS): the close of the last
-    regular bar, reported with the first bar after it, when it is known to have been the last.
+    A market order trades at the open of the next bar with a trade, plus slippage. A limit order trades at the open if
+    the open is at the limit or better, or at the limit if the bar touches it; otherwise it rests in the book. On its
+    first bar, a limit order takes liquidity, with slippage up to its limit. A resting order has no slippage. See
+    `operators/venue/matching.py` for stop orders.
+
+    An at-the-open order (OPG) trades at the open of the first regular bar of a day, or expires. An at-the-close order
+    (CLS) trades at the close of the last regular bar. It is reported with the first bar after it, because only then is
+    the last regular bar known.
     """
 
     def __init__(self, settings: VenueSettings) -> None:
@@ -79,17 +83,17 @@ class VenueStage:
         self._epoch = 0
         self._fence_state = ""
         self._open_orders: dict[str, list[VenueOrder]] = {}  # by symbol, in the order of approval
-        self._waiting_children = 0  # orders that wait for a parent
+        self._waiting_children = 0  # number of orders that wait for their parent's fill
         self._positions: dict[str, Decimal] = {}
-        self._dust: dict[str, None] = {}  # symbols that were split
+        self._dust: dict[str, None] = {}  # split symbols, whose positions may have rounding remainders
         self._reference = ReferenceData()
         self._fills_from_quotes = settings.fills_from == "quotes"
-        # Trading day and session of the first bar of this tick and of the one before: says when a session opens.
+        # Trading day and session of the first bar in this and in the previous time slice, to detect a session's open.
         self._current_session = self._previous_session = (0, "")
 
     @property
     def positions(self) -> Mapping[str, Decimal]:
-        """What was bought less what was sold here, by symbol; 0 is left out."""
+        """Signed positions by symbol from this venue's fills, without zeros."""
         return self._positions
 
     def on_slice(self, ts_ns: int, records: Sequence[Record]) -> list[Record]:
@@ -100,7 +104,7 @@ class VenueStage:
         for record in records:
             record_type = type(record)
             if due_records and record_type not in _ORDER_RECORDS:
-                # Behind the orders, which were decided before it, and ahead of the prices that know of it.
+                # Orders were decided before the action, so they come first. Prices already reflect it, so they follow.
                 self._apply_corporate_actions(ts_ns, due_records, out)
                 due_records = []
             if record_type is Bar:
@@ -109,7 +113,7 @@ class VenueStage:
                     session = (record.trading_day, record.session)  # type: ignore[union-attr]
                     self._previous_session, self._current_session = self._current_session, session
                 if not open_orders:
-                    break  # bars come last; without an order none of them matters
+                    break  # bars are the last records; without open orders they have no effect
                 if record.symbol in open_orders:  # type: ignore[union-attr]
                     self._match_bar(ts_ns, record, out)  # type: ignore[arg-type]
             elif record_type is Quote:
@@ -123,7 +127,7 @@ class VenueStage:
                 self._apply_fence(ts_ns, record, out)
         return out
 
-    # -- what comes in -------------------------------------------------------------------------------------------------
+    # -- incoming records ----------------------------------------------------------------------------------------------
 
     def _accept_order(self, ts_ns: int, order: Order, out: list[Record]) -> None:
         venue_order = VenueOrder(order)
@@ -133,7 +137,7 @@ class VenueStage:
             self._write_report(ts_ns, venue_order, REJECTED, out, text=reason)
             return
         if replaced is not None:
-            # The new order goes on from what the old one has traded and paid.
+            # The new order continues with the fills and fees of the old one.
             venue_order.cum_quantity, venue_order.traded_value, venue_order.taker_value = (
                 replaced.cum_quantity,
                 replaced.traded_value,
@@ -151,23 +155,24 @@ class VenueStage:
         self._open_orders.setdefault(order.symbol, []).append(venue_order)
 
     def _rejection_reason(self, order: Order, venue_order: VenueOrder, replaced: VenueOrder | None) -> str:
-        """Why the venue does not take an order, "" when it does."""
+        """Return why the venue rejects an order, or "" if it accepts it."""
         if order.risk_epoch < self._epoch:
-            return f"risk epoch {order.risk_epoch} is older than the fence at {self._epoch}"
+            return f"risk epoch {order.risk_epoch} is older than the current risk epoch {self._epoch}"
         if self._fence_state == HALTED:
-            return f"trading is halted since risk epoch {self._epoch}"
+            return f"trading has been halted since risk epoch {self._epoch}"
         if order.replaces:
             if replaced is None:
-                return f"{order.replaces} does not work any more"
+                return f"order to replace is not open: {order.replaces}"
             if order.quantity <= replaced.cum_quantity:
-                return f"{order.replaces} has already traded {replaced.cum_quantity.normalize():f}"
+                filled = f"{replaced.cum_quantity.normalize():f}"
+                return f"{order.replaces} has already filled {filled} units; the new quantity must be higher"
         if order.parent_id and self._find_parent(order.parent_id) is None:
-            return f"its parent {order.parent_id} does not work"
+            return f"parent order is not open: {order.parent_id}"
         orders = self._open_orders.get(order.symbol, ())
         return self._rules.rejection_reason(venue_order, self._positions.get(order.symbol, ZERO), orders)
 
     def _apply_cancel(self, ts_ns: int, cancel: OrderCancel, out: list[Record]) -> None:
-        """Cancelling what has ended changes nothing: its own reports have said what became of it."""
+        """Cancel an open order. A cancel for an order that has ended is ignored."""
         order = self._find_order(cancel.symbol, cancel.order_id)
         if order is not None:
             self._end_order(ts_ns, order, CANCELED, cancel.reason, out)
@@ -189,7 +194,10 @@ class VenueStage:
     def _apply_corporate_actions(
         self, ts_ns: int, due_records: Sequence[CorporateAction | ExchangeRate], out: list[Record]
     ) -> None:
-        """What works in a symbol whose shares become others is cancelled: its prices and quantities are of the old."""
+        """Apply corporate actions to the positions, and cancel the symbol's open orders.
+
+        The prices and quantities of open orders refer to the shares before the action. A cash dividend has no effect.
+        """
         for action in due_records:
             if not isinstance(action, CorporateAction) or action.kind == CASH_DIVIDEND:
                 continue
@@ -202,7 +210,7 @@ class VenueStage:
                 if quantity
             }
 
-    # -- an order in the book ------------------------------------------------------------------------------------------
+    # -- the order book ------------------------------------------------------------------------------------------------
 
     def _all_orders(self) -> list[VenueOrder]:
         return sorted((order for orders in self._open_orders.values() for order in orders), key=lambda order: order.seq)
@@ -216,16 +224,16 @@ class VenueStage:
         )
 
     def _end_order(self, ts_ns: int, order: VenueOrder, exec_type: str, text: str, out: list[Record]) -> None:
-        """An order ends without trading: it leaves the book, and what waits for it ends with it."""
+        """End an order without a trade. Remove it from the book, and cancel the orders that wait for it."""
         if order.state in FINAL_STATES:
-            return  # ended with its parent a moment ago
+            return  # already ended together with its parent
         self._write_report(ts_ns, order, exec_type, out, text=text)
         self._remove_order(order)
         if exec_type == REPLACED or not self._waiting_children:
             return
         for child in self._all_orders():
             if child.waits_for_parent and child.parent_id == order.cause_id:
-                self._end_order(ts_ns, child, CANCELED, f"its parent {order.order_id} ended", out)
+                self._end_order(ts_ns, child, CANCELED, f"parent order {order.order_id} ended", out)
 
     def _remove_order(self, order: VenueOrder) -> None:
         orders = self._open_orders[order.symbol]
@@ -234,18 +242,18 @@ class VenueStage:
         if not orders:
             del self._open_orders[order.symbol]
 
-    # -- orders and one bar --------------------------------------------------------------------------------------------
+    # -- matching ------------------------------------------------------------------------------------------------------
 
     def _match_bar(self, ts_ns: int, bar: Bar, out: list[Record]) -> None:
         volume_left = self._volume_limit(bar)
         for order in list(self._open_orders[bar.symbol]):
-            # An earlier fill of this bar may have ended it (one cancels the other).
+            # An earlier fill in this bar may have cancelled the order (OCO).
             if order in self._open_orders.get(bar.symbol, ()):
                 traded = self._match_order(ts_ns, order, bar, volume_left, out)
                 volume_left = None if volume_left is None else volume_left - traded
 
     def _match_quote(self, ts_ns: int, quote: Quote, out: list[Record]) -> None:
-        """A quote is a bar of one price and of the size that it shows, one for each side."""
+        """Match orders against a quote. Each side is treated as a bar with one price, and its size as the volume."""
         day, session = self._current_session
         ask_bar = Bar(
             *(quote.symbol, 0, quote.ts_ns, quote.ts_ns, quote.ask, quote.ask, quote.ask, quote.ask, quote.ask_size),
@@ -261,24 +269,24 @@ class VenueStage:
                 sizes_left[order.buying] -= self._match_order(ts_ns, order, side_bar, sizes_left[order.buying], out)
 
     def _volume_limit(self, bar: Bar) -> Decimal | None:
-        """What our orders of the symbol may trade in a bar in all, None without a bound."""
+        """The total quantity that own orders of the symbol may trade in a bar; None if unlimited."""
         share = self.settings.max_volume_share
         return None if share is None else multiply(to_decimal(bar.volume), share)
 
     def _match_order(
         self, ts_ns: int, order: VenueOrder, bar: Bar, volume_left: Decimal | None, out: list[Record]
     ) -> Decimal:
-        """Let one order meet one bar. Returns the quantity that traded."""
+        """Match one order against one bar. Returns the traded quantity."""
         if bar.open_ns < order.ts_ns + self.settings.latency_ns and self.settings.latency_ns:
             return ZERO
         day = bar.trading_day
         if not order.first_day:
             order.first_day = day
         elif order.time_in_force == DAY and day > order.first_day:
-            self._end_order(ts_ns, order, EXPIRED, f"day order of {order.first_day}", out)
+            self._end_order(ts_ns, order, EXPIRED, f"day order expired after trading day {order.first_day}", out)
             return ZERO
         if order.expires_ns is not None and bar.open_ns >= order.expires_ns:
-            self._end_order(ts_ns, order, EXPIRED, f"good till {order.expires_ns}", out)
+            self._end_order(ts_ns, order, EXPIRED, f"good-till date reached: {order.expires_ns}", out)
             return ZERO
         if order.waits_for_parent:
             return ZERO
@@ -298,14 +306,15 @@ class VenueStage:
             and not price_match.takes_liquidity
             and order.limit_price is not None
         ):
-            price_match = PriceMatch(order.limit_price, takes_liquidity=False)  # who came to it paid what it showed
+            # A resting order trades at its own price.
+            price_match = PriceMatch(order.limit_price, takes_liquidity=False)
         order.in_book = True
         traded = ZERO
         if price_match is not None:
             traded = self._trade(ts_ns, order, bar, price_match.price, price_match.takes_liquidity, volume_left, out)
         if order.time_in_force in (IOC, FOK, OPG) and order.leaves and self._find_order(order.symbol, order.order_id):
             exec_type = EXPIRED if order.time_in_force == OPG else CANCELED
-            self._end_order(ts_ns, order, exec_type, f"{order.time_in_force}: the rest did not trade", out)
+            self._end_order(ts_ns, order, exec_type, f"{order.time_in_force}: remaining quantity not filled", out)
         return traded
 
     def _match_close(self, ts_ns: int, order: VenueOrder, bar: Bar, out: list[Record]) -> Decimal:
@@ -324,7 +333,7 @@ class VenueStage:
         if limit is None or (price <= limit if order.buying else price >= limit):
             traded = self._trade(ts_ns, order, closing_bar, price, True, volume_left, out)
         if order.leaves and self._find_order(order.symbol, order.order_id):
-            self._end_order(ts_ns, order, EXPIRED, "CLS: the close did not trade it", out)
+            self._end_order(ts_ns, order, EXPIRED, "CLS: remaining quantity not filled at the close", out)
         return traded
 
     def _trade(
@@ -337,13 +346,13 @@ class VenueStage:
         volume_left: Decimal | None,
         out: list[Record],
     ) -> Decimal:
-        """Trade what the bar has room for. Returns the quantity."""
+        """Fill the order up to the bar's volume limit. Returns the traded quantity."""
         quantity = order.leaves
         if order.reduce_only:
             position = self._positions.get(order.symbol, ZERO)
             quantity = min(quantity, max(ZERO, -position if order.buying else position))
             if not quantity:
-                self._end_order(ts_ns, order, CANCELED, "reduce only: nothing is left to close", out)
+                self._end_order(ts_ns, order, CANCELED, "reduce-only: no position to close", out)
                 return ZERO
         if volume_left is not None and volume_left < quantity:
             quantity = self._rules.whole_lots(order.symbol, max(ZERO, volume_left))
@@ -379,7 +388,7 @@ class VenueStage:
         order.cum_quantity += quantity
         order.traded_value += value
         order.taker_value += value if takes_liquidity else ZERO
-        # What the order owes in all so far, less what earlier fills paid: the minimum counts once.
+        # The total fees due minus the fees that earlier fills paid, so that the minimum counts once.
         fees_due = total_fees(self.settings, order.side, order.cum_quantity, order.traded_value, order.taker_value)
         fee, order.fees = max(ZERO, fees_due - order.fees), max(fees_due, order.fees)
         leaves = order.leaves
@@ -402,15 +411,18 @@ class VenueStage:
             self._update_linked_orders(ts_ns, order, quantity, out)
 
     def _update_linked_orders(self, ts_ns: int, order: VenueOrder, traded: Decimal, out: list[Record]) -> None:
-        """The others of an OCO group are left with what this one did not trade, and end where nothing is left or they
-        are of the other side; what waited for a filled parent begins to work.
+        """Update the orders linked to a filled order.
+
+        The other orders of an OCO group are reduced by the traded quantity. They are cancelled if the order is filled,
+        if nothing is left of them, or if they are on the other side. Orders that wait for a filled parent become
+        active.
         """
         for other in self._all_orders():
             if order.group_id and other.group_id == order.group_id and other is not order:
                 if order.leaves and other.buying is order.buying and other.leaves > traded:
                     other.quantity -= traded
                     continue
-                self._end_order(ts_ns, other, CANCELED, f"{order.order_id} of group {order.group_id} traded", out)
+                self._end_order(ts_ns, other, CANCELED, f"OCO: {order.order_id} of group {order.group_id} traded", out)
             elif not order.leaves and other.waits_for_parent and other.parent_id == order.cause_id:
                 other.waits_for_parent = False
                 self._waiting_children -= 1
@@ -425,7 +437,7 @@ class VenueStage:
         leaves: Decimal = ZERO,
         text: str = "",
     ) -> None:
-        """A report that moves no money: acknowledged, cancelled, replaced, expired, rejected."""
+        """Publish a report without a fill: acknowledged, cancelled, replaced, expired or rejected."""
         order.state = next_state(order.state, _EVENT_OF_EXEC_TYPE[exec_type], order_id=order.order_id)
         self._seq += 1
         ids = (execution_id(self._seq), order.order_id, order.symbol, order.side, exec_type)
@@ -449,9 +461,9 @@ class VenueStage:
         )
 
     def restore(self, snapshot: Any) -> None:
-        """Version 2 knew no corporate actions."""
+        """Restore a snapshot. Version 2 contains no corporate actions."""
         version, *state = snapshot
-        assert version in (2, SNAPSHOT_VERSION), f"venue snapshot: version {version} is not known"
+        assert version in (2, SNAPSHOT_VERSION), f"venue snapshot: version {version}, expected 2 or {SNAPSHOT_VERSION}"
         if version == 2:
             state.append(([], self._reference.snapshot()))
         self._seq, self._epoch, self._fence_state, orders, positions, self._current_session, (dust, reference) = state

@@ -1,4 +1,4 @@
-"""An order in the venue's book."""
+"""An order in the venue's order book."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PROGRESS_FIELDS = (
 
 
 class VenueOrder:
-    """The order's terms by the names that `Order` has, and how far it has come.
+    """The terms of an order, with the field names of `Order`, and its progress.
 
     cum_quantity        units traded so far
     traded_value        money traded so far
@@ -81,7 +81,7 @@ class VenueOrder:
     replaces: str
 
     def __init__(self, order: Order) -> None:
-        # Written out: half the cost of a loop over the names, on every order.
+        # Written out, because a loop over the names takes twice as long.
         self.seq = order.seq
         self.ts_ns = order.ts_ns
         self.order_id = order.order_id
@@ -118,7 +118,7 @@ class VenueOrder:
         return self.quantity - self.cum_quantity
 
     def as_tuple(self) -> tuple[Any, ...]:
-        """Everything that `from_tuple` needs."""
+        """Return the state for `from_tuple`."""
         terms = tuple(getattr(self, name) for name in _TERM_FIELDS)
         progress = tuple(getattr(self, name) for name in _PROGRESS_FIELDS)
         return (terms, (self.state.value, *progress[1:]))

@@ -1,4 +1,4 @@
-"""What the venue's own rules say about an order: taken at all, and trading in a given bar."""
+"""The venue's rules: whether it accepts an order, and whether the order can trade in a given bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DRAW_RANGE = 1 << 64
 
 
 class VenueRules:
-    """Rejects, borrow, sessions and halts. Pure: the same order fares the same in every run."""
+    """Random rejections, borrow limits, sessions and halts. Deterministic: every run gives the same result."""
 
     def __init__(self, settings: VenueSettings) -> None:
         self._settings = settings
@@ -26,9 +26,9 @@ class VenueRules:
             self._halts.setdefault(halt.symbol, []).append(halt)
 
     def rejection_reason(self, order: VenueOrder, position: Decimal, open_orders: Iterable[VenueOrder]) -> str:
-        """Why an order is rejected on arrival, "" when it is not."""
+        """Return why an order is rejected on arrival, or "" if it is accepted."""
         if self._reject_below and self._draw(order.order_id) < self._reject_below:
-            return "rejected at random"
+            return "random rejection (venue setting reject_share)"
         instrument = self._settings.instruments.get(order.symbol)
         if instrument is None or instrument.borrowable is None or order.buying or order.reduce_only:
             return ""
@@ -38,14 +38,14 @@ class VenueRules:
         short_quantity = sell_quantity + order.leaves - position
         if short_quantity <= instrument.borrowable:
             return ""
-        return f"{short_quantity.normalize():f} short in all, {instrument.borrowable.normalize():f} can be borrowed"
+        return f"would be {short_quantity.normalize():f} units short, borrowable {instrument.borrowable.normalize():f}"
 
     def _draw(self, order_id: str) -> int:
-        """A number below 2^64 that depends on seed and order only."""
+        """Return a pseudorandom number below 2^64 that depends only on the seed and the order id."""
         return int.from_bytes(sha256(f"{self._settings.seed}:{order_id}".encode()).digest()[:8], "big")
 
     def can_trade(self, order: VenueOrder, bar: Bar) -> bool:
-        """Whether the order may trade in this bar at all: session and halts."""
+        """Whether the session and the halts allow the order to trade in this bar."""
         if bar.session not in self._settings.sessions:
             return False
         if bar.session not in self._settings.market_sessions and trades_at_any_price(order):
@@ -54,5 +54,5 @@ class VenueRules:
         return halts is None or not any(halt.from_ns <= bar.open_ns < halt.until_ns for halt in halts)
 
     def whole_lots(self, symbol: str, quantity: Decimal) -> Decimal:
-        """What of `quantity` is whole lots."""
+        """Round `quantity` down to whole lots."""
         return floor_to(quantity, self._settings.instruments.lot_size_of(symbol))

@@ -2,11 +2,11 @@
 
 Conventions that hold for every record:
 
-* `ts_ns` is event time, nanoseconds since 1970-01-01 UTC: the moment from which the platform could know the record.
-* `seq` counts 1, 2, 3 ... within the record's key (see `sequence_key`), in the state of the stage that writes it. A repeated
-  delivery therefore carries a `seq` that was seen before, and a gap means loss.
+* `ts_ns` is event time, nanoseconds since 1970-01-01 UTC: the time from which the platform can know the record.
+* `seq` counts 1, 2, 3 ... per key (see `sequence_key`), in the state of the stage that writes the record. A duplicate
+  delivery therefore has a `seq` that was read before, and a gap means loss.
 * Money and quantities are `Decimal` with at most 9 decimal places; market data and statistics are `float`.
-* An id is a function of its cause: `bar_id("AAPL", 7)` names the same bar in every run.
+* An id depends only on its cause: `bar_id("AAPL", 7)` names the same bar in every run.
 """
 
 from __future__ import annotations
@@ -268,20 +268,20 @@ TOPIC_OF: dict[type, str] = {
     AuditHead: "audit-heads",
 }
 BY_SYMBOL: frozenset[type] = frozenset({Bar, Quote, Trade, FeatureRow, Prediction, Signal})
-"""Record types whose topic is partitioned by symbol; all others live in partition 0 of theirs."""
+"""Record types whose topic is partitioned by symbol; all others are in partition 0 of their topic."""
 EXTERNAL_RECORDS: frozenset[type] = frozenset(
     {Command, NewsItem, LlmAnswer, Fundamentals, CorporateAction, ExchangeRate, BrokerUpdate, BrokerAccount}
 )
-"""What edges other than the feed write: without a `seq`, taken at the first clock behind it in its log. A repeat has
-the same id, its first field, and is dropped by the stage that reads it.
+"""Records from outside the platform, other than market data. They have no `seq` and take effect at the next clock in
+their log. A duplicate has the same id (its first field), and the stage that reads it discards it.
 """
 UNCLOCKED_RECORDS: frozenset[type] = frozenset({DeadLetter, LateRecord, AuditHead})
-"""What was set aside: without a `seq` and in topics that carry no clock."""
+"""Rejected records and audit heads: without a `seq`, in topics without a clock."""
 
 
 def sequence_key(record: Record) -> str | None:
-    """Within what `seq` counts: the symbol on a topic by symbol, "" (the whole log) on the others, None without a
-    seq.
+    """Return the key within which `seq` counts: the symbol in a topic by symbol, "" (the whole log) in other topics,
+    None for a record without `seq`.
     """
     if type(record) in BY_SYMBOL:
         return record.symbol  # type: ignore[union-attr]

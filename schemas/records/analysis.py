@@ -1,4 +1,4 @@
-"""What is made of the market and the news, up to signals, and how that turned out."""
+"""Records of analysis: features, sentiment, predictions, signals, and their outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FeatureRow(NamedTuple):
 
 
 class LlmRequest(NamedTuple):
-    """What the sentiment stage wants a language model to judge; the edge behind it asks, once for each `request_id`."""
+    """A request of the sentiment stage to a language model. The LLM requester sends each `request_id` once."""
 
     seq: int
     ts_ns: int
@@ -28,7 +28,7 @@ class LlmRequest(NamedTuple):
 
 
 class SentimentScore(NamedTuple):
-    """How good a news item is for one symbol: `score` in [-1, 1], `confidence` in [0, 1]."""
+    """The sentiment of a news item for one symbol: `score` in [-1, 1], `confidence` in [0, 1]."""
 
     seq: int
     ts_ns: int
@@ -38,7 +38,7 @@ class SentimentScore(NamedTuple):
     confidence: float
     method: str  # "lexicon" or "llm"
     model: str  # the lexicon's version, or the model's name
-    answer_id: str  # the LlmAnswer it rests on, "" without one
+    answer_id: str  # the LlmAnswer behind the score, "" without one
     parts: dict[str, float]
 
 
@@ -54,12 +54,13 @@ class Prediction(NamedTuple):
     horizon_bars: int
     expected_return: float
     probability_up: float  # calibrated, in [0, 1]
-    drift: float  # 0 as in training, 1 certainly drifted
+    drift: float  # 0: inputs as in training; 1: inputs certainly drifted
 
 
 class Signal(NamedTuple):
-    """A change of one strategy's view of one symbol. `direction` is -1, 0 or 1; `strength` and `confidence` in [0,
-    1].
+    """A change of one strategy's view of one symbol.
+
+    `direction` is -1, 0 or 1; `strength` and `confidence` are in [0, 1].
     """
 
     symbol: str
@@ -69,24 +70,24 @@ class Signal(NamedTuple):
     direction: int
     strength: float
     confidence: float
-    price: float  # the close that the view was formed on
+    price: float  # the close on which the view is based
     feature_id: str
-    parts: dict[str, float]  # the values that the view rests on
-    cause_ids: list[str] = []  # noqa: RUF012  (a record's field; beside the feature row: what else it rests on)
+    parts: dict[str, float]  # the values on which the view is based
+    cause_ids: list[str] = []  # noqa: RUF012  (a record field; causes other than the feature row)
 
 
 class StrategyWeights(NamedTuple):
-    """How much the ensemble listens to each strategy from the next tick on. Each in [0, 1]; they sum to 1."""
+    """The ensemble's weight of each strategy from the next time slice on. Each is in [0, 1]; they sum to 1."""
 
     seq: int
     ts_ns: int
     weights: dict[str, float]
-    scores: dict[str, float]  # what each weight rests on
+    scores: dict[str, float]  # the score behind each weight
     reason: str
 
 
 class SignalOutcome(NamedTuple):
-    """What became of a signal `horizon_bars` bars later. `gained` is the price change in the signal's direction."""
+    """The outcome of a signal after `horizon_bars` bars. `gained` is the price change in the signal's direction."""
 
     seq: int
     ts_ns: int
@@ -98,11 +99,11 @@ class SignalOutcome(NamedTuple):
     horizon_bars: int
     entry_price: float
     exit_price: float
-    gained: float  # fraction of the entry price
+    gained: float  # as a fraction of the entry price
 
 
 class ModelScore(NamedTuple):
-    """How a registered model's predictions did once their horizon had passed."""
+    """The accuracy of a registered model's predictions whose horizon has passed."""
 
     seq: int
     ts_ns: int

@@ -1,4 +1,4 @@
-"""The words that fields are written in."""
+"""Constants of record fields: sides, order types, times in force, states, kinds."""
 
 from __future__ import annotations
 

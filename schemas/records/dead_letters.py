@@ -1,4 +1,4 @@
-"""What could not be taken in and was set aside; and heads of the audit chain, put aside to hold the past to."""
+"""Rejected records (dead letters and late records), and verified heads of the audit chain."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from typing import NamedTuple
 
 
 class DeadLetter(NamedTuple):
-    """What could not be taken in, and why. `topic` is `file:NAME` for a row of a file, `offset` then its
-    line, and `feed:PROVIDER` for a message of a provider, `offset` then when it came.
+    """A malformed record and the reason for its rejection.
+
+    `topic` is `file:NAME` for a row of a file, with its line as `offset`, and `feed:PROVIDER` for a provider's message,
+    with its arrival time as `offset`.
     """
 
     topic: str
     partition: int
     offset: int
     stage: str
-    ts_ns: int  # the last clock that the reader had passed
+    ts_ns: int  # the reader's clock before the record
     reason: str
     schema_id: int | None
     raw: bytes
 
 
 class LateRecord(NamedTuple):
-    """Market data that came behind its log's clock: the time it belongs to was over."""
+    """Market data that arrived after the clock of its own time slice."""
 
     topic: str
     partition: int
     offset: int
     stage: str
-    ts_ns: int  # the clock that had passed
+    ts_ns: int  # the reader's clock before the record
     record_ts_ns: int
     reason: str
     schema_id: int | None
@@ -35,9 +37,9 @@ class LateRecord(NamedTuple):
 
 
 class AuditHead(NamedTuple):
-    """The head of a topic's audit chain as a check found it right (`sinks/audit.py`)."""
+    """The head of a topic's audit chain at the time of a successful check (`sinks/audit.py`)."""
 
     topic: str
-    position: int  # links up to here
-    ts_ns: int  # when, by the wall clock of the check
+    position: int  # number of links up to the head
+    ts_ns: int  # wall-clock time of the check
     head: bytes

@@ -1,4 +1,4 @@
-"""What edges other than the feed learn: without a `seq`, each with an id of its content as first field."""
+"""Records from outside the platform, other than market data: no `seq`; the first field is an id of the content."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 
 class NewsItem(NamedTuple):
-    """A headline or social post as an edge learnt it. `news_id` is a function of its content: a repeat has the same."""
+    """A headline or social post. `news_id` depends only on its content, so a duplicate has the same id."""
 
     news_id: str
-    ts_ns: int  # when the edge learnt it
-    published_ns: int  # what the source says
+    ts_ns: int  # when the platform received it
+    published_ns: int  # as the source reports it
     source: str  # "alpaca", "rss:<feed>", "file:<name>", "simulator", "social:<network>"
     headline: str
     summary: str
@@ -20,12 +20,13 @@ class NewsItem(NamedTuple):
 
 
 class LlmAnswer(NamedTuple):
-    """What a language model answered to an LlmRequest, recorded so that a replay never asks again. With an `error`
-    the answer is empty.
+    """A language model's answer to an LlmRequest, recorded so that a replay sends no request.
+
+    With an `error` the answer is empty.
     """
 
     answer_id: str
-    ts_ns: int  # when the answer was learnt
+    ts_ns: int  # when the platform received the answer
     request_id: str
     news_id: str
     model: str
@@ -37,10 +38,10 @@ class LlmAnswer(NamedTuple):
 
 
 class Fundamentals(NamedTuple):
-    """A company's figures as of one filing, point in time: known from `ts_ns` on, never restated backwards."""
+    """A company's figures as of one filing, point in time: known from `ts_ns` on and never restated backwards."""
 
     fundamentals_id: str
-    ts_ns: int  # when the edge learnt it
+    ts_ns: int  # when the platform received it
     symbol: str
     period_end: int  # yyyymmdd
     filed: int  # yyyymmdd
@@ -52,27 +53,26 @@ class Fundamentals(NamedTuple):
 
 
 class CorporateAction(NamedTuple):
-    """What a company does to its shares. Takes effect with the first bar of `ex_date` or later that comes behind it in
-    the log, before that tick's executions; with `ex_date` 0 at once.
+    """A corporate action. It takes effect at the first bar of `ex_date` or later that follows it in the log, before the
+    executions of that time slice; with `ex_date` 0 it takes effect at once.
     """
 
     action_id: str
     ts_ns: int
     kind: str  # SPLIT STOCK_DIVIDEND CASH_DIVIDEND SYMBOL_CHANGE DELISTING
     symbol: str
-    ex_date: int  # yyyymmdd of the trading day that opens without the right to it; 0: at once
+    ex_date: int  # yyyymmdd of the first trading day without the entitlement; 0: at once
     pay_date: int  # CASH_DIVIDEND: yyyymmdd; 0: when it takes effect
-    ratio: Decimal | None  # SPLIT: new shares for one old; STOCK_DIVIDEND: new shares a share
-    amount: (
-        Decimal | None
-    )  # money a share. CASH_DIVIDEND, DELISTING: paid; SPLIT, STOCK_DIVIDEND: in lieu of a fraction
+    ratio: Decimal | None  # SPLIT: new shares per old share; STOCK_DIVIDEND: additional shares per share
+    # Money per share. CASH_DIVIDEND, DELISTING: paid; SPLIT, STOCK_DIVIDEND: in lieu of a fraction.
+    amount: Decimal | None
     currency: str
     new_symbol: str  # SYMBOL_CHANGE
     source: str
 
 
 class ExchangeRate(NamedTuple):
-    """One unit of `base` costs `rate` units of `quote`, from the first clock behind it in the log."""
+    """One unit of `base` costs `rate` units of `quote`, from the next clock in the log on."""
 
     rate_id: str
     ts_ns: int
@@ -83,7 +83,7 @@ class ExchangeRate(NamedTuple):
 
 
 class BrokerUpdate(NamedTuple):
-    """One report of the broker, as the gateway's edge learnt it. Repeats carry the same `update_id`."""
+    """One report of the broker as the broker client received it. Duplicates have the same `update_id`."""
 
     update_id: str
     ts_ns: int
@@ -93,7 +93,7 @@ class BrokerUpdate(NamedTuple):
     event: str  # NEW TRADE CANCELED REPLACED EXPIRED REJECTED PENDING UNKNOWN ORDER CONNECTED DISCONNECTED
     symbol: str
     side: str
-    quantity: Decimal  # of this trade; of the order otherwise
+    quantity: Decimal  # TRADE: of this trade; otherwise of the order
     price: Decimal
     cum_quantity: Decimal
     happened_ns: int  # by the broker's clock
@@ -101,7 +101,7 @@ class BrokerUpdate(NamedTuple):
 
 
 class BrokerAccount(NamedTuple):
-    """The broker's own books, for reconciliation: positions as signed quantities in text, by symbol."""
+    """The broker's account, for reconciliation: positions as signed quantities in text, by symbol."""
 
     update_id: str
     ts_ns: int
@@ -109,13 +109,11 @@ class BrokerAccount(NamedTuple):
     cash: Decimal
     equity: Decimal
     positions: dict[str, str]
-    open_orders: dict[str, str]  # client_order_id -> the broker's state of it
+    open_orders: dict[str, str]  # client_order_id -> the broker's status
 
 
 class Command(NamedTuple):
-    """What a person asked for. Takes effect at the first clock behind it in the log; `ts_ns` is the asker's wall
-    clock.
-    """
+    """A user's command. It takes effect at the next clock in the log; `ts_ns` is the sender's wall clock."""
 
     command_id: str
     ts_ns: int

@@ -1,4 +1,4 @@
-"""The books: positions, tax lots, money, and the P&L by strategy."""
+"""Records of the ledger: positions, tax lots, cash flows, valuations, and P&L by strategy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """One symbol's holding after an execution. Short holdings have a negative `quantity` and `cost_basis`."""
+    """One symbol's position after an execution. Short positions have a negative `quantity` and `cost_basis`."""
 
     seq: int
     ts_ns: int
@@ -21,7 +21,7 @@ class Position(NamedTuple):
 
 
 class Lot(NamedTuple):
-    """An open tax lot after an execution touched it; `quantity` 0 means closed. Short lots are negative."""
+    """A tax lot after an execution changed it; `quantity` 0 means closed. Short lots are negative."""
 
     seq: int
     ts_ns: int
@@ -34,7 +34,7 @@ class Lot(NamedTuple):
 
 
 class LotMatch(NamedTuple):
-    """A closing execution matched against one lot. `pnl` is gross; `fees` is the share of both fees."""
+    """A closing execution matched against one lot. `pnl` is gross; `fees` is the lot's share of both fees."""
 
     seq: int
     ts_ns: int
@@ -54,8 +54,10 @@ class LotMatch(NamedTuple):
 
 
 class CashFlow(NamedTuple):
-    """Money that came or went without a trade, signed and in account currency. A corporate action or an exchange rate
-    that took effect stands here as well, with the amount 0: its shares are in the lots behind it.
+    """Money received or paid without a trade, signed and in account currency.
+
+    A corporate action or exchange rate that takes effect is recorded here too, with the amount 0; the lots that follow
+    hold its shares.
     """
 
     seq: int
@@ -64,12 +66,12 @@ class CashFlow(NamedTuple):
     kind: str  # DIVIDEND SHORT_DIVIDEND BORROW_FEE MARGIN_INTEREST, the action's kind, EXCHANGE_RATE
     symbol: str  # "" for the whole account
     amount: Decimal
-    quantity: Decimal  # held when it fell due, 0 where it means nothing
+    quantity: Decimal  # position when it fell due, 0 if it does not apply
     cause_id: str
 
 
 class Valuation(NamedTuple):
-    """The portfolio marked to the last closes, after the executions of the tick. All in account currency.
+    """The portfolio marked to the last closes, after the executions of the time slice. All in account currency.
 
     equity = cash + net_exposure = initial capital + realized_pnl + unrealized_pnl - fees.
     """
@@ -87,7 +89,7 @@ class Valuation(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """One strategy's share of the ledger's P&L since the beginning; the rows of one `ts_ns` sum to the ledger."""
+    """One strategy's share of the ledger's P&L since inception; the rows of one `ts_ns` sum to the ledger."""
 
     seq: int
     ts_ns: int

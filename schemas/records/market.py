@@ -1,4 +1,4 @@
-"""What markets show, and the clock that orders it."""
+"""Market data records, and the clock that orders every log."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import NamedTuple
 
 
 class Clock(NamedTuple):
-    """Everything of this log up to `ts_ns` stands above. Written behind the records it covers, by the log's one
-    writer.
-    """
+    """Marks that all records of this log up to `ts_ns` precede it. The log's only writer writes it after them."""
 
     ts_ns: int
-    writer: str  # "<service>@<version>": who made the records of this tick
+    writer: str  # "<service>@<version>" that wrote the records of this time slice
 
 
 class Bar(NamedTuple):
@@ -48,7 +46,7 @@ class Quote(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """One trade print of the tape: recorded for charts and research, no stage decides on it."""
+    """One trade print, recorded for charts and research; no stage uses it for decisions."""
 
     symbol: str
     seq: int

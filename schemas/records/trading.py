@@ -1,4 +1,4 @@
-"""From a proposed order to its executions, and what risk and the gateway say on the way."""
+"""Records of trading: from an order proposal to its executions, with risk and gateway records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class OrderProposal(NamedTuple):
-    """What the portfolio wants to trade; nothing is sent before risk approves it."""
+    """An order that the portfolio proposes; it is sent only after risk approves it."""
 
     seq: int
     ts_ns: int
@@ -20,19 +20,19 @@ class OrderProposal(NamedTuple):
     time_in_force: str
     strategy: str
     reference_price: Decimal
-    sizing: str  # the arithmetic, for a reader
-    signal_ids: list[str]  # behind them the command whose target weights it was sized by
-    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: where it is triggered
+    sizing: str  # the sizing arithmetic, human-readable
+    signal_ids: list[str]  # then, if present, the command with the target weights
+    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: trigger price
     trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
     trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
     expires_ns: int | None = None  # GTD: cancelled by the venue from this event time on
-    reduce_only: bool = False  # never opens or enlarges a position; cut to what it may close
-    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "" is no group
-    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "" is none
+    reduce_only: bool = False  # never opens or enlarges a position; reduced to the quantity it may close
+    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "": no group
+    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "": no parent
 
 
 class CheckResult(NamedTuple):
-    """One risk check's outcome: what was found against which limit, both as text in the check's own unit."""
+    """One risk check's result: the value found and the limit, both as text in the check's own unit."""
 
     check: str
     found: str
@@ -40,7 +40,7 @@ class CheckResult(NamedTuple):
 
 
 class Order(NamedTuple):
-    """An approved order. `cause_id` is the proposal (or command) it came from."""
+    """An approved order. `cause_id` is the proposal or command behind it."""
 
     seq: int
     ts_ns: int
@@ -54,18 +54,18 @@ class Order(NamedTuple):
     time_in_force: str
     risk_epoch: int
     checks: list[CheckResult]
-    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: where it is triggered
+    stop_price: Decimal | None = None  # STOP and STOP_LIMIT: trigger price
     trail_amount: Decimal | None = None  # TRAILING_STOP: distance from the best price, in money
     trail_percent: Decimal | None = None  # TRAILING_STOP: the same in percent of the best price
     expires_ns: int | None = None  # GTD: cancelled by the venue from this event time on
-    reduce_only: bool = False  # never opens or enlarges a position; cut to what it may close
-    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "" is no group
-    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "" is none
-    replaces: str = ""  # amend: the order that this one takes the place of; its fills count in `quantity`
+    reduce_only: bool = False  # never opens or enlarges a position; reduced to the quantity it may close
+    group_id: str = ""  # OCO: the first of a group that trades cancels the others; "": no group
+    parent_id: str = ""  # OTO: works once the order with this cause_id is filled; "": no parent
+    replaces: str = ""  # amend: the order that this one replaces; its fills count in `quantity`
 
 
 class OrderCancel(NamedTuple):
-    """The venue shall cancel an order. Never held back by a risk check."""
+    """A request to cancel an order. No risk check blocks it."""
 
     seq: int
     ts_ns: int
@@ -76,7 +76,7 @@ class OrderCancel(NamedTuple):
 
 
 class RiskFence(NamedTuple):
-    """From here on the gateway refuses every order whose `risk_epoch` is older; HALTED also cancels what is working."""
+    """From here on the gateway rejects every order with an older `risk_epoch`; HALTED also cancels working orders."""
 
     seq: int
     ts_ns: int
@@ -87,7 +87,7 @@ class RiskFence(NamedTuple):
 
 
 class OrderRefusal(NamedTuple):
-    """A proposal that risk refused, with the check, its limit and what it found."""
+    """A proposal that risk rejected, with the check, its limit and the value found."""
 
     seq: int
     ts_ns: int
@@ -102,7 +102,7 @@ class OrderRefusal(NamedTuple):
 
 
 class RiskEvent(NamedTuple):
-    """A circuit breaker or a margin call changed its state: what was found against which limit, and who did it."""
+    """A state change of a circuit breaker or margin call, with the value found, the limit and the actor."""
 
     seq: int
     ts_ns: int
@@ -112,13 +112,13 @@ class RiskEvent(NamedTuple):
     state: str  # ACTIVE REDUCING HALTED
     found: str
     limit: str
-    actor: str  # a person, or "automatic"
+    actor: str  # a user, or "automatic"
     reason: str
     cause_id: str
 
 
 class RiskUsage(NamedTuple):
-    """How much of one limit is used. `share` = used / limit, None without a limit."""
+    """The usage of one limit. `share` = used / limit, None without a limit."""
 
     seq: int
     ts_ns: int
@@ -147,13 +147,13 @@ class Execution(NamedTuple):
     leaves_quantity: Decimal
     cum_quantity: Decimal
     filled_at_ns: int  # when the venue traded, at or before ts_ns
-    bar_seq: int  # bar that the simulated venue filled against, 0 where there is none
+    bar_seq: int  # bar against which the simulated venue filled, 0 if there is none
     text: str
-    cause_id: str = ""  # of the order: the proposal or command that it came from
+    cause_id: str = ""  # the proposal or command behind the order
 
 
 class GatewayStatus(NamedTuple):
-    """Whether the gateway knows what its broker holds. Risk refuses orders while it is not READY."""
+    """Whether the gateway is reconciled with its broker. Risk rejects orders while it is not READY."""
 
     seq: int
     ts_ns: int
@@ -164,14 +164,14 @@ class GatewayStatus(NamedTuple):
 
 
 class OrderIntent(NamedTuple):
-    """What the gateway is about to ask of the broker, on record before it asks."""
+    """A request that the gateway is about to send to the broker, recorded before it is sent."""
 
     seq: int
     ts_ns: int
     intent_id: str
     kind: str  # SUBMIT CANCEL REPLACE
     order_id: str
-    client_order_id: str  # the broker's key against doubles, a function of order_id
+    client_order_id: str  # the broker's key against duplicates, derived from order_id
     symbol: str
     side: str
     quantity: Decimal
@@ -182,5 +182,5 @@ class OrderIntent(NamedTuple):
     trail_percent: Decimal | None
     time_in_force: str
     extended_hours: bool
-    emulated: str  # what the gateway does itself because the broker lacks it, "" for nothing
+    emulated: str  # what the gateway emulates because the broker lacks it, "" for nothing
     risk_epoch: int

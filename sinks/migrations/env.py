@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations against the URL of `sinks.database.alembic_config`, else DATABASE_URL."""
+"""Run Alembic migrations against the URL of `sinks.database.alembic_config`, else DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sinks.alerts import alerts
 from sinks.audit import chain
 from sinks.database import sqlalchemy_url
 
-# One migration at a time, whoever starts it: `start` and `init-db` may well run together.
+# Serialises migrations, because `start` and `init-db` may run at the same time.
 MIGRATION_LOCK = 7_203_114_001
 
 
@@ -23,7 +23,7 @@ def run() -> None:
         raise BadInput("DATABASE_URL is not set: expected postgresql://user:password@host:port/name")
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 5})
     with engine.connect() as connection:
-        # All tables hang on one tree; they are named so that their modules are there.
+        # All tables share one metadata; naming one of each module ensures that the modules are imported.
         assert users.metadata is alerts.metadata is chain.metadata
         context.configure(connection=connection, target_metadata=chain.metadata, compare_server_default=True)
         with context.begin_transaction():

@@ -1,4 +1,4 @@
-"""The checks can fail: a state that forgets something and a sink that numbers by itself do not pass the crash test."""
+"""The crash test can fail: it detects an incomplete snapshot and a sink that assigns its own `seq`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def expected_contents(time_slices: list[TimeSlice]) -> dict[str, list[str]]:
 
 
 def crash_test(time_slices: list[TimeSlice], expected_contents: dict[str, list[str]]) -> None:
-    """As in `test_crashes_in_memory.py`."""
+    """Run the platform with crashes and compare its topics, as `test_crashes_in_memory.py` does."""
     platform = InMemoryPlatform(pinned_settings(), time_slices, partitions=2, seed=1, crash_rate=0.03)
     logs = platform.run()
     assert platform.crash_count > 10
@@ -41,7 +41,7 @@ def crash_test(time_slices: list[TimeSlice], expected_contents: dict[str, list[s
 
 
 class LossyStage:
-    """A stage whose snapshots leave something out."""
+    """A stage whose snapshots omit a part of the state."""
 
     def __init__(self, stage: Stage, forget: SnapshotFilter) -> None:
         self._stage, self._forget = stage, forget
@@ -102,7 +102,7 @@ def test_a_snapshot_that_omits_one_field_fails_the_crash_test(
 def test_a_sink_that_assigns_its_own_seq_fails_the_crash_test(
     time_slices: list[TimeSlice], expected_contents: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its readers cannot know a repeat: without `seq` from the state there is no fence."""
+    """Downstream readers identify duplicates by the `seq` of the stage; a `seq` from the sink defeats this check."""
     seq, write = 0, Logs.write
 
     def renumber(records: Iterable[Record]) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Every service dies again and again, without notice, between any two steps: the logs hold the same records."""
+"""Each service crashes many times, between any two steps, and the topics still contain the same records."""
 
 from __future__ import annotations
 

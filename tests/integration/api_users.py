@@ -1,4 +1,4 @@
-"""Users of an API under test: one of each role, with a password of their own and a token."""
+"""Users of an API under test, with a known password and a token: by default one per role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORD = "correct horse battery"
 
 
 def token_of(app: FastAPI, role: Role, username_override: str | None = None) -> str:
-    """The access token of a new session of the user of this name (else the role's), who is made at first."""
+    """Return an access token for a new session. Create the user if it does not exist; its name defaults to the role."""
     resources: Resources = app.state.resources
     accounts, username = resources.accounts, username_override or f"the-{role}"
     if accounts.user(username) is None:
@@ -26,7 +26,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def log_in(client: TestClient, role: Role = Role.VIEWER) -> TestClient:
-    """The client, from now on with a token of that role."""
+    """Set a token of this role on the client and return the client."""
     assert isinstance(client.app, FastAPI)
     client.headers.update(bearer(token_of(client.app, role)))
     return client

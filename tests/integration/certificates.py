@@ -1,4 +1,4 @@
-"""Certificates for a test, and TLS in front of a server that was built without it."""
+"""Certificates for tests, and a TLS proxy for a server that is built without TLS."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
-"""What a client of PostgreSQL asks before TLS: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
+"""The message that a PostgreSQL client sends before TLS: https://www.postgresql.org/docs/current/protocol-message-formats.html"""
 
 
 class Certificate(NamedTuple):
-    """Files in PEM. `combined`: key and certificate in one, as Kafka's key store."""
+    """Paths of PEM files. `combined` holds key and certificate in one file, as Kafka's key store requires."""
 
     certificate: Path
     key: Path
@@ -33,7 +33,7 @@ def create_authority(folder: Path, name: str) -> Certificate:
 
 
 def issue_certificate(folder: Path, name: str, issuer: Certificate) -> Certificate:
-    """A certificate for a server on 127.0.0.1, or for a client."""
+    """Issue a certificate for a server on 127.0.0.1 or for a client."""
     key, request, certificate, extensions = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem", "ext"))
     extensions.write_text("subjectAltName=IP:127.0.0.1\n")
     _openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
@@ -55,7 +55,7 @@ def _files(key: Path, certificate: Path) -> Certificate:
 
 @contextlib.contextmanager
 def tls_proxy(certificate: Certificate, port: int, *, postgres_handshake: bool = False) -> Iterator[int]:
-    """A port of TLS that passes all on to a plain one. `postgres_handshake`: TLS begins as PostgreSQL's protocol has it."""
+    """Forward a TLS port to a plain port. With `postgres_handshake`, TLS starts as in PostgreSQL's protocol."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.certificate, certificate.key)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -74,12 +74,12 @@ def _accept(listener: socket.socket, context: ssl.SSLContext, port: int, postgre
         try:
             plain, _ = listener.accept()
         except OSError:
-            return  # the test is over
+            return  # the test has closed the listener
         threading.Thread(target=_serve, args=(plain, context, port, postgres_handshake), daemon=True).start()
 
 
 def _serve(plain: socket.socket, context: ssl.SSLContext, port: int, postgres_handshake: bool) -> None:
-    # A client that does not trust the certificate goes away in the middle.
+    # A client that does not trust the certificate disconnects during the handshake.
     with contextlib.suppress(OSError), plain, socket.create_connection(("127.0.0.1", port)) as server:
         if postgres_handshake:
             assert plain.recv(8, socket.MSG_WAITALL) == _SSL_REQUEST
@@ -88,7 +88,7 @@ def _serve(plain: socket.socket, context: ssl.SSLContext, port: int, postgres_ha
             upstream_thread = threading.Thread(target=_forward, args=(client, server), daemon=True)
             upstream_thread.start()
             _forward(server, client)
-            upstream_thread.join(5)
+            upstream_thread.join(60)
 
 
 def _forward(source: socket.socket, destination: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""A platform's topics as its services leave them, written to a real Kafka under a prefix of its own."""
+"""Writes the topics of a platform to a real Kafka, under a prefix of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sinks.kafka import producer
 
 
 def make_topics(servers: str) -> str:
-    """All topics, empty; returns their prefix."""
+    """Create all topics, empty, and return their prefix."""
     prefix = f"r{uuid.uuid4().hex[:8]}-"
     kafka = load_settings(environment={}).kafka
     topics = [
@@ -32,13 +32,13 @@ def make_topics(servers: str) -> str:
     admin = AdminClient({"bootstrap.servers": servers})
     for future in admin.create_topics(topics).values():
         future.result(20)
-    # A producer that asks for a topic before the broker shows it would ask again only much later.
+    # A producer that requests metadata before the broker publishes the topic retries only after a long delay.
     wait_for_topics(servers, [prefix + name for name in kafka.topics])
     return prefix
 
 
 def write(servers: str, prefix: str, time_slices: Sequence[TimeSlice], clock_topics: Sequence[str]) -> None:
-    """Each tick's records to their topics, and behind them the clock to every partition of the `clock_topics` topics."""
+    """Write the records of each time slice to their topics, then its clock to every partition of `clock_topics`."""
     sender, partitions = producer(servers), load_settings(environment={}).kafka.symbol_partitions
     for time_slice in time_slices:
         for record in time_slice.records:
@@ -56,7 +56,7 @@ def kafka_settings(settings: Settings, servers: str, prefix: str) -> KafkaSectio
 
 
 def cli(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python cli.py ...` on an empty state folder, with the tests' Kafka in its environment."""
+    """Run `python cli.py ...` on the state folder `home`, in the environment of the tests without `DATABASE_URL`."""
     inherited = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.run(
         [sys.executable, "-m", "deploy.cli", *arguments],

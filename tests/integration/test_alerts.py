@@ -1,4 +1,4 @@
-"""From a figure on the metrics page to a message at a real address, over a real Postgres."""
+"""Alerts on a real PostgreSQL: from a figure on the metrics page to a message at an HTTP address."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONCENTRATION = ActiveCondition(
 
 
 class AlertReceiver:
-    """An address that takes messages, or refuses them, and a metrics page."""
+    """An HTTP server that accepts or rejects alert messages and serves a metrics page."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -117,7 +117,7 @@ def test_an_alert_and_its_resolution_are_sent_once(engine: Engine, url: str) -> 
         now = NOW + timedelta(seconds=second)
         outbox.synchronize({DAILY_LOSS.key: DAILY_LOSS}, now)
         outbox.deliver(collect_into(sent), now)
-    # Another process, or this one after a restart, knows what is open.
+    # Another process, or this one after a restart, reads the open alerts from the database.
     Outbox(engine, settings_of(url).alerts).synchronize({DAILY_LOSS.key: DAILY_LOSS}, NOW + timedelta(seconds=9))
     outbox.deliver(collect_into(sent), NOW + timedelta(seconds=9))
     assert delivery_lines(sent) == ["critical: daily_loss_threshold -> people"]
@@ -178,7 +178,7 @@ def test_quiet_hours_delay_all_but_critical_alerts(engine: Engine, url: str) -> 
     assert delivery_lines(sent) == ["critical: daily_loss_threshold -> people"]
     outbox.synchronize(
         {alert.key: alert for alert in (DAILY_LOSS, CONCENTRATION)}, NOW + timedelta(minutes=30)
-    )  # the database is well again
+    )  # PostgreSQL is available again
     outbox.deliver(collect_into(sent), NOW + timedelta(minutes=61))
     assert delivery_lines(sent)[1:] == ["warning: position_concentration -> people"], (
         "what was over by then is not told"
@@ -216,7 +216,7 @@ def test_a_metric_becomes_a_message_at_the_configured_address(
     receiver.page = 'platform_trading_halted 1\nplatform_service_up{service="risk"} 0\n'
     watch.run_once()
     watch.run_once()
-    # The service has 30 s to come back; the halt is told at once, and once.
+    # A service may restart within 30 s before its alert is sent. The alert of the halt is sent at once, and only once.
     assert receiver.titles() == ["critical: circuit_breaker_activation"]
     assert receiver.messages[0]["type"] == "failure"
     assert "trading is halted" in receiver.messages[0]["message"]
@@ -249,7 +249,7 @@ def test_alerts_are_sent_without_the_database(receiver: AlertReceiver, monkeypat
 
 def test_an_invalid_address_is_reported_without_the_secret() -> None:
     alerts: AlertsSection = load_settings(environment={}).alerts
-    with pytest.raises(BadInput, match="secret ALERT_URLS: line 2 is no address") as error:
+    with pytest.raises(BadInput, match="secret ALERT_URLS: line 2 is not an apprise URL") as error:
         AlertChannels(
             alerts, {"ALERT_URLS": "json://127.0.0.1/\nnonsense-with-a-token", "PLATFORM_HOME": "/nonexistent"}
         )
@@ -260,7 +260,7 @@ def test_the_command_line_lists_alerts_and_sends_a_test(url: str, receiver: Aler
     address = f"json://127.0.0.1:{receiver.port}/"
     completed = cli(tmp_path, "alerts", "test", ALERT_URLS=address)
     assert completed.returncode == 0, completed.stderr
-    assert "people: taken by 1 address(es)" in completed.stdout and receiver.titles() == ["info: test"]
+    assert "people: accepted by 1 address(es)" in completed.stdout and receiver.titles() == ["info: test"]
     receiver.status = 500
     assert cli(tmp_path, "alerts", "test", ALERT_URLS=address).returncode == 1
     Home(tmp_path).create_folders()

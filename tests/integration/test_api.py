@@ -1,4 +1,4 @@
-"""The read API on real Postgres and Redis, against the brief's examples and its own OpenAPI schema."""
+"""The read API on a real PostgreSQL and Redis, against the brief's examples and its own OpenAPI schema."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _report(seq: int, order: Order, kind: str, quantity: str = "0", leaves: str 
 
 
 def sample_records() -> list[Record]:
-    """100 AAPL at 150.25 in two fills, then valued at 155; one order in every other state."""
+    """Buy 100 AAPL at 150.25 in two fills, value them at 155, and add one order in each other state."""
     first = _order(1)
     orders = [first, *(_order(seq) for seq in range(2, 9))]
     fills = [_report(1, first, NEW, leaves="100"), _report(2, first, TRADE, "60", "40", "150.15")]
@@ -66,7 +66,7 @@ def sample_records() -> list[Record]:
     other_reports = [_report(seq + 10, orders[seq - 1], kind, "0", leaves) for seq, kind, leaves in kinds]
     other_reports.append(_report(16, orders[5], TRADE, "30", "70", "151"))
     other_reports.append(_report(17, orders[7], REPLACED, "0", "0"))
-    # The partly filled order is booked too; order 7 has no report at all.
+    # The ledger also contains the partial fill. Order 7 has no execution report.
     ledger = Ledger(D(1_000_000))
     ledger_records = [record for report in [*fills, *other_reports] for record in ledger.apply(report)]
     bars = [bar("AAPL", seq, T0 + seq * MINUTE, 150.0 + seq) for seq in range(1, 11)]
@@ -84,7 +84,7 @@ def sample_records() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def settings(database_url: str, redis_url: str) -> Settings:
-    # No broker listens there: what needs Kafka must say so, not hang.
+    # No broker listens at this address: requests that need Kafka must report an error and not hang.
     return load_settings(
         environment={"DATABASE_URL": database_url, "REDIS_URL": redis_url, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     )
@@ -154,7 +154,7 @@ def test_performance_is_measured_from_the_initial_capital(client: TestClient) ->
     assert report["initial_equity"] == 1_000_000
     assert report["max_drawdown"] == pytest.approx(0.1)
     assert report["total_return"] == pytest.approx(report["final_equity"] / 1_000_000 - 1)
-    assert report["sharpe"] is None  # one day only
+    assert report["sharpe"] is None  # the series covers only one day
     assert report["trades"] == 0 and report["win_rate"] is None
 
 
@@ -172,7 +172,7 @@ def test_an_order_has_the_fields_of_the_brief(client: TestClient) -> None:
         "filled_at": "2024-01-15T10:31:15Z",
     }
     assert expected.items() <= order.items()
-    assert '"quantity":100,' in client.get("/api/v1/orders/ord-1").text  # as a person writes it, not 100.0
+    assert '"quantity":100,' in client.get("/api/v1/orders/ord-1").text  # an integer, not 100.0
     assert order["checks"] == [{"check": "cash", "found": "15025", "limit": "50000"}]
     assert [report["type"] for report in order["executions"]] == [NEW, TRADE, TRADE]
     _assert_problem(client, "/api/v1/orders/ord-999", 404, "ord-999")
@@ -286,7 +286,7 @@ def test_health_names_unreachable_services_and_metrics_show_the_dataflows(settin
         assert health["parts"]["postgres"]["status"] == "ok" and health["parts"]["redis"]["status"] == "ok"
         assert health["parts"]["kafka"]["status"] != "ok"
         assert health["dataflows"]["features"]["status"] == "ok"
-        assert "silent for 6" in health["dataflows"]["signals"]["status"]
+        assert "stale: last report 6" in health["dataflows"]["signals"]["status"]
         assert "not running" in health["dataflows"]["risk"]["status"]
         log_in(client).get("/api/v1/orders/none")
         metrics = client.get("/metrics").text
@@ -316,11 +316,11 @@ def test_an_unreachable_database_is_reported_in_one_sentence(
 ) -> None:
     postgres = settings.database.postgres.model_copy(update={"url": "postgresql://u:secret@127.0.0.1:1/none"})
     unreachable = settings.model_copy(update={"database": settings.database.model_copy(update={"postgres": postgres})})
-    # Whose token is good cannot be looked up either: what is signed is believed, for looking.
+    # PostgreSQL cannot confirm the session either. The API accepts a valid signature for requests that only read.
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "api-jwt-key").write_text(client.app.state.resources.jwt_key)  # type: ignore[attr-defined]
     with TestClient(create_app(unreachable, home=tmp_path), headers=dict(client.headers)) as unreachable_client:
-        _assert_problem(unreachable_client, "/api/v1/portfolio/state", 503, "The database does not answer.")
+        _assert_problem(unreachable_client, "/api/v1/portfolio/state", 503, "The database is unavailable.")
         assert "secret" not in unreachable_client.get("/health").text
 
 

@@ -1,4 +1,4 @@
-"""Orders by hand from the request to the fill: real Kafka between the API and the stages, real Postgres behind them."""
+"""Manual orders from the request to the fill, with a real Kafka between API and stages and a real PostgreSQL behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -34,7 +34,7 @@ ORDER_REQUEST = {"symbol": "AAPL", "side": "BUY", "quantity": 100, "order_type":
 
 
 class TradingLoopRunner:
-    """Execution, portfolio and risk, fed with the commands that the API wrote into Kafka, their records in Postgres."""
+    """Execution, portfolio and risk. They read the API's commands from Kafka and write their records to PostgreSQL."""
 
     def __init__(self, settings: Settings) -> None:
         self.loop: Stage = stages.trading_loop(settings)()
@@ -49,9 +49,9 @@ class TradingLoopRunner:
         self.outputs: list[Record] = []
 
     def commands_until(self, count: int) -> list[Command]:
-        """What is new in the topic; waits until it holds `count` in all."""
+        """Wait until the topic contains `count` commands in total. Return the new ones."""
         new: list[Command] = []
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while len(self.commands) + len(new) < count and time.monotonic() < deadline:
             message = self.consumer.poll(0.2)
             if message is not None and message.error() is None:
@@ -63,7 +63,7 @@ class TradingLoopRunner:
         return new
 
     def run_minute(self, commands: int | None = None) -> None:
-        """One minute of AAPL at 150, with the commands that make it `commands` in all (else no new ones)."""
+        """Process one minute with AAPL at 150. Wait for commands up to a total of `commands`; by default, for none."""
         self.minute += 1
         ts_ns = T0 + self.minute * MINUTE
         new: list[Record] = [*self.commands_until(len(self.commands) if commands is None else commands)]
@@ -177,8 +177,8 @@ def test_an_idempotency_key_repeats_its_order_and_conflicts_with_another(
     assert different.status_code == 409 and "key-1" in different.json()["detail"]
     admin = bearer(token_of(client.app, Role.ADMIN))  # type: ignore[arg-type]
     admin_response = client.post("/api/v1/orders", json=ticket, headers={**admin, "Idempotency-Key": "key-1"})
-    assert admin_response.json()["order_id"] != answers[0]["order_id"]  # keys are each user's own
-    # Requests at the same moment may send the command more than once; risk takes it once.
+    assert admin_response.json()["order_id"] != answers[0]["order_id"]  # each user has separate idempotency keys
+    # Concurrent requests may publish the command more than once. Risk applies it once.
     time.sleep(1.0)
     messages = platform.consumer.consume(100, 5.0)
     sent = [decode(message.value() or b"") for message in messages if message.error() is None]
@@ -211,7 +211,7 @@ def test_a_refused_order_names_the_failed_check_and_the_reason(
     newest = client.get("/api/v1/risk/refusals?limit=1", headers=trader).json()["refusals"][0]
     assert (newest["cause_id"], newest["message"]) == (answer["command_id"], refused["reason"])
     cancel_response = client.delete(f"/api/v1/orders/{answer['order_id']}", headers=trader)
-    assert cancel_response.status_code == 409 and "refused" in cancel_response.json()["detail"]
+    assert cancel_response.status_code == 409 and "rejected" in cancel_response.json()["detail"]
 
 
 def test_a_resting_order_can_be_cancelled_once(
@@ -222,7 +222,7 @@ def test_a_resting_order_can_be_cancelled_once(
     platform.run_minute(commands=len(platform.commands) + 1)
     platform.run_minute()
     assert _order(client, trader, order_id)["status"] == "ACCEPTED"
-    # Risk may take away what it may not give.
+    # The risk role may cancel orders but not place them.
     response = client.delete(f"/api/v1/orders/{order_id}?reason=too%20old", headers=risk)
     assert response.status_code == 202 and response.json()["status"] == "CANCEL_PENDING"
     platform.run_minute(commands=len(platform.commands) + 1)
@@ -302,7 +302,7 @@ def test_an_invalid_order_gets_one_error_sentence_and_sends_no_command(
 def test_the_forecast_equals_the_decision_of_the_risk_service(
     client: TestClient, platform: TradingLoopRunner, trader: dict[str, str]
 ) -> None:
-    """Checks with their findings and limits, on a book with a position, resting orders and a day behind it."""
+    """Compare the checks with their findings and limits. The book has a position, resting orders and earlier trades."""
     resting = {**ORDER_REQUEST, "order_type": "LIMIT", "limit_price": 149, "time_in_force": "GTC", "quantity": 50}
     client.post("/api/v1/orders", json=resting, headers=trader)
     platform.run_minute(commands=len(platform.commands) + 1)
@@ -320,7 +320,7 @@ def test_the_forecast_equals_the_decision_of_the_risk_service(
         checks = forecast["checks"] if forecast["approved"] else [forecast["checks"][-1]]
         assert [c["check"] for c in order["checks"]] == [c["check"] for c in checks]
         for check, predicted in zip(order["checks"], checks, strict=True):
-            if check["check"] != "stale_price":  # a minute passed between the two
+            if check["check"] != "stale_price":  # one minute passed between the forecast and the decision
                 assert check == predicted
         platform.run_minute()
 
@@ -394,12 +394,18 @@ def test_an_unsent_order_gets_503_and_its_key_resends_the_same_command(
     assert Decimal(command.arguments["quantity"]) == 100
 
 
-def test_a_command_is_acknowledged_within_the_budget(client: TestClient, trader: dict[str, str]) -> None:
-    """Not a benchmark: that no request pays for a connection of its own (seconds), whatever the machine does."""
-    ticket = {**ORDER_REQUEST, "quantity": 1}
-    durations_s = []
-    for _ in range(20):
-        started = time.perf_counter()
-        assert client.post("/api/v1/orders", json=ticket, headers=trader).status_code == 202
-        durations_s.append(time.perf_counter() - started)
-    assert sorted(durations_s)[10] < 0.5, sorted(durations_s)
+def test_requests_share_the_connections_to_kafka_and_postgres(
+    client: TestClient, trader: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection for each request would add seconds to an order."""
+
+    def send_order() -> int:
+        return int(client.post("/api/v1/orders", json={**ORDER_REQUEST, "quantity": 1}, headers=trader).status_code)
+
+    def connect(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a request opened a connection of its own")
+
+    assert send_order() == 202
+    monkeypatch.setattr("sinks.commands.Producer", connect)
+    monkeypatch.setattr("psycopg2.connect", connect)
+    assert [send_order() for _ in range(20)] == [202] * 20

@@ -1,4 +1,4 @@
-"""Headlines, scores and filings through the API, as they stand in the tables."""
+"""Headlines, scores and filings through the API, against the rows in the tables."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_filings_come_last_filed_first(client: TestClient) -> None:
         ("2024-02-02", {"eps": 6.5}),
         ("2023-11-03", {"eps": 6.0}),
     ]
-    assert get(client, "/fundamentals/NONE", 404)["detail"] == "There are no figures of NONE."
+    assert get(client, "/fundamentals/NONE", 404)["detail"] == "No filings for NONE."
 
 
 def test_the_news_query_of_a_symbol_uses_an_index(make_database: Callable[[], str]) -> None:
@@ -97,7 +97,7 @@ def test_the_news_query_of_a_symbol_uses_an_index(make_database: Callable[[], st
             row = db.execute(query).mappings().first()
             assert (None if row is None else row["news_id"]) == first
             (plan,) = db.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statements[-1][0]}", statements[-1][1]).scalar_one()
-            # One that is in the news all the time may also be met soon on the way back in time: the sample decides.
+            # For a symbol with frequent news, a backward scan by time is also fast: table statistics decide.
             assert "ix_news_symbols" in str(plan) or (symbol == "S7" and "ix_news_ts_ns" in str(plan)), str(plan)
             assert "Seq Scan" not in str(plan), str(plan)
     engine.dispose()

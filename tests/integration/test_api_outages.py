@@ -1,4 +1,4 @@
-"""Rates, and what still works while Redis or Postgres is away: looking and taking risk away, not adding it."""
+"""Rate limits, and the API without Redis or PostgreSQL: reads and risk reduction work, new risk is rejected."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
 def headers_by_role(
     settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Role, dict[str, str]]]:
-    """What each role sends along; made while everything was there."""
+    """The request headers of each role, created while all services are available."""
     with TestClient(create_app(settings, home=tmp_path_factory.mktemp("home"))) as client:
         yield {role: bearer(token_of(client.app, role)) for role in Role}  # type: ignore[arg-type]
 
 
 def _with_values(settings: Settings, section: str, name: str, **values: Any) -> Settings:
-    """The settings with some values of `section.name` changed (`section` alone where the name is empty)."""
+    """The settings with changed values of `section.name`, or of `section` if the name is empty."""
     parent = getattr(settings, section)
     if not name:
         return settings.model_copy(update={section: parent.model_copy(update=values)})
@@ -69,9 +69,9 @@ def test_requests_above_the_rate_get_429_with_retry_after(
         assert 1 <= int(refused.headers["Retry-After"]) <= 60 and "5 per 1 minute" in refused.json()["detail"]
         assert (
             client.get("/api/v1/orders", headers=headers_by_role[Role.VIEWER]).status_code == 200
-        )  # rates are each user's own
+        )  # each user has a separate rate limit
         commands = [client.post("/api/v1/orders", json=ORDER_REQUEST, headers=busy).status_code for _ in range(4)]
-        assert commands == [202, 202, 202, 429]  # counted apart from looking
+        assert commands == [202, 202, 202, 429]  # commands and reads have separate limits
         assert _metric(client, 'platform_api_rate_limited_total{rate="read"}') == 3
 
 
@@ -93,17 +93,18 @@ def test_without_redis_reads_halts_and_cancels_work_but_orders_and_releases_fail
             == 200
         )
         refused = client.post("/api/v1/orders", json=ORDER_REQUEST, headers=headers_by_role[Role.TRADER])
-        assert refused.status_code == 503 and "Redis does not answer" in refused.json()["detail"]
+        assert refused.status_code == 503 and "Redis is unavailable" in refused.json()["detail"]
         breaker = "/api/v1/risk/circuit-breaker"
         assert client.post(breaker, json=HALT, headers=headers_by_role[Role.RISK]).status_code == 202
         assert client.post(breaker, json=RELEASE, headers=headers_by_role[Role.RISK]).status_code == 503
         assert client.get("/api/v1/users", headers=headers_by_role[Role.ADMIN]).status_code == 503
-        assert client.delete("/api/v1/orders/ord-1", headers=headers_by_role[Role.RISK]).status_code == 404  # it looked
-        # Logging in goes on; logging out says what it could not do.
+        # 404: the API looked for the order.
+        assert client.delete("/api/v1/orders/ord-1", headers=headers_by_role[Role.RISK]).status_code == 404
+        # Authentication still works. Logout reports that it cannot revoke the token.
         assert client.get("/api/v1/orders", headers=bearer("x")).status_code == 401
         token = bearer(token_of(client.app, Role.VIEWER, "out-in-the-cold"))  # type: ignore[arg-type]
         logout_response = client.post("/api/v1/auth/logout", headers=token)
-        assert logout_response.status_code == 503 and "stays good for up to 900 s" in logout_response.json()["detail"]
+        assert logout_response.status_code == 503 and "stays valid for up to 900 s" in logout_response.json()["detail"]
         assert _metric(client, 'platform_api_uncounted_total{rate="read"}') >= 2
 
 
@@ -122,7 +123,7 @@ def test_without_postgres_trading_can_be_halted_and_orders_cancelled(
             client.post("/api/v1/auth/login", json={"username": "a", "password": "b"}),
         ):
             assert refused.status_code == 503 and "database" in refused.json()["detail"], refused.text
-        # A role that the token does not have is not given in doubt.
+        # Without the database, the API still rejects a role without the permission.
         assert client.post("/api/v1/risk/circuit-breaker", json=HALT, headers=trader).status_code == 403
 
 

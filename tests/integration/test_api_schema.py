@@ -1,4 +1,4 @@
-"""Whatever the OpenAPI schema allows, and what it does not, asked as each role: never a 5xx, always one sentence."""
+"""Requests that match the OpenAPI schema, and requests that violate it, as each role: never a 5xx response."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.integration.test_api import sample_records
 
 PREFIX = f"schema-{time.time_ns()}-"
 EXAMPLES = 12
-# Health asks Kafka; logging out ends the session that the others are asked with.
+# Excluded: the health check needs Kafka; logout and a password change end the session that the test uses.
 EXCLUDED = {("GET", "/health"), ("POST", "/api/v1/auth/logout"), ("POST", "/api/v1/auth/password")}
 
 

@@ -1,4 +1,4 @@
-"""What the dashboard's views ask for besides the brief's endpoints, against sums taken by hand."""
+"""The endpoints of the dashboard beyond the brief's endpoints, against sums by hand."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _report(seq: int, side: str, quantity: str, price: str, cause_id: str, kind:
 REPORTS = [
     _report(1, "BUY", "10", "100", "prop-1"),
     _report(2, "BUY", "10", "110", "prop-2"),
-    _report(3, SELL, "10", "120", "prop-3"),  # closes the first lot: (120 - 100) * 10 less both fees
-    _report(4, SELL, "4", "105", "cmd-7"),  # by hand, of the second lot: (105 - 110) * 4 less 1 + 4/10
+    _report(3, SELL, "10", "120", "prop-3"),  # closes the first lot: (120 - 100) * 10, minus both fees
+    _report(4, SELL, "4", "105", "cmd-7"),  # manual order, part of the second lot: (105 - 110) * 4, minus 1 + 4/10
     _report(5, "BUY", "0", "0", "prop-4", CANCELED),
 ]
 EQUITY = [D(1_000_000 + 10 * number) for number in range(100)]
@@ -98,7 +98,7 @@ def test_executions_are_paged_newest_first_with_their_orders(client: TestClient)
     assert (newest["type"], newest["order_id"], newest["filled_at"]) == ("CANCELED", "ord-5", None)
     fills = _get(client, "/executions?type=TRADE&symbol=AAPL")["executions"]
     assert [one["execution_id"] for one in fills] == ["exe-4", "exe-3", "exe-2", "exe-1"]
-    # Traded at the bar's beginning, known at its end.
+    # The fill happens at the start of the bar. The platform receives it at the end of the bar.
     assert (fills[-1]["filled_at"], fills[-1]["timestamp"]) == ("2024-01-15T10:30:00Z", "2024-01-15T10:31:00Z")
     assert _get(client, "/executions?symbol=MSFT")["executions"] == []
     assert client.get("/api/v1/executions?type=LOST").status_code == 422
@@ -141,7 +141,7 @@ def test_the_last_price_of_every_symbol_is_in_one_response(client: TestClient) -
 
 def test_unrecorded_risk_usage_is_computed_from_the_ledger(client: TestClient) -> None:
     usage = {(one["measure"], one["scope_key"]): one for one in _get(client, "/risk/usage")}
-    # Six are held at 52; cash is that of the last valuation.
+    # The account holds 6 units at 52. Cash comes from the last valuation.
     position_value, cash = 6 * 52, float(EQUITY[-1]) - 300
     assert usage["gross_exposure", ""]["used"] == position_value
     assert usage["equity", ""]["used"] == position_value + cash
@@ -186,7 +186,7 @@ def test_strategy_pnl_weights_and_forecasts_are_the_latest(client: TestClient, s
         ("slow", 4.75),
     ]
     assert attribution["last_updated"] == "2024-01-15T10:31:00Z"
-    # The valuation of that moment, not the last one.
+    # Use the valuation at the time of the attribution, not the last one.
     equities = [
         one["equity"] for one in _get(client, "/portfolio/equity") if one["timestamp"] <= attribution["last_updated"]
     ]
@@ -232,7 +232,7 @@ def test_each_strategy_row_has_its_full_performance(client: TestClient, settings
     assert [slow[name] for name in outcome_fields] == [0.75, 3, 1, 0.5, pytest.approx(0.01 / 3)]
     assert [by_strategy["quiet"][name] for name in outcome_fields] == [0.25, 1, 0, 0.0, -0.03]
     assert [by_strategy["manual"][name] for name in outcome_fields] == [None, 0, 0, None, None]
-    # What an earlier attribution said of it is not said again: the rows of one moment sum to the ledger.
+    # The API omits values of earlier attributions, so that the values of one time sum to the ledger.
     assert by_strategy["fast"]["attribution"] is None and by_strategy["quiet"]["fills"] == 0
     assert by_strategy["account"]["attribution"]["total_pnl"] == 1.5
 

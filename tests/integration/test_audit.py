@@ -1,4 +1,4 @@
-"""The audit chain: the same however often records come, and whatever is done to a row or to the chain is named."""
+"""The audit chain: repeated records do not change it, and the audit names each change to a row or to the chain."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def _chain(url: str) -> list[tuple[object, ...]]:
 def _audit(
     url: str, *statements: str, relink: bool = False, log: bool = False, heads: Sequence[ChainHead] = ()
 ) -> AuditByTopic:
-    """What the audit finds after `statements`, which are rolled back behind it. `relink` is what a database
-    administrator can do who knows the code: make the whole chain of the executions anew from the rows.
+    """Run the audit after `statements` and roll the statements back afterwards.
+
+    `relink` rebuilds the whole chain of the executions from the rows. A database administrator who knows the code can
+    do the same.
     """
     with closing(psycopg2.connect(url)) as db, db.cursor() as cursor:
         for statement in statements:
@@ -79,11 +81,14 @@ def test_every_audited_record_is_linked_and_the_audit_agrees(url: str) -> None:
 
 
 def test_the_log_may_be_shorter_or_longer_than_the_database_during_writes(url: str) -> None:
-    """A log that was ended before the database's moment is read on behind it, and not one record more is asked for."""
+    """The audit reads a log that ends before the database on to the database's position, and no record further."""
     half = SESSION_SLICES[: len(SESSION_SLICES) // 2]
 
     def findings_until(until: int) -> list[str]:
-        """With what stood in the log at first, and what it holds behind the database's moment, up to a tick."""
+        """Audit with half of the log. A second read returns the time slices after the database's position.
+
+        `until` limits the number of time slices in the log.
+        """
         with closing(psycopg2.connect(url)) as db:
             audits = [
                 audit_topic(
@@ -95,7 +100,7 @@ def test_the_log_may_be_shorter_or_longer_than_the_database_during_writes(url: s
 
     assert findings_until(len(SESSION_SLICES)) == []
     missing = findings_until(len(SESSION_SLICES) - 40)
-    assert missing and all("not in the log: inserted" in finding for finding in missing)
+    assert missing and all("inserted: it is in table and chain" in finding for finding in missing)
 
 
 def test_a_log_ahead_of_the_database_is_compared_only_up_to_the_database(
@@ -158,7 +163,7 @@ def test_segments_are_sealed_when_they_are_full(
         assert cursor.fetchone() == (links // 4, links // 4 * 4)
     assert _findings(_audit(url)) == []
     audits = _audit(url, "UPDATE audit_segments SET head = '\\x00' WHERE topic = 'executions' AND segment = 2")
-    assert _findings(audits) == ["audit_segments executions/2: changed: does not fit its segment's head"]
+    assert _findings(audits) == ["audit_segments executions/2: changed: does not match the head of its segment"]
     audits = _audit(url, "DELETE FROM audit_segments WHERE topic = 'executions' AND segment = 2")
     assert _findings(audits) == ["audit_segments executions/2: removed"]
 
@@ -183,19 +188,19 @@ TAMPERING_CASES = [
     ("DELETE FROM commands WHERE command_id = 'cmd-2'", "commands cmd-2: removed"),
     (
         "INSERT INTO commands VALUES ('cmd-3', 1, 'RELEASE', 'eve', '', '{}')",
-        "commands cmd-3: is in no row of the chain: inserted, or its row of the chain removed",
+        "commands cmd-3: is not in the audit chain: inserted, or its chain row removed",
     ),
     (
         INSERT,
-        "executions exe-x: is in no row of the chain: inserted, or its row of the chain removed",
+        "executions exe-x: is not in the audit chain: inserted, or its chain row removed",
     ),
     (
         "UPDATE audit_chain SET digest = '\\x00' WHERE topic = 'executions' AND position = 5",
-        "audit_chain executions/5: changed: digest does not follow from the row before",
+        "audit_chain executions/5: changed: digest does not follow from the previous row",
     ),
     (
         "UPDATE audit_chain SET head = '\\x00' WHERE topic = 'executions' AND position = 5",
-        "audit_chain executions/5: changed: head does not follow from the row before",
+        "audit_chain executions/5: changed: head does not follow from the previous row",
     ),
     ("DELETE FROM audit_chain WHERE topic = 'executions' AND position = 1", "audit_chain executions/1: removed"),
     (
@@ -204,7 +209,7 @@ TAMPERING_CASES = [
     ),
     (
         "DELETE FROM audit_chain WHERE topic = 'executions' AND seq = (SELECT max(seq) FROM executions)",
-        "executions exe-{last}: is in no row of the chain: inserted, or its row of the chain removed",
+        "executions exe-{last}: is not in the audit chain: inserted, or its chain row removed",
     ),
 ]
 
@@ -223,7 +228,7 @@ def test_a_tampered_row_is_named(url: str, statement: str, words: str, log: bool
 
 def test_a_changed_field_is_named_with_its_value_in_the_log(url: str) -> None:
     (finding,) = _findings(_audit(url, "UPDATE executions SET fee = 77 WHERE seq = 5", log=True))
-    assert finding.startswith("executions exe-5: changed: fee is 77, in the log ")
+    assert finding.startswith("executions exe-5: changed: fee is 77, in the topic ")
 
 
 @pytest.mark.parametrize(
@@ -232,23 +237,22 @@ def test_a_changed_field_is_named_with_its_value_in_the_log(url: str) -> None:
         (
             "UPDATE executions SET fee = 77 WHERE seq = 5",
             "audit_chain executions/{last}: head is",
-            "executions exe-5: changed together with its chain: fee is 77, in the log ",
+            "executions exe-5: changed together with its chain row: fee is 77, in the topic ",
         ),
         (
             "DELETE FROM executions WHERE seq = (SELECT max(seq) FROM executions)",
-            "audit_chain executions/{last}: removed: a head of position {last} was put aside, "
-            "the chain ends at {before}",
-            "executions exe-{last}: removed together with its row of the chain: it is in the log",
+            "audit_chain executions/{last}: removed: a stored head has position {last}, but the chain ends at {before}",
+            "executions exe-{last}: removed together with its chain row: it is in the topic",
         ),
         (
             "DELETE FROM executions WHERE seq = 1",
-            "audit_chain executions/{last}: removed: a head",
-            "executions exe-1: removed together with its row of the chain: it is in the log",
+            "audit_chain executions/{last}: removed: a stored head",
+            "executions exe-1: removed together with its chain row: it is in the topic",
         ),
         (
             INSERT,
             "",
-            "executions exe-x: is in table and chain, but not in the log: inserted",
+            "executions exe-x: inserted: it is in table and chain, but not in the topic",
         ),
     ],
 )

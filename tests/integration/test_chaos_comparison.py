@@ -1,4 +1,4 @@
-"""What `chaos` compares with can fail: a sink without its fence, a row too few, a message that was lost are named."""
+"""The comparison of `chaos` can fail: it names duplicate rows, missing rows and lost messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def time_slices(tmp_path_factory: pytest.TempPathFactory) -> list[TimeSlice]:
 
 @pytest.fixture
 def database(make_database: Callable[[], str], time_slices: list[TimeSlice]) -> str:
-    """A database in which the platform has written the run, a part of it twice, as after a crash."""
+    """A database with the rows of the run. A part of them was written twice, as after a crash."""
     url = make_database()
     with closing(PostgresWriter(url, name="test")) as writer:
         for time_slice in [*time_slices[:80], *time_slices[60:]]:
@@ -86,13 +86,13 @@ def test_repeats_behind_the_fence_change_no_table(database: str, time_slices: li
 
 
 def test_rows_of_a_sink_without_the_fence_are_named(database: str, time_slices: list[TimeSlice]) -> None:
-    """A plain INSERT writes the executions of a repeat twice."""
+    """A plain INSERT writes the executions of repeated time slices twice."""
     execute(database, "ALTER TABLE executions DROP CONSTRAINT pk_executions")
     names = columns(Execution)
     execute(database, f"INSERT INTO executions ({names}) SELECT {names} FROM executions LIMIT 2")  # noqa: S608
     difference = tables.first_difference(database, time_slices)
     assert difference is not None
-    assert difference.startswith("table executions: 2 rows too many, the first: seq=1, ")
+    assert difference.startswith("table executions: 2 rows unexpected; the first: seq=1, ")
 
 
 def columns(record_type: Any) -> str:
@@ -107,7 +107,7 @@ def test_an_older_row_over_a_newer_one_is_named(database: str, time_slices: list
     execute(database, f"UPDATE positions SET {older_values} WHERE symbol = '{first.symbol}'")  # noqa: S608
     difference = tables.first_difference(database, time_slices)
     assert difference is not None
-    assert difference.startswith("table positions: 1 rows too many, the first: seq=")
+    assert difference.startswith("table positions: 1 rows unexpected; the first: seq=")
     assert f"symbol={first.symbol}," in difference
 
 
@@ -115,11 +115,11 @@ def test_a_missing_row_is_named(database: str, time_slices: list[TimeSlice]) -> 
     execute(database, "DELETE FROM lot_matches WHERE seq = (SELECT max(seq) FROM lot_matches)")
     difference = tables.first_difference(database, time_slices)
     assert difference is not None
-    assert difference.startswith("table lot_matches: 1 rows missing, the first: ")
+    assert difference.startswith("table lot_matches: 1 rows missing; the first: ")
 
 
 def messages(time_slices: list[TimeSlice]) -> list[bytes]:
-    """The partition of `market-bars` as market_data writes it."""
+    """The messages of one `market-bars` partition as market_data writes them."""
     out = []
     for time_slice in time_slices:
         bars = [

@@ -1,4 +1,4 @@
-"""The dashboard's sources: their types, their unit tests, the build, and what is said where it cannot be built."""
+"""The dashboard's sources: types, unit tests, the build, and the error messages when the build is not possible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy of the sources that a test may change."""
     copy = tmp_path / "sources"
     for path in source_files(SOURCES):
         (copy / path.relative_to(SOURCES)).parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def test_the_dashboard_is_built_once_per_source_state(home: Home, sources: Path)
     page = (built / "index.html").read_text()
     assert '<div id="app">' in page and 'src="/assets/' in page
     assert not [path for path in built.rglob("*") if path.name == "node_modules"], "only what is served is kept"
-    # The page's policy lets nothing in from elsewhere, so nothing may be asked for there.
+    # The page's content security policy blocks other origins, so the page must not reference any.
     assert "://" not in page and "<style" not in page and "<script>" not in page
     assert len(lines) == 1
     assert bundle(home, lines.append, sources) == built
@@ -59,18 +59,18 @@ def test_the_dashboard_is_built_once_per_source_state(home: Home, sources: Path)
 
 def test_a_failed_build_is_one_error_sentence_and_leaves_no_files(home: Home, sources: Path) -> None:
     (sources / "src" / "main.tsx").write_text('import { gone } from "./nowhere.ts";\ngone(;\n')
-    with pytest.raises(DeployError, match=r"^the dashboard does not build: .+") as error:
+    with pytest.raises(DeployError, match=r"^the build of the dashboard failed: .+") as error:
         bundle(home, lambda line: None, sources)
     assert "\n" not in str(error.value)
     assert not (home.root / "dashboard" / fingerprint(sources)).exists()
-    assert not list((home.root / "dashboard").glob("making-*"))
+    assert not list((home.root / "dashboard").glob("build-*"))
 
 
 def test_packages_with_a_wrong_hash_in_the_lock_are_not_installed(home: Home, sources: Path) -> None:
     lock = json.loads((sources / "package-lock.json").read_text())
     lock["packages"]["node_modules/preact"]["integrity"] = "sha512-" + "A" * 86 + "=="
     (sources / "package-lock.json").write_text(json.dumps(lock))
-    with pytest.raises(DeployError, match=r"^the dashboard's packages cannot be installed .+"):
+    with pytest.raises(DeployError, match=r"^cannot install the dashboard's packages .+"):
         bundle(home, lambda line: None, sources)
 
 
@@ -88,7 +88,7 @@ def test_a_missing_node_that_cannot_be_installed_is_one_error_sentence(
 
 @pytest.mark.long
 def test_without_node_the_locked_package_builds_the_dashboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fetches 60 MB. PATH keeps what a build needs besides, but no folder with a node."""
+    """Downloads 60 MB. PATH contains the tools of the build, but no folder with `node`."""
     path_folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if not (Path(folder) / "node").exists()]
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -97,7 +97,7 @@ def test_without_node_the_locked_package_builds_the_dashboard(tmp_path: Path, mo
     monkeypatch.setenv("PATH", os.pathsep.join([*path_folders, str(tools)]))
     lines: list[str] = []
     assert (bundle(Home(tmp_path), lines.append) / "index.html").exists()
-    assert lines[0].startswith("fetching Node.js")
+    assert lines[0].startswith("downloading Node.js")
 
 
 def test_the_lock_names_no_registry_and_every_package_has_a_hash() -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's server between a browser and an API: both are real, the API is a small one that tells what it got."""
+"""The dashboard's server between a browser and an API. The API is a small real server that returns what it receives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deploy.local.dashboard_server import BODY_MAX_BYTES, create_app, make_app
 
 
 class AppServer:
-    """An application on a port of its own."""
+    """An application on its own port."""
 
     def __init__(self, app: Starlette) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -32,13 +32,13 @@ class AppServer:
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self._server.started and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
 
@@ -55,7 +55,7 @@ async def _echo(request: Request) -> Response:
 
 
 async def _stream(browser: WebSocket) -> None:
-    """Says what it hears, and its query; ends when it is told with the code of an expired token."""
+    """Send the query string and echo each message. On "end", close with the code of an expired token."""
     await browser.accept()
     await browser.send_text(browser.url.query)
     while (text := await browser.receive_text()) != "end":
@@ -90,7 +90,7 @@ def dashboard(bundle: Path, api: AppServer) -> Iterator[AppServer]:
 
 @pytest.fixture(scope="module")
 def dashboard_without_api(bundle: Path) -> Iterator[AppServer]:
-    """Its API is away."""
+    """A dashboard whose API is not reachable."""
     served = AppServer(make_app(bundle, "http://127.0.0.1:1"))
     yield served
     served.stop()
@@ -134,7 +134,7 @@ def test_an_unreachable_api_and_an_oversized_body_are_one_sentence_problems(
 ) -> None:
     unreachable = httpx.get(f"http://{dashboard_without_api.address}/api/v1/portfolio/state")
     assert unreachable.headers["content-type"] == "application/problem+json"
-    assert (unreachable.status_code, unreachable.json()["detail"]) == (502, "The API does not answer.")
+    assert (unreachable.status_code, unreachable.json()["detail"]) == (502, "The API is unavailable.")
     assert httpx.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is there"
     too_long = httpx.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
     assert too_long.status_code == 413 and too_long.json()["status"] == 413
@@ -165,5 +165,5 @@ def test_a_stream_without_an_api_is_closed_with_try_again_later(
 def test_the_server_names_its_missing_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PLATFORM_DASHBOARD_BUNDLE", raising=False)
     monkeypatch.setenv("PLATFORM_API_URL", "http://127.0.0.1:8000")
-    with pytest.raises(DeployError, match="needs PLATFORM_DASHBOARD_BUNDLE;"):
+    with pytest.raises(DeployError, match="requires PLATFORM_DASHBOARD_BUNDLE;"):
         create_app()

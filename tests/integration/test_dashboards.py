@@ -1,4 +1,4 @@
-"""Every query of the dashboards and of the alert rules, put to a real Prometheus that scraped a running API."""
+"""Runs each query of the dashboards and the alert rules on a real Prometheus that scraped a running API."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ METRIC_NAME = re.compile(r"\bplatform_[a-z_]+\b")
 
 
 def write_state_folder(home: Path) -> None:
-    """What the supervisor, the dataflows and the checks leave in a state folder."""
+    """Write the files that the supervisor, the dataflows and the checks leave in a state folder."""
     now = time.time()
     for folder in ("stats", "checks"):
         (home / "run" / folder).mkdir(parents=True)
@@ -79,7 +79,7 @@ def settings(database_url: str, redis_url: str, kafka: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an API with something to show, on a port of this machine."""
+    """The address of an API with data in its database and state folder."""
     home, [port] = tmp_path_factory.mktemp("home"), free_ports(1)
     write_state_folder(home)
     register_model(home)
@@ -92,12 +92,12 @@ def api(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         time.sleep(0.05)
     yield f"127.0.0.1:{port}"
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.fixture(scope="module")
 def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a Prometheus that has scraped the API a few times; its rules are the platform's."""
+    """A client of a Prometheus with the platform's alert rules that has scraped the API several times."""
     folder, [port] = tmp_path_factory.mktemp("prometheus"), free_ports(1)
     binary = find_program("prometheus", "prometheus", folder)
     config = {
@@ -113,18 +113,18 @@ def prometheus(api: str, settings: Settings, tmp_path_factory: pytest.TempPathFa
         try:
             _wait(client, child, folder / "log", 2)
             httpx.get(f"http://{api}/health")
-            # What is counted while Prometheus looks: something for the rates.
+            # Counters must increase between two scrapes, so that rates are not empty.
             write(settings, more_records())
             _commit(settings)
             _wait(client, child, folder / "log", 6)
             yield client
         finally:
             child.terminate()
-            child.wait(10)
+            child.wait(60)
 
 
 def more_records() -> list[Record]:
-    """A fill within a bar of its own, a lot closed with a profit, and the use of a position's limit."""
+    """A fill within its own bar, a lot closed with a profit, and the use of a position limit."""
     fill, ts_ns = report(7, SELL, "130"), T0 + 7 * MINUTE + SECOND
     terms = ("AAPL", "LONG", D(10), D(100), D(130), D(300), D(2), T0, ts_ns, "lot-1", "exe-1", fill.execution_id)
     lot_match = LotMatch(1000, ts_ns, "match-1000", *terms)
@@ -141,7 +141,7 @@ def more_records() -> list[Record]:
 
 
 def feedback_records(ts_ns: int) -> list[Record]:
-    """What feedback said of a strategy and of a model, and a forecast of it."""
+    """Feedback records of a strategy and of a model, and a prediction of the model."""
     return [
         Attribution(2, ts_ns, "slow", D(300), D(7), D(2), D(1), 2),
         SignalOutcome(3, ts_ns, "sig-AAPL-1", "AAPL", "slow", 1, 0.5, 30, 100.0, 101.0, 0.01),
@@ -152,7 +152,7 @@ def feedback_records(ts_ns: int) -> list[Record]:
 
 
 def register_model(home: Path) -> None:
-    """A card is all that the page needs of it."""
+    """Register a model with a card only: the metrics page needs nothing else."""
     card = {
         "name": "trees",
         "features": [],
@@ -172,7 +172,7 @@ def register_model(home: Path) -> None:
 
 
 def _commit(settings: Settings) -> None:
-    """As a dataflow does it, for such tools."""
+    """Commit an offset as a dataflow does for monitoring tools."""
     kafka = settings.kafka
     group = {"bootstrap.servers": kafka.bootstrap_servers, "group.id": f"{kafka.topic_prefix}platform-risk"}
     consumer = Consumer(group)
@@ -187,7 +187,7 @@ def _wait(client: httpx.Client, child: subprocess.Popen[bytes], log: Path, scrap
             samples = _query(client, "count_over_time(platform_portfolio_value[5m])")
             if samples and float(samples[0]["value"][1]) >= scrapes:
                 return
-        except (httpx.TransportError, ValueError):  # not there yet, or "Service Unavailable" while it reads its log
+        except (httpx.TransportError, ValueError):  # not up yet, or "Service Unavailable" while it reads its log
             assert child.poll() is None, log.read_text()[-1000:]
         assert time.monotonic() < deadline, log.read_text()[-1000:]
         time.sleep(0.3)
@@ -211,8 +211,8 @@ def test_every_queried_metric_is_exported(api: str) -> None:
 
 
 def test_every_dashboard_query_returns_data(prometheus: httpx.Client) -> None:
-    unanswered, deadline = set(QUERIES), time.monotonic() + 30
-    # A scrape that came too late on a busy machine leaves a hole; the next one fills it.
+    unanswered, deadline = set(QUERIES), time.monotonic() + 90
+    # A late scrape on a busy machine leaves a gap. The next scrape fills it.
     while unanswered and time.monotonic() < deadline:
         unanswered = {expr for expr in unanswered if not _query(prometheus, expr)}
         time.sleep(0.5)
@@ -225,5 +225,5 @@ def test_prometheus_evaluates_every_rule_without_an_error(prometheus: httpx.Clie
     assert len(rules) == len(CONDITIONS)
     assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
     firing = {rule["name"] for rule in rules if rule["state"] == "firing"}
-    # Of the story: the loss of the day, a breaker and the kill switch.
+    # The test data contains a daily loss, an open circuit breaker and an active kill switch.
     assert {"DailyLoss", "CircuitBreaker", "TradingHalted"} <= firing

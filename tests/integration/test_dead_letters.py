@@ -1,4 +1,4 @@
-"""Dead letters are listed, shown with the bytes of the log, and go back only where they can be taken in now."""
+"""The commands list dead letters, show their bytes from the log, and replay them only where a reader accepts them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HALT = Command("cmd-1", 1, KILL_SWITCH, "ann", "drill", {})
 
 
 class DeadLetterTopics:
-    """A log with dead letters in it and the table that names them."""
+    """Topics with dead letters and the table that lists them."""
 
     def __init__(self, kafka: str, database_url: str, home: Path) -> None:
         self.kafka, self.url, self.home = kafka, database_url, home
@@ -34,7 +34,7 @@ class DeadLetterTopics:
         write(kafka, self.prefix, SESSION_SLICES, INPUT_TOPICS)
 
     def produce_dead_letter(self, topic: str, partition: int, raw: bytes, *stages: str) -> str:
-        """Write bytes into the log and the letters that readers would make of them; returns the place."""
+        """Write bytes into a topic and store the dead letters of the given stages. Return the place."""
         offsets: list[int] = []
         sender = producer(self.kafka)
         sender.produce(
@@ -74,7 +74,7 @@ def test_a_readable_dead_letter_is_replayed_to_the_end_of_its_topic(platform: De
     assert [(letter["place"], sorted(letter["read_by"])) for letter in listed] == [(place, ["portfolio", "risk"])]
     assert "KILL_SWITCH" in platform.run("show", place).stdout
     unconfirmed = platform.run("replay", place)
-    assert unconfirmed.returncode == 1 and "written" not in unconfirmed.stdout, "without an answer nothing is written"
+    assert unconfirmed.returncode == 1 and "appended" not in unconfirmed.stdout, "without an answer nothing is written"
     completed = platform.run("replay", place, "--yes")
     assert completed.returncode == 0, completed.stderr
     new_offset = int(completed.stdout.strip().rpartition("@")[2])
@@ -85,11 +85,16 @@ def test_a_readable_dead_letter_is_replayed_to_the_end_of_its_topic(platform: De
     ("topic", "partition", "raw", "words"),
     [
         ("commands", 0, b"garbage", "still undecodable: expected a zero byte"),
-        ("market-bars", SPY_PARTITION, encode(BAR), "is over, the topic is at"),
-        ("market-bars", SPY_PARTITION, encode(BAR._replace(high=1.0, ts_ns=LAST_NS + MINUTE_NS)), "still wrong: field"),
-        ("market-bars", SPY_PARTITION, encode(HALT), "it holds a Command, which does not belong into market-bars"),
-        ("commands", 0, encode(Clock(LAST_NS, "x")), "it holds a Clock"),
-        ("orders", 0, b"garbage", "topic orders is written by risk alone"),
+        ("market-bars", SPY_PARTITION, encode(BAR), "the bar is late"),
+        (
+            "market-bars",
+            SPY_PARTITION,
+            encode(BAR._replace(high=1.0, ts_ns=LAST_NS + MINUTE_NS)),
+            "the bar is still invalid: field",
+        ),
+        ("market-bars", SPY_PARTITION, encode(HALT), "it is a Command, which topic market-bars does not accept"),
+        ("commands", 0, encode(Clock(LAST_NS, "x")), "it is a Clock"),
+        ("orders", 0, b"garbage", "only risk publishes to topic orders"),
     ],
 )
 def test_a_replay_that_would_fail_again_is_rejected(
@@ -108,5 +113,5 @@ def test_file_rows_and_unknown_names_are_one_error_sentence(platform: DeadLetter
     assert completed.returncode == 1 and "a row of a file" in completed.stderr
     assert "31 2c 32" in platform.run("show", "file:bars.csv/0@12").stdout
     assert platform.run("show", "nonsense").returncode == 2
-    assert "there is no dead letter" in platform.run("show", "orders/0@77").stderr
+    assert "no dead letter at orders/0@77" in platform.run("show", "orders/0@77").stderr
     assert Order.__name__ not in platform.run("list", "--topic", "orders").stdout

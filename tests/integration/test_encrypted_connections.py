@@ -1,4 +1,4 @@
-"""TLS and SASL to a real Kafka, and TLS to PostgreSQL and Redis, with authorities made here."""
+"""TLS and SASL to a real Kafka, and TLS to PostgreSQL and Redis, with certificate authorities of the test."""
 
 from __future__ import annotations
 
@@ -68,8 +68,9 @@ def server_certificate(folder: Path, own_authority: Certificate) -> Certificate:
 def brokers(
     kafka: str, tmp_path_factory: pytest.TempPathFactory, own_authority: Certificate, server_certificate: Certificate
 ) -> Iterator[dict[str, str]]:
-    """The embedded Kafka with listeners of TLS beside its own: addresses by protocol. (Asks for `kafka` so that plain
-    pytest fails at once.)
+    """The embedded Kafka with additional TLS listeners. Returns the addresses by protocol.
+
+    Requests `kafka` only so that the tests fail at once under plain pytest.
     """
     home = Home(tmp_path_factory.mktemp("kafka"))
     home.create_folders()
@@ -80,7 +81,7 @@ def brokers(
     properties = home.run / "kafka.properties"
     text = properties.read_text()
     controller = re.findall(r"CONTROLLER://127\.0\.0\.1:(\d+)", text)[0]
-    # Of a name that comes twice in a file of properties the last counts.
+    # In a properties file with duplicate keys, the last value takes effect.
     properties.write_text(
         text + _LISTENERS.format(**ports, **files, controller=controller, user=USER, password=PASSWORD)
     )
@@ -104,7 +105,7 @@ def settings_of(servers: str, security: dict[str, Any]) -> Settings:
 
 @pytest.fixture(scope="module")
 def secured_settings(brokers: dict[str, str], folder: Path, own_authority: Certificate) -> dict[str, Settings]:
-    """Settings that the cluster lets in, by protocol."""
+    """Settings with valid credentials, by protocol."""
     client = issue_certificate(folder, "client", own_authority)
     client_files = {"certificate_file": client.certificate, "key_file": client.key}
     password_login = {"mechanism": "PLAIN", "user": USER, "password": PASSWORD}
@@ -123,7 +124,7 @@ def test_records_written_over_tls_are_read_over_tls(secured_settings: dict[str, 
     wait_for_topics(cluster, ["market-bars"])
     assert KafkaProbe(cluster)() is None
     now_ns = time.time_ns()
-    # A symbol of its own: a `seq` that was there before would be a repeat.
+    # Use a separate symbol: with an existing symbol, this `seq` would count as a duplicate.
     bar = Bar(protocol, 1, now_ns, now_ns, 1.5, 2.25, 0.5, 1.0, 1e9, "REGULAR", 20240102, True)
     sink = KafkaSliceSink(
         cluster, writer="test@1", topics=["market-bars"], clock_partitions={"books": [("market-bars", 0)]}, partitions=1
@@ -140,16 +141,14 @@ def test_records_written_over_tls_are_read_over_tls(secured_settings: dict[str, 
     CommandLog(cluster).send(new_command("BREAKER_RELEASE", actor="me", reason="test"))
 
 
-def failed_connection(servers: str, security: dict[str, Any]) -> tuple[float, str]:
+def failed_connection(servers: str, security: dict[str, Any]) -> str:
     cluster = settings_of(servers, security).kafka.cluster
-    started = time.monotonic()
     with pytest.raises(Unavailable) as error:
         wait_for_topics(cluster, ["market-bars"], timeout_s=3)
-    elapsed_s = time.monotonic() - started
     with pytest.raises(DeployError, match=re.escape(str(error.value).split(": ", 1)[1][:20])):
         create_topics(cluster, [TopicSpec("commands", 1, "delete", 1)], timeout_s=2)
     assert "no metadata" in str(KafkaProbe(cluster)())
-    return elapsed_s, str(error.value)
+    return str(error.value)
 
 
 def test_a_broker_of_another_authority_is_refused_in_one_sentence(
@@ -157,8 +156,7 @@ def test_a_broker_of_another_authority_is_refused_in_one_sentence(
 ) -> None:
     foreign_authority = create_authority(folder, "theirs")
     security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "user": USER, "password": PASSWORD}
-    elapsed_s, message = failed_connection(brokers["sasl"], {**security, "ca_file": foreign_authority.certificate})
-    assert elapsed_s < 10
+    message = failed_connection(brokers["sasl"], {**security, "ca_file": foreign_authority.certificate})
     assert message.startswith(f"Kafka at {brokers['sasl']}: ")
     assert "certificate verify failed" in message
     assert "\n" not in message
@@ -166,19 +164,18 @@ def test_a_broker_of_another_authority_is_refused_in_one_sentence(
 
 def test_a_wrong_password_is_rejected_and_not_shown(brokers: dict[str, str], own_authority: Certificate) -> None:
     security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "user": USER, "ca_file": own_authority.certificate}
-    elapsed_s, message = failed_connection(brokers["sasl"], {**security, "password": "wrong-password"})
-    assert elapsed_s < 10
+    message = failed_connection(brokers["sasl"], {**security, "password": "wrong-password"})
     assert "Authentication failed" in message
     assert "wrong-password" not in message
 
 
 def test_a_client_without_a_certificate_is_rejected(brokers: dict[str, str], own_authority: Certificate) -> None:
-    _, message = failed_connection(brokers["ssl"], {"protocol": "SSL", "ca_file": own_authority.certificate})
+    message = failed_connection(brokers["ssl"], {"protocol": "SSL", "ca_file": own_authority.certificate})
     assert message.startswith(f"Kafka at {brokers['ssl']}: ")
 
 
 def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, own_authority: Certificate) -> None:
-    """Through a front: the embedded server is built without TLS."""
+    """Connects through a TLS proxy, because the embedded server is built without TLS."""
     url = make_database()
     plain = urlsplit(url)
     foreign_authority = create_authority(folder, "of-others")
@@ -198,7 +195,7 @@ def test_postgres_is_reached_by_verified_tls(make_database: Any, folder: Path, o
 
 
 def test_redis_is_reached_by_verified_tls(redis_url: str, folder: Path, own_authority: Certificate) -> None:
-    """Through a front: the embedded server is built without TLS."""
+    """Connects through a TLS proxy, because the embedded server is built without TLS."""
     plain = urlsplit(redis_url)
     foreign_authority = create_authority(folder, "of-nobody")
     with tls_proxy(issue_certificate(folder, "redis", own_authority), plain.port or 0) as port:
@@ -215,11 +212,11 @@ def test_redis_is_reached_by_verified_tls(redis_url: str, folder: Path, own_auth
 @pytest.mark.parametrize(
     ("security", "message"),
     [
-        ({"protocol": "SASL_SSL"}, "protocol SASL_SSL needs `user` and the secret KAFKA_PASSWORD"),
+        ({"protocol": "SASL_SSL"}, "protocol SASL_SSL requires `user` and the secret KAFKA_PASSWORD"),
         ({"protocol": "SSL", "ca_file": "absent.pem"}, r"ca_file absent\.pem: No such file"),
         ({"protocol": "SSL", "ca_file": REPOSITORY / "pyproject.toml"}, "expected certificates in PEM, found none"),
-        ({"protocol": "SSL", "key_file": "a.key"}, "certificate_file and key_file go together"),
-        ({"protocol": "TLS"}, r"kafka\.security\.protocol: .*'SASL_PLAINTEXT', found 'TLS'"),
+        ({"protocol": "SSL", "key_file": "a.key"}, "certificate_file and key_file must be set together"),
+        ({"protocol": "TLS"}, r"kafka\.security\.protocol.*: .*'SASL_PLAINTEXT', found 'TLS'"),
     ],
 )
 def test_wrong_settings_are_one_sentence(security: dict[str, Any], message: str) -> None:
@@ -235,14 +232,14 @@ def test_a_key_of_another_certificate_is_reported_before_connecting(folder: Path
 
 
 def test_every_client_of_kafka_is_configured_in_one_place() -> None:
-    """A client that is not would stay plain where the others are encrypted."""
+    """A client with its own configuration would connect without encryption."""
     folders = ("api", "configs", "dataflows", "deploy", "operators", "schemas", "sinks")
     files = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
     files_with_servers = [
         path.relative_to(REPOSITORY).as_posix() for path in files if "bootstrap.servers" in path.read_text()
     ]
     assert files_with_servers == ["sinks/cluster.py"]
-    unsecured = re.compile(r"(?<!def )\b(?:Consumer|Producer|AdminClient)\((?!client\()[^)]")
+    unsecured = re.compile(r"(?<!def )\b(?:Consumer|Producer|AdminClient)\((?!\s*client_config\()\s*[^)\s]")
     assert not [path for path in files if unsecured.search(path.read_text())]
 
 

@@ -1,4 +1,4 @@
-"""`explain` and the API's lineage on real tables and a real log: every record found, at its very place."""
+"""`explain` and the API's lineage on real tables and topics: they find each record at its exact place."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RECORDS = [r for a, b in zip(INPUT_SLICES, OUTPUT_SLICES, strict=True) for r in 
 def prefix(kafka: str) -> str:
     name = make_topics(kafka)
     write(kafka, name, INPUT_SLICES, INPUT_TOPICS)
-    # The stages died once: some of what they wrote stands there twice.
+    # The stages crashed once, so the topics contain some of their records twice.
     write(kafka, name, OUTPUT_SLICES[:40], DERIVED_TOPICS)
     write(kafka, name, OUTPUT_SLICES[35:], DERIVED_TOPICS)
     return name
@@ -121,7 +121,7 @@ def test_the_api_traces_an_order_back_with_places(kafka: str, prefix: str, clien
 def test_the_api_says_why_nothing_was_traded(client: TestClient) -> None:
     response = client.get("/api/v1/inaction/SPY", params={"at": format_ns(INPUT_SLICES[1].ts_ns)})
     assert response.status_code == 200, response.text
-    assert "ema_cross: waits for ema_4, rsi_3 to warm up" in response.json()["reasons"]
+    assert "ema_cross: ema_4, rsi_3 not warmed up yet" in response.json()["reasons"]
     assert client.get("/api/v1/inaction/SPY", params={"at": "1999-01-01T00:00:00Z"}).status_code == 404
 
 
@@ -143,7 +143,7 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
     )
     completed = cli(tmp_path, "explain", "ord-3", "--json", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", **environment)
     tree = json.loads(completed.stdout)
-    assert tree["root"]["place"] is None and "Kafka does not answer" in tree["note"]
+    assert tree["root"]["place"] is None and "Kafka is not reachable" in tree["note"]
     first = next(r for r in RECORDS if type(r) is OrderProposal)
     completed = cli(
         tmp_path,
@@ -151,35 +151,36 @@ def test_the_command_explains_with_places_and_reports_missing_ones(
         KAFKA_BOOTSTRAP_SERVERS=kafka,
         **environment,
     )
-    assert f"{first.proposal_id} was made at this tick" in completed.stdout, completed.stderr
+    assert f"{first.proposal_id} was proposed in this time slice" in completed.stdout, completed.stderr
 
 
 def test_invalid_explain_arguments_are_one_error_line(kafka: str, recorded_url: str, tmp_path: Path) -> None:
     environment = {"DATABASE_URL": recorded_url, "KAFKA_BOOTSTRAP_SERVERS": kafka}
     for arguments, status, words in (
-        (("explain",), 2, "explain takes an id"),
-        (("explain", "ord-1", "--symbol", "SPY"), 2, "explain takes an id"),
-        (("explain", "ord-1", "--at", "2024-01-02"), 2, "--at belongs to --symbol"),
+        (("explain",), 2, "explain needs either a record id"),
+        (("explain", "ord-1", "--symbol", "SPY"), 2, "explain needs either a record id"),
+        (("explain", "ord-1", "--at", "2024-01-02"), 2, "--at requires --symbol"),
         (("explain", "--symbol", "SPY", "--at", "noon"), 2, "--at must be a time"),
-        (("explain", "ord-99999"), 1, "there is no order"),
-        (("explain", "--symbol", "NONE"), 1, "there is no bar of NONE"),
+        (("explain", "order-7"), 2, "did you mean ord-7?"),
+        (("explain", "ord-99999"), 1, "no order, proposal"),
+        (("explain", "--symbol", "NONE"), 1, "no bar of NONE"),
     ):
         completed = cli(tmp_path, *arguments, **environment)
         assert (completed.returncode, len(completed.stderr.splitlines())) == (status, 1), completed.stderr
         assert words in completed.stderr
 
 
-# -- what edges told ---------------------------------------------------------------------------------------------------
+# -- records of the edge services --------------------------------------------------------------------------------------
 
 RECEIVED_NS = time.time_ns()
-"""When the edges learnt what they tell: far from the event time of the recorded session."""
+"""Time of the external records: far from the event time of the recorded session."""
 EDGE_SLICE = 20
-"""The tick that holds it."""
+"""Index of the time slice with the external record."""
 STRATEGIES = [{"name": "sentiment", "parameters": {"enter": 0.2, "exit": 0.1}}, {"name": "fundamental_value"}]
 
 
 def edge_records() -> list[Any]:
-    """One record of each kind that an edge writes, the headline and the filing about a symbol that is then bought."""
+    """One record of each kind that an edge service writes. The strategies buy the symbols of headline and filing."""
     zeros = (Decimal(0), Decimal(0), Decimal(0))
     return [
         NewsItem("news-1", RECEIVED_NS, RECEIVED_NS, "wire", "Profit beats estimates", "", "", ["IBM"]),
@@ -204,7 +205,7 @@ def edge_settings() -> Settings:
 
 
 def edge_slices() -> list[TimeSlice]:
-    """The market with what was told, and a language model's answer three ticks later."""
+    """The market with the edge records, and the answer of a language model three time slices later."""
     time_slices = market(40)
     time_slices[EDGE_SLICE] = TimeSlice(
         time_slices[EDGE_SLICE].ts_ns, [*edge_records(), *time_slices[EDGE_SLICE].records]
@@ -224,12 +225,12 @@ def edge_slices() -> list[TimeSlice]:
 
 @pytest.fixture(scope="module")
 def edge_session(kafka: str, make_database: Any) -> Iterator[tuple[str, str, list[TimeSlice]]]:
-    """Prefix, database and ticks of a session that the edges told something. The feed died once and repeats clocks."""
+    """Prefix, database and time slices of a session with edge records. The feed crashed once and repeats clocks."""
     prefix_name, inputs = make_topics(kafka), edge_slices()
     outputs = platform_output(inputs, edge_settings())
     bars = [TimeSlice(ts, [r for r in records if type(r) is Bar]) for ts, records in inputs]
     write(kafka, prefix_name, inputs[: EDGE_SLICE - 1], INPUT_TOPICS)
-    # It wrote two ticks more, of which it knew nothing when it was started again; in between the edges told theirs.
+    # Before the crash, the feed wrote time slices that it repeats after the restart. The edge records come in between.
     write(kafka, prefix_name, bars[EDGE_SLICE - 1 : EDGE_SLICE], INPUT_TOPICS)
     write(kafka, prefix_name, [TimeSlice(0, edge_records())], ())
     write(kafka, prefix_name, bars[EDGE_SLICE - 3 : EDGE_SLICE + 1], INPUT_TOPICS)
@@ -252,7 +253,7 @@ def test_edge_records_have_a_place_and_the_slice_that_consumed_them(
             assert place is not None, record
             assert message_at(kafka, prefix, place._asdict()) == record
             assert place.event_ns == inputs[slice_number].ts_ns, record
-            # A tape's records carry the tape's time, not that at which they were written.
+            # Records from a tape carry the time of the tape, not the time of their write.
             assert places.find(record._replace(ts_ns=inputs[slice_number].ts_ns)) == place
             assert places.find(type(record)("gone", *record[1:])) is None
         late = Command("cmd-late", RECEIVED_NS, KILL_SWITCH, "ann", "behind the last clock", {})
@@ -285,4 +286,4 @@ def test_an_order_traces_back_to_news_llm_answer_filing_and_weights(
         assert record_id_of(message_at(kafka, prefix, place)) == name
     assert all(node["place"] is not None for node in nodes.values())
     completed = cli(tmp_path, "explain", "ord-1", **environment)
-    assert f", in the tick at {format_ns(edge_ns)}]" in completed.stdout
+    assert f", in the time slice at {format_ns(edge_ns)}]" in completed.stdout

@@ -1,4 +1,4 @@
-"""The embedded services, run for real: they keep their state, and say clearly why they cannot start."""
+"""The embedded services as real processes: they keep their state and report clearly why they cannot start."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from deploy.supervisor.topics import TopicSpec, create_topics, read_topics
 
 
 def ignore_line(line: str) -> None:
-    """Takes progress and prints nothing."""
+    """Accept a progress line and print nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture(scope="module")
 def own_stack(home: Home, kafka: str) -> Iterator[ServiceStack]:
-    """Services of this module alone: its tests stop them. (Asks for `kafka` so that plain pytest fails at once.)"""
+    """Services of this module only: its tests stop them. Requests `kafka` so that plain pytest fails at once."""
     with running_stack(home, Ports.free(), ignore_line, environ={}) as stack:
         yield stack
 
@@ -53,9 +53,9 @@ def consume_all(bootstrap: str, topic: str) -> list[bytes]:
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     try:
         partition = TopicPartition(topic, 0, 0)
-        _, high = consumer.get_watermark_offsets(partition, timeout=10)
+        _, high = consumer.get_watermark_offsets(partition, timeout=60)
         consumer.assign([partition])
-        return [message.value() or b"" for message in consumer.consume(high, timeout=10)]
+        return [message.value() or b"" for message in consumer.consume(high, timeout=60)]
     finally:
         consumer.close()
 
@@ -107,8 +107,8 @@ def test_topics_are_created_once_and_a_changed_partition_count_is_refused(own_st
 
 def test_a_misspelt_topic_is_not_created(own_stack: ServiceStack) -> None:
     client = AdminClient({"bootstrap.servers": own_stack.endpoints.kafka})
-    client.list_topics("mraket-bars", timeout=5)
-    assert "mraket-bars" not in client.list_topics(timeout=5).topics
+    client.list_topics("mraket-bars", timeout=60)
+    assert "mraket-bars" not in client.list_topics(timeout=60).topics
 
 
 def test_initialising_twice_changes_nothing(own_stack: ServiceStack, home: Home) -> None:
@@ -140,7 +140,7 @@ def test_services_listen_on_loopback_only(own_stack: ServiceStack) -> None:
 
 
 def _listeners() -> list[str]:
-    """Lines of the kernel's TCP tables in state LISTEN; the second field is the local address in hexadecimal."""
+    """Return the kernel's TCP table lines in state LISTEN; the second field is the local address in hexadecimal."""
     lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     return [line for line in lines if line.split()[3] == "0A"]
 
@@ -171,7 +171,7 @@ def test_without_kafka_jars_the_start_is_degraded_with_a_reason(
         assert banner.startswith("Kafka is replaced by Tansu (KAFKA_HOME=")
         assert banner.endswith(tansu.LIMITS)
         assert stack.endpoints.environment(home)["PLATFORM_DEGRADED"] == banner
-        # Its log starts empty, so what a dataflow remembers of offsets must be gone too.
+        # Tansu starts with an empty log, so the stored offsets of the dataflows must be deleted as well.
         assert not stale_store.exists()
         create_topics(stack.endpoints.kafka, read_topics())
         produce(stack.endpoints.kafka, "orders", b"record")
@@ -191,8 +191,8 @@ def run_cli(environment: dict[str, str], *arguments: str) -> subprocess.Complete
 
 
 def bars_written(environment: dict[str, str]) -> int:
-    """As `status` shows it, once it shows any: the simulator's first bars may come a moment after all is healthy."""
-    deadline = time.monotonic() + 20
+    """Return the bar count from `status`. Wait for the first bars, which may arrive shortly after all is healthy."""
+    deadline = time.monotonic() + 60
     while True:
         status = json.loads(run_cli(environment, "status", "--json").stdout)
         stats = {child["name"]: child["stats"] for child in status["children"] if child["kind"] == "dataflow"}
@@ -226,9 +226,9 @@ def test_the_command_line_starts_checks_and_stops_the_platform(own_stack: Servic
         assert bars_written(environment) > 0
         table = run_cli(environment, "status", "--detailed").stdout
         assert "dead letters" in table
-        assert run_cli(environment, "logs", "nothing").stderr.startswith("error: there is no service 'nothing'")
+        assert run_cli(environment, "logs", "nothing").stderr.startswith("error: unknown service 'nothing'")
         error = run_cli(environment, "service", "stop", "kafka").stderr
-        assert error == "error: kafka is not ours to stop: its address came from the environment\n"
+        assert error == "error: cannot stop kafka: it is external, its address comes from the environment\n"
     finally:
         stopped = run_cli(environment, "stop")
     assert stopped.returncode == 0

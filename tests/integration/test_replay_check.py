@@ -1,4 +1,4 @@
-"""`replay-check` on topics in a real Kafka: restarts, commands and unfinished ticks in them, and records changed."""
+"""`replay-check` on topics in a real Kafka with restarts, commands, incomplete time slices and changed records."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_recorded_session_replays_to_the_same_records(kafka: str, prefix: str)
 
 def test_repeats_of_restarted_writers_change_nothing(kafka: str, prefix: str) -> None:
     for part in (slice(0, 30), slice(20, 50), slice(45, 60)):
-        # A command is its sender's to repeat, not the feed's.
+        # Only the sender of a command may repeat it, not the feed.
         inputs = [
             TimeSlice(ts, [r for r in records if part.start == 20 or r != HALT]) for ts, records in INPUT_SLICES[part]
         ]
@@ -64,7 +64,7 @@ def test_a_session_with_manual_orders_a_halt_restarts_and_late_data_replays(kafk
     outputs = platform_output(inputs, settings())
     late_bar = next(r for r in inputs[3].records if type(r) is Bar)._replace(seq=10**6, close=1.0, low=1.0)
     for part in (slice(0, 30), slice(20, 50), slice(45, 60)):
-        # What a person sent once stands in the log once.
+        # The topic contains each command of a person once.
         repeated = [TimeSlice(ts, [r for r in rs if type(r) is Bar]) for ts, rs in inputs[part]]
         new_slices = inputs[part][-10 if part.start == 45 else (-20 if part.start else -30) :]
         write(kafka, prefix, repeated[: len(repeated) - len(new_slices)] + new_slices, INPUT_TOPICS)
@@ -124,7 +124,7 @@ def test_the_command_reports_equality_or_the_differing_record(kafka: str, prefix
     assert completed.returncode == 1, completed.stderr
     assert "in topic orders: ord-1" in completed.stdout
     assert "risk_epoch\n    recorded  5\n    replayed  0" in completed.stdout
-    assert "made from prop-1" in completed.stdout
+    assert "causes: prop-1" in completed.stdout
     later = str(OUTPUT_SLICES[slice_number].ts_ns + 1)
     completed = cli(tmp_path, "replay-check", "--from", later, "--json", **environment)
     report = json.loads(completed.stdout)
@@ -135,13 +135,13 @@ def test_the_command_reports_equality_or_the_differing_record(kafka: str, prefix
 
 def test_an_unreachable_kafka_and_an_empty_home_are_one_error_line(tmp_path: Path) -> None:
     completed = cli(tmp_path, "replay-check", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
-    assert completed.returncode == 1 and completed.stderr.startswith("error: Kafka at 127.0.0.1:1 does not answer")
+    assert completed.returncode == 1 and completed.stderr.startswith("error: Kafka at 127.0.0.1:1 is unreachable")
     assert len(completed.stderr.splitlines()) == 1
     completed = cli(tmp_path, "replay-check", KAFKA_BOOTSTRAP_SERVERS="")
-    assert completed.returncode == 1 and "nothing is recorded in" in completed.stderr
+    assert completed.returncode == 1 and "no recorded topics in" in completed.stderr
     completed = cli(tmp_path, "replay-check", "--portfolio", "mine")
     assert completed.returncode == 2
-    assert completed.stderr == "error: --portfolio mine: there is no such portfolio; there is default_portfolio\n"
+    assert completed.stderr == "error: unknown portfolio 'mine'. Known portfolios: default_portfolio\n"
     completed = cli(tmp_path, "replay-check", "--from", "yesterday")
     assert completed.returncode == 2 and completed.stderr.startswith("error: --from must be a time such as")
 
@@ -155,5 +155,5 @@ def test_a_log_with_a_deleted_beginning_is_an_error(kafka: str, prefix: str) -> 
     admin = AdminClient({"bootstrap.servers": kafka})
     for future in admin.delete_records([TopicPartition(f"{prefix}market-bars", 0, 50)]).values():
         future.result(20)
-    with pytest.raises(Unavailable, match="not in the log any more"):
+    with pytest.raises(Unavailable, match="no longer in the log"):
         run_check(kafka, prefix)

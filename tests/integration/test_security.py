@@ -1,4 +1,4 @@
-"""The scanners find what is planted and fail loudly; the checklist and the audit tell what is there."""
+"""The scanners detect planted flaws and report failures; the checklist and the audit report the real state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VULNERABILITY = {
 
 
 class OsvHandler(BaseHTTPRequestHandler):
-    """Speaks enough of OSV's protocol: one flaw, in jinja2."""
+    """A minimal OSV server that reports one vulnerability, in jinja2."""
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -50,7 +50,7 @@ class OsvHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Not on the tests' output."""
+        """Suppress the request log."""
 
 
 @contextmanager
@@ -81,17 +81,17 @@ def test_a_known_vulnerability_is_found(lock: Path) -> None:
     assert result.outcome is ScanOutcome.FINDINGS
     assert result.lines == ["jinja2 2.0: OSV-1, fixed in 3.0"]
     assert clean.outcome is ScanOutcome.CLEAN
-    assert clean.said == "knows no vulnerability of the 1 packages of the lock"
+    assert clean.said == "no known vulnerabilities in 1 locked packages"
 
 
 def test_an_unreachable_service_is_never_a_clean_result(lock: Path) -> None:
     failed = scanners.scan_vulnerabilities("http://127.0.0.1:1/v1/query", lock, timeout_s=2)
     assert failed.outcome is ScanOutcome.FAILED
-    assert failed.said.startswith("whether packages have known vulnerabilities is not known: pip-audit")
+    assert failed.said.startswith("cannot check for known vulnerabilities: pip-audit")
 
 
 def test_this_tree_is_clean() -> None:
-    """What needs no network of `security scan`; the known vulnerabilities change without the tree."""
+    """Run the scans that need no network. Known vulnerabilities can change without a change of the tree."""
     for scan in (*scanners.scan_code(), scanners.scan_secrets()):
         assert scan.outcome is ScanOutcome.CLEAN, f"{scan.name}: {scan.said} {scan.lines}"
 
@@ -145,12 +145,12 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
             if c.passed is False
         }
 
-    backup = {"there is a backup of the last 7 days"}
+    backup = {"the newest backup is at most 7 days old"}
     assert failed_checks() == backup
     remote_url = "postgresql://platform:postgres@db.example:5432/trading"
     assert failed_checks(DATABASE_URL=remote_url) == backup | {
-        "the database password cannot be guessed",
-        "PostgreSQL is reached by TLS, or does not leave the machine",
+        "the database password is strong",
+        "PostgreSQL uses TLS or loopback",
     }
     assert (
         failed_checks(
@@ -159,20 +159,18 @@ def test_the_checklist_follows_the_settings_and_the_files(tmp_path: Path) -> Non
         == backup
     )
     assert failed_checks(DATABASE_REPLICA_URL="postgresql://db2.example/trading") == backup | {
-        "Its replica is reached by TLS, or does not leave the machine"
+        "PostgreSQL replica uses TLS or loopback"
     }
-    assert failed_checks(REDIS_URL="redis://cache.example") == backup | {
-        "Redis is reached by TLS, or does not leave the machine"
-    }
-    kafka = {"Kafka is reached by TLS, or does not leave the machine"}
+    assert failed_checks(REDIS_URL="redis://cache.example") == backup | {"Redis uses TLS or loopback"}
+    kafka = {"Kafka uses TLS or loopback"}
     assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093") == backup | kafka
     assert failed_checks(KAFKA_BOOTSTRAP_SERVERS="kafka.example:9093", KAFKA__SECURITY__PROTOCOL="SSL") == backup
-    assert failed_checks(API__LOGIN_RATE="100/second") == backup | {"at most 60 log-ins a minute"}
+    assert failed_checks(API__LOGIN_RATE="100/second") == backup | {"at most 60 logins per minute"}
     (home.secrets / "api-jwt-key").chmod(0o644)
-    assert failed_checks() == backup | {"files with secrets are for their owner only"}
+    assert failed_checks() == backup | {"only the owner can read files with secrets"}
     (home.secrets / "api-jwt-key").chmod(0o600)
     (home.secrets / "admin-password").touch(0o600)
-    assert failed_checks() == backup | {"the one-time password of admin is not in use"}
+    assert failed_checks() == backup | {"the one-time admin password was changed"}
 
 
 def test_user_checks_and_audit_entries_come_from_the_tables(make_database: Callable[[], str]) -> None:
@@ -198,9 +196,9 @@ def test_user_checks_and_audit_entries_come_from_the_tables(make_database: Calla
         audit_entries = {(entry["who"], entry["did"], entry["what"]) for entry in audit_rows(db)}
     engine.dispose()
     assert passed_by_check == {
-        "there is an admin, and not everybody is one": True,
-        "passwords are the users' own": False,
-        "every command names who asked": True,
+        "admins exist and are at most half of the users": True,
+        "users have changed their initial passwords": False,
+        "every command has an actor": True,
     }
     assert ("ann", "KILL_SWITCH", "symbol SPY; too hot") in audit_entries
     assert ("bob", "SUBMIT_ORDER (not in the log)", "") in audit_entries

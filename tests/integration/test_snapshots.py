@@ -1,4 +1,4 @@
-"""Recovery stores are read from copies while they are written, and state and tables are made anew from the topics."""
+"""Recovery stores in use are read from copies; `rebuild` recreates state and tables from topics."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def start_counter(store: Path, last_number: int) -> subprocess.Popen[bytes]:
 
 
 def stored_sum(store: Path) -> int | None:
-    """The sum in the store, None before the first snapshot."""
+    """Return the sum in the store, or None before the first snapshot."""
     return next(
         (snapshot.state[1] for snapshot in read_store(store).snapshots if snapshot.step.startswith("portfolio.stage")),
         None,
@@ -83,9 +83,12 @@ def test_the_commands_show_and_copy_the_snapshots_of_a_store(home: Path, tmp_pat
     assert cli(home, "snapshots", "copy", "portfolio", str(copy)).returncode == 0
     assert start_counter(copy, 110).wait(60) == 0, "a dataflow resumes from the copy"
     assert stored_sum(copy) == sum(range(1, 111))
-    for arguments, words in ((("copy", "portfolio", str(copy)), "exists"), (("inspect", "x"), "no recovery store")):
+    for arguments, status, words in (
+        (("copy", "portfolio", str(copy)), 1, "exists"),
+        (("inspect", "portfolioo"), 2, "unknown recovery store 'portfolioo'; did you mean portfolio?"),
+    ):
         completed = cli(home, "snapshots", *arguments)
-        assert completed.returncode == 1 and words in completed.stderr and len(completed.stderr.splitlines()) == 1
+        assert completed.returncode == status and words in completed.stderr and len(completed.stderr.splitlines()) == 1
 
 
 def test_a_store_can_be_read_during_writes(home: Path) -> None:
@@ -114,7 +117,7 @@ def test_a_state_that_is_not_plain_data_is_not_unpickled(home: Path) -> None:
     database.close()
     with pytest.raises(DeployError, match=r"a state must be plain data, found posix\.getcwd"):
         read_store(store)
-    with pytest.raises(DeployError, match="there is no recovery store"):
+    with pytest.raises(DeployError, match="no recovery store in"):
         copy_store(home / "recovery" / "none", home / "copy")
 
 
@@ -144,9 +147,7 @@ def environment(kafka: str, redis_url: str, make_database: Callable[[], str]) ->
 def test_a_table_is_rebuilt_from_its_topic_row_by_row(environment: dict[str, str], tmp_path: Path) -> None:
     for table in ("executions", "positions"):
         completed = cli(tmp_path, "rebuild", table, **environment)
-        assert completed.returncode == 0 and "the same as before" in completed.stdout, (
-            completed.stderr + completed.stdout
-        )
+        assert completed.returncode == 0 and "same as before" in completed.stdout, completed.stderr + completed.stdout
     with psycopg2.connect(environment["DATABASE_URL"]) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE executions SET price = 1 WHERE seq = 2; DELETE FROM executions WHERE seq = 3")
     connection.close()
@@ -155,11 +156,11 @@ def test_a_table_is_rebuilt_from_its_topic_row_by_row(environment: dict[str, str
     assert (
         completed.returncode == 0
         and f"executions: {fills} rows" in completed.stdout
-        and "before it had" in completed.stdout
+        and "different from the" in completed.stdout
     )
-    assert "the same as before" in cli(tmp_path, "rebuild", "executions", **environment).stdout
+    assert "same as before" in cli(tmp_path, "rebuild", "executions", **environment).stdout
     completed = cli(tmp_path, "rebuild", "features", "--table", **environment)
-    assert "features: 180 rows from topic features, the same as before" in completed.stdout, completed.stderr
+    assert "features: 180 rows from topic features, same as before" in completed.stdout, completed.stderr
 
 
 def test_a_service_is_rebuilt_only_if_its_topics_replay(environment: dict[str, str], home: Path) -> None:
@@ -169,8 +170,8 @@ def test_a_service_is_rebuilt_only_if_its_topics_replay(environment: dict[str, s
     assert read_store(home / "recovery" / "portfolio").snapshots == []
     changed_environment = environment | {"PORTFOLIO_MANAGER__SIZING__FRACTION": "0.5"}
     completed = cli(home, "rebuild", "portfolio", **changed_environment)
-    assert completed.returncode == 1 and "do not replay under the settings of today" in completed.stderr
+    assert completed.returncode == 1 and "do not replay with the current settings" in completed.stderr
     assert not (home / "recovery" / "portfolio.before-2").exists()
     completed = cli(home, "rebuild", "market_data", **environment)
-    assert completed.returncode == 2 and "is an edge" in completed.stderr
+    assert completed.returncode == 2 and "its state comes from the feed" in completed.stderr
     assert cli(home, "rebuild", "nonsense", **environment).returncode == 2

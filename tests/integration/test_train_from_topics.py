@@ -1,4 +1,4 @@
-"""`train --from-topics`: what the platform recorded is what a model learns from."""
+"""`train --from-topics` trains on the feature rows that the platform recorded."""
 
 from __future__ import annotations
 

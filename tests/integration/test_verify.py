@@ -1,4 +1,4 @@
-"""`verify` says that right books are right, and names the first thing that is wrong in wrong ones."""
+"""`verify` accepts correct books and names the first error in wrong books."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _ledger_records() -> list[Record]:
 
 
 def _proposal_and_order(trade: Execution) -> list[Record]:
-    """The proposal and the order that stand before a trade."""
+    """The proposal and the order of a trade."""
     terms = (trade.symbol, trade.side, trade.quantity, "MARKET", None, "DAY")
     proposal_id, ts_ns = f"prop-{trade.seq}", trade.ts_ns
     proposal = OrderProposal(trade.seq, ts_ns, proposal_id, *terms, "x", Decimal(1), "all of it", [])
@@ -63,7 +63,7 @@ def ledger_url(make_database: Callable[[], str]) -> str:
 def test_a_ledger_with_corporate_actions_agrees_and_a_changed_payment_is_named(
     make_database: Callable[[], str],
 ) -> None:
-    """From the stages themselves: a split, a dividend, cash for a fraction, a delisting."""
+    """Records of the real stages: a split, a dividend, cash in lieu of a fraction, and a delisting."""
     desk = TradingLoopHarness()
     records: list[Record] = []
     actions: dict[int, list[CorporateAction]] = {
@@ -101,7 +101,7 @@ def test_a_correct_ledger_agrees_and_has_the_hash_of_its_records(ledger_url: str
     verdict = compare_books(ledger_url, Ledger(CAPITAL))
     assert verdict.agrees, verdict
     assert {check.name: check.records for check in verdict.checks}["executions"] == 300
-    # Nothing of these books came without a trade; those below do. Nobody split their P&L.
+    # These books contain no cash flows without a trade (the test of corporate actions does) and no attribution.
     assert [check.name for check in verdict.checks if not check.records] == ["cash_flows", "attribution"]
     assert verdict.decision_hash == decision_hash(_ledger_records())
 
@@ -113,14 +113,14 @@ def test_a_correct_ledger_agrees_and_has_the_hash_of_its_records(ledger_url: str
             "UPDATE positions SET realized_pnl = realized_pnl + 0.000000001 WHERE symbol = 'B'",
             "positions B: realized_pnl",
         ),
-        ("DELETE FROM positions WHERE symbol = 'C'", "positions C: missing in Postgres"),
-        ("UPDATE lots SET quantity = 1 WHERE lot_id = (SELECT min(lot_id) FROM lots)", ": quantity is 1 in Postgres"),
+        ("DELETE FROM positions WHERE symbol = 'C'", "positions C: missing in PostgreSQL"),
+        ("UPDATE lots SET quantity = 1 WHERE lot_id = (SELECT min(lot_id) FROM lots)", ": quantity is 1 in PostgreSQL"),
         ("DELETE FROM lot_matches WHERE seq = (SELECT min(seq) FROM lot_matches)", "lot_matches match-"),
         ("UPDATE valuations SET cash = cash - 1, equity = equity - 1", "valuation 1: cash is"),
         ("UPDATE valuations SET equity = equity + 1", "valuation 1: equity is"),
-        ("DELETE FROM executions WHERE seq = 150", "executions: seq 150 is missing, the next one is 151"),
-        ("DELETE FROM executions WHERE seq = 300", "but no execution gives it"),
-        ("DELETE FROM valuations", "there is no valuation after 300 executions"),
+        ("DELETE FROM executions WHERE seq = 150", "executions: seq 150 is missing, the next is 151"),
+        ("DELETE FROM executions WHERE seq = 300", "but not in the rebuilt books"),
+        ("DELETE FROM valuations", "no valuation after 300 executions"),
     ],
 )
 def test_any_wrong_number_is_named(ledger_url: str, statement: str, words: str) -> None:
@@ -156,12 +156,15 @@ def test_the_exit_code_reports_the_verdict(ledger_url: str) -> None:
     _change(ledger_url, "DELETE FROM positions WHERE symbol = 'A'")
     completed = _run(ledger_url)
     assert completed.returncode == 1
-    assert "positions A: missing in Postgres" in completed.stdout
+    assert "positions A: missing in PostgreSQL" in completed.stdout
     assert report["decision_hash"] not in completed.stdout
 
 
 def test_an_unreachable_database_is_one_error_line() -> None:
     completed = _run("postgresql://u:secret@127.0.0.1:1/none")
     assert completed.returncode == 1
-    assert completed.stderr.startswith("error: the books cannot be read") and len(completed.stderr.splitlines()) == 1
+    assert (
+        completed.stderr.startswith("error: cannot read the books from PostgreSQL")
+        and len(completed.stderr.splitlines()) == 1
+    )
     assert "secret" not in completed.stderr

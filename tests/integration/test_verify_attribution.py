@@ -1,4 +1,4 @@
-"""`verify` adds up the P&L by strategy: it is the ledger's to the last place, and whatever was changed is named."""
+"""`verify` sums the P&L by strategy: it equals the ledger's P&L exactly, and the check names each change."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def make_settings(**sections: object) -> Settings:
 
 
 def has_bar(number: int, symbol: str) -> bool:
-    """SPY has none in the minutes behind its split, AAPL none under its old name any more, nor under its new one."""
+    """SPY has no bars for four minutes after its split. AAPL has no bars after its rename, under neither name."""
     return not (symbol == "SPY" and SPLIT_MINUTE <= number < SPLIT_MINUTE + 4) and not (
         symbol == "AAPL" and number >= RENAME_MINUTE
     )
@@ -69,7 +69,7 @@ LAST_NS = max(row.ts_ns for row in ROWS)
 
 
 class SessionDatabase:
-    """The session in a database of its own."""
+    """The session in its own database."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -106,10 +106,10 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestam
     assert flows == {"SPLIT", "DIVIDEND", "SYMBOL_CHANGE"}
     timestamps = sorted({row.ts_ns for row in ROWS})
     assert len(timestamps) > attribution.NEWEST_COUNT + attribution.EARLIER_COUNT
-    monkeypatch.setattr(attribution, "EARLIER", len(SESSION_SLICES))
+    monkeypatch.setattr(attribution, "EARLIER_COUNT", len(SESSION_SLICES))
     assert session_database.check() == Comparison("attribution", len(ROWS), None)
-    monkeypatch.setattr(attribution, "EARLIER", 10)
-    monkeypatch.setattr(attribution, "NEWEST", 5)
+    monkeypatch.setattr(attribution, "EARLIER_COUNT", 10)
+    monkeypatch.setattr(attribution, "NEWEST_COUNT", 5)
     check = session_database.check()
     newest = sum(row.ts_ns in timestamps[-5:] for row in ROWS)
     assert check.difference is None and newest + 10 <= check.records <= newest + 10 * len(names)
@@ -122,7 +122,7 @@ def test_the_strategies_sum_to_the_rebuilt_ledger_at_recent_and_earlier_timestam
         ("SET unrealized_pnl = unrealized_pnl - 0.000000001", "unrealized_pnl of the strategies sum to "),
         ("SET fees = 0", "fees of the strategies sum to "),
         ("SET cash_flows = cash_flows + 1", "realized_pnl and cash_flows of the strategies sum to "),
-        ("SET strategy = 'zzz'", "manual comes behind zzz: there is one row a strategy, by name"),
+        ("SET strategy = 'zzz'", "manual follows zzz; expected one row per strategy, sorted by name"),
     ],
 )
 def test_a_changed_row_is_named(session_database: SessionDatabase, change: str, words: str) -> None:
@@ -135,7 +135,7 @@ def test_a_changed_row_is_named(session_database: SessionDatabase, change: str, 
 def test_a_missing_strategy_is_detected_by_the_sum(session_database: SessionDatabase) -> None:
     session_database.change(
         "DELETE FROM attribution WHERE strategy = 'slow' AND ts_ns = %s", LAST_NS
-    )  # the last of its tick
+    )  # the last one in its time slice
     assert "the strategies sum to " in (session_database.check().difference or "")
 
 
@@ -157,7 +157,7 @@ def test_unattributed_pnl_counts_and_is_noted(session_database: SessionDatabase)
         "UPDATE attribution SET strategy = 'unattributed' WHERE strategy = 'slow' AND ts_ns = %s", LAST_NS
     )
     assert session_database.check() == Comparison(
-        "attribution", session_database.check().records, None, "1 hold P&L of no strategy"
+        "attribution", session_database.check().records, None, "1 with unattributed P&L"
     )
     assert session_database.check().records > 100
 
@@ -169,15 +169,15 @@ def test_weights_are_shares_of_strategies_that_exist(session_database: SessionDa
     assert session_database.weights() == Comparison("weights", len(weight_records), None) and len(weight_records) > 3
     last_seq = weight_records[-1].seq
     for weights, words in (
-        ({"ema_cross": 0.5, "slow": 0.49}, "the weights sum to 0.99, not to 1"),
+        ({"ema_cross": 0.5, "slow": 0.49}, "the weights sum to 0.99, expected 1"),
         ({"ema_cross": 1.0, "slow": -0.5}, "the weight of slow must be in [0, 1], found -0.5"),
-        ({"ema_cross": 0.5, "nobody": 0.5}, "nobody is no strategy of the settings and never gave a signal"),
+        ({"ema_cross": 0.5, "nobody": 0.5}, "nobody is not a configured strategy and has no signals"),
     ):
         session_database.change("UPDATE weights SET weights = %s WHERE seq = %s", json.dumps(weights), last_seq)
         assert session_database.weights() == Comparison(
             "weights", len(weight_records) - 1, f"weights {last_seq}: {words}"
         )
     with closing(snapshot_connection(session_database.url)) as db:
-        # A strategy that runs no more is known by its signals.
+        # A strategy that no longer runs is identified by its signals.
         session_database.change("UPDATE weights SET weights = %s WHERE seq = %s", '{"slow": 1.0}', last_seq)
         assert attribution.check_weights(db, []).difference is None

@@ -1,4 +1,4 @@
-"""`verify` on topics and tables of one recorded session: right ones agree, and each wrong one is named."""
+"""`verify` on the topics and tables of one recorded session: correct data passes, and each error is named."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOPICS = [topic for service in topology.SERVICES.values() for topic in service.o
 
 
 class Session:
-    """One recorded session, in a Kafka and a database of its own."""
+    """One recorded session in its own Kafka topics and database."""
 
     def __init__(self, kafka: str, url: str, time_slices: list[TimeSlice] = SESSION_SLICES, prefix: str = "") -> None:
         self.kafka, self.url, self.prefix = kafka, url, prefix or make_topics(kafka)
@@ -68,7 +68,7 @@ def shared_session(kafka: str, make_database: Callable[[], str]) -> Session:
 
 @pytest.fixture
 def session(shared_session: Session, make_database: Callable[[], str]) -> Session:
-    """The same topics, and tables of its own to change."""
+    """The same topics with separate tables that a test may change."""
     return Session(shared_session.kafka, make_database(), prefix=shared_session.prefix)
 
 
@@ -102,7 +102,7 @@ def test_repeats_in_topics_are_counted_and_are_no_finding(kafka: str, make_datab
     verdict = session.verify()
     assert differences(verdict) == {}
     repeats = sum(type(r) is Execution for time_slice in SESSION_SLICES[20:40] for r in time_slice.records)
-    assert by_name(verdict)["topic executions"].note == f"{repeats} repeats"
+    assert by_name(verdict)["topic executions"].note == f"{repeats} repeated"
 
 
 def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str]) -> None:
@@ -111,7 +111,7 @@ def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str])
         for ts, rs in SESSION_SLICES
     ]
     session = Session(kafka, make_database(), slices_with_gap)
-    assert differences(session.verify())["topic signals"] == "signals: seq 2 of IBM is missing, the next one is 3"
+    assert differences(session.verify())["topic signals"] == "signals: seq 2 of IBM is missing, the next is 3"
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,22 @@ def test_a_gap_in_a_topic_is_named(kafka: str, make_database: Callable[[], str])
         (
             "UPDATE features SET seq = 4 WHERE symbol = 'SPY' AND seq = 5",
             "table features",
-            "seq 4 of SPY is there more",
+            "seq 4 of SPY occurs more",
         ),
         ("DELETE FROM order_proposals WHERE proposal_id = 'prop-2'", "orders caused", "orders ord-2: no proposal"),
         ("DELETE FROM orders WHERE order_id = 'ord-3'", "executions ordered", "no order ord-3"),
-        ("DELETE FROM executions WHERE order_id = 'ord-2'", "orders answered", "orders ord-2: the venue has not said"),
+        (
+            "DELETE FROM executions WHERE order_id = 'ord-2'",
+            "orders answered",
+            "orders ord-2: the venue has not reported",
+        ),
         ("DELETE FROM commands", "fences caused", ": no command cmd-1"),
         ("DELETE FROM commands", "audit commands", "commands cmd-1: removed"),
         (
             "UPDATE executions SET leaves_quantity = 1 WHERE order_id = 'ord-2'; "
             "UPDATE bars SET trading_day = 20240103 WHERE seq > 40",
             "orders ended",
-            "orders ord-2: DAY order still works",
+            "orders ord-2: DAY order is still working",
         ),
     ],
 )
@@ -149,7 +153,7 @@ def test_a_refusal_without_a_cause_is_named(session: Session) -> None:
         writer.write([refusal])
     by_check = differences(session.verify())
     assert by_check["refusals caused"] == "order_refusals 900: no proposal and no command prop-x"
-    assert by_check["audit order-refusals"].startswith("order_refusals 900: is in no row of the chain")
+    assert by_check["audit order-refusals"].startswith("order_refusals 900: is not in the audit chain")
 
 
 def test_heads_stored_in_a_file_reveal_a_rewritten_chain(session: Session, tmp_path: Path) -> None:
@@ -163,10 +167,7 @@ def test_heads_stored_in_a_file_reveal_a_rewritten_chain(session: Session, tmp_p
     session.change("DELETE FROM executions WHERE seq > 3")
     last_position = next(head["position"] for head in stored_heads if head["topic"] == "executions")
     difference = differences(session.verify(audit=True, heads=file))["audit executions"]
-    assert (
-        f"audit_chain executions/{last_position}: removed: a head of position {last_position} was put aside"
-        in difference
-    )
+    assert f"audit_chain executions/{last_position}: removed: a stored head has position {last_position}" in difference
 
 
 def test_heads_published_to_a_topic_reveal_a_rewritten_chain(kafka: str, make_database: Callable[[], str]) -> None:
@@ -177,7 +178,7 @@ def test_heads_published_to_a_topic_reveal_a_rewritten_chain(kafka: str, make_da
     session.change("DELETE FROM audit_chain WHERE topic = 'commands'")
     session.change("DELETE FROM commands")
     difference = differences(session.verify(audit=True, publish=True))["audit commands"]
-    assert difference.startswith("audit_chain commands/1: removed: a head of position 1 was put aside")
+    assert difference.startswith("audit_chain commands/1: removed: a stored head has position 1")
 
 
 def test_since_limits_the_check_to_recent_records(shared_session: Session) -> None:
@@ -203,9 +204,7 @@ def test_the_command_reports_agreement_and_differences(session: Session, tmp_pat
     order = next(
         r for time_slice in SESSION_SLICES for r in time_slice.records if type(r) is Order and r.order_id == "ord-2"
     )
-    assert (
-        f"orders ord-2: changed: quantity is {canonical_text(order.quantity + 1)}, in the log {canonical_text(order.quantity)}"
-        in completed.stdout
-    )
+    changed, recorded = canonical_text(order.quantity + 1), canonical_text(order.quantity)
+    assert f"orders ord-2: changed: quantity is {changed}, in the topic {recorded}" in completed.stdout
     completed = cli(tmp_path, "verify", "--json", "--wait", "0", **environment)
     assert completed.returncode == 1 and json.loads(completed.stdout)["agrees"] is False

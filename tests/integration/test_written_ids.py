@@ -1,4 +1,4 @@
-"""What an edge does first when it is started again: all that stands in its topic is in its table, and known by id."""
+"""The first step of a restarted edge service: store all records of its topic in the table and return their ids."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_published_but_unstored_records_are_stored_once(kafka: str, make_databas
     prefix, url = make_topics(kafka), make_database()
     write(kafka, prefix, [TimeSlice(60, ITEMS)], ["news"])
     with closing(PostgresWriter(url, name="test")) as writer:
-        writer.write(ITEMS[:1])  # and then it was killed
+        writer.write(ITEMS[:1])  # a crash after the first of three records
     live_ends = make_ends(url)
     read_ids = stored_ids_reader(
         kafka_settings(live_ends.settings, kafka, prefix), "news", live_endpoints.table_store(live_ends, "news")
@@ -52,5 +52,5 @@ def test_without_postgres_no_id_counts_as_stored(kafka: str) -> None:
     read_ids: Any = stored_ids_reader(
         kafka_settings(live_ends.settings, kafka, prefix), "news", live_endpoints.table_store(live_ends, "news")
     )
-    with pytest.raises(Unavailable, match="Postgres took no batch"):
+    with pytest.raises(Unavailable, match="Postgres accepted no batch"):
         read_ids()

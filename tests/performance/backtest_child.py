@@ -1,4 +1,4 @@
-"""One backtest in a process of its own, for its memory and processor time: prints one line of JSON.
+"""Run one backtest in its own process to measure its memory and processor time. Print one line of JSON.
 
 Arguments: folder of bars, settings file, and "loop" to measure the plain loop over the same bars as well.
 """
@@ -18,7 +18,7 @@ from tests.performance.plain_loop import read_rows, trade
 
 
 def peak_mb() -> float:
-    """Resident at most, of this program alone: getrusage would count what its parent had before the exec."""
+    """Return the peak resident memory of this program. getrusage would include the parent's memory before the exec."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""Figures that the measurements take are shown at the end of the run: they are what these tests are for."""
+"""Prints the figures of the performance measurements at the end of the test run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> RecordFigure:
-    """`figure("one hop, p50", "0.9 ms")`: shown under "figures" when the run ends."""
+    """Record a figure, for example `figure("one hop, p50", "0.9 ms")`. The end of the run prints it under "figures"."""
     figures = request.config.stash.setdefault(_FIGURES, [])
     return lambda name, value: figures.append((name, value))
 

@@ -1,12 +1,12 @@
-"""The features service, or a raw loop that does the same work, in a process of its own.
+"""The features service, or a raw loop that does the same work, in its own process.
 
     python -m tests.performance.kafka_child stage|raw|serve SERVERS PREFIX PARTITIONS RECOVERY_FOLDER [DATABASE_URL]
 
-`stage` and `raw` read `market-bars` to its end, write `features` and print what it took as JSON. `serve` is the stage
-that goes on until SIGTERM, for latency; with a database address it writes to Postgres as well.
+`stage` and `raw` read `market-bars` to its end, write `features` and print the time that they took as JSON. `serve`
+runs the stage until SIGTERM, for latency; with a database address it also writes to PostgreSQL.
 
-`stage` with PLATFORM_REPLICA is one of several processes with shards of its own. With the address of each process
-in CLUSTER and its number in CLUSTER_PROCESS it is one process of a Bytewax cluster (its store must be there already).
+`stage` with PLATFORM_REPLICA is one of several processes with their own shards. With the addresses of all processes
+in CLUSTER and its number in CLUSTER_PROCESS it is one process of a Bytewax cluster, whose store must exist.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database
     source = KafkaSliceSource(
         servers,
         "features",
-        # Of the one topic that the raw loop reads too.
+        # Read only the topic that the raw loop also reads.
         {
             shard: [log for log in topology.input_logs("features", shard, partitions) if log.topic == "market-bars"]
             for shard in shards
@@ -83,7 +83,7 @@ def run_stage(servers: str, prefix: str, partitions: int, folder: Path, database
 
 
 def run_raw(servers: str, prefix: str, partitions: int) -> None:
-    """consume, fastavro, the same indicators, fastavro, produce: nothing else. Not at least once."""
+    """Only consume, decode, compute the same indicators, encode and produce. The loop has no at-least-once delivery."""
     consumer = Consumer(
         {"bootstrap.servers": servers, "group.id": f"{prefix}raw", "fetch.queue.backoff.ms": 2, "linger.ms": 0}
         | {"enable.auto.commit": False, "queued.max.messages.kbytes": 16384}

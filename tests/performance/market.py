@@ -1,4 +1,4 @@
-"""A seeded random walk as files of one-minute bars, one a symbol, without a gap."""
+"""Writes a seeded random walk as files of one-minute bars, one per symbol, without gaps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADER = "timestamp,open,high,low,close,volume\n"
 
 
 def write_bars(folder: Path, symbol_count: int, bar_count: int, seed: int = 7) -> Path:
-    """`folder`/S00.csv and on, `bar_count` rows each. The first rows of a longer market are those of a shorter one."""
+    """Write `folder`/S00.csv and so on with `bar_count` rows. A longer market starts with the rows of a shorter one."""
     folder.mkdir()
     times = [(START + timedelta(minutes=i)).strftime("%Y-%m-%dT%H:%M:%SZ") for i in range(bar_count)]
     for number in range(symbol_count):

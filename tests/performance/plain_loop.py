@@ -1,7 +1,8 @@
-"""The strategy of the backtest measurement as a bare loop over floats: the most that Python can do, a second opinion.
+"""The strategy of the backtest measurement as a bare loop over floats: a speed limit for Python, and a second result.
 
-Exponential averages over 12 and 26 closes, Wilder's RSI over 14, long from a cross below RSI 70 until the averages meet
-again, 100 units at the next open, 1 bp of slippage, a fee of 1 an order, first lots out first.
+Rules: exponential averages over 12 and 26 closes, Wilder's RSI over 14. Go long when the fast average crosses above the
+slow one while the RSI is below 70. Close when it is no longer above. Trade 100 units at the next open with 1 bp of
+slippage and a fee of 1 per order. Lots close first in, first out.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ class LoopResult(NamedTuple):
     fills: int
     cash: float
     realized: float
-    gross: float  # of what is held at the end, at the last closes
+    gross: float  # exposure at the end of the tape, at the last closes
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """The bars of all files, minute by minute, by symbol within a minute."""
+    """Return the bars of all files, ordered by minute, then by symbol."""
     columns: list[list[Row]] = []
     for path in sorted(folder.glob("*.csv")):
         with path.open(newline="") as file:
@@ -39,12 +40,12 @@ class LoopSymbol:
     def __init__(self) -> None:
         self.seen = 0
         self.close = self.fast = self.slow = self.gain = self.loss = 0.0
-        self.state = -1  # -1 warming up, 0 fast is not above slow, 1 above it without a position, 2 long
+        self.state = -1  # -1: warming up; 0: fast not above slow; 1: fast above slow, no position; 2: long
         self.pending_quantity = 0.0
         self.lots: deque[float] = deque()
 
     def signal(self, close: float) -> float:
-        """Units to trade at the next open."""
+        """Return the units to trade at the next open."""
         seen = self.seen = self.seen + 1
         if seen == 1:
             self.fast = self.slow = self.close = close

@@ -1,4 +1,4 @@
-"""The fused backtest: bars a second, its memory, and what a plain Python loop makes of the same bars."""
+"""The speed of the fused backtest in bars per second, its memory, and a plain Python loop over the same bars."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_backtest_child(folder: Path, settings: Path, *extra: str) -> dict[str, A
 
 
 def bars_per_s(result: dict[str, Any], time_field: str = "cpu_s") -> float:
-    """Bars a second of processor time: what else runs on the machine matters less than with the wall's clock."""
+    """Return bars per second of processor time, which other load on the machine affects less than wall-clock time."""
     bars: int = result["bars"]
     elapsed_s: float = result[time_field]
     return bars / elapsed_s

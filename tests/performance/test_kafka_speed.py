@@ -1,4 +1,4 @@
-"""A stage between topics of a real broker: its throughput against a raw loop, and the time that one hop takes."""
+"""A stage between topics of a real broker: its throughput compared with a raw loop, and the latency of one hop."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tests.performance.conftest import RecordFigure
 PARTITIONS, SYMBOLS = 4, 20
 ROOT = Path(__file__).parents[2]
 MINUTE_NS = 60_000_000_000
-PAUSE_S = 0.005  # between ticks, so that each goes alone
+PAUSE_S = 0.005  # between time slices, so that each is processed alone
 NewPrefix = Callable[[], str]
 
 
 @pytest.fixture
 def new_prefix(kafka: str) -> Iterator[NewPrefix]:
-    """Call it for topics of one's own; all are deleted at the end."""
+    """A function that creates topics and returns their prefix. The fixture deletes all topics at the end."""
     admin = AdminClient({"bootstrap.servers": kafka})
     topic_names: list[str] = []
 
@@ -52,7 +52,10 @@ def new_prefix(kafka: str) -> Iterator[NewPrefix]:
 
 
 def minute_messages(minute: int, symbols: int = SYMBOLS) -> list[tuple[int, bytes, str | None]]:
-    """`(partition, value, key)`: a bar of each symbol, and the clock of every partition; of one symbol only its own."""
+    """Return `(partition, value, key)` messages: a bar of each symbol and the clock of every partition.
+
+    With one symbol, return the clock of its partition only.
+    """
     ts_ns = minute * MINUTE_NS
     out: list[tuple[int, bytes, str | None]] = []
     for number in range(symbols):
@@ -84,7 +87,7 @@ def start_child(
 def child_result(process: subprocess.Popen[str]) -> dict[str, Any]:
     out, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors[-2000:]
-    # A Bytewax cluster has things to say on its own.
+    # A Bytewax cluster prints lines of its own.
     result: dict[str, Any] = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
     return result
 
@@ -99,7 +102,7 @@ def read_end_offsets(kafka: str, topic: str) -> list[int]:
 
 
 def produce_minutes(kafka: str, prefix: str, minutes: int) -> int:
-    """Write so many ticks into `market-bars`; returns how many messages these are."""
+    """Write this many time slices into `market-bars` and return the number of messages."""
     sender = producer(kafka)
     for minute in range(1, minutes + 1):
         for partition, value, key in minute_messages(minute):
@@ -146,12 +149,12 @@ def start_one_process(kafka: str, prefix: str, folder: Path) -> list[subprocess.
 
 
 def start_replicas(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
-    """What `cli.py scale features 2` makes."""
+    """Start the same processes as `cli.py scale features 2`."""
     return [start_child("stage", kafka, prefix, folder, environment={"PLATFORM_REPLICA": f"{n}of2"}) for n in (1, 2)]
 
 
 def start_cluster(kafka: str, prefix: str, folder: Path) -> list[subprocess.Popen[str]]:
-    """What it does not make (`docs/decisions/0004-scaling.md`): two processes that hand each other items."""
+    """Start two processes that exchange items, which `scale` does not do (`docs/decisions/0004-scaling.md`)."""
     store = folder / f"stage-{prefix}"
     store.mkdir()
     init_db_dir(store, PARTITIONS)
@@ -179,8 +182,9 @@ def test_stage_throughput_on_one_and_two_processes(
 
 
 def measure_hops_ms(kafka: str, prefix: str, topic: str, slice_count: int, symbols: int = SYMBOLS) -> list[float]:
-    """From handing the last record of a tick to the producer, to having the tick's clock of every partition of `topic`:
-    of `features` behind the stage, or of `market-bars` without any stage between.
+    """Measure the time from the produce call of a time slice's last record to the arrival of all its clocks in `topic`.
+
+    `topic` is `features` for the path through the stage, or `market-bars` for the path without a stage.
     """
     sender = producer(kafka)
     low_latency = {"fetch.wait.max.ms": 100, "socket.nagle.disable": True}
@@ -204,7 +208,7 @@ def measure_hops_ms(kafka: str, prefix: str, topic: str, slice_count: int, symbo
         latencies_ms.append((time.perf_counter() - sent) * 1000)
         time.sleep(PAUSE_S)
     receiver.close()
-    return latencies_ms[slice_count // 10 :]  # without the start
+    return latencies_ms[slice_count // 10 :]  # without the warm-up
 
 
 def format_percentiles(latencies_ms: list[float]) -> str:
@@ -236,5 +240,5 @@ def test_latency_of_one_stage_hop(
     )
     figure(name, format_percentiles(latencies_ms))
     figure("  produced and consumed, no stage between", format_percentiles(bare_latencies_ms))
-    # Absolute times say more about the machine than about us; this says only that nothing waits for a time-out.
+    # Absolute times depend on the machine. This only asserts that no step waits for a timeout.
     assert median(latencies_ms) < 500

@@ -1,4 +1,4 @@
-"""The ledger: executions a second by each method, not slower nor larger with history; a bar through the portfolio."""
+"""Ledger speed: executions per second by method, cost and size with a long history, and a bar through the portfolio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MINUTE = 60 * 10**9
 
 
 def executions(count: int, seed: int = 7) -> list[Execution]:
-    """Random trades of 20 symbols, scaling in and out, with partial closes and reversals."""
+    """Random trades of 20 symbols that scale in and out, with partial closes and reversals."""
     rng = random.Random(seed)
     zero, fee = Decimal(0), Decimal("0.35")
     out = []
@@ -41,7 +41,7 @@ def measure_cpu_s(ledger: Ledger, tape: Sequence[Execution]) -> float:
 
 
 def round_trips(tape: list[Execution]) -> list[Execution]:
-    """Each trade bought and sold again."""
+    """Buy and sell each trade again."""
     out: list[Execution] = []
     for execution in tape:
         out.append(execution._replace(seq=len(out) + 1, side=BUY))
@@ -51,7 +51,7 @@ def round_trips(tape: list[Execution]) -> list[Execution]:
 
 @pytest.mark.parametrize("method", ["fifo", "lifo", "hifo", "average"])
 def test_executions_per_second(method: str, figure: RecordFigure) -> None:
-    """The goal is for entries and exits; a tape of nothing but scaling and reversals matches 1.8 lots at each exit."""
+    """The minimum rate applies to entries and exits. A tape of scaling and reversals matches 1.8 lots per exit."""
     for name, tape, rate_min in (
         ("round trips", round_trips(executions(25_000)), EXECUTIONS_PER_S_MIN),
         ("scaling and reversals", executions(50_000), EXECUTIONS_PER_S_MIN * 0.6),

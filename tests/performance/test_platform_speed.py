@@ -1,4 +1,4 @@
-"""The whole platform as `start` runs it: how fast a tape goes through all topics, and what it costs at rest."""
+"""The whole platform as `start` runs it: the speed of a tape through all topics, and the resource use when idle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = 'market_data: {files: {calendar: "24/7"}}\n'
 
 
 class StartedPlatform:
-    """A platform with a state folder and ports of its own."""
+    """A platform with its own state folder and ports."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -39,7 +39,7 @@ class StartedPlatform:
             "PYTHONPATH": str(REPOSITORY),
         }
         for name in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL"):
-            self._environment.pop(name, None)  # the tests' own servers
+            self._environment.pop(name, None)  # remove the servers of the test run
 
     def run(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "deploy.cli", *arguments]
@@ -56,7 +56,7 @@ class StartedPlatform:
         return stats
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Each service's processes; Postgres has several."""
+        """Return the processes of each service. PostgreSQL has several."""
         state = json.loads(self.home.state_file.read_text())
         pids = {child["name"]: child["pid"] for child in state["children"]}
         out = {"supervisor": [psutil.Process(state["supervisor_pid"])]}
@@ -91,7 +91,7 @@ def test_tape_throughput_and_idle_cost_of_the_platform(
     title = f"a tape of {MINUTES:,} minutes, {SYMBOLS} symbols, through all topics"
     figure(title, "done before the start returned" if minutes_per_s is None else f"{minutes_per_s:,.0f} ticks/s")
 
-    time.sleep(5)  # the last snapshots and commits
+    time.sleep(5)  # wait for the last snapshots and commits
     processes = platform.processes()
     cpu_s_before = {name: cpu_seconds(each) for name, each in processes.items()}
     time.sleep(IDLE_S)
@@ -108,7 +108,7 @@ def test_tape_throughput_and_idle_cost_of_the_platform(
 
 
 def tape_minutes_per_s(platform: StartedPlatform) -> float | None:
-    """Ticks a second of the trading loop, from the statistics that it writes every second."""
+    """Return the trading loop's time slices per second, from the stats that it writes every second."""
     records = MINUTES * SYMBOLS
     stats_history = [platform.stats("execution")]
     deadline = time.monotonic() + TAPE_TIMEOUT_S

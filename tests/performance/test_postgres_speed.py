@@ -1,4 +1,4 @@
-"""The Postgres sink against the fastest way in that Postgres has, binary COPY, into a table of the same shape."""
+"""The PostgreSQL sink compared with the fastest insert of PostgreSQL, binary COPY, into a table of the same shape."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_postgres_sink_throughput_is_close_to_binary_copy(database_url: str, fig
                     into.write_row(bar)
             connection.commit()
 
-        # In turns, so that what else the machine does meets both.
+        # Alternate the two, so that other load on the machine affects both.
         sink, raw = [], []
         for round_ in range(3):
             batches = range(round_ * BATCHES // 3, (round_ + 1) * BATCHES // 3)

@@ -1,4 +1,4 @@
-"""A risk decision with a big book, and what a bar costs risk and the venue that have nothing to do with it."""
+"""The latency of a risk decision with a large book, and the cost of an unrelated bar in risk and venue."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def report(seq: int, name: str, symbol: str, side: str, kind: str, quantity: int
 
 
 def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
-    """Risk with every limit of the first group set, 500 positions, 200 open orders: over all symbols or all in one."""
+    """Return the symbols and a risk stage with limits, 500 positions and 200 open orders, in all symbols or in one."""
     limit = Decimal(10**9)
     limits = RiskSettings(
         initial_capital=limit,
@@ -81,7 +81,7 @@ def full_portfolio(over_all_symbols: bool) -> tuple[RiskStage, list[str]]:
 
 
 def decision_us(over_all_symbols: bool) -> tuple[float, float]:
-    """p50 and p99 of the processor time of a decision. One order a tick, so that decisions share nothing."""
+    """Return p50 and p99 of a decision's CPU time in µs. Each time slice has one order: decisions share no work."""
     stage, symbols = full_portfolio(over_all_symbols)
     durations_us = []
     for n in range(DECISIONS):
@@ -98,7 +98,7 @@ def decision_us(over_all_symbols: bool) -> tuple[float, float]:
 
 @pytest.mark.parametrize("spread", [True, False], ids=["over all symbols", "in one symbol"])
 def test_latency_of_a_risk_decision(spread: bool, figure: RecordFigure) -> None:
-    """The best of ten rounds: what the code costs, not what else the machine does."""
+    """Use the best of ten rounds, which shows the cost of the code without other load on the machine."""
     rounds = [decision_us(spread) for _ in range(10)]
     p50, p99 = min(rounds, key=lambda figures: figures[1])
     where = "over all symbols" if spread else "in one"

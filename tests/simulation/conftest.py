@@ -1,4 +1,4 @@
-"""`pytest tests/simulation --seed N` runs one seed again, `--seeds N` that many from 0 on."""
+"""`pytest tests/simulation --seed N` runs one seed again; `--seeds N` runs the seeds from 0 to N - 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> list[int]:
-    # Where the whole suite runs, this file is read too late for its options to exist.
+    # In a run of the whole suite, pytest reads this file too late to register its options.
     single_seed = request.config.getoption("--seed", default=None)
     count = request.config.getoption("--seeds", default=SEEDS)
     return [single_seed] if single_seed is not None else list(range(count))

@@ -1,4 +1,4 @@
-"""What must hold after every step of a simulated platform, whatever was delayed, repeated or killed."""
+"""The invariants of a simulated platform after every step, for all delays, duplicates and crashes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RecordKey = tuple[str, str, int]
 
 
 class NaiveLedger:
-    """Positions and cash by the plainest arithmetic, as of one tick."""
+    """Positions and cash as of one time slice, computed independently of the real ledger."""
 
     def __init__(self, capital: Decimal) -> None:
         self.cash, self.quantities = capital, dict[str, Decimal]()
@@ -56,9 +56,9 @@ class NaiveLedger:
 
 
 class Invariants:
-    """A fused run beside the simulated one, fed as the feed writes, and the naive books of every tick.
+    """A fused run beside the simulated one, with the same inputs, and a naive ledger for every time slice.
 
-    Every record that a service writes must be the fused run's; the fused run's own decisions must keep the rules.
+    Each record of a service must equal the fused run's record. The decisions of the fused run must satisfy the rules.
     """
 
     def __init__(self, fused: Stage, capital: Decimal, position_max: Decimal) -> None:
@@ -71,7 +71,7 @@ class Invariants:
         self._fused = fused
         self._offsets: dict[LogName, int] = {}
         self._expected: dict[RecordKey, Record] = {}
-        # A shard may be ahead of the fused run, which needs the clocks of all.
+        # A shard may be ahead of the fused run, which waits for the clocks of all inputs.
         self._early_records: dict[RecordKey, list[Record]] = {}
         self._position_max, self._capital = position_max, capital
         self._ledger = NaiveLedger(capital)
@@ -81,7 +81,7 @@ class Invariants:
         self._remaining: dict[str, Decimal] = {}
         self._halts = self.record_count = 0
 
-    # -- as messages are written
+    # -- on each message
 
     def on_message(self, log: LogName, message: Any) -> None:
         if log[0] in INPUT_TOPICS:
@@ -175,9 +175,9 @@ class Invariants:
         if name == "portfolio":
             cash, position_of = stage.ledger.cash, stage.ledger.quantity
         else:
-            holdings = stage._book.holdings
+            positions = stage._book.positions
             cash = stage._book.cash
-            position_of = lambda symbol: holdings[symbol].quantity if symbol in holdings else ZERO  # noqa: E731
+            position_of = lambda symbol: positions[symbol].quantity if symbol in positions else ZERO  # noqa: E731
         assert cash == ledger.cash, f"{name} has cash {cash}, its executions give {ledger.cash}"
         for symbol, quantity in ledger.quantities.items():
             assert position_of(symbol) == quantity, (
@@ -187,7 +187,7 @@ class Invariants:
     # -- at the end
 
     def at_end(self, world: SimulatedPlatform) -> None:
-        """Every log holds what the fused run decided: nothing less, nothing more, in its order."""
+        """Each log contains exactly the records of the fused run, in the same order."""
         assert not self._early_records, f"the fused run has none of {list(self._early_records)[:5]}"
         records = [record for log in DERIVED_LOGS for record in without_duplicates(log, world.topics.logs[log])]
         missing = self._expected.keys() - {_record_key(record) for record in records}

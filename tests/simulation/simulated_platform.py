@@ -1,9 +1,9 @@
-"""The whole platform in one process, under a seeded schedule: every service a reader and its stage, every topic a list.
+"""The whole platform in one process with a seeded schedule. Each service is a reader and a stage, each topic a list.
 
-What the schedule does: it delays deliveries (a reader gets the next few messages of a log, or none), repeats them,
-lets services run in any order and at any speed, takes snapshots now and then, and kills services at any moment, also
-between two messages of one tick. A killed service comes back from its last snapshot and writes again what it had
-written since. Snapshots go through pickle, as in a recovery store.
+The schedule delays deliveries (a reader gets the next few messages of a log, or none) and repeats them. It runs
+services in any order and at any speed and takes snapshots. It kills services at any time, also between two messages of
+one time slice. A killed service restarts from its last snapshot and writes all later records again. Snapshots are
+pickled, as in a recovery store.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ StageFactories = Mapping[str, Callable[[], Stage]]
 
 
 class CrashDuringWrite(Exception):
-    """The service that is writing dies here."""
+    """The service crashes while it writes."""
 
 
 class SimulatedTopics:
-    """All logs. `on_message` is told of every message that is appended."""
+    """All logs. They call `on_message` for each message after its append."""
 
     def __init__(self, rng: random.Random, crash_rate: float, on_message: Callable[[LogName, Any], None]) -> None:
         self.logs: dict[LogName, list[Any]] = {
@@ -42,7 +42,7 @@ class SimulatedTopics:
         self._rng, self._crash_rate, self._on_message = rng, crash_rate, on_message
 
     def write(self, time_slice: TimeSlice, clock_logs: list[LogName]) -> None:
-        """A tick's records and behind them its clocks, as `sinks/kafka.py` does. Raises Killed in between at times."""
+        """Append a time slice's records, then its clocks, as `sinks/kafka.py` does. May raise CrashDuringWrite."""
         for record in time_slice.records:
             partition = partition_of(record.symbol, PARTITIONS) if type(record) in BY_SYMBOL else 0  # type: ignore[union-attr]
             self.append((TOPIC_OF[type(record)], partition), record)
@@ -57,7 +57,7 @@ class SimulatedTopics:
 
 
 class SimulatedFeed:
-    """`market_data`: gives the tape tick by tick; killed, it goes back to where its snapshot stood."""
+    """`market_data`: publishes the tape by time slices. After a kill it continues from its last snapshot."""
 
     def __init__(self, tape: list[TimeSlice], topics: SimulatedTopics) -> None:
         self._tape, self._topics = tape, topics
@@ -81,7 +81,7 @@ class SimulatedFeed:
 
 
 class SimulatedService:
-    """One shard of one service, with the state that its last snapshot holds."""
+    """One shard of one service, with its last snapshot."""
 
     def __init__(self, name: str, shard: str, make_stage: Callable[[], Stage], topics: SimulatedTopics) -> None:
         self.name, self.shard, self._make_stage, self._topics = name, shard, make_stage, topics
@@ -108,11 +108,11 @@ class SimulatedService:
         self._snapshot = pickle.dumps((self.reader.snapshot(), self.stage.snapshot()))
 
     def step(self, rng: random.Random) -> None:
-        """Some of what each log holds arrives, some of the ticks that are complete are worked through."""
+        """Deliver some messages of each log, then process some of the complete time slices."""
         for log, next_offset in self._next_offsets.items():
             messages = self._topics.logs[log]
             end_offset = min(len(messages), next_offset + rng.choice((0, 1, 3, 10, 40)))
-            # What arrives twice has a seq, or is a clock; a command has neither and never does.
+            # Records with a `seq` and clocks may arrive twice. A command has no `seq` and arrives once.
             start_offset = next_offset if log[0] == "commands" or rng.random() > 0.1 else max(0, next_offset - 4)
             if end_offset > next_offset:
                 self.reader.feed(*log, [(offset, messages[offset]) for offset in range(start_offset, end_offset)])
@@ -124,15 +124,17 @@ class SimulatedService:
 
 
 class SimulatedPlatform:
-    """Runs one seed to its end. `observer` sees every message as it is written, and after every step the part
-    that moved."""
+    """Runs one seed to its end.
+
+    `observer` receives each message when it is written, and after each step the participant that made the step.
+    """
 
     def __init__(
         self, seed: int, tape: list[TimeSlice], stages: StageFactories, observer: Any, *, crash_rate: float
     ) -> None:
         self.rng = random.Random(seed)
         self.observer = observer
-        self.topics = SimulatedTopics(self.rng, crash_rate, observer.written)
+        self.topics = SimulatedTopics(self.rng, crash_rate, observer.on_message)
         self.feed = SimulatedFeed(tape, self.topics)
         self.services = [
             SimulatedService(name, shard, stages[name], self.topics)
@@ -156,11 +158,11 @@ class SimulatedPlatform:
             self.observer.after_step(participant)
 
     def _step(self) -> SimulatedFeed | SimulatedService:
-        """One move of one part; returns the part."""
+        """Run one step of a random participant and return the participant."""
         rng = self.rng
         participant: SimulatedFeed | SimulatedService = rng.choice(self._participants)
         if participant.passed_ns == self._last_ns and rng.random() < 0.9:
-            return participant  # mostly left alone; a kill may still take it back
+            return participant  # usually skip a finished participant; a kill may still set it back
         chance = rng.random()
         if chance < 0.03:
             self._kill(participant)
@@ -180,16 +182,16 @@ class SimulatedPlatform:
         participant.kill()
 
     def _send_command(self) -> None:
-        """The API writes where the log just stands: what it takes effect at follows from that place alone."""
+        """Append a command at the end of the log. This place alone determines the time slice where it takes effect."""
         self._commands += 1
         kind = self.rng.choice((KILL_SWITCH, RELEASE, RELEASE))
         command = Command(f"cmd-{self._commands}", 1, kind, "simulation", "drill", {})
         self.topics.logs["commands", 0].append(command)
-        self.observer.written(("commands", 0), command)
+        self.observer.on_message(("commands", 0), command)
 
 
 def without_duplicates(log: LogName, messages: list[Any]) -> list[Record]:
-    """The records of a log without clocks and repeats, in the order in which they were first written."""
+    """Return the records of a log without clocks and duplicates, in the order of their first write."""
     seen: set[Any] = set()
     out: list[Record] = []
     for message in messages:

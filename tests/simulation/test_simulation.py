@@ -1,4 +1,4 @@
-"""Thousands of schedules of the whole platform: all keep the rules and end with the records of the fused run."""
+"""Thousands of schedules of the whole platform: all keep the invariants and end with the records of the fused run."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.simulated_platform import SimulatedPlatform
 
 TAPES, SLICES_PER_TAPE, SYMBOLS = 7, 12, ("A", "B", "C")
-POSITION_MAX = Decimal(29)  # a little below what the sizing asks for while a price is under 100
+POSITION_MAX = Decimal(29)  # a little below the sizing's target quantity at prices under 100
 CAPITAL = Decimal(10_000)
 
 
 class Mod3Strategy:
-    """Changes its mind about every third bar, by the digits of the price: much trading on a short tape."""
+    """Changes its direction about every third bar, by the digits of the price. This trades often on a short tape."""
 
     name, features = "restless", ("ema_2",)
 
@@ -47,7 +47,7 @@ class Mod3Strategy:
 
 
 class Mod5Strategy(Mod3Strategy):
-    """Another mind about the same digits: what both say is weighed."""
+    """Another direction from the same digits, so that the ensemble weighs two strategies."""
 
     name = "stubborn"
 
@@ -86,7 +86,7 @@ STAGES: dict[str, Callable[[], Stage]] = {
 
 @cache
 def make_tape(number: int) -> list[TimeSlice]:
-    """Twelve minutes of three symbols. A few tapes are enough: the schedules differ."""
+    """Twelve minutes of three symbols. A few tapes are enough, because the schedules differ."""
     rng = random.Random(number)
     last = dict.fromkeys(SYMBOLS, 100.0)
     out = []
@@ -118,7 +118,7 @@ def make_tape(number: int) -> list[TimeSlice]:
 
 
 class FusedPipeline:
-    """The stages in one chain, giving everything they make."""
+    """The stages in one chain. It returns all their records."""
 
     def __init__(self, stages: dict[str, Callable[[], Stage]]) -> None:
         self._analysis = Analysis(stages["features"](), stages["predictions"]())
@@ -138,7 +138,7 @@ class FusedPipeline:
 
 
 def simulate(seed: int, **broken_stages: Callable[[], Stage]) -> tuple[SimulatedPlatform, Invariants]:
-    """Run one seed; `broken_stages` puts other stages into the services, not into the fused run beside them."""
+    """Run one seed. `broken_stages` replaces stages of the services, but not of the fused run."""
     invariants = Invariants(FusedPipeline(STAGES), CAPITAL, POSITION_MAX)
     world = SimulatedPlatform(seed, make_tape(seed % TAPES), {**STAGES, **broken_stages}, invariants, crash_rate=0.002)
     try:
@@ -157,9 +157,8 @@ def test_every_schedule_keeps_the_invariants_and_matches_the_fused_run(seeds: li
         world, invariants = simulate(seed)
         kills, steps, records = kills + world.kills, steps + world.steps, records + invariants.record_count
     elapsed_s = time.monotonic() - started
-    print(
-        f"{len(seeds)} seeds, {steps} steps, {kills} kills, {records} records, {60 * len(seeds) / elapsed_s:.0f} a minute"
-    )
+    seeds_per_minute = 60 * len(seeds) / elapsed_s
+    print(f"{len(seeds)} seeds, {steps} steps, {kills} kills, {records} records, {seeds_per_minute:.0f} seeds/minute")
     assert len(seeds) == 1 or kills > 2 * len(seeds), "the schedules must hurt"
 
 
@@ -174,11 +173,11 @@ def test_the_tapes_trade_and_reach_the_limits() -> None:
     ), record_counts
 
 
-# -- a simulation that finds nothing in a broken platform would prove nothing ------------------------------------------
+# -- the simulation must detect faults in a broken platform ------------------------------------------------------------
 
 
 class RiskStageLosingCash(RiskStage):
-    """Its snapshot has no cash."""
+    """Its snapshot omits the cash."""
 
     def restore(self, snapshot: Any) -> None:
         super().restore(snapshot)
@@ -186,7 +185,7 @@ class RiskStageLosingCash(RiskStage):
 
 
 class SignalStageResettingSeq(SignalStage):
-    """Starts its seq anew after a restart."""
+    """Restarts its `seq` at 0 after a restore."""
 
     def restore(self, snapshot: Any) -> None:
         super().restore(snapshot)
@@ -195,7 +194,7 @@ class SignalStageResettingSeq(SignalStage):
 
 
 class PortfolioStageResettingSeq(PortfolioStage):
-    """Its snapshot has no count of proposals."""
+    """Its snapshot omits the number of proposals."""
 
     def restore(self, snapshot: Any) -> None:
         super().restore(snapshot)
@@ -203,7 +202,7 @@ class PortfolioStageResettingSeq(PortfolioStage):
 
 
 class RandomFillVenueStage(VenueStage):
-    """Fills by chance."""
+    """Changes fills at random."""
 
     rng = random.Random(1)
 

@@ -1,4 +1,4 @@
-"""A local broker for a test, and Alpaca's own client beside it."""
+"""A local broker for tests, and Alpaca's own client for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.local.ports import free_ports
 def local_broker(
     *symbols: str, requests_per_minute: int = 10_000, port: int | None = None, broker: LocalBroker | None = None
 ) -> Iterator[AlpacaServer]:
-    """A broker whose prices stand at 100 until a test moves them."""
+    """Run a local broker. Prices stay at 100 until a test changes them."""
     settings = ServerSettings(
         port=port or free_ports(1)[0],
         symbols=symbols or ("AAPL", "MSFT"),
@@ -32,7 +32,7 @@ def client(server: AlpacaServer, key: str = "local") -> TradingClient:
     return TradingClient(key, "local", url_override=server.url)
 
 
-def wait_for(condition: Callable[[], bool], expectation: str, timeout_s: float = 10.0) -> None:
+def wait_for(condition: Callable[[], bool], expectation: str, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"{expectation} did not happen within {timeout_s} s"

@@ -1,4 +1,4 @@
-"""Short ways to make records for tests; what a test does not name has a plain value."""
+"""Builders of records for tests. Fields that a test does not set have simple defaults."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def signal(symbol: str, seq: int, ts_ns: int, strength: float = 1.0, direction: 
 
 
 def execution(seq: int, ts_ns: int, symbol: str, quantity: int, price: float, fee: str = "0") -> Execution:
-    """A fill; a negative quantity keeps its sign, with side SELL."""
+    """Build a fill. A negative quantity keeps its sign and has side SELL."""
     side = BUY if quantity > 0 else SELL
     signed_quantity, fill_price = Decimal(quantity), Decimal(repr(price))
     ids = (execution_id(seq), order_id(seq))

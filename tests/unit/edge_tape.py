@@ -1,4 +1,4 @@
-"""The short market of `tape.py` with what edges tell beside bars: quotes, headlines, filings, answers, rates."""
+"""The short market of `tape.py` with other edge records: quotes, headlines, filings, model answers, exchange rates."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STRATEGIES = [
     {"name": "fundamental_value"},
 ]
 HEADLINE_INDEXES = (10, 20, 30)
-"""Ticks with a headline; the first two are answered three ticks later, the third never."""
+"""Time slices with a headline. The first two get an answer three time slices later, the third none."""
 FACTS = {"eps": 20.0, "equity": 1e10, "shares": 1e8, "net_income": 2e9}
 
 
 def edge_settings() -> Settings:
-    """All strategies that need no model, traded as the ensemble with learned weights; a language model judges."""
+    """Enable a language model, and an ensemble of the strategies that need no model, with learned weights."""
     llm = {"enabled": True, "base_url": "http://127.0.0.1:9/v1", "model": "m", "timeout_s": 600.0}
     return settings(
         signals={"strategies": STRATEGIES, "ensemble": {"enabled": True, "weights": "learned", "threshold": 0.2}},
@@ -32,7 +32,7 @@ def edge_settings() -> Settings:
 
 
 def edge_market() -> list[TimeSlice]:
-    """60 minutes. Times of edges' records are wall clocks' of 2026, and say nothing."""
+    """Build 60 minutes. The edge records carry arbitrary wall-clock times of 2026."""
     wall_ns = 1_790_000_000_000_000_000
     records_by_slice: list[list[Any]] = []
     for number, (ts_ns, bars) in enumerate(market(60)):
@@ -64,7 +64,7 @@ def edge_market() -> list[TimeSlice]:
 
 
 def with_record_replaced(time_slices: list[TimeSlice], old: Any, new: Any) -> list[TimeSlice]:
-    """The same with one record in the place of another."""
+    """Return the same market with the record `old` replaced by `new`."""
     return [
         TimeSlice(ts_ns, [new if record == old else record for record in records]) for ts_ns, records in time_slices
     ]

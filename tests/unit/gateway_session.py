@@ -1,4 +1,4 @@
-"""The gateway's stage, the edge behind it and the local broker, run together without topics: ticks come by hand."""
+"""Run the gateway stage, its broker client and the local broker without topics. A test runs each time slice itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ PREFIX = "p-"
 
 
 class GatewaySession:
-    """`kill` loses what a killed process would: the edge, its queue and its socket. `intents` are on record."""
+    """A gateway stage and a broker client that are connected to a local broker.
+
+    `kill` drops the broker client, its queue and its socket, as a killed process does. `intents` survive.
+    """
 
     def __init__(
         self, server: AlpacaServer, *, timeout_s: float = 0.5, edge: BrokerClientSettings = FAST_EDGE_SETTINGS
@@ -80,7 +83,7 @@ class GatewaySession:
         self.edge.enqueue([(intent, False) for intent in new_intents])
         assert not self.edge.failed
 
-    def run_until(self, condition: Callable[[], bool], expectation: str, timeout_s: float = 15.0) -> None:
+    def run_until(self, condition: Callable[[], bool], expectation: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, (
@@ -96,7 +99,7 @@ class GatewaySession:
         return [(t.quantity, t.price) for t in self.executions if t.order_id == order_id and t.exec_type == TRADE]
 
     def final_exec_type(self, order_id: str) -> str | None:
-        """The exec_type that ended the order."""
+        """Return the `exec_type` of the execution that closed the order."""
         for execution in self.executions:
             if execution.order_id == order_id and execution.exec_type != "NEW" and not execution.leaves_quantity:
                 return execution.exec_type

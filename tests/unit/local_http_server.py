@@ -1,4 +1,4 @@
-"""A small HTTP server of a test: what it answers is set by path, what it was asked is kept."""
+"""A small HTTP server for tests. A test sets the response of each path, and the server records the requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ServerResponse = tuple[int, dict[str, str], bytes]
 
 
 class LocalServer:
-    """`responses[path]` is called with the request; paths without an entry are not found."""
+    """`responses[path]` is a function from a request to a response. A path without an entry returns 404."""
 
     def __init__(self) -> None:
         self.responses: dict[str, Callable[[RecordedRequest], ServerResponse]] = {}
@@ -49,7 +49,7 @@ class LocalServer:
                 self._respond()
 
             def log_message(self, format: str, *args: object) -> None:
-                """The tests' output is theirs."""
+                """Log nothing, so that the test output stays readable."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), OneRequest)
         self._server.daemon_threads = True

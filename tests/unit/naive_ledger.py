@@ -1,4 +1,4 @@
-"""The ledger as one would write it on a blackboard: one list entry per share, fractions instead of rounding."""
+"""A naive reference ledger: one list entry per share, and fractions instead of rounding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NaiveShare(NamedTuple):
 
 
 def naive_book(trades: list[tuple[int, Decimal, Decimal]], cash: Decimal) -> dict[str, Fraction]:
-    """`trades` are (signed whole units, price, fee). First in, first out, unit by unit."""
+    """Close units first in, first out, one by one. `trades` are (signed whole units, price, fee)."""
     queue: list[NaiveShare] = []
     money, realized, fees = Fraction(cash), Fraction(0), Fraction(0)
     for units, price_decimal, fee in trades:

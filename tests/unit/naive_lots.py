@@ -1,4 +1,4 @@
-"""Lots unit by unit, with all of the tape known in advance: the slow and obvious reference for the tax books."""
+"""A slow and simple reference for the tax books. It tracks single units and knows the whole tape in advance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WASH_WINDOW_DAYS = 30
 
 
 class Unit:
-    """One unit bought (or sold short). `sign` is 1 for long."""
+    """One unit bought or sold short. `sign` is 1 for a long unit and -1 for a short unit."""
 
     def __init__(self, trade_index: int, day: int, price: Fraction, sign: int) -> None:
         self.trade_index, self.day, self.price, self.sign = trade_index, day, price, sign
@@ -27,7 +27,7 @@ class Unit:
 
 
 def naive_units(trades: list[tuple[int, int, Fraction]], method: str) -> list[Unit]:
-    """`trades` are (day, signed whole units, price) in order of time. Every unit ever opened, in order of opening."""
+    """Return every unit ever opened, in opening order. `trades` are (day, signed whole units, price) in time order."""
     units: list[Unit] = []
     exits = 0
     for trade_index, (day, quantity, price) in enumerate(trades):
@@ -43,12 +43,12 @@ def naive_units(trades: list[tuple[int, int, Fraction]], method: str) -> list[Un
                 "hifo": lambda open_units=open_units: max(open_units, key=lambda u: u.price),
             }[method]()
             exits += 1
-            unit.exit_at, unit.exit_rank, unit.exit_day, unit.exit_price = trade_index, exits, day, price
+            unit.exit_trade_index, unit.exit_rank, unit.exit_day, unit.exit_price = trade_index, exits, day, price
     return units
 
 
 def apply_wash_sales(units: list[Unit]) -> None:
-    """IRS Pub. 550 by the letter: sales in order of time, replacements in order of purchase, each used once."""
+    """Apply IRS Pub. 550 literally: sales in time order, replacements in purchase order, each used once."""
     closed_units = [unit for unit in units if unit.exit_trade_index is not None]
     for unit in sorted(closed_units, key=lambda u: u.exit_rank):
         loss = unit.carried_loss - unit.pnl

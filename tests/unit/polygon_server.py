@@ -1,6 +1,6 @@
-"""A local server that speaks Polygon's protocol: the socket of stocks and aggregates by request, on one port.
+"""A local server for Polygon's protocol: the stocks socket and the aggregates requests, on one port.
 
-Written after https://massive.com/docs/websocket/stocks and https://massive.com/docs/rest/stocks/aggregates.
+It follows https://massive.com/docs/websocket/stocks and https://massive.com/docs/rest/stocks/aggregates.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ MILLI_NS = 1_000_000
 
 
 class PolygonServer:
-    """`with PolygonServer() as server`. Tests set what it does and `publish` what happens in the market.
+    """A context manager that runs the server. A test sets its behavior and publishes market events.
 
-    `held`: what requests find, by span and symbol. `allowed_channels`: channels that the plan has. `page_size`: bars a page.
+    `stored_bars`: the bars that requests return, by span and symbol. `allowed_channels`: the channels of the plan.
+    `page_size`: the number of bars per page.
     """
 
     def __init__(self, key: str = "local-polygon-key", port: int | None = None) -> None:
@@ -38,8 +39,8 @@ class PolygonServer:
         self.stored_bars: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.allowed_channels = {"A", "AM", "Q", "T"}
         self.page_size = 50_000
-        self.rejects_connections = False  # sockets are closed as soon as they are open
-        self.failures_left = 0  # so many of the next requests are answered with 500
+        self.rejects_connections = False  # close each socket as soon as it opens
+        self.failures_left = 0  # number of next requests that return status 500
         self.requests: list[str] = []
         self.sign_ins = 0
         self._channels_by_socket: dict[WebSocket, set[str]] = {}
@@ -66,25 +67,25 @@ class PolygonServer:
 
     def __exit__(self, *_error: object) -> None:
         self._uvicorn.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
 
-    # -- what a test does
+    # -- controls for tests
 
     def add_bar(self, symbol: str, open_ns: int, prices: Sequence[float], volume: float, span: str = "minute") -> None:
-        """A bar that requests find; `prices` are open, high, low, close."""
+        """Store a bar for requests. `prices` are open, high, low, close."""
         bar = {"v": volume, "vw": prices[3], "n": 5, "t": open_ns // MILLI_NS}
         self.stored_bars.setdefault((span, symbol), []).append({**dict(zip("ohlc", prices, strict=True)), **bar})
 
     def publish(self, *events: dict[str, Any]) -> None:
-        """One message with these events; each listener gets those that it subscribed to."""
+        """Send the events in one message. Each client receives the events that it subscribed to."""
         self._run(self._publish(events))
 
     def publish_raw(self, message: str) -> None:
-        """These very characters, to every listener."""
+        """Send the text unchanged to every client."""
         self._run(self._publish_raw(message))
 
     def disconnect(self, status: str = "", message: str = "") -> None:
-        """Close every socket, after a status where one is given."""
+        """Close every socket. Send `status` first, if set."""
         self._run(self._close(status, message))
 
     def is_subscribed(self, channel: str) -> bool:
@@ -115,7 +116,7 @@ class PolygonServer:
         self._loop = asyncio.get_running_loop()
         yield
 
-    # -- what Polygon does
+    # -- Polygon's protocol
 
     async def _serve_socket(self, socket: WebSocket) -> None:
         await socket.accept()
@@ -173,7 +174,7 @@ class PolygonServer:
         if page:
             body["results"] = page
         if remaining:
-            # Another host, as an answer that somebody else wrote might name one.
+            # The link names another host, as a forged response might.
             body["next_url"] = f"https://elsewhere.invalid{request.url.path}?cursor={start + self.page_size}"
         return JSONResponse(body)
 

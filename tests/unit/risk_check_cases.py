@@ -1,6 +1,7 @@
-"""The table of the risk checks: an order just inside each limit, one just outside, and what a person reads.
+"""Cases of the risk checks: an order just inside each limit, an order just outside it, and the message.
 
-Here what a row is, and the rows of the limits that everybody sets; more are in `risk_order_rows` and `risk_book_rows`.
+This module defines the case type and the cases of the most common limits. `risk_order_cases` and
+`risk_portfolio_cases` hold the others.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ NOW_NS = 10 * MINUTE_NS
 
 
 class RiskCheckCase(NamedTuple):
-    """`accepted` and `rejected` are just inside and just outside, on the same limits and history.
+    """`accepted` is just inside the limit and `rejected` just outside, with the same limits and history.
 
-    Orders in `history` are asked first, in ticks of their own one second apart, and must be approved.
+    Orders in `history` run first, in separate time slices one second apart. Each of them must be approved.
     """
 
     check: str
@@ -54,7 +55,7 @@ def proposal(
 
 
 def existing_position(quantity: int, price: float = 100.0, symbol: str = "AAPL") -> tuple[Record, ...]:
-    """A position from before, priced at 100 now."""
+    """Return the records of an earlier position whose current price is 100."""
     opening_fill = execution(1, MINUTE_NS, symbol, quantity, price)._replace(quantity=abs(Decimal(quantity)))
     return (opening_fill, bar(symbol, 9, NOW_NS))
 
@@ -116,7 +117,7 @@ BASIC_CASES = [
         {},
         BUY_10,
         proposal(limit_price=Decimal(1)),
-        "order_terms: AAPL limit_price is 1, must be none on a market order",
+        "order_terms: AAPL limit_price is 1, must be unset on a market order",
     ),
     RiskCheckCase(
         "order_terms",
@@ -130,14 +131,14 @@ BASIC_CASES = [
         {},
         BUY_10,
         proposal(symbol="IBM"),
-        "known_price: IBM has no price to judge by (no bar yet)",
+        "known_price: No market data for IBM. Check the symbol",
     ),
     RiskCheckCase(
         "stale_price",
         {"stale_price_s": Decimal(90)},
         proposal(symbol="MSFT"),
         proposal(symbol="IBM"),
-        "stale_price: IBM has a price 90.000000001 s old, limit 90",
+        "stale_price: IBM price is 90.000000001 s old, limit 90",
         (bar("MSFT", 1, NOW_NS - 90 * SECOND_NS), bar("IBM", 1, NOW_NS - 90 * SECOND_NS - 1)),
     ),
     RiskCheckCase(
@@ -145,21 +146,21 @@ BASIC_CASES = [
         {"max_order_notional": Decimal(1000)},
         BUY_10,
         BUY_11,
-        "max_order_notional: AAPL order is worth 1,100.00, limit 1,000.00",
+        "max_order_notional: AAPL order is worth 1,100.00 USD, limit 1,000.00",
     ),
     RiskCheckCase(
         "max_order_notional",
         {"max_order_notional": Decimal(1000)},
         proposal(limit="100"),
         proposal(limit="100.001"),
-        "max_order_notional: AAPL order is worth 1,000.01, limit 1,000.00",
+        "max_order_notional: AAPL order is worth 1,000.01 USD, limit 1,000.00",
     ),
     RiskCheckCase(
         "max_position",
         {"max_position": Decimal(10_000)},
         proposal(quantity="2000"),
         proposal(quantity="4400"),
-        "max_position: AAPL would be 12,400 shares, limit 10,000",
+        "max_position: AAPL position would be 12,400 units, limit 10,000",
         existing_position(8000),
     ),
     RiskCheckCase(
@@ -167,7 +168,7 @@ BASIC_CASES = [
         {"max_position": Decimal(100)},
         proposal(SELL, "120"),
         proposal(SELL, "121"),
-        "max_position: AAPL would be 101 shares, limit 100",
+        "max_position: AAPL position would be 101 units, limit 100",
         existing_position(20),
     ),
     RiskCheckCase(
@@ -175,7 +176,7 @@ BASIC_CASES = [
         {"max_position_size": Decimal(50_000)},
         proposal(quantity="400"),
         proposal(quantity="400.01"),
-        "max_position_size: AAPL would be worth 50,001.00, limit 50,000.00",
+        "max_position_size: AAPL position would be worth 50,001.00 USD, limit 50,000.00",
         existing_position(100),
     ),
     RiskCheckCase(
@@ -183,7 +184,7 @@ BASIC_CASES = [
         {"buying_power_multiple": Decimal(1)},
         BUY_10,
         BUY_11,
-        "cash: AAPL order needs 1,100.00, limit 1,000.00",
+        "cash: AAPL order needs 1,100.00 USD, available 1,000.00",
         capital="1000",
     ),
     RiskCheckCase(
@@ -191,16 +192,16 @@ BASIC_CASES = [
         {"buying_power_multiple": Decimal(1), "reserve_bps": Decimal(1000)},
         proposal(quantity="10"),
         proposal(quantity="10.1"),
-        "cash: AAPL order needs 1,111.00, limit 1,100.00",
+        "cash: AAPL order needs 1,111.00 USD, available 1,100.00",
         capital="1100",
     ),
     RiskCheckCase(
-        # 2 x equity of 2,000 less the 1,000 that are held
+        # 2 x equity of 2,000, less the existing position of 1,000
         "cash",
         {"buying_power_multiple": Decimal(2)},
         proposal(quantity="30"),
         proposal(quantity="30.1"),
-        "cash: AAPL order needs 3,010.00, limit 3,000.00",
+        "cash: AAPL order needs 3,010.00 USD, available 3,000.00",
         existing_position(10),
         capital="2000",
     ),
@@ -209,7 +210,7 @@ BASIC_CASES = [
         {"max_portfolio_leverage": Decimal(2)},
         proposal(quantity="20"),
         proposal(quantity="20.5"),
-        "max_portfolio_leverage: AAPL order would bring leverage to 2.05, limit 2",
+        "max_portfolio_leverage: AAPL order would raise leverage to 2.05 times equity, limit 2",
         capital="1000",
     ),
     RiskCheckCase(
@@ -217,17 +218,17 @@ BASIC_CASES = [
         {"max_portfolio_leverage": Decimal(2)},
         proposal(SELL, "40"),
         proposal(SELL, "40.1"),
-        "max_portfolio_leverage: AAPL order would bring leverage to 2.01, limit 2",
+        "max_portfolio_leverage: AAPL order would raise leverage to 2.01 times equity, limit 2",
         existing_position(20),
         capital="1000",
     ),
     RiskCheckCase(
-        # 100 bought at 120 are worth 100 now: the day has lost 2,000
+        # 100 shares bought at 120 are now at 100: the daily loss is 2,000
         "max_daily_loss",
         {"max_daily_loss": Decimal(1999)},
         proposal(SELL, "100"),
         BUY_10,
-        "max_daily_loss: the day has lost 2,000.00, limit 1,999.00, and the AAPL order would open",
+        "max_daily_loss: daily loss is 2,000.00 USD, limit 1,999.00; AAPL order would open or increase a position",
         existing_position(100, 120.0),
     ),
     RiskCheckCase(

@@ -1,4 +1,4 @@
-"""Rows of the risk checks that look at an order, its instrument and the orders before it."""
+"""Cases of the risk checks on an order, its instrument and earlier orders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.unit.risk_check_cases import (
     proposal,
 )
 
-EUR_MESSAGE = "instrument: SAP is in EUR, must be in USD or a currency whose rate is known"
+EUR_MESSAGE = "instrument: SAP trades in EUR, but no EUR/USD rate was received"
 
 ORDER_CASES = [
     RiskCheckCase(
@@ -27,14 +27,14 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         BUY_10,
         proposal(symbol="XYZ"),
-        "instrument: XYZ is unknown, must be a defined instrument",
+        "instrument: XYZ is not a defined instrument. Check the symbol",
     ),
     RiskCheckCase(
         "instrument",
         WITH_INSTRUMENTS,
         BUY_10,
         proposal(symbol="OLD"),
-        "instrument: OLD is not tradable, must be tradable",
+        "instrument: OLD is set to tradable: false in its instrument definition",
     ),
     RiskCheckCase("instrument", WITH_INSTRUMENTS, BUY_10, proposal(symbol="SAP"), EUR_MESSAGE),
     RiskCheckCase(
@@ -42,7 +42,7 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         BUY_10,
         proposal(symbol="HTB"),
-        "session_open: HTB is in session PRE, limit REGULAR",
+        "session_open: HTB session is PRE, must be REGULAR",
         (bar_now("AAPL", session="PRE"), bar_now("HTB", session="PRE")),
     ),
     RiskCheckCase(
@@ -50,29 +50,29 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         proposal(limit="99.99"),
         proposal(limit="99.995"),
-        "tick_size: AAPL limit price 99.995 is no multiple of 0.01",
+        "tick_size: AAPL limit price 99.995 is not a multiple of tick size 0.01",
     ),
     RiskCheckCase(
         "tick_size",
         WITH_INSTRUMENTS,
         proposal(limit="0.9999"),
         proposal(limit="1.0001"),
-        "tick_size: AAPL limit price 1.0001 is no multiple of 0.01",
+        "tick_size: AAPL limit price 1.0001 is not a multiple of tick size 0.01",
     ),
     RiskCheckCase(
         "lot_size",
         WITH_INSTRUMENTS,
         BUY_10,
         proposal(quantity="1.5"),
-        "lot_size: AAPL quantity 1.5 is no multiple of 1",
+        "lot_size: AAPL quantity 1.5 is not a multiple of lot size 1",
     ),
     RiskCheckCase(
-        # A split left half a share: it can be sold, and only it.
+        # A split left a position of 100.5 shares. The odd half share can only be sold with the whole position.
         "lot_size",
         WITH_INSTRUMENTS,
         proposal(SELL, "100.5"),
         proposal(SELL, "0.5"),
-        "lot_size: AAPL quantity 0.5 is no multiple of 1",
+        "lot_size: AAPL quantity 0.5 is not a multiple of lot size 1",
         (existing_position(100)[0]._replace(quantity=Decimal("100.5")), AAPL_BAR),  # type: ignore[call-arg]
     ),
     RiskCheckCase(
@@ -94,7 +94,7 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         proposal(quantity="0.001", symbol="BTCUSD"),
         proposal(quantity="0.0009", symbol="BTCUSD"),
-        "order_quantity: BTCUSD is 0.0009, at least 0.001",
+        "order_quantity: BTCUSD order is 0.0009 units, minimum 0.001",
         (bar_now("BTCUSD", 50_000.0),),
     ),
     RiskCheckCase(
@@ -102,7 +102,7 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         proposal(quantity="0.002", symbol="BTCUSD"),
         proposal(quantity="0.0019", symbol="BTCUSD"),
-        "min_order_notional: BTCUSD order is worth 9.50, at least 10.00",
+        "min_order_notional: BTCUSD order is worth 9.50 USD, minimum 10.00",
         (bar_now("BTCUSD", 5_000.0),),
     ),
     RiskCheckCase(
@@ -110,7 +110,7 @@ ORDER_CASES = [
         {"max_order_notional": Decimal(500_000), **WITH_INSTRUMENTS},
         proposal(quantity="2", symbol="ES"),
         proposal(quantity="3", symbol="ES"),
-        "max_order_notional: ES order is worth 750,000.00, limit 500,000.00",
+        "max_order_notional: ES order is worth 750,000.00 USD, limit 500,000.00",
         (bar_now("ES", 5_000.0),),
     ),
     RiskCheckCase(
@@ -118,21 +118,21 @@ ORDER_CASES = [
         {"price_collar_bps": Decimal(100)},
         proposal(limit="101"),
         proposal(limit="101.01"),
-        "price_collar: AAPL limit is 101 bps beyond the last price, limit 100",
+        "price_collar: AAPL limit price is 101 bps beyond the last price, limit 100",
     ),
     RiskCheckCase(
         "price_collar",
         {"price_collar_bps": Decimal(100)},
         proposal(SELL, limit="99"),
         proposal(SELL, limit="98.99"),
-        "price_collar: AAPL limit is 101 bps beyond the last price, limit 100",
+        "price_collar: AAPL limit price is 101 bps beyond the last price, limit 100",
     ),
     RiskCheckCase(
         "duplicate",
         {"duplicate_window_s": Decimal(5)},
         BUY_11,
         BUY_10,
-        "duplicate: AAPL the same order was approved 2 s ago, limit 5",
+        "duplicate: same AAPL order was approved 2 s ago, minimum 5 s",
         (AAPL_BAR, BUY_10, proposal(SELL)),
     ),
     RiskCheckCase(
@@ -140,7 +140,7 @@ ORDER_CASES = [
         {"duplicate_window_s": Decimal(2)},
         BUY_10,
         proposal(SELL),
-        "duplicate: AAPL the same order was approved 1 s ago, limit 2",
+        "duplicate: same AAPL order was approved 1 s ago, minimum 2 s",
         (AAPL_BAR, BUY_10, proposal(SELL)),
     ),
     RiskCheckCase(
@@ -148,7 +148,7 @@ ORDER_CASES = [
         {"prevent_self_trade": True},
         proposal(SELL, limit="99.01"),
         proposal(SELL, limit="99"),
-        "self_trade: AAPL would meet own order ord-1 (BUY 99)",
+        "self_trade: AAPL order would trade against own order ord-1 (BUY 99)",
         (AAPL_BAR, proposal(limit="99")),
     ),
     RiskCheckCase(
@@ -156,7 +156,7 @@ ORDER_CASES = [
         {"prevent_self_trade": True},
         proposal(BUY),
         proposal(SELL),
-        "self_trade: AAPL would meet own order ord-1 (BUY 99)",
+        "self_trade: AAPL order would trade against own order ord-1 (BUY 99)",
         (AAPL_BAR, proposal(limit="99")),
     ),
     RiskCheckCase(
@@ -164,7 +164,7 @@ ORDER_CASES = [
         {"max_orders_in_window": Decimal(2), "order_window_s": Decimal(2)},
         BUY_10,
         proposal(symbol="XYZ"),
-        "known_price: XYZ has no price to judge by (no bar yet)",
+        "known_price: No market data for XYZ. Check the symbol",
         (AAPL_BAR, BUY_10, BUY_10),
     ),
     RiskCheckCase(
@@ -172,7 +172,7 @@ ORDER_CASES = [
         {"max_orders_in_window": Decimal(2), "order_window_s": Decimal(3)},
         proposal(quantity="10", ts_ns=NOW_NS + 10 * SECOND_NS),
         BUY_10,
-        "order_rate: AAPL order would be number 3 within 3 s, limit 2",
+        "order_rate: AAPL order would be order number 3 within 3 s, limit 2",
         (AAPL_BAR, BUY_10, BUY_10),
     ),
     RiskCheckCase(
@@ -188,7 +188,7 @@ ORDER_CASES = [
         {"allow_short": False},
         proposal(SELL, "20"),
         proposal(SELL, "21"),
-        "short_sale: AAPL would be 1 short, limit no short positions",
+        "short_sale: AAPL would be 1 units short, but the settings allow no short positions",
         existing_position(20),
     ),
     RiskCheckCase(
@@ -196,7 +196,7 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         proposal(BUY, symbol="MSFT"),
         proposal(SELL, symbol="MSFT"),
-        "short_sale: MSFT would be 10 short, limit not shortable",
+        "short_sale: MSFT would be 10 units short, but the instrument is not shortable",
         (MSFT_BAR,),
     ),
     RiskCheckCase(
@@ -204,7 +204,7 @@ ORDER_CASES = [
         WITH_INSTRUMENTS,
         proposal(SELL, "50", symbol="HTB"),
         proposal(SELL, "51", symbol="HTB"),
-        "short_sale: HTB would be 51 short, limit 50",
+        "short_sale: HTB would be 51 units short, limit 50",
         (bar_now("HTB"),),
     ),
     RiskCheckCase(
@@ -212,7 +212,7 @@ ORDER_CASES = [
         {"allow_reversal": False},
         proposal(SELL, "20"),
         proposal(SELL, "21"),
-        "reversal: AAPL closes 20 and opens 1, limit one or the other",
+        "reversal: AAPL order closes 20 and opens 1 units. Send one order to close and another to open",
         existing_position(20),
     ),
 ]

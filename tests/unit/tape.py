@@ -1,4 +1,4 @@
-"""A short market for the tests that run the whole pipeline: seeded walks, one tick a minute, and what it decides."""
+"""A short market for tests of the whole pipeline: seeded walks with one time slice per minute, and its output."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FAST_STRATEGY = {"name": "ema_cross", "parameters": {"fast": 2, "slow": 4, "rsi_
 
 
 def settings(**sections: Any) -> Settings:
-    """The settings as shipped, with a strategy that trades within a few bars; `sections` replace whole sections."""
+    """Return the shipped settings with a strategy that trades within a few bars. `sections` replace whole sections."""
     base = load_settings(environment={}).model_dump()
     base["signals"] = {"strategies": [FAST_STRATEGY]}
     return Settings.model_validate(base | sections)
 
 
 def market(slice_count: int, seed: int = 5, symbols: Sequence[str] = SYMBOLS) -> list[TimeSlice]:
-    """One bar a symbol and minute, walking by about 0.3 % a bar."""
+    """Build one bar per symbol and minute, as a random walk of about 0.3 % per bar."""
     rng = random.Random(seed)
     last_prices = dict.fromkeys(symbols, 100.0)
     time_slices = []
@@ -61,7 +61,7 @@ def market(slice_count: int, seed: int = 5, symbols: Sequence[str] = SYMBOLS) ->
 
 
 def with_command(time_slices: list[TimeSlice], index: int, command: Command) -> list[TimeSlice]:
-    """The same market with a command taken at tick number `index`."""
+    """Return the same market with a command in the time slice at `index`."""
     return [
         TimeSlice(ts, [command, *records]) if n == index else TimeSlice(ts, records)
         for n, (ts, records) in enumerate(time_slices)
@@ -69,7 +69,7 @@ def with_command(time_slices: list[TimeSlice], index: int, command: Command) -> 
 
 
 def platform_output(time_slices: Sequence[TimeSlice], platform_settings: Settings) -> list[TimeSlice]:
-    """What the platform records of a market, each tick in the order of the topics."""
+    """Return the records that the platform derives from a market. Each time slice is in topic order."""
     pipeline = Pipeline(platform_settings)
     return [TimeSlice(ts_ns, derived_records(pipeline.on_slice(ts_ns, records))) for ts_ns, records in time_slices]
 

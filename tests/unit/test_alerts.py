@@ -1,4 +1,4 @@
-"""Alerts' settings and conditions: each fires beyond its threshold and not short of it."""
+"""Alert settings and conditions: each alert fires beyond its threshold and not at or below it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def alert_keys(page: str, conditions: Conditions | None = None, now: float = 0.0
     return {alert.key for alert in (conditions or Conditions(ALERTS)).evaluate(MetricsPage(page), now)}
 
 
-# What does not fire, what does, and the key of the alert.
+# Each case: metrics that do not fire the alert, metrics that fire it, and its key.
 CASES = {
     "loss": (
         'platform_portfolio_pnl{window="day"} -5000\nplatform_portfolio_pnl{window="month"} -9000',
@@ -115,7 +115,7 @@ def test_dead_letters_and_gaps_count_within_the_window() -> None:
     assert alert_keys(page.format(1000, 50, 2), conditions, 0) == set(), "what was before the first reading is old"
     assert alert_keys(page.format(2000, 59, 2), conditions, 10) == set(), "9 of 1,009"
     assert alert_keys(page.format(2100, 70, 2), conditions, 20) == {"dead_letter_rate/risk"}
-    # Begun anew: 3 gaps since the restart.
+    # The counters restart: 3 gaps since then.
     assert alert_keys(page.format(500, 0, 3), conditions, 30) == {"dead_letter_rate/risk", "missing_records/risk"}
     assert alert_keys(page.format(9000, 0, 3), conditions, 31 + WINDOW_S) == set()
 
@@ -133,12 +133,12 @@ def test_silent_feed_raises_no_alert_while_the_market_is_closed() -> None:
 @pytest.mark.parametrize(
     ("at", "is_open"),
     [
-        ("2024-03-08T14:30", True),  # Friday 9:30 at New York
-        ("2024-03-08T09:30", True),  # 4:30: pre-market
+        ("2024-03-08T14:30", True),  # Friday 9:30 in New York
+        ("2024-03-08T09:30", True),  # 4:30, pre-market
         ("2024-03-08T08:30", False),
         ("2024-03-09T15:00", False),  # Saturday
         ("2024-07-04T15:00", False),  # a holiday
-        ("2024-07-03T20:30", True),  # closes at 13:00, then four hours
+        ("2024-07-03T20:30", True),  # early close at 13:00, then four hours of post-market
         ("2024-07-03T22:30", False),
     ],
 )
@@ -182,13 +182,15 @@ def test_thresholds_match_the_brief_and_the_prometheus_rules() -> None:
         ({"ALERTS__PORTFOLIO__DAILY_LOSS": "1"}, "alerts.portfolio.daily_loss"),
         ({"ALERTS__SYSTEM__SERVICE_DOWNTIME": "soon"}, "must be a duration"),
         ({"ALERTS__PORTFOLIO__DAILY_LOSS_THRESHOLD": "5000"}, "less than 0"),
-        ({"ALERTS__SEVERITY": "{weather: info}"}, "severity names the alert 'weather'"),
+        ({"ALERTS__SEVERITY": "{weather: info}"}, "severity: unknown alert 'weather'. Known alerts: "),
+        ({"ALERTS__SEVERITY": "{stale_fed: info}"}, "unknown alert 'stale_fed'; did you mean stale_feed?"),
         ({"ALERTS__CHANNELS": "[{name: a, secret: NONE}]"}, "configs/secrets.yaml"),
+        ({"ALERTS__CHANNELS": "[{name: a, secret: ALERT_URL}]"}, "did you mean ALERT_URLS?"),
         ({"ALERTS__QUIET_HOURS": "{begin: '22:00', end: '07:00', timezone: Mars/Base}"}, "Mars/Base"),
     ],
 )
 def test_invalid_settings_give_a_one_line_error(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(BadInput, match=r"^setting alerts") as error:
+    with pytest.raises(BadInput, match=r"^(unknown )?setting alerts") as error:
         load_settings(environment=environment)
     assert message in str(error.value) and "\n" not in str(error.value)
 
@@ -217,7 +219,7 @@ def test_quiet_hours_delay_warnings_until_they_end(at: str, until: str | None) -
 
 def test_quiet_hours_follow_their_timezone() -> None:
     quiet_hours = QuietHours.model_validate({"begin": "09:00", "end": "17:00", "timezone": "America/New_York"})
-    # 12:00 at New York, before and behind the change to daylight saving time.
+    # 12:00 in New York, before and after the change to daylight saving time.
     for hour, day in ((17, 8), (16, 11)):
         until = quiet_hours.deferred_until("warning", datetime(2024, 3, day, hour, tzinfo=UTC))
         assert until is not None and until.astimezone(UTC).hour == hour + 5

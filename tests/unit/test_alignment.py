@@ -1,4 +1,4 @@
-"""Several logs read as one by time: the executable model of the design, on the real reader."""
+"""Several logs are read as one in time order. A small model of the platform runs on the real reader."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SLICES, SYMBOLS, PARTITIONS = 40, 6, 2
 
 
 class StageLoop:
-    """Feeds -> signals -> portfolio -> risk -> venue -> portfolio, each stage stepping whenever the schedule says.
+    """Feeds -> signals -> portfolio -> risk -> venue -> portfolio. A random schedule selects the stage of each step.
 
-    Logs are lists; the stages are small, what is under test is how they read. An execution stands for the order that
-    asked for it (`text` says which), a refusal for a proposal.
+    Logs are lists and the stages are minimal, because the test covers how stages read. The type `Execution` also
+    represents proposals (price 1) and orders (price 2).
     """
 
     def __init__(self, seed: int, *, wait: bool, lag: bool) -> None:
@@ -83,7 +83,7 @@ class StageLoop:
 
     def venue(self) -> None:
         for time_slice in self.read("venue"):
-            if not self.wait:  # takes whatever order has arrived by now
+            if not self.wait:  # takes the orders that have arrived so far
                 arrived = self.logs["orders", 0][self.orders_read :]
                 self.orders_read += len(arrived)
                 self.working += [o for o in arrived if not isinstance(o, Clock)]
@@ -114,7 +114,7 @@ class StageLoop:
 
     def risk(self) -> None:
         for time_slice in self.read("risk"):
-            # A price of 1 marks a proposal here; executions of the venue pass by.
+            # A price of 1 marks a proposal. Executions of the venue have other prices and are ignored.
             for record in time_slice.records:
                 if isinstance(record, Execution) and record.price == 1:
                     self.append("orders", execution, time_slice.ts_ns, record.symbol, int(record.quantity), 2.0)
@@ -304,7 +304,7 @@ def test_records_of_one_slice_are_in_time_order() -> None:
 
 
 def test_a_slice_of_any_size_is_read_to_its_clock() -> None:
-    """What waits for other logs is bounded by pausing; what waits for its own clock must never be held back."""
+    """Pausing limits the records that wait for other logs. It must not affect records that wait for their own clock."""
     r = reader(BARS_0)
     r.feed("market-bars", 0, numbered(*(bar(f"S{i}", 1, 60) for i in range(10_000))))
     assert r.buffered("market-bars", 0) == 0

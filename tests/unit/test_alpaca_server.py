@@ -1,4 +1,4 @@
-"""The local broker keeps Alpaca's protocol, as Alpaca's own client sees it, and Alpaca's rules."""
+"""The local broker follows Alpaca's protocol and rules. Alpaca's own client checks the protocol."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_bars_quotes_trades_and_news_arrive_by_socket_and_bars_by_request(server
 
 
 def test_an_unknown_fault_is_rejected(server: AlpacaServer) -> None:
-    with pytest.raises(ValueError, match="no fault 'explode' at 'submit'"):
+    with pytest.raises(ValueError, match="unknown submit fault 'explode'"):
         server.broker.plan_fault("submit", "explode")
     with pytest.raises(BrokerApiError, match="order not found"):
         server.broker.book.find("nothing")

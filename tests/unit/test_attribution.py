@@ -1,4 +1,4 @@
-"""Whatever is traded by whom: the rows by strategy sum to the ledger, to the last of nine places."""
+"""Attribution rows by strategy sum to the ledger to nine decimal places, for any trades of any strategy."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVERY_MINUTE = FeedbackSettings(attribution_interval_s=60, weights_interval_s=0)
 
 
 class Account:
-    """A ledger with its marks, and the records that the portfolio would write of it."""
+    """A ledger with its marks, and a feedback stage that receives the records of the portfolio."""
 
     def __init__(self, method: str = "fifo", stage: FeedbackStage | None = None) -> None:
         self.ledger = Ledger(Decimal(1_000_000), method=method)
@@ -46,7 +46,7 @@ class Account:
         self.minute = self.seq = self.valuations = self.signals = 0
 
     def step(self, fills: list[tuple[str, Decimal, float, str, str]], closes: dict[str, float]) -> list[Any]:
-        """`fills` as (symbol, signed quantity, price, cause, order id). Returns what feedback gives."""
+        """Apply fills (symbol, signed quantity, price, cause, order id). Return the output of the feedback stage."""
         self.minute += 1
         ts_ns = self.minute * MINUTE_NS
         bars: list[Any] = [bar(symbol, self.minute, ts_ns, price) for symbol, price in closes.items()]
@@ -73,7 +73,7 @@ class Account:
         return output
 
     def propose(self, symbol: str, cause: str, strategy: str, strengths: dict[str, float], side: str) -> None:
-        """A proposal of strategies with these views; of the ensemble, with these contributions."""
+        """Send a proposal. `strengths` are signals of strategies, or contributions to the signal of the ensemble."""
         records: list[Any] = []
         for name, strength in strengths.items() if strategy != "ensemble" else [("ensemble", 1.0)]:
             self.signals += 1
@@ -199,7 +199,7 @@ def test_shares_sum_to_the_whole(total: Decimal, weights: list[Decimal]) -> None
 
 
 def learned_weights(returns: dict[str, list[float]], **settings_fields: Any) -> list[StrategyWeights]:
-    """Feeds signals whose outcomes are these returns, a minute each."""
+    """Return the weights learned from signals whose outcomes are `returns`, one minute each."""
     settings = FeedbackSettings(horizon_bars=1, attribution_interval_s=0, weights_interval_s=60, **settings_fields)
     stage = FeedbackStage(settings, tuple(returns))
     output: list[Any] = []

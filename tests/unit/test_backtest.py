@@ -1,4 +1,4 @@
-"""The fused backtest: one result, whatever the batches, workers and shards; wrong input is one sentence."""
+"""The fused backtest: batches, workers and shards do not change the result. Invalid input gives a one-line error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUMMARY_KEYS = {
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two trading days with the weekend of a clock change in between, pre- and post-market, missing minutes."""
+    """Write two trading days around the weekend of a clock change, with pre- and post-market and missing minutes."""
     return write_market(tmp_path_factory.mktemp("bars"), symbols=("A", "B", "C", "D"))
 
 
@@ -44,7 +44,7 @@ def expected(bars: list[Path]) -> dict[str, Any]:
 def test_result_does_not_depend_on_batches_or_workers(
     batch: int, workers: int, bars: list[Path], expected: dict[str, Any]
 ) -> None:
-    assert backtest_summary(bars, batch_ticks=batch, workers=workers) == expected
+    assert backtest_summary(bars, batch_slices=batch, workers=workers) == expected
 
 
 @pytest.mark.parametrize("shards", [2, 3, 4, 7])

@@ -1,4 +1,4 @@
-"""The gateway, its edge and a real server that speaks Alpaca's protocol and fails by script."""
+"""The gateway and its broker client with a real server that speaks Alpaca's protocol and injects scripted faults."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ def test_an_order_that_is_too_old_is_not_sent(server: AlpacaServer, session: Gat
     session.step(order(1))
     session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
     session.step(order(2))
-    # As if its process had slept since.
+    # The old timestamp simulates a suspended process.
     session.edge.enqueue([(session.intents[0]._replace(client_order_id="ord-9", ts_ns=1), False)])
     session.run_until(lambda: at_broker(server, "ord-2") and not session.edge._submits, "the younger one arrives")
     assert not at_broker(server, "ord-9")
 
 
 def test_after_a_crash_each_order_is_at_the_broker_once(server: AlpacaServer, session: GatewaySession) -> None:
-    """Killed before, during and after its requests, with fills while it was away."""
+    """Kill the broker client before, during and after its requests. Orders fill while it is down."""
     server.broker.plan_fault("submit", "lost_answer", 1, delay_s=1.0)
     session.step(*(order(number, quantity=str(number)) for number in (1, 2, 3)))
     session.run_until(lambda: at_broker(server, "ord-1"), "the first arrives")
@@ -189,7 +189,7 @@ def test_trades_by_others_on_the_account_are_reported(server: AlpacaServer, sess
     client(server).submit_order(MarketOrderRequest(**terms))
     server.run_coroutine(server.broker.publish_price("MSFT", 50, time.time_ns()))
     session.run_until(lambda: session.statuses[-1].state == "RECONCILING", "the difference")
-    assert session.statuses[-1].reason == "MSFT: 0 here, 7 at the broker"
+    assert session.statuses[-1].reason == "MSFT: position is 0 here, 7 at the broker"
 
 
 def test_expired_at_the_broker_is_expired_here(server: AlpacaServer, session: GatewaySession) -> None:

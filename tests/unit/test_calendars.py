@@ -1,4 +1,4 @@
-"""Sessions of XNYS over holidays, early closes and changes of clock, against dates from the exchange's own notices."""
+"""XNYS sessions around holidays, early closes and clock changes, checked against dates from the exchange's notices."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ns(text: str) -> int:
 
 
 def sessions(calendar: TradingCalendar, first: str, last: str) -> dict[str, list[str]]:
-    """`{trading day and session: [first open, last open]}` in UTC."""
+    """Return `{trading day and session: [first open, last open]}` in UTC."""
     opens_by_session: dict[str, list[str]] = {}
     for minute in takewhile(lambda m: m.open_ns < ns(last), calendar.minutes(ns(first), MINUTE_NS)):
         text = datetime.fromtimestamp(minute.open_ns / 1e9, UTC).strftime("%m-%d %H:%M")
@@ -28,7 +28,7 @@ def sessions(calendar: TradingCalendar, first: str, last: str) -> dict[str, list
 
 
 def test_an_early_close_ends_the_regular_session_at_one_and_the_post_market_at_five() -> None:
-    # Thanksgiving 2013 is closed; the Friday after closes at 13:00 New York, 18:00 UTC.
+    # Thanksgiving 2013 is a holiday. The Friday after it closes at 13:00 New York time, 18:00 UTC.
     assert sessions(TradingCalendar("XNYS"), "2013-11-28T00:00", "2013-12-02T10:00") == {
         "20131127 POST": ["11-28 00:00", "11-28 00:59"],
         f"20131129 {PRE}": ["11-29 09:00", "11-29 14:29"],
@@ -70,7 +70,7 @@ def test_minutes_and_lookups_agree_for_every_minute_of_two_years_in_any_order_of
     calendar = TradingCalendar("XNYS")
     minutes = calendar.minutes(ns("2012-12-20T00:00"), 30 * MINUTE_NS)
     first = [next(minutes) for _ in range(100)]
-    calendar.classify(np.array([ns("2010-01-01T00:00"), ns("2015-01-01T00:00")]))  # loads years on both sides meanwhile
+    calendar.classify(np.array([ns("2010-01-01T00:00"), ns("2015-01-01T00:00")]))  # loads years before and after
     opens = [minute.open_ns for minute in [*first, *takewhile(lambda m: m.open_ns < ns("2014-12-20T00:00"), minutes)]]
     all_times = np.arange(ns("2012-12-20T00:00"), ns("2014-12-20T00:00"), 30 * MINUTE_NS)
     assert opens == all_times[calendar.classify(all_times)[0]].tolist()

@@ -1,4 +1,4 @@
-"""What `chaos` says of headlines, filings and answers: where they stand is recorded, what they say is checked."""
+"""`chaos` reads the positions of headlines, filings and model answers from the log and compares their contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MINUTES = 80
 
 
 class ChaosScenario:
-    """A tape, a wire, and the messages of the three topics as services left them that were killed on the way."""
+    """A tape, its wire files, and the messages that killed and restarted services leave in the three topics."""
 
     def __init__(self, folder: Path) -> None:
         bars = write_tape(folder / "tape", 3, MINUTES)
@@ -38,8 +38,10 @@ class ChaosScenario:
         self.messages = {(topic, 0): self._messages(topic) for topic in edge_records.TOPICS}
 
     def _messages(self, topic: str) -> list[bytes]:
-        """The feed repeats ticks 30 to 49; within that of tick 40 come all of the edge's own records but the last,
-        the first of them twice; the last stands behind the last clock.
+        """Build the messages of a topic. The feed repeats the time slices 30 to 49.
+
+        All records of the edge service except the last arrive in the repeated time slice 40, the first of them twice.
+        The last record follows the last clock.
         """
         own_records = list(self.edge_records.get(topic, {}).values()) or self._answers()
         messages: list[bytes] = []
@@ -52,7 +54,7 @@ class ChaosScenario:
         return [*messages, encode(own_records[-1])]
 
     def _answers(self) -> list[Any]:
-        """To the first three questions, which are asked before the tick in which the answers stand."""
+        """Return the answers to the first three requests, which precede the time slice of the answers."""
         llm_requests = [
             r
             for time_slice in run_stages(self.settings, self.tape)
@@ -72,7 +74,7 @@ class ChaosScenario:
         return run_stages(self.settings, edge_records.with_recorded_edges(self.tape, edges))
 
     def replace_messages(self, topic: str, record: Any, *replacements: Any) -> None:
-        """In the place of each message that holds the record."""
+        """Replace each message that holds the record."""
         message = encode(record)
         assert message in self.messages[topic, 0]
         log = self.messages[topic, 0]
@@ -88,7 +90,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> ChaosScenario:
 
 @pytest.fixture
 def scenario(undisturbed: ChaosScenario) -> Iterator[ChaosScenario]:
-    """Its messages may be changed."""
+    """Return a scenario whose messages a test may change."""
     saved_messages = {log: list(messages) for log, messages in undisturbed.messages.items()}
     yield undisturbed
     undisturbed.messages = saved_messages
@@ -97,7 +99,7 @@ def scenario(undisturbed: ChaosScenario) -> Iterator[ChaosScenario]:
 def test_edge_records_are_read_at_their_position_and_affect_decisions(scenario: ChaosScenario) -> None:
     edges = edge_records.read_edge_logs(scenario.messages)
     assert scenario.difference() is None
-    # It stands among clocks that the feed repeated: the first new one is that of tick 50.
+    # The record follows repeated clocks, so it takes effect at the first new clock, that of time slice 50.
     ts_ns = scenario.tape[50].ts_ns
     for topic, kind in (("news", NewsItem), ("fundamentals", Fundamentals), ("llm-answers", LlmAnswer)):
         assert any(type(r) is kind and r.ts_ns in (99, 1) for r in edges[topic].by_clock[ts_ns]), topic
@@ -150,7 +152,7 @@ def test_changed_lost_or_invented_wire_record_is_reported(topic: str, scenario: 
     scenario.replace_messages(topic, published, published._replace(source="forged"))
     assert str(scenario.difference()).startswith(f"topic {topic}: {name} is ")
     scenario.messages[topic, 0] = [*original, encode(type(record)("invented", *record[1:]))]
-    assert scenario.difference() == f"topic {topic}: invented is from no source"
+    assert scenario.difference() == f"topic {topic}: invented is not in its source"
 
 
 def test_unrequested_or_altered_answers_are_reported_and_failures_accepted(scenario: ChaosScenario) -> None:
@@ -161,7 +163,9 @@ def test_unrequested_or_altered_answers_are_reported_and_failures_accepted(scena
     assert str(scenario.difference()).startswith(f"topic llm-answers: {answer.answer_id} is ")
     scenario.messages["llm-answers", 0] = list(original)
     scenario.replace_messages("llm-answers", answer, answer._replace(request_id="ask-nobody"))
-    assert scenario.difference() == f"topic llm-answers: {answer.answer_id} answers ask-nobody, which nobody asked"
+    assert (
+        scenario.difference() == f"topic llm-answers: {answer.answer_id} is a response to an unknown request ask-nobody"
+    )
     scenario.messages["llm-answers", 0] = list(original)
     scenario.replace_messages("llm-answers", answer, answer._replace(answer="", error="no answer: it was away"))
     assert scenario.difference() is None

@@ -1,4 +1,4 @@
-"""What `create-service` makes is whole: it passes the style, the types, the tests of the topology, and its own."""
+"""A service from `create-service` is complete: it passes ruff, mypy, the topology tests and its own tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IGNORED = shutil.ignore_patterns("var", ".git", ".*_cache", "__pycache__", "node
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of the repository."""
+    """Copy the repository."""
     shutil.copytree(REPOSITORY, tmp_path / "tree", ignore=IGNORED)
     return tmp_path / "tree"
 
@@ -57,20 +57,20 @@ def test_new_service_passes_lint_and_all_service_tests(tree: Path) -> None:
     )
     assert (second_run.returncode, second_run.stderr) == (
         2,
-        "error: the name order_flow is taken: there is operators/order_flow.py\n",
+        "error: service name order_flow is already in use by operators/order_flow.py\n",
     )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("Order", "named in small letters"),
-        ("1st", "named in small letters"),
-        ("class", "named in small letters"),
-        ("../x", "named in small letters"),
-        ("order_manager", "order_manager says nothing of what it does"),
-        ("features", "the name features is taken"),
-        ("risk", "the name risk is taken"),
+        ("Order", "a service name has lower-case letters"),
+        ("1st", "a service name has lower-case letters"),
+        ("class", "a service name has lower-case letters"),
+        ("../x", "a service name has lower-case letters"),
+        ("order_manager", "service name order_manager is too general"),
+        ("features", "service name features is already in use"),
+        ("risk", "service name risk is already in use"),
     ],
 )
 def test_invalid_service_name_is_rejected(name: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The rate breaker counts over ticks: the same however the ticks come, and after a restart anywhere."""
+"""The dead-letter rate breaker counts over time slices. A restart at any slice does not change the result."""
 
 from __future__ import annotations
 

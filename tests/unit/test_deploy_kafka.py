@@ -1,4 +1,4 @@
-"""What the embedded Kafka's log folder is formatted with."""
+"""The cluster id for the log folder of the embedded Kafka."""
 
 import base64
 import uuid

@@ -1,4 +1,4 @@
-"""Processes are ended by proof of identity, logs are bounded, ports and topics are checked before use."""
+"""The platform verifies the identity of a process before it ends it, bounds logs, and checks ports and topics."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,14 @@ def test_an_orphan_is_ended_only_when_pid_and_start_time_are_as_recorded() -> No
     try:
         identity = identify(child.pid)
         assert identity is not None
-        # The same pid, but recorded for a process that started at another time: somebody else's.
+        # The pid matches but the recorded start time differs, so the process is a different one.
         other_process = ChildState("risk", "dataflow", Status.HEALTHY, child.pid, identity.started_at - 100)
         assert end_orphans((other_process,)) == []
         assert child.poll() is None
         assert end_orphans((ChildState("risk", "dataflow", Status.HEALTHY, child.pid, identity.started_at),)) == [
             "risk"
         ]
-        assert child.wait(5) == -signal.SIGTERM
+        assert child.wait(60) == -signal.SIGTERM
         assert not identity.alive()
     finally:
         child.kill()
@@ -52,7 +53,7 @@ def test_process_that_ignores_sigterm_is_killed() -> None:
     identity = identify(child.pid)
     assert identity is not None
     assert end_process(identity, timeout_s=0.2) is False
-    assert child.wait(5) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
 
 
 def test_unused_pid_is_not_alive() -> None:
@@ -91,7 +92,7 @@ print(child.pid, flush=True)
 os._exit(0)
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while (identity := identify(int(result.stdout))) is not None and identity.alive():
         assert time.monotonic() < deadline, "outlived its parent"
 
@@ -103,11 +104,11 @@ def test_unprivileged_child_enters_root_folders_only_when_allowed(tmp_path: Path
     program = closed / "program"
     program.write_text("#!/bin/sh\necho seen\n")
     program.chmod(0o755)
-    # `test -x` asks access(2), which by default ignores capabilities; initdb finds its programs that way.
+    # `test -x` calls access(2), which ignores capabilities by default. initdb finds its programs in this way.
     command = ["/bin/sh", "-c", f"test -x '{program}' && '{program}'"]
     log = tmp_path / "log"
     if os.geteuid() != 0:
-        # Whoever is not root never becomes another user: the kernel refuses.
+        # The kernel lets only root change to another user.
         with pytest.raises(subprocess.SubprocessError):
             spawn(command, log=log, env={}, cwd=Path("/"), uid=65534, keep_search_capability=keep_search_capability)
         return
@@ -129,6 +130,12 @@ def test_port_in_use_error_names_the_variable_to_change() -> None:
 
 def test_free_ports_are_different() -> None:
     assert len(set(free_ports(20))) == 20
+
+
+def test_concurrent_calls_return_different_free_ports() -> None:
+    with ThreadPoolExecutor(4) as threads:
+        ports = [port for found in threads.map(free_ports, [5] * 20) for port in found]
+    assert len(set(ports)) == 100
 
 
 def test_invalid_port_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

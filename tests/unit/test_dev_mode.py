@@ -1,4 +1,4 @@
-"""`start --dev`: an edited source file starts those services again that run it, the graceful way; no others."""
+"""`start --dev` gracefully restarts the services that run an edited source file, and no others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def dummies(tmp_path: Path) -> DummyServices:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Sources of one module in each folder."""
+    """Create a source tree with a module in each folder."""
     root = tmp_path / "tree"
     for name in (*{name for names in FOLDERS_OF_KIND.values() for name in names}, "deploy"):
         (root / name).mkdir(parents=True)
@@ -62,7 +62,7 @@ def edit(path: Path) -> None:
 
 
 def edited_after_scan(edits: SourceWatcher) -> list[Path]:
-    """What the second scan says: the first one only sees that something changed."""
+    """Return the result of the second scan. The first scan only detects a change."""
     now = time.monotonic() + 10 * SCAN_S
     assert edits.changed_files(now) == [], "an edit is told when nothing has changed since the last scan"
     assert edits.changed_files(now) == [], "scans are a second apart"
@@ -201,7 +201,8 @@ def test_dev_mode_is_rejected_for_live_trading(dummies: DummyServices, monkeypat
     save_options(dummies.home, StartOptions(settings=str(settings_file), dev=True))
     reports: list[str] = []
     state = PlatformState(Phase.PREPARING, "", 1, 0.0, 0.0)
-    with pytest.raises(DeployError, match="--dev starts services again at every edit and is not for TRADING_MODE=live"):
+    expected = "--dev restarts services at every edit and cannot be used with TRADING_MODE=live"
+    with pytest.raises(DeployError, match=expected):
         supervisor._build_supervisor(dummies.home, state, reports.append, lambda state: None)
     assert not reports, "nothing was prepared"
 
@@ -212,8 +213,8 @@ def test_build_option_rebuilds_the_enabled_dashboard(
 ) -> None:
     builds: list[bool] = []
 
-    def bundle(home: Home, report: ProgressCallback, *, anew: bool) -> Path:
-        builds.append(anew)
+    def bundle(home: Home, report: ProgressCallback, *, rebuild: bool) -> Path:
+        builds.append(rebuild)
         return home.root
 
     monkeypatch.setattr(dashboard_bundle, "bundle", bundle)

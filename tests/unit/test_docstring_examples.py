@@ -1,4 +1,4 @@
-"""Every example of a docstring (`>>>`) gives what it says."""
+"""Every docstring example (`>>>`) returns the result that it shows."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def test_docstring_examples_of_a_module_pass(name: str) -> None:
     module = importlib.import_module(name)
     result = doctest.testmod(module)
     assert result.failed == 0, f"{result.failed} of {result.attempted} examples fail: see above"
-    # Fewer than are written: some stand where doctest does not look, such as below a decorator.
+    # A lower number means that doctest does not find some examples, such as those below a decorator.
     assert result.attempted >= inspect.getsource(module).count(">>> ")

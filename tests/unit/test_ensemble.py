@@ -90,9 +90,9 @@ def test_weights_count_by_their_ratio_and_unknown_names_are_rejected() -> None:
         {"a": [view(1)], "b": [view(-1)]}, EnsembleSettings(enabled=True, weights={"a": 3, "b": 1})
     )
     assert combined.parts == {"a": 0.75, "b": -0.25}
-    with pytest.raises(BadInput, match=r"of strategies that run \(a\), found \{'x': 1"):
+    with pytest.raises(BadInput, match=r"only running strategies \(a\) and a weight > 0, found \{'x': 1"):
         SignalStage([ScriptedStrategy([], "a")], EnsembleSettings(enabled=True, weights={"x": 1.0}))
-    with pytest.raises(BadInput, match="a strategy is called ensemble"):
+    with pytest.raises(BadInput, match="strategy name ensemble is reserved"):
         SignalStage([ScriptedStrategy([], "ensemble")], ENSEMBLE_ON)
 
 
@@ -167,7 +167,7 @@ def test_invalid_settings_are_rejected(settings: dict[str, Any], message: str) -
         EnsembleSettings(**settings)
 
 
-# -- the strategy that follows a model ---------------------------------------------------------------------------------
+# -- the model strategy ------------------------------------------------------------------------------------------------
 
 
 def test_model_strategy_requires_costs_only_at_entry() -> None:

@@ -1,4 +1,4 @@
-"""The file `.env`: what it sets counts where the environment sets nothing, and a wrong line is said in one sentence."""
+"""The file `.env` sets variables that the environment does not set. An invalid line gives a one-line error."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_env_file_is_read_once_so_child_processes_can_skip_it(tmp_path: Path) ->
     file = tmp_path / ".env"
     file.write_text("DATABASE_URL=postgresql://a@b/c\n")
     first = dict(with_env_file(file))
-    del first["DATABASE_URL"]  # as `chaos` and `test` do, whose platforms are their own
+    del first["DATABASE_URL"]  # as `chaos` and `test` do, which run their own platforms
     use_env_file(first, file)
     assert "DATABASE_URL" not in first
     assert "DATABASE_URL" not in with_env_file(file, **{ENV_FILE_VARIABLE: OFF})
@@ -60,7 +60,7 @@ def test_env_file_is_read_once_so_child_processes_can_skip_it(tmp_path: Path) ->
 
 def test_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
     assert with_env_file(tmp_path / "none") == {ENV_FILE_VARIABLE: OFF}
-    with pytest.raises(BadInput, match=r"PLATFORM_ENV_FILE names .*none, which is not there"):
+    with pytest.raises(BadInput, match=r"PLATFORM_ENV_FILE names .*none, which does not exist"):
         with_env_file(tmp_path / "other", **{ENV_FILE_VARIABLE: str(tmp_path / "none")})
 
 
@@ -93,7 +93,7 @@ def test_how_a_line_is_read(line: str, value: str) -> None:
         ("A='hunter2", ".env line 2: A expected a closing ' at the end, found none"),
         ('A="hunter" 2', '.env line 2: A expected a closing " at the end, found none'),
         ('A="hun"t"er2"', '.env line 2: A expected no " within the quotes, found one; use the other kind of quotes'),
-        ("B=hunter2", ".env line 2: B is set a second time"),
+        ("B=hunter2", ".env line 2: B is already set in an earlier line"),
     ],
 )
 def test_invalid_line_gives_one_line_error_without_its_value(line: str, message: str) -> None:

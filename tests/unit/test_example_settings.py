@@ -1,4 +1,4 @@
-"""The example settings in which all strategies trade: they do, on a tape and with the simulator's bars and news."""
+"""The example settings let all strategies trade, on a tape and with the bars and news of the simulator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.replay.test_staged_tape import SYMBOLS, write_tape
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "configs" / "examples" / "all-strategies.yaml"
 STRATEGIES_WITH_DATA = {"ema_cross", "sentiment", "fundamental_value"}
-"""No model is registered, so `model` has nothing to follow."""
+"""Without a registered model, the strategy `model` has no input."""
 START_NS = 1_710_162_000_000_000_000
 MINUTES_SIMULATED = 20
 
@@ -39,7 +39,7 @@ def example() -> Settings:
 
 
 def pipeline_output(settings: Settings, time_slices: Iterable[TimeSlice]) -> list[Record]:
-    """What the stages write, the same that the backtest wires."""
+    """Return the records of the stages, wired as in the backtest."""
     pipeline = Pipeline(settings)
     return [record for time_slice in time_slices for record in pipeline.on_slice(time_slice.ts_ns, time_slice.records)]
 
@@ -65,7 +65,7 @@ def assert_all_trade(records: list[Record]) -> None:
 
 
 def write_filings(file: Path) -> Path:
-    """Sound companies, priced about where the strategy's limits are."""
+    """Write filings of sound companies whose prices are near the limits of the strategy."""
     rows = ["symbol,filed,period_end,net_income,eps,shares,equity"]
     for symbol, price in zip(SYMBOLS, (20.0, 40.0, 60.0), strict=True):
         eps = price / 15

@@ -20,7 +20,7 @@ MINUTE_NS = 60_000_000_000
 
 
 def bars_by_minute(count: int, symbols: tuple[str, ...] = SYMBOLS, seed: int = 1) -> list[list[Bar]]:
-    """Minute by minute one bar of each symbol; each symbol's prices depend on its name alone."""
+    """Build one bar per symbol and minute. The prices of a symbol depend only on its name and the seed."""
     minutes: list[list[Bar]] = [[] for _ in range(count)]
     for symbol in symbols:
         rng = random.Random(f"{symbol}{seed}")
@@ -32,10 +32,20 @@ def bars_by_minute(count: int, symbols: tuple[str, ...] = SYMBOLS, seed: int = 1
             ts_ns = (index + 1) * MINUTE_NS
             minutes[index].append(
                 Bar(
-                    symbol, index + 1, ts_ns, ts_ns - MINUTE_NS, open_price, max(open_price, close), min(open_price, close), close,
-                    float(rng.randint(1, 99)) if traded else 0.0, "REGULAR", 20260105, traded,
+                    symbol=symbol,
+                    seq=index + 1,
+                    ts_ns=ts_ns,
+                    open_ns=ts_ns - MINUTE_NS,
+                    open=open_price,
+                    high=max(open_price, close),
+                    low=min(open_price, close),
+                    close=close,
+                    volume=float(rng.randint(1, 99)) if traded else 0.0,
+                    session="REGULAR",
+                    trading_day=20260105,
+                    traded=traded,
                 )
-            )  # fmt: skip
+            )
     return minutes
 
 
@@ -102,7 +112,7 @@ def test_rows_do_not_depend_on_batches_or_other_symbols(sizes: list[int], order:
         size = sizes[len(rows) % len(sizes)]
         rows += stage.on_slice(bars[index].ts_ns, bars[index : index + size])
         index += size
-    # (symbol, seq) come first in a row.
+    # The first two fields of a row are symbol and seq.
     assert sorted(rows, key=lambda row: row[:2]) == sorted(expected, key=lambda row: row[:2])
 
 
@@ -158,7 +168,7 @@ def test_after_a_change_of_settings_old_indicators_go_on_and_new_ones_warm_up() 
 
 def test_duplicate_spec_is_computed_once_and_unknown_spec_is_rejected() -> None:
     assert FeatureStage(("ema_3", "rsi_2", "ema_3")).specs == ("ema_3", "rsi_2")
-    with pytest.raises(BadInput, match="known are"):
+    with pytest.raises(BadInput, match="unknown indicator 'magic_8'"):
         FeatureStage(("ema_3", "magic_8"))
 
 

@@ -1,4 +1,4 @@
-"""Files of real shape become ticks: sessions, gaps, holidays, any order of rows and files, any stop and resume."""
+"""Realistic files become time slices: sessions, gaps, holidays, any order of rows and files, any stop and resume."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bars(time_slices: list[TimeSlice]) -> list[Bar]:
 
 
 def random_rows(seed: int, symbol: str, days: tuple[int, ...] = (7, 8)) -> list[str]:
-    """Rows of some hours of some days of October 2013, every third minute missing, around and inside the session."""
+    """Build rows around the open of the session on days of October 2013. About 30 % of the minutes are missing."""
     rng, rows = random.Random(seed), []
     for day in days:
         for minute in range(13 * 60 - 5, 14 * 60 + 30):
@@ -82,7 +82,7 @@ def test_nights_weekends_and_holidays_have_no_slice_and_their_rows_are_counted(t
     path = write(tmp_path / "A.csv", [line(time, "A") for time in [*times, "2013-12-02T09:00"]])
     feed = FileFeed([path])
     time_slices = list(feed)
-    # 61 minutes of the Wednesday's post-market, the short Friday (13 hours), the first minute of Monday.
+    # 61 minutes of post-market on Wednesday, 13 hours on the short Friday, and the first minute of Monday.
     assert len(time_slices) == 61 + 13 * 60 + 1
     assert (feed.counts.closed, feed.counts.dead) == (3, 0)
     friday = [bar for bar in bars(time_slices) if bar.trading_day == 20131129]
@@ -143,7 +143,7 @@ def test_symbols_start_and_end_select_rows(tmp_path: Path) -> None:
 
 
 def shapes(folder: Path) -> dict[str, list[Path]]:
-    """The same rows, two bad ones among them, as files of every shape."""
+    """Write the same rows as files of every shape."""
     rows = {symbol: random_rows(seed, symbol) for seed, symbol in enumerate(("AA", "B", "CC"))}
     all_rows = [row for symbol in rows for row in rows[symbol]]
     by_time = sorted(all_rows, key=lambda row: row.split(",")[:2])
@@ -203,7 +203,7 @@ def test_resume_with_other_files_is_rejected(tmp_path: Path) -> None:
     )
     feed = FileFeed([first_file])
     next(feed)
-    with pytest.raises(BadInput, match=r"was stopped with files \['A.csv'\] and cannot go on with \['B.csv'\]"):
+    with pytest.raises(BadInput, match=r"was stopped with files \['A.csv'\] and cannot continue with \['B.csv'\]"):
         FileFeed([second_file]).resume(feed.state())
 
 

@@ -1,4 +1,4 @@
-"""Bad rows: each kind has its reason, its line and its bytes, and the rest of the file goes on."""
+"""Each kind of bad row becomes a dead letter with its reason, line and bytes. The feed reads the rest of the file."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def rows_of(block: Block, symbols: SymbolTable) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_columnar_and_row_by_row_parsing_agree(tmp_path: Path, seed: int) -> None:
-    """Random files with odd fields: the fast path may never take or refuse what `RowRules.judge` would not."""
+    """Random files with odd fields: the columnar parser accepts exactly the rows that `RowRules.check_row` accepts."""
     rng = random.Random(seed)
     lines = []
     for n in range(300):

@@ -1,4 +1,4 @@
-"""The Bytewax source of a feed: pace, end, stop and resume, in a real dataflow where that matters."""
+"""The Bytewax source of a feed: speed, end, stop and resume, in a real dataflow where it matters."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def partition(source: FeedSource, state: Any = None) -> FeedPartition:
 def run(
     source: FeedSource, recovery: Path, on_slices: Callable[[list[TimeSlice]], None] = lambda _: None
 ) -> list[TimeSlice]:
-    """The ticks that came out. A TestingSink repeats what was given out behind the last snapshot."""
+    """Run a dataflow and return its output. A `TestingSink` repeats items that follow the last snapshot."""
     batches: list[FeedSlices] = []
     flow = Dataflow("feed_test")
     stream = op.input("in", flow, source)
@@ -55,14 +55,14 @@ def run(
 
 
 def next_slices(feed_partition: FeedPartition) -> list[TimeSlice]:
-    """The ticks of the next batch."""
+    """Return the time slices of the next batch."""
     return [time_slice for _, time_slices in feed_partition.next_batch() for time_slice in time_slices]
 
 
-@pytest.mark.parametrize("batch_ticks", [1, 7, 1000])
-def test_dataflow_receives_every_slice_and_ends(tmp_path: Path, batch_ticks: int) -> None:
+@pytest.mark.parametrize("batch_slices", [1, 7, 1000])
+def test_dataflow_receives_every_slice_and_ends(tmp_path: Path, batch_slices: int) -> None:
     init_db_dir(tmp_path, 1)
-    source = FeedSource(lambda: simulator(50), batch_slices=batch_ticks)
+    source = FeedSource(lambda: simulator(50), batch_slices=batch_slices)
     assert run(source, tmp_path) == list(simulator(50))
     assert source.finished
 
@@ -83,7 +83,7 @@ def test_no_slices_between_a_stop_and_its_snapshot() -> None:
         FeedSource(lambda: simulator(50), batch_slices=5, stop_requested=lambda: stop_requested[0])
     )
     feed_partition.next_batch()
-    feed_partition.snapshot()  # one from before the stop does not count
+    feed_partition.snapshot()  # a snapshot before the stop does not count
     stop_requested[0] = True
     assert next_slices(feed_partition) == next_slices(feed_partition) == []
     state = feed_partition.snapshot()
@@ -129,7 +129,7 @@ def test_live_simulator_is_polled_again_when_data_is_due() -> None:
     assert len(next_slices(feed_partition)) == 1
 
 
-@pytest.mark.parametrize("options", [{"speed": 0.0}, {"speed": float("nan")}, {"at_end": "loop"}, {"batch_ticks": 0}])
+@pytest.mark.parametrize("options", [{"speed": 0.0}, {"speed": float("nan")}, {"at_end": "loop"}, {"batch_slices": 0}])
 def test_invalid_options_are_rejected(options: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         FeedSource(lambda: simulator(3), **options)
@@ -139,5 +139,5 @@ def test_resume_with_another_feed_type_is_rejected(tmp_path: Path) -> None:
     simulator_state = partition(FeedSource(lambda: simulator(3))).snapshot()
     file = tmp_path / "A.csv"
     file.write_text("time,open,high,low,close,volume\n2024-01-02T15:00:00Z,1,1,1,1,1\n")
-    with pytest.raises(BadInput, match="fed by Simulator and cannot go on with FileFeed"):
+    with pytest.raises(BadInput, match="hold data of Simulator and cannot continue with FileFeed"):
         partition(FeedSource(lambda: FileFeed([file])), simulator_state)

@@ -1,4 +1,4 @@
-"""A fork equals what happened where nothing was changed, and differs from the moment of the change on where it was."""
+"""A fork without a change equals the original run. A fork with a change differs from the time of the change on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_limit_that_rejects_every_order_keeps_the_positions() -> None:
     assert result.forked.refusals == {"max_order_notional": sum(result.forked.refusals.values())}
     last_positions = run_fork(INPUTS[-1].ts_ns).happened.positions
     assert result.happened.positions == last_positions
-    # An order sent before the fork is with the venue and still fills; later ones do not.
+    # An order sent before the fork is at the venue and still fills. Later orders do not fill.
     assert result.forked.fills <= 1
     first = result.apart[0]
     assert first.ts_ns >= FORK_NS and first.only_happened and "refused by max_order_notional" in first.only_forked[0]
@@ -65,7 +65,7 @@ def test_state_before_the_fork_uses_the_old_settings() -> None:
 
 def test_another_strategy_takes_over() -> None:
     result = run_fork(signals={"strategies": [{"name": "buy_and_hold"}]})
-    # It says "buy" once a symbol; what the old strategy held stays.
+    # The new strategy buys each symbol once. Positions of the old strategy remain open.
     assert 1 <= result.forked.orders <= 3 < result.happened.orders
 
 

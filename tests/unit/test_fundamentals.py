@@ -1,4 +1,4 @@
-"""Companyfacts point in time: hand-written filings with restatement, repeat, gaps, units and fiscal periods."""
+"""Point-in-time companyfacts: hand-written filings with restatements, repeats, gaps, units and fiscal periods."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def row(filing: str, end: str, value: Any, start: str | None = None, form: str |
 
 
 def company(**concepts: Any) -> dict[str, Any]:
-    """Concepts of us-gaap with rows in USD; a dict gives its units itself."""
+    """Build companyfacts with us-gaap concepts in USD. A dict sets its own units."""
     units = {name: {"units": rows if isinstance(rows, dict) else {"USD": rows}} for name, rows in concepts.items()}
     return {"cik": 1, "entityName": "X", "facts": {"us-gaap": units}}
 
@@ -60,9 +60,9 @@ def by_filing(facts: dict[str, Any]) -> dict[str, Fundamentals]:
 
 
 def test_flows_cover_twelve_months() -> None:
-    """The year as reported; else four quarters, where those not reported are differences."""
+    """Use the year as reported, or the sum of four quarters. A quarter that was not reported is a difference."""
     records = by_filing(company(Revenues=REVENUE))
-    # When Q1 and Q2 were filed, July to September of the year before had not been reported by itself.
+    # At the filings of Q1 and Q2, the quarter July to September of the previous year has no figure of its own.
     assert {name: record.facts["revenue"] for name, record in records.items()} == {
         "K21": 100,
         "Q3": (95 - 60) + 32 + 28 + 30,
@@ -225,7 +225,10 @@ def test_companyfacts_files_are_part_of_a_tape_and_of_a_live_feed(tmp_path: Path
     live = FundamentalsFileSource([path, tmp_path / "more.csv"], interval_s=1.0, now_ns=lambda: NOW_NS)
     assert [record[:2] for record in live.fetch()][-1][1] == NOW_NS
     assert live.fetch() == []
-    for name, text, message in (("CIK1.json", "{}", "named after its symbol"), ("Z.json", "[", "not the SEC's")):
+    for name, text, message in (
+        ("CIK1.json", "{}", "named after its symbol"),
+        ("Z.json", "[", "not a companyfacts file"),
+    ):
         (tmp_path / name).write_text(text)
         with pytest.raises(BadInput, match=message):
             Tape(TapeFiles(fundamentals=[tmp_path / name]), FeedSettings()).take_until(NOW_NS, NOW_NS, 0)

@@ -1,4 +1,4 @@
-"""The gateway against a broker that loses, repeats and reorders its reports, and case by case."""
+"""The gateway in single cases, and with a model broker whose reports are lost, repeated and reordered."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def account(number: int, positions: dict[str, str] | None = None, *working: str)
 
 
 class GatewayHarness:
-    """A stage, tick by tick; every tick also goes through a snapshot."""
+    """A gateway stage. Each step also runs on a stage restored from a snapshot, and the outputs must be equal."""
 
     def __init__(self, **settings_fields: Any) -> None:
         self._settings = GatewaySettings(**settings_fields)
@@ -104,11 +104,11 @@ def only(output: list[Record], kind: type) -> Any:
     return matches[0]
 
 
-# -- the model ----------------------------------------------------------------------------------------------------
+# -- model broker -------------------------------------------------------------------------------------------------
 
 
 class ModelBroker:
-    """Fills what it was asked for in random parts, and says so; `unheard` are reports that never came."""
+    """A broker that accepts, fills and ends orders. Each method returns the updates that it would send."""
 
     def __init__(self) -> None:
         self.orders: dict[str, dict[str, Any]] = {}
@@ -118,7 +118,7 @@ class ModelBroker:
         if intent.kind == "SUBMIT":
             assert intent.client_order_id not in self.orders, "asked twice"
             sign = 1 if intent.side == BUY else -1
-            # A gateway that has not heard of a fill yet cannot know that its order would cross zero.
+            # A gateway that has not received a fill yet cannot know that its order would cross zero.
             crosses = self.position * sign < 0 and intent.quantity > abs(self.position)
             status = "rejected" if crosses else "new"
             terms = {"side": sign, "quantity": intent.quantity, "cum": ZERO, "value": ZERO, "status": status}
@@ -196,7 +196,7 @@ def test_book_matches_the_broker_whatever_happens_to_its_reports(data: st.DataOb
         if action == "order":
             number += 1
             side = data.draw(st.sampled_from([BUY, SELL]))
-            # Two orders of opposite sides at once could cross at the broker; risk's self-trade check is not here.
+            # Two open orders on opposite sides could cross at the broker. Risk's self-trade check does not run.
             if not any(one["status"] == "new" for one in broker.orders.values()):
                 step([order(number, side, str(data.draw(st.integers(1, 20))))])
         elif action in ("fill", "expire") and names:
@@ -211,7 +211,7 @@ def test_book_matches_the_broker_whatever_happens_to_its_reports(data: st.DataOb
             step([OrderCancel(0, 0, f"ord-{cancel_number}", "A", "by hand", "cmd")])
         elif action == "late":
             step([late.pop(0)] if late else [])
-    # In the end the edge asks for every order, what was late comes after all, and what works is filled.
+    # At the end, late reports arrive, working orders fill, and the broker client requests every order.
     step(late)
     for _ in range(2 * number + 2):
         working = [name for name, one in broker.orders.items() if one["status"] == "new"]
@@ -264,7 +264,8 @@ def test_an_order_in_doubt_is_not_rejected_and_nothing_new_is_approved() -> None
     gateway.step(order(1))
     output = gateway.step(update("ord-1", "UNKNOWN", text="no answer within 5 s"))
     assert reports(output) == []
-    assert only(output, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", "ord-1 is in doubt: no answer within 5 s")
+    reason = "status of order ord-1 is unknown: no answer within 5 s"
+    assert only(output, GatewayStatus)[2:5] == ("RECONCILING", "alpaca", reason)
     output = gateway.step(update("ord-1", NEW))
     assert reports(output) == [("ord-1", NEW, 0, 0)]
     assert only(output, GatewayStatus).state == READY
@@ -278,7 +279,7 @@ def test_an_order_that_would_cross_zero_closes_first_then_opens() -> None:
     assert intents(gateway.step(order(2, SELL, "25"))) == [("SUBMIT", "ord-2", SELL, 10, MARKET)]
     output = gateway.step(update("ord-2", TRADE, 10, 101, 10))
     assert intents(output) == [("SUBMIT", "ord-2.2", SELL, 15, MARKET)]
-    assert "closing and opening are two orders" in only(output, OrderIntent).emulated
+    assert "sent as two orders, one to close and one to open" in only(output, OrderIntent).emulated
     assert reports(output)[-1] == ("ord-2", TRADE, 10, 101)
     output = gateway.step(update("ord-2.2", TRADE, 15, 101, 15))
     assert [one.leaves_quantity for one in output if isinstance(one, Execution)] == [0]
@@ -292,8 +293,8 @@ def test_fence_rejects_older_epochs_and_cancels_working_orders() -> None:
     assert intents(output) == [("CANCEL", "ord-1", BUY, 10, MARKET)]
     texts = [(one.order_id, one.exec_type, one.text) for one in output if isinstance(one, Execution)]
     assert texts == [
-        ("ord-3", REJECTED, "risk epoch 0 is older than the fence at 1"),
-        ("ord-4", REJECTED, "trading is halted since risk epoch 1"),
+        ("ord-3", REJECTED, "risk epoch 0 is older than the current risk epoch 1"),
+        ("ord-4", REJECTED, "trading has been halted since risk epoch 1"),
     ]
     output = gateway.step(update("ord-1", CANCELED))
     assert only(output, Execution).text == "halted by risk epoch 1: by hand"
@@ -307,7 +308,7 @@ def test_one_of_a_group_cancels_the_others_and_a_child_waits_for_its_parent() ->
     output = gateway.step(order(1), take, stop)
     assert [one[1] for one in intents(output)] == ["ord-1"]
     output = gateway.step(update("ord-1", TRADE, 10, 100, 10))
-    # Both close the same position, which the broker does not allow at once: one is there, the other waits here.
+    # Both orders close the same position, which the broker rejects. One is at the broker, the gateway holds the other.
     assert intents(output) == [("SUBMIT", "ord-2", SELL, 10, LIMIT)]
     output = gateway.step(update("ord-2", TRADE, 10, 110, 10))
     assert ("ord-3", CANCELED, 0, 0) in reports(output)
@@ -357,7 +358,7 @@ def test_outside_regular_hours_a_market_order_is_a_limit_and_stops_are_watched_h
     assert (intent.order_type, intent.limit_price, intent.extended_hours) == (LIMIT, Decimal("100.5"), True)
     gateway.step(update("ord-1", TRADE, 10, 100, 10))
     output = gateway.step(order(2, SELL, kind=TRAILING_STOP, trail_amount=Decimal(2)))
-    assert intents(output) == [] and only(output, Execution).text == "the gateway watches the stop"
+    assert intents(output) == [] and only(output, Execution).text == "the gateway triggers the stop"
     assert intents(gateway.step(Quote("A", 1, 0, 100.0, 100.1, 1.0, 1.0))) == []
     assert intents(gateway.step(Quote("A", 2, 0, 103.0, 103.1, 1.0, 1.0))) == []
     output = gateway.step(Quote("A", 3, 0, 101.0, 101.1, 1.0, 1.0))
@@ -380,9 +381,9 @@ def test_crypto_day_orders_are_emulated_and_short_sales_rejected() -> None:
 @pytest.mark.parametrize(
     ("broker_account", "reason"),
     [
-        (account(1, {"A": "7"}), "A: 0 here, 7 at the broker"),
-        (account(1, {}, "ord-9"), "order ord-9 works at the broker and not here"),
-        (account(1, {"A": "many"}), "A: the broker's quantity 'many' is no number"),
+        (account(1, {"A": "7"}), "A: position is 0 here, 7 at the broker"),
+        (account(1, {}, "ord-9"), "order ord-9 is open at the broker but not here"),
+        (account(1, {"A": "many"}), "A: quantity 'many' at the broker is not a number"),
     ],
 )
 def test_difference_to_the_broker_is_reported_until_resolved(broker_account: BrokerAccount, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The dashboards that are committed are those that the code writes."""
+"""The committed dashboards match the generated dashboards."""
 
 from __future__ import annotations
 

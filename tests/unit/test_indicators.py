@@ -1,7 +1,7 @@
-"""Each indicator is found by itself and held to one contract; its oracle is a row of ORACLES.
+"""The tests discover every indicator and check it against one contract. Its oracle is a row of `ORACLES`.
 
-Oracles: TA-Lib 0.8 for RSI, ATR, ADX, CCI, ROC, OBV and SMA; `ta` 0.11 for EMA and MACD (first close as the seed), the
-stochastic oscillator and, beside its definition, Bollinger; pandas by session for VWAP.
+Oracles: TA-Lib 0.8 for RSI, ATR, ADX, CCI, ROC, OBV and SMA; `ta` 0.11 for EMA and MACD (seeded with the first close)
+and the stochastic oscillator; the definition and `ta` for Bollinger; pandas by session for VWAP.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Oracle = Callable[[pd.DataFrame, list[float]], Columns]
 
 
 def bars_of(count: int, seed: int, price: float = 100.0, step: float = 1e-3) -> list[Bar]:
-    """A random walk over several days of two sessions, with bars that did not trade and runs of equal closes."""
+    """Build a random walk over several days of two sessions, with no-trade bars and runs of equal closes."""
     rng = random.Random(seed)
     bars = []
     close = price
@@ -64,7 +64,7 @@ def talib_adx(f: pd.DataFrame, p: list[float]) -> Columns:
 
 
 def windows_bollinger(f: pd.DataFrame, p: list[float]) -> Columns:
-    """By definition, window by window: `ta` (pandas) and TA-Lib keep running sums that drift in flat stretches."""
+    """Compute each window by definition. `ta` (pandas) and TA-Lib use running sums that drift while prices are flat."""
     windows = np.lib.stride_tricks.sliding_window_view(f.close.to_numpy(), int(p[0]))
     mean, spread = windows.mean(axis=1), windows.std(axis=1)
     warm_up = np.full(int(p[0]) - 1, np.nan)
@@ -73,7 +73,7 @@ def windows_bollinger(f: pd.DataFrame, p: list[float]) -> Columns:
 
 
 def talib_sma(f: pd.DataFrame, p: list[float]) -> Columns:
-    # TA-Lib's own SMA begins at 2.
+    # The SMA of TA-Lib requires a period of at least 2.
     return {"": f.close if p[0] == 1 else talib.SMA(f.close.to_numpy(), int(p[0]))}
 
 
@@ -153,12 +153,12 @@ def test_values_equal_the_oracle_and_are_absent_where_it_has_none(spec: str, pri
             if math.isnan(oracle_value):
                 assert value is None, f"{spec}{suffix} at bar {index}: oracle has none, found {value}"
             elif value is None:
-                # TA-Lib calls 0/0 zero.
+                # TA-Lib returns zero for 0/0.
                 assert oracle_value == 0.0 and kind in ("cci", "rsi"), (
                     f"{spec}{suffix} at bar {index}: absent, oracle {oracle_value}"
                 )
             else:
-                # A difference of prices is no more exact than the prices it is taken from.
+                # A price difference is only as exact as its prices.
                 assert value == pytest.approx(oracle_value, rel=1e-9, abs=1e-12 * price), (
                     f"{spec}{suffix} at bar {index}"
                 )
@@ -180,7 +180,7 @@ def test_a_restart_after_any_bar_changes_no_value(spec: str) -> None:
 
 
 def json_like(state: Any) -> Any:
-    """The same state after leaving the process: only plain values survive, and nothing is shared."""
+    """Return the state after a JSON round trip. Only plain values pass, and nothing is shared."""
     if isinstance(state, tuple):
         return tuple(json_like(one) for one in state)
     assert state is None or type(state) in (int, float, str), f"not plain: {state!r}"
@@ -220,7 +220,7 @@ def test_the_state_does_not_grow_with_history(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.split("_")[0] not in ("obv", "vwap")])
 def test_warm_up_is_absent_never_zero(spec: str) -> None:
-    # Every bar with a range of its own, so that nothing is undefined but in warm-up.
+    # Every bar has a non-zero range, so values are undefined only during warm-up.
     rows = values_of(spec, [bar._replace(high=bar.high + 0.01) for bar in bars_of(200, seed=11)])
     for name in outputs(spec):
         first = next(index for index, values in enumerate(rows) if name in values)
@@ -265,7 +265,7 @@ def test_a_million_bars_later_running_sums_are_exact() -> None:
     closes: list[float] = []
     close = 1e5
     for index in range(1_000_000):
-        # One wild print now and then: what a running sum would remember for ever.
+        # An occasional wild print leaves a permanent error in a naive running sum.
         close = 1e5 + rng.gauss(0.0, 1.0) if index % 997 else 1e9
         closes.append(close)
         values: dict[str, float] = {}
@@ -324,11 +324,11 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("emma_12", "known are adx_<period>, atr_<period>, bollinger_<period>_<width>"),
-        ("", "known are"),
-        ("ema", "must be written ema_<period>"),
-        ("ema_12_3", "must be written ema_<period>"),
-        ("macd_12_26", "must be written macd_<fast>_<slow>_<signal>"),
+        ("emma_12", "did you mean ema_12? Known indicators: adx_<period>, atr_<period>, bollinger_<period>_<width>"),
+        ("", "Known indicators: "),
+        ("ema", "must have the form ema_<period>"),
+        ("ema_12_3", "must have the form ema_<period>"),
+        ("macd_12_26", "must have the form macd_<fast>_<slow>_<signal>"),
         ("ema_x", "'x' is not a whole number"),
         ("ema_1.5", "'1.5' is not a whole number"),
         ("ema_-3", "'-3' is not a whole number"),
@@ -337,8 +337,8 @@ def test_macd_is_the_difference_of_the_emas_beside_it() -> None:
         ("ema_012", "write '012' as 12"),
         ("ema_0", "at least 1 bars, found 0"),
         ("rsi_1", "at least 2 bars, found 1"),
-        ("macd_26_12_9", "first period must be below the second"),
-        ("bollinger_20_0", "above 0"),
+        ("macd_26_12_9", "the fast period must be below the slow period, found 26 and 12"),
+        ("bollinger_20_0", "width must be > 0 standard deviations, found 0"),
     ],
 )
 def test_invalid_spec_is_rejected_with_the_correct_form(spec: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Definitions of instruments: steps, values, and what they refuse."""
+"""Instrument definitions: price steps, values, and rejected definitions."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""The ledger against worked cases, a naive ledger and its own identities."""
+"""The ledger matches worked cases and a naive ledger, and satisfies its accounting identities."""
 
 from __future__ import annotations
 

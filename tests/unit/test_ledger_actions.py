@@ -1,4 +1,4 @@
-"""Splits with dust, stock dividends, symbol changes, delistings, other currencies: the books stay whole."""
+"""The books stay consistent through splits with dust, stock dividends, symbol changes, delistings and currencies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.unit.trades import decimals, fees, parse_trades, prices, trade, units
 
 
 def lots_text(ledger: Ledger, symbol: str = "X") -> str:
-    """`"units@price=cost"` of each open lot."""
+    """Format each open lot as `"units@price=cost"`."""
     holding = ledger.holding(symbol)
     lots = holding.lots if holding is not None else []
     return " ".join(f"{lot.quantity.normalize():f}@{lot.price.normalize():f}={lot.cost.normalize():f}" for lot in lots)
@@ -175,7 +175,7 @@ def test_long_position_cannot_merge_into_a_short() -> None:
         assert fill is not None
         book.apply_trade(fill)
     for apply_action in (ledger.apply_action, book.apply_action):
-        with pytest.raises(InvalidField, match="cannot become Y"):
+        with pytest.raises(InvalidField, match="cannot be renamed to Y"):
             apply_action(SymbolChange("sc", 3, "X", "Y"))
 
 
@@ -224,7 +224,7 @@ def test_lots_always_sum_to_the_position(inputs: list[Any], method: str, in_lieu
 
 def test_other_currencies_are_booked_at_the_recorded_rate() -> None:
     ledger, marks = Ledger(Decimal(0), currencies={"SAP": "EUR"}), Marks()
-    with pytest.raises(InvalidField, match="SAP is traded in EUR"):
+    with pytest.raises(InvalidField, match="SAP trades in EUR"):
         ledger.apply(trade(1, 10, "100", symbol="SAP"))
     ledger.set_rate("EUR", Decimal("1.10"))
     ledger.apply(trade(1, 10, "100", symbol="SAP"))

@@ -1,4 +1,4 @@
-"""Settlement, interest, borrow fees and dividends: cases by hand, and a month night by night."""
+"""Settlement, interest, borrow fees and dividends: worked cases, and a month computed night by night."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_settled_and_unsettled_are_the_ledgers_cash(inputs: list[tuple[str, int]
 
 
 def test_a_weekend_is_three_nights_and_the_month_is_due_at_its_first_close() -> None:
-    """100 short at 49.50: collateral 51 (1.02 x 49.50, up to a whole dollar), 5100 x 3.6 % / 360 = 0.51 a night.
+    """A short of 100 at 49.50 costs 0.51 a night, a debit of 36,000 at 6 % / 360 costs 6 a night.
 
-    A debit of 36,000 at 6 % / 360 costs 6 a night.
+    The collateral per share is 51 (1.02 x 49.50, rounded up to a dollar). The fee is 5100 x 3.6 % / 360.
     """
     accruals = Accruals(AccrualSettings(borrow_rates={"X": Decimal("0.036")}))
     short = {"X": ShortPosition(Decimal(100), Decimal("49.50"))}

@@ -1,4 +1,4 @@
-"""Which lot a trade closes: worked cases as text, and any tape against lots kept unit by unit."""
+"""Which lot a trade closes: worked cases as text, and random tapes against a unit-by-unit reference."""
 
 from __future__ import annotations
 

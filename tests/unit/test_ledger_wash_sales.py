@@ -1,4 +1,4 @@
-"""Wash sales: the examples of IRS Pub. 550, boundaries, and any tape against units with the future known."""
+"""Wash sales: examples of IRS Pub. 550, boundaries, and random tapes against a reference that knows the future."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.unit.trades import fees, prices, units
 
 EPOCH = date(1970, 1, 1).toordinal()
 
-# day of 2024, units @ price / fee; then disallowed losses of the matches; then open lots: units, basis, held since.
+# Columns: fills (day, units @ price / fee); disallowed losses of the matches; open lots (units, basis, holding start).
+# Days are in 2024, except for December 2023.
 CASES = """
 1-02 +100@10, 3-01 -100@7.5, 3-15 +100@8      | 250      | 100 1050 1-16   | Pub. 550: bought for 1000, sold for 750
 1-02 +100@10, 3-01 -100@7.5, 3-31 +100@8      | 250      | 100 1050 2-01   | the 30th day after counts

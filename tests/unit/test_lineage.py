@@ -1,4 +1,4 @@
-"""Every order walks back to its bars, and where none was made the reason is named."""
+"""Every order traces back to its bars. If there is no order, the explanation names the reason."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ REQUIRED_FEATURES = {"ema_cross": ("ema_2", "ema_4", "rsi_3")}
 
 
 class MemoryRecordStore:
-    """`AsOfLookup` over records in a list."""
+    """An `AsOfLookup` over a list of records."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
@@ -174,7 +174,7 @@ def test_every_order_and_execution_walks_back_to_bars_that_exist(traded: MemoryR
 def test_rejected_proposal_names_its_check_and_inputs() -> None:
     store = record_store(market(30), risk_manager=settings().risk_manager.__dict__ | {"max_order_notional": 100})
     explanation = explain(store, "prop-1")
-    assert explanation is not None and explanation.outcome.startswith("prop-1 was refused: ")
+    assert explanation is not None and explanation.outcome.startswith("prop-1 was rejected by risk: ")
     assert [node.record_id for node in explanation.consequences] == ["refusal-1"]
     explanation = explain(store, "refusal-1")
     assert explanation is not None and kinds_of(explanation.root)[:3] == ["OrderRefusal", "OrderProposal", "Signal"]
@@ -184,7 +184,7 @@ def test_rejected_proposal_names_its_check_and_inputs() -> None:
 
 def test_command_reports_its_consequences(traded: MemoryRecordStore) -> None:
     explanation = explain(traded, "cmd-1")
-    assert explanation is not None and explanation.outcome == "ann asked for KILL_SWITCH (drill): fence-1"
+    assert explanation is not None and explanation.outcome == "ann requested KILL_SWITCH (drill): fence-1"
 
 
 def test_missing_records_are_reported_as_missing(traded: MemoryRecordStore) -> None:
@@ -221,17 +221,17 @@ def test_why_no_trade_names_the_first_step_without_output(traded: MemoryRecordSt
         )
 
     assert "no bar of NONE" in reasons(5, "NONE")
-    assert "ema_cross: waits for ema_4, rsi_3 to warm up" in reasons(2)
+    assert "ema_cross: ema_4, rsi_3 not warmed up yet" in reasons(2)
     proposals = [r for r in traded.records if type(r) is OrderProposal and r.symbol == "SPY"]
     minute = (proposals[0].ts_ns - START_NS) // 60_000_000_000
-    assert f"{proposals[0].proposal_id} was made at this tick" in reasons(minute)
+    assert f"{proposals[0].proposal_id} was proposed in this time slice" in reasons(minute)
     assert "no proposal: " in reasons(minute + 1)
     halted = explain_symbol_at(traded, "SPY", START_NS + 55 * 60_000_000_000, REQUIRED_FEATURES)
     assert halted.reasons[-1] == "trading was halted by fence-1: drill"
     truncated = MemoryRecordStore(
         [r for r in traded.records if r.ts_ns <= proposals[0].ts_ns or type(r) in (Bar, FeatureRow)]
     )
-    assert "was still under way" in reasons(minute + 1, store=truncated)
+    assert "was still open" in reasons(minute + 1, store=truncated)
 
 
 def test_a_signal_walks_back_to_the_headline_the_models_answer_and_the_filing() -> None:

@@ -1,4 +1,4 @@
-"""The live feed: one clock, minutes closed when their bars are there, fallback, gaps that show, and restarts."""
+"""The live feed: one clock, minutes that close when their bars arrive, failover, visible gaps, and restarts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_NS = 1_767_225_600 * SECOND_NS  # a whole minute, 24/7
 
 
 class FakeProvider:
-    """A provider that knows what a test tells it."""
+    """A provider that returns the data that a test sets."""
 
     def __init__(self, name: str = "first") -> None:
         self.name, self.reason = name, ""
@@ -35,10 +35,10 @@ class FakeProvider:
         self.rejected: list[RejectedMessage] = []
 
     def start(self) -> None:
-        """It is there."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """It stays."""
+        """Do nothing."""
 
     def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
         return self.reason
@@ -70,7 +70,7 @@ def row(symbol: str, price: float) -> MinuteRow:
 
 
 class LiveFeedRun:
-    """A feed whose wall clock stands where the test puts it."""
+    """A feed whose wall clock a test controls."""
 
     def __init__(
         self, *providers: FakeProvider, symbols: Sequence[str] = ("A", "B"), written: FeedTopicState | None = None
@@ -164,7 +164,7 @@ def test_failover_and_return_to_the_first_provider_are_recorded() -> None:
     first.bar(START_NS, "A", 10.0)
     first.bar(START_NS + 3 * MINUTE_NS, "A", 13.0)
     output = list(run.take_at(60))
-    first.reason = "the socket is away"
+    first.reason = "the socket is disconnected"
     output += run.take_at(120)
     first.reason = ""
     assert bars(run.take_at(180)) == [], "a well provider is waited for"
@@ -172,8 +172,8 @@ def test_failover_and_return_to_the_first_provider_are_recorded() -> None:
     assert bars(output) == [("A", 1, 10.0, True), ("A", 2, 51.0, True), ("A", 3, 52.0, True), ("A", 4, 13.0, True)]
     switches = [(r.kind, r.arguments["to"], r.reason) for t in output for r in t.records if isinstance(r, Command)]
     assert switches == [
-        (FEED_SWITCHED, "second", "the socket is away"),
-        (FEED_SWITCHED, "first", "first is well again"),
+        (FEED_SWITCHED, "second", "the socket is disconnected"),
+        (FEED_SWITCHED, "first", "first is healthy again"),
     ]
 
 
@@ -186,7 +186,7 @@ def test_healthy_provider_without_bars_fails_over() -> None:
     output = run.take_at(65)
     assert bars(output) == [("A", 1, 50.0, True)]
     [switch] = [r for t in output for r in t.records if isinstance(r, Command)]
-    assert (switch.arguments["to"], switch.reason) == ("second", "it has no bars of this minute")
+    assert (switch.arguments["to"], switch.reason) == ("second", "no bars for this minute")
 
 
 def test_minute_without_data_has_no_bars_and_the_clock_advances() -> None:
@@ -225,7 +225,7 @@ def test_missed_minutes_are_requested_after_a_restart() -> None:
 
 
 def test_partially_written_minute_is_completed_after_a_restart() -> None:
-    """A's bar and clock were written, B's not; whoever reads both sees each bar once, in its minute."""
+    """Only the bar and clock of A are written. A reader of both logs sees each bar once, in its minute."""
     provider = FakeProvider()
     run = LiveFeedRun(provider)
     run.take_at(0)
@@ -239,7 +239,7 @@ def test_partially_written_minute_is_completed_after_a_restart() -> None:
     written_bar = next(r for t in full_minute for r in t.records if isinstance(r, Bar) and r.symbol == "A")
     written = FeedTopicState({0: START_NS + 2 * MINUTE_NS, 1: START_NS + MINUTE_NS}, {"A": written_bar})
     new_provider = FakeProvider()
-    # Asked anew, the provider may say something else: what stands in the log counts.
+    # A repeated request may return different data. The log takes precedence.
     new_provider.history_by_minute = {START_NS + MINUTE_NS: {"B": row("B", 21.0)}}
     later = LiveFeedRun(new_provider, written=written)
     later.now = START_NS + 2 * MINUTE_NS + SECOND_NS
@@ -278,7 +278,7 @@ def test_alpacas_socket_and_requests_are_providers() -> None:
         )
         socket, requests = AlpacaSocketProvider(source), AlpacaRestProvider(source)
         minute = next(TradingCalendar("24/7").minutes(START_NS, MINUTE_NS))
-        assert "away" in socket.unhealthy_reason(minute, time.time_ns())
+        assert "disconnected" in socket.unhealthy_reason(minute, time.time_ns())
         socket.start()
         wait_for(lambda: not socket.unhealthy_reason(minute, time.time_ns()), "connected")
         wait_for(lambda: any(w.subscriptions for w in server.broker.market_clients), "subscribed")
@@ -294,10 +294,10 @@ def test_alpacas_socket_and_requests_are_providers() -> None:
         assert requests.rows(minute) == socket.rows(minute)
         assert socket.history(START_NS, START_NS + MINUTE_NS) == {START_NS: socket.rows(minute)}
         later = time.time_ns() + 3 * SECOND_NS
-        assert "said nothing for" in socket.unhealthy_reason(minute, later)
+        assert "no data received for" in socket.unhealthy_reason(minute, later)
         server.broker.rejects_connections = True
         server.run_coroutine(server.broker.disconnect())
-        wait_for(lambda: "away" in socket.unhealthy_reason(minute, time.time_ns()), "the cut is noticed")
+        wait_for(lambda: "disconnected" in socket.unhealthy_reason(minute, time.time_ns()), "the cut is noticed")
         server.broker.rejects_connections = False
         wait_for(lambda: socket.unhealthy_reason(minute, time.time_ns()) == "", "it is back", 20)
         socket.stop()
@@ -314,7 +314,7 @@ def test_alpaca_socket_requests_missed_bars() -> None:
         wait_for(lambda: not socket.unhealthy_reason(first, now[0]), "connected")
         server.broker.rejects_connections = True
         server.run_coroutine(server.broker.disconnect())
-        wait_for(lambda: "away" in socket.unhealthy_reason(first, now[0]), "the cut is noticed")
+        wait_for(lambda: "disconnected" in socket.unhealthy_reason(first, now[0]), "the cut is noticed")
         for number, close in ((0, 11.0), (1, 12.0)):
             server.broker.market.record(BarRow("AAPL", START_NS + number * MINUTE_NS, 10.0, 12.0, 9.0, close, 500.0))
         now[0] = START_NS + 125 * SECOND_NS

@@ -1,4 +1,4 @@
-"""Logs of the platform's own processes (JSON) and of others (any text) are one stream of entries."""
+"""JSON logs of the platform and text logs of other processes form one stream of entries."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_every_entry_exports_as_json_and_keeps_its_fields() -> None:
 @pytest.mark.parametrize(("text", "name"), [("portfolio-manager", "portfolio"), ("market-data", "market_data")])
 def test_service_names_of_the_brief_are_accepted(text: str, name: str) -> None:
     assert resolve_service(text, ["market_data", "portfolio"]) == name
-    with pytest.raises(BadInput, match=f"there is no service '{text}'; there are risk"):
+    with pytest.raises(BadInput, match=f"unknown service '{text}'.* Known services: risk"):
         resolve_service(text, ["risk"])
 
 
@@ -139,4 +139,4 @@ def test_logs_command_exports_searches_and_rejects_invalid_options(folder: Path)
     assert search.stdout == "2026-11-22 18:00:01.500 INFO     order execution held n=3\n"
     assert logs("--lines", "1").stdout == f"kafka        {KAFKA[3]}\n"
     rejected = logs("--output", "x")
-    assert (rejected.returncode, rejected.stderr) == (2, "error: --format and --output belong to --export\n")
+    assert (rejected.returncode, rejected.stderr) == (2, "error: --format and --output require --export\n")

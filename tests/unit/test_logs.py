@@ -1,4 +1,4 @@
-"""The log of every process: one JSON object a line, levels, and no secret in it."""
+"""Process logs: one JSON object per line, log levels, and no secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def log_stream(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What the process logs as the service `risk`; the tests' own logging comes back behind it."""
+    """Capture the log of the service `risk`, then restore the logging of the tests."""
     monkeypatch.setenv("ALPACA_SECRET_KEY", "s3cr3t-of-the-broker")
     root, excepthook = logging.getLogger(), sys.excepthook
     handlers, level = root.handlers[:], root.level
@@ -139,4 +139,4 @@ def test_a_flood_of_records_does_not_become_a_flood_of_lines(
     assert len(lines(log_stream)) == LINES_PER_SECOND
     now[0] = 101.5
     record_log(execution(1001, 11, "AAPL", 5, 150.0))
-    assert [line.get("left_out") for line in lines(log_stream)[LINES_PER_SECOND:]] == [1000 - LINES_PER_SECOND, None]
+    assert [line.get("suppressed") for line in lines(log_stream)[LINES_PER_SECOND:]] == [1000 - LINES_PER_SECOND, None]

@@ -1,4 +1,4 @@
-"""`cli.py lots`: what it prints for a file of trades, and the one line that it says about a wrong one."""
+"""`cli.py lots`: the output for a file of trades, and the one-line error for an invalid file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCALE = f"""{HEADER}
 def run(folder: Path, fills: str, *options: str, splits: str | None = None) -> Result:
     app = typer.Typer()
     lots.register(app)
-    app.command("other")(lambda: None)  # with a single command typer would drop its name
+    app.command("other")(lambda: None)  # typer drops the name of a single command
     file = folder / "fills.csv"
     file.write_text(fills, encoding="utf-8")
     arguments = ["lots", "--fills", str(file), *options]
@@ -127,7 +127,7 @@ def test_rows_out_of_order_are_sorted(tmp_path: Path) -> None:
 
 
 def test_day_of_a_zoned_time_is_the_exchange_day(tmp_path: Path) -> None:
-    """The repurchase at 8 p.m. New York time on the 30th day is the 31st day in UTC."""
+    """A repurchase at 8 p.m. New York time on the 30th day falls on the 31st day in UTC."""
     fills = f"{HEADER}\n2024-01-02T15:00Z,X,BUY,1,10,0\n2024-03-01T15:00Z,X,SELL,1,9,0\n2024-04-01T00:30Z,X,BUY,1,9,0\n"
     assert json_report(tmp_path, fills, "--wash-sales")["totals"]["disallowed_loss"] == "1"
     assert json_report(tmp_path, fills, "--wash-sales", "--zone", "UTC")["totals"]["disallowed_loss"] == "0"
@@ -161,14 +161,14 @@ VALID_ROW = "2024-01-02,X,BUY,1,10,0"
         ("2024-01-02,X,BUY,1,-1,0", "row 2 (line 3): field price must be a number >= 0, found '-1'"),
         ("2024-01-02,X,BUY,1,10,x", "row 2 (line 3): field fee must be a number, found 'x'"),
         ("2024-01-02,X,HOLD,1,10,0", "row 2 (line 3): field side must be BUY or SELL, found 'HOLD'"),
-        ("2024-01-02,,BUY,1,10,0", "row 2 (line 3): field symbol must be filled in, found ''"),
+        ("2024-01-02,,BUY,1,10,0", "row 2 (line 3): field symbol must be non-empty, found ''"),
         ("02.01.2024,X,BUY,1,10,0", "row 2 (line 3): field time must be an ISO date or time such as"),
         ("2024-01-02T10:00Z,X,BUY,1,10,0", "field time must be a time without a zone like '2024-01-02', found"),
         ("2024-01-02,X,BUY,1,10", "row 2 (line 3): row must have 6 fields, found 5"),
         ("2024-01-02,X,BUY,1.0000000001,10,0", "with at most 9 decimals, found '1.0000000001'"),
         ("2024-01-02,X,BUY,1e16,10,0", "of at most 1,000,000,000,000,000"),
         ("2024-01-02,X,BUY,1e12,1e12,0", "field quantity must be such that quantity x price"),
-        ('2024-01-02,"X,BUY,1,10,0', "fills.csv line 3: file must be CSV"),
+        ('2024-01-02,"X,BUY,1,10,0', "fills.csv line 3: file must be valid CSV"),
     ],
 )
 def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: str, message: str) -> None:
@@ -189,7 +189,7 @@ def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: s
             "column price is missing: found time,symbol,side,quantity,fee, expected",
         ),
         ("", None, "fills.csv line 1: column time is missing: found an empty file"),
-        (HEADER + ",fee\n", None, "column fee is there twice"),
+        (HEADER + ",fee\n", None, "column fee is repeated"),
         (PUB_550, "time,symbol\n", "splits.csv line 1: column ratio is missing"),
         (
             PUB_550,
@@ -201,12 +201,16 @@ def test_invalid_row_gives_a_one_line_error_and_no_output(tmp_path: Path, row: s
             "time,symbol,ratio\n2024-02-02,XYZ,2\n2024-02-02,XYZ,3\n",
             "splits.csv row 2 (line 3): field time must be a day without another split of XYZ (overlaps row 1)",
         ),
-        (PUB_550, "time,symbol,ratio\n2024-02-02T00:00Z,XYZ,2\n", "field time must be with a zone in both or in none"),
+        (
+            PUB_550,
+            "time,symbol,ratio\n2024-02-02T00:00Z,XYZ,2\n",
+            "field time must have a zone in both files or in neither",
+        ),
         (PUB_550, "time,symbol,ratio\n2024-02-02,XYZ,0.000000001\n", "split ratio must leave at least"),
         (
             f"{HEADER},multiplier\n{VALID_ROW},1\n{VALID_ROW},2\n",
             None,
-            "row 2: multiplier of X must be 1 as held, found 2",
+            "row 2: multiplier of X must be 1 as for the open position, found 2",
         ),
     ],
 )
@@ -220,11 +224,11 @@ def test_invalid_file_gives_a_one_line_error(tmp_path: Path, fills: str, splits:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--method", "zifo"), "--method must be one of fifo, lifo, hifo, average, found 'zifo'"),
+        (("--method", "zifo"), "--method must be one of fifo, lifo, hifo, average, found 'zifo'; did you mean lifo?"),
         (("--format", "1099"), "--format must be one of lots, 8949, found '1099'"),
-        (("--zone", "Mars/Base"), "--zone must be a zone such as America/New_York, found 'Mars/Base'"),
-        (("--json", "/nowhere/x.json"), "--json /nowhere/x.json: file must be writable"),
-        (("--splits", "/nowhere.csv"), "/nowhere.csv: file must be readable, found No such file or directory"),
+        (("--zone", "Mars/Base"), "--zone must be a time zone such as America/New_York, found 'Mars/Base'"),
+        (("--json", "/nowhere/x.json"), "cannot write --json /nowhere/x.json: No such file or directory"),
+        (("--splits", "/nowhere.csv"), "/nowhere.csv: cannot read the file: No such file or directory"),
     ],
 )
 def test_invalid_option_gives_a_one_line_error(tmp_path: Path, options: tuple[str, ...], message: str) -> None:

@@ -1,4 +1,4 @@
-"""All order types, brackets and changes by hand, from the command to the venue; fills from quotes; the lag breaker."""
+"""Manual order types, brackets and amendments from command to venue; fills from quotes; the lag breaker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MINUTE_NS = 60_000_000_000
 
 
 class OrderTypeHarness:
-    """Venue, portfolio and risk; a tick a minute with one bar of X."""
+    """Venue, portfolio and risk in one loop: one time slice per minute with one bar of X."""
 
     def __init__(self, venue: VenueSettings | None = None, **limits: Any) -> None:
         plain_venue = VenueSettings(fee_model="none", slippage_bps=Decimal(0))
@@ -49,7 +49,7 @@ class OrderTypeHarness:
         self.output: list[Record] = []
 
     def step(self, low: float, high: float, *records: Record) -> list[Any]:
-        """A bar that opens at its low."""
+        """Process a bar that opens at its low and closes at its high."""
         self.minute += 1
         ts_ns = self.minute * MINUTE_NS
         bar = Bar("X", self.minute, ts_ns, ts_ns - MINUTE_NS, low, high, low, high, 1e6, REGULAR, 20240102, traded=True)
@@ -64,7 +64,7 @@ class OrderTypeHarness:
 
 
 def submit(name: str, **terms: Any) -> Command:
-    """As the API makes it of a ticket."""
+    """Return the command that the API creates from an order ticket."""
     ticket = OrderTicket.model_validate({"symbol": "X", "side": "BUY", "quantity": 100} | terms)
     return Command(f"cmd-{name}", 1, SUBMIT_ORDER, "ann", "by hand", ticket.arguments())
 
@@ -126,11 +126,11 @@ def test_rejected_entry_creates_no_exits() -> None:
 
 def test_partly_filled_exit_reduces_the_other() -> None:
     venue = VenueSettings(fee_model="none", slippage_bps=Decimal(0), max_volume_share=Decimal("0.00006"))
-    floor = OrderTypeHarness(venue)  # 60 units a bar
+    floor = OrderTypeHarness(venue)  # at most 60 units per bar
     floor.step(100.0, 100.0, submit("b", quantity=60, take_profit_price=110, stop_loss_price=95))
     floor.step(100.0, 101.0)
-    floor.loop._execution._position["X"] = Decimal(100)  # type: ignore[attr-defined]
-    orders = floor.loop._execution._working["X"]  # type: ignore[attr-defined]
+    floor.loop._execution._positions["X"] = Decimal(100)  # type: ignore[attr-defined]
+    orders = floor.loop._execution._open_orders["X"]  # type: ignore[attr-defined]
     for order in orders:
         order.quantity = Decimal(100)
     floor.step(111.0, 112.0)
@@ -153,22 +153,25 @@ def test_amendments_are_checked_and_rate_limited() -> None:
     second_change = {"order_id": new.order_id, "limit_price": "99"}
     floor.step(105.0, 106.0, Command("cmd-e", 3, AMEND_ORDER, "ann", "", second_change))
     (refusal,) = floor.of_type(OrderRefusal)
-    assert refusal.message == "amend_rate: X amend would be number 2 within 300 s, limit 1"
+    assert refusal.message == "amend_rate: X amendment would be number 2 within 300 s, limit 1"
 
 
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"order_type": "STOP"}, "stop_price belongs to a STOP or STOP_LIMIT order, and only there"),
-        ({"limit_price": 5}, "limit_price belongs to a LIMIT or STOP_LIMIT order, and only there"),
-        ({"order_type": "TRAILING_STOP"}, "either trail_amount or trail_percent belongs to a TRAILING_STOP order"),
+        ({"order_type": "STOP"}, "stop_price is required for STOP and STOP_LIMIT orders"),
+        ({"limit_price": 5}, "limit_price is allowed only for LIMIT and STOP_LIMIT orders"),
+        (
+            {"order_type": "TRAILING_STOP"},
+            "require either trail_amount or trail_percent; other orders do not allow them; found neither",
+        ),
         (
             {"order_type": "TRAILING_STOP", "trail_amount": 1, "trail_percent": 1},
-            "either trail_amount or trail_percent belongs",
+            "found trail_amount and trail_percent in a TRAILING_STOP order",
         ),
-        ({"trail_percent": 1}, "either trail_amount or trail_percent belongs"),
-        ({"time_in_force": "GTD"}, "expires_at belongs to a GTD order, and only there"),
-        ({"stop_loss_limit_price": 5}, "stop_loss_limit_price needs a stop_loss_price"),
+        ({"trail_percent": 1}, "found trail_percent in a MARKET order"),
+        ({"time_in_force": "GTD"}, "expires_at is required for GTD orders"),
+        ({"stop_loss_limit_price": 5}, "stop_loss_limit_price requires stop_loss_price, found none"),
     ],
 )
 def test_invalid_ticket_gives_a_one_line_error(terms: dict[str, Any], message: str) -> None:
@@ -178,7 +181,7 @@ def test_invalid_ticket_gives_a_one_line_error(terms: dict[str, Any], message: s
 
 
 def test_empty_change_is_rejected() -> None:
-    with pytest.raises(ValidationError, match="nothing to change"):
+    with pytest.raises(ValidationError, match="no change: set a quantity"):
         OrderChange()
 
 

@@ -1,4 +1,4 @@
-"""Orders and cancels by hand: judged as all others, taken once, and left alone by the strategies."""
+"""Manual orders and cancels: risk checks orders, duplicates have no effect, strategies never close manual positions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def strategy_signal(direction: int, minute: int) -> Signal:
 
 
 class ManualTradingHarness:
-    """Portfolio, risk and venue over bars of X at 100 a minute."""
+    """Portfolio, risk and venue over one-minute bars of X at 100."""
 
     def __init__(self) -> None:
         sizing = SizingSettings(method="fixed_quantity", quantity=D(100))
@@ -90,7 +90,7 @@ def test_manual_order_passes_checks_and_carries_its_command_id() -> None:
 
 def test_manual_order_is_checked_at_the_prices_of_its_own_slice() -> None:
     (order,) = _records_of(Order, ManualTradingHarness().step(submit()))
-    assert order.quantity == 100  # the first bar of X came with it; without a price it had been refused
+    assert order.quantity == 100  # the slice also contains the first bar of X; risk rejects an order without a price
 
 
 def test_risk_refusal_names_the_command() -> None:
@@ -127,14 +127,14 @@ def test_cancel_reaches_only_working_orders() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantity": "NaN"}, "quantity 'NaN'"),
-        ({"quantity": "1e3"}, "quantity '1e3'"),
+        ({"quantity": "NaN"}, "quantity is 'NaN'"),
+        ({"quantity": "1e3"}, "quantity is '1e3'"),
         ({"quantity": "0.0000000001"}, "at most 9 decimals"),
         ({"quantity": "9" * 40}, "quantity"),
-        ({"symbol": "A\0B"}, "symbol 'A\\ufffdB'"),
-        ({"symbol": ""}, "symbol ''"),
-        ({"limit_price": "-5"}, "limit_price '-5'"),
-        ({"leverage": "7"}, "no other arguments"),
+        ({"symbol": "A\0B"}, "symbol is 'A\\ufffdB'"),
+        ({"symbol": ""}, "symbol is ''"),
+        ({"limit_price": "-5"}, "limit_price is '-5'"),
+        ({"leverage": "7"}, "only the arguments"),
         ({"side": "HOLD"}, "BUY or SELL"),
         ({"quantity": "0"}, "above 0"),
     ],
@@ -177,16 +177,16 @@ def test_strategy_leaves_manual_positions_alone() -> None:
     floor.step(strategy_signal(1, 1), submit("cmd-1", quantity="40"))
     floor.step()
     floor.step()
-    assert floor.position == 140  # the strategy's 100 and the person's 40
+    assert floor.position == 140  # 100 units of the strategy and 40 manual units
     floor.step(strategy_signal(0, 4))
     floor.step()
-    assert floor.position == 40  # the strategy leaves with what is its own
+    assert floor.position == 40  # the strategy closes only its own position
     floor.step(strategy_signal(1, 6))
     floor.step()
     assert floor.position == 140
     floor.step(submit("cmd-2", side="SELL", quantity="90"))
     floor.step()
-    assert floor.position == 50  # the person's 40 first, then 50 of the strategy's
+    assert floor.position == 50  # the sale closes the 40 manual units first, then 50 units of the strategy
     floor.step(strategy_signal(0, 10))
     floor.step()
     assert floor.position == 0

@@ -1,4 +1,4 @@
-"""`metrics` reads any page in Prometheus' text format: the pages here are made by prometheus_client itself."""
+"""`metrics` reads any page in the Prometheus text format. The prometheus_client library generates the pages here."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_empty_histogram_has_no_quantile_and_is_not_shown() -> None:
 
 
 def test_invalid_metrics_page_gives_a_one_line_error() -> None:
-    with pytest.raises(DeployError, match="not Prometheus' text format"):
+    with pytest.raises(DeployError, match="not in Prometheus' text format"):
         parse_metrics("rows_in{service= 7\n<html>")
-    with pytest.raises(DeployError, match=r"http://127\.0\.0\.1:1/metrics does not answer"):
+    with pytest.raises(DeployError, match=r"http://127\.0\.0\.1:1/metrics is unreachable"):
         fetch_page("http://127.0.0.1:1")

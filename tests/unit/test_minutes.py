@@ -1,4 +1,4 @@
-"""Minute completion: every known symbol has a bar in every minute, `seq` counts without a gap."""
+"""Minute completion: every known symbol has a bar in every minute, and `seq` has no gaps."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_bars_are_sorted_gapless_and_do_not_depend_on_a_restart(minutes: list[di
     for number, closes in enumerate(minutes):
         if number == stop:
             state = completion.snapshot()
-            completion.complete(minute(number), [row("Z", 9.0)])  # must not reach into the snapshot
+            completion.complete(minute(number), [row("Z", 9.0)])  # must not change the snapshot
             completion = MinuteCompletion()
             completion.restore(pickle.loads(pickle.dumps(state)))  # noqa: S301
         bars = completion.complete(minute(number), [row(symbol, close) for symbol, close in closes.items()])
-        # The naive definition: known symbols in order, seq one more, a quiet one repeats its close.
+        # Naive definition: symbols in order, `seq` plus one, and a symbol without trades repeats its close.
         for symbol in sorted(last.keys() | closes.keys()):
             last[symbol] = (last.get(symbol, (0, 0.0))[0] + 1, closes.get(symbol, last.get(symbol, (0, 0.0))[1]))
         assert [(bar.symbol, bar.seq, bar.close, bar.traded) for bar in bars] == [

@@ -1,4 +1,4 @@
-"""Train, register, serve: a real model, small."""
+"""Train, register and serve a small real model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HORIZON = 3
 
 
 def market(symbols: tuple[str, ...], bars: int, seed: int) -> list[TimeSlice]:
-    """Prices that swing: a forecast of the next bars can be right."""
+    """Return time slices with oscillating prices, so that a model can forecast the next bars."""
     rng = random.Random(seed)
     time_slices = []
     for seq in range(1, bars + 1):
@@ -75,7 +75,7 @@ def test_model_learns_nothing_from_noise() -> None:
         FeatureRow("A", seq, seq * MINUTE_NS, seq, 100 + rng.random(), {"rsi_5": rng.random() * 100})
         for seq in range(1, 900)
     ]
-    # Returns of noise around a level can be forecast from the close alone, which is no input here.
+    # The close alone predicts the returns of noise around a level, but the close is not an input here.
     metrics = training.train(rows, ("rsi_5",), horizon_bars=1, folds=3).card["metrics"]
     assert metrics["slope"] < 0.5 and abs(metrics["ic"]) < 0.15
     assert metrics["brier"] > metrics["brier_naive"] - 0.005
@@ -85,7 +85,7 @@ def test_the_same_rows_give_the_same_file_in_another_process(trained: training.T
     code = (
         "import hashlib; from tests.unit.test_model_training import *; "
         "t = training.train(rows_of(market(('A', 'B'), 500, 1)), SPECS, horizon_bars=HORIZON, folds=2, trees=15); "
-        "print(hashlib.sha256(t.frozen).hexdigest())"
+        "print(hashlib.sha256(t.model_bytes).hexdigest())"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
@@ -117,7 +117,7 @@ def test_too_few_rows_are_rejected(rows: int, message: str) -> None:
 
 
 def test_cumulative_indicators_are_rejected_as_inputs() -> None:
-    with pytest.raises(BadInput, match="a model cannot learn from obv"):
+    with pytest.raises(BadInput, match="model inputs must not contain obv"):
         input_names(["rsi_5", "obv"])
 
 
@@ -141,7 +141,7 @@ def test_changed_file_is_rejected(registry: ModelRegistry) -> None:
     (card,) = registry.cards()
     file = registry.folder / card.sha256[:16] / "model.skops"
     file.write_bytes(file.read_bytes() + b"x")
-    with pytest.raises(BadInput, match=f"its sha256 must be {card.sha256}, found "):
+    with pytest.raises(BadInput, match=f"expected sha256 {card.sha256}, found "):
         registry.load(card)
 
 
@@ -156,7 +156,7 @@ def test_file_with_foreign_types_is_rejected(tmp_path: Path) -> None:
     file.write_bytes(content)
     from configs.model_file import load_model
 
-    with pytest.raises(BadInput, match="holds types that a model has not"):
+    with pytest.raises(BadInput, match="found untrusted types"):
         load_model(file, hashlib.sha256(content).hexdigest())
 
 
@@ -164,16 +164,16 @@ def test_card_that_contradicts_its_file_is_rejected(registry: ModelRegistry) -> 
     (card,) = registry.cards()
     file = registry.folder / card.sha256[:16] / "card.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "horizon_bars": 99}))
-    with pytest.raises(BadInput, match="its card must say what is in the file"):
+    with pytest.raises(BadInput, match="the card must match the file"):
         registry.load(registry.cards()[0])
 
 
 def test_unknown_model_is_rejected_with_the_known_ones(registry: ModelRegistry) -> None:
-    with pytest.raises(BadInput, match=rf"model 'ffff' must name one of {registry.cards()[0].sha256[:12]}, found 0"):
+    with pytest.raises(BadInput, match=rf"unknown model 'ffff'. Registered models: {registry.cards()[0].sha256[:12]}"):
         registry.card("ffff")
 
 
-# -- served ------------------------------------------------------------------------------------------------------------
+# -- serving -----------------------------------------------------------------------------------------------------------
 
 
 def serving(registry: ModelRegistry) -> Settings:

@@ -1,4 +1,4 @@
-"""Money is exact to nine places, prints alike however it came in, and is never rounded upwards into a cap."""
+"""Money is exact to nine decimal places, equal amounts print the same text, and rounding never exceeds a cap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headlines from every source: once each, with their symbols, whatever the source does."""
+"""Headlines from every source: no duplicates, correct symbols, and recovery from source failures."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_same_headline_on_one_day_is_one_item_without_a_source_id() -> None:
 
 
 class ScriptedSource:
-    """An `BlockingSource` that gives what it is told to."""
+    """A `BlockingSource` that returns the given results in order and repeats the last one."""
 
     def __init__(self, *results: Any) -> None:
         self.interval_s, self.results, self.closed = 0.01, list(results), False
@@ -283,7 +283,7 @@ def test_unreachable_alpaca_gives_a_one_line_error() -> None:
     source = AlpacaNewsSource(
         "k", "s", request_interval_s=600, tag=TAG, url="http://127.0.0.1:9", socket_url="ws://127.0.0.1:9"
     )
-    with pytest.raises(Unavailable, match="Alpaca's news: ") as error:
+    with pytest.raises(Unavailable, match="Alpaca news request failed: ") as error:
         source._request_news()
     assert "\n" not in str(error.value)
 

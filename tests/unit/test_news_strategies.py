@@ -1,4 +1,4 @@
-"""The strategies that trade on the tone of news and on figures of companies, alone and in the signal stage."""
+"""The strategies that trade on news sentiment and company fundamentals, alone and in the signal stage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def filing(number: int = 1, filed: int = 20240101, period_end: int = 20231231, *
 
 
 def views(strategy: Any, records: list[Record]) -> list[tuple[int, int, tuple[str, ...]]]:
-    """(place of the record, direction, causes) of each view."""
+    """Return (record index, direction, causes) for each view."""
     state, changes = None, []
     for index, record in enumerate(records):
         state, view = strategy.decide(record, pickle.loads(pickle.dumps(state)))  # noqa: S301  (its own pickle)
@@ -45,7 +45,7 @@ def views(strategy: Any, records: list[Record]) -> list[tuple[int, int, tuple[st
 
 
 def test_good_news_is_followed_until_it_has_faded() -> None:
-    """Tone 0.8 is 0.2 after two half-lives: out behind them."""
+    """A tone of 0.8 decays to 0.2 after two half-lives. The strategy exits after that."""
     records: list[Record] = [score(1, 0, 0.8), row(HOUR_NS), row(2 * HOUR_NS), row(2 * HOUR_NS + 1), row(9 * HOUR_NS)]
     assert views(Sentiment(), records) == [(0, 1, ("sent-1",)), (3, 0, ("sent-1",))]
 
@@ -70,7 +70,7 @@ def test_time_without_news_closes_a_position_once() -> None:
 
 
 def test_cheap_sound_company_is_bought_and_sold_when_expensive() -> None:
-    # P/E at most 15: 150; P/B at most 3 of 50 a share: 150; out above 22 times 10
+    # Entry at 150 or less: P/E 15 x earnings 10, and P/B 3 x book value 50. Exit above 220: P/E 22 x earnings 10.
     closes = (160.0, 150.0, 200.0, 220.0, 220.1, 200.0)
     records: list[Record] = [filing(), *(row(FILED_NS + n, close) for n, close in enumerate(closes))]
     assert views(FundamentalValue(), records) == [(2, 1, ("fund-1",)), (5, 0, ("fund-1",))]
@@ -119,7 +119,7 @@ def test_stage_signals_name_their_causes() -> None:
     ("name", "parameters", "message"),
     [
         ("sentiment", {"half_life_s": 0}, "half_life_s must be > 0, found 0"),
-        ("sentiment", {"enter": 0.1}, "0 < exit < enter must hold"),
+        ("sentiment", {"enter": 0.1}, "must satisfy 0 < exit < enter"),
         ("fundamental_value", {"pe_max": "x"}, "pe_max must be a number > 0, found 'x'"),
         ("fundamental_value", {"pe_max": 30}, "pe_max must be below pe_exit"),
     ],

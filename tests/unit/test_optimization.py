@@ -1,4 +1,4 @@
-"""Weights by an optimiser against cases that can be reckoned by hand, and the command's answers to what is wrong."""
+"""Optimised weights against hand-calculated cases, and the command's errors for invalid input."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_weights_respect_the_limit_and_sum_to_at_most_one(method: str) -> None:
     ("asset_returns", "method", "limit", "message"),
     [
         (returns(A, B, repeat=7), "hrp", ONE, "hrp of 2 symbols needs at least 30 daily returns .*, found 28"),
-        (returns(A, B, repeat=24), "cvar", ONE, "at least 100 daily returns that all of them have, found 96"),
+        (returns(A, B, repeat=24), "cvar", ONE, "at least 100 daily returns common to all of them, found 96"),
         (returns(*[A, B] * 20), "hrp", ONE, "hrp of 40 symbols needs at least 41 daily returns .*, found 40"),
         (returns(A, B, means=(-0.001, 0.0)), "max_sharpe", ONE, "the mean return of all 2 symbols is negative or 0"),
         (returns(A, [0.0] * 4), "hrp", ONE, "B did not move in 40 daily returns"),
@@ -86,7 +86,7 @@ def test_unsolvable_input_gives_a_one_line_error(
 
 def test_missing_skfolio_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skfolio", None)
-    with pytest.raises(BadInput, match=r"skfolio is not installed: .*deploy/locks/requirements-optimization\.txt"):
+    with pytest.raises(BadInput, match=r"skfolio is not installed; .*deploy/locks/requirements-optimization\.txt"):
         optimize(returns(A, B), "hrp")
 
 
@@ -97,12 +97,12 @@ def test_returns_are_between_the_times_that_all_symbols_have() -> None:
     assert (result.symbols, result.times) == (["A", "B"], [2, 4 * 10**9])
     assert result.values == pytest.approx(np.array([[0.2, 0.1], [-0.5, 1.0]]))
     assert suspicious_jumps(result) == [
-        "A moved by -50.0% to 1970-01-01T00:00:04Z: a split?",
-        "B moved by +100.0% to 1970-01-01T00:00:04Z: a split?",
+        "A moved by -50.0% to 1970-01-01T00:00:04Z: check for an unrecorded split",
+        "B moved by +100.0% to 1970-01-01T00:00:04Z: check for an unrecorded split",
     ]
-    with pytest.raises(BadInput, match="there are no bars of C in the days asked for; there are of A, B"):
+    with pytest.raises(BadInput, match="no bars of C in the requested days; symbols with bars: A, B"):
         compute_returns({"A": {1: 1.0}, "B": {1: 1.0}}, BAR, ["A", "C"])
-    with pytest.raises(BadInput, match="there are no bars to compute"):
+    with pytest.raises(BadInput, match="no bars to compute"):
         compute_returns({}, DAILY)
 
 
@@ -144,4 +144,4 @@ def test_the_command_prints_weights_and_writes_nothing_when_dry(
     assert Decimal("0.99999") < sum(map(Decimal, output["weights"].values())) <= 1
     monkeypatch.setattr(sys, "argv", ["cli.py", *arguments, "--symbols", "A,NONE"])
     assert cli.main() == 2
-    assert capsys.readouterr().err == "error: there are no bars of NONE in the days asked for; there are of A, B\n"
+    assert capsys.readouterr().err == "error: no bars of NONE in the requested days; symbols with bars: A, B\n"

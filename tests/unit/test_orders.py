@@ -1,4 +1,4 @@
-"""The order's life: every path ends, no step is possible that the table does not name."""
+"""The order lifecycle: every path ends, and only the transitions in the table are possible."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What a service keeps for its tables came out of topics: it is never written back into them."""
+"""A service stores pass-through records in its tables and never writes them back to the topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `performance` reckons: quantiles of hops from clocks, findings and hints from statistics, a stage's profile."""
+"""What `performance` computes: hop latency from clocks, findings and hints from statistics, and a stage's profile."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def table_use(**changes: object) -> TableUse:
     ("table", "message", "statement"),
     [
         (table_use(), None, ""),
-        (table_use(dead_rows=90_000), "90,000 dead rows beside 200,000", 'VACUUM (ANALYZE) "bars"'),
-        (table_use(analyzed=False), "the planner has no statistics of it yet", 'ANALYZE "bars"'),
+        (table_use(dead_rows=90_000), "90,000 dead and 200,000 live rows", 'VACUUM (ANALYZE) "bars"'),
+        (table_use(analyzed=False), "no planner statistics yet", 'ANALYZE "bars"'),
         (
             table_use(sequential_scans=11),
-            "read from end to end 11 times, by index 5 times: a query may want an index",
+            "11 sequential scans, 5 index scans: an index may be missing",
             "",
         ),
-        (table_use(unused_indexes=("ix_x",)), "nothing has read index ix_x so far; each write pays for it", ""),
+        (table_use(unused_indexes=("ix_x",)), "index ix_x was never read, and slows each write", ""),
         (table_use(unused_indexes=("ix_x",), rows=10), None, ""),
     ],
 )
@@ -82,8 +82,8 @@ def test_findings_report_lag_high_load_and_slow_statements() -> None:
         "risk is failed: gone",
         "risk is 9.5 s of event time behind",
         "risk uses 95% of a core: `performance profile risk`",
-        "risk set 3 dead letters aside: `dead-letters list`",
-        "table bars has 90,000 dead rows beside 200,000: `performance optimize --apply`",
+        "risk has 3 dead letters: `dead-letters list`",
+        "table bars has 90,000 dead and 200,000 live rows: `performance optimize --apply`",
         "a statement takes 250 ms: SELECT 1",
     ]
     healthy = PlatformState(Phase.RUNNING, "", 1, 0.0, 0.0)

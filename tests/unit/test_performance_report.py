@@ -1,4 +1,4 @@
-"""How a run did, against slow definitions over the whole curve."""
+"""The performance report of a run against slow reference calculations over the whole equity curve."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def valuation(seq: int, equity: float, **fields: Any) -> Valuation:
 
 
 def run(days: list[list[float]]) -> Performance:
-    """One tick an equity, a trading day a list."""
+    """Return the performance of a run with one time slice per equity value and one list per trading day."""
     performance, seq = Performance(CAPITAL), 0
     for day, equities in enumerate(days):
         for equity in equities:

@@ -1,4 +1,4 @@
-"""Polygon's socket and requests against a local server that speaks its protocol, and the feed over both."""
+"""Polygon's socket and requests against a local server that implements its protocol, and the feed over both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.polygon_server import PolygonServer
 
 SECOND_NS, MILLI_NS = 10**9, 10**6
 MINUTE_NS = 60 * SECOND_NS
-START_NS = 1_767_225_600 * SECOND_NS  # a whole minute, 24/7
+START_NS = 1_767_225_600 * SECOND_NS  # a full minute in the 24/7 calendar
 AAPL_BAR = {"o": 10.0, "h": 12.0, "l": 9.0, "c": 11.0, "v": 500}
 
 
@@ -38,7 +38,7 @@ def server() -> Iterator[PolygonServer]:
 
 
 class ManualProviderClock:
-    """The wall clock of a provider and a feed, which stands where the test puts it."""
+    """The wall clock of a provider and a feed. The test sets its time."""
 
     def __init__(self) -> None:
         self.ns = START_NS
@@ -96,7 +96,7 @@ def test_bars_quotes_and_trades_become_platform_types(server: PolygonServer) -> 
 
 
 def test_local_server_works_with_polygons_own_client(server: PolygonServer) -> None:
-    """Otherwise our side and our server might agree on something that is not Polygon's."""
+    """Polygon's own client checks the local server, so that our client and server cannot share a protocol error."""
     events: list[Any] = []
     client = WebSocketClient(
         server.key,
@@ -128,8 +128,8 @@ def test_local_server_works_with_polygons_own_client(server: PolygonServer) -> N
     assert [(one.timestamp, one.close) for one in aggregates] == [(ts_ms, 11.0), (ts_ms + 60_000, 11.0)]
     with pytest.raises(AuthError, match="authentication failed"):
         WebSocketClient("another-key", feed=client.feed, secure=False, subscriptions=["AM.AAPL"]).run(events.extend)
-    server.disconnect()  # in good order, which ends that client
-    thread.join(10)
+    server.disconnect()  # a normal close, which ends that client
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -146,7 +146,7 @@ def test_requests_follow_pages_only_on_the_same_host(server: PolygonServer) -> N
     for number in range(5):
         server.add_bar("AAPL", START_NS + number * MINUTE_NS, (10.0, 12.0, 9.0, 11.0 + number / 10), 500.0)
     server.add_bar("MSFT", START_NS + MINUTE_NS, (50.0, 50.0, 50.0, 50.0), 1.0)
-    server.add_bar("MSFT", START_NS + 2 * MINUTE_NS, (50.0, 40.0, 50.0, 50.0), 1.0)  # high below low
+    server.add_bar("MSFT", START_NS + 2 * MINUTE_NS, (50.0, 40.0, 50.0, 50.0), 1.0)  # high is below low
     server.page_size = 2
     bars = PolygonHistory(source(server)).bars(START_NS, START_NS + 4 * MINUTE_NS)
     assert {open_ns: sorted(rows) for open_ns, rows in bars.items()} == {
@@ -155,31 +155,35 @@ def test_requests_follow_pages_only_on_the_same_host(server: PolygonServer) -> N
         START_NS + 2 * MINUTE_NS: ["AAPL"],
         START_NS + 3 * MINUTE_NS: ["AAPL"],
     }
-    assert bars[START_NS + 3 * MINUTE_NS]["AAPL_BAR"] == MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.3, 500.0)
+    assert bars[START_NS + 3 * MINUTE_NS]["AAPL"] == MinuteRow("AAPL", 10.0, 12.0, 9.0, 11.3, 500.0)
 
 
 def test_failed_request_gives_a_one_line_error(server: PolygonServer) -> None:
     server.failures_left = 1
-    with pytest.raises(Unavailable, match=r"^it answered 500$"):
+    with pytest.raises(Unavailable, match=r"^Polygon responded with status 500$"):
         PolygonHistory(source(server, symbols=("AAPL",))).bars(START_NS, START_NS + MINUTE_NS)
     requests = PolygonRestProvider(source(server, key="another-key"))
-    assert requests.unhealthy_reason(minute(), 0) == "no answer yet"
-    wait_for(lambda: requests.unhealthy_reason(minute(), 0) == "it answered 401: Unknown API Key", "the reason")
+    assert requests.unhealthy_reason(minute(), 0) == "no response yet"
+    wait_for(
+        lambda: requests.unhealthy_reason(minute(), 0) == "Polygon responded with status 401: Unknown API Key",
+        "the reason",
+    )
     assert requests.history(START_NS, START_NS + MINUTE_NS) == {}
 
 
 def test_wrong_key_gives_a_one_line_reason_without_immediate_retry(
-    server: PolygonServer, capsys: pytest.CaptureFixture[str]
+    server: PolygonServer, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     socket = PolygonSocketProvider(source(server, key="another-secret-key"))
-    assert "away" in socket.unhealthy_reason(minute(), time.time_ns())
+    assert "disconnected" in socket.unhealthy_reason(minute(), time.time_ns())
     socket.start()
-    reason = "Polygon refuses: auth_failed: authentication failed"
+    reason = "Polygon rejected the connection: auth_failed: authentication failed"
     wait_for(lambda: socket.unhealthy_reason(minute(), time.time_ns()) == reason, "the reason")
     time.sleep(0.6)
     assert server.sign_ins == 1
     socket.stop()
-    output = capsys.readouterr().out
+    # An earlier test in this process may have configured the log: then it goes to `logging` and not to standard output.
+    output = capsys.readouterr().out + caplog.text
     assert output.count(reason) == 1
     assert "another-secret-key" not in output + repr(socket._options)
 
@@ -193,7 +197,10 @@ def test_plan_without_minute_bars_fails_and_without_quotes_continues(server: Pol
     server.allowed_channels = {"Q"}
     rejected = PolygonSocketProvider(source(server))
     rejected.start()
-    wait_for(lambda: "Polygon refuses: error: not authorized" in rejected.unhealthy_reason(minute(), 0), "the reason")
+    wait_for(
+        lambda: "Polygon rejected the connection: error: not authorized" in rejected.unhealthy_reason(minute(), 0),
+        "the reason",
+    )
     rejected.stop()
 
 
@@ -205,9 +212,9 @@ def test_gap_after_a_disconnect_is_backfilled_without_duplicates(server: Polygon
         now.set_to(70)
         server.rejects_connections = True
         server.disconnect("force_disconnect", "service restart")
-        wait_for(lambda: "away" in socket.unhealthy_reason(minute(1), now()), "the cut is noticed")
+        wait_for(lambda: "disconnected" in socket.unhealthy_reason(minute(1), now()), "the cut is noticed")
         assert socket._last_status == "force_disconnect: service restart"
-        # Two minutes end meanwhile; their bars are there by request. The first of them fails.
+        # Two minutes end during the disconnect. The provider requests their bars, and the first request fails.
         for number, close in ((0, 99.0), (1, 11.5), (2, 11.6)):
             server.add_bar("AAPL", START_NS + number * MINUTE_NS, (11.0, 100.0, 9.0, close), 7.0)
         now.set_to(185)
@@ -215,10 +222,10 @@ def test_gap_after_a_disconnect_is_backfilled_without_duplicates(server: Polygon
         wait_for(lambda: socket._is_connected, "it is back")
         assert "missed" in socket.unhealthy_reason(minute(1), now()) and not socket.unhealthy_reason(minute(3), now())
         wait_for(lambda: not socket.unhealthy_reason(minute(1), now()), "the gap is filled")
-        closes = {number: socket.rows(minute(number))["AAPL_BAR"].close for number in range(3)}
+        closes = {number: socket.rows(minute(number))["AAPL"].close for number in range(3)}
         assert closes == {0: 11.0, 1: 11.5, 2: 11.6}, "what the socket brought stays"
         server.publish(bar_event("AAPL", 2, 11.7))
-        wait_for(lambda: socket.rows(minute(2))["AAPL_BAR"].close == 11.7, "the socket's bar goes before")
+        wait_for(lambda: socket.rows(minute(2))["AAPL"].close == 11.7, "the socket's bar goes before")
 
 
 def test_disconnect_within_a_minute_requests_nothing(server: PolygonServer) -> None:
@@ -232,13 +239,13 @@ def test_disconnect_within_a_minute_requests_nothing(server: PolygonServer) -> N
 
 def test_malformed_events_become_dead_letters_and_are_counted(server: PolygonServer) -> None:
     malformed = [
-        ("{not json", "a list of events"),
-        ('{"ev": "AM"}', "a list of events"),
-        ('["AM"]', "an event must be an object"),
+        ("{not json", "a JSON list of events"),
+        ('{"ev": "AM"}', "a JSON list of events"),
+        ('["AM"]', "every event must be a JSON object"),
         ([bar_event("AAPL", 0, o=-1.0)], "0 < l <= o"),
         ([bar_event("AAPL", 0, h="12")], "field h must be a number, found '12'"),
         ([bar_event("AAPL", 0, s=START_NS // MILLI_NS + 1)], "field s must be a multiple of 60000 ms"),
-        ([bar_event("TSLA", 0)], "field sym must be a symbol that was asked for, found 'TSLA'"),
+        ([bar_event("TSLA", 0)], "field sym must be a subscribed symbol, found 'TSLA'"),
         ([{"ev": "T", "sym": "AAPL", "p": 10.0, "s": 1, "t": "now"}], "field t must be milliseconds since 1970"),
         ([{"ev": "T", "sym": "AAPL", "p": 10.0, "s": 1, "t": 10**400}], "field t must be milliseconds since 1970"),
         ([{"ev": "Q", "sym": "AAPL", "bp": 10**400, "ap": 1, "bs": 1, "as": 1}], "field bp is too large"),
@@ -259,7 +266,7 @@ def test_malformed_events_become_dead_letters_and_are_counted(server: PolygonSer
 
 
 class PolygonFeedRun:
-    """A feed over these providers, taken at moments of the test's clock."""
+    """A feed over the given providers. The test's clock sets the time of each poll."""
 
     def __init__(self, now: ManualProviderClock, *providers: Provider) -> None:
         settings = LiveFeedOptions(symbols=("AAPL",), calendar="24/7", wait_s=5.0)
@@ -268,7 +275,7 @@ class PolygonFeedRun:
         self.records: list[Record] = []
 
     def close_minute(self, seconds: float, open_number: int) -> Bar:
-        """At `seconds` the minute of that number is closed; its bar."""
+        """Set the clock to `seconds`, wait until the minute `open_number` closes, and return its bar."""
         self._now.set_to(seconds)
 
         def closed() -> bool:
@@ -296,7 +303,7 @@ def test_feed_fails_over_while_polygon_is_silent_or_disconnected_and_returns(ser
     server.publish_raw("garbage")
     wait_for(lambda: socket.rejected_count == 1, "the garbage")
     assert run.close_minute(60.5, 0).close == 11.0
-    silent = run.close_minute(190, 2)  # said nothing for more than 90 s
+    silent = run.close_minute(190, 2)  # silent for more than 90 s
     assert silent.close != 11.0 and silent.traded
     now.set_to(241)
     publish_bar(3, 11.4)
@@ -315,7 +322,7 @@ def test_feed_fails_over_while_polygon_is_silent_or_disconnected_and_returns(ser
     run.feed.stop()
     switches = [(one.arguments["to"], one.reason) for one in run.records if isinstance(one, Command)]
     assert [to for to, _ in switches] == ["simulator", "polygon", "simulator", "polygon"]
-    assert "said nothing for" in switches[0][1] and "away" in switches[2][1]
+    assert "no data received for" in switches[0][1] and "disconnected" in switches[2][1]
     assert all(one.kind == FEED_SWITCHED for one in run.records if isinstance(one, Command))
     bars = [one for one in run.records if isinstance(one, Bar)]
     assert [bar.seq for bar in bars] == list(range(1, len(bars) + 1)), "each once"

@@ -1,4 +1,4 @@
-"""The portfolio: what is proposed when, and that one order at a time is under way for a symbol."""
+"""The portfolio: which orders it proposes and when, with at most one open order per symbol."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHARES = PortfolioSettings(
 
 
 class PortfolioHarness:
-    """A portfolio with a hand-driven market, risk and venue around it. Quantities are plain integers."""
+    """A portfolio with a market, risk and venue that the test controls. Quantities are plain integers."""
 
     def __init__(self, portfolio: PortfolioSettings = SHARES, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self.settings = portfolio
@@ -52,8 +52,8 @@ class PortfolioHarness:
         self.signal_seq = 0
         self.queued: list[Record] = []
         self.proposals: list[OrderProposal] = []
-        self.last_input: list[Record] = []  # what the last tick held
-        self.output: list[Record] = []  # and gave
+        self.last_input: list[Record] = []  # input of the last time slice
+        self.output: list[Record] = []  # output of the last time slice
         self.accepted: set[str] = set()
         self.open_orders: dict[str, tuple[OrderProposal, str, Decimal]] = {}
 
@@ -63,7 +63,7 @@ class PortfolioHarness:
         self.queued.append(Signal(symbol, self.signal_seq, ts_ns, strategy, direction, strength, 1.0, 100.0, "f", {}))
 
     def report(self, exec_type: str, quantity: int = 0, price: float = 100.0, symbol: str = "X") -> None:
-        """An execution report on the symbol's last proposal; TRADE of 0 units fills it."""
+        """Queue an execution report on the symbol's last proposal. A TRADE of 0 units fills the rest of the order."""
         proposal, order_id, filled = self.open_orders[symbol]
         traded = Decimal(0)
         if exec_type == TRADE:
@@ -108,8 +108,8 @@ def signed_quantities(proposals: list[OrderProposal]) -> list[int]:
     return [int(p.quantity) if p.side == BUY else -int(p.quantity) for p in proposals]
 
 
-# A script is one word a tick: + - 0 a signal; N accepted, F filled, Pn partly, C canceled, E expired, J rejected,
-# R refused by risk; what is proposed at each tick stands below it ("." nothing).
+# A script has one word per time slice. Signals: + long, - short, 0 flat. Reports: N accepted, F filled, Pn partly
+# filled, C canceled, E expired, J rejected; R refused by risk. The second column lists the proposals ("." for none).
 SCRIPTS = """
 + F 0 F . | 100 . -100 . .              in and out
 + 0 . F . | 100 . . -100 .              an exit seen while the entry is under way waits for it
@@ -204,7 +204,7 @@ def test_proposals_of_one_slice_share_the_cash_in_symbol_order() -> None:
         desk.signal(1, symbol)
     proposals = desk.step({"A": 100.0, "B": 100.0, "C": 100.0})
     assert [(p.symbol, int(p.quantity)) for p in proposals] == [("A", 100), ("B", 100), ("C", 50)]
-    assert proposals[2].sizing == "fixed_quantity 100; cut to 50 more by free cash 5000"
+    assert proposals[2].sizing == "fixed_quantity 100; increase limited to 50 by free cash 5000"
 
 
 def test_a_cash_account_buys_with_what_has_settled() -> None:
@@ -315,7 +315,7 @@ portfolios = st.builds(
     allow_short=st.booleans(),
     rebalance_interval_s=st.sampled_from([None, 180]),
     settled_cash_only=st.booleans(),
-    cash_buffer=st.just(Decimal("0.5")),  # prices move by less than this while an order is under way
+    cash_buffer=st.just(Decimal("0.5")),  # prices move by less than this while an order is open
     sizing=st.builds(
         SizingSettings,
         method=st.sampled_from(["fixed_fraction", "target_percent", "fixed_quantity"]),
@@ -325,7 +325,7 @@ portfolios = st.builds(
 
 
 def advance_order(desk: PortfolioHarness, symbol: str, action: str, price: float) -> bool:
-    """Let risk or the venue act on the symbol's open proposal. True when the order is over."""
+    """Apply an action of risk or the venue to the symbol's open proposal. Return True when the order ends."""
     proposal, _, filled = desk.open_orders[symbol]
     if action == "refuse" and not filled and symbol not in desk.accepted:
         desk.refuse(symbol)

@@ -1,4 +1,4 @@
-"""Prometheus' and Alertmanager's files, checked by their own tools."""
+"""The Prometheus and Alertmanager files, checked with their own tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corporate actions, dividends, rates and nightly charges through portfolio, risk and venue: their books stay equal."""
+"""Corporate actions, dividends, rates and nightly charges: the books of portfolio, risk and venue stay equal."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def action(name: str, kind: str, symbol: str = "A", **fields: Any) -> CorporateA
 
 
 class TradingLoopHarness:
-    """Venue, portfolio and risk closed, a tick a minute, four ticks a day; no slippage and no fees."""
+    """Venue, portfolio and risk in a closed loop: one time slice per minute, four per day, no slippage and no fees."""
 
     def __init__(self, instruments: Instruments | None = None) -> None:
         universe = instruments or Instruments()
@@ -89,7 +89,7 @@ class TradingLoopHarness:
         return self.output
 
     def check_books(self) -> None:
-        """What each of the three holds by itself is the same, and the valuation adds up."""
+        """Check that all three hold the same positions, that the cash agrees and that the valuation adds up."""
         book, ledger = self.risk._book, self.portfolio.ledger
         assert book.cash == ledger.cash
         positions = {holding.symbol: holding.quantity for holding in ledger.holdings() if holding.quantity}
@@ -110,7 +110,7 @@ class TradingLoopHarness:
 
 
 def desk_with_position(direction: int = 1) -> TradingLoopHarness:
-    """100 units of A at 100, or short of them, on the evening of the first day."""
+    """Return a loop that is long or short 100 units of A at 100 at the end of the first day."""
     desk = TradingLoopHarness()
     desk.step({"A": 100.0, "B": 50.0}, directions={"A": direction})
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_a_split_counts_from_its_first_bar_and_moves_no_money(direction: int, re
     night = sum((flow.amount for flow in desk.of_type(CashFlow)), Decimal(0))
     assert desk.of_type(Valuation)[0].equity == equity + night
     assert desk.of_type(Position)[-1].avg_price == 25
-    # The strategy's view is of as many shares as it holds: nothing is traded for it.
+    # The strategy's target equals its position, so the portfolio sends no order.
     assert not desk.of_type(Order)
     desk.step({"A": 25.0}, directions={"A": 0})
     desk.step({"A": 25.0})
@@ -167,7 +167,7 @@ def test_dividend_goes_to_overnight_holders_and_is_paid_on_the_pay_date(directio
     dividend = action("d", "CASH_DIVIDEND", amount=Decimal("0.50"), pay_date=DAYS[2])
     flows = []
     for _ in range(8):
-        desk.step({"A": 99.5, "B": 50.0}, dividend, dividend)  # an edge that is unsure writes it again
+        desk.step({"A": 99.5, "B": 50.0}, dividend, dividend)  # a service that cannot confirm a write repeats it
         flows += [(DAYS[(desk.slice_count - 1) // 4], flow) for flow in desk.of_type(CashFlow)]
     ((day, paid),) = [(day, flow) for day, flow in flows if "DIVIDEND" in flow.kind]
     assert (day, paid.amount, paid.cause_id) == (DAYS[2], Decimal(50) * direction, "d")
@@ -209,7 +209,7 @@ def test_a_foreign_instrument_is_traded_once_its_rate_is_known_and_valued_at_it(
     assert not desk.of_type(OrderRefusal)
     desk.step({"SAP": 100.0}, ExchangeRate("r1", 0, "EUR", "USD", Decimal("1.25"), "test"), directions={"SAP": 1})
     desk.step({"SAP": 100.0})
-    assert desk.portfolio.ledger.quantity("SAP") == 80  # 10 % of 100,000 USD at 125 USD
+    assert desk.portfolio.ledger.quantity("SAP") == 80  # 10 % of 100,000 USD at 125 USD per share
     assert desk.portfolio.ledger.cash == CAPITAL - 10_000
     desk.step({"SAP": 100.0}, ExchangeRate("r2", 0, "EUR", "USD", Decimal("1.30"), "test"))
     assert desk.of_type(Valuation)[0].unrealized_pnl == 80 * 100 * Decimal("0.05")
@@ -224,7 +224,7 @@ def test_short_position_accrues_a_borrow_fee() -> None:
     charged = desk.portfolio._corporate_actions.snapshot()[2][1][2]
     assert not nightly
     assert [(kind, symbol) for kind, symbol, _ in charged] == [("BORROW_FEE", "A")]
-    # 100 shares, 102 USD of collateral each, 10 % a year of 360 days
+    # 100 shares, collateral of 102 USD each, 10 % per year of 360 days
     assert charged[0][2] == -Decimal(100) * 102 / 10 / 360 // Decimal("1e-9") * Decimal("1e-9")
 
 

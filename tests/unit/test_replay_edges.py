@@ -1,4 +1,4 @@
-"""`replay-check` over quotes, headlines, filings, a model's answers and rates: equal, or the first is named."""
+"""`replay-check` over quotes, headlines, filings, model answers and rates: equal, or it names the first difference."""
 
 from __future__ import annotations
 

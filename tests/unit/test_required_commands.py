@@ -1,4 +1,4 @@
-"""Every command line that the product was asked for is a command with those arguments and options."""
+"""Every command line in the product requirements is a command with those arguments and options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from tests.unit.test_docs import COMMANDS
 
 REQUIRED_COMMANDS = [
-    # the first minutes
+    # getting started
     ["start", "--build"],
     ["start", "--dev"],
     ["status"],
@@ -67,11 +67,11 @@ REQUIRED_COMMANDS = [
 
 
 [UsageError] = typer.BadParameter.__bases__
-"""What typer raises for words it does not understand."""
+"""The exception that Typer raises for unknown arguments."""
 
 
 def leftover_words(words: list[str]) -> list[str]:
-    """The words that are left over; raises UsageError where the command would not run with them."""
+    """Return the words that the command does not parse. Raise UsageError if it cannot run with them."""
     command: Any = COMMANDS.commands[words[0]]
     rest = words[1:]
     while rest and hasattr(command, "commands"):

@@ -1,4 +1,4 @@
-"""Another number of processes takes over every shard's state as it was, whatever became of the processes before."""
+"""After a change in the number of processes, every shard continues from its state, even if processes crashed before."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SINGLE_INSTANCE = [name for name, service in SERVICES.items() if not service.by_
 
 
 class NumberSource(FixedPartitionedSource[tuple[str, int], int]):
-    """1, 2, 3 … of each shard up to `last`; dies at `crashes_at`."""
+    """The numbers 1, 2, 3 … of each shard up to `last`. The source raises an error at `crashes_at`."""
 
     def __init__(self, shards: Sequence[str], last: int, crashes_at: int | None) -> None:
         self.shards, self.last, self.crashes_at = shards, last, crashes_at
@@ -64,14 +64,14 @@ class _NumberPartition(StatefulSourcePartition[tuple[str, int], int]):
 
 
 class SumSink(FixedPartitionedSink[tuple[str, int, int], None]):
-    """The sums by shard and number; like a table, it does not mind repeats but for different ones."""
+    """The sums by shard and number. Like a table, it accepts equal repeats and rejects different ones."""
 
     def __init__(self) -> None:
         self.sums: dict[tuple[str, int], int] = {}
         self.write_counts: dict[tuple[str, int], int] = {}
 
     def list_parts(self) -> list[str]:
-        return ["0000"]  # as the Postgres sink: one part, whatever the shards
+        return ["0000"]  # one partition for all shards, like the Postgres sink
 
     def part_fn(self, item_key: str) -> int:
         return 0
@@ -90,11 +90,11 @@ class _SumPartition(StatefulSinkPartition[tuple[str, int, int], None]):
             self.sink.write_counts[shard, number] = self.sink.write_counts.get((shard, number), 0) + 1
 
     def snapshot(self) -> None:
-        """Nothing to remember."""
+        """Save nothing: the sink has no state."""
 
 
 class RescaledService:
-    """A service of `SHARDS` that sums up numbers, as so many processes one after the other."""
+    """A service of `SHARDS` that sums numbers. Its processes run one after the other."""
 
     def __init__(self, root: Path) -> None:
         self.home, self.sink = Home(root), SumSink()
@@ -102,7 +102,7 @@ class RescaledService:
         make_recovery_store(self.home.recovery / SERVICE)
 
     def run(self, last: int, *, crashes: dict[str, int] | None = None) -> None:
-        """All processes to `last`; those named in `crashes` end with an error at a number."""
+        """Run all processes up to `last`. Those named in `crashes` end with an error at the given number."""
         for replica in replicas_of(self.home, SERVICE):
             crashes_at = (crashes or {}).get(str(replica))
             try:
@@ -131,7 +131,7 @@ def _add(total: int | None, number: int) -> tuple[int, tuple[int, int]]:
 
 
 def scale(home: Home, service: str, count: int) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, as the supervisor does it."""
+    """Rescale in a separate process, as the supervisor does."""
     return subprocess.run(
         [sys.executable, "-m", "deploy.recovery.rescale", service, str(count)],
         cwd=REPOSITORY,
@@ -180,7 +180,7 @@ def test_unused_stores_and_processes_can_be_rescaled(tmp_path: Path) -> None:
 
 
 def test_a_lost_shard_is_detected(tmp_path: Path) -> None:
-    """The tests above can fail: without one process's store its sums begin anew."""
+    """Without one process's store, its shards start again from the first number, so the tests above can fail."""
     service = RescaledService(tmp_path)
     service.run(10)
     service.scale(2)
@@ -200,7 +200,7 @@ def test_a_state_that_belongs_to_no_shard_is_not_dropped(tmp_path: Path) -> None
     run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(str(store), timedelta(0)))
     result = scale(service.home, SERVICE, 2)
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
-    assert "state of features.ticks key all in the store of features belongs to no shard" in result.stderr
+    assert "cannot rescale features: the state of step features.ticks, key all belongs to no shard" in result.stderr
     assert replicas_of(service.home, SERVICE) == replicas(1)
     assert read_store(store).snapshots, "the old layout stays"
 
@@ -218,7 +218,7 @@ def test_interrupted_rescale_is_finished_or_rolled_back(tmp_path: Path, interrup
     else:
         service.scale(2)
         folder.rename(scaled)
-        RescaledService(tmp_path)  # an old layout in its place
+        RescaledService(tmp_path)  # creates a store in the old layout
         folder.rename(unscaled)
         if interruption == "before the old one was removed":
             scaled.rename(folder)
@@ -240,9 +240,7 @@ def test_each_shard_is_in_exactly_one_process(count: int) -> None:
 
 @pytest.mark.parametrize("service", SINGLE_INSTANCE)
 def test_single_instance_service_cannot_be_scaled(service: str) -> None:
-    with pytest.raises(
-        DeployError, match=f"^{service} has a single instance because .*; these can be scaled: features"
-    ):
+    with pytest.raises(DeployError, match=f"^{service} has a single instance because .*; scalable services: features"):
         require_scalable(service, 2, PARTITIONS)
 
 
@@ -256,5 +254,5 @@ def test_a_service_by_shard_has_at_most_a_process_per_shard(service: str) -> Non
 
 def test_incomplete_layout_is_reported(tmp_path: Path) -> None:
     (tmp_path / "recovery" / SERVICE / "1of3").mkdir(parents=True)
-    with pytest.raises(DeployError, match="must hold the states of 3 processes, found 1of3"):
+    with pytest.raises(DeployError, match="must have the states of 3 processes, found 1of3"):
         replicas_of(Home(tmp_path), SERVICE)

@@ -1,4 +1,4 @@
-"""Circuit breakers: what trips them and at which value, what they let through, how they come back, and who did it."""
+"""Circuit breakers: their thresholds, the orders they allow, how they reset, and the recorded actor."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def set_breaker(state: str, measure: str, scope: str = "PORTFOLIO", key: str = "
 @pytest.mark.parametrize(
     ("measure", "threshold", "normal_close", "tripping_close", "value"),
     [
-        # 10 held at 100 out of 10,000
+        # a position of 10 at 100, and equity of 10,000
         ("daily_loss", "100", 90.0, 89.99, "100.1"),
         ("day_fall", "0.05", 50.0, 49.9, "0.0501"),
         ("drawdown", "0.05", 50.0, 49.9, "0.0501"),
@@ -91,7 +91,7 @@ def test_equity_loss_trips_beyond_the_threshold(
     )
     assert fence == RiskFence(2, NOW_NS + 2, 1, REDUCING, reason, cause)
     assert isinstance(refusal, OrderRefusal)
-    assert refusal.message == "circuit_breaker: the portfolio is reducing, AAPL is refused"
+    assert refusal.message == "circuit_breaker: AAPL order would open 1 units while the portfolio is REDUCING, limit 0"
     assert isinstance(reducing, Order) and reducing.risk_epoch == 1
 
 
@@ -108,7 +108,7 @@ def test_tripped_breaker_resets_after_cool_down_when_the_measure_is_normal() -> 
     stage = risk_stage(Breaker(measure="daily_loss", threshold=D(100), trips_to="HALTED", cool_down_s=60))
     stage.on_slice(NOW_NS, [buy_fill(10, 100.0), bar("AAPL", 1, NOW_NS)])
     assert len(stage.on_slice(NOW_NS + 1, [bar("AAPL", 2, NOW_NS + 1, 80.0)])) == 2
-    # Well again, but not yet cool; then cool, but ill again; then both.
+    # Normal before the cool-down ends, then not normal after it, then normal after it.
     assert stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 3, NOW_NS + MINUTE_NS, 95.0)]) == []
     assert stage.on_slice(NOW_NS + MINUTE_NS + 1, [bar("AAPL", 4, NOW_NS + MINUTE_NS + 1, 80.0)]) == []
     [event, fence] = stage.on_slice(NOW_NS + MINUTE_NS + 2, [bar("AAPL", 5, NOW_NS + MINUTE_NS + 2, 95.0)])
@@ -132,7 +132,7 @@ def test_breaker_without_cool_down_is_reset_only_by_a_named_person() -> None:
 def test_manually_tripped_breaker_does_not_reset_automatically() -> None:
     stage = risk_stage(Breaker(measure="drawdown", threshold=D("0.5"), cool_down_s=0))
     [event, fence] = stage.on_slice(NOW_NS, [set_breaker(HALTED, "drawdown")])
-    assert isinstance(event, RiskEvent) and (event.state, event.found, event.actor) == (HALTED, "by hand", "ann")
+    assert isinstance(event, RiskEvent) and (event.state, event.found, event.actor) == (HALTED, "manual", "ann")
     assert isinstance(fence, RiskFence) and fence.state == HALTED
     assert stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 1, NOW_NS + MINUTE_NS)]) == []
 
@@ -181,7 +181,7 @@ def test_loss_streak_halts_its_strategy_and_cancels_its_orders() -> None:
     assert isinstance(event, RiskEvent) and (event.scope, event.scope_key, event.found) == ("STRATEGY", "test", "2")
     assert isinstance(cancel, OrderCancel) and cancel.order_id == "ord-2"
     assert isinstance(refusal, OrderRefusal)
-    assert refusal.message == "circuit_breaker: the strategy test is halted, AAPL is refused"
+    assert refusal.message == "circuit_breaker: AAPL orders are not allowed while the strategy test is HALTED"
     assert isinstance(order, Order)
 
 
@@ -216,7 +216,9 @@ def test_volatility_jump_stops_new_positions_in_its_symbol_only() -> None:
     [event, refusal, order] = stage.on_slice(later, [*bars, BUY_1, BUY_1._replace(symbol="MSFT")])
     assert isinstance(event, RiskEvent) and event.scope_key == "AAPL" and 19 < D(event.found) < 22
     assert isinstance(refusal, OrderRefusal)
-    assert refusal.message == "circuit_breaker: the symbol AAPL is reducing, AAPL is refused"
+    assert (
+        refusal.message == "circuit_breaker: AAPL order would open 1 units while the symbol AAPL is REDUCING, limit 0"
+    )
     assert isinstance(order, Order)
 
 
@@ -246,7 +248,7 @@ def test_invalid_breaker_is_rejected(changes: dict[str, Any], message: str) -> N
 
 
 class IdlePortfolio:
-    """A portfolio that wants nothing."""
+    """A portfolio that proposes no orders."""
 
     def on_slice(self, ts_ns: int, records: Any) -> list[Record]:
         return []
@@ -255,7 +257,7 @@ class IdlePortfolio:
         return None
 
     def restore(self, snapshot: Any) -> None:
-        """Nothing to restore."""
+        """Restore nothing: there is no state."""
 
 
 def trading_loop(**limits: Any) -> TradingLoop:
@@ -293,8 +295,8 @@ def test_amended_order_is_checked_without_the_original_and_replaces_it() -> None
         loop = restored
     refusals = of_type(OrderRefusal, output)
     assert [r.message for r in refusals] == [
-        "max_position: AAPL would be 13 shares, limit 12",
-        "max_position: AAPL would be 13 shares, limit 12",
+        "max_position: AAPL position would be 13 units, limit 12",
+        "max_position: AAPL position would be 13 units, limit 12",
     ]
     second = of_type(Order, output)[1]
     assert (second.order_id, second.replaces, second.quantity) == ("ord-cmd-3", "ord-cmd-1", D(12))
@@ -321,9 +323,10 @@ def test_invalid_amendment_is_rejected_with_the_reason() -> None:
             OrderRefusal, stage.on_slice(NOW_NS + 1, [*amendments, amend("9", order_id="ord-77", quantity="1")])
         )
     ]
+    amendable = "quantity, limit_price, stop_price, trail_amount, trail_percent"
     assert messages == [
-        "order_terms: AAPL nothing to amend",
-        "order_terms: AAPL argument side cannot be amended",
+        f"order_terms: AAPL amendment changes nothing, expected any of {amendable}",
+        f"order_terms: AAPL side cannot be amended, expected any of {amendable}",
         "order_terms: AAPL quantity must be a number, found 'x'",
     ]
 
@@ -343,19 +346,19 @@ def test_reduce_only_orders_count_toward_no_limit() -> None:
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        ({"order_type": "STOP"}, "stop_price is None, must be above 0 on a stop order"),
+        ({"order_type": "STOP"}, "stop_price is unset, must be above 0 on a stop order"),
         (
             {"order_type": "STOP_LIMIT", "stop_price": D(1)},
-            "limit_price is None, must be above 0 on a stop-limit order",
+            "limit_price is unset, must be above 0 on a stop-limit order",
         ),
-        ({"order_type": "TRAILING_STOP"}, "trail is both or none, must be an amount or a percent"),
+        ({"order_type": "TRAILING_STOP"}, "trail is not set, must be either trail_amount or trail_percent"),
         ({"order_type": "TRAILING_STOP", "trail_percent": D(100)}, "trail_percent is 100, must be below 100"),
-        ({"order_type": "MARKET", "stop_price": D(1)}, "stop_price is 1, must be none on a market order"),
-        ({"time_in_force": "GTD"}, "expires_ns is None, must be given with GTD and only with it"),
-        ({"expires_ns": 5}, "expires_ns is 5, must be given with GTD and only with it"),
+        ({"order_type": "MARKET", "stop_price": D(1)}, "stop_price is 1, must be unset on a market order"),
+        ({"time_in_force": "GTD"}, "expires_ns is unset, must be set with time_in_force GTD"),
+        ({"expires_ns": 5}, "expires_ns is 5, must be unset with time_in_force DAY"),
         (
             {"order_type": "STOP", "stop_price": D(1), "time_in_force": "IOC"},
-            "time_in_force is IOC, must be DAY, GTC or GTD on STOP",
+            "time_in_force is IOC, must be DAY, GTC or GTD on a stop order",
         ),
     ],
 )
@@ -369,4 +372,4 @@ def test_buy_stop_is_checked_at_its_stop_price() -> None:
     stage = RiskStage(RiskSettings.unlimited(max_order_notional=D(1_000)))
     output = stage.on_slice(NOW_NS, [bar("AAPL", 1, NOW_NS), proposal(order_type="STOP", stop_price=D(101))])
     assert isinstance(output[0], OrderRefusal)
-    assert output[0].message == "max_order_notional: AAPL order is worth 1,010.00, limit 1,000.00"
+    assert output[0].message == "max_order_notional: AAPL order is worth 1,010.00 USD, limit 1,000.00"

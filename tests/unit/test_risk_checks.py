@@ -1,4 +1,7 @@
-"""One row a check (`risk_rows` and those beside it), on both sides of its boundary, through the stage as it is used."""
+"""Every risk check on both sides of its limit, through the risk stage.
+
+The cases are in `risk_check_cases.py` and the case files beside it.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def test_a_check_accepts_at_its_boundary_and_refuses_beyond_it(case: RiskCheckCa
 def test_every_check_has_a_case() -> None:
     names = [entry.check.__module__.rsplit(".", 1)[1] for entry in CHECKS]
     covered = {case.check for case in ALL_CASES}
-    # States of the whole of risk and a mere note have tests of their own.
+    # Separate tests cover the checks on the state of the whole risk stage and the check that only adds a note.
     assert set(names) - covered == {"kill_switch", "reconciling", "circuit_breaker", "amend_rate", "wash_sale"}
 
 
@@ -102,7 +105,7 @@ def test_unset_limit_rejects(name: str) -> None:
 
 
 def test_reducing_orders_need_no_cash_or_leverage() -> None:
-    """Bought on credit and under water: selling still goes through, buying more does not."""
+    """An account with borrowed cash and losses can sell, but it cannot buy more."""
     limits = RiskSettings.unlimited(
         initial_capital=Decimal(100), max_portfolio_leverage=Decimal(1), buying_power_multiple=Decimal(1)
     )
@@ -118,14 +121,16 @@ def test_unpriced_position_rejects_orders_checked_against_the_portfolio() -> Non
     stage = RiskStage(RiskSettings.unlimited(max_portfolio_leverage=Decimal(2)))
     [decision] = stage.on_slice(NOW_NS, [execution(1, MINUTE_NS, "IBM", 5, 100.0), bar("AAPL", 9, NOW_NS), BUY_10])
     assert isinstance(decision, OrderRefusal)
-    assert decision.message == "max_portfolio_leverage: the price of IBM, which is held, is not known"
+    assert decision.message == "max_portfolio_leverage: the portfolio cannot be valued, no market data for IBM yet"
 
 
 def test_commands_halt_and_release() -> None:
     stage = RiskStage(RiskSettings.unlimited())
     [fence, rejected] = stage.on_slice(NOW_NS, [command("c-1", NOW_NS, KILL_SWITCH), bar("AAPL", 9, NOW_NS), BUY_10])
     assert isinstance(rejected, OrderRefusal)
-    assert rejected.message == "kill_switch: trading is halted since risk epoch 1, AAPL is refused"
+    assert rejected.message == (
+        "kill_switch: trading is HALTED since risk epoch 1. Release the kill switch to send AAPL orders"
+    )
     [release_fence, approved] = stage.on_slice(NOW_NS + 1, [command("c-2", NOW_NS, RELEASE), BUY_10])
     assert isinstance(approved, Order) and approved.risk_epoch == 2
     assert (fence.seq, release_fence.seq, approved.seq) == (1, 2, 3)  # type: ignore[union-attr]
@@ -136,17 +141,20 @@ def test_orders_are_rejected_while_the_gateway_is_not_reconciled() -> None:
     reconciling = command("c-1", NOW_NS, RECONCILING)
     [rejected] = stage.on_slice(NOW_NS, [reconciling, bar("AAPL", 9, NOW_NS), BUY_10])
     assert isinstance(rejected, OrderRefusal)
-    assert rejected.message == "reconciling: the gateway is not reconciled with its broker (because), AAPL is refused"
+    assert rejected.message == (
+        "reconciling: AAPL order is rejected until the gateway is reconciled with the broker (because)"
+    )
     [approved] = stage.on_slice(NOW_NS + 1, [command("c-2", NOW_NS, RECONCILED), BUY_10])
     assert isinstance(approved, Order)
 
 
 def test_gateway_status_blocks_and_allows_orders() -> None:
     stage = RiskStage(RiskSettings.unlimited())
-    reconciling = GatewayStatus(1, NOW_NS, "RECONCILING", "alpaca", "AAPL: 0 here, 7 at the broker", "tick-1")
+    reason = "AAPL: position is 0 here, 7 at the broker"
+    reconciling = GatewayStatus(1, NOW_NS, "RECONCILING", "alpaca", reason, "tick-1")
     [rejected] = stage.on_slice(NOW_NS, [reconciling, bar("AAPL", 9, NOW_NS), BUY_10])
     assert isinstance(rejected, OrderRefusal)
-    assert rejected.found == "reconciling: AAPL: 0 here, 7 at the broker"
+    assert rejected.found == "reconciling: AAPL: position is 0 here, 7 at the broker"
     down = reconciling._replace(seq=2, state="DOWN", reason="the socket is cut")
     [rejected] = stage.on_slice(NOW_NS + 1, [down, BUY_10])
     assert isinstance(rejected, OrderRefusal) and rejected.found == "down: the socket is cut"
@@ -178,7 +186,9 @@ def test_the_drawdown_counts_from_the_highest_equity() -> None:
     assert isinstance(approved, Order)
     [rejected] = stage.on_slice(NOW_NS + 3, [bar("AAPL", 12, NOW_NS + 3, 179.0), BUY_10])
     assert isinstance(rejected, OrderRefusal)
-    assert rejected.message == "max_drawdown: AAPL order would open in a drawdown of 0.105, limit 0.1"
+    assert rejected.message == (
+        "max_drawdown: drawdown is 0.105 of peak equity, limit 0.1; AAPL order would open or increase a position"
+    )
 
 
 @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal(-1), Decimal("Infinity"), "none", 3])

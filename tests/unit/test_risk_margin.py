@@ -1,4 +1,4 @@
-"""Margin rules: worked numbers, and the forced reduction against a walk by single lots."""
+"""Margin rules: worked numbers, and the forced reduction against a lot-by-lot reference."""
 
 import pickle
 from decimal import Decimal
@@ -37,8 +37,8 @@ def test_margin_required_for_a_position(
 
 
 def test_margin_call_closes_the_largest_margin_first_and_no_more_than_needed() -> None:
-    big = MarginPosition("BIG", Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # needs 2,500
-    small = MarginPosition("SML", Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # needs 1,500
+    big = MarginPosition("BIG", Instrument(symbol="BIG"), Decimal(100), Decimal(100))  # requires 2,500
+    small = MarginPosition("SML", Instrument(symbol="SML"), Decimal(-50), Decimal(100))  # requires 1,500
     assert forced_reduction(RULES, Decimal(4_000), [small, big]) == []
     assert forced_reduction(RULES, Decimal(3_976), [small, big]) == [("BIG", Decimal(-1))]
     assert forced_reduction(RULES, Decimal(3_974), [small, big]) == [("BIG", Decimal(-2))]
@@ -77,7 +77,7 @@ def test_forced_reduction_covers_the_margin_with_the_fewest_lots(positions: list
 def test_margin_call_reduces_until_the_margin_is_covered_and_reports_it() -> None:
     limits = RiskSettings.unlimited(initial_capital=Decimal(5_000), margin=RULES)
     stage = RiskStage(limits)
-    purchase = execution(1, NOW_NS, "AAPL", 100, 100.0)  # 10,000 on 5,000 of equity
+    purchase = execution(1, NOW_NS, "AAPL", 100, 100.0)  # buys 10,000 with 5,000 of equity
     assert stage.on_slice(NOW_NS, [purchase, bar("AAPL", 1, NOW_NS, 67.0)]) == []
     # At 66 the equity is 1,600 and the maintenance margin 1,650.
     [event, order] = stage.on_slice(NOW_NS + MINUTE_NS, [bar("AAPL", 2, NOW_NS + MINUTE_NS, 66.0)])

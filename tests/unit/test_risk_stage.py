@@ -1,4 +1,4 @@
-"""Risk over time: whatever the interleaving, what was approved and not yet filled counts; the fence; the snapshot."""
+"""Risk over time: open orders count toward the limits in any interleaving of events; the fence; the snapshot."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def report(seq: int, order: Order, kind: str, quantity: Decimal = ZERO, leaves: 
 
 
 class NaiveVenue:
-    """Naive counterpart: fills, part-fills and ends open orders in any order, and keeps its own count of everything."""
+    """Naive reference that fills, partly fills and ends open orders in any order, and keeps its own totals."""
 
     def __init__(self, cash: Decimal) -> None:
         self.open_orders: list[tuple[Order, Decimal]] = []
@@ -82,7 +82,7 @@ class NaiveVenue:
         return report(self.seq, order, TRADE, quantity, leaves - quantity)
 
     def bounds(self, symbol: str) -> tuple[Decimal, Decimal]:
-        """Lowest and highest position that the open orders can lead to."""
+        """Return the lowest and highest positions that the open orders can lead to."""
         current = self.position.get(symbol, ZERO)
         low = current - sum(
             leaves for order, leaves in self.open_orders if order.symbol == symbol and order.side == SELL
@@ -108,7 +108,7 @@ STEP = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(st.lists(STEP, max_size=40), st.booleans())
 def test_no_interleaving_of_approvals_and_fills_exceeds_a_limit(steps: list[Any], restart: bool) -> None:
-    """Prices stand still here, so that only approvals and fills can move what the limits are about."""
+    """Prices are constant, so only approvals and fills change the limited quantities."""
     limits = RiskSettings(
         initial_capital=Decimal(10_000),
         max_order_notional=Decimal(8_000),
@@ -213,14 +213,16 @@ def test_daily_loss_resets_on_the_next_trading_day() -> None:
     fill = report(1, purchase, TRADE, purchase.quantity)
     [rejected] = stage.on_slice(2 * MINUTE_NS, [fill, lower_bar, propose(2, BUY, "1")])
     assert isinstance(rejected, OrderRefusal)
-    assert rejected.message == "max_daily_loss: the day has lost 600.00, limit 500.00, and the AAPL order would open"
+    assert rejected.message == (
+        "max_daily_loss: daily loss is 600.00 USD, limit 500.00; AAPL order would open or increase a position"
+    )
     next_day_bar = bar("AAPL", 3, 3 * MINUTE_NS, 90.0, day=20240103)
     [approved] = stage.on_slice(3 * MINUTE_NS, [next_day_bar, propose(3, BUY, "1")])
     assert isinstance(approved, Order), "400 lost since the close of the day before"
 
 
 def input_slices() -> list[tuple[int, list[Record]]]:
-    """Ticks with every kind of record; executions as the venue would have them, fixed here."""
+    """Return time slices with every record type. The executions are fixed and match those of the venue."""
     time_slices: list[tuple[int, list[Record]]] = []
     for minute in range(1, 13):
         now = minute * MINUTE_NS

@@ -1,4 +1,4 @@
-"""The scheduled checks: when they are due, and what their files say."""
+"""The scheduled checks: when they are due, and what their result files contain."""
 
 from __future__ import annotations
 
@@ -54,13 +54,23 @@ def test_a_check_leaves_its_result_as_a_file(tmp_path: Path, monkeypatch: pytest
     assert row["message"].startswith("error: no platform runs in")
 
 
+def handles_signal(pid: int, number: int) -> bool:
+    """Return whether the process has a handler for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [mask] = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def test_process_ends_on_sigterm(tmp_path: Path) -> None:
     command = scheduled_checks.service_command(3600, "02:00")
     child = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, "PLATFORM_HOME": str(tmp_path)})
     try:
-        time.sleep(1.0)
+        deadline = time.monotonic() + 60
+        while not handles_signal(child.pid, signal.SIGTERM):
+            assert time.monotonic() < deadline, "no handler for SIGTERM"
+            time.sleep(0.05)
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait(60) == 0
     finally:
         if child.poll() is None:
             child.kill()

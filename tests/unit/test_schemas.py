@@ -1,4 +1,4 @@
-"""Schemas, records, codec and examples agree with each other and with what was released."""
+"""Schemas, records, codec and examples agree with each other and with the released schemas."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_fields_of_record_and_schema_are_the_same_in_the_same_order(record_type:
 
 @pytest.mark.parametrize("file", sorted((SCHEMAS / "released").glob("*.avsc")), ids=lambda f: f.stem)
 def test_messages_of_the_last_release_can_be_read(file: Path) -> None:
-    """Old bytes under the new schema: what FULL compatibility of a registry asks of the reader's side."""
+    """The current schema reads bytes of the released schema, as the FULL compatibility of a registry requires."""
     record_type = next(t for t in TYPES if file_name(t) == file.name)
     released = file.read_text()
     _, message = example(record_type)
@@ -89,7 +89,7 @@ def test_messages_of_the_last_release_can_be_read(file: Path) -> None:
 
 @pytest.mark.parametrize("number", load_older_schemas(), ids=str)
 def test_messages_of_earlier_schema_ids_can_be_read(number: int) -> None:
-    """A record that got a field got a new id: the old one's bytes are still in the logs."""
+    """A record type with a new field has a new schema id. The logs still contain bytes of the old id."""
     record_type, schema = load_older_schemas()[number]
     assert number not in SCHEMA_IDS.values()
     _, message = example(record_type)
@@ -105,7 +105,7 @@ def test_messages_of_earlier_schema_ids_can_be_read(number: int) -> None:
 
 @pytest.mark.parametrize("file", sorted((SCHEMAS / "released").glob("*.avsc")), ids=lambda f: f.stem)
 def test_a_released_schema_keeps_its_id_and_a_changed_one_gets_another(file: Path) -> None:
-    """Compared as registries do: types and names, not words about them."""
+    """The comparison uses types and names but no documentation, as a schema registry does."""
     released = fastavro.schema.to_parsing_canonical_form(json.loads(file.read_text()))
     record_type = next(t for t in TYPES if file_name(t) == file.name)
     current = fastavro.schema.to_parsing_canonical_form(json.loads(schema_json(record_type)))
@@ -142,7 +142,7 @@ def test_every_topic_declares_the_records_that_go_there() -> None:
     [
         (None, "expected a zero byte and a 4-byte schema id, found no value"),
         (b"{}", "expected a zero byte and a 4-byte schema id, found 2 bytes starting 7b 7d"),
-        (b"\0\0\0\x03\xe7abc", "schema id 999 is not known, known are [1, 2, 3"),
+        (b"\0\0\0\x03\xe7abc", "unknown schema id 999, expected one of [1, 2, 3"),
         (encode(Clock(1, "w"))[:-1], "schema id 1: "),
         (encode(Clock(1, "w")) + b"z", "schema id 1: 1 bytes left after the record"),
     ],

@@ -1,4 +1,4 @@
-"""Secrets: encrypted at rest, found in their order, never printed unasked, every change noted."""
+"""Secrets: encryption at rest, lookup order, no value in output unless requested, an audit entry for every change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_secret_is_stored_encrypted_and_readable_only_by_its_owner(file: SecretF
     for path in (file.path, file.key_path, file.audit_path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
-    # Another implementation's reader: the key file is an ordinary age identity.
+    # Decrypt with another implementation: the key file is an ordinary age identity.
     identity = pyrage.x25519.Identity.from_str(file.key_path.read_text().strip())
     assert VALUE.encode() in pyrage.decrypt(file.path.read_bytes(), [identity])
 
@@ -84,14 +84,14 @@ def test_rotation_keeps_the_previous_value_until_confirmed(file: SecretFile) -> 
     file.set(NAME, "first", by="me")
     file.rotate(NAME, "second", by="me")
     assert file.read()[NAME][:2] == ("second", "first")
-    with pytest.raises(BadInput, match="the last rotation of POLYGON_API_KEY is not confirmed"):
+    with pytest.raises(BadInput, match="the last rotation of POLYGON_API_KEY is pending"):
         file.rotate(NAME, "third", by="me")
     file.roll_back(NAME, by="me")
     assert file.read()[NAME][:2] == ("first", None)
     file.rotate(NAME, "third", by="me")
     file.confirm(NAME, by="you")
     assert file.read()[NAME][:2] == ("third", None)
-    with pytest.raises(BadInput, match="no rotation of POLYGON_API_KEY waits"):
+    with pytest.raises(BadInput, match="POLYGON_API_KEY has no pending rotation"):
         file.confirm(NAME, by="me")
     assert [(note["action"], note["who"]) for note in file.audit_entries()] == [
         ("set", "me"),
@@ -108,7 +108,7 @@ def test_a_new_key_opens_everything_and_the_old_one_nothing(file: SecretFile) ->
     old = file.key_path.read_text()
     file.replace_key(by="me")
     assert file.read()[NAME].value == VALUE
-    with pytest.raises(BadInput, match="the key does not fit"):
+    with pytest.raises(BadInput, match="the key is wrong"):
         SecretFile(file.path.parent, {KEY_VARIABLE: old}).read()
 
 
@@ -120,7 +120,7 @@ def test_the_key_may_come_from_the_environment(tmp_path: Path) -> None:
     assert SecretFile(tmp_path, {KEY_VARIABLE: key}).read()[NAME].value == VALUE
     with pytest.raises(BadInput, match=r"secrets\.key is missing and PLATFORM_SECRETS_KEY is not set"):
         SecretFile(tmp_path, {}).read()
-    with pytest.raises(BadInput, match="PLATFORM_SECRETS_KEY holds no age key"):
+    with pytest.raises(BadInput, match="PLATFORM_SECRETS_KEY: expected an age key"):
         SecretFile(tmp_path, {KEY_VARIABLE: "hunter2"}).read()
     with pytest.raises(BadInput, match="the key comes from PLATFORM_SECRETS_KEY"):
         file.replace_key(by="me")
@@ -130,11 +130,11 @@ def test_damaged_file_and_readable_key_are_rejected(file: SecretFile) -> None:
     file.set(NAME, VALUE, by="me")
     content = file.path.read_bytes()
     file.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(BadInput, match="the key does not fit, or the file is damaged"):
+    with pytest.raises(BadInput, match="the key is wrong or the file is damaged"):
         file.read()
     file.path.write_bytes(content)
     file.key_path.chmod(0o644)
-    with pytest.raises(BadInput, match="may be read by others"):
+    with pytest.raises(BadInput, match="is readable by others"):
         file.read()
 
 
@@ -171,20 +171,23 @@ def test_commands_do_not_print_values(tmp_path: Path) -> None:
         assert "second-value" not in result.stdout + result.stderr
     unconfirmed = secrets(tmp_path, "get", NAME)
     assert (unconfirmed.returncode, unconfirmed.stdout) == (2, "")
-    assert "without a terminal give --yes" in unconfirmed.stderr
+    assert "without a terminal, use --yes" in unconfirmed.stderr
     assert secrets(tmp_path, "get", NAME, "--yes").stdout == "second-value\n"
     assert secrets(tmp_path, "delete", NAME, "--yes").returncode == 0
-    assert "is set nowhere" in secrets(tmp_path, "get", NAME, "--yes").stderr
+    assert "is not set" in secrets(tmp_path, "get", NAME, "--yes").stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("set", "POLYGON_KEY", "x"), "error: there is no secret 'POLYGON_KEY'; there are API_JWT_KEY"),
+        (
+            ("set", "POLYGON_KEY", "x"),
+            "error: unknown secret 'POLYGON_KEY'; did you mean POLYGON_API_KEY? Known secrets: API_JWT_KEY",
+        ),
         (("set", NAME, ""), "must be printable text, found nothing"),
-        (("set", NAME), "is missing; - reads it from standard input"),
+        (("set", NAME), "is missing; pass it as an argument, or - to read it from standard input"),
         (("rotate", NAME, "x"), "POLYGON_API_KEY is not in the encrypted file"),
-        (("rotate", NAME, "x", "--confirm"), "rotate takes a new value, --confirm or --back: one of them"),
+        (("rotate", NAME, "x", "--confirm"), "rotate accepts only one of VALUE, --confirm and --back"),
     ],
 )
 def test_invalid_input_gives_a_one_line_error(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Scores of headlines: by lexicon with VADER's rules, by recorded answers, and by lexicon where there is no answer."""
+"""Headline scores: by lexicon with VADER's rules, by recorded model answers, and by lexicon if an answer is missing."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_scores_stay_within_their_range() -> None:
 
 
 def test_model_without_an_address_gives_a_one_line_error() -> None:
-    with pytest.raises(BadInput, match=r"sentiment\.llm\.enabled needs base_url"):
+    with pytest.raises(BadInput, match=r"sentiment\.llm\.enabled requires a model"):
         load_settings(environment={"SENTIMENT__LLM__ENABLED": "true"})
     settings = load_settings(environment={"SENTIMENT__LLM": '{enabled: true, base_url: "http://x/v1", model: m}'})
     assert settings.sentiment.llm.model == "m"

@@ -19,7 +19,7 @@ from tests.unit.test_features import MINUTE_NS, SYMBOLS, bars_by_minute
 
 
 class ScriptedStrategy:
-    """Says what it was told to, row by row; its state is the number of rows it has seen."""
+    """A strategy that returns the given views row by row. Its state is the number of rows it has processed."""
 
     features: tuple[str, ...] = ()
 
@@ -60,8 +60,8 @@ def test_signal_contains_its_inputs() -> None:
         ([view(1), None, view(1)], [1]),
         ([view(1), view(0, 0.0), view(1)], [1, 0, 1]),
         ([view(1, 0.5), view(1, 0.6), view(1, 0.6)], [1, 1]),
-        ([view(1, 1.0, 0.5), view(1, 1.0, 0.9)], [1]),  # confidence alone changes no view
-        ([view(0, 0.0), view(0, 0.0), view(-1)], [-1]),  # out of it is where everyone starts
+        ([view(1, 1.0, 0.5), view(1, 1.0, 0.9)], [1]),  # a change of confidence alone is no signal
+        ([view(0, 0.0), view(0, 0.0), view(-1)], [-1]),  # a strategy starts flat, so a first flat view is no signal
     ],
 )
 def test_only_a_change_of_direction_or_strength_is_a_signal(
@@ -100,12 +100,12 @@ def test_view_out_of_range_is_rejected_with_the_strategys_name(invalid_view: Tar
 
 
 def test_duplicate_strategy_names_are_rejected() -> None:
-    with pytest.raises(BadInput, match="two strategies are called ema_cross"):
+    with pytest.raises(BadInput, match="two strategies have the name ema_cross"):
         SignalStage([EmaCross(), EmaCross(fast=5)])
 
 
 class ScriptedReader(ScriptedStrategy):
-    """Says what it was told to, record by record, of whatever it reads."""
+    """A strategy that returns the given views, one per record of the types in `reads`."""
 
     def __init__(self, views: Sequence[TargetView | None], reads: tuple[type, ...], name: str = "reader") -> None:
         super().__init__(views, name)
@@ -165,7 +165,7 @@ def test_symbols_of_other_shards_make_no_signal_and_no_growing_state(monkeypatch
 
 
 def test_repeated_older_filing_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where the feed was killed and writes what it wrote once more."""
+    """A restarted feed writes records again that it wrote before the crash."""
     monkeypatch.setattr("operators.signals.stage.FILING_IDS_MAX", 5)
     views = [view(1), view(0, 0.0), view(-1), view(1)]
     stage = SignalStage([ScriptedReader(views, (Fundamentals,))])
@@ -184,7 +184,7 @@ def test_repeated_older_filing_is_ignored(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_waiting_records_do_not_depend_on_other_symbols_of_the_shard() -> None:
-    """A late row in a whole market, and in a shard of its own."""
+    """A symbol with a late first row has the same signals in a whole market and in a shard of its own."""
     early_records = [score(1, "B"), score(2, "A"), figures(3, "B"), score(4, "C")]
     minutes: list[list[Any]] = [
         [row(1, "A"), *early_records],

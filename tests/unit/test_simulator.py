@@ -1,4 +1,4 @@
-"""The simulator: the same bars for the same seed whatever the pace, restarts without a gap in `seq`."""
+"""The simulator: one seed produces the same bars at any pace, and a restart leaves no gap in `seq`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_bars_are_valid_and_some_minutes_have_no_trades() -> None:
 
 
 def test_averages_cross_within_a_minute_of_one_second_bars() -> None:
-    """Twenty symbols over five minutes: EMA(12) crosses EMA(26) more than twice a minute and symbol."""
+    """For 20 symbols over five minutes, EMA(12) crosses EMA(26) more than twice per minute and symbol."""
     symbols, seconds, crosses = [f"S{n}" for n in range(20)], 300, 0
     for symbol in symbols:
         path = PricePath(5, symbol)
@@ -93,7 +93,7 @@ def test_a_crash_after_any_slice_gives_the_same_records() -> None:
         assert first.take(100) == uninterrupted[:stop]
         state = first.state()
         clock.now_ns = START_NS + 40 * SECOND_NS
-        first.take(100)  # given out after the snapshot, then lost with the process
+        first.take(100)  # produced after the snapshot, then lost with the process
         assert Simulator(SYMBOLS, 1, now_ns=clock).resume(state).take(100) == uninterrupted[stop:]
 
 

@@ -1,4 +1,4 @@
-"""What the sinks do before anything reaches a server."""
+"""What the sinks do before they send data to a server."""
 
 from __future__ import annotations
 

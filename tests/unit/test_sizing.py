@@ -1,4 +1,4 @@
-"""Sizes by hand, and for any input: never beyond the money asked for, never beyond a cap, always whole lots."""
+"""Sizes worked by hand, and rules for any input: never above the budget, never above a cap, always whole lots."""
 
 from __future__ import annotations
 

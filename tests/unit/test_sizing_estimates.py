@@ -1,4 +1,4 @@
-"""The streaming estimates against slow definitions, and the portfolio that sizes by them."""
+"""The streaming estimates against slow reference calculations, and the portfolio that uses them for sizing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ prices = st.lists(st.integers(50, 200).map(float), min_size=2, max_size=60)
 
 
 def portfolio_settings(sizing: SizingSettings, rebalance_interval_s: int | None = None) -> PortfolioSettings:
-    """One whose caps do not bind."""
+    """Return portfolio settings whose caps do not bind."""
     return PortfolioSettings(
         sizing=sizing,
         rebalance_interval_s=rebalance_interval_s,
@@ -69,7 +69,7 @@ def test_volatility_is_the_weighted_mean_of_squared_returns(closes: list[float],
 
 
 def test_annual_volatility_of_a_known_process() -> None:
-    """Normal returns of 0.001 a bar and 98,280 bars a year: 31.35 % a year."""
+    """Normal returns of 0.001 per bar and 98,280 bars per year: the annual volatility is 31.35 %."""
     rng = random.Random(5)
     volatility = VolatilitySettings(half_life_bars=2000, bars_per_year=252 * 390)
     estimates = Estimates(replace(TARGET, volatility=volatility))
@@ -189,7 +189,8 @@ def test_turnover_limit_is_shared_by_adjustments_and_never_delays_exits() -> Non
     proposals = desk.step(moved_prices)
     assert signed_quantities(proposals) == [-41, 62, -1000], "the exit is not held back"
     assert proposals[0].sizing == (
-        "target_percent 0.1 x equity 1000000 x strength 1 / 120 = 833; to 959: turnover 40040 may be 10000"
+        "target_percent 0.1 x equity 1000000 x strength 1 / 120 = 833; "
+        "adjusted to 959: turnover 40040 is above the limit 10000"
     ), "asked: 167 at 120 and 250 at 80; allowed: 0.01 of a million; so 0.24975 of each"
 
 
@@ -227,7 +228,7 @@ def test_a_trade_counts_after_fees_on_what_was_paid_with_the_multiplier() -> Non
     desk.signal(0)
     desk.step()
     desk.report("TRADE", price=101.0)
-    # One contract of 50 x 100: a gain of 50 less a fee of 60 is a loss of 10 on 5,000.
+    # One contract (multiplier 50) at 100 costs 5,000. A gain of 50 less a fee of 60 is a loss of 10.
     desk.queued[-1] = desk.queued[-1]._replace(fee=Decimal(60))  # type: ignore[call-arg]
     desk.step()
     assert desk.stage.snapshot()[ESTIMATES][3] == {"s": (1, 0, 0.0, 0.002)}

@@ -1,4 +1,4 @@
-"""Sizes from estimates: worked cases with their arithmetic, and what holds for any estimate."""
+"""Sizes from estimates: worked cases with their arithmetic, and rules for any estimate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PARITY = SizingSettings(method="risk_parity")
 STOP = SizingSettings(method="atr_stop")
 BASE_INPUT = SizingInput(1, ONE, Decimal(50), Decimal(1_000_000), ZERO, ONE)
 
-# method | what is known | units | the arithmetic
+# method | estimates | units | arithmetic
 TABLE = """
 kelly | 29 0 0 0         | 100   | kelly 0.005 (29 of 30 trades closed)
 kelly | 30 15 0.20 0.10  | 1000  | kelly 0.05 (0.5 x 30/50 x won 15/30 x (1 - lost 0.1 / won 0.2), in [0, 0.05])
@@ -42,15 +42,15 @@ kelly | 30 15 0.20 0.30  | 0     | kelly 0 (0.5 x 30/50 x won 15/30 x (1 - lost 
 kelly | 30 0 0 0.30      | 0     | kelly 0 (0.5 x 30/50 x won 0/30 x (1 - lost 0.3 / won 0), in [0, 0.05])
 target | 0.25            | 1600  | volatility_target 0.08 (0.02 / volatility 0.25, at most 1)
 target | 0.01            | 20000 | volatility_target 1 (0.02 / volatility 0.01, at most 1)
-target | none            | 0     | volatility_target: no volatility yet, so 0
-target | 0               | 0     | volatility_target: the price does not move, so 0
+target | none            | 0     | volatility_target: no volatility yet, target 0
+target | 0               | 0     | volatility_target: the volatility is 0, target 0
 parity | 0.25 4          | 10000 | risk_parity 0.5 (0.5 x 1/volatility 4 of 4 in all, at most 1)
 parity | 0.25 20         | 2000  | risk_parity 0.1 (0.5 x 1/volatility 4 of 20 in all, at most 1)
-parity | none 20         | 0     | risk_parity: no volatility yet, so 0
+parity | none 20         | 0     | risk_parity: no volatility yet, target 0
 stop | 0.01              | 1000  | atr_stop 0.05 (risk 0.001 / (2 x range 0.01 of the price), at most 1)
 stop | 0.0001            | 20000 | atr_stop 1 (risk 0.001 / (2 x range 0.0001 of the price), at most 1)
-stop | none              | 0     | atr_stop: no average range yet, so 0
-stop | 0                 | 0     | atr_stop: the price has no range, so 0
+stop | none              | 0     | atr_stop: no average range yet, target 0
+stop | 0                 | 0     | atr_stop: the price range is 0, target 0
 """
 
 
@@ -58,7 +58,7 @@ def estimate_fields(method: str, text: str) -> dict[str, Any]:
     words = [None if word == "none" else float(word) for word in text.split()]
     if method == "kelly":
         trades, wins, won, lost = words
-        return {"record": TradeRecord(int(trades or 0), int(wins or 0), won or 0.0, lost or 0.0)}
+        return {"trade_record": TradeRecord(int(trades or 0), int(wins or 0), won or 0.0, lost or 0.0)}
     if method == "stop":
         return {"average_range": words[0]}
     return {"volatility": words[0], "inverse_volatilities": words[1] if len(words) > 1 else 0.0}
@@ -97,7 +97,7 @@ def test_without_an_estimate_positions_are_kept_and_none_opened_or_reversed(sett
 
 @pytest.mark.parametrize("settings", [TARGET, PARITY])
 def test_no_trade_band_ignores_small_differences(settings: SizingSettings) -> None:
-    sizing_input = BASE_INPUT._replace(volatility=0.25, inverse_volatilities=25.0)  # 1,600 either way
+    sizing_input = BASE_INPUT._replace(volatility=0.25, inverse_volatilities=25.0)  # target 1,600
     for position, expected in ((1521, 1521), (1520, 1600), (1679, 1679), (1680, 1600)):
         assert size_position(settings, sizing_input._replace(current_quantity=Decimal(position))).quantity == expected
 
@@ -143,7 +143,7 @@ methods = st.sampled_from(
 
 
 def equity_share_max(settings: SizingSettings) -> Decimal:
-    """The share of equity that the method can never exceed."""
+    """Return the share of equity that the method can never exceed."""
     if settings.method == "kelly":
         return settings.kelly.cap
     return min(settings.share_max, settings.risk_parity.exposure) if settings.method == "risk_parity" else ONE
@@ -176,7 +176,7 @@ def test_sizes_are_monotone(
     record = sizing_input.trade_record
     if field == "volatility":
         assume(sizing_input.volatility)
-        # The others' estimates stay: what this one adds to the sum changes with it.
+        # The estimates of the other positions stay the same. Only this position's part of the sum changes.
         other_estimates = sizing_input.inverse_volatilities
         volatility = sizing_input.volatility or 1.0
         small = sizing_input._replace(
@@ -206,7 +206,7 @@ def test_risk_parity_spends_its_exposure_and_gives_each_the_same_risk(volatiliti
     sizing_input = BASE_INPUT._replace(price=ONE, lot_size=Decimal("0.000001"), inverse_volatilities=total)
     values = [float(size_position(settings, sizing_input._replace(volatility=one)).quantity) for one in volatilities]
     assert sum(values) <= 500_000.001
-    assert sum(values) == pytest.approx(500_000, abs=len(values) * 1.001)  # a millionth of equity each
+    assert sum(values) == pytest.approx(500_000, abs=len(values) * 1.001)  # one millionth of equity each
     for value, volatility in zip(values, volatilities, strict=True):
         assert value == pytest.approx(500_000 / volatility / total, abs=1.001)
 

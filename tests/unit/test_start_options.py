@@ -1,4 +1,4 @@
-"""What was typed at `start` reaches the settings, and is said again by `restart`."""
+"""The options of `start` reach the settings, and `restart` uses them again."""
 
 from pathlib import Path
 
@@ -28,9 +28,9 @@ def test_no_options_set_no_environment() -> None:
     ("feed", "bars", "speed", "message"),
     [
         ("tape", [], None, "--feed must be one of simulator, files, live, alpaca, polygon, found 'tape'"),
-        ("files", [], None, "--feed files needs --bars"),
-        ("simulator", ["a.csv"], None, "--bars belongs to --feed files"),
-        ("files", ["gone.csv"], None, "gone.csv is not a file"),
+        ("files", [], None, "--feed files requires --bars"),
+        ("simulator", ["a.csv"], None, "--bars requires --feed files"),
+        ("files", ["gone.csv"], None, "gone.csv is not a readable file"),
         ("files", ["a.csv"], "0", "--speed must be `max` or a number > 0, found '0'"),
         ("files", ["a.csv"], "fast", "--speed must be"),
     ],

@@ -1,4 +1,4 @@
-"""Flow and step ids are keys of the recovery stores: a renamed one would silently begin from nothing."""
+"""Flow and step ids are keys of the recovery stores. A step with a new id starts without state and without an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PINNED: dict[str, Any] = json.loads((Path(__file__).parent / "step_ids.json").re
 
 
 def build(service: str) -> Dataflow:
-    """With the sinks that `dataflows/runtime/live_endpoints.py` gives a service, by name."""
+    """Build a service with in-memory sinks under the names that `dataflows/runtime/live_endpoints.py` uses."""
     settings = load_settings(environment={})
     sinks = {
         name: MemorySink(["0"]) for name in ("kafka", "postgres", *(["redis"] if service in REDIS_SERVICES else []))
@@ -34,7 +34,7 @@ def build(service: str) -> Dataflow:
 
 
 def ids(flow: Dataflow) -> dict[str, Any]:
-    """Of every step that keeps state in the recovery store: inputs, stateful steps and outputs, as the engine sees."""
+    """Return the flow id and the ids of all steps with recovery state: inputs, stateful steps and outputs."""
     steps = to_rendered(flow).substeps
     stateful = [s.step_id for s in steps if s.op_type in ("input", "stateful_batch", "output")]
     return {"flow_id": flow.flow_id, "steps": sorted(stateful)}
@@ -52,7 +52,7 @@ def test_no_dataflow_is_left_unpinned() -> None:
 
 
 def test_recovery_states_use_the_pinned_shards() -> None:
-    """The keys beside the step ids: partitions of the source and keys of the stage."""
+    """Besides step ids, recovery stores use two other keys: source partitions and stage keys."""
     shards = {service: topology.shards(service, 4) for service in topology.SERVICES}
     by_shard, books = ["0", "1", "2", "3"], ["books"]
     assert shards == {

@@ -100,7 +100,7 @@ def test_every_strategy_is_a_function_of_its_arguments(name: str) -> None:
                 after, view = strategy.decide(record, state)
                 assert strategy.decide(record, state) == (after, view)
                 state = after
-                hash(state)  # plain and not changed in place
+                hash(state)  # hash() fails on a mutable state
     assert repr(vars(strategy)) == before
 
 
@@ -113,7 +113,7 @@ def test_strategies_are_found_by_the_name_of_their_file() -> None:
 USER_STRATEGIES = """
 from dataclasses import dataclass
 
-from operators.strategies import View
+from operators.strategies import TargetView
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Dip:
         if rsi is None:
             return state, None
         direction = 1 if rsi < self.below else 0
-        return direction, View(direction, float(direction), 0.5, {"rsi_2": rsi})
+        return direction, TargetView(direction, float(direction), 0.5, {"rsi_2": rsi})
 
 
 class NoName:
@@ -193,7 +193,7 @@ def test_one_strategy_runs_twice_under_two_names() -> None:
         {"name": "ema_cross", "parameters": {"fast": 5, "name": "quick_cross"}},
     ]
     assert [strategy.name for strategy in load_strategies(entries)] == ["ema_cross", "quick_cross"]
-    with pytest.raises(BadInput, match="two strategies are called ema_cross"):
+    with pytest.raises(BadInput, match="two strategies are named ema_cross"):
         load_strategies([{"name": "ema_cross"}, {"name": "ema_cross", "parameters": {"fast": 5}}])
 
 
@@ -214,24 +214,27 @@ def test_a_relative_path_counts_from_the_folder_of_the_settings(user_file: Path)
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"name": "ema_crss"}, "'ema_crss' is not known; known are buy_and_hold, ema_cross"),
-        ({"name": "ema_cross", "parameters": {"fasst": 3}}, "unexpected keyword argument 'fasst'; it takes fast, slow"),
+        ({"name": "ema_crss"}, "'ema_crss'; did you mean ema_cross? Known strategies: buy_and_hold, ema_cross"),
+        (
+            {"name": "ema_cross", "parameters": {"fasst": 3}},
+            "unexpected keyword argument 'fasst'; did you mean fast? Its parameters: fast, slow",
+        ),
         ({"name": "ema_cross", "parameters": {"fast": 30}}, "fast must be below slow, found 30 and 26"),
-        ({"name": "ema_cross", "parameters": [3]}, "parameters must be names with values"),
-        ({"name": "ema_cross", "params": {}}, "written as name and parameters"),
-        ({"parameters": {}}, "written as name and parameters"),
-        ({"name": "OWN"}, "must be written path/to/file.py:ClassName"),
-        ({"name": "OWN:"}, "must be written path/to/file.py:ClassName"),
-        ({"name": "missing.py:Dip"}, "there is no file"),
-        ({"name": "OWN:Dep"}, "mine.py has no class Dep, it has Dip, NoName"),
+        ({"name": "ema_cross", "parameters": [3]}, "parameters must be a mapping of names to values"),
+        ({"name": "ema_cross", "params": {}}, "must have a name and, optionally, parameters"),
+        ({"parameters": {}}, "must have a name and, optionally, parameters"),
+        ({"name": "OWN"}, "expected path/to/file.py:ClassName"),
+        ({"name": "OWN:"}, "expected path/to/file.py:ClassName"),
+        ({"name": "missing.py:Dip"}, "missing.py does not exist"),
+        ({"name": "OWN:Dep"}, "mine.py has no class Dep; did you mean Dip? Its classes: Dip, NoName"),
         ({"name": "OWN:dataclass"}, "has no class dataclass"),
         ({"name": "OWN:Dip", "parameters": {"over": 1}}, "'over'"),
-        ({"name": "OWN:NoName"}, "needs a text as its name, found None"),
-        ({"name": "OWN:NoFeatures"}, "needs a tuple of indicator specs"),
-        ({"name": "OWN:WrongSpec"}, "indicator 'magic_3' is not known"),
-        ({"name": "OWN:NoDecision"}, "needs a method decide(row, state)"),
-        ({"name": "OWN:WrongReads"}, "types out of FeatureRow, Prediction, Fundamentals, SentimentScore as its reads"),
-        ({"name": "OWN:WrongDecision"}, "decide must take (row, state)"),
+        ({"name": "OWN:NoName"}, "`name` must be a non-empty string, found None"),
+        ({"name": "OWN:NoFeatures"}, "`features` must be a tuple of indicator specs"),
+        ({"name": "OWN:WrongSpec"}, "unknown indicator 'magic_3'"),
+        ({"name": "OWN:NoDecision"}, "has no method decide(row, state)"),
+        ({"name": "OWN:WrongReads"}, "types out of FeatureRow, Prediction, Fundamentals, SentimentScore, found"),
+        ({"name": "OWN:WrongDecision"}, "decide must accept (row, state)"),
         ({"name": "OWN:Fails", "parameters": {"size": 0}}, "ZeroDivisionError: division by zero"),
     ],
 )
@@ -272,5 +275,5 @@ def test_two_files_with_the_same_name_are_independent(tmp_path: Path) -> None:
 def test_features_are_the_configured_ones_then_those_needed_each_once() -> None:
     strategies = load_strategies([{"name": "ema_cross"}, {"name": "buy_and_hold"}])
     assert feature_specs(strategies, ["sma_20", "ema_26"]) == ("sma_20", "ema_26", "ema_12", "rsi_14")
-    with pytest.raises(BadInput, match="known are"):
+    with pytest.raises(BadInput, match="did you mean sma_20"):
         feature_specs(strategies, ["sna_20"])

@@ -1,4 +1,4 @@
-"""Quotes, reference data, news and fundamentals of files: each in its tick, resumable, bad rows with their reasons."""
+"""Quotes, reference data, news and fundamentals from files: time slices, resume after a restart, and dead letters."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_each_record_is_in_the_first_slice_at_or_after_its_time(folder: Path) ->
     ]
     summaries = [[_summary(record) for record in non_bar_records(time_slice)] for time_slice in time_slices]
     assert summaries == [
-        # quotes by time, symbol and seq; then reference data, news and fundamentals, each in order of time
+        # quotes by time, symbol and seq; then reference data, news and fundamentals, each by time
         ["A 1 9.9", "B 1 9.9", "A 2 9.8", "SPLIT A", "SYMBOL_CHANGE B", "In the night", "A 20130801", "A 20131006"],
         ["A 3 9.7", "EUR 1.3575"],
         ["CASH_DIVIDEND B", "Rises, and how"],
@@ -169,9 +169,9 @@ def test_feed_resumed_after_any_slice_gives_the_rest(folder: Path) -> None:
 
 def test_feed_cannot_resume_with_other_files(folder: Path) -> None:
     state = feed(folder).state()
-    with pytest.raises(BadInput, match="cannot go on without files of quotes"):
+    with pytest.raises(BadInput, match="cannot continue without files of quotes"):
         FileFeed([folder / "bars.csv"]).resume(state)
-    with pytest.raises(BadInput, match=r"cannot go on with \['news/news.csv'\]"):
+    with pytest.raises(BadInput, match=r"cannot continue with \['news/news.csv'\]"):
         feed(folder, news="news.csv").resume(state)
 
 
@@ -213,7 +213,7 @@ BAD_ROWS = [
     (
         "quotes",
         "2013-10-07T13:30:00Z,A,9,10,1,1",
-        "field time must not go back behind 2013-10-07T13:31:00.000000001Z, ",
+        "field time must not be before 2013-10-07T13:31:00.000000001Z, ",
     ),
     ("news", "soon,Headline,A,", "field published must be an ISO time or an epoch number, found 'soon'"),
     ("news", ",Headline,A,", "field time must be an ISO time or an epoch number, found nothing"),
@@ -256,7 +256,7 @@ def test_a_bad_row_is_a_dead_letter_with_file_line_reason_and_bytes(
     path.write_text(text if text.endswith("\n") else text + "\n")
     with path.open("a") as file:
         file.write(f"{row}\n")
-    # News end behind the last bar: their bad row would too.
+    # The last headline is later than the last bar. Remove it, so that the bad row is not later too.
     if name == "news":
         path.write_text(path.read_text().replace("2013-10-07T13:40:00Z,After the last bar,A,\n", ""))
     records = [record for time_slice in feed(folder) for record in non_bar_records(time_slice)]
@@ -279,7 +279,7 @@ def test_dead_letter_is_last_in_the_slice_of_the_preceding_good_row(folder: Path
     ("name", "text", "message"),
     [
         ("n.csv", "time,title\n", "has no column for headline; its columns are time, title"),
-        ("n.csv", "", "has no header line that is CSV"),
+        ("n.csv", "", "has a malformed CSV header"),
         ("n.xml", "", "is neither CSV nor JSON lines"),
         ("n.csv", "time,headline\nnever,x\nnever,y\n", "the first bad row is line 2: field time must be an ISO time"),
     ],

@@ -1,4 +1,4 @@
-"""Sizing by weights from the log: what a command does, what none does, and that a restart changes nothing."""
+"""Sizing by weights from the log: valid commands change weights, invalid ones do not, and restarts change nothing."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_weights_by_hand() -> None:
 
 def test_without_weights_positions_are_kept_and_unweighted_symbols_closed() -> None:
     held_input = BASE_INPUT._replace(current_quantity=Decimal(70))
-    assert size_position(WEIGHTS, BASE_INPUT) == (ZERO, "target_weights: no weights recorded yet, so 0")
+    assert size_position(WEIGHTS, BASE_INPUT) == (ZERO, "target_weights: no target weights recorded yet, target 0")
     assert size_position(WEIGHTS, held_input).quantity == 70, "until there are weights what is held is kept"
     unweighted = size_position(WEIGHTS, held_input._replace(weights_cause="cmd-1"))
     assert unweighted.quantity == 0
-    assert "not among the weights of cmd-1" in unweighted.text
+    assert "not in the target weights of cmd-1" in unweighted.text
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_without_weights_positions_are_kept_and_unweighted_symbols_closed() -> N
         ({"X": "10.000000001"}, "found '10.000000001'"),
         ({"X": "0.0000000001"}, "at most 9 decimals"),
         ({"X": ""}, "found ''"),
-        ({"A B": "0.1"}, "a symbol must be one word"),
-        ({"X\0": "0.1"}, "a symbol must be one word"),
-        ({"": "0.1"}, "a symbol must be one word"),
+        ({"A B": "0.1"}, "a symbol must be 1 to 64 printable ASCII characters"),
+        ({"X\0": "0.1"}, "a symbol must be 1 to 64 printable ASCII characters"),
+        ({"": "0.1"}, "a symbol must be 1 to 64 printable ASCII characters"),
     ],
 )
 def test_invalid_weights_are_rejected_when_written_and_ignored_by_the_stage(

@@ -1,4 +1,4 @@
-"""The service diagram as data agrees with the declared topics, and closes no loop that waits for itself."""
+"""The service topology matches the declared topics, and its only cycles are through feedback inputs."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_platform_starts_every_service() -> None:
 
 
 def test_optional_libraries_are_not_loaded_by_every_service() -> None:
-    """A dataflow that was killed is back the sooner."""
+    """A dataflow without these libraries restarts faster after a crash."""
     script = (
         "import sys, dataflows.features, dataflows.signals, dataflows.risk, dataflows.feedback; print(*sys.modules)"
     )

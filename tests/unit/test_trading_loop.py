@@ -1,4 +1,4 @@
-"""The fused loop hands each stage exactly what the aligned topics would: what was decided comes back one tick later."""
+"""The fused loop passes each stage the inputs of the aligned topics. Feedback arrives one time slice later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.builders import bar, command, execution, refusal, signal
 
 
 class RecordingStage:
-    """A stage that notes what it is given and answers with what the test says."""
+    """A stage that records its inputs and returns the output that the test defines."""
 
     def __init__(self, answer: Callable[[int], list[Any]] = lambda _ts_ns: []) -> None:
         self.inputs: list[tuple[int, list[Record]]] = []

@@ -1,4 +1,4 @@
-"""Marks kept up symbol by symbol equal a valuation from scratch."""
+"""Marks that are updated per symbol equal a valuation from scratch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated venue against hand-worked fills and a naive reference."""
+"""The simulated venue against hand-calculated fills and a naive reference."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_fee_is_per_share_with_a_minimum(quantity: str, fee: str) -> None:
 @pytest.mark.parametrize(
     ("side", "limit", "first", "second", "price"),
     [
-        # On its first bar: marketable takes at the open; touched fills at the limit; else rests.
+        # First bar: a marketable order fills at the open, a touched limit fills at the limit, other orders rest.
         (BUY, "100", (99.0, 100.0, 101.0), None, "100"),
         (BUY, "105", (99.0, 100.0, 101.0), None, "100"),
         (BUY, "99", (99.0, 100.0, 101.0), None, "99"),
@@ -111,7 +111,7 @@ def test_the_fee_is_per_share_with_a_minimum(quantity: str, fee: str) -> None:
         (SELL, "101", (99.0, 100.0, 101.0), None, "101"),
         (SELL, "101.01", (99.0, 100.0, 101.0), (99.0, 100.0, 101.01), "101.01"),
         (SELL, "101.01", (99.0, 100.0, 101.0), (99.0, 100.0, 101.0), None),
-        # Resting, then the market gaps through it: the open, which is better than the limit.
+        # The market gaps through a resting order's limit: the order fills at the open, which is the better price.
         (BUY, "95", (99.0, 100.0, 101.0), (80.0, 90.0, 91.0), "90"),
         (SELL, "105", (99.0, 100.0, 101.0), (109.0, 110.0, 111.0), "110"),
     ],
@@ -143,7 +143,7 @@ def test_a_day_order_expires_before_it_can_fill_on_a_later_day_and_a_gtc_order_r
         VenueStage(FREE), [day_order, gtc_order, bar(1)], [bar(2, (80.0, 85.0, 99.0), day=20240103)]
     )
     assert [(e.order_id, e.exec_type) for e in executions[2:]] == [("ord-1", EXPIRED), ("ord-2", TRADE)]
-    assert executions[2].text == "day order of 20240102"
+    assert executions[2].text == "day order expired after trading day 20240102"
     assert (executions[2].leaves_quantity, executions[2].quantity) == (ZERO, ZERO)
 
 
@@ -177,8 +177,8 @@ def test_fence_cancels_working_orders_and_rejects_older_epochs() -> None:
         ("ord-7", REJECTED),
     ]
     assert executions[3].text == "halted by risk epoch 1: drill"
-    assert executions[6].text == "risk epoch 0 is older than the fence at 1"
-    assert executions[7].text == "trading is halted since risk epoch 1"
+    assert executions[6].text == "risk epoch 0 is older than the current risk epoch 1"
+    assert executions[7].text == "trading has been halted since risk epoch 1"
 
 
 def test_after_the_release_orders_of_the_new_epoch_trade_again() -> None:
@@ -212,7 +212,7 @@ ORDERS = st.lists(
 
 
 def naive(bars: list[Bar], first_bar: int, tested_order: Order) -> tuple[str, str, int]:
-    """Slow and obvious: walk the bars from the one the order meets first. Returns (what ended it, price, bar seq)."""
+    """Slow reference: walk the bars from the order's first bar. Return (result, price, bar seq)."""
     day = bars[first_bar].trading_day if first_bar < len(bars) else 0
     for b in bars[first_bar:]:
         if tested_order.time_in_force == DAY and b.trading_day > day:

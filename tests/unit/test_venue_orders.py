@@ -1,4 +1,4 @@
-"""Order types, times in force, links between orders, and the venue's models: worked cases on single bars."""
+"""Order types, times in force, linked orders and the venue's models: worked cases on single bars."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def run(settings_: VenueSettings, *slices: list[Record], restart: bool = False) 
 
 
 def report_lines(executions: list[Execution]) -> list[str]:
-    """`1 TRADE 10@100` for each report but NEW, in order."""
+    """Return a line such as `1 TRADE 10@100` for each report except NEW, in order."""
     lines = []
     for e in executions:
         if e.exec_type == TRADE:
@@ -409,7 +409,7 @@ def test_short_sale_beyond_the_borrowable_quantity_is_rejected() -> None:
     venue = VenueSettings(**NO_FEE, instruments=scarce)
     executions = run(venue, [order(1, SELL), order(2, SELL, "5"), order(3, SELL, "1"), bar(1)])
     assert report_lines(executions) == ["3 REJECTED", "1 TRADE 10@100", "2 TRADE 5@100"]
-    assert executions[2].text == "16 short in all, 15 can be borrowed"
+    assert executions[2].text == "would be 16 units short, borrowable 15"
 
 
 def test_settings_of_the_models_are_checked() -> None:
@@ -452,7 +452,7 @@ def test_every_order_ends_and_never_trades_through_its_limit(orders: Any, walk: 
             index + 1, float(a), low, high, float(d), traded=traded, session=session, trading_day=20240102 + index // 4
         )
         slices[index].append(walk_bar)
-    # The last word: the kill switch ends whatever still works.
+    # The kill switch ends all orders that still work.
     slices.append([RiskFence(99, 0, 1, "HALTED", "end", "t")])
     executions = run(VenueSettings(fee_model="none", max_volume_share=Decimal("0.007")), *slices, restart=restart)
     ended_ids = [e.order_id for e in executions if e.exec_type != NEW and e.leaves_quantity == 0]

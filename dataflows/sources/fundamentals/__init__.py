@@ -1,4 +1,4 @@
-"""Sources of companies' figures."""
+"""Sources of company figures: the SEC's companyfacts and watched files; the settings choose one."""
 
 from dataflows.sources.fundamentals.from_settings import fundamentals_source
 

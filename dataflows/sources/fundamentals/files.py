@@ -1,4 +1,4 @@
-"""Files of figures, read again whenever they change, for a live run; not those of a tape."""
+"""Files of company figures that are read again whenever they change; the files of a tape are not watched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.records import Fundamentals
 
 
 class FundamentalsFileSource(WatchedFiles):
-    """Rows as those of a tape's fundamentals. Raises BadInput for a wrong file."""
+    """Reads rows in the format of a tape's fundamentals. Raises BadInput if a file is invalid."""
 
     def __init__(self, paths: Sequence[Path], *, interval_s: float, now_ns: Callable[[], int] = time.time_ns) -> None:
         files = [open_fundamentals(path, RowRules(FeedSettings())) for path in paths]

@@ -1,4 +1,4 @@
-"""From the settings to the source of companies' figures."""
+"""Build the source of company figures from the settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.errors import BadInput
 
 
 def fundamentals_source(settings: Settings, read_stored_ids: Callable[[], list[str]]) -> PollableSource | None:
-    """What the service asks, None where there is nothing to ask for. `read_stored_ids` gives the ids in the topic."""
+    """Return the service's source, or None if there is none. `read_stored_ids` returns the ids in the topic."""
     source = _build_source(settings)
     if source is None:
         return None
@@ -28,8 +28,8 @@ def _build_source(settings: Settings) -> BlockingSource | None:
         sec = fundamentals.sec
         if not sec.companies or "@" not in sec.user_agent:
             raise BadInput(
-                "fundamentals.feed sec needs fundamentals.sec.companies (symbol: CIK) and, as the SEC asks, "
-                "fundamentals.sec.user_agent with a name and an e-mail address"
+                "fundamentals.feed sec needs fundamentals.sec.companies (symbol: CIK) and "
+                "fundamentals.sec.user_agent with a name and an e-mail address, which the SEC requires"
             )
         return SecFactsSource(
             sec.companies,

@@ -1,4 +1,4 @@
-"""The SEC's companyfacts over HTTP, company by company, at the pace that its rules ask for."""
+"""Fetch the SEC's companyfacts over HTTP, company by company, within the SEC's rate limit."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ MAX_BYTES = 100_000_000
 
 
 class SecFactsSource:
-    """An `BlockingSource` (`background.py`): filings of the last `history_days`, oldest first.
+    """A `BlockingSource` (`background_poller.py`) of the filings of the last `history_days`, oldest first.
 
-    `companies` gives each symbol its CIK. `user_agent` must name who asks, with an address: the SEC refuses others.
+    `companies` maps each symbol to its CIK. `user_agent` must name the requester with an address: the SEC rejects
+    others.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class SecFactsSource:
         if failures and len(failures) == len(self._companies):
             raise Unavailable("; ".join(failures[:3]))
         for failure in failures:
-            log.warning("companyfacts not read", reason=failure)
+            log.warning("companyfacts request failed", reason=failure)
         return records
 
     def close(self) -> None:
@@ -71,7 +72,7 @@ class SecFactsSource:
             company_filings = filings(json.loads(content), symbol)
         except ValueError as error:
             self._http.forget_validators(url)
-            raise InvalidField(f"{url}: the answer must be JSON, found {content[:40]!r}") from error
+            raise InvalidField(f"{url}: the response must be JSON, found {content[:40]!r}") from error
         now_ns = self._now_ns()
         oldest = datetime.fromtimestamp(now_ns / 1e9, UTC) - timedelta(days=self._history_days)
         oldest_filed = oldest.year * 10_000 + oldest.month * 100 + oldest.day

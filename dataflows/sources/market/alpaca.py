@@ -1,4 +1,4 @@
-"""Alpaca's market data: the socket of bars, quotes and trades, and its historical bars by request."""
+"""Alpaca market data: bars, quotes and trades by socket, historical bars by request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ logging.getLogger("alpaca.data.live.websocket").setLevel(logging.CRITICAL)  # a 
 
 @dataclass(frozen=True, kw_only=True)
 class AlpacaOptions:
-    """Where from, and what. `url`: another server that speaks the protocol. `feed`: iex or sip, for stocks."""
+    """Connection and subscription. `url` replaces Alpaca's server. `feed` is iex or sip, for stocks."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
@@ -56,7 +56,7 @@ class AlpacaOptions:
 
 
 class _BoundedSession(Session):
-    """Requests wait forever where nobody says how long."""
+    """A session with a default timeout: `requests` has none."""
 
     def request(self, *arguments: Any, **options: Any) -> Response:
         options.setdefault("timeout", REQUEST_TIMEOUT_S)
@@ -64,7 +64,7 @@ class _BoundedSession(Session):
 
 
 class AlpacaHistory:
-    """Bars of the past by request."""
+    """Historical bars by request."""
 
     def __init__(self, options: AlpacaOptions) -> None:
         self._options = options
@@ -74,7 +74,7 @@ class AlpacaHistory:
         self._client._retry = 0
 
     def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        """A `FetchHistory`. Raises Unavailable."""
+        """Fetch bars, as a `FetchHistory`. Raises Unavailable."""
         request = {
             "symbol_or_symbols": list(self._options.symbols),
             "timeframe": TimeFrame.Minute,
@@ -87,14 +87,14 @@ class AlpacaHistory:
             else:
                 response = self._client.get_stock_bars(StockBarsRequest(**request, feed=DataFeed(self._options.feed)))
         except (APIError, RequestException, ValueError) as error:
-            raise Unavailable(f"its request failed: {type(error).__name__}") from error
+            raise Unavailable(f"Alpaca request failed: {type(error).__name__}") from error
         rows_by_open: dict[int, RowsBySymbol] = {}
         for symbol, bars in (response or {}).items():
             for bar in bars or ():
                 try:
                     row = checked_row(symbol, bar)
                 except InvalidField as invalid:
-                    log.warning("a bar that cannot be one", provider="alpaca", reason=str(invalid))
+                    log.warning("malformed bar discarded", provider="alpaca", reason=str(invalid))
                     continue
                 open_ns = _to_ns(bar["t"])
                 if first_open_ns <= open_ns < end_ns:
@@ -103,7 +103,7 @@ class AlpacaHistory:
 
 
 class AlpacaSocketProvider(SocketProvider):
-    """Provider `alpaca`: bars as the socket brings them."""
+    """Provider `alpaca`: bars from the socket."""
 
     def __init__(self, options: AlpacaOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
         super().__init__(
@@ -136,7 +136,7 @@ class AlpacaSocketProvider(SocketProvider):
                 asyncio.run_coroutine_threadsafe(_close_socket(stream), stream._loop)
             thread.join(3)
 
-    # -- in the thread of the socket
+    # -- in the socket's thread
 
     def _on_state(self, connected: bool) -> None:
         if connected:
@@ -167,14 +167,14 @@ class AlpacaSocketProvider(SocketProvider):
 
 
 class AlpacaRestProvider(RestBarsProvider):
-    """Provider `alpaca_rest`: each minute's bars by request once it is over, for when the socket is away."""
+    """Provider `alpaca_rest`: requests each minute's bars after it ends, as a fallback for the socket."""
 
     def __init__(self, options: AlpacaOptions, retry_interval_s: float = 1.0) -> None:
         super().__init__("alpaca_rest", AlpacaHistory(options).bars, retry_interval_s)
 
 
 def _build_stream(alpaca_options: AlpacaOptions, on_state: Callable[[bool], None]) -> Any:
-    """Alpaca's client, telling when it listens and when it does not."""
+    """Build Alpaca's stream client, which reports connects and disconnects to `on_state`."""
     base_type: Any = CryptoDataStream if alpaca_options.crypto else StockDataStream
 
     class ReportingStream(base_type):  # type: ignore[misc]
@@ -199,11 +199,11 @@ def _build_stream(alpaca_options: AlpacaOptions, on_state: Callable[[bool], None
 async def _close_socket(stream: Any) -> None:
     await stream.stop_ws()
     if stream._ws is not None:
-        await stream._ws.close()  # wakes the reader, which would wait for seconds
+        await stream._ws.close()  # wakes the reader, which otherwise blocks for seconds
 
 
 def _to_ns(timestamp: Any) -> int:
-    """Of msgpack's Timestamp, or of RFC 3339 text."""
+    """Convert msgpack's Timestamp or RFC 3339 text."""
     if isinstance(timestamp, str):
         return round(datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()) * SECOND_NS
     return int(timestamp.to_unix_nano())

@@ -1,4 +1,4 @@
-"""What stands at the end of the feed's own topics: after a crash more than its last snapshot knows."""
+"""Recover the feed's position from its own topics: after a crash they may be ahead of the last snapshot."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sinks.cluster import client_config
 FEED_TOPICS = ("market-bars", "market-quotes", "market-trades")
 READ_TIMEOUT_S = 60.0
 TIMESTAMP_MARGIN_NS = 30_000_000_000
-"""A message's time is the producer's: so long before the snapshot nothing is missed."""
+"""Message timestamps come from the producer's clock; reading starts this much before the snapshot."""
 
 
 @dataclass
 class FeedTopicState:
-    """`clocks` of each partition of market-bars; the last bar, `seq` of quotes and of trades by symbol."""
+    """`clocks` by partition of market-bars; the last bar, and the `seq` of quotes and trades, by symbol."""
 
     clocks: dict[int, int] = field(default_factory=dict)
     bars: dict[str, Bar] = field(default_factory=dict)
@@ -33,11 +33,11 @@ class FeedTopicState:
 
     @property
     def clock_ns(self) -> int:
-        """The clock that stands in every partition: a tick behind it is there in part, or not at all."""
+        """The clock that every partition has reached; later time slices are incomplete or missing."""
         return min(self.clocks.values(), default=-1)
 
     def merge_into(self, completion_snapshot: dict[str, Any]) -> dict[str, Any]:
-        """A snapshot of minute completion brought up to the topics."""
+        """Return a snapshot of minute completion, updated to the topics."""
         symbols = dict(completion_snapshot["symbols"])
         for symbol, bar in self.bars.items():
             if bar.seq >= symbols.get(symbol, (0, 0.0))[0]:
@@ -56,7 +56,7 @@ class FeedTopicState:
 
 
 def feed_topic_reader(kafka: KafkaSection) -> Callable[[int | None], FeedTopicState]:
-    """A function that reads them, from a wall-clock time on or from the beginning. Raises Unavailable."""
+    """Return a function that reads the state from a wall-clock time or from the beginning. Raises Unavailable."""
 
     def read(since_ns: int | None) -> FeedTopicState:
         consumer = Consumer(
@@ -66,7 +66,7 @@ def feed_topic_reader(kafka: KafkaSection) -> Callable[[int | None], FeedTopicSt
             try:
                 return _read_feed_topics(consumer, kafka, since_ns)
             except KafkaException as error:
-                raise Unavailable(f"the feed's own topics: {error.args[0].str()}") from error
+                raise Unavailable(f"topics of the feed: {error.args[0].str()}") from error
 
     return read
 
@@ -84,7 +84,7 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | N
                     topic_partition.topic, partition, max(0, (since_ns - TIMESTAMP_MARGIN_NS) // 1_000_000)
                 )
                 offset = consumer.offsets_for_times([requested], timeout=READ_TIMEOUT_S)[0].offset
-                # Nothing since then: what stands there is older than the snapshot, and known to it.
+                # No message since then: the snapshot covers everything in this partition.
                 start = max(low, offset) if offset >= 0 else high
             if start < high:
                 starts.append(TopicPartition(topic_partition.topic, partition, start))
@@ -95,7 +95,7 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | N
     deadline = time.monotonic() + READ_TIMEOUT_S
     while ends:
         if time.monotonic() > deadline:
-            raise Unavailable(f"the feed's own topics were not read in {READ_TIMEOUT_S:.0f} s")
+            raise Unavailable(f"topics of the feed: the end was not reached within {READ_TIMEOUT_S:.0f} s")
         for message in consumer.consume(1000, 0.5):
             if message.error() is not None:
                 raise KafkaException(message.error())
@@ -103,7 +103,7 @@ def _read_feed_topics(consumer: Consumer, kafka: KafkaSection, since_ns: int | N
             try:
                 record = DEFAULT_CODEC.decode(message.value())
             except Undecodable:
-                record = None  # who reads the topic makes a dead letter of it
+                record = None  # the consumer of the topic creates the dead letter
             if type(record) is not Clock or topic == kafka.topic_prefix + "market-bars":
                 state.add(partition, record)
             if (message.offset() or 0) + 1 >= ends.get((topic, partition), 0):

@@ -1,9 +1,9 @@
-"""The live feed: one clock for everything, minutes closed when their bars are there, gaps that show.
+"""Live feed: one clock for all records, minutes that close when their bars have arrived, and visible gaps.
 
-The clock goes on every `clock_ms`, with or without records. A minute is closed once every symbol's bar has come, or
-`wait_s` after its end; until then the clock stays in front of it, so that no bar comes behind its log's clock. A symbol
-that did not trade gets a no-trade bar. A minute of which nobody knows anything gets none at all: its prices grow old,
-which is what risk looks at.
+The clock advances every `clock_ms`, with or without records. A minute closes when every symbol's bar has arrived, or
+`wait_s` after its end; until then, the clock does not reach the end of the minute, so that no bar arrives after its
+clock record. A symbol that did not trade gets a no-trade bar. A minute without data from any provider gets no bars:
+prices become stale, and risk checks their age.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ACTIVE_SESSIONS = (REGULAR, CONTINUOUS)
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFeedOptions:
-    """`symbols` are expected in every minute; `backfill_minutes_max`: so many missed ones are asked for at a start."""
+    """`symbols` are expected in every minute. `backfill_minutes_max` limits the minutes backfilled at a start."""
 
     symbols: tuple[str, ...]
     calendar: str = "XNYS"
@@ -46,16 +46,16 @@ class LiveFeedOptions:
 
     def __post_init__(self) -> None:
         if not self.symbols or len(set(self.symbols)) != len(self.symbols):
-            raise BadInput(f"a live feed needs different symbols, found {', '.join(self.symbols) or 'none'}")
+            raise BadInput(f"a live feed needs distinct symbols, found {', '.join(self.symbols) or 'none'}")
         if self.clock_ms < 10 or (self.bar_interval_s * 1000) % self.clock_ms:
-            raise BadInput(f"setting clock_ms must be at least 10 and divide a bar's length, found {self.clock_ms}")
+            raise BadInput(f"setting clock_ms must be >= 10 and divide the bar interval, found {self.clock_ms}")
 
 
 class LiveFeed:
-    """A `Feed` (`dataflows/sources/feed_source.py`) over providers, the preferred one first.
+    """A `MarketFeed` (`dataflows/sources/feed_source.py`) that reads from `providers`, in order of preference.
 
-    `written` reads what stands in the feed's own topics, from a wall-clock time on or from their beginning: after a
-    crash a part of a tick may be there that no snapshot knows.
+    `read_topic_state` reads the feed's own topics, from a wall-clock time or from their beginning. After a crash, they
+    may contain part of a time slice that is not in any snapshot.
     """
 
     def __init__(
@@ -66,12 +66,8 @@ class LiveFeed:
         *,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._settings, self._providers, self._read_topic_state, self._now_ns = (
-            settings,
-            list(providers),
-            read_topic_state,
-            now_ns,
-        )
+        self._settings, self._providers = settings, list(providers)
+        self._read_topic_state, self._now_ns = read_topic_state, now_ns
         self._calendar = TradingCalendar(settings.calendar, settings.session)
         self._completion = MinuteCompletion()
         self._expected_symbols = frozenset(settings.symbols)
@@ -81,10 +77,10 @@ class LiveFeed:
         self._active_provider = 0
         self._quote_seq: dict[str, int] = {}
         self._trade_seq: dict[str, int] = {}
-        self._quotes: dict[str, QuoteUpdate] = {}  # the latest of each symbol that is not yet in a tick
-        self._pending_records: list[Record] = []  # trades and notes for the next tick
-        self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was off
-        self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of its last bar that an earlier process wrote
+        self._quotes: dict[str, QuoteUpdate] = {}  # the latest quote of each symbol, for the next time slice
+        self._pending_records: list[Record] = []  # trades, commands and dead letters for the next time slice
+        self._missed_minutes: dict[int, RowsBySymbol] = {}  # bars of minutes that passed while the feed was down
+        self._last_bar_in_log_ns: dict[str, int] = {}  # symbol -> end of the last bar that an earlier process wrote
         self._minutes: Iterator[Minute] = iter(())
         self._minute = Minute(0, 0, "", 0)
         self._checked_ns = 0
@@ -95,18 +91,18 @@ class LiveFeed:
         return False
 
     def due_ns(self) -> int | None:
-        """The next step of the clock, or the next look at a minute that waits for its bars."""
+        """Return when the clock next advances, or when an incomplete minute is checked again."""
         return max(self._clock_ns + self._clock_step_ns, self._checked_ns + RECHECK_NS) if self._is_open else None
 
     def stop(self) -> None:
-        """Let go of the providers."""
+        """Stop the providers."""
         for provider in self._providers:
             provider.stop()
 
-    # -- ticks
+    # -- time slices
 
     def take(self, count: int) -> list[TimeSlice]:
-        """The ticks that are due, at most `count`."""
+        """Return the due time slices, at most `count`."""
         if not self._is_open:
             self._open(self._read_topic_state(None))
         self._checked_ns = now_ns = self._now_ns()
@@ -138,8 +134,8 @@ class LiveFeed:
         return TimeSlice(ts_ns, records)
 
     def _collect_updates(self) -> None:
-        """Quotes as the latest of each symbol, trades each; of all providers only the one in use is heard. What a
-        provider could not take in becomes a dead letter, whoever it is from.
+        """Collect the latest quote of each symbol and every trade of the active provider. Messages that any provider
+        rejected become dead letters.
         """
         for index, provider in enumerate(self._providers):
             quotes, trades = provider.drain_updates()
@@ -168,7 +164,7 @@ class LiveFeed:
     # -- minutes
 
     def _closing_rows(self, minute: Minute, now_ns: int) -> RowsBySymbol | None:
-        """The minute's rows; None while it is worth waiting; empty and noted where nobody knows anything."""
+        """Return the minute's rows; None while waiting for them; an empty dict if no provider has data."""
         if minute.open_ns in self._missed_minutes:
             return self._missed_minutes.pop(minute.open_ns)
         wait_over = now_ns - minute.ts_ns >= self._settings.wait_s * SECOND_NS
@@ -182,11 +178,11 @@ class LiveFeed:
         if not rows and minute.session in _ACTIVE_SESSIONS:
             preferred, rows = self._next_best(minute, unhealthy_reasons, preferred)
         if preferred != self._active_provider:
-            self._switch(preferred, unhealthy_reasons[self._active_provider] or "it has no bars of this minute", minute)
+            self._switch(preferred, unhealthy_reasons[self._active_provider] or "no bars for this minute", minute)
         return rows
 
     def _next_best(self, minute: Minute, unhealthy_reasons: list[str], preferred: int) -> tuple[int, RowsBySymbol]:
-        """Where the preferred provider is well and yet silent in a minute in which something should have traded."""
+        """Return the next healthy provider with bars; the preferred one without rows if there is none."""
         for index, reason in enumerate(unhealthy_reasons):
             if index > preferred and not reason and (rows := self._providers[index].rows(minute)):
                 return index, rows
@@ -196,7 +192,7 @@ class LiveFeed:
         expected_rows = {symbol: row for symbol, row in rows.items() if symbol in self._expected_symbols}
         no_data = not expected_rows and (minute.session in _ACTIVE_SESSIONS or self._all_unhealthy(minute))
         if no_data:
-            log.warning("no bars of a minute from any provider", open_ns=minute.open_ns)
+            log.warning("minute without bars from any provider", open_ns=minute.open_ns)
             return []
         counts_before = self._completion.snapshot()["symbols"] if self._last_bar_in_log_ns else {}
         bars = self._completion.complete(minute, expected_rows.values())
@@ -204,7 +200,7 @@ class LiveFeed:
         if not already_written:
             self._last_bar_in_log_ns = {}
             return bars
-        # Cut off in the middle of this minute, an earlier process has written these: their count stays as it was.
+        # An earlier process was interrupted in this minute and wrote these bars: restore their counts.
         snapshot_after = self._completion.snapshot()
         unchanged_counts = {symbol: counts_before[symbol] for symbol in already_written if symbol in counts_before}
         self._completion.restore({**snapshot_after, "symbols": {**snapshot_after["symbols"], **unchanged_counts}})
@@ -215,11 +211,11 @@ class LiveFeed:
         return all(provider.unhealthy_reason(minute, now_ns) for provider in self._providers)
 
     def _switch(self, provider_index: int, reason: str, minute: Minute) -> None:
-        """On record as a command that asks nothing of anybody: who looks at the bars sees whose they are."""
+        """Record the switch as a command without effect, so that the source of the bars is traceable."""
         names = (self._providers[self._active_provider].name, self._providers[provider_index].name)
         if provider_index < self._active_provider:
-            reason = f"{names[1]} is well again"
-        log.warning("feed switched", left=names[0], to=names[1], reason=reason)
+            reason = f"{names[1]} is healthy again"
+        log.warning("feed switched", previous=names[0], provider=names[1], reason=reason)
         arguments = {"from": names[0], "to": names[1]}
         self._pending_records.append(
             Command(f"feed-{minute.ts_ns}-{names[1]}", minute.ts_ns, FEED_SWITCHED, STAGE, reason, arguments)
@@ -238,11 +234,11 @@ class LiveFeed:
             self._quote_seq[symbol] = max(seq, self._quote_seq.get(symbol, 0))
         for symbol, seq in topic_state.trades.items():
             self._trade_seq[symbol] = max(seq, self._trade_seq.get(symbol, 0))
-        # A minute that is under way at the first start is taken: its bar is the provider's, and whole.
+        # At the first start, begin with the current minute: the provider's bar covers all of it.
         oldest_ns = now_ns - self._settings.backfill_minutes_max * 60 * SECOND_NS
         first_ns = now_ns // self.interval_ns * self.interval_ns
         if self._clock_ns >= 0:
-            # The next minute is the first that ends behind the clock.
+            # The next minute is the first one that ends after the clock.
             first_ns = max(self._clock_ns, oldest_ns) // self.interval_ns * self.interval_ns
         self._minutes = self._calendar.minutes(first_ns, self.interval_ns)
         self._minute = next(self._minutes)
@@ -252,7 +248,7 @@ class LiveFeed:
             self._backfill(now_ns)
 
     def _backfill(self, now_ns: int) -> None:
-        """Bars of the minutes that passed while the feed was off, from the first provider that has any."""
+        """Load bars of the minutes missed while the feed was down, from the first provider that has any."""
         first_ns, end_ns = self._minute.open_ns, now_ns // self.interval_ns * self.interval_ns
         rows_by_open: dict[int, RowsBySymbol] = {}
         for provider in self._providers:
@@ -264,7 +260,7 @@ class LiveFeed:
             self._missed_minutes[minute.open_ns] = rows_by_open.get(minute.open_ns, {})
             minute = next(self._minutes)
         self._minutes = self._calendar.minutes(self._minute.ts_ns, self.interval_ns)
-        log.info("missed minutes", minutes=len(self._missed_minutes), with_bars=len(rows_by_open))
+        log.info("missed minutes backfilled", minutes=len(self._missed_minutes), with_bars=len(rows_by_open))
 
     def state(self) -> dict[str, Any]:
         return {
@@ -278,10 +274,10 @@ class LiveFeed:
         }
 
     def resume(self, state: dict[str, Any] | None) -> LiveFeed:
-        """Go on behind what stands in the topics, which may be more than the state knows."""
+        """Restore `state`, then continue after the last record in the topics, which may be newer than the state."""
         if state is None:
             return self
-        assert state["v"] == STATE_VERSION, f"unknown version of a live feed's state: {state['v']}"
+        assert state["v"] == STATE_VERSION, f"live feed state of version {state['v']}, expected {STATE_VERSION}"
         self._clock_ns = state["clock_ns"]
         self._completion.restore(state["minutes"])
         self._quote_seq, self._trade_seq = dict(state["quotes"]), dict(state["trades"])

@@ -1,4 +1,4 @@
-"""From the settings to the live feed."""
+"""Build the live feed from the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataflows.sources.market.simulated_provider import SimulatedProvider
 
 
 def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
-    """Opens the feed with its providers. Raises BadInput for settings that do not fit together."""
+    """Return a function that opens the feed with its providers. Raises BadInput for inconsistent settings."""
     live = settings.market_data.live
     options = LiveFeedOptions(
         symbols=live.symbols,
@@ -32,7 +32,7 @@ def live_feed_opener(settings: Settings) -> Callable[[], LiveFeed]:
 
 
 def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
-    """How to make the provider of that name. Raises BadInput where its keys are missing."""
+    """Return a function that builds the named provider. Raises BadInput if its keys are missing."""
     retry_interval_s = settings.market_data.update_frequency
     if name.startswith("polygon"):
         return _polygon_maker(settings, name, retry_interval_s)
@@ -43,7 +43,7 @@ def _provider_maker(settings: Settings, name: str) -> Callable[[], Provider]:
 
 
 def _polygon_maker(settings: Settings, name: str, retry_interval_s: float) -> Callable[[], Provider]:
-    # Imported where it is asked for, and Alpaca below: the one's client is slow to import for who uses the other.
+    # Each provider is imported on use, because the clients are slow to import.
     from dataflows.sources.market.polygon import (
         REST_URL,
         STREAM_URL,

@@ -1,8 +1,7 @@
-"""Polygon's market data (the company is called Massive now): the socket of bars, quotes and trades, and its bars by
-request.
+"""Polygon market data (the company is now called Massive): socket for bars, quotes and trades, and historical bars.
 
-Both speak the protocol themselves, by `websockets` and `httpx`; why not by Polygon's client is in
-docs/howto/polygon.md. Source: https://massive.com/docs/websocket/stocks and https://massive.com/docs/rest/stocks.
+Both use the protocol directly, with `websockets` and `httpx`; docs/howto/polygon.md explains why not Polygon's client.
+Sources: https://massive.com/docs/websocket/stocks and https://massive.com/docs/rest/stocks.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ from operators.bar_completion import MinuteRow
 from schemas.errors import InvalidField, Unavailable
 
 log = structlog.get_logger(__name__)
-_socket_logger = logging.getLogger("polygon-socket")  # the socket's own lines would repeat ours
+_socket_logger = logging.getLogger("polygon-socket")  # its lines would repeat those of this module
 _socket_logger.setLevel(logging.CRITICAL)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request, which is one a symbol and minute
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request: one per symbol and minute
 
 STREAM_URL = "wss://socket.massive.com/stocks"
 REST_URL = "https://api.massive.com"
 AGGREGATES = {1: ("A", "second"), 60: ("AM", "minute")}
-"""Length of a bar in seconds -> the socket's channel, and what a request calls it."""
+"""Bar interval in seconds -> the socket's channel and the REST timespan."""
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 CONCURRENT_REQUESTS_MAX = 8
@@ -55,7 +54,7 @@ MILLISECONDS_END = 9_000_000_000_000  # the year 2255: nanoseconds must fit into
 
 @dataclass(frozen=True, kw_only=True)
 class PolygonOptions:
-    """Where from, and what. `bar_interval_s`: 60 or 1, Polygon's minute and second aggregates."""
+    """Connection and subscription. `bar_interval_s` is 60 or 1, for Polygon's minute and second aggregates."""
 
     key: str = field(repr=False)
     symbols: tuple[str, ...]
@@ -68,7 +67,7 @@ class PolygonOptions:
 
 
 class PolygonHistory:
-    """Bars of the past by request: a request for each symbol, some at a time. Prices are not adjusted for splits."""
+    """Historical bars, one request per symbol, several at a time. Prices are not adjusted for splits."""
 
     def __init__(self, options: PolygonOptions) -> None:
         self._options = options
@@ -77,7 +76,7 @@ class PolygonHistory:
         self._client = httpx.Client(base_url=options.rest_url, headers=headers, timeout=REQUEST_TIMEOUT_S)
 
     def bars(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        """A `FetchHistory`. Raises Unavailable where one symbol's request fails."""
+        """Fetch bars, as a `FetchHistory`. Raises Unavailable if any symbol's request fails."""
         rows_by_open: dict[int, RowsBySymbol] = {}
         with ThreadPoolExecutor(min(CONCURRENT_REQUESTS_MAX, len(self._options.symbols))) as pool:
             results = pool.map(lambda symbol: self._fetch_symbol(symbol, first_open_ns, end_ns), self._options.symbols)
@@ -98,36 +97,38 @@ class PolygonHistory:
                 try:
                     open_ns, row = _open_ns(bar, "t", self._interval_ms), checked_row(symbol, bar)
                 except InvalidField as error:
-                    log.warning("a bar that cannot be one", provider="polygon", symbol=symbol, reason=str(error))
+                    log.warning("malformed bar discarded", provider="polygon", symbol=symbol, reason=str(error))
                     continue
                 if first_open_ns <= open_ns < end_ns:
                     rows.append((open_ns, row))
             if not page.get("next_url"):
                 return rows
-            # Of the next page's address the host is left out: the key goes to the host of the settings alone.
+            # Only the path and query of the next page are used, so that the key goes only to the configured host.
             next_url = urlsplit(str(page["next_url"]))
             path, query = f"{next_url.path}?{next_url.query}", None
-        raise Unavailable(f"its bars of {symbol} did not end within {PAGES_MAX} pages")
+        raise Unavailable(f"Polygon returned more than {PAGES_MAX} pages of bars of {symbol}")
 
     def _fetch_page(self, path: str, query: Mapping[str, Any] | None) -> dict[str, Any]:
         try:
             response = self._client.get(path, params=query)
         except httpx.HTTPError as error:
-            raise Unavailable(f"its request failed: {type(error).__name__}") from error
+            raise Unavailable(f"Polygon request failed: {type(error).__name__}") from error
         try:
             page = response.json()
         except ValueError:
             page = None
         if response.status_code != httpx.codes.OK:
             message = page.get("error") or page.get("message") if isinstance(page, dict) else ""
-            raise Unavailable(f"it answered {response.status_code}{f': {message}' if message else ''}"[:300])
+            raise Unavailable(
+                f"Polygon responded with status {response.status_code}{f': {message}' if message else ''}"[:300]
+            )
         if not isinstance(page, dict) or not isinstance(page.get("results") or [], list):
-            raise Unavailable("its answer is not one of bars")
+            raise Unavailable("Polygon returned a response without a list of bars")
         return page
 
 
 class PolygonSocketProvider(SocketProvider):
-    """Provider `polygon`: bars as the socket brings them. It connects again by itself, each time later."""
+    """Provider `polygon`: bars from the socket. It reconnects automatically, with backoff."""
 
     def __init__(self, options: PolygonOptions, *, now_ns: Callable[[], int] = time.time_ns) -> None:
         super().__init__(
@@ -141,7 +142,7 @@ class PolygonSocketProvider(SocketProvider):
         self._options = options
         self._channel = AGGREGATES[options.bar_interval_s][0]
         self._connection: ClientConnection | None = None
-        self._last_status = ""  # the last status that is not one of success
+        self._last_status = ""  # the last status other than success
         self._thread = threading.Thread(target=self._run, daemon=True, name="polygon-market-data")
 
     def start(self) -> None:
@@ -155,7 +156,7 @@ class PolygonSocketProvider(SocketProvider):
         if self._thread.is_alive():
             self._thread.join(3)
 
-    # -- in the thread of the socket
+    # -- in the socket's thread
 
     def _run(self) -> None:
         wait_s = RECONNECT_S_MIN
@@ -169,10 +170,12 @@ class PolygonSocketProvider(SocketProvider):
                         for event in self._parse_events(connection.recv()):
                             self._handle_event(event)
             except _ConnectionRefused as error:
-                refusal, wait_s = f"Polygon refuses: {error}", RECONNECT_S_MAX
+                refusal, wait_s = f"Polygon rejected the connection: {error}", RECONNECT_S_MAX
             except (WebSocketException, OSError) as error:
-                # A time-out is an OSError too.
-                log.info("the socket is away", provider=self.name, said=self._last_status, error=type(error).__name__)
+                # TimeoutError is an OSError.
+                log.info(
+                    "socket disconnected", provider=self.name, status=self._last_status, error=type(error).__name__
+                )
             self.on_disconnected(refusal)
             self._stop_event.wait(wait_s)
             wait_s = min(2 * wait_s, RECONNECT_S_MAX)
@@ -194,9 +197,10 @@ class PolygonSocketProvider(SocketProvider):
                 self._connection = None
 
     def _sign_in(self, connection: ClientConnection) -> None:
-        """Key, then bars, then the rest: what the plan does not allow of the rest is said and gone without.
+        """Authenticate, then subscribe to bars and the rest. Quotes or trades that the plan does not include are logged
+        and skipped.
 
-        Raises _Refused where the other side does not want us, TimeoutError where it says nothing.
+        Raises _ConnectionRefused if the server rejects the connection and TimeoutError if it does not respond.
         """
         bars = self._subscription(self._channel)
         self._await_status(connection, "connected")
@@ -228,17 +232,17 @@ class PolygonSocketProvider(SocketProvider):
                     raise _ConnectionRefused(f"{event.get('status')}: {event.get('message')}"[:300])
 
     def _parse_events(self, message: str | bytes) -> list[dict[str, Any]]:
-        """The events of one message; what is none is set aside."""
+        """Return the events of one message; malformed events are rejected."""
         try:
             events = json.loads(message)
         except ValueError:
             events = None
         if not isinstance(events, list):
-            self.on_rejected("a message must be a list of events in JSON", message)
+            self.on_rejected("the message must be a JSON list of events", message)
             return []
         objects = [event for event in events if isinstance(event, dict)]
         if len(objects) < len(events):
-            self.on_rejected("an event must be an object", message)
+            self.on_rejected("every event must be a JSON object", message)
         return objects
 
     def _handle_event(self, event: dict[str, Any]) -> None:
@@ -248,7 +252,7 @@ class PolygonSocketProvider(SocketProvider):
                 symbol = self._subscribed_symbol(event)
                 self.on_row(_open_ns(event, "s", self._options.bar_interval_s * 1000), checked_row(symbol, event))
             elif kind == "Q":
-                # A quote of one side only has no price on the other: it is none of ours.
+                # A quote of one side has no price on the other and is ignored.
                 if "bp" in event and "ap" in event:
                     values = (number_field(event, name) for name in ("bp", "ap", "bs", "as"))
                     self.on_quote(QuoteUpdate(self._subscribed_symbol(event), *values))
@@ -269,21 +273,21 @@ class PolygonSocketProvider(SocketProvider):
     def _subscribed_symbol(self, event: Mapping[str, Any]) -> str:
         symbol = event.get("sym")
         if symbol not in self._symbols:
-            raise InvalidField(f"field sym must be a symbol that was asked for, found {symbol!r}")
+            raise InvalidField(f"field sym must be a subscribed symbol, found {symbol!r}")
         return str(symbol)
 
     def _note_status(self, event: Mapping[str, Any]) -> None:
         if event.get("status") in _SUCCESS_STATUSES:
             return
-        # Such as: the plan has no quotes, too many connections, too slow a reader.
+        # For example: the plan has no quotes, too many connections, a slow reader.
         status = f"{event.get('status')}: {event.get('message')}"[:300]
         if status != self._last_status:
-            log.warning("Polygon says", status=status)
+            log.warning("Polygon status changed", status=status)
         self._last_status = status
 
 
 class PolygonRestProvider(RestBarsProvider):
-    """Provider `polygon_rest`: each minute's bars by request once it is over."""
+    """Provider `polygon_rest`: requests each minute's bars after it ends."""
 
     def __init__(self, options: PolygonOptions, retry_interval_s: float = 1.0) -> None:
         super().__init__("polygon_rest", PolygonHistory(options).bars, retry_interval_s)
@@ -293,11 +297,11 @@ _SUCCESS_STATUSES = ("connected", "auth_success", "success")
 
 
 class _ConnectionRefused(Exception):
-    """The other side does not want us: the key, the plan, or too many connections."""
+    """The server rejected the connection because of the key, the plan or too many connections."""
 
 
 def _open_ns(bar: Any, name: str, interval_ms: int) -> int:
-    """When the bar opened, in nanoseconds. Raises InvalidField."""
+    """Return the bar's open in nanoseconds. Raises InvalidField."""
     if not isinstance(bar, Mapping):
         raise InvalidField(f"a bar must be an object, found {str(bar)[:100]!r}")
     milliseconds = _milliseconds(bar, name)

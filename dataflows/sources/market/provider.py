@@ -1,4 +1,4 @@
-"""What a provider of live market data is to the feed, and what all of them check."""
+"""Interface of live market data providers, and the checks that all of them share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class QuoteUpdate(NamedTuple):
 
 
 class TradePrint(NamedTuple):
-    """One print; `ts_ns` is the exchange's time."""
+    """One trade; `ts_ns` is the exchange's time."""
 
     symbol: str
     ts_ns: int
@@ -33,7 +33,7 @@ class TradePrint(NamedTuple):
 
 
 class RejectedMessage(NamedTuple):
-    """A message that could not be taken in: when it came, why, and its first bytes."""
+    """A rejected message: when it arrived, why it was rejected, and its first bytes."""
 
     at_ns: int
     reason: str
@@ -44,11 +44,11 @@ RowsBySymbol = dict[str, MinuteRow]
 """Bars of one minute by symbol."""
 
 FetchHistory = Callable[[int, int], dict[int, RowsBySymbol]]
-"""Bars by their open in [first_open_ns, end_ns). May block; raises Unavailable where there is no answer."""
+"""Returns bars by their open in [first_open_ns, end_ns). May block; raises Unavailable if there is no response."""
 
 
 class Provider(Protocol):
-    """None of the calls may block for longer than a moment but `history`, which is asked at a start."""
+    """A provider of live market data. No method blocks, except `history`, which runs at a start."""
 
     name: str
 
@@ -57,30 +57,30 @@ class Provider(Protocol):
     def stop(self) -> None: ...
 
     def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
-        """Why its bars of the minute that is being closed cannot be relied on, "" where they can."""
+        """Return why the bars of the closing minute are unreliable, or "" if they are reliable."""
         ...
 
     def rows(self, minute: Minute) -> RowsBySymbol:
-        """What is known of the minute's bars by now."""
+        """Return the bars of the minute received so far."""
         ...
 
     def drain_updates(self) -> tuple[list[QuoteUpdate], list[TradePrint]]:
-        """Quotes and trades since the last call, oldest first."""
+        """Return quotes and trades since the last call, oldest first."""
         ...
 
     def drain_rejected(self) -> list[RejectedMessage]:
-        """What could not be taken in since the last call; of very many only some."""
+        """Return messages rejected since the last call, up to a limit."""
         ...
 
     def history(self, first_open_ns: int, end_ns: int) -> dict[int, RowsBySymbol]:
-        """Bars by their open in [first_open_ns, end_ns); empty where there is none or no answer."""
+        """Return bars by their open in [first_open_ns, end_ns); empty if there is none or no response."""
         ...
 
 
 def checked_row(symbol: str, bar: Mapping[str, Any]) -> MinuteRow:
-    """The row of a bar with fields o, h, l, c and v, as Alpaca and Polygon both call them.
+    """Return the row of a bar with fields o, h, l, c and v, as Alpaca and Polygon name them.
 
-    Raises InvalidField for what cannot be a bar.
+    Raises InvalidField if a field is missing or inconsistent.
     """
     values = [number_field(bar, name) for name in ("o", "h", "l", "c", "v")]
     open_price, high, low, close, volume = values
@@ -90,7 +90,7 @@ def checked_row(symbol: str, bar: Mapping[str, Any]) -> MinuteRow:
 
 
 def number_field(message: Mapping[str, Any], name: str) -> float:
-    """A field's number. Raises InvalidField."""
+    """Return a field's number. Raises InvalidField."""
     value = message.get(name)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise InvalidField(f"field {name} must be a number, found {value!r}"[:200])

@@ -1,9 +1,10 @@
-"""Bars by request: each minute's once it is over, and those of the past."""
+"""Provider base that requests each minute's bars after it ends, and historical bars."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -22,12 +23,21 @@ log = structlog.get_logger(__name__)
 
 
 class RestBarsProvider:
-    """A `Provider` without a socket. A minute that waits for bars is asked for again every `retry_interval_s` seconds: a bar
-    may be a moment late. Requests run in a thread of their own, one at a time.
+    """A `Provider` without a socket.
+
+    A minute that still waits for bars is requested again every `retry_interval_s` seconds, because bars may be late.
+    Requests run in a separate thread, one at a time.
     """
 
-    def __init__(self, name: str, fetch_history: FetchHistory, retry_interval_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        fetch_history: FetchHistory,
+        retry_interval_s: float = 1.0,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name, self._fetch_history, self._retry_interval_s = name, fetch_history, retry_interval_s
+        self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._rows: dict[int, RowsBySymbol] = {}
         self._requesting = False
@@ -35,21 +45,21 @@ class RestBarsProvider:
         self._failure = ""
 
     def start(self) -> None:
-        """It asks when it is asked."""
+        """Do nothing: `rows` sends the requests."""
 
     def stop(self) -> None:
-        """A request under way ends by itself."""
+        """Do nothing: a pending request ends on its own."""
 
     def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
         self.rows(minute)
         with self._lock:
-            return "" if minute.open_ns in self._rows else self._failure or "no answer yet"
+            return "" if minute.open_ns in self._rows else self._failure or "no response yet"
 
     def rows(self, minute: Minute) -> RowsBySymbol:
         with self._lock:
             rows = self._rows.get(minute.open_ns)
-            if not self._requesting and time.monotonic() - self._requested_s >= self._retry_interval_s:
-                self._requesting, self._requested_s = True, time.monotonic()
+            if not self._requesting and self._monotonic_s() - self._requested_s >= self._retry_interval_s:
+                self._requesting, self._requested_s = True, self._monotonic_s()
                 threading.Thread(target=self._request, args=(minute,), daemon=True, name=f"{self.name}-bars").start()
         return dict(rows or {})
 
@@ -80,9 +90,9 @@ class RestBarsProvider:
 def history_or_empty(
     name: str, fetch_history: FetchHistory, first_open_ns: int, end_ns: int
 ) -> dict[int, RowsBySymbol]:
-    """Bars of the past, none where there is no answer: the next provider is asked then."""
+    """Return historical bars, or none if there is no response, so that the caller can use the next provider."""
     try:
         return fetch_history(first_open_ns, end_ns)
     except Unavailable as error:
-        log.warning("no bars of the past", provider=name, error=str(error))
+        log.warning("history request failed", provider=name, error=str(error))
         return {}

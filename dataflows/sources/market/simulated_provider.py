@@ -1,4 +1,4 @@
-"""Provider `simulator`: the seeded simulator's bars, for when nothing else is there and the money is not real."""
+"""Provider `simulator`: the seeded simulator's bars, as the last fallback when no real money is traded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from operators.bar_completion import Minute
 
 
 class SimulatedProvider:
-    """Always well."""
+    """A provider that is always healthy."""
 
     name = "simulator"
 
@@ -19,10 +19,10 @@ class SimulatedProvider:
         self._interval_ns = interval_ns
 
     def start(self) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     def unhealthy_reason(self, minute: Minute, now_ns: int) -> str:
         return ""

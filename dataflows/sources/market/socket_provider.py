@@ -1,5 +1,5 @@
-"""What a provider with a socket knows: bars, quotes and trades as they came, whether it can be relied on, and the bars
-that it missed while it was away.
+"""Provider base for sockets: received bars, quotes and trades, connection health, and backfill of bars missed while
+disconnected.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PENDING_TRADES_MAX = 100_000
 REJECTED_MAX = 100
 RECONNECT_S_MIN, RECONNECT_S_MAX, REQUEST_TIMEOUT_S = 0.25, 15.0, 10.0
 BAR_DELAY_S_MAX = 15
-"""So long after a minute's end its bar may still be under way when the socket is cut."""
+"""How long after a minute's end its bar may still be in transit when the socket disconnects."""
 
 
 class SocketProvider:
-    """The half of a `Provider` that the feed asks; `start`, `stop` and the socket's thread are the subclass's, which
-    calls the methods that begin with `on_`.
+    """The part of a `Provider` that the feed calls. Subclasses add `start`, `stop` and the socket's thread, which calls
+    the `on_` methods.
 
-    The gap: a socket that was away while minutes ended has missed their bars. Until they have been asked for (`fetch_history`)
-    those minutes cannot be relied on; a bar that the socket brought is never replaced by an asked one.
+    A socket that was disconnected when minutes ended has missed their bars: a gap. Until `fetch_history` has delivered
+    them, those minutes are unhealthy. A bar from the socket is never replaced by a requested one.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class SocketProvider:
         self._rejected: list[RejectedMessage] = []
         self.rejected_count = 0
         self._is_connected = False
-        self._state_changed_ns = now_ns()  # when it began to listen or was cut
-        self._missing_since_ns = self._state_changed_ns  # bars of minutes that ended since then may have been missed
+        self._state_changed_ns = now_ns()  # when it last connected or disconnected
+        self._missing_since_ns = self._state_changed_ns  # bars of minutes that ended since then may be missing
         self._received_ns = 0
         self._refusal = ""
         self._gap: tuple[int, int] | None = None
@@ -79,15 +79,15 @@ class SocketProvider:
                     return self._refusal
                 disconnected_s = (now_ns - self._state_changed_ns) / SECOND_NS
                 return (
-                    f"the socket has been away for {disconnected_s:.0f} s"
+                    f"the socket has been disconnected for {disconnected_s:.0f} s"
                     if disconnected_s > 1
-                    else "the socket is away"
+                    else "the socket is disconnected"
                 )
             if self._gap is not None and self._gap[0] <= minute.open_ns < self._gap[1]:
-                return "the bars that it missed while it was away are not there yet"
+                return "the bars missed while disconnected are still pending"
             silent_s = (now_ns - max(self._received_ns, self._state_changed_ns)) / SECOND_NS
         if minute.session in (REGULAR, CONTINUOUS) and silent_s > self._stale_s:
-            return f"it has said nothing for {silent_s:.0f} s"
+            return f"no data received for {silent_s:.0f} s"
         return ""
 
     def rows(self, minute: Minute) -> RowsBySymbol:
@@ -112,7 +112,7 @@ class SocketProvider:
     # -- for the socket's thread
 
     def on_connected(self) -> None:
-        """What is subscribed to comes from now on."""
+        """Handle a connect: subscribed data arrives from now on."""
         interval_ns = self._interval_ns
         with self._lock:
             if self._is_connected:
@@ -127,10 +127,10 @@ class SocketProvider:
         threading.Thread(target=self._backfill_gap, args=(gap,), daemon=True, name=f"{self.name}-gap").start()
 
     def on_disconnected(self, refusal: str = "") -> None:
-        """Nothing comes any more. `refusal`: why the other side does not want us, where it said so."""
+        """Handle a disconnect. `refusal` is the server's reason for rejecting the connection, if any."""
         with self._lock:
             if refusal and refusal != self._refusal:
-                log.error("market data refused", provider=self.name, reason=refusal)
+                log.error("market data connection rejected", provider=self.name, reason=refusal)
             self._refusal = refusal or self._refusal
             if self._is_connected:
                 self._is_connected, self._state_changed_ns = False, self._now_ns()
@@ -154,11 +154,11 @@ class SocketProvider:
             self._trades.append(trade)
 
     def on_rejected(self, reason: str, raw: str | bytes) -> None:
-        """A message that cannot be taken in: counted, and the feed makes a dead letter of it."""
+        """Count a rejected message and keep it for the feed, which makes it a dead letter."""
         raw_bytes = raw if isinstance(raw, bytes) else raw.encode()
         with self._lock:
             self.rejected_count += 1
-            # Their time is their place in the dead letters: no two may have the same.
+            # The time serves as the dead letter's offset, so it must be unique.
             at_ns = max(self._now_ns(), self._rejected[-1].at_ns + 1 if self._rejected else 0)
             if len(self._rejected) < REJECTED_MAX:
                 self._rejected.append(RejectedMessage(at_ns, reason, raw_bytes[:RAW_BYTES_MAX]))
@@ -166,9 +166,9 @@ class SocketProvider:
     # -- the gap
 
     def _backfill_gap(self, gap: tuple[int, int]) -> None:
-        """Ask for the missed bars until there is an answer, or another gap, or none of these minutes is of use."""
+        """Request the missed bars until there is a response, another gap, or the minutes are too old."""
         first_ns, end_ns = gap
-        # A minute that has just ended may not be whole in the answer.
+        # A minute that just ended may be incomplete in the response.
         complete_ns = end_ns + min(2 * SECOND_NS, self._interval_ns // 4)
         wait_s = max(0.0, (complete_ns - self._now_ns()) / SECOND_NS)
         rows_by_open: dict[int, RowsBySymbol] | None = None
@@ -182,7 +182,7 @@ class SocketProvider:
             try:
                 rows_by_open = self._fetch_history(first_ns, end_ns)
             except Unavailable as error:
-                log.warning("missed bars are not there yet", provider=self.name, error=str(error))
+                log.warning("backfill request failed", provider=self.name, error=str(error))
                 wait_s = 1.0
         with self._lock:
             for open_ns, rows in rows_by_open.items():
@@ -191,7 +191,7 @@ class SocketProvider:
             self._drop_old_minutes()
             if self._gap == gap:
                 self._gap = None
-        log.info("missed bars are there", provider=self.name, minutes=len(rows_by_open))
+        log.info("missed bars backfilled", provider=self.name, minutes=len(rows_by_open))
 
     def _drop_old_minutes(self) -> None:
         while len(self._rows) > MINUTES_RETAINED:

@@ -1,4 +1,4 @@
-"""Sources of headlines and social posts."""
+"""Sources of headlines: RSS and Atom feeds, Alpaca's news, watched files and the simulator; the settings choose one."""
 
 from dataflows.sources.news.from_settings import news_source
 

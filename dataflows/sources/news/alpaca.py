@@ -1,4 +1,4 @@
-"""Alpaca's news: the socket for what happens, requests for what a socket that was away has missed."""
+"""Alpaca news: headlines by socket, and requests for those missed while disconnected."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ PENDING_ITEMS_MAX = 5000
 
 
 class AlpacaNewsSource:
-    """An `BlockingSource`. `url` and `socket_url` replace Alpaca's own; `symbols` empty asks for all.
+    """A `BlockingSource`. `url` and `socket_url` replace Alpaca's servers; empty `symbols` subscribes to all.
 
-    The socket runs in alpaca-py's loop in a thread of its own, and connects again by itself. Every `request_interval_s` the REST
-    endpoint is asked for the time since the last answer with some overlap; what both give has one id.
+    The socket runs in alpaca-py's loop in its own thread and reconnects automatically. Every `request_interval_s` the
+    source requests the news since the last response, with some overlap. An item that arrives twice has one id.
     """
 
     def __init__(
@@ -48,12 +48,8 @@ class AlpacaNewsSource:
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.interval_s = min(POLL_S, request_interval_s)
-        self._request_interval_s, self._tag, self._symbols, self._now_ns = (
-            request_interval_s,
-            tag,
-            tuple(symbols),
-            now_ns,
-        )
+        self._request_interval_s, self._tag = request_interval_s, tag
+        self._symbols, self._now_ns = tuple(symbols), now_ns
         self._client = NewsClient(key, secret, url_override=url)
         self._stream = NewsDataStream(key, secret, url_override=socket_url)
         self._lock = threading.Lock()
@@ -76,7 +72,7 @@ class AlpacaNewsSource:
         self._stream.stop()
 
     def _ensure_socket(self) -> None:
-        """A socket that ended for good (alpaca-py gives up on a refused key) is begun again."""
+        """Restart a socket whose thread has ended: alpaca-py stops after a rejected key."""
         if self._thread is not None and self._thread.is_alive():
             return
         if self._thread is None:
@@ -97,7 +93,7 @@ class AlpacaNewsSource:
         try:
             response: Any = self._client.get_news(request)
         except (APIError, requests.RequestException) as error:
-            raise Unavailable(f"Alpaca's news: {' '.join(str(error).split())[:300]}") from error
+            raise Unavailable(f"Alpaca news request failed: {' '.join(str(error).split())[:300]}") from error
         self._requested_until = now
         items = [self._news_item(news) for news in response.data.get("news", [])]
         return sorted((item for item in items if item is not None), key=lambda item: item.published_ns)

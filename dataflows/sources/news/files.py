@@ -1,4 +1,4 @@
-"""Files of headlines, read again whenever they change, for a live run. (A tape's are `market_data.files.news`.)"""
+"""Files of headlines that are read again whenever they change. (The setting for a tape is `market_data.files.news`.)"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.records import NewsItem
 
 
 class NewsFileSource(WatchedFiles):
-    """Rows as those of a tape's news. Raises BadInput for a wrong file."""
+    """Reads rows in the format of a tape's news. Raises BadInput if a file is invalid."""
 
     def __init__(
         self, paths: Sequence[Path], *, interval_s: float, tag: Tagger, now_ns: Callable[[], int] = time.time_ns

@@ -1,4 +1,4 @@
-"""From the settings to the source of headlines."""
+"""Build the source of headlines from the settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ReadStoredIds = Callable[[], list[str]]
 
 
 def news_source(settings: Settings, read_stored_ids: ReadStoredIds) -> PollableSource | None:
-    """What the service asks; None where there are no headlines to ask for. `read_stored_ids` gives the ids in the topic.
+    """Return the service's source, or None if there is none. `read_stored_ids` returns the ids in the topic.
 
-    Simulated headlines are about simulated prices: a platform that plays files has none.
+    Simulated headlines match simulated prices, so a platform that replays files has none.
     """
     news, market = settings.news, settings.market_data
     if news.feed == "simulator":
@@ -32,7 +32,7 @@ def news_source(settings: Settings, read_stored_ids: ReadStoredIds) -> PollableS
 
 
 def news_socket_url(url: str | None) -> str | None:
-    """The news socket of a server that speaks Alpaca's protocol.
+    """Return the news socket of a server with Alpaca's protocol.
 
     >>> news_socket_url("http://127.0.0.1:9000"), news_socket_url(None)
     ('ws://127.0.0.1:9000/v1beta1/news', None)
@@ -60,7 +60,8 @@ def _build_source(settings: Settings) -> BlockingSource | None:
             raise BadInput("news.feed files needs news.files.paths, found none")
         return NewsFileSource(news.files.paths, interval_s=news.poll_interval_s, tag=tag)
     if news.feed == "alpaca":
-        from dataflows.sources.news.alpaca import AlpacaNewsSource  # 90 MB, and of no use to the other feeds
+        # Imported here: the client takes 90 MB of memory.
+        from dataflows.sources.news.alpaca import AlpacaNewsSource
 
         alpaca = news.alpaca
         return AlpacaNewsSource(

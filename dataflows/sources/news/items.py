@@ -1,4 +1,4 @@
-"""One headline as a source tells it, as a NewsItem."""
+"""Build a NewsItem from a source's headline."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ def make_item(
     symbols: Sequence[str] = (),
     now_ns: Callable[[], int] = time.time_ns,
 ) -> NewsItem | None:
-    """`key` is the source's own id of the item, "" for none. Markup is taken out of the texts, and they are cut where
-    they are longer than a news item can be. None without a headline.
+    """Build an item. `key` is the source's id of the item, or "".
+
+    Markup is removed from the texts, and they are cut to the maximum lengths. Returns None if the headline is empty.
     """
     headline, summary = plain_text(headline)[:HEADLINE_MAX], plain_text(summary)[:SUMMARY_MAX]
     if not headline:
@@ -41,7 +42,7 @@ def make_item(
 
 
 def plain_text(text: str) -> str:
-    """Without markup, entities resolved, one space between words.
+    """Remove markup, resolve entities and reduce white space to single spaces.
 
     >>> plain_text("<p>AT&amp;T <b>rises</b>\\n 3 &lt; 4</p>")
     'AT&T rises 3 < 4'

@@ -1,4 +1,4 @@
-"""RSS and Atom feeds over HTTP: asked with what the server said of the last answer, bounded in size and time."""
+"""RSS and Atom feeds over HTTP, fetched with conditional requests that are bounded in size and time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DAY_NS = 86_400 * 1_000_000_000
 
 
 class RssNewsSource:
-    """An `BlockingSource` (`background.py`). `max_bytes` bounds an answer after decompression.
+    """A `BlockingSource` (`background_poller.py`). `max_bytes` bounds a decompressed response.
 
-    One feed that fails does not keep the others from being read; where all fail, `fetch` raises Unavailable.
+    A feed that fails does not affect the others. If all fail, `fetch` raises Unavailable.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class RssNewsSource:
         if failures and len(failures) == len(self._urls):
             raise Unavailable("; ".join(failures))
         for failure in failures:
-            log.warning("feed does not answer", reason=failure)
+            log.warning("rss feed request failed", reason=failure)
         return [*sorted(items, key=lambda item: item.published_ns)]
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class RssNewsSource:
         parsed = feedparser.parse(content)
         if not parsed.entries:
             if parsed.get("bozo"):
-                log.warning("feed cannot be read", url=url, reason=str(parsed.get("bozo_exception"))[:200])
+                log.warning("rss feed malformed", url=url, reason=str(parsed.get("bozo_exception"))[:200])
             return []
         source = f"rss:{urlsplit(url).hostname}"
         items = (self._news_item(source, entry) for entry in parsed.entries)
@@ -75,11 +75,11 @@ class RssNewsSource:
     def _news_item(self, source: str, entry: Any) -> NewsItem | None:
         published = entry.get("published_parsed") or entry.get("updated_parsed")
         now_ns = self._now_ns()
-        # A wrong clock at the source must not put a headline into the future.
+        # A source with a wrong clock must not date a headline in the future.
         published_ns = min(calendar.timegm(published) * 1_000_000_000, now_ns) if published else now_ns
         key = str(entry.get("id") or entry.get("link") or "")
         if not key and not published:
-            published_ns -= published_ns % DAY_NS  # the same words on one day are one item
+            published_ns -= published_ns % DAY_NS  # equal headlines of one day are one item
         return make_item(
             source,
             str(entry.get("title") or ""),

@@ -1,4 +1,4 @@
-"""Seeded headlines for the simulator's symbols, to see news move through the platform without a key."""
+"""Seeded headlines for the simulator's symbols, for running the news services without an API key."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ NEUTRAL_TEMPLATES = (
     "What to know about {}",
 )
 TEMPLATES = (*POSITIVE_TEMPLATES, *NEGATIVE_TEMPLATES, *NEUTRAL_TEMPLATES)
-CATCH_UP_SLOTS_MAX = 4  # slots that are given at most after a pause
+CATCH_UP_SLOTS_MAX = 4  # slots emitted at most after a pause
 
 
 class SimulatedNewsSource:
-    """A headline for one slot of `interval_s` in two, a pure function of (seed, slot); only the pace is read from a
-    clock. A `PollableSource`.
+    """A `PollableSource` with a headline in about half of the slots of `interval_s`.
+
+    A headline is a pure function of (seed, slot); only the pace depends on a clock.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class SimulatedNewsSource:
         return [item for slot in range(first_slot, current_slot) if (item := self.item(slot)) is not None]
 
     def item(self, slot: int) -> NewsItem | None:
-        """The headline of a slot: known at its end."""
+        """Return the headline of a slot, published at the slot's end, or None."""
         random_bits = int.from_bytes(blake2b(f"{self._seed}:{slot}".encode(), digest_size=8).digest(), "big")
         if random_bits % 2:
             return None

@@ -1,4 +1,7 @@
-"""What a tape of files holds besides bars: quotes, reference data, news, fundamentals."""
+"""Tape: files of quotes, reference data, news and fundamentals, read beside the bars of a file feed.
+
+`tape` merges the files into time slices. `tape_file` and `companyfacts` read them, `rules` and `fields` check rows.
+"""
 
 from dataflows.sources.tape.tape import Tape, TapeFiles
 

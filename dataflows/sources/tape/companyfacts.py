@@ -1,4 +1,4 @@
-"""A companyfacts file of the SEC as a file of a tape: `AAPL.json` holds the filings of AAPL."""
+"""The SEC's companyfacts file as a file of a tape: `AAPL.json` holds the filings of AAPL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPANY_FACTS_ENDING = ".json"
 
 
 class CompanyFactsFile:
-    """Known from the end of the day on which each filing was filed. Read whole. Raises BadInput."""
+    """Filings of one company, known from the end of the day of filing. The file is read whole. Raises BadInput."""
 
     kind = FUNDAMENTALS
 
@@ -33,14 +33,16 @@ class CompanyFactsFile:
         try:
             company_filings = filings(json.loads(self.path.read_bytes()), self._symbol)
         except (InvalidField, ValueError) as error:
-            raise BadInput(f"file {self.path} is not the SEC's companyfacts: {' '.join(str(error).split())}") from error
+            raise BadInput(
+                f"file {self.path} is not a companyfacts file of the SEC: {' '.join(str(error).split())}"
+            ) from error
         for number, record in enumerate(company_filings, 1):
             time_ns = start_of_day_ns(record.filed, days_later=1)
             yield TapeRow(time_ns, number, record._replace(ts_ns=time_ns))
 
 
 def open_fundamentals(path: Path, rules: RowRules) -> TapeFile | CompanyFactsFile:
-    """By the file's name: companyfacts, or rows. Raises BadInput."""
+    """Open a file by its name: companyfacts, or rows. Raises BadInput."""
     if path.name.lower().endswith(COMPANY_FACTS_ENDING):
         return CompanyFactsFile(path)
     return TapeFile(path, FUNDAMENTALS, rules, lambda text: [])

@@ -1,4 +1,4 @@
-"""The fields of one row, whatever the file's format, read with the reason in words where they are wrong."""
+"""Read the fields of one row in any file format, with a reason in words if one is wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 
 class RowFields:
-    """One row by its columns' names in lower case. Each reader raises InvalidField: field, expected, found."""
+    """One row by lower-case column names. Each reader raises InvalidField with field, expected and found."""
 
     __slots__ = ("_rules", "_values")
 
@@ -34,7 +34,7 @@ class RowFields:
         return self._values.get(name) not in (None, "")
 
     def text(self, name: str, default: str | None = None) -> str:
-        """One line of text; several spaces or line breaks in a row count as one space."""
+        """Return one line of text; repeated spaces and line breaks count as one space."""
         raw = self._values.get(name)
         if raw is None or raw == "":
             if default is None:
@@ -51,7 +51,7 @@ class RowFields:
         return symbol
 
     def symbols(self, name: str) -> list[str]:
-        """A list, or a text with names between spaces, commas, semicolons or bars; each once, in their order."""
+        """Parse a list, or a text with names between spaces, commas, semicolons or bars; duplicates are dropped."""
         raw = self._values.get(name)
         names = _SEPARATORS.split(raw) if isinstance(raw, str) else [] if raw is None else raw
         if not isinstance(names, list) or not all(isinstance(item, str) and item.isprintable() for item in names):
@@ -70,7 +70,7 @@ class RowFields:
         return value
 
     def numbers(self, name: str) -> dict[str, float]:
-        """An object of names with numbers, as JSON lines have it; what is null in it is left out."""
+        """Return an object of names with numbers, as in JSON lines; null values are dropped."""
         raw = self._values.get(name)
         if raw is None:
             return {}
@@ -80,7 +80,7 @@ class RowFields:
         return {str(key): inner.number(str(key)) for key in raw if raw[key] is not None}
 
     def positive(self, name: str) -> Decimal:
-        """A decimal above 0 with at most nine places; a ratio may be written 4:1."""
+        """Return a decimal above 0 with at most nine places; a ratio may be written 4:1."""
         text = self.text(name)
         parts = [_decimal(part) for part in text.split(":")]
         if len(parts) > 2 or any(part is None or not 0 < part < _VALUE_MAX for part in parts):
@@ -98,7 +98,7 @@ class RowFields:
         return choice
 
     def day(self, name: str, default: int | None = None) -> int:
-        """A date as yyyymmdd, from 2024-11-01 or 20241101."""
+        """Return a date as yyyymmdd, from 2024-11-01 or 20241101."""
         if default is not None and not self.has(name):
             return default
         text = self.text(name)
@@ -112,7 +112,7 @@ class RowFields:
         return parsed.year * 10_000 + parsed.month * 100 + parsed.day
 
     def time_ns(self, names: Sequence[str]) -> int | None:
-        """The first of the names that is there, None where none is. ISO or epoch, as times of bars."""
+        """Return the first of the named times that is present, ISO or epoch like the times of bars, or None."""
         name = next((name for name in names if self.has(name)), None)
         if name is None:
             return None
@@ -127,13 +127,13 @@ class RowFields:
 
 
 def start_of_day_ns(day: int, *, days_later: int = 0) -> int:
-    """Midnight in New York at the beginning of a day given as yyyymmdd, or some days later."""
+    """Return midnight in New York at the start of a day given as yyyymmdd, or some days later."""
     local = datetime(day // 10_000, day // 100 % 100, day % 100, tzinfo=NEW_YORK) + timedelta(days=days_later)
     return round((local.astimezone(UTC) - _EPOCH).total_seconds()) * 1_000_000_000
 
 
 def content_id(kind: str, *parts: object) -> str:
-    """An id that is a function of the content: equal parts have equal ids.
+    """Return an id that depends only on the content: equal parts have equal ids.
 
     >>> content_id("news", "a", 1) == content_id("news", "a", 1) != content_id("news", "a", 2)
     True

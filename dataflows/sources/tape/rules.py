@@ -1,7 +1,7 @@
-"""What a row of each kind of file must be, and the record that it becomes.
+"""Rules for the rows of each kind of tape file, and their conversion to records.
 
-A rule gives `(time, record)`: the record belongs to the first tick whose clock is at or behind the time. It raises
-InvalidField with field, expected and found.
+A rule returns `(time, record)`: the record belongs to the first time slice whose clock is at or after the time. It
+raises InvalidField with field, expected and found.
 """
 
 from __future__ import annotations
@@ -41,27 +41,28 @@ Tagger = Callable[[str], list[str]]
 
 
 class RowContext(NamedTuple):
-    """What a rule may know beside the row: where it is from, and how to find symbols in a text."""
+    """Inputs of a rule besides the row: the source's name, and a function that finds symbols in a text."""
 
     source: str
     tag: Tagger
 
 
 class TapeFileKind(NamedTuple):
-    """`sort_by_time`: a file that is not ordered by time is read whole and sorted, else a row that goes back is bad.
+    """One kind of tape file.
 
-    `lookback_ns`: how old a record may be at the first tick's open to be in the first tick; None is any age.
+    `sort_by_time`: an unordered file is read whole and sorted; otherwise a row that goes back in time is bad.
+    `lookback_ns`: maximum age of a record at the first time slice's open to be included; None is any age.
     """
 
     name: str
-    columns: tuple[tuple[str, ...], ...]  # a CSV file needs one of each
+    columns: tuple[tuple[str, ...], ...]  # a CSV file needs one name of each group
     rule: Callable[[RowFields, RowContext], TimedRecord]
     sort_by_time: bool
     lookback_ns: int | None
 
 
 def quote_record(fields: RowFields, context: RowContext) -> TimedRecord:
-    """`seq` is 0: the tape counts."""
+    """Build a quote with `seq` 0; the tape assigns `seq`."""
     time_ns = _required_time_ns(fields, TIME_COLUMNS)
     record = Quote(
         fields.symbol(),
@@ -87,7 +88,7 @@ def news_record(fields: RowFields, context: RowContext) -> TimedRecord:
 
 
 def fundamentals_record(fields: RowFields, context: RowContext) -> TimedRecord:
-    """Known, where no time is given, from the end of the day on which it was filed."""
+    """Build fundamentals. Without a time, they are known from the end of the day of filing."""
     symbol, filed = fields.symbol(), fields.day("filed")
     time_ns = fields.time_ns(TIME_COLUMNS) or start_of_day_ns(filed, days_later=1)
     period_end, form = fields.day("period_end"), fields.text("form", "")
@@ -103,13 +104,13 @@ def fundamentals_record(fields: RowFields, context: RowContext) -> TimedRecord:
 
 
 def reference_record(fields: RowFields, context: RowContext) -> TimedRecord:
-    """A corporate action or an exchange rate."""
+    """Build a corporate action or an exchange rate."""
     kind = fields.one_of("kind", REFERENCE_KINDS)
     return _exchange_rate(fields, context) if kind == EXCHANGE_RATE else _corporate_action(kind, fields, context)
 
 
 def _corporate_action(kind: str, fields: RowFields, context: RowContext) -> TimedRecord:
-    """Known, where no time is given, from midnight before its ex-date on."""
+    """Build a corporate action. Without a time, it is known from midnight before its ex-date."""
     ex_date = fields.day("ex_date", 0)
     time_ns = fields.time_ns(TIME_COLUMNS) or (start_of_day_ns(ex_date) if ex_date else None)
     if time_ns is None:
@@ -151,7 +152,7 @@ FUNDAMENTALS = TapeFileKind("fundamentals", (("symbol",), ("filed",), ("period_e
 
 
 def normalize_names(row: dict[Any, Any]) -> dict[str, Any]:
-    """A row's names as the rules know them: lower case, without spaces around, `ticker` is a symbol."""
+    """Normalise a row's column names: lower case, no surrounding spaces, `ticker` as `symbol`."""
     normalized = {str(name).strip().lower(): value for name, value in row.items()}
     return (
         normalized

@@ -1,8 +1,7 @@
-"""Files of quotes, reference data, news and fundamentals, merged into the ticks of the bars.
+"""Merge files of quotes, reference data, news and fundamentals into the time slices of the bars.
 
-A record is in the first tick whose clock is at or behind the time from which it is known, in the order in which
-aligned topics would give it (`operators/alignment.py`): so a backtest of the files and a platform that plays them
-agree.
+A record is in the first time slice whose clock is at or after the time at which it is known, in the order of aligned
+topics (`operators/alignment.py`). A backtest of the files and a platform that replays them therefore agree.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from schemas.records import DeadLetter, Quote, Record
 STATE_VERSION = 1
 STAGE = "market_data"
 FILE_KINDS = (QUOTES, REFERENCE_DATA, NEWS, FUNDAMENTALS)
-"""In the order in which a tick holds their records."""
+"""In the order of their records within a time slice."""
 
 
 class TapeFiles(NamedTuple):
-    """Files, or folders whose CSV and JSON lines files are taken."""
+    """Files, or folders whose CSV and JSON lines files are read."""
 
     quotes: Sequence[str | Path] = ()
     reference_data: Sequence[str | Path] = ()
@@ -41,10 +40,10 @@ def _no_symbols(text: str) -> list[str]:
 
 
 class Tape:
-    """What the files hold besides bars, tick by tick. `tag` finds the symbols of a headline that names none by itself.
+    """The records of the files, time slice by time slice. `tag` finds the symbols of a headline without any.
 
-    Memory is flat in the number of rows, but for files of news, fundamentals and reference data that are not ordered by
-    time: those are read whole. Raises BadInput (one sentence) for a file that is missing or has no such columns.
+    Memory does not grow with the number of rows, except that files of news, fundamentals and reference data that are
+    not ordered by time are read whole. Raises BadInput if a file is missing or lacks a column.
     """
 
     def __init__(self, files: TapeFiles, settings: FeedSettings, tag: Tagger = _no_symbols) -> None:
@@ -59,12 +58,12 @@ class Tape:
         self._seqs: dict[str, int] = {}
         self._merged_rows: Iterator[tuple[int, int, TapeRow]] | None = None
         self._next_row: tuple[int, int, TapeRow] | None = None
-        self._resumed_ns = -1  # rows up to here were given out before this tape was resumed
+        self._resumed_ns = -1  # rows up to here were emitted before this tape was resumed
         self._first_ns: int | None = None
         self.left_out = 0
 
     def take_until(self, ts_ns: int, open_ns: int, clock_ns: int) -> tuple[list[Record], list[DeadLetter]]:
-        """`(records, dead letters)` of the tick at `ts_ns` that opens at `open_ns`; `clock_ns` is the tick before."""
+        """Return `(records, dead letters)` of the time slice `[open_ns, ts_ns]`; `clock_ns` is the previous clock."""
         if self._merged_rows is None:
             self._merged_rows = heapq.merge(*(self._rows_of_file(file_index) for file_index in range(len(self._files))))
             self._next_row = next(self._merged_rows, None)
@@ -88,19 +87,19 @@ class Tape:
         return [record for records in records_by_kind for record in records], dead_letters
 
     def _rows_of_file(self, file_index: int) -> Iterator[tuple[int, int, TapeRow]]:
-        """Sorted by time, then file, then line: no two rows compare equal before their records would be compared."""
+        """Yield rows as (time, file, row). Time, file and line are unique, so records are never compared."""
         resumed_ns = self._resumed_ns
         return ((row.time_ns, file_index, row) for row in self._files[file_index].rows() if row.time_ns > resumed_ns)
 
     def _is_selected(self, kind: TapeFileKind, row: TapeRow) -> bool:
-        assert self._first_ns is not None, "the first tick is known"
+        assert self._first_ns is not None, "take_until() sets the first time slice"
         if kind.lookback_ns is not None and row.time_ns < self._first_ns - kind.lookback_ns:
             return False
         symbol = getattr(row.record, "symbol", None)
         return self._symbols is None or symbol is None or symbol in self._symbols
 
     def _number_quotes(self, quotes: list[Quote]) -> list[Quote]:
-        """With their `seq`, in the order in which aligned partitions give them: by time, symbol and `seq`."""
+        """Assign `seq` and sort as aligned partitions do: by time, symbol and `seq`."""
         seqs, numbered = self._seqs, []
         for quote in quotes:
             seqs[quote.symbol] = seq = seqs.get(quote.symbol, 0) + 1
@@ -109,7 +108,7 @@ class Tape:
         return numbered
 
     def state(self) -> dict[str, Any]:
-        """Small: files' names, the `seq` of each symbol's quotes."""
+        """Return the file names and the `seq` of each symbol's quotes."""
         return {
             "v": STATE_VERSION,
             "files": list(self._file_labels),
@@ -119,18 +118,18 @@ class Tape:
         }
 
     def resume(self, state: dict[str, Any], last_ns: int) -> None:
-        """Go on behind the tick at `last_ns`; the files are read again and skipped up to there."""
-        assert state["v"] == STATE_VERSION, f"unknown version of a tape's state: {state['v']}"
+        """Continue after the time slice at `last_ns`; the files are read again up to there."""
+        assert state["v"] == STATE_VERSION, f"tape state of version {state['v']}, expected {STATE_VERSION}"
         if state["files"] != self._file_labels:
             raise BadInput(
-                f"the feed was stopped with files {state['files']} and cannot go on with {self._file_labels}"
+                f"the feed was stopped with files {state['files']} and cannot continue with {self._file_labels}"
             )
         self._seqs, self._first_ns, self.left_out = dict(state["seqs"]), state["first_ns"], state["left_out"]
         self._resumed_ns = last_ns
 
 
 def _list_files(kind: TapeFileKind, paths: Sequence[str | Path]) -> list[Path]:
-    """The files, folders replaced by what they hold, in an order that does not depend on the caller's."""
+    """Return the files, with folders replaced by their files, in an order independent of the caller's."""
     files: set[Path] = set()
     for path in map(Path, paths):
         if path.is_dir():

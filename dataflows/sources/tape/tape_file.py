@@ -1,4 +1,4 @@
-"""One file of a tape: its rows as records in order of time, and its bad rows at their places."""
+"""One file of a tape: its rows as records in order of time, with its bad rows at their places."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ LINE_BYTES_MAX = 1024 * 1024
 
 
 class TapeRow(NamedTuple):
-    """A record with the time from which it is known, or the reason why there is none, at the place of the good row
-    before.
-    """
+    """A record with the time from which it is known; for a bad row, the reason and the previous good row's time."""
 
     time_ns: int
     line: int
@@ -32,9 +30,9 @@ class TapeRow(NamedTuple):
 
 
 class TapeFile:
-    """CSV with a header line (comma, semicolon or tab) or JSON lines; plain or gzip. A row is one line.
+    """A file of CSV with a header line (comma, semicolon or tab) or of JSON lines; plain or gzip. A row is one line.
 
-    Raises BadInput (one sentence) for a file that is missing, of another kind, or without the columns.
+    Raises BadInput if the file is missing, of another kind, or lacks a column.
     """
 
     def __init__(self, path: Path, kind: TapeFileKind, rules: RowRules, tag: Tagger) -> None:
@@ -59,10 +57,10 @@ class TapeFile:
             raise BadInput(f"file {path} cannot be read: {error}") from error
 
     def rows(self) -> Iterator[TapeRow]:
-        """All rows in order of time. Raises BadInput where there are rows and none is usable."""
+        """Return all rows in order of time. Raises BadInput if there are rows and none is usable."""
         if not self.kind.sort_by_time or self._is_ordered():
             return self._place_bad_rows(self._parsed_rows())
-        # A bad row keeps its place behind the good row that it stood behind.
+        # A bad row stays behind the good row that preceded it.
         return iter(
             sorted(
                 self._place_bad_rows(self._parsed_rows(enforce_order=False)), key=lambda row: (row.time_ns, row.line)
@@ -75,7 +73,7 @@ class TapeFile:
         delimiter = max(",;\t", key=header.count)
         names = split_line(header.encode(), delimiter, header.count(delimiter) + 1)
         if not header.strip() or isinstance(names, str):
-            raise BadInput(f"file {self.path} has no header line that is CSV")
+            raise BadInput(f"file {self.path} has a malformed CSV header")
         columns = normalize_names(dict.fromkeys(names))
         missing = [choice[0] for choice in self.kind.columns if not any(name in columns for name in choice)]
         if missing:
@@ -104,7 +102,7 @@ class TapeFile:
         return True
 
     def _parsed_rows(self, *, enforce_order: bool = True) -> Iterator[TapeRow]:
-        """Rows in the file's order; the time of a bad one is that of the good row before, -1 before the first."""
+        """Yield rows in file order. A bad row has the time of the previous good row, -1 before the first."""
         last_ns = -1
         with self._open() as file:
             for line_number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), b""), 1):
@@ -115,7 +113,7 @@ class TapeFile:
                     fields = RowFields(normalize_names(self._parse(raw)), self._rules)
                     time_ns, record = self.kind.rule(fields, self._context)
                     if enforce_order and time_ns < last_ns:
-                        raise InvalidField(f"field time must not go back behind {iso(last_ns)}, found {iso(time_ns)}")
+                        raise InvalidField(f"field time must not be before {iso(last_ns)}, found {iso(time_ns)}")
                 except InvalidField as error:
                     yield TapeRow(last_ns, line_number, None, str(error), raw)
                     continue
@@ -123,7 +121,7 @@ class TapeFile:
                 yield TapeRow(time_ns, line_number, record)
 
     def _place_bad_rows(self, rows: Iterator[TapeRow]) -> Iterator[TapeRow]:
-        """Bad rows before the first good one wait for it."""
+        """Yield rows; bad rows before the first good one get its time."""
         pending: list[TapeRow] = []
         first_ns: int | None = None
         for row in rows:

@@ -1,8 +1,8 @@
-"""Gives a Python process a wall clock that can be set from outside while it runs; Python imports this file by itself.
+"""Give a Python process a wall clock that can be set from outside. Python imports this file at start.
 
-Each process keeps a file `<pid>` of one double in the folder `CHAOS_CLOCKS`: the seconds that its clock is ahead.
-Shifted is what Python's `time` and `datetime` say of the wall clock; monotonic clocks, and clocks that libraries in C
-read for themselves, stay.
+Each process maps a file `<pid>` in the folder `CHAOS_CLOCKS`. It holds one double: the offset of the clock in seconds.
+The offset applies to the wall clock of Python's `time` and `datetime`. Monotonic clocks, and clocks that C libraries
+read directly, are not shifted.
 """
 
 import ctypes
@@ -53,7 +53,7 @@ def _install(offsets: mmap.mmap) -> None:
 
 
 def _replace(kind: type, **methods: Callable[..., Any]) -> None:
-    """Class methods of a type written in C, in place: another class in its place would break whoever has a subclass."""
+    """Replace class methods of a C type in place. A replacement class would break existing subclasses."""
     [attributes] = gc.get_referents(kind.__dict__)
     for name, method in methods.items():
         attributes[name] = classmethod(method)

@@ -247,6 +247,6 @@ test("a rejection message starts with the label of its check", () => {
   assert.equal(rejectionText("cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "Cash: AAPL order needs 5.00, limit 1.00");
   assert.equal(rejectionText("known_price: ZZZZ has no price", "ZZZZ"), "No market data for ZZZZ. Check the symbol.");
   assert.equal(rejectionText("cancelled by the user", "AAPL"), "cancelled by the user");
-  assert.equal(outcomeText("refusal cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "rejected: Cash: AAPL order needs 5.00, limit 1.00");
+  assert.equal(outcomeText("rejected cash: AAPL order needs 5.00, limit 1.00", "AAPL"), "rejected: Cash: AAPL order needs 5.00, limit 1.00");
   assert.equal(outcomeText("HALTED", ""), "HALTED");
 });

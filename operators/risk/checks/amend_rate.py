@@ -1,4 +1,4 @@
-"""At most so many wishes to change an order within a window of event time, refused ones among them."""
+"""Limit the number of amendment requests within a window of event time. Rejected requests count too."""
 
 from decimal import Decimal
 
@@ -12,8 +12,8 @@ NAME = "amend_rate"
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     if not context.is_amendment:
-        return passed(NAME, "a new order", "amends only")
-    template = "amend would be number {} within " + f"{limits.order_window_s:f} s"
+        return passed(NAME, "new order", "amendments only")
+    template = "amendment would be number {} within " + f"{limits.order_window_s:f} s"
     return check_limit(
         NAME, order.symbol, template, Decimal(len(context.history.amendments)), limits.max_amends_in_window
     )

@@ -1,7 +1,7 @@
-"""What opens a position must be paid for, after all open orders are.
+"""Require buying power for an order that opens a position.
 
-Buying power = multiple x equity - gross value of the positions; with a multiple of 1 and no shorts that is the cash.
-What open orders may still cost is taken off it. An order that only reduces needs none.
+Buying power = multiple x equity - gross value of the positions. With a multiple of 1 and no short positions, this is
+the cash. The cash that open orders reserve is deducted. An order that only reduces a position needs no buying power.
 """
 
 from decimal import Decimal
@@ -33,4 +33,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     required, available = money_text(context.required_cash), money_text(max(ZERO, remaining + context.required_cash))
     if remaining >= 0:
         return passed(NAME, required, available)
-    return Refusal(NAME, required, available, f"{NAME}: {order.symbol} order needs {required}, limit {available}")
+    message = f"{NAME}: {order.symbol} order needs {required} {limits.account_currency}, available {available}"
+    return Refusal(NAME, required, available, message)

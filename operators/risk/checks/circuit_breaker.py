@@ -1,9 +1,12 @@
-"""The breakers of the order's strategy and symbol, and of the portfolio, let it through."""
+"""Reject an order while a circuit breaker of its strategy, its symbol or the portfolio blocks it.
+
+HALTED blocks every order. REDUCING blocks orders that open or increase a position.
+"""
 
 from operators.risk.breakers import PORTFOLIO, STRATEGY, SYMBOL
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Refusal, Verdict, passed
+from operators.risk.verdict import Refusal, Verdict, number_text, passed
 from schemas.records import ACTIVE, HALTED, OrderProposal
 
 NAME = "circuit_breaker"
@@ -14,6 +17,12 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
         state = context.breakers.state(scope, key)
         if state == HALTED or (state != ACTIVE and context.opening_quantity):
             where = f"{scope.lower()} {key}".strip()
-            message = f"{NAME}: the {where} is {state.lower()}, {order.symbol} is refused"
+            if state == HALTED:
+                message = f"{NAME}: {order.symbol} orders are not allowed while the {where} is {state}"
+            else:
+                opening = number_text(context.opening_quantity)
+                message = (
+                    f"{NAME}: {order.symbol} order would open {opening} units while the {where} is {state}, limit 0"
+                )
             return Refusal(NAME, state, ACTIVE, message)
     return passed(NAME, ACTIVE, ACTIVE)

@@ -1,4 +1,4 @@
-"""With little equity, at most so many round trips within five trading days (FINRA rule 4210(f)(8)(B))."""
+"""Limit the day trades within five trading days while equity is low (FINRA rule 4210(f)(8)(B))."""
 
 from decimal import Decimal
 
@@ -15,10 +15,11 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     opened = context.history.intraday[order.symbol].opened if order.symbol in context.history.intraday else ZERO
     closes = opened < 0 if order.side == BUY else opened > 0
     if not closes:
-        return passed(NAME, "no round trip", "any")
+        return passed(NAME, "no day trade", "any")
     if context.unpriced_symbol is not None:
         return refuse_unpriced(NAME, context.unpriced_symbol)
     if context.evaluate(lambda exposure: context.equity(exposure) - limits.day_trade_equity_min) >= 0:
-        return passed(NAME, "equity is enough", "any")
+        return passed(NAME, "sufficient equity", "any")
     count = Decimal(context.history.day_trade_count() + 1)
-    return check_limit(NAME, order.symbol, "order would be day trade number {}", count, limits.max_day_trades)
+    template = "order would be day trade number {} in 5 trading days"
+    return check_limit(NAME, order.symbol, template, count, limits.max_day_trades)

@@ -1,4 +1,4 @@
-"""The same order (symbol, side, quantity, limit) was not approved a moment ago."""
+"""Reject an order that repeats a recently approved one: same symbol, side, quantity and limit price."""
 
 from decimal import Decimal
 
@@ -19,6 +19,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
             break
         if approved[1:] == (order.symbol, order.side, order.quantity, order.limit_price):
             age_s_text = number_text((context.ts_ns - approved.ts_ns) / _SECOND)
-            message = f"{NAME}: {order.symbol} the same order was approved {age_s_text} s ago, limit {window_text}"
+            message = f"{NAME}: same {order.symbol} order was approved {age_s_text} s ago, minimum {window_text} s"
             return Refusal(NAME, age_s_text, window_text, message)
     return passed(NAME, "none", window_text)

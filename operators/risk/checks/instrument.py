@@ -1,4 +1,4 @@
-"""The symbol is a known instrument that may be ordered at all, in a currency whose value is known."""
+"""Require a defined, tradable instrument whose currency has an exchange rate."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -11,14 +11,13 @@ NAME = "instrument"
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     instrument = context.instrument
     if instrument is None:
-        return _refused(order, "unknown", "a defined instrument")
+        message = f"{NAME}: {order.symbol} is not a defined instrument. Check the symbol"
+        return Refusal(NAME, "unknown", "defined instrument", message)
     if not instrument.tradable:
-        return _refused(order, "not tradable", "tradable")
-    if instrument.currency != limits.account_currency and instrument.currency not in context.book.rates:
-        expected = f"in {limits.account_currency} or a currency whose rate is known"
-        return _refused(order, f"in {instrument.currency}", expected)
+        message = f"{NAME}: {order.symbol} is set to tradable: false in its instrument definition"
+        return Refusal(NAME, "not tradable", "tradable", message)
+    currency, account_currency = instrument.currency, limits.account_currency
+    if currency != account_currency and currency not in context.book.rates:
+        message = f"{NAME}: {order.symbol} trades in {currency}, but no {currency}/{account_currency} rate was received"
+        return Refusal(NAME, currency, f"{account_currency} or a currency with an exchange rate", message)
     return passed(NAME, instrument.asset_class, "tradable")
-
-
-def _refused(order: OrderProposal, value: str, expected: str) -> Refusal:
-    return Refusal(NAME, value, expected, f"{NAME}: {order.symbol} is {value}, must be {expected}")

@@ -1,4 +1,4 @@
-"""While trading is halted no new order goes out; what reduces is refused too. Cancels do not come through here."""
+"""Reject every new order while trading is halted, including orders that reduce a position. Cancels skip the checks."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -12,5 +12,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     state = context.book.state
     if state == ACTIVE:
         return passed(NAME, state, ACTIVE)
-    message = f"{NAME}: trading is {state.lower()} since risk epoch {context.book.epoch}, {order.symbol} is refused"
+    since = f"since risk epoch {context.book.epoch}"
+    message = f"{NAME}: trading is {state} {since}. Release the kill switch to send {order.symbol} orders"
     return Refusal(NAME, state, ACTIVE, message)

@@ -1,4 +1,4 @@
-"""Without a price nothing else can be judged: refuse."""
+"""Reject an order whose symbol has no price. The checks after this one need a price."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -11,5 +11,8 @@ NAME = "known_price"
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     if context.last_price is not None and context.last_price > 0:
         return passed(NAME, money_text(context.last_price), "above 0")
-    price_text = "no bar yet" if context.last_price is None else money_text(context.last_price)
-    return Refusal(NAME, price_text, "above 0", f"{NAME}: {order.symbol} has no price to judge by ({price_text})")
+    if context.last_price is None:
+        message = f"{NAME}: No market data for {order.symbol}. Check the symbol"
+        return Refusal(NAME, "no market data", "above 0", message)
+    price_text = money_text(context.last_price)
+    return Refusal(NAME, price_text, "above 0", f"{NAME}: {order.symbol} last price is {price_text}, must be above 0")

@@ -1,4 +1,7 @@
-"""In a margin account the equity covers the initial margin of all positions, with every open order filled."""
+"""Require equity that covers the initial margin of all positions after every open order is filled.
+
+Applies to margin accounts only.
+"""
 
 from decimal import Decimal
 
@@ -7,7 +10,7 @@ from operators.risk.book import Exposure
 from operators.risk.margin import MarginSettings, requirement
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, money_text, passed, refuse_unpriced, refused
+from operators.risk.verdict import Refusal, Verdict, money_text, passed, refuse_unpriced
 from schemas.records import BUY, OrderProposal
 
 NAME = "margin_initial"
@@ -27,13 +30,13 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     equity = required + context.evaluate(headroom)
     if equity >= required:
         return passed(NAME, money_text(required), money_text(equity))
-    return refused(
-        NAME, order.symbol, "order would bring initial margin to {}", money_text(required), money_text(equity)
-    )
+    currency = limits.account_currency
+    change = f"order would raise initial margin to {money_text(required)} {currency}, equity {money_text(equity)}"
+    return Refusal(NAME, money_text(required), money_text(equity), f"{NAME}: {order.symbol} {change}")
 
 
 def _required(order: OrderProposal, context: OrderContext, margin: MarginSettings) -> Decimal:
-    """Initial margin of the whole book, the order and the worse side of all open orders filled."""
+    """Return the initial margin of the book after this order and the worse side of all open orders are filled."""
     book, total = context.book, ZERO
     symbols = list(book.positions) if order.symbol in book.positions else [*book.positions, order.symbol]
     for symbol in symbols:
@@ -51,7 +54,7 @@ def _required(order: OrderProposal, context: OrderContext, margin: MarginSetting
                 else (long_quantity, short_quantity - order.quantity)
             )
         if instrument is None:
-            # Held from before the definitions changed: it needs its full value.
+            # The position was opened before the definitions changed. It needs its full value.
             total += position.value(max(abs(long_quantity), abs(short_quantity)), price)
             continue
         total += max(

@@ -1,4 +1,4 @@
-"""The value of all positions x beta is at most so much, with all open orders filled that push the same way."""
+"""Limit the beta-weighted value of all positions, with the open orders of the same direction filled."""
 
 from decimal import Decimal
 
@@ -30,12 +30,12 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
             exposure += max(ZERO, direction * buys, direction * sells)
     if exposure <= 0:
         return passed(NAME, "reduces", "any")
-    template = "order would bring beta exposure to {}"
+    template = f"order would raise beta exposure to {{}} {limits.account_currency}"
     return check_limit(NAME, order.symbol, template, exposure, limits.max_beta_exposure, money=True)
 
 
 def _beta_value(context: OrderContext, symbol: str) -> Decimal | None:
-    """Beta x money per unit, or None where one of them is not known."""
+    """Return beta x money per unit, or None if the beta or the price is unknown."""
     instrument, price = context.limits.instruments.get(symbol), context.book.price(symbol)
     if instrument is None or instrument.beta is None or price is None:
         return None
@@ -43,4 +43,4 @@ def _beta_value(context: OrderContext, symbol: str) -> Decimal | None:
 
 
 def _unknown(symbol: str) -> Refusal:
-    return Refusal(NAME, "unknown", "known", f"{NAME}: the beta of {symbol} is not known")
+    return Refusal(NAME, "unknown", "known", f"{NAME}: {symbol} has no beta. Set beta in its instrument definition")

@@ -1,4 +1,4 @@
-"""One symbol is worth at most such a part of the equity."""
+"""Limit the value of one symbol as a share of equity."""
 
 from operators.money import ZERO
 from operators.risk.equity_share import check_equity_share
@@ -12,5 +12,5 @@ NAME = "max_concentration"
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     value = context.last_value(max(context.resulting_quantity, ZERO))
-    template = "would be {} of equity"
+    template = "position would be {} of equity"
     return check_equity_share(NAME, context, template, value, limits.max_concentration)

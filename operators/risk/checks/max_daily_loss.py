@@ -1,7 +1,7 @@
-"""Once the day has lost more than so much, only orders that reduce a position go out.
+"""Allow only reducing orders while the daily loss is above the limit.
 
-The loss is the equity at the start of the trading day, at the last prices of the day before, less the equity now:
-realized and unrealized, fees included.
+The daily loss is the equity at the start of the trading day (at the last prices of the previous day) minus the current
+equity. It includes realized and unrealized losses and fees.
 """
 
 from decimal import Decimal
@@ -32,5 +32,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     loss_text, limit_text = money_text(max(ZERO, limit - remaining)), money_text(limit)
     if remaining >= 0:
         return passed(NAME, loss_text, limit_text)
-    message = f"{NAME}: the day has lost {loss_text}, limit {limit_text}, and the {order.symbol} order would open"
+    loss = f"daily loss is {loss_text} {limits.account_currency}, limit {limit_text}"
+    message = f"{NAME}: {loss}; {order.symbol} order would open or increase a position"
     return Refusal(NAME, loss_text, limit_text, message)

@@ -1,4 +1,4 @@
-"""Once the equity has fallen by such a part from its highest, only orders that reduce a position go out."""
+"""Allow only reducing orders while the drawdown from the highest equity is above the limit."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ from operators.money import ZERO, divide, multiply
 from operators.risk.book import Exposure
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
-from operators.risk.verdict import Verdict, check_limit, number_text, passed, refuse_unpriced, refused
+from operators.risk.verdict import Refusal, Verdict, check_limit, number_text, passed, refuse_unpriced
 from schemas.records import OrderProposal
 
 NAME = "max_drawdown"
@@ -32,4 +32,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     )
     if remaining >= 0 and peak > 0:
         return passed(NAME, drawdown_text, number_text(limit))
-    return refused(NAME, order.symbol, "order would open in a drawdown of {}", drawdown_text, number_text(limit))
+    drawdown = f"drawdown is {drawdown_text} of peak equity" if peak > 0 else "peak equity is not above 0"
+    effect = f"{order.symbol} order would open or increase a position"
+    message = f"{NAME}: {drawdown}, limit {number_text(limit)}; {effect}"
+    return Refusal(NAME, drawdown_text, number_text(limit), message)

@@ -1,8 +1,9 @@
-"""The expected loss of one day, in the worst days, is at most so much, with all positions and this order filled.
+"""Limit the one-day expected shortfall of all positions with this order filled.
 
-Historical: the positions as they are, on the returns of each day on record; the mean loss of the worst
-(1 - confidence) of them, rounded up to a whole day. Parametric: normal with their mean and standard deviation,
-ES = sigma * phi(z) / (1 - c) - mu. Source: Acerbi and Tasche, "On the coherence of expected shortfall" (2002).
+Historical: apply the returns of each recorded day to the current positions, and take the mean loss of the worst
+(1 - confidence) of the days, rounded up to a whole day. Parametric: assume normal results with the same mean and
+standard deviation, ES = sigma * phi(z) / (1 - c) - mu. Source: Acerbi and Tasche, "On the coherence of expected
+shortfall" (2002).
 """
 
 import math
@@ -36,17 +37,18 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     lacking = next((symbol for symbol in value_of if len(context.history.closes.get(symbol, ())) <= DAYS_MIN), None)
     if lacking is not None:
         days = max(0, len(context.history.closes.get(lacking, ())) - 1)
-        message = f"{NAME}: {lacking} has {days} days of returns on record, at least {DAYS_MIN}"
+        message = f"{NAME}: {lacking} has {days} days of recorded returns, minimum {DAYS_MIN}"
         return Refusal(NAME, str(days), str(DAYS_MIN), message)
     after = _shortfall(value_of, context, limits)
     if after <= before:
         return passed(NAME, "reduces", "any")
     shortfall = to_decimal(round(after, 2))
-    return check_limit(NAME, order.symbol, "order would bring expected shortfall to {}", shortfall, limit, money=True)
+    template = f"order would raise expected shortfall to {{}} {limits.account_currency}"
+    return check_limit(NAME, order.symbol, template, shortfall, limit, money=True)
 
 
 def _shortfall(value_of: dict[str, float], context: OrderContext, limits: RiskSettings) -> float:
-    """Expected loss of one day in money (0 where no day loses), over the days that all these symbols have on record."""
+    """Return the one-day expected shortfall in money over the days recorded for all symbols; 0 if no day loses."""
     closes = [context.history.closes.get(symbol, []) for symbol in value_of]
     days = min((len(one) for one in closes), default=0) - 1
     if days < 1:
@@ -60,11 +62,11 @@ def _shortfall(value_of: dict[str, float], context: OrderContext, limits: RiskSe
 
 
 def expected_shortfall(outcomes: list[float], limits: RiskSettings) -> float:
-    """Of daily results in money, losses negative; the answer is positive for a loss."""
+    """Return the expected shortfall of daily results in money (losses negative). A positive value is a loss."""
     tail = 1.0 - float(limits.shortfall_confidence)
     if limits.shortfall_method == PARAMETRIC:
         normal = NormalDist()
         return pstdev(outcomes) * normal.pdf(normal.inv_cdf(tail)) / tail - fmean(outcomes)
-    # The margin keeps 0.025 x 40 = 1.0000000000000009 from counting as two days.
+    # Without the margin, 0.025 x 40 = 1.0000000000000009 would round up to two days.
     worst = sorted(outcomes)[: max(1, math.ceil(tail * len(outcomes) - 1e-9))]
     return -fmean(worst)

@@ -1,4 +1,4 @@
-"""The gross value of all positions, with every open order filled, is at most so much."""
+"""Limit the gross value of all positions, with every open order filled."""
 
 from decimal import Decimal
 
@@ -24,4 +24,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
         return limit - exposure.worst_gross - context.added_exposure
 
     gross_exposure = limit - context.evaluate(headroom)
-    return check_limit(NAME, order.symbol, "order would bring gross exposure to {}", gross_exposure, limit, money=True)
+    template = f"order would raise gross exposure to {{}} {limits.account_currency}"
+    return check_limit(NAME, order.symbol, template, gross_exposure, limit, money=True)

@@ -1,4 +1,4 @@
-"""The instruments of one group together are worth at most such a part of the equity, longs and shorts added up."""
+"""Limit the gross value of all instruments of one group as a share of equity."""
 
 from operators.risk.equity_share import check_equity_share, gross_value
 from operators.risk.order_context import OrderContext
@@ -14,5 +14,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     if not group:
         return passed(NAME, "no group", "any")
     value = context.added_exposure + gross_value(context, limits.instruments.in_group("group", group))
-    template = f"order would bring group {group} to {{}} of equity"
+    template = f"order would raise group {group} to {{}} of equity"
     return check_equity_share(NAME, context, template, value, limits.max_group_share)

@@ -1,4 +1,4 @@
-"""Longs less shorts, with the open orders of the order's side filled, are at most so much to that side."""
+"""Limit the net value (longs minus shorts) in the order's direction, with all open orders of its side filled."""
 
 from decimal import Decimal
 
@@ -33,4 +33,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     net_exposure = limit - context.evaluate(headroom)
     if net_exposure <= 0:
         return passed(NAME, "reduces", "any")
-    return check_limit(NAME, order.symbol, "order would bring net exposure to {}", net_exposure, limit, money=True)
+    template = f"order would raise net exposure to {{}} {limits.account_currency}"
+    return check_limit(NAME, order.symbol, template, net_exposure, limit, money=True)

@@ -1,4 +1,4 @@
-"""At most so many approved orders that have not ended."""
+"""Limit the number of open orders."""
 
 from decimal import Decimal
 

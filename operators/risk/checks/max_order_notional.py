@@ -1,4 +1,4 @@
-"""One order is worth at most so much. A market order at the last price, a buy limit at its limit."""
+"""Limit the value of one order. `OrderContext.order_price` defines the price per unit."""
 
 from operators.money import multiply
 from operators.risk.order_context import OrderContext
@@ -11,4 +11,5 @@ NAME = "max_order_notional"
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     notional = multiply(order.quantity, context.unit_value)
-    return check_limit(NAME, order.symbol, "order is worth {}", notional, limits.max_order_notional, money=True)
+    template = f"order is worth {{}} {limits.account_currency}"
+    return check_limit(NAME, order.symbol, template, notional, limits.max_order_notional, money=True)

@@ -1,4 +1,4 @@
-"""The gross value of all positions, with every open order filled, is at most so many times the equity."""
+"""Limit the gross value of all positions, with every open order filled, as a multiple of equity."""
 
 from decimal import Decimal
 
@@ -35,4 +35,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     )
     if remaining >= 0:
         return passed(NAME, leverage_text, number_text(limit))
-    return refused(NAME, order.symbol, "order would bring leverage to {}", leverage_text, number_text(limit))
+    template = "order would raise leverage to {} times equity" if equity > 0 else "order would add exposure with {}"
+    return refused(NAME, order.symbol, template, leverage_text, number_text(limit))

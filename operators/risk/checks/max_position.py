@@ -1,4 +1,4 @@
-"""At most so many units of one symbol, long or short, with every open order of that side filled."""
+"""Limit the quantity of one symbol, long or short, with every open order of the order's side filled."""
 
 from operators.money import ZERO
 from operators.risk.order_context import OrderContext
@@ -11,5 +11,5 @@ NAME = "max_position"
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     return check_limit(
-        NAME, order.symbol, "would be {} shares", max(context.resulting_quantity, ZERO), limits.max_position
+        NAME, order.symbol, "position would be {} units", max(context.resulting_quantity, ZERO), limits.max_position
     )

@@ -1,4 +1,4 @@
-"""At most so much money in one symbol at its last price, long or short, with every open order of that side filled."""
+"""Limit the value of one symbol at its last price, with every open order of the order's side filled."""
 
 from operators.money import ZERO
 from operators.risk.order_context import OrderContext
@@ -11,4 +11,5 @@ NAME = "max_position_size"
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     size = context.last_value(max(context.resulting_quantity, ZERO))
-    return check_limit(NAME, order.symbol, "would be worth {}", size, limits.max_position_size, money=True)
+    template = f"position would be worth {{}} {limits.account_currency}"
+    return check_limit(NAME, order.symbol, template, size, limits.max_position_size, money=True)

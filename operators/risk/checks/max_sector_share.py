@@ -1,4 +1,4 @@
-"""The instruments of one sector together are worth at most such a part of the equity, longs and shorts added up."""
+"""Limit the gross value of all instruments of one sector as a share of equity."""
 
 from operators.risk.equity_share import check_equity_share, gross_value
 from operators.risk.order_context import OrderContext
@@ -14,5 +14,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     if not sector:
         return passed(NAME, "no sector", "any")
     value = context.added_exposure + gross_value(context, limits.instruments.in_group("sector", sector))
-    template = f"order would bring sector {sector} to {{}} of equity"
+    template = f"order would raise sector {sector} to {{}} of equity"
     return check_equity_share(NAME, context, template, value, limits.max_sector_share)

@@ -1,4 +1,4 @@
-"""The quantity is at most such a part of the symbol's average daily volume; unknown volume refuses."""
+"""Limit the quantity of one order as a share of average daily volume. An unknown volume rejects the order."""
 
 from operators.money import divide
 from operators.risk.order_context import OrderContext
@@ -12,6 +12,6 @@ NAME = "max_volume_share"
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     volume = context.history.average_volume(order.symbol)
     if not volume:
-        return Refusal(NAME, "unknown", "known", f"{NAME}: the average daily volume of {order.symbol} is not known")
+        return Refusal(NAME, "unknown", "known", f"{NAME}: no average daily volume for {order.symbol} yet")
     share = divide(order.quantity, volume)
     return check_limit(NAME, order.symbol, "order is {} of average daily volume", share, limits.max_volume_share)

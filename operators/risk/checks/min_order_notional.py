@@ -1,4 +1,4 @@
-"""An order that opens is worth at least so much: by the instrument's rule and the portfolio's."""
+"""Require a minimum value for an order that opens a position: the higher of the instrument's and the portfolio's."""
 
 from operators.money import multiply
 from operators.risk.order_context import OrderContext
@@ -15,5 +15,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     notional = multiply(order.quantity, context.unit_value)
     if notional >= minimum or not context.opening_quantity:
         return passed(NAME, money_text(notional), money_text(minimum))
-    message = f"{NAME}: {order.symbol} order is worth {money_text(notional)}, at least {money_text(minimum)}"
+    worth = f"{money_text(notional)} {limits.account_currency}"
+    message = f"{NAME}: {order.symbol} order is worth {worth}, minimum {money_text(minimum)}"
     return Refusal(NAME, money_text(notional), money_text(minimum), message)

@@ -1,4 +1,7 @@
-"""The quantity is within the instrument's smallest and largest, and the portfolio's largest order."""
+"""Require a quantity within the instrument's minimum and maximum and the portfolio's maximum.
+
+An order that only reduces a position may be below the minimum.
+"""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -17,7 +20,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
             NAME,
             number_text(quantity),
             minimum,
-            f"{NAME}: {order.symbol} is {number_text(quantity)}, at least {minimum}",
+            f"{NAME}: {order.symbol} order is {number_text(quantity)} units, minimum {minimum}",
         )
     if instrument.max_quantity is not None and quantity > instrument.max_quantity:
         return check_limit(NAME, order.symbol, "order is {} units", quantity, instrument.max_quantity)

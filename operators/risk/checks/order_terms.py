@@ -1,4 +1,4 @@
-"""The order says what it wants: a side, a positive quantity, a price exactly where the type needs one."""
+"""Validate the order's terms: known constants, a positive quantity, and exactly the prices that its type needs."""
 
 from decimal import Decimal
 
@@ -49,7 +49,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     return (
         _refuse_prices(order)
         or _refuse_times(order)
-        or passed(NAME, f"{order.order_type} {order.time_in_force}", "known terms")
+        or passed(NAME, f"{order.order_type} {order.time_in_force}", "valid terms")
     )
 
 
@@ -57,18 +57,19 @@ def _refuse_prices(order: OrderProposal) -> Refusal | None:
     order_type = order.order_type
     if order_type == TRAILING_STOP:
         if (order.trail_amount is None) is (order.trail_percent is None):
-            return _refused(order, "trail", "both or none", "an amount or a percent")
+            found = "not set" if order.trail_amount is None else "both set"
+            return _refused(order, "trail", found, "either trail_amount or trail_percent")
         required: tuple[str, ...] = tuple(name for name in _TRAIL_FIELDS if getattr(order, name) is not None)
     else:
         required = REQUIRED_PRICES[order_type]
-    order_text = f"a {order_type.lower().replace('_', '-')} order"
+    order_text = f"a {_type_text(order_type)} order"
     for name in _PRICE_FIELDS:
         value: Decimal | None = getattr(order, name)
         if name not in required:
             if value is not None:
-                return _refused(order, name, str(value), f"none on {order_text}")
+                return _refused(order, name, str(value), f"unset on {order_text}")
         elif value is None or not (value.is_finite() and value > 0):
-            return _refused(order, name, str(value), f"above 0 on {order_text}")
+            return _refused(order, name, "unset" if value is None else str(value), f"above 0 on {order_text}")
     if order.trail_percent is not None and order.trail_percent >= 100:
         return _refused(order, "trail_percent", str(order.trail_percent), "below 100")
     return None
@@ -76,10 +77,17 @@ def _refuse_prices(order: OrderProposal) -> Refusal | None:
 
 def _refuse_times(order: OrderProposal) -> Refusal | None:
     if (order.time_in_force == GTD) is (order.expires_ns is None):
-        return _refused(order, "expires_ns", str(order.expires_ns), "given with GTD and only with it")
+        if order.expires_ns is None:
+            return _refused(order, "expires_ns", "unset", "set with time_in_force GTD")
+        return _refused(order, "expires_ns", str(order.expires_ns), f"unset with time_in_force {order.time_in_force}")
     if order.time_in_force in (IOC, FOK, OPG, CLS) and order.order_type not in (MARKET, LIMIT):
-        return _refused(order, "time_in_force", order.time_in_force, f"DAY, GTC or GTD on {order.order_type}")
+        expected = f"DAY, GTC or GTD on a {_type_text(order.order_type)} order"
+        return _refused(order, "time_in_force", order.time_in_force, expected)
     return None
+
+
+def _type_text(order_type: str) -> str:
+    return order_type.lower().replace("_", "-")
 
 
 def _refused(order: OrderProposal, field: str, value: str, expected: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""A limit price is not far on the wrong side of the last price: a buy above it, a sell below (a fat finger)."""
+"""Reject a limit price too far through the last price (fat-finger check): a buy above it, a sell below it."""
 
 from decimal import Decimal
 
@@ -18,4 +18,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
         return passed(NAME, "no limit price", "any")
     beyond = order.limit_price - context.last_price if order.side == BUY else context.last_price - order.limit_price
     beyond_bps = divide(max(ZERO, beyond) * _BPS, context.last_price)
-    return check_limit(NAME, order.symbol, "limit is {} bps beyond the last price", beyond_bps, limits.price_collar_bps)
+    template = "limit price is {} bps beyond the last price"
+    return check_limit(NAME, order.symbol, template, beyond_bps, limits.price_collar_bps)

@@ -1,4 +1,4 @@
-"""While the gateway has not found out what its broker really has, nothing new goes out."""
+"""Reject every new order until the gateway is reconciled with the broker."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -12,5 +12,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     reason = context.book.reconciling
     if not reason:
         return passed(NAME, "reconciled", "reconciled")
-    message = f"{NAME}: the gateway is not reconciled with its broker ({reason}), {order.symbol} is refused"
+    message = f"{NAME}: {order.symbol} order is rejected until the gateway is reconciled with the broker ({reason})"
     return Refusal(NAME, reason, "reconciled", message)

@@ -1,4 +1,4 @@
-"""One order does not close a position and open the opposite, where that is not allowed."""
+"""Reject an order that closes a position and opens the opposite one, if the settings forbid it."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -13,4 +13,5 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     if not context.opening_quantity or not closing_quantity:
         return passed(NAME, "no", "no")
     effect = f"closes {number_text(closing_quantity)} and opens {number_text(context.opening_quantity)}"
-    return Refusal(NAME, effect, "one or the other", f"{NAME}: {order.symbol} {effect}, limit one or the other")
+    message = f"{NAME}: {order.symbol} order {effect} units. Send one order to close and another to open"
+    return Refusal(NAME, effect, "close or open", message)

@@ -1,4 +1,4 @@
-"""The order would not meet an open order of our own on the other side."""
+"""Reject an order that would trade against an own open order."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -20,6 +20,7 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
             crosses = order.limit_price <= other.limit
         if crosses:
             price_text = "market" if other.limit is None else number_text(other.limit)
-            message = f"{NAME}: {order.symbol} would meet own order {order_id} ({other.side} {price_text})"
+            other_text = f"own order {order_id} ({other.side} {price_text})"
+            message = f"{NAME}: {order.symbol} order would trade against {other_text}"
             return Refusal(NAME, order_id, "no own order", message)
     return passed(NAME, "none", "no own order")

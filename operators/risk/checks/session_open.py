@@ -1,4 +1,4 @@
-"""The symbol's last bar was of a session in which its instrument may be ordered."""
+"""Require that the session of the symbol's last bar is one in which the instrument accepts orders."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -14,4 +14,4 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     limit = " or ".join(allowed)
     if session in allowed:
         return passed(NAME, session, limit)
-    return Refusal(NAME, session, limit, f"{NAME}: {order.symbol} is in session {session}, limit {limit}")
+    return Refusal(NAME, session, limit, f"{NAME}: {order.symbol} session is {session}, must be {limit}")

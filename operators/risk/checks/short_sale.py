@@ -1,4 +1,4 @@
-"""A sale below zero needs leave to be short, an instrument that may be, and shares to borrow."""
+"""Allow a short position only if the settings allow shorts, the instrument is shortable and enough can be borrowed."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -13,16 +13,16 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     if order.side == BUY or context.resulting_quantity <= 0:
         return passed(NAME, "not short", "any")
     if not limits.allow_short:
-        return _refused(order, context, "no short positions")
+        return _refused(order, context, "no short positions", "but the settings allow no short positions")
     if not context.instrument.shortable:
-        return _refused(order, context, "not shortable")
+        return _refused(order, context, "not shortable", "but the instrument is not shortable")
     if context.instrument.borrowable is None:
         return passed(NAME, number_text(context.resulting_quantity), "easy to borrow")
     return check_limit(
-        NAME, order.symbol, "would be {} short", context.resulting_quantity, context.instrument.borrowable
+        NAME, order.symbol, "would be {} units short", context.resulting_quantity, context.instrument.borrowable
     )
 
 
-def _refused(order: OrderProposal, context: OrderContext, limit: str) -> Refusal:
+def _refused(order: OrderProposal, context: OrderContext, limit: str, reason: str) -> Refusal:
     short_text = number_text(context.resulting_quantity)
-    return Refusal(NAME, short_text, limit, f"{NAME}: {order.symbol} would be {short_text} short, limit {limit}")
+    return Refusal(NAME, short_text, limit, f"{NAME}: {order.symbol} would be {short_text} units short, {reason}")

@@ -1,4 +1,4 @@
-"""The last bar of the symbol must be recent in event time. A no-trade bar counts: the feed lives, nothing traded."""
+"""Limit the age of the symbol's last bar in event time. A bar without a trade counts, because the feed is alive."""
 
 from decimal import Decimal
 
@@ -13,4 +13,4 @@ _SECOND = Decimal(1_000_000_000)
 
 def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> Verdict:
     age_s = (context.ts_ns - context.book.last_bars[order.symbol].ts_ns) / _SECOND
-    return check_limit(NAME, order.symbol, "has a price {} s old", age_s, limits.stale_price_s)
+    return check_limit(NAME, order.symbol, "price is {} s old", age_s, limits.stale_price_s)

@@ -1,4 +1,4 @@
-"""A limit price is a multiple of the instrument's tick."""
+"""Require a limit price that is a multiple of the instrument's tick size."""
 
 from operators.risk.order_context import OrderContext
 from operators.risk.settings import RiskSettings
@@ -16,5 +16,6 @@ def check(order: OrderProposal, context: OrderContext, limits: RiskSettings) -> 
     tick = context.instrument.tick_size_at(price)
     if not price % tick:
         return passed(NAME, number_text(price), number_text(tick))
-    message = f"{NAME}: {order.symbol} limit price {number_text(price)} is no multiple of {number_text(tick)}"
+    price_text, tick_text = number_text(price), number_text(tick)
+    message = f"{NAME}: {order.symbol} limit price {price_text} is not a multiple of tick size {tick_text}"
     return Refusal(NAME, number_text(price), number_text(tick), message)

@@ -1,4 +1,7 @@
-"""Notes on the order that it buys back what was just sold at a loss: the loss may not count (IRS publication 550)."""
+"""Note on an order that it buys back a symbol recently sold at a loss (wash sale, IRS Publication 550).
+
+This check never rejects an order.
+"""
 
 from decimal import Decimal
 

@@ -23,7 +23,7 @@ def _ts() -> sa.Column[object]:
 
 
 def _add_with_default(table: str, column: str, kind: sa.Boolean | sa.Text, default: str) -> None:
-    """Rows from before get the default; new ones always say what they are."""
+    """Add a column. Existing rows get the default; new rows must set the column."""
     op.add_column(table, sa.Column(column, kind, nullable=False, server_default=default))
     op.alter_column(table, column, server_default=None)
 

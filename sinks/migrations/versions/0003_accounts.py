@@ -1,4 +1,4 @@
-"""Users, log-ins and submissions of the API
+"""Users, sessions and submissions of the API
 
 Revision ID: 0003
 Revises: 0002

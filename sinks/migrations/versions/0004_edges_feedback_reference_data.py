@@ -24,7 +24,7 @@ TS_SQL = "to_timestamp(((ts_ns)::numeric / '1000000000'::numeric)::double precis
 
 
 def _table(name: str, key: tuple[str, ...], *columns: tuple[Any, ...]) -> None:
-    """Columns as (name, type) or (name, type, nullable), and the timestamp for people behind them."""
+    """Create a table. Columns are (name, type) or (name, type, nullable); `ts` is the timestamp for people."""
     op.create_table(
         name,
         *(sa.Column(c[0], c[1], autoincrement=False, nullable=len(c) > 2) for c in columns),

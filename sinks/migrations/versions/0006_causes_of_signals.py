@@ -1,4 +1,4 @@
-"""What else a signal rests on beside its feature row
+"""Causes of a signal other than its feature row
 
 Revision ID: 0006
 Revises: 0005
@@ -17,7 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # Signals from before rest on their feature row alone; new ones always say what they are.
+    # Existing signals have no causes other than their feature row; new signals must set the column.
     op.add_column("signals", sa.Column("cause_ids", JSONB(), nullable=False, server_default="[]"))
     op.alter_column("signals", "cause_ids", server_default=None)
 

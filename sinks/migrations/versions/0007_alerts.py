@@ -1,4 +1,4 @@
-"""Alerts and their outbox
+"""Alerts and their notifications (outbox)
 
 Revision ID: 0007
 Revises: 0006

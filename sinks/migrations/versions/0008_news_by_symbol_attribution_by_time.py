@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # `symbols` is a list: which lists hold a symbol only an inverted index knows.
+    # `symbols` is a list; only an inverted index finds the lists that hold a symbol.
     op.create_index(
         op.f("ix_news_symbols"),
         "news",
@@ -24,7 +24,7 @@ def upgrade() -> None:
         postgresql_using="gin",
         postgresql_ops={"symbols": "jsonb_path_ops"},
     )
-    # The rows of one moment belong together, and the last moment is asked for every few seconds.
+    # Rows of one time are read together, and the latest ones are read every few seconds.
     op.create_index(op.f("ix_attribution_ts_ns"), "attribution", ["ts_ns"], unique=False)
 
 

@@ -107,7 +107,7 @@ export function checkText(result: { check: string; found: string; limit: string 
 
 /** The outcome of a command in the audit log. */
 export function outcomeText(outcome: string, symbol: string): string {
-  const rejection = /^refusal (.*)$/s.exec(outcome)?.[1];
+  const rejection = /^rejected (.*)$/s.exec(outcome)?.[1];
   return rejection === undefined ? outcome : `rejected: ${rejectionText(rejection, symbol)}`;
 }
 

@@ -187,13 +187,13 @@ function SwitchDialog(props: { request: SwitchRequest; onClose: () => void }): J
   const confirm = async (reason: string): Promise<void> => {
     const target = breaker === null ? {} : { measure: breaker.measure, scope: breaker.scope, key: breaker.key };
     await call("POST", "/api/v1/risk/circuit-breaker", { action, reason, ...target });
-    showToast(`${title}: takes effect at the next tick.`);
+    showToast(`${title}: takes effect at the next time slice.`);
     for (const ms of [300, 1200, 3000]) setTimeout(() => refresh("/api/v1/risk"), ms);
   };
   return (
     <ConfirmDialog
       title={title}
-      text={`${text} Takes effect at the next tick.`}
+      text={`${text} Takes effect at the next time slice.`}
       action={title}
       danger={action !== "release"}
       onConfirm={confirm}

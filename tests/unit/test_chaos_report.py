@@ -1,0 +1,68 @@
+"""The result tables in docs/guarantees.md are exactly what `chaos --write-docs` prints for the same numbers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deploy.chaos.faults import KINDS, PlannedFault
+from deploy.chaos.report import BEGIN, END, GUARANTEES, markdown, summary_line, write_docs
+from deploy.chaos.run import ChaosResult, InjectedFault
+
+BLOCK = GUARANTEES.read_text().split(BEGIN)[1].split(END)[0]
+SUMMARY = re.compile(
+    r"\*\*Seed (\d+)\*\*, ([\d-]+): no differences in (\d+) tables \(([\d,]+) rows\) and (\d+) topics "
+    r"\(([\d,]+) messages, ([\d,]+) of them repeated\); (\d+) restarts, (\d+) s"
+)
+
+
+def documented_results() -> list[ChaosResult]:
+    """Read the numbers of each table back from the page."""
+    results = []
+    for text in BLOCK.split("**Seed ")[1:]:
+        match = SUMMARY.match(f"**Seed {text}")
+        assert match is not None, text.splitlines()[0]
+        date = match[2]
+        seed, tables, rows, topics, messages, repeats, restarts, elapsed_s = (
+            int(number.replace(",", "")) for number in match.groups() if number != date
+        )
+        lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line]
+        faults = [
+            InjectedFault(PlannedFault(0.5, kind, target, 0.5), "", 0.0)
+            for target, *counts in lines[2:-1]
+            for kind, count in zip(KINDS, counts, strict=True)
+            for _ in range(0 if count == "-" else int(count))
+        ]
+        results.append(
+            ChaosResult(seed, date, faults, None, topics, messages, repeats, tables, rows, restarts, float(elapsed_s))
+        )
+    return results
+
+
+def test_documented_tables_equal_the_report() -> None:
+    results = documented_results()
+    assert [result.seed for result in results] == [1, 2]
+    assert BLOCK.strip() == "\n\n".join(markdown(result) for result in results)
+
+
+def test_write_docs_replaces_the_table_of_its_seed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}{BLOCK}{END}\nafter\n")
+    first, second = documented_results()
+    write_docs(second, page)
+    assert page.read_text() == f"before\n{BEGIN}{BLOCK}{END}\nafter\n"
+    write_docs(first._replace(restarts=99), page)
+    assert page.read_text() == f"before\n{BEGIN}{BLOCK}{END}\nafter\n".replace("21 restarts", "99 restarts")
+
+
+@pytest.mark.parametrize(
+    ("difference", "start"),
+    [
+        (None, "no differences in 39 tables"),
+        ("table bars: 1 rows missing", "DIFFERENCE: table bars: 1 rows missing; compared 39"),
+    ],
+)
+def test_summary_starts_with_the_outcome(difference: str | None, start: str) -> None:
+    assert summary_line(documented_results()[0]._replace(difference=difference)).startswith(start)
