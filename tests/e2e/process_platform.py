@@ -206,7 +206,7 @@ class ProcessPlatform:
             progress_before, progress = progress, self.progress()
             if progress != progress_before:
                 deadline = time.monotonic() + STANDSTILL_S
-            assert time.monotonic() < deadline, f"waiting for {description}, all stand still: {progress}"
+            assert time.monotonic() < deadline, f"timed out: {description}; progress of the services: {progress}"
             time.sleep(0.1)
 
     def is_drained(self) -> bool:

@@ -69,7 +69,7 @@ def test_bad_rows_and_messages_become_dead_letters_and_nothing_else_changes(
 
 
 def check_late_records(rows: list[tuple[Any, ...]], partition: int) -> None:
-    assert sorted(row[3] for row in rows) == sorted(READERS), "each reader of bars says that it left it out"
+    assert sorted(row[3] for row in rows) == sorted(READERS), "each reader of bars reports the discarded message"
     for row in rows:
         late = LateRecord._make(row)
         assert (late.topic, late.partition, late.record_ts_ns, late.raw) == (

@@ -51,7 +51,7 @@ def log_in(platform: CliPlatform, username: str, one_time_password: str) -> http
 def wait_for(read: Callable[[], Any], expected: Any) -> None:
     deadline = time.monotonic() + 120
     while (value := read()) != expected:
-        assert time.monotonic() < deadline, f"{value} does not become {expected}"
+        assert time.monotonic() < deadline, f"{value} was not {expected} in time"
         time.sleep(0.3)
 
 

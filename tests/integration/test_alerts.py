@@ -150,7 +150,7 @@ def test_a_rejected_message_is_resent_with_the_same_id(engine: Engine, url: str)
     for second in range(120):
         now = NOW + timedelta(seconds=second)
         outbox.deliver(send, now)
-    assert [elapsed_s for elapsed_s, _ in attempts] == [0, 5, 15, 35], "ever later: 5, 10, 20 s"
+    assert [elapsed_s for elapsed_s, _ in attempts] == [0, 5, 15, 35], "the delay doubles: 5, 10, 20 s"
     assert len({delivery_id for _, delivery_id in attempts}) == 1
 
 
@@ -181,7 +181,7 @@ def test_quiet_hours_delay_all_but_critical_alerts(engine: Engine, url: str) -> 
     )  # PostgreSQL is available again
     outbox.deliver(collect_into(sent), NOW + timedelta(minutes=61))
     assert delivery_lines(sent)[1:] == ["warning: position_concentration -> people"], (
-        "what was over by then is not told"
+        "an alert that ended before then is not sent"
     )
     with engine.connect() as db:
         dropped = db.execute(select(alert_deliveries.c.delivery_id).where(alert_deliveries.c.dropped_at.is_not(None)))

@@ -51,7 +51,7 @@ def test_the_dashboard_is_built_once_per_source_state(home: Home, sources: Path)
     assert bundle(home, lines.append, sources) == built
     assert len(lines) == 1, "the second time nothing is built"
     assert bundle(home, lines.append, sources, rebuild=True) == built and (built / "index.html").read_text() == page
-    assert len(lines) == 2, "`start --build` builds what is there already"
+    assert len(lines) == 2, "`start --build` rebuilds an existing bundle"
     (sources / "index.html").write_text((sources / "index.html").read_text().replace("<title>", "<title>New "))
     rebuilt = bundle(home, lines.append, sources)
     assert rebuilt != built and not built.exists() and "New Trading" in (rebuilt / "index.html").read_text()

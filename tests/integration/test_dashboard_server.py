@@ -124,7 +124,7 @@ def test_a_request_and_its_response_are_forwarded_unchanged(dashboard: AppServer
     assert (forwarded["path"], forwarded["query"]) == ("/api/v1/orders/ord%2F1", "limit=3&symbol=A%26B")
     assert (forwarded["headers"]["authorization"], forwarded["headers"]["idempotency-key"]) == ("Bearer t", "k")
     assert forwarded["headers"]["x-forwarded-for"] == "127.0.0.1"
-    assert not {"cookie", "origin"} & forwarded["headers"].keys(), "nothing that the API is not asked with"
+    assert not {"cookie", "origin"} & forwarded["headers"].keys(), "cookies and origin are not forwarded"
     assert (response.headers["retry-after"], response.headers["x-request-id"]) == ("7", "r-1")
     assert "set-cookie" not in response.headers
 
@@ -135,7 +135,7 @@ def test_an_unreachable_api_and_an_oversized_body_are_one_sentence_problems(
     unreachable = httpx.get(f"http://{dashboard_without_api.address}/api/v1/portfolio/state")
     assert unreachable.headers["content-type"] == "application/problem+json"
     assert (unreachable.status_code, unreachable.json()["detail"]) == (502, "The API is unavailable.")
-    assert httpx.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is there"
+    assert httpx.get(f"http://{dashboard_without_api.address}/").status_code == 200, "the page itself is served"
     too_long = httpx.post(f"http://{dashboard.address}/api/v1/orders", content=b"x" * (BODY_MAX_BYTES + 1))
     assert too_long.status_code == 413 and too_long.json()["status"] == 413
 

@@ -153,7 +153,7 @@ def test_a_recovered_replica_is_used_again(urls: dict[str, str], monkeypatch: py
         assert read_close() == 100.0
         replica.dispose()
         reads.replica = replica = open_engine(urls["replica"])
-        assert read_close() == 100.0, "not asked again yet"
+        assert read_close() == 100.0, "no second request yet"
         time.sleep(0.35)
         assert read_close() == 200.0
     finally:

@@ -144,7 +144,7 @@ class Invariants:
             self._remaining.pop(order.order_id, None)
 
     def _check_order(self, order: Order) -> None:
-        assert order.cause_id in self._proposal_ids, f"an order that nobody proposed: {order}"
+        assert order.cause_id in self._proposal_ids, f"an order without a proposal: {order}"
         self._orders[order.order_id] = order
         self._remaining[order.order_id] = order.quantity
         position_worst_case = self._ledger.quantities.get(order.symbol, ZERO)

@@ -99,7 +99,7 @@ def test_orders_fill_after_the_socket_disconnects(server: AlpacaServer, session:
     session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives")
     server.run_coroutine(server.broker.disconnect())
     move(server, 100)
-    session.run_until(lambda: session.final_exec_type("ord-1") == TRADE, "the fill that nobody heard")
+    session.run_until(lambda: session.final_exec_type("ord-1") == TRADE, "the fill whose report was lost")
     assert session.trades("ord-1") == [(10, 100)]
     assert "DOWN" in [status.state for status in session.statuses]
     session.run_until_ready()
@@ -225,5 +225,5 @@ def test_a_rate_limit_only_delays() -> None:
         wait_for(lambda: len(server.broker.requests) > 25, "the limit is passed")
         gateway_session.step(order(1))
         server.broker.requests_per_minute = 10_000
-        gateway_session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives all the same")
+        gateway_session.run_until(lambda: at_broker(server, "ord-1"), "the order arrives nevertheless")
         gateway_session.kill()

@@ -106,10 +106,8 @@ def test_edge_records_are_read_at_their_position_and_affect_decisions(scenario: 
         assert len(edges[topic].after_last_clock) == 1
     output = scenario.time_slices(edges)
     without_edges = run_stages(scenario.settings, scenario.tape)
-    assert [score for score in _records_of(output, SentimentScore) if "llm" in score.parts], "an answer was heard"
-    assert _records_of(output, Signal) != _records_of(without_edges, Signal), (
-        "and something was decided by what was told"
-    )
+    assert [score for score in _records_of(output, SentimentScore) if "llm" in score.parts], "an answer was recorded"
+    assert _records_of(output, Signal) != _records_of(without_edges, Signal), "and the records changed a decision"
     stored = edge_records.trailing_records(scenario.tape, edges).records
     assert {type(record) for record in stored} == {NewsItem, Fundamentals}
 

@@ -205,7 +205,7 @@ def test_dataflow_scales_up_and_down_and_each_process_is_supervised(dummies: Dum
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: child(home, "features-2of3").restarts == 1)
         control.wait_for_status(home, "features", Status.HEALTHY)
-        assert child(home, "features-3of3").pid == other, "one death is nobody else's"
+        assert child(home, "features-3of3").pid == other, "one exit does not affect the other services"
         control.stop_one(home, "features")
         assert [each.pid for each in running_state(home).processes_of("features")] == [None] * 3  # type: ignore[union-attr]
         control.start_one(home, "features")

@@ -64,7 +64,7 @@ def edit(path: Path) -> None:
 def edited_after_scan(edits: SourceWatcher) -> list[Path]:
     """Return the result of the second scan. The first scan only detects a change."""
     now = time.monotonic() + 10 * SCAN_S
-    assert edits.changed_files(now) == [], "an edit is told when nothing has changed since the last scan"
+    assert edits.changed_files(now) == [], "an edit is reported once a scan finds no newer change"
     assert edits.changed_files(now) == [], "scans are a second apart"
     return edits.changed_files(now + SCAN_S)
 
@@ -112,7 +112,7 @@ def test_new_removed_and_touched_files_are_edits_and_so_is_the_users_settings_fi
     expected = ("api/module.py", "mine.yaml", "schemas/new.avsc", "sinks/module.py")
     assert edited == [tree / name for name in expected]
     assert edits.affects(SERVICES[1], [settings]) and not edits.affects(SERVICES[0], [settings])
-    assert edits.changed_files(time.monotonic() + 100 * SCAN_S) == [], "each is told once"
+    assert edits.changed_files(time.monotonic() + 100 * SCAN_S) == [], "each edit is reported once"
 
 
 def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) -> None:
@@ -128,7 +128,7 @@ def test_edit_restarts_a_service_gracefully(dummies: DummyServices, tree: Path) 
         edit(tree / "api" / "module.py")
         eventually(lambda: child(home, "api").pid not in (before["api"], None))
         eventually(lambda: child(home, "api").status is Status.HEALTHY)
-        assert dummies.stopped() == ["api"], "it was asked to end, and nobody else was"
+        assert dummies.stopped() == ["api"], "only this service received the signal to end"
         assert {name: child(home, name).pid for name in ("kafka", "risk")} == {n: before[n] for n in ("kafka", "risk")}
         assert child(home, "api").restarts == 0, "an edit is no crash"
         edit(tree / "operators" / "module.py")

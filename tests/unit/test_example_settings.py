@@ -53,7 +53,7 @@ def assert_all_trade(records: list[Record]) -> None:
     assert {signal.strategy for signal in signals} == STRATEGIES_WITH_DATA | {ENSEMBLE}
     ensemble_signals = [signal for signal in signals if signal.strategy == ENSEMBLE]
     contributors = {name for signal in ensemble_signals for name in signal.parts}
-    assert contributors >= STRATEGIES_WITH_DATA, "each strategy was heard in the ensemble"
+    assert contributors >= STRATEGIES_WITH_DATA, "each strategy has a part in the ensemble"
     assert all(signal.parts for signal in ensemble_signals if signal.direction)
     assert of_type(Order, records)
     assert [one for one in of_type(Execution, records) if one.exec_type == TRADE]

@@ -401,7 +401,7 @@ def test_difference_while_ready_counts_when_seen_twice() -> None:
     gateway.step(update("", "CONNECTED"), account(1, {"B": "5"}))
     unexpected_positions = {"A": "1", "B": "5"}
     assert gateway.step(account(2, unexpected_positions)) == []
-    assert gateway.step(account(2, unexpected_positions)) == [], "the same books told again are seen once"
+    assert gateway.step(account(2, unexpected_positions)) == [], "a repeated account report counts once"
     assert only(gateway.step(account(3, unexpected_positions)), GatewayStatus).state == "RECONCILING"
 
 

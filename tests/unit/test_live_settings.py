@@ -82,7 +82,7 @@ def test_brief_providers_and_update_frequency_configure_the_feed(tmp_path: Path)
     """The settings have the format of the product brief. The live feed uses them."""
     file = tmp_path / "services.yaml"
     file.write_text('market_data:\n  providers:\n    - polygon\n    - alpaca\n  update_frequency: "1s"\n')
-    assert load_settings(file, {}).market_data.live_providers() == (), "the simulator asks nobody"
+    assert load_settings(file, {}).market_data.live_providers() == (), "the simulator sends no request"
     keys = {"POLYGON_API_KEY": "a-key-of-polygon", "ALPACA_API_KEY": "a-key", "ALPACA_SECRET_KEY": "a-secret"}
     settings = load_settings(file, {"MARKET_DATA__FEED": "live", **keys})
     assert settings.market_data.live_providers() == ("polygon", "alpaca")

@@ -191,9 +191,9 @@ def test_wrong_key_gives_a_one_line_reason_without_immediate_retry(
 def test_plan_without_minute_bars_fails_and_without_quotes_continues(server: PolygonServer) -> None:
     server.allowed_channels = {"AM"}
     with listening(server) as socket:
-        wait_for(lambda: "not authorized" in socket._last_status, "it is told")
+        wait_for(lambda: "not authorized" in socket._last_status, "the rejected subscription")
         server.publish(bar_event("AAPL", 0))
-        wait_for(lambda: bool(socket.rows(minute())), "bars come all the same")
+        wait_for(lambda: bool(socket.rows(minute())), "the bar after the rejected subscription")
     server.allowed_channels = {"Q"}
     rejected = PolygonSocketProvider(source(server))
     rejected.start()

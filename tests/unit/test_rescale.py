@@ -86,7 +86,7 @@ class _SumPartition(StatefulSinkPartition[tuple[str, int, int], None]):
 
     def write_batch(self, values: list[tuple[str, int, int]]) -> None:
         for shard, number, total in values:
-            assert self.sink.sums.setdefault((shard, number), total) == total, "a repeat says the same"
+            assert self.sink.sums.setdefault((shard, number), total) == total, "a repeat reports the same"
             self.sink.write_counts[shard, number] = self.sink.write_counts.get((shard, number), 0) + 1
 
     def snapshot(self) -> None:

@@ -59,7 +59,7 @@ def test_the_settings_take_a_secret_and_nothing_prints_it(tmp_path: Path) -> Non
     assert settings.api.jwt_key is not None
     assert settings.api.jwt_key.get_secret_value() == JWT
     assert JWT not in repr(settings)
-    assert load_settings(environment={}).api.jwt_key is None, "without a state folder nobody looks for one"
+    assert load_settings(environment={}).api.jwt_key is None, "without a state folder no file is read"
     other = load_settings(environment={**home, "API_JWT_KEY": "k" * 40}).api.jwt_key
     assert other is not None
     assert other.get_secret_value() == "k" * 40
